@@ -1,0 +1,1 @@
+"""The rules and the values of the engine: pure, no input or output, no event loop, no threads."""

@@ -1,0 +1,291 @@
+"""Every error that the engine raises, and nothing else.
+
+::
+
+    EngineError
+    ├── JobNotFoundError (LookupError)             no job has this id
+    ├── InvalidStateTransitionError (ValueError)   the lifecycle has no such move
+    ├── VersionConflictError                       the job has changed since it was read
+    ├── IdempotencyConflictError                   the key belongs to a job with other content
+    ├── DuplicateJobIdError                        the id source gave an id that is taken
+    ├── InvalidValueError (ValueError)             an argument is of the wrong type, size or form
+    ├── LifecycleError (ValueError)                a table of moves that can't work
+    ├── OverloadedError                            too many calls are waiting; not applied
+    ├── StorageError (OSError)                     the storage refused; not applied
+    ├── CallTimeoutError (TimeoutError)            a read was not answered in time
+    │   └── WriteTimeoutError                      a write was not: also an OutcomeUnknownError
+    ├── OutcomeUnknownError                        the change may have been applied, or not
+    │   ├── WriteTimeoutError
+    │   └── CommitCrashedError
+    └── EngineUnavailableError (RuntimeError)      this engine can't be called; not applied
+        ├── EngineNotStartedError                  before ``async with``
+        ├── EngineStartedError                    started for a second time
+        ├── EngineClosedError                      after the end of ``async with``, or ``close()``
+        ├── EngineForkedError                      in a child of the process that started it
+        ├── WrongLoopError                        from a thread or event loop that must not call it
+        └── EngineCrashedError                     the owner met a bug; ``__cause__`` is the bug
+            └── CommitCrashedError                 in a commit: also an OutcomeUnknownError
+
+"Not applied" and "outcome unknown" are different errors: ``except OutcomeUnknownError`` catches
+just the calls after which the job has to be read again. Everything else changed nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_SHOWN_CHARACTERS = 80
+
+
+def shown(value: object) -> str:
+    """Return ``repr(value)``, cut to 80 characters, for a message that a person reads.
+
+    A long text is cut before it is quoted, so that a value of 1 GB costs nothing to refuse.
+    """
+    if isinstance(value, str | bytes) and len(value) > _SHOWN_CHARACTERS:
+        return f"{value[:_SHOWN_CHARACTERS]!r}… ({len(value)} long)"
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the error that is being told
+        text = f"<{type(value).__name__} without a repr>"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+class EngineError(Exception):
+    """The root of every error of the engine.
+
+    Attributes:
+        item: Which item of a bulk call was wrong, counted from 0; None outside bulk calls.
+    """
+
+    item: int | None = None
+
+    def __str__(self) -> str:
+        """Return the message, with the number of the wrong item in front of it in a bulk call."""
+        message = super().__str__()
+        return message if self.item is None else f"item {self.item}: {message}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let errors be copied and pickled, although each builds its own message."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[EngineError], args: tuple[Any, ...], state: dict[str, Any]) -> EngineError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class JobNotFoundError(EngineError, LookupError):
+    """No job has this id.
+
+    Attributes:
+        job_id: The id as it was given.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job with the id {shown(job_id)}")
+        self.job_id = job_id
+
+
+class InvalidStateTransitionError(EngineError, ValueError):
+    """The lifecycle has no such move. The job is as it was.
+
+    Attributes:
+        from_state: The status that the job has, as a plain string.
+        to_state: The status that was asked for, as a plain string.
+        allowed: The statuses that the job may move to from here; empty if it has ended.
+        job_id: The job, or None where no job was involved (``validate_transition``).
+    """
+
+    def __init__(
+        self,
+        from_state: str,
+        to_state: str,
+        allowed: tuple[str, ...] = (),
+        job_id: str | None = None,
+    ) -> None:
+        whose = "a job" if job_id is None else f"job {shown(job_id)}"
+        ways = f"it may move to {' or '.join(allowed)}" if allowed else "that status is final"
+        super().__init__(f"{whose} can't move from {from_state} to {to_state}: {ways}")
+        self.from_state = from_state
+        self.to_state = to_state
+        self.allowed = allowed
+        self.job_id = job_id
+
+
+class VersionConflictError(EngineError):
+    """The job has changed since the caller read it. Nothing was applied; read it again.
+
+    Attributes:
+        job_id: The job.
+        expected_version: What the caller passed.
+        actual_version: What the job has.
+    """
+
+    def __init__(self, job_id: str, expected_version: int, actual_version: int) -> None:
+        super().__init__(
+            f"job {shown(job_id)} is at version {actual_version}, not {expected_version}: "
+            "read it again and decide anew"
+        )
+        self.job_id = job_id
+        self.expected_version = expected_version
+        self.actual_version = actual_version
+
+
+class IdempotencyConflictError(EngineError):
+    """The idempotency key belongs to a job with other content. Nothing was created.
+
+    Attributes:
+        idempotency_key: The key.
+        job_id: The job that has it.
+        field: The field that differs.
+    """
+
+    def __init__(self, idempotency_key: str, job_id: str, field: str) -> None:
+        super().__init__(
+            f"the idempotency key {shown(idempotency_key)} belongs to job {shown(job_id)}, whose "
+            f"{field} differs: use one key for one request"
+        )
+        self.idempotency_key = idempotency_key
+        self.job_id = job_id
+        self.field = field
+
+
+class DuplicateJobIdError(EngineError):
+    """The id source gave an id that a job has already. Nothing was created.
+
+    Attributes:
+        job_id: The id.
+    """
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the id source gave {shown(job_id)}, which a job has already")
+        self.job_id = job_id
+
+
+class InvalidValueError(EngineError, ValueError):
+    """An argument is of the wrong type, size or form. It was refused before it was queued.
+
+    Attributes:
+        field: The argument.
+        problem: What is wrong with it, and what is accepted.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field} {problem}")
+        self.field = field
+        self.problem = problem
+
+
+class LifecycleError(EngineError, ValueError):
+    """A table of moves that can't work: the message names the status and the rule."""
+
+
+class OverloadedError(EngineError):
+    """Too many calls are waiting already. Nothing was applied: try again later, or slow down.
+
+    Attributes:
+        waiting: How many jobs the waiting calls name.
+        limit: How many may wait, ``max_waiting`` of the engine.
+    """
+
+    def __init__(self, waiting: int, limit: int) -> None:
+        super().__init__(
+            f"{waiting} requests are waiting and the limit is {limit}: try again later"
+        )
+        self.waiting = waiting
+        self.limit = limit
+
+
+class StorageError(EngineError, OSError):
+    """The storage refused, and nothing of the batch was applied. Reads go on.
+
+    Storages raise it from the operating system's or the database's own error.
+    """
+
+
+class CallTimeoutError(EngineError, TimeoutError):
+    """A blocking read was not answered within its timeout.
+
+    Attributes:
+        timeout: The limit, in seconds.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__(f"no answer within {timeout:g} s{self._what_then}")
+        self.timeout = timeout
+
+    _what_then = ""
+
+
+class OutcomeUnknownError(EngineError):
+    """The change may have been applied, or not: read the job again before trying again.
+
+    An ``idempotency_key`` makes it safe to repeat a create, an ``expected_version`` a transition.
+    """
+
+
+class WriteTimeoutError(CallTimeoutError, OutcomeUnknownError):
+    """A blocking write was not answered within its timeout; it may be applied still."""
+
+    _what_then = ": outcome unknown, the change may be applied still"
+
+
+class EngineUnavailableError(EngineError, RuntimeError):
+    """This engine can't be called. Nothing was applied."""
+
+
+class EngineNotStartedError(EngineUnavailableError):
+    """The engine was called before it was started."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine has not started: use it inside `async with JobEngine() as …`")
+
+
+class EngineStartedError(EngineUnavailableError):
+    """The engine was started before; an engine is started once."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine was started before: make a new one")
+
+
+class EngineClosedError(EngineUnavailableError):
+    """The engine was called after it was closed, or was closed before it came to the call."""
+
+    def __init__(self) -> None:
+        super().__init__("the engine is closed: nothing was applied")
+
+
+class EngineForkedError(EngineUnavailableError):
+    """The engine belongs to the process that this one was forked from."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this process was forked after the engine started, and has no copy of its event loop: "
+            "make a new engine in the child"
+        )
+
+
+class WrongLoopError(EngineUnavailableError):
+    """The call came from a thread or an event loop that must not make it."""
+
+
+class EngineCrashedError(EngineUnavailableError):
+    """The owner met a bug and stopped; every pending and later call is told.
+
+    ``__cause__`` is the exception that stopped it. What was acknowledged is not affected.
+    """
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(f"the engine crashed: {type(cause).__name__}: {cause}{self._what_then}")
+        self.__cause__ = cause
+
+    _what_then = "; this call was not applied"
+
+
+class CommitCrashedError(EngineCrashedError, OutcomeUnknownError):
+    """The owner crashed while it committed the batch that holds this change."""
+
+    _what_then = "; it was committing this change, whose outcome is unknown"

@@ -1,0 +1,67 @@
+"""The limits on what callers may pass, and the checks that refuse the rest before it is queued.
+
+Every check costs the same for a text of 1 GB as for one of 1 kB: the size is looked at first.
+A text may hold any character but two kinds, which some storage would change or cut: NUL (PostgreSQL
+refuses it, SQLite's own shell cuts at it) and lone surrogates (they have no UTF-8 form, RFC 3629).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.domain.exceptions import InvalidValueError, shown
+
+MAX_INPUT_HASH_CHARACTERS: Final = 256
+MAX_IDENTIFIER_CHARACTERS: Final = 256  # blockchain identifiers, idempotency keys, job ids
+MAX_RESULT_CHARACTERS: Final = 1_048_576
+MAX_ERROR_CHARACTERS: Final = 65_536
+MAX_BULK_ITEMS: Final = 10_000
+MAX_PAGE_JOBS: Final = 1_000
+MAX_INTEGER: Final = 2**63 - 1  # what SQLite and PostgreSQL keep
+
+
+def check_text(field: str, value: object, longest: int, *, shortest: int = 1) -> str:
+    """Return the value if it is a text that every storage keeps as it is.
+
+    Raises:
+        InvalidValueError: Another type, too long or too short, a NUL or a lone surrogate in it.
+    """
+    if not isinstance(value, str):
+        raise InvalidValueError(field, f"must be a str, not {_kind(value)}: {shown(value)}")
+    if not shortest <= len(value) <= longest:
+        raise InvalidValueError(
+            field, f"must have {shortest} to {longest} characters, and has {len(value)}"
+        )
+    if "\0" in value:
+        raise InvalidValueError(field, f"has a NUL character in it: {shown(value)}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidValueError(field, f"has a lone surrogate in it: {shown(value)}") from None
+    # A subclass of str, such as an enum member, would be walked by the garbage collector.
+    return value if type(value) is str else str.__str__(value)
+
+
+def check_optional_text(
+    field: str, value: object, longest: int, *, shortest: int = 1
+) -> str | None:
+    """Return the value if it is None or such a text; see `check_text`."""
+    return None if value is None else check_text(field, value, longest, shortest=shortest)
+
+
+def check_integer(field: str, value: object, smallest: int, largest: int = MAX_INTEGER) -> int:
+    """Return the value if it is a whole number in the range.
+
+    Raises:
+        InvalidValueError: Another type (a bool too), or out of the range.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidValueError(field, f"must be an int, not {_kind(value)}: {shown(value)}")
+    if not smallest <= value <= largest:
+        raise InvalidValueError(field, f"must be {smallest} to {largest}, and is {shown(value)}")
+    return value
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__

@@ -1,0 +1,178 @@
+"""What callers see: statuses, jobs, history entries, pages, statistics; and the default lifecycle.
+
+`Job` is a snapshot: frozen, and never changed by the engine. A change makes a new one with a higher
+``version``. It is generic in its status: `Job` alone means the default lifecycle's `JobStatus`, and
+an engine with a lifecycle of the user's own gives ``Job[MyStatus]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC
+from enum import Enum, StrEnum
+from typing import Annotated, Generic
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from typing_extensions import TypeVar
+
+from engine.domain.lifecycle import Lifecycle
+
+
+class JobStatus(StrEnum):
+    """The statuses of the default lifecycle."""
+
+    AWAITING_PAYMENT = "awaiting_payment"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+LEGAL_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.AWAITING_PAYMENT: frozenset({JobStatus.RUNNING}),
+    JobStatus.RUNNING: frozenset({JobStatus.COMPLETED, JobStatus.FAILED}),
+    JobStatus.COMPLETED: frozenset(),
+    JobStatus.FAILED: frozenset(),
+}
+
+PAID_JOB_LIFECYCLE = Lifecycle(
+    JobStatus,
+    LEGAL_TRANSITIONS,
+    initial=JobStatus.AWAITING_PAYMENT,
+    running=JobStatus.RUNNING,
+    success={JobStatus.COMPLETED},
+    failure={JobStatus.FAILED},
+)
+"""The default: a job waits for its payment, runs, and completes or fails."""
+
+
+class AgentJobStatus(StrEnum):
+    """The statuses of `AGENT_JOB_LIFECYCLE`."""
+
+    AWAITING_PAYMENT = "awaiting_payment"
+    AWAITING_INPUT = "awaiting_input"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+AGENT_JOB_LIFECYCLE = Lifecycle(
+    AgentJobStatus,
+    {
+        AgentJobStatus.AWAITING_PAYMENT: {AgentJobStatus.RUNNING, AgentJobStatus.FAILED},
+        AgentJobStatus.AWAITING_INPUT: {AgentJobStatus.RUNNING, AgentJobStatus.FAILED},
+        AgentJobStatus.RUNNING: {
+            AgentJobStatus.AWAITING_INPUT,
+            AgentJobStatus.COMPLETED,
+            AgentJobStatus.FAILED,
+        },
+        AgentJobStatus.COMPLETED: set(),
+        AgentJobStatus.FAILED: set(),
+    },
+    initial=AgentJobStatus.AWAITING_PAYMENT,
+    running=AgentJobStatus.RUNNING,
+    success={AgentJobStatus.COMPLETED},
+    failure={AgentJobStatus.FAILED},
+)
+"""For agent services: a running job may stop to ask its user, and whatever waits may fail, because
+it expired or was cancelled."""
+
+
+def validate_transition(current: JobStatus, target: JobStatus) -> None:
+    """Check a move in the default lifecycle; `Lifecycle.validate` checks it in any other.
+
+    Raises:
+        InvalidStateTransitionError: ``LEGAL_TRANSITIONS`` has no such move.
+    """
+    PAID_JOB_LIFECYCLE.validate(current, target)
+
+
+Status = TypeVar("Status", bound=Enum, default=JobStatus)
+
+UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda value: value.astimezone(UTC))]
+
+
+class _Snapshot(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Job(_Snapshot, Generic[Status]):
+    """One piece of work, as it was when the engine answered.
+
+    Two snapshots are equal when all their fields are. To learn of later changes, `get` it again.
+    """
+
+    job_id: str
+    """UUID4 text, unless the engine was given another id source."""
+    status: Status
+    input_hash: str
+    """What the work is about: any text of 1 to 256 characters, such as a SHA-256."""
+    blockchain_identifier: str
+    """The payment's name elsewhere; ``mock_bc_`` and the job's id by default."""
+    created_at: UtcDatetime
+    updated_at: UtcDatetime
+    """When the job last changed; never before ``created_at``, however the clock jumps."""
+    result: str | None = None
+    """What a job that went well has to say. None until then."""
+    error: str | None = None
+    """Why a job failed. None until then."""
+    version: int = Field(default=1, ge=1)
+    """1 when the job is created, one more with each change: pass it as ``expected_version``."""
+    idempotency_key: str | None = None
+
+
+class Transition(_Snapshot, Generic[Status]):
+    """One line of a job's history."""
+
+    sequence: int = Field(ge=1)
+    """The change's number among all of the engine's, counted from 1 without gaps."""
+    from_status: Status | None
+    """None for the line that says that the job was created."""
+    to_status: Status
+    at: UtcDatetime
+
+
+class JobPage(_Snapshot, Generic[Status]):
+    """Some jobs in the order of their creation, and where the next ones are."""
+
+    jobs: tuple[Job[Status], ...]
+    next_cursor: str | None
+    """Pass it as ``after`` to get the next page; None when there was nothing more."""
+
+
+class Statistics(_Snapshot, Generic[Status]):
+    """What an engine holds and has done since it started."""
+
+    jobs: dict[Status, int]
+    """How many jobs have each status; every status of the lifecycle is there."""
+    last_sequence: int
+    """The number of the newest change; 0 when there was none."""
+    answered: int
+    """Messages answered, errors included."""
+    refused: int
+    """Messages refused because too many were waiting."""
+    batches: int
+    """Batches decided; ``answered / batches`` is the mean size of a batch."""
+    largest_batch: int
+    """The most messages that one batch held."""
+    waiting: int
+    """How many jobs are named by the calls that wait to be decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """One item of `create_many`; the fields are the arguments of `create`."""
+
+    input_hash: str
+    blockchain_identifier: str | None = None
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Move(Generic[Status]):
+    """One item of `transition_many`; the fields are the arguments of `transition`."""
+
+    job_id: str
+    target: Status
+    result: str | None = None
+    error: str | None = None
+    expected_version: int | None = None

@@ -1,0 +1,237 @@
+"""The facade that asyncio and trio applications await."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from engine.domain.exceptions import EngineError, EngineNotStartedError, EngineStartedError
+from engine.domain.models import Job, JobPage, Move, NewJob, Statistics, Status, Transition
+from engine.domain.record import Record
+from engine.facade import Facade
+from engine.messages import Answer, Message, ReadStatistics
+from engine.portal import Home
+
+
+class JobEngine(Facade[Status]):
+    """Keeps jobs, and moves them as its lifecycle allows. An async context manager.
+
+    ::
+
+        async with JobEngine() as engine:
+            job = await engine.create("2c26b46b…")
+            await engine.transition(job.job_id, JobStatus.RUNNING)
+
+    Every call is one message to one owner task, which decides all of them in one order; when a call
+    returns, its change is committed to the storage. Any number of tasks of the event loop that
+    started the engine may call it at the same time; threads have `engine.SyncJobEngine`.
+
+    **Cancellation**: a call puts its message into the inbox at once, without a checkpoint, and then
+    waits for the answer. A caller that is cancelled while it waits does not learn of the answer: a
+    read is lost, a write is applied whole or not at all. An ``idempotency_key`` makes it safe to
+    repeat a create, an ``expected_version`` to repeat a transition.
+
+    **Errors of every call**, besides its own: `OverloadedError` when ``max_waiting`` is reached;
+    `StorageError` when the storage refused; `EngineNotStartedError`, `EngineClosedError`,
+    `EngineCrashedError`, `WrongLoopError` when the engine can't be called. None of them applied
+    anything, but for `CommitCrashedError`, which is also an `OutcomeUnknownError`.
+
+    Args:
+        storage: What the jobs outlive the engine in; by default a new `MemoryStorage`. The engine
+            closes it.
+        lifecycle: The statuses and the legal moves; by default `PAID_JOB_LIFECYCLE`.
+        clock: Returns the time as an aware datetime; read by the owner, once for all that is
+            decided together. Used for time stamps only, never to measure a duration.
+        new_id: Returns a new job's id: 1 to 256 characters, never the same twice. Called in the
+            caller's task, or thread.
+        max_waiting: How many jobs may be named by the calls that wait to be decided; past it calls
+            are refused. 1 to 1,000,000.
+        max_batch: From how many jobs on a batch is full. 1 to 100,000.
+
+    Raises:
+        InvalidValueError: A limit is out of its range.
+    """
+
+    _home: Home | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the storage and start the owner task. An engine can be started once.
+
+        Cancelled, it closes the storage again.
+
+        Raises:
+            EngineStartedError: It was started before.
+            InvalidValueError: The clock tells no usable time.
+            StorageError: The storage can't be opened.
+        """
+        if self._home is not None:
+            raise EngineStartedError
+        self._home = Home()
+        await self._owner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Refuse new calls, answer those that wait, close the storage.
+
+        A cancellation does not cut this short: what was accepted is answered.
+
+        Raises:
+            EngineCrashedError: The owner crashed, and nothing else is being raised.
+        """
+        return await self._owner.__aexit__(kind, error, traceback)
+
+    async def create(
+        self,
+        input_hash: str,
+        *,
+        blockchain_identifier: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> Job[Status]:
+        """Create a job in the initial status.
+
+        Args:
+            input_hash: What the work is about: 1 to 256 characters.
+            blockchain_identifier: The payment's name elsewhere: 1 to 256 characters; by default
+                ``mock_bc_`` and the job's id.
+            idempotency_key: 1 to 256 characters. The same key with the same content gives the job
+                that exists already, as it is now.
+
+        Raises:
+            InvalidValueError: A text is of the wrong type, size or form.
+            IdempotencyConflictError: The key belongs to a job with other content.
+            DuplicateJobIdError: The id source gave an id that a job has already.
+        """
+        return await self._one(
+            self._codec.create(input_hash, blockchain_identifier, idempotency_key)
+        )
+
+    async def create_many(self, jobs: Iterable[NewJob]) -> list[Job[Status]]:
+        """Create up to 10,000 jobs in one message, all or none, in their order.
+
+        Raises:
+            InvalidValueError, IdempotencyConflictError, DuplicateJobIdError: As for `create`; the
+                error's ``item`` says which job was wrong, counted from 0.
+        """
+        return self._codec.jobs(await self._ask(self._codec.create_many(jobs)))
+
+    async def get(self, job_id: str) -> Job[Status]:
+        """Return the job as it is now.
+
+        Raises:
+            InvalidValueError: The id is no text of 1 to 256 characters.
+            JobNotFoundError: There is no such job.
+        """
+        return await self._one(self._codec.get(job_id))
+
+    async def get_many(self, job_ids: Iterable[str]) -> list[Job[Status]]:
+        """Return up to 10,000 jobs as they are at one moment, in the order of their ids.
+
+        Raises:
+            InvalidValueError, JobNotFoundError: As for `get`; the error's ``item`` says which id
+                was wrong, counted from 0.
+        """
+        return self._codec.jobs(await self._ask(self._codec.get_many(job_ids)))
+
+    async def transition(
+        self,
+        job_id: str,
+        target: Status,
+        *,
+        result: str | None = None,
+        error: str | None = None,
+        expected_version: int | None = None,
+    ) -> Job[Status]:
+        """Move a job to another status.
+
+        Args:
+            job_id: The job.
+            target: The status to move to.
+            result: What came of the work; only with a status that means success. Up to 1,048,576
+                characters.
+            error: Why it failed; only with a status that means failure. Up to 65,536 characters.
+            expected_version: Move only if the job has this version still.
+
+        Raises:
+            InvalidValueError: A value is of the wrong type, size or form; a result without success,
+                an error without failure.
+            JobNotFoundError: There is no such job.
+            VersionConflictError: The job has another version.
+            InvalidStateTransitionError: The lifecycle has no such move.
+        """
+        return await self._one(
+            self._codec.transition(job_id, target, result, error, expected_version)
+        )
+
+    async def transition_many(self, moves: Iterable[Move[Status]]) -> list[Job[Status]]:
+        """Make up to 10,000 moves in one message, all or none, in their order.
+
+        A job may be moved more than once; a later move sees the earlier ones.
+
+        Raises:
+            InvalidValueError, JobNotFoundError, VersionConflictError, InvalidStateTransitionError:
+                As for `transition`; the error's ``item`` says which move was wrong, counted from 0.
+        """
+        return self._codec.jobs(await self._ask(self._codec.transition_many(moves)))
+
+    async def count(self, status: Status | None = None) -> int:
+        """Return how many jobs have this status; all of them by default.
+
+        Raises:
+            InvalidValueError: The lifecycle has no such status.
+        """
+        return await self._ask(self._codec.count(status))
+
+    async def list_jobs(
+        self, status: Status | None = None, *, limit: int = 100, after: str | None = None
+    ) -> JobPage[Status]:
+        """Return a page of jobs in the order of their creation.
+
+        Pages never show a job twice, nor leave one out that kept its status: jobs that are created
+        in the meantime come at the end.
+
+        Args:
+            status: Only jobs that have this status; by default all.
+            limit: The size of the page: 1 to 1,000.
+            after: The ``next_cursor`` of the page before; by default the first page.
+
+        Raises:
+            InvalidValueError: One of them is not right.
+        """
+        records = await self._ask(self._codec.list_jobs(status, limit, after))
+        return self._codec.page(records, limit)
+
+    async def history(self, job_id: str) -> list[Transition[Status]]:
+        """Return every transition of a job, oldest first; the first one created it.
+
+        Raises:
+            InvalidValueError: The id is no text of 1 to 256 characters.
+            JobNotFoundError: There is no such job.
+        """
+        return self._codec.transitions(await self._ask(self._codec.history(job_id)))
+
+    async def statistics(self) -> Statistics[Status]:
+        """Return what the engine holds, and what it has done since it started."""
+        return await self._ask(ReadStatistics())
+
+    async def _one(self, message: Message[Sequence[Record]]) -> Job[Status]:
+        """Ask for one job. Its errors speak of no item, as there is only one."""
+        try:
+            [record] = await self._ask(message)
+        except EngineError as error:
+            error.item = None
+            raise
+        return self._codec.job(record)
+
+    async def _ask(self, message: Message[Answer]) -> Answer:
+        if self._home is None:
+            raise EngineNotStartedError
+        self._home.check()
+        turn = self._inbox.put(message)
+        await turn.answered.wait()
+        return message.outcome()

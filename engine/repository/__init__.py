@@ -1,0 +1,1 @@
+"""The repository: a job store's usual names over the blocking engine."""

@@ -1,0 +1,1 @@
+"""Services: what applications start from."""

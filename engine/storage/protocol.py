@@ -1,0 +1,86 @@
+"""What a storage is: the part that makes a batch of changes outlive the process.
+
+Only the owner calls it, one call at a time, from one task. The rules of a transition are not here:
+the owner decides, in Python, whatever the storage. The life of a storage::
+
+    open ──▶ ( checkout? ──▶ commit? ──▶ count | page | history … )* ──▶ aclose
+
+**A private storage** (memory, one file) belongs to one engine. The owner holds the live jobs in its
+dictionary and checks out only those that it doesn't hold: jobs that have ended, idempotency keys of
+ended jobs, ids that nobody has.
+
+**A shared storage** (a database server, still to come) is used by engines on many machines. The
+owner's dictionary is then empty at the start of each batch, so that every job that the batch names
+is checked out, and stays locked until the commit; position and sequence numbers come with the
+checkout. The decisions between the two calls are the same code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from engine.domain.record import Change, Entry, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a storage held when it was opened."""
+
+    live: Sequence[Record] = ()
+    """The jobs that have not ended, in any order."""
+    last_sequence: int = 0
+    last_position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedOut:
+    """The committed jobs that were asked for and exist."""
+
+    jobs: dict[str, Record] = field(default_factory=dict)
+    """By job id."""
+    keys: dict[str, Record] = field(default_factory=dict)
+    """By idempotency key."""
+
+
+class Storage(Protocol):
+    """The storage protocol. Its calls are not cancelled by callers: the owner is shielded.
+
+    Every call may raise `engine.domain.exceptions.StorageError` for a known failure, which goes to
+    the callers of the batch. Any other exception is a bug, and crashes the owner.
+    """
+
+    async def open(self, final_statuses: Collection[str]) -> Opened:
+        """Make ready; called once. Jobs in one of the final statuses have ended."""
+        ...
+
+    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+        """Return the committed jobs with these ids and these idempotency keys; skip the unknown."""
+        ...
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Make the changes durable, all or none, in their order. Returning means: they are.
+
+        Raises:
+            StorageError: None was applied.
+            DuplicateJobIdError: A created job's id is taken by one that the owner doesn't hold,
+                because it has ended. None was applied.
+        """
+        ...
+
+    async def count(self, status: str | None) -> int:
+        """Return how many committed jobs have this status; None counts all."""
+        ...
+
+    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record]:
+        """Return up to ``limit`` committed jobs with a position above ``after``, in its order."""
+        ...
+
+    async def history(self, job_id: str) -> Sequence[Entry] | None:
+        """Return every committed change of a job, oldest first; None if there is no such job."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of everything. Called once, also when `open` raised."""
+        ...

@@ -1,0 +1,160 @@
+"""The facade that threads call: the same calls as `JobEngine`, blocking."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from engine.domain.exceptions import EngineCrashedError, EngineError
+from engine.domain.models import Job, JobPage, Move, NewJob, Statistics, Status, Transition
+from engine.domain.record import Record
+from engine.facade import Facade
+from engine.messages import Message, ReadStatistics
+from engine.portal import Lane
+
+
+class SyncJobEngine(Facade[Status]):
+    """`JobEngine` for threads: any number of them may call it at the same time.
+
+    ::
+
+        with SyncJobEngine() as engine:
+            job = engine.create("2c26b46b…")
+            engine.transition(job.job_id, JobStatus.RUNNING)
+
+    It has started when it has been made, and is used as a context manager or closed by hand. Its
+    owner runs on one event-loop thread, which serves all blocking engines of the process. An engine
+    that nobody closes does not hold up the interpreter's exit; one that is garbage is closed.
+
+    The calls and their errors are those of `JobEngine`, which documents them. Besides, each takes a
+    ``timeout`` in seconds, 0 or more, without limit by default. It is the time to wait for the
+    answer: past it a read raises `CallTimeoutError`, and a write `WriteTimeoutError`, which is an
+    `OutcomeUnknownError` too, because the change is not taken back. An interrupt
+    (`KeyboardInterrupt`) ends the waiting in the same way, and the engine is usable as before.
+
+    Further errors of every call: `EngineForkedError` in a forked child of the process that made the
+    engine; `WrongLoopError` on the event-loop thread that would have to answer.
+
+    The arguments are those of `JobEngine`, which documents them too.
+
+    Raises:
+        InvalidValueError: As for `JobEngine`; or the clock tells no usable time.
+        StorageError: The storage can't be opened.
+        WrongLoopError: Made on the event-loop thread that would have to serve it.
+    """
+
+    def _made(self) -> None:
+        self._lane = Lane(self._owner, self._inbox)
+        # The loop thread holds the owner and nothing of this facade, which can thus become garbage.
+        weakref.finalize(self, self._lane.close_soon).atexit = False
+
+    def __enter__(self) -> Self:
+        """Return the engine, which has started already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the engine; see `close`. A crash does not hide the body's own error."""
+        try:
+            self.close()
+        except EngineCrashedError:
+            if error is None:
+                raise
+
+    def close(self) -> None:
+        """Refuse new calls, answer those that wait, close the storage. Again, it does nothing.
+
+        Raises:
+            EngineCrashedError: The owner had crashed.
+            WrongLoopError: Called on the event-loop thread that serves the engine.
+        """
+        self._lane.close()
+
+    def create(
+        self,
+        input_hash: str,
+        *,
+        blockchain_identifier: str | None = None,
+        idempotency_key: str | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Create a job in the initial status."""
+        return self._one(
+            self._codec.create(input_hash, blockchain_identifier, idempotency_key), timeout
+        )
+
+    def create_many(
+        self, jobs: Iterable[NewJob], *, timeout: float | None = None
+    ) -> list[Job[Status]]:
+        """Create up to 10,000 jobs in one message, all or none, in their order."""
+        return self._codec.jobs(self._lane.ask(self._codec.create_many(jobs), timeout))
+
+    def get(self, job_id: str, *, timeout: float | None = None) -> Job[Status]:
+        """Return the job as it is now."""
+        return self._one(self._codec.get(job_id), timeout)
+
+    def get_many(
+        self, job_ids: Iterable[str], *, timeout: float | None = None
+    ) -> list[Job[Status]]:
+        """Return up to 10,000 jobs as they are at one moment, in the order of their ids."""
+        return self._codec.jobs(self._lane.ask(self._codec.get_many(job_ids), timeout))
+
+    def transition(
+        self,
+        job_id: str,
+        target: Status,
+        *,
+        result: str | None = None,
+        error: str | None = None,
+        expected_version: int | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Move a job to another status."""
+        return self._one(
+            self._codec.transition(job_id, target, result, error, expected_version), timeout
+        )
+
+    def transition_many(
+        self, moves: Iterable[Move[Status]], *, timeout: float | None = None
+    ) -> list[Job[Status]]:
+        """Make up to 10,000 moves in one message, all or none, in their order."""
+        return self._codec.jobs(self._lane.ask(self._codec.transition_many(moves), timeout))
+
+    def count(self, status: Status | None = None, *, timeout: float | None = None) -> int:
+        """Return how many jobs have this status; all of them by default."""
+        return self._lane.ask(self._codec.count(status), timeout)
+
+    def list_jobs(
+        self,
+        status: Status | None = None,
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        timeout: float | None = None,
+    ) -> JobPage[Status]:
+        """Return a page of jobs in the order of their creation."""
+        records = self._lane.ask(self._codec.list_jobs(status, limit, after), timeout)
+        return self._codec.page(records, limit)
+
+    def history(self, job_id: str, *, timeout: float | None = None) -> list[Transition[Status]]:
+        """Return every transition of a job, oldest first; the first one created it."""
+        return self._codec.transitions(self._lane.ask(self._codec.history(job_id), timeout))
+
+    def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
+        """Return what the engine holds, and what it has done since it started."""
+        return self._lane.ask(ReadStatistics(), timeout)
+
+    def _one(self, message: Message[Sequence[Record]], timeout: float | None) -> Job[Status]:
+        """Ask for one job. Its errors speak of no item, as there is only one."""
+        try:
+            [record] = self._lane.ask(message, timeout)
+        except EngineError as error:
+            error.item = None
+            raise
+        return self._codec.job(record)
