@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any, Final, Generic, TypeAlias
 
 from pydantic import BaseModel
@@ -36,6 +37,7 @@ from engine.messages import (
     Draft,
     GetJobs,
     ListJobs,
+    Message,
     MoveJobs,
     ReadHistory,
     Step,
@@ -197,6 +199,19 @@ class Codec(Generic[Status]):
             },
         )
 
+    def one(self, message: Message[Sequence[Record]]) -> Job[Status]:
+        """Return the snapshot that answers a message about one job.
+
+        Raises:
+            EngineError: The answer; it speaks of no item, as there is only one.
+        """
+        try:
+            [record] = message.outcome()
+        except EngineError as error:
+            error.item = None
+            raise
+        return self.job(record)
+
     def jobs(self, records: Sequence[Record]) -> list[Job[Status]]:
         """Return the snapshots of records."""
         return [self.job(record) for record in records]
@@ -228,7 +243,7 @@ class Codec(Generic[Status]):
     def _draft(
         self, input_hash: str, blockchain_identifier: str | None, idempotency_key: str | None
     ) -> Draft:
-        return Draft(
+        return (
             check_text("job_id", self._new_id(), MAX_IDENTIFIER_CHARACTERS),
             check_text("input_hash", input_hash, MAX_INPUT_HASH_CHARACTERS),
             check_optional_text(
@@ -252,7 +267,7 @@ class Codec(Generic[Status]):
             self._lifecycle.validate_outcome(value, result, error)
         if expected_version is not None:
             check_integer("expected_version", expected_version, 1)
-        return Step(_check_job_id(job_id), value, result, error, expected_version)
+        return (_check_job_id(job_id), value, result, error, expected_version)
 
 
 def _each(
@@ -304,12 +319,21 @@ def _trusted(kind: type[Model], fields: dict[str, Any]) -> Model:
     Validation would take four times as long, and `model_construct` does not take less. Sets just
     what pydantic documents a model to have, and a test compares the outcome with a validated model.
     """
-    model = object.__new__(kind)
-    _set(model, "__dict__", fields)
-    _set(model, "__pydantic_fields_set__", set(fields))
-    _set(model, "__pydantic_extra__", None)
-    _set(model, "__pydantic_private__", None)
+    model = _new(kind)
+    _set_fields(model, fields)
+    _set_fields_set(model, _names_of(kind))
+    _set_extra(model, None)
+    _set_private(model, None)
     return model
 
 
-_set = object.__setattr__
+@cache
+def _names_of(kind: type[BaseModel]) -> frozenset[str]:
+    return frozenset(kind.model_fields)
+
+
+_new = object.__new__
+_set_fields = BaseModel.__dict__["__dict__"].__set__
+_set_fields_set = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_set_private = BaseModel.__dict__["__pydantic_private__"].__set__

@@ -31,7 +31,7 @@ from engine.domain.record import (
     Record,
     moved,
 )
-from engine.messages import CreateJobs, Draft, MoveJobs, Step, Write
+from engine.messages import CreateJobs, Draft, Step, Write
 from engine.storage.protocol import CheckedOut
 
 Item = TypeVar("Item")
@@ -78,11 +78,9 @@ class Decisions:
         Raises:
             EngineError: The caller's mistake; its ``item`` says which item was wrong.
         """
-        match message:
-            case CreateJobs():
-                return self._each(self._create, message.drafts)
-            case MoveJobs():
-                return self._each(self._move, message.steps)
+        if isinstance(message, CreateJobs):
+            return self._each(self._create, message.drafts)
+        return self._each(self._move, message.steps)
 
     def _each(self, decide: Callable[[Item], Record], items: Sequence[Item]) -> list[Record]:
         before = len(self.changes)
@@ -123,8 +121,8 @@ class Decisions:
         return self._change(record[STATUS], moved(record, target, self._now, result, error))
 
     def _change(self, from_status: str | None, record: Record) -> Record:
-        sequence = self._last_sequence + len(self.changes) + 1
-        self.changes.append(Change(sequence, from_status, record))
+        changes = self.changes
+        changes.append((self._last_sequence + len(changes) + 1, from_status, record))
         self._changed[record[JOB_ID]] = record
         return record
 
@@ -141,10 +139,10 @@ class Decisions:
 
     def _forget_since(self, before: int) -> None:
         """Take back the changes of a message that failed half way."""
-        for change in self.changes[before:]:
-            self.last_position -= change.from_status is None
+        for _, from_status, _ in self.changes[before:]:
+            self.last_position -= from_status is None
         del self.changes[before:]
-        self._changed = {change.record[JOB_ID]: change.record for change in self.changes}
+        self._changed = {record[JOB_ID]: record for _, _, record in self.changes}
         self._new_keys = {
             key: record[JOB_ID]
             for _, from_status, record in self.changes

@@ -1,8 +1,10 @@
 """The inbox: the bounded anyio memory channel into the owner, and who waits for which answer.
 
 What is put in between two looks of the owner is one *turn*: the messages that it will take, decide
-and answer together, and the one event that tells all of their callers. That one event for many
-callers is what makes a call cheap: an event of its own for each would double its cost.
+and answer together. A turn lies in the channel from its first message on, and later messages join
+it there until the owner takes it or it is full; so to drain what is waiting is to receive once, and
+one event tells all callers of the turn. Both are measured: a channel operation for each message
+costs a third more a call, an event for each doubles it.
 
 The inbox never waits for room. A full one refuses at once, with a typed error, because every caller
 blocked in a send would cost another 6 KB; so its bound is the bound of all that waits.
@@ -21,23 +23,29 @@ from engine.domain.exceptions import (
     EngineUnavailableError,
     OverloadedError,
 )
-from engine.messages import Message, Request
+from engine.messages import Message, Read, Write
 
 Notify: TypeAlias = Callable[[], object]
 
 
 class Turn:
-    """The messages that are decided together."""
+    """The messages that are decided together, in the order in which they came."""
 
-    __slots__ = ("answered", "messages", "notify", "weight")
+    __slots__ = ("answered", "notify", "reads", "weight", "writes")
 
     def __init__(self) -> None:
         self.answered = anyio.Event()
         """Set when every message of the turn has its answer."""
         self.notify: list[Notify] = []
         """Called then too: the threads that wait."""
-        self.messages = 0
+        self.reads: list[Read] = []
+        self.writes: list[Write] = []
         self.weight = 0
+
+    @property
+    def messages(self) -> list[Read | Write]:
+        """All of the messages."""
+        return [*self.writes, *self.reads]
 
     def tell(self) -> None:
         """Tell every caller of the turn that the answer is there."""
@@ -63,12 +71,10 @@ class Inbox:
         self._closed_by: Callable[[], EngineUnavailableError] | None = EngineNotStartedError
 
     def open(self) -> None:
-        """Make the channel; needs the running event loop. Closed by `close`, both ends."""
-        # No more messages than weight can wait, so the channel's own bound is never met first.
-        self._send, self._receive = anyio.create_memory_object_stream[tuple[Turn, Any]](
-            self.max_waiting
-        )
-        self._gathering = Turn()
+        """Make the channel, on the running event loop; `refuse_rest` closes both its ends."""
+        # No more turns than weight can wait, so the channel's own bound is never met first.
+        self._send, self._receive = anyio.create_memory_object_stream[Turn](self.max_waiting)
+        self._gathering: Turn | None = None
         self._closed_by = None
 
     def put(self, message: Message[Any], notify: Notify | None = None) -> Turn:
@@ -84,30 +90,31 @@ class Inbox:
             self.refused += 1
             raise OverloadedError(self.waiting, self.max_waiting)
         turn = self._gathering
-        if turn.weight >= self._max_batch:
+        if turn is None or turn.weight >= self._max_batch:
             turn = self._gathering = Turn()
-        self._send.send_nowait((turn, message))
-        turn.messages += 1
+            self._send.send_nowait(turn)
+        messages: list[Any] = turn.writes if message.writes else turn.reads
+        messages.append(message)
         turn.weight += message.weight
         self.waiting += message.weight
         if notify is not None:
             turn.notify.append(notify)
         return turn
 
-    async def take(self) -> tuple[Turn, list[Request]]:
-        """Wait for a message, and return it with the rest of its turn.
+    async def take(self) -> Turn:
+        """Wait for a turn, and take it out.
 
         Raises:
             anyio.EndOfStream: The inbox is closed and empty.
         """
-        turn, first = await self._receive.receive()
+        turn = await self._receive.receive()
+        self._taken(turn)
+        return turn
+
+    def _taken(self, turn: Turn) -> None:
         if turn is self._gathering:
-            self._gathering = Turn()
-        messages: list[Request] = [first]
-        for _ in range(turn.messages - 1):
-            messages.append(self._receive.receive_nowait()[1])
+            self._gathering = None
         self.waiting -= turn.weight
-        return turn, messages
 
     def close(self, error: Callable[[], EngineUnavailableError] = EngineClosedError) -> None:
         """Refuse from now on what is put in, with this error; what is in it can still be taken."""
@@ -117,15 +124,15 @@ class Inbox:
 
     def refuse_rest(self, error: Callable[[], EngineUnavailableError]) -> None:
         """Close, and answer whatever is still in the inbox with this error."""
-        self.close(error)
+        self._closed_by = error
+        self._send.close()
         while True:
             try:
-                turn, message = self._receive.receive_nowait()
-            except (anyio.EndOfStream, anyio.ClosedResourceError):
+                turn = self._receive.receive_nowait()
+            except anyio.EndOfStream:
                 break
-            message.refuse(error())
-            turn.messages -= 1
-            if not turn.messages:
-                turn.tell()
-        self.waiting = 0
+            self._taken(turn)
+            for message in turn.messages:
+                message.answer(error())
+            turn.tell()
         self._receive.close()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from engine.domain.exceptions import EngineError, EngineNotStartedError, EngineStartedError
+from engine.domain.exceptions import EngineNotStartedError, EngineStartedError
 from engine.domain.models import Job, JobPage, Move, NewJob, Statistics, Status, Transition
-from engine.domain.record import Record
 from engine.facade import Facade
 from engine.messages import Answer, Message, ReadStatistics
 from engine.portal import Home
@@ -107,9 +106,9 @@ class JobEngine(Facade[Status]):
             IdempotencyConflictError: The key belongs to a job with other content.
             DuplicateJobIdError: The id source gave an id that a job has already.
         """
-        return await self._one(
-            self._codec.create(input_hash, blockchain_identifier, idempotency_key)
-        )
+        message = self._codec.create(input_hash, blockchain_identifier, idempotency_key)
+        await self._sent(message)
+        return self._codec.one(message)
 
     async def create_many(self, jobs: Iterable[NewJob]) -> list[Job[Status]]:
         """Create up to 10,000 jobs in one message, all or none, in their order.
@@ -127,7 +126,9 @@ class JobEngine(Facade[Status]):
             InvalidValueError: The id is no text of 1 to 256 characters.
             JobNotFoundError: There is no such job.
         """
-        return await self._one(self._codec.get(job_id))
+        message = self._codec.get(job_id)
+        await self._sent(message)
+        return self._codec.one(message)
 
     async def get_many(self, job_ids: Iterable[str]) -> list[Job[Status]]:
         """Return up to 10,000 jobs as they are at one moment, in the order of their ids.
@@ -164,9 +165,9 @@ class JobEngine(Facade[Status]):
             VersionConflictError: The job has another version.
             InvalidStateTransitionError: The lifecycle has no such move.
         """
-        return await self._one(
-            self._codec.transition(job_id, target, result, error, expected_version)
-        )
+        message = self._codec.transition(job_id, target, result, error, expected_version)
+        await self._sent(message)
+        return self._codec.one(message)
 
     async def transition_many(self, moves: Iterable[Move[Status]]) -> list[Job[Status]]:
         """Make up to 10,000 moves in one message, all or none, in their order.
@@ -219,19 +220,13 @@ class JobEngine(Facade[Status]):
         """Return what the engine holds, and what it has done since it started."""
         return await self._ask(ReadStatistics())
 
-    async def _one(self, message: Message[Sequence[Record]]) -> Job[Status]:
-        """Ask for one job. Its errors speak of no item, as there is only one."""
-        try:
-            [record] = await self._ask(message)
-        except EngineError as error:
-            error.item = None
-            raise
-        return self._codec.job(record)
-
     async def _ask(self, message: Message[Answer]) -> Answer:
+        await self._sent(message)
+        return message.outcome()
+
+    def _sent(self, message: Message[Any]) -> Awaitable[None]:
+        """Put a message into the inbox; the answer is there when what this returns has ended."""
         if self._home is None:
             raise EngineNotStartedError
         self._home.check()
-        turn = self._inbox.put(message)
-        await turn.answered.wait()
-        return message.outcome()
+        return self._inbox.put(message).answered.wait()

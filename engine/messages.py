@@ -3,12 +3,15 @@
 A message carries plain, checked values in and one answer out. A single call is a bulk call of one
 item, so every rule is written once. The answer is set exactly once, by the owner or by whoever
 refuses the message, and read by the caller after it has been told; nothing here waits.
+
+What is made for every call and every item is a plain tuple here, not a class: that is a tenth of
+the cost of a call.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Final, Generic, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Final, Generic, TypeAlias
 
 from typing_extensions import TypeVar
 
@@ -18,25 +21,20 @@ from engine.domain.record import Entry, Record
 
 Answer = TypeVar("Answer")
 
+Draft: TypeAlias = tuple[
+    str,  # the id of the job to be created
+    str,  # input_hash
+    str | None,  # blockchain_identifier
+    str | None,  # idempotency_key
+]
 
-class Draft(NamedTuple):
-    """A job to be created; the owner adds the rest."""
-
-    job_id: str
-    input_hash: str
-    blockchain_identifier: str | None
-    idempotency_key: str | None
-
-
-class Step(NamedTuple):
-    """A move to be made."""
-
-    job_id: str
-    target: str
-    result: str | None
-    error: str | None
-    expected_version: int | None
-
+Step: TypeAlias = tuple[
+    str,  # the id of the job to be moved
+    str,  # the status to move to
+    str | None,  # result
+    str | None,  # error
+    int | None,  # expected_version
+]
 
 _UNANSWERED: Final = EngineClosedError()
 
@@ -45,42 +43,40 @@ class Message(Generic[Answer]):
     """One request, with the slot that its answer goes to.
 
     Attributes:
-        weight: How many jobs it names, 1 at least: what the limits of inbox and batch count.
+        job_ids: The jobs that it names.
+        keys: The idempotency keys that it names.
+        weight: How many jobs it is about, 1 at least: what the limits of inbox and batch count.
         writes: Whether it may change jobs.
     """
 
-    __slots__ = ("_answer", "_error", "weight")
+    __slots__ = ("_outcome", "job_ids", "keys", "weight")
     writes: ClassVar[bool] = False
 
-    _answer: Answer
-
-    def __init__(self, weight: int = 1) -> None:
-        self.weight = max(1, weight)
-        self._error: BaseException | None = _UNANSWERED
+    def __init__(self, job_ids: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
+        self.job_ids = job_ids
+        self.keys = keys
+        self.weight = len(job_ids) or 1
+        self._outcome: Answer | EngineError = _UNANSWERED
 
     @property
     def answered(self) -> bool:
         """Whether the answer is there."""
-        return self._error is not _UNANSWERED
+        return self._outcome is not _UNANSWERED
 
-    def answer(self, value: Answer) -> None:
-        """Give the answer."""
-        self._answer = value
-        self._error = None
-
-    def refuse(self, error: EngineError) -> None:
-        """Give an error for an answer; the error is this caller's own, shared with no other."""
-        self._error = error
+    def answer(self, value: Answer | EngineError) -> None:
+        """Give the answer. An error is this caller's own, and shared with no other."""
+        self._outcome = value
 
     def outcome(self) -> Answer:
         """Return the answer, or raise the error that stands for it. Called once."""
-        if self._error is not None:
-            error, self._error = self._error, None
+        outcome = self._outcome
+        if isinstance(outcome, EngineError):
             try:
-                raise error
+                raise outcome
             finally:
-                del error  # its traceback holds this frame: do not make a circle of the two
-        return self._answer
+                # The error's traceback holds this frame: do not let this frame hold the error.
+                del outcome, self
+        return outcome
 
 
 class CreateJobs(Message[Sequence[Record]]):
@@ -90,8 +86,9 @@ class CreateJobs(Message[Sequence[Record]]):
     writes = True
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
+        super().__init__(keys=[draft[3] for draft in drafts if draft[3] is not None])
+        self.weight = len(drafts) or 1
         self.drafts = drafts
-        super().__init__(len(drafts))
 
 
 class MoveJobs(Message[Sequence[Record]]):
@@ -101,18 +98,14 @@ class MoveJobs(Message[Sequence[Record]]):
     writes = True
 
     def __init__(self, steps: Sequence[Step]) -> None:
+        super().__init__([step[0] for step in steps])
         self.steps = steps
-        super().__init__(len(steps))
 
 
 class GetJobs(Message[Sequence[Record]]):
     """Read these jobs, all or none."""
 
-    __slots__ = ("job_ids",)
-
-    def __init__(self, job_ids: Sequence[str]) -> None:
-        self.job_ids = job_ids
-        super().__init__(len(job_ids))
+    __slots__ = ()
 
 
 class CountJobs(Message[int]):
@@ -154,4 +147,4 @@ class ReadStatistics(Message[Statistics[Any]]):
 
 
 Write: TypeAlias = CreateJobs | MoveJobs
-Request: TypeAlias = Write | GetJobs | CountJobs | ListJobs | ReadHistory | ReadStatistics
+Read: TypeAlias = GetJobs | CountJobs | ListJobs | ReadHistory | ReadStatistics

@@ -41,13 +41,11 @@ from engine.domain.record import IDEMPOTENCY_KEY, JOB_ID, STATUS, Entry, Record
 from engine.inbox import Inbox, Turn
 from engine.messages import (
     CountJobs,
-    CreateJobs,
     GetJobs,
     ListJobs,
-    MoveJobs,
+    Read,
     ReadHistory,
     ReadStatistics,
-    Request,
     Write,
 )
 from engine.storage.protocol import CheckedOut, Storage
@@ -172,10 +170,10 @@ class Owner(Generic[Status]):
     async def _answer_turns(self) -> None:
         while True:
             try:
-                turn, messages = await self._inbox.take()
+                turn = await self._inbox.take()
             except anyio.EndOfStream:
                 return
-            await self._answer_turn(turn, messages)
+            await self._answer_turn(turn)
 
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -184,41 +182,33 @@ class Owner(Generic[Status]):
     def _refusal(self) -> EngineUnavailableError:
         return EngineClosedError() if self._crash is None else EngineCrashedError(self._crash)
 
-    async def _answer_turn(self, turn: Turn, messages: Sequence[Request]) -> None:
+    async def _answer_turn(self, turn: Turn) -> None:
         """Answer every message of a turn, whatever happens, and tell its callers."""
         try:
-            checked_out = await self._check_out(messages)
-            if writes := [message for message in messages if isinstance(message, Write)]:
-                await self._write(writes, checked_out)
-            await self._read(messages, checked_out)
+            checked_out = await self._check_out(turn)
+            if turn.writes:
+                await self._write(turn.writes, checked_out)
+            for read in turn.reads:
+                try:
+                    await self._read(read, checked_out)
+                except EngineError as error:
+                    read.answer(error)
         except BaseException as bug:
-            for message in messages:
+            for message in turn.messages:
                 if not message.answered:
                     unknown = self._committing and message.writes
-                    message.refuse(CommitCrashedError(bug) if unknown else EngineCrashedError(bug))
+                    message.answer(CommitCrashedError(bug) if unknown else EngineCrashedError(bug))
             raise
         finally:
-            self._answered += len(messages)
-            self._batches += 1
-            self._largest_batch = max(self._largest_batch, len(messages))
+            self._count_batch(len(turn.messages))
             turn.tell()
 
-    async def _check_out(self, messages: Sequence[Request]) -> CheckedOut:
+    async def _check_out(self, turn: Turn) -> CheckedOut:
         """Fetch the jobs that the turn names and the owner doesn't hold."""
         live, live_keys = self._live, self._live_keys
-        job_ids: list[str] = []
-        keys: list[str] = []
-        for message in messages:
-            if isinstance(message, GetJobs):
-                job_ids += [job_id for job_id in message.job_ids if job_id not in live]
-            elif isinstance(message, MoveJobs):
-                job_ids += [step.job_id for step in message.steps if step.job_id not in live]
-            elif isinstance(message, CreateJobs):
-                keys += [
-                    draft.idempotency_key
-                    for draft in message.drafts
-                    if draft.idempotency_key is not None and draft.idempotency_key not in live_keys
-                ]
+        messages = turn.messages
+        job_ids = [i for message in messages for i in message.job_ids if i not in live]
+        keys = [key for message in turn.writes for key in message.keys if key not in live_keys]
         if job_ids or keys:
             return await self._storage.checkout(job_ids, keys)
         return CheckedOut()
@@ -234,25 +224,22 @@ class Owner(Generic[Status]):
             live_keys=self._live_keys,
             checked_out=checked_out,
         )
-        decided: list[Sequence[Record] | EngineError] = []
+        answers: list[Sequence[Record] | EngineError] = []
         for message in messages:
             try:
-                decided.append(decisions.decide(message))
+                answers.append(decisions.decide(message))
             except EngineError as error:
-                decided.append(error)
+                answers.append(error)
         if decisions.changes:
             try:
                 self._committing = True
                 await self._storage.commit(decisions.changes)
             except EngineError as error:
-                decided = [copy(error) for _ in messages]
+                answers = [copy(error) for _ in messages]
             else:
                 self._publish(decisions, checked_out)
-        for message, answer in zip(messages, decided, strict=True):
-            if isinstance(answer, EngineError):
-                message.refuse(answer)
-            else:
-                message.answer(answer)
+        for message, answer in zip(messages, answers, strict=True):
+            message.answer(answer)
         self._committing = False
 
     def _publish(self, decisions: Decisions, checked_out: CheckedOut) -> None:
@@ -276,25 +263,18 @@ class Owner(Generic[Status]):
         if (key := record[IDEMPOTENCY_KEY]) is not None:
             self._live_keys.pop(key, None)
 
-    async def _read(self, messages: Sequence[Request], checked_out: CheckedOut) -> None:
-        """Answer the reads of a turn."""
-        for message in messages:
-            try:
-                match message:
-                    case GetJobs():
-                        message.answer(self._get(message.job_ids, checked_out))
-                    case CreateJobs() | MoveJobs():
-                        pass
-                    case CountJobs():
-                        message.answer(await self._storage.count(message.status))
-                    case ListJobs(status=status, after=after, limit=limit):
-                        message.answer(await self._storage.page(status, after, limit))
-                    case ReadHistory():
-                        message.answer(await self._history(message.job_id))
-                    case ReadStatistics():
-                        message.answer(await self._statistics())
-            except EngineError as error:
-                message.refuse(error)
+    async def _read(self, message: Read, checked_out: CheckedOut) -> None:
+        match message:
+            case GetJobs():
+                message.answer(self._get(message.job_ids, checked_out))
+            case CountJobs():
+                message.answer(await self._storage.count(message.status))
+            case ListJobs(status=status, after=after, limit=limit):
+                message.answer(await self._storage.page(status, after, limit))
+            case ReadHistory():
+                message.answer(await self._history(message.job_id))
+            case ReadStatistics():
+                message.answer(await self._statistics())
 
     def _get(self, job_ids: Sequence[str], checked_out: CheckedOut) -> list[Record]:
         records: list[Record] = []
@@ -312,6 +292,11 @@ class Owner(Generic[Status]):
         if entries is None:
             raise JobNotFoundError(job_id)
         return entries
+
+    def _count_batch(self, messages: int) -> None:
+        self._answered += messages
+        self._batches += 1
+        self._largest_batch = max(self._largest_batch, messages)
 
     async def _statistics(self) -> Statistics[Status]:
         counts = {

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from anyio.lowlevel import current_token
 
@@ -156,11 +157,21 @@ class Lane:
             raise
 
     def ask(self, message: Message[Answer], timeout: float | None) -> Answer:
-        """Put a message into the inbox and wait for its answer, for ``timeout`` seconds at most.
+        """Send a message and return its answer; see `send`.
+
+        Raises:
+            EngineError: The answer.
+        """
+        self.send(message, timeout)
+        return message.outcome()
+
+    def send(self, message: Message[Any], timeout: float | None) -> None:
+        """Send a message to the owner and wait for its answer, for ``timeout`` seconds at most.
 
         Raises:
             CallTimeoutError: No answer in time; `WriteTimeoutError` for a message that writes.
-            EngineError: The answer, or the inbox's refusal.
+            OverloadedError: Too many messages of threads are waiting.
+            EngineForkedError, WrongLoopError: See `LoopThread.check`.
         """
         self._thread.check()
         seconds = -1 if timeout is None else check_timeout(timeout)
@@ -174,7 +185,6 @@ class Lane:
             self._thread.loop.call_soon_threadsafe(self._pump)
         if not answered.acquire(timeout=seconds):
             raise WriteTimeoutError(seconds) if message.writes else CallTimeoutError(seconds)
-        return message.outcome()
 
     def _pump(self) -> None:
         """On the loop: put into the inbox what the threads have queued."""
@@ -184,7 +194,7 @@ class Lane:
             try:
                 self._inbox.put(message, notify)
             except EngineError as error:
-                message.refuse(error)
+                message.answer(error)
                 notify()
 
     def close(self) -> None:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
-from engine.domain.exceptions import EngineCrashedError, EngineError
+from engine.domain.exceptions import EngineCrashedError
 from engine.domain.models import Job, JobPage, Move, NewJob, Statistics, Status, Transition
-from engine.domain.record import Record
 from engine.facade import Facade
-from engine.messages import Message, ReadStatistics
+from engine.messages import ReadStatistics
 from engine.portal import Lane
 
 
@@ -85,9 +84,9 @@ class SyncJobEngine(Facade[Status]):
         timeout: float | None = None,
     ) -> Job[Status]:
         """Create a job in the initial status."""
-        return self._one(
-            self._codec.create(input_hash, blockchain_identifier, idempotency_key), timeout
-        )
+        message = self._codec.create(input_hash, blockchain_identifier, idempotency_key)
+        self._lane.send(message, timeout)
+        return self._codec.one(message)
 
     def create_many(
         self, jobs: Iterable[NewJob], *, timeout: float | None = None
@@ -97,7 +96,9 @@ class SyncJobEngine(Facade[Status]):
 
     def get(self, job_id: str, *, timeout: float | None = None) -> Job[Status]:
         """Return the job as it is now."""
-        return self._one(self._codec.get(job_id), timeout)
+        message = self._codec.get(job_id)
+        self._lane.send(message, timeout)
+        return self._codec.one(message)
 
     def get_many(
         self, job_ids: Iterable[str], *, timeout: float | None = None
@@ -116,9 +117,9 @@ class SyncJobEngine(Facade[Status]):
         timeout: float | None = None,
     ) -> Job[Status]:
         """Move a job to another status."""
-        return self._one(
-            self._codec.transition(job_id, target, result, error, expected_version), timeout
-        )
+        message = self._codec.transition(job_id, target, result, error, expected_version)
+        self._lane.send(message, timeout)
+        return self._codec.one(message)
 
     def transition_many(
         self, moves: Iterable[Move[Status]], *, timeout: float | None = None
@@ -149,12 +150,3 @@ class SyncJobEngine(Facade[Status]):
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""
         return self._lane.ask(ReadStatistics(), timeout)
-
-    def _one(self, message: Message[Sequence[Record]], timeout: float | None) -> Job[Status]:
-        """Ask for one job. Its errors speak of no item, as there is only one."""
-        try:
-            [record] = self._lane.ask(message, timeout)
-        except EngineError as error:
-            error.item = None
-            raise
-        return self._codec.job(record)

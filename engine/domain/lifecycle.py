@@ -69,6 +69,7 @@ class Lifecycle(Generic[Status]):
         _check_ways(self)
         # The tables that the owner works with: plain strings, in the order of the enum.
         self._member_of = {str(status.value): status for status in statuses}
+        self._value_of = {value: value for value in self._member_of}
         self._targets_of = {
             str(status.value): tuple(str(to.value) for to in statuses if to in self.moves[status])
             for status in statuses
@@ -94,7 +95,7 @@ class Lifecycle(Generic[Status]):
         """
         try:
             # A member of a string enum hashes and compares as its value.
-            return str(self._member_of[status].value)  # type: ignore[index]
+            return self._value_of[status]  # type: ignore[index]
         except (KeyError, TypeError):
             known = ", ".join(self._member_of)
             raise InvalidValueError("status", f"{shown(status)} is not one of {known}") from None

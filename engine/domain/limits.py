@@ -26,7 +26,10 @@ def check_text(field: str, value: object, longest: int, *, shortest: int = 1) ->
     Raises:
         InvalidValueError: Another type, too long or too short, a NUL or a lone surrogate in it.
     """
-    if not isinstance(value, str):
+    if type(value) is str and shortest <= len(value) <= longest:
+        if value.isascii() and "\0" not in value:
+            return value  # nearly always
+    elif not isinstance(value, str):
         raise InvalidValueError(field, f"must be a str, not {_kind(value)}: {shown(value)}")
     if not shortest <= len(value) <= longest:
         raise InvalidValueError(

@@ -39,15 +39,12 @@ POSITION: Final = 9
 IDEMPOTENCY_KEY: Final = 10
 
 
-class Change(NamedTuple):
-    """One decided transition: what a storage commits.
-
-    The time of the change is the record's ``updated_at``, the status moved to its ``status``.
-    """
-
-    sequence: int  # 1 for the engine's first change, without gaps
-    from_status: str | None  # None when the job was created
-    record: Record  # the job after the change
+Change: TypeAlias = tuple[
+    int,  # its sequence number: 1 for the engine's first change, without gaps
+    str | None,  # the status before; None when the job was created
+    Record,  # the job after it: its status is the one moved to, its updated_at the time
+]
+"""One decided transition: what a storage commits."""
 
 
 class Entry(NamedTuple):
@@ -70,7 +67,7 @@ def moved(
         input_hash,
         identifier,
         created_at,
-        max(now, updated_at),
+        max(updated_at, now),
         result,
         error,
         version + 1,
