@@ -67,6 +67,7 @@ class Codec(Generic[Status]):
     def __init__(self, lifecycle: Lifecycle[Status], new_id: IdSource) -> None:
         self._lifecycle = lifecycle
         self._new_id = new_id
+        self._member_of = {lifecycle.value(status): status for status in lifecycle.statuses}
         statuses: Any = lifecycle.statuses
         # The default lifecycle's snapshots are of the plain classes, as callers write them.
         plain = statuses is JobStatus
@@ -187,7 +188,7 @@ class Codec(Generic[Status]):
             self._job_class,
             {
                 "job_id": job_id,
-                "status": self._lifecycle.status(status),
+                "status": self._member_of[status],
                 "input_hash": input_hash,
                 "blockchain_identifier": identifier,
                 "created_at": created,
@@ -226,14 +227,14 @@ class Codec(Generic[Status]):
 
     def transitions(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
         """Return the lines of a history."""
-        status = self._lifecycle.status
+        member_of = self._member_of
         return [
             _trusted(
                 self._transition_class,
                 {
                     "sequence": sequence,
-                    "from_status": None if from_status is None else status(from_status),
-                    "to_status": status(to_status),
+                    "from_status": None if from_status is None else member_of[from_status],
+                    "to_status": member_of[to_status],
                     "at": at,
                 },
             )

@@ -48,6 +48,12 @@ class Decisions:
         live: The jobs that the owner holds, by id. Read only.
         live_keys: Their idempotency keys, with the id each. Read only.
         checked_out: The others that the batch names.
+
+    Attributes:
+        changes: What is to be committed, in order.
+        changed: The newest record of each job that changed, by id.
+        new_keys: The idempotency keys of the new jobs, with the id each.
+        last_position: The position of the newest job, new ones included.
     """
 
     def __init__(
@@ -69,8 +75,8 @@ class Decisions:
         self._live = live
         self._live_keys = live_keys
         self._checked_out = checked_out
-        self._changed: dict[str, Record] = {}
-        self._new_keys: dict[str, str] = {}
+        self.changed: dict[str, Record] = {}
+        self.new_keys: dict[str, str] = {}
 
     def decide(self, message: Write) -> Sequence[Record]:
         """Decide one message, all of it or nothing.
@@ -107,7 +113,7 @@ class Decisions:
         position = self.last_position
         record = (job_id, status, input_hash, identifier, now, now, None, None, 1, position, key)
         if key is not None:
-            self._new_keys[key] = job_id
+            self.new_keys[key] = job_id
         return self._change(None, record)
 
     def _move(self, step: Step) -> Record:
@@ -117,24 +123,23 @@ class Decisions:
             raise JobNotFoundError(job_id)
         if expected_version is not None and expected_version != record[VERSION]:
             raise VersionConflictError(job_id, expected_version, record[VERSION])
-        self._lifecycle.validate(record[STATUS], target, job_id)
-        return self._change(record[STATUS], moved(record, target, self._now, result, error))
+        status = record[STATUS]
+        self._lifecycle.validate(status, target, job_id)
+        return self._change(status, moved(record, target, self._now, result, error))
 
     def _change(self, from_status: str | None, record: Record) -> Record:
         changes = self.changes
         changes.append((self._last_sequence + len(changes) + 1, from_status, record))
-        self._changed[record[JOB_ID]] = record
+        self.changed[record[JOB_ID]] = record
         return record
 
     def _find(self, job_id: str) -> Record | None:
         return (
-            self._changed.get(job_id)
-            or self._live.get(job_id)
-            or self._checked_out.jobs.get(job_id)
+            self.changed.get(job_id) or self._live.get(job_id) or self._checked_out.jobs.get(job_id)
         )
 
     def _find_by_key(self, key: str) -> Record | None:
-        job_id = self._new_keys.get(key) or self._live_keys.get(key)
+        job_id = self.new_keys.get(key) or self._live_keys.get(key)
         return self._checked_out.keys.get(key) if job_id is None else self._find(job_id)
 
     def _forget_since(self, before: int) -> None:
@@ -142,8 +147,8 @@ class Decisions:
         for _, from_status, _ in self.changes[before:]:
             self.last_position -= from_status is None
         del self.changes[before:]
-        self._changed = {record[JOB_ID]: record for _, _, record in self.changes}
-        self._new_keys = {
+        self.changed = {record[JOB_ID]: record for _, _, record in self.changes}
+        self.new_keys = {
             key: record[JOB_ID]
             for _, from_status, record in self.changes
             if from_status is None and (key := record[IDEMPOTENCY_KEY]) is not None

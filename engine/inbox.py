@@ -12,8 +12,8 @@ blocked in a send would cost another 6 KB; so its bound is the bound of all that
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeAlias
 
 import anyio
 
@@ -28,13 +28,25 @@ from engine.messages import Message, Read, Write
 Notify: TypeAlias = Callable[[], object]
 
 
+class Event(Protocol):
+    """Tells any number of tasks, once. Cancelling a `wait` affects no other."""
+
+    def set(self) -> None:
+        """Tell all that wait."""
+        ...
+
+    def wait(self) -> Awaitable[object]:
+        """Return what ends when it is told."""
+        ...
+
+
 class Turn:
     """The messages that are decided together, in the order in which they came."""
 
     __slots__ = ("answered", "notify", "reads", "weight", "writes")
 
-    def __init__(self) -> None:
-        self.answered = anyio.Event()
+    def __init__(self, answered: Event) -> None:
+        self.answered = answered
         """Set when every message of the turn has its answer."""
         self.notify: list[Notify] = []
         """Called then too: the threads that wait."""
@@ -42,10 +54,13 @@ class Turn:
         self.writes: list[Write] = []
         self.weight = 0
 
-    @property
-    def messages(self) -> list[Read | Write]:
-        """All of the messages."""
-        return [*self.writes, *self.reads]
+    def __len__(self) -> int:
+        """Return the number of messages."""
+        return len(self.reads) + len(self.writes)
+
+    def unanswered(self) -> list[Read | Write]:
+        """Return the messages that have no answer yet."""
+        return [message for message in (*self.writes, *self.reads) if not message.answered]
 
     def tell(self) -> None:
         """Tell every caller of the turn that the answer is there."""
@@ -61,13 +76,17 @@ class Inbox:
         max_waiting: How much weight of messages may wait; past it they are refused. One message
             that is heavier is accepted while less than this is waiting.
         max_batch: From how much weight on a turn is full.
+        new_event: Makes an event of the running event loop.
     """
 
-    def __init__(self, max_waiting: int, max_batch: int) -> None:
+    def __init__(
+        self, max_waiting: int, max_batch: int, new_event: Callable[[], Event] = anyio.Event
+    ) -> None:
         self.max_waiting = max_waiting
         self.waiting = 0
         self.refused = 0
         self._max_batch = max_batch
+        self._new_event = new_event
         self._closed_by: Callable[[], EngineUnavailableError] | None = EngineNotStartedError
 
     def open(self) -> None:
@@ -91,7 +110,7 @@ class Inbox:
             raise OverloadedError(self.waiting, self.max_waiting)
         turn = self._gathering
         if turn is None or turn.weight >= self._max_batch:
-            turn = self._gathering = Turn()
+            turn = self._gathering = Turn(self._new_event())
             self._send.send_nowait(turn)
         messages: list[Any] = turn.writes if message.writes else turn.reads
         messages.append(message)
@@ -132,7 +151,7 @@ class Inbox:
             except anyio.EndOfStream:
                 break
             self._taken(turn)
-            for message in turn.messages:
+            for message in turn.unanswered():
                 message.answer(error())
             turn.tell()
         self._receive.close()

@@ -224,7 +224,7 @@ class JobEngine(Facade[Status]):
         await self._sent(message)
         return message.outcome()
 
-    def _sent(self, message: Message[Any]) -> Awaitable[None]:
+    def _sent(self, message: Message[Any]) -> Awaitable[object]:
         """Put a message into the inbox; the answer is there when what this returns has ended."""
         if self._home is None:
             raise EngineNotStartedError

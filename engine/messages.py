@@ -49,13 +49,13 @@ class Message(Generic[Answer]):
         writes: Whether it may change jobs.
     """
 
-    __slots__ = ("_outcome", "job_ids", "keys", "weight")
+    __slots__ = ("_outcome", "weight")
     writes: ClassVar[bool] = False
+    job_ids: Sequence[str] = ()
+    keys: Sequence[str] = ()
 
-    def __init__(self, job_ids: Sequence[str] = (), keys: Sequence[str] = ()) -> None:
-        self.job_ids = job_ids
-        self.keys = keys
-        self.weight = len(job_ids) or 1
+    def __init__(self, weight: int = 1) -> None:
+        self.weight = weight or 1
         self._outcome: Answer | EngineError = _UNANSWERED
 
     @property
@@ -82,30 +82,35 @@ class Message(Generic[Answer]):
 class CreateJobs(Message[Sequence[Record]]):
     """Create these jobs, all or none."""
 
-    __slots__ = ("drafts",)
+    __slots__ = ("drafts", "keys")
     writes = True
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
-        super().__init__(keys=[draft[3] for draft in drafts if draft[3] is not None])
-        self.weight = len(drafts) or 1
+        super().__init__(len(drafts))
         self.drafts = drafts
+        self.keys = [draft[3] for draft in drafts if draft[3] is not None]
 
 
 class MoveJobs(Message[Sequence[Record]]):
     """Make these moves in their order, all or none."""
 
-    __slots__ = ("steps",)
+    __slots__ = ("job_ids", "steps")
     writes = True
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        super().__init__([step[0] for step in steps])
+        super().__init__(len(steps))
         self.steps = steps
+        self.job_ids = [step[0] for step in steps]
 
 
 class GetJobs(Message[Sequence[Record]]):
     """Read these jobs, all or none."""
 
-    __slots__ = ()
+    __slots__ = ("job_ids",)
+
+    def __init__(self, job_ids: Sequence[str]) -> None:
+        super().__init__(len(job_ids))
+        self.job_ids = job_ids
 
 
 class CountJobs(Message[int]):

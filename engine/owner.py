@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Generic, Self, TypeAlias
+from typing import Generic, Self, TypeAlias, cast
 
 import anyio
 
@@ -114,8 +114,12 @@ class Owner(Generic[Status]):
             raise
         self._last_sequence = opened.last_sequence
         self._last_position = opened.last_position
-        for record in opened.live:
-            self._hold(record)
+        self._live = {record[JOB_ID]: record for record in opened.live}
+        self._live_keys = {
+            key: record[JOB_ID]
+            for record in opened.live
+            if (key := record[IDEMPOTENCY_KEY]) is not None
+        }
         self._inbox.open()
         self._tasks = await anyio.create_task_group().__aenter__()
         self._tasks.start_soon(self._run, name="engine owner")
@@ -188,26 +192,23 @@ class Owner(Generic[Status]):
             checked_out = await self._check_out(turn)
             if turn.writes:
                 await self._write(turn.writes, checked_out)
-            for read in turn.reads:
-                try:
-                    await self._read(read, checked_out)
-                except EngineError as error:
-                    read.answer(error)
+            await self._read(turn.reads, checked_out)
         except BaseException as bug:
-            for message in turn.messages:
-                if not message.answered:
-                    unknown = self._committing and message.writes
-                    message.answer(CommitCrashedError(bug) if unknown else EngineCrashedError(bug))
+            for message in turn.unanswered():
+                unknown = self._committing and message.writes
+                message.answer(CommitCrashedError(bug) if unknown else EngineCrashedError(bug))
             raise
         finally:
-            self._count_batch(len(turn.messages))
+            self._answered += len(turn)
+            self._batches += 1
+            self._largest_batch = max(self._largest_batch, len(turn))
             turn.tell()
 
     async def _check_out(self, turn: Turn) -> CheckedOut:
         """Fetch the jobs that the turn names and the owner doesn't hold."""
         live, live_keys = self._live, self._live_keys
-        messages = turn.messages
-        job_ids = [i for message in messages for i in message.job_ids if i not in live]
+        job_ids = [i for message in turn.reads for i in message.job_ids if i not in live]
+        job_ids += [i for message in turn.writes for i in message.job_ids if i not in live]
         keys = [key for message in turn.writes for key in message.keys if key not in live_keys]
         if job_ids or keys:
             return await self._storage.checkout(job_ids, keys)
@@ -246,27 +247,39 @@ class Owner(Generic[Status]):
         """Show the committed changes to readers; what has ended leaves the dictionary."""
         self._last_sequence += len(decisions.changes)
         self._last_position = decisions.last_position
-        for _, _, record in decisions.changes:
-            if record[STATUS] in self._lifecycle.final_values:
-                checked_out.jobs[record[JOB_ID]] = record
-                self._drop(record)
-            else:
-                self._hold(record)
+        self._live.update(decisions.changed)
+        self._live_keys.update(decisions.new_keys)
+        final = self._lifecycle.final_values
+        for record in [r for r in decisions.changed.values() if r[STATUS] in final]:
+            checked_out.jobs[record[JOB_ID]] = self._live.pop(record[JOB_ID])
+            if (key := record[IDEMPOTENCY_KEY]) is not None:
+                del self._live_keys[key]
 
-    def _hold(self, record: Record) -> None:
-        self._live[record[JOB_ID]] = record
-        if (key := record[IDEMPOTENCY_KEY]) is not None:
-            self._live_keys[key] = record[JOB_ID]
+    async def _read(self, messages: Sequence[Read], checked_out: CheckedOut) -> None:
+        """Answer the reads of a turn."""
+        for message in messages:
+            try:
+                if isinstance(message, GetJobs):
+                    message.answer(self._get(message.job_ids, checked_out))
+                else:
+                    await self._ask_storage(message)
+            except EngineError as error:
+                message.answer(error)
 
-    def _drop(self, record: Record) -> None:
-        self._live.pop(record[JOB_ID], None)
-        if (key := record[IDEMPOTENCY_KEY]) is not None:
-            self._live_keys.pop(key, None)
+    def _get(self, job_ids: Sequence[str], checked_out: CheckedOut) -> list[Record]:
+        live, ended = self._live, checked_out.jobs
+        records = [live.get(job_id) or ended.get(job_id) for job_id in job_ids]
+        if None in records:
+            item = records.index(None)
+            error = JobNotFoundError(job_ids[item])
+            error.item = item
+            raise error
+        return cast("list[Record]", records)
 
-    async def _read(self, message: Read, checked_out: CheckedOut) -> None:
+    async def _ask_storage(
+        self, message: CountJobs | ListJobs | ReadHistory | ReadStatistics
+    ) -> None:
         match message:
-            case GetJobs():
-                message.answer(self._get(message.job_ids, checked_out))
             case CountJobs():
                 message.answer(await self._storage.count(message.status))
             case ListJobs(status=status, after=after, limit=limit):
@@ -276,27 +289,11 @@ class Owner(Generic[Status]):
             case ReadStatistics():
                 message.answer(await self._statistics())
 
-    def _get(self, job_ids: Sequence[str], checked_out: CheckedOut) -> list[Record]:
-        records: list[Record] = []
-        for job_id in job_ids:
-            record = self._live.get(job_id) or checked_out.jobs.get(job_id)
-            if record is None:
-                error = JobNotFoundError(job_id)
-                error.item = len(records)
-                raise error
-            records.append(record)
-        return records
-
     async def _history(self, job_id: str) -> Sequence[Entry]:
         entries = await self._storage.history(job_id)
         if entries is None:
             raise JobNotFoundError(job_id)
         return entries
-
-    def _count_batch(self, messages: int) -> None:
-        self._answered += messages
-        self._batches += 1
-        self._largest_batch = max(self._largest_batch, messages)
 
     async def _statistics(self) -> Statistics[Status]:
         counts = {

@@ -68,8 +68,7 @@ class Lifecycle(Generic[Status]):
         _check_ends(self)
         _check_ways(self)
         # The tables that the owner works with: plain strings, in the order of the enum.
-        self._member_of = {str(status.value): status for status in statuses}
-        self._value_of = {value: value for value in self._member_of}
+        self._value_of = {str(status.value): str(status.value) for status in statuses}
         self._targets_of = {
             str(status.value): tuple(str(to.value) for to in statuses if to in self.moves[status])
             for status in statuses
@@ -78,14 +77,6 @@ class Lifecycle(Generic[Status]):
         self._failure_values = frozenset(str(status.value) for status in failure)
         self.final_values = self._success_values | self._failure_values
         self.initial_value = str(initial.value)
-
-    def status(self, value: str) -> Status:
-        """Return the member of the enum for a stored value.
-
-        Raises:
-            KeyError: The value is not one of this lifecycle's.
-        """
-        return self._member_of[value]
 
     def value(self, status: object) -> str:
         """Return the plain string for a member of the enum, or for its value.
@@ -97,7 +88,7 @@ class Lifecycle(Generic[Status]):
             # A member of a string enum hashes and compares as its value.
             return self._value_of[status]  # type: ignore[index]
         except (KeyError, TypeError):
-            known = ", ".join(self._member_of)
+            known = ", ".join(self._value_of)
             raise InvalidValueError("status", f"{shown(status)} is not one of {known}") from None
 
     def is_final(self, status: Status) -> bool:

@@ -72,26 +72,36 @@ class MemoryStorage:
         for _, from_status, record in changes:
             if from_status is None and record[JOB_ID] in self._rows:
                 raise DuplicateJobIdError(record[JOB_ID])
+        records, codes, newest, counts = (
+            self._records,
+            self._status_codes,
+            self._newest,
+            self._counts,
+        )
         for sequence, from_status, record in changes:
             row = record[POSITION] - 1
             code = self._code(record[STATUS])
             if from_status is None:
-                self._rows[record[JOB_ID]] = row
-                if (key := record[IDEMPOTENCY_KEY]) is not None:
-                    self._keys[key] = row
-                self._records.append(record)
-                self._status_codes.append(code)
+                self._append_job(record, code, sequence)
                 self._previous.append(0)
-                self._newest.append(sequence)
             else:
-                self._counts[self._status_codes[row]] -= 1
-                self._records[row] = record
-                self._status_codes[row] = code
-                self._previous.append(self._newest[row])
-                self._newest[row] = sequence
-            self._counts[code] += 1
+                self._previous.append(newest[row])
+                counts[codes[row]] -= 1
+                records[row] = record
+                codes[row] = code
+                newest[row] = sequence
+            counts[code] += 1
             self._times.append(record[UPDATED_AT])
             self._to_codes.append(code)
+
+    def _append_job(self, record: Record, code: int, sequence: int) -> None:
+        row = len(self._records)
+        self._rows[record[JOB_ID]] = row
+        if (key := record[IDEMPOTENCY_KEY]) is not None:
+            self._keys[key] = row
+        self._records.append(record)
+        self._status_codes.append(code)
+        self._newest.append(sequence)
 
     async def count(self, status: str | None) -> int:
         """Count the jobs with this status."""
