@@ -11,6 +11,7 @@ from engine.domain.models import PAID_JOB_LIFECYCLE, JobStatus, Status
 from engine.inbox import Inbox
 from engine.owner import Clock, Owner, utc_now
 from engine.portal import new_event
+from engine.snapshots import Snapshots
 from engine.storage import MemoryStorage, Storage
 
 
@@ -51,6 +52,7 @@ class Facade(Generic[Status]):
         check_integer("max_waiting", max_waiting, 1, 1_000_000)
         check_integer("max_batch", max_batch, 1, 100_000)
         self._codec: Codec[Status] = Codec(lifecycle, new_id)
+        self._snapshots: Snapshots[Status] = Snapshots(lifecycle)
         self._inbox = Inbox(max_waiting, max_batch, new_event)
         self._owner: Owner[Status] = Owner(
             self._inbox, MemoryStorage() if storage is None else storage, lifecycle, clock

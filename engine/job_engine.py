@@ -108,7 +108,7 @@ class JobEngine(Facade[Status]):
         """
         message = self._codec.create(input_hash, blockchain_identifier, idempotency_key)
         await self._sent(message)
-        return self._codec.one(message)
+        return self._snapshots.one(message)
 
     async def create_many(self, jobs: Iterable[NewJob]) -> list[Job[Status]]:
         """Create up to 10,000 jobs in one message, all or none, in their order.
@@ -117,7 +117,7 @@ class JobEngine(Facade[Status]):
             InvalidValueError, IdempotencyConflictError, DuplicateJobIdError: As for `create`; the
                 error's ``item`` says which job was wrong, counted from 0.
         """
-        return self._codec.jobs(await self._ask(self._codec.create_many(jobs)))
+        return self._snapshots.jobs(await self._ask(self._codec.create_many(jobs)))
 
     async def get(self, job_id: str) -> Job[Status]:
         """Return the job as it is now.
@@ -128,7 +128,7 @@ class JobEngine(Facade[Status]):
         """
         message = self._codec.get(job_id)
         await self._sent(message)
-        return self._codec.one(message)
+        return self._snapshots.one(message)
 
     async def get_many(self, job_ids: Iterable[str]) -> list[Job[Status]]:
         """Return up to 10,000 jobs as they are at one moment, in the order of their ids.
@@ -137,7 +137,7 @@ class JobEngine(Facade[Status]):
             InvalidValueError, JobNotFoundError: As for `get`; the error's ``item`` says which id
                 was wrong, counted from 0.
         """
-        return self._codec.jobs(await self._ask(self._codec.get_many(job_ids)))
+        return self._snapshots.jobs(await self._ask(self._codec.get_many(job_ids)))
 
     async def transition(
         self,
@@ -167,7 +167,7 @@ class JobEngine(Facade[Status]):
         """
         message = self._codec.transition(job_id, target, result, error, expected_version)
         await self._sent(message)
-        return self._codec.one(message)
+        return self._snapshots.one(message)
 
     async def transition_many(self, moves: Iterable[Move[Status]]) -> list[Job[Status]]:
         """Make up to 10,000 moves in one message, all or none, in their order.
@@ -178,7 +178,7 @@ class JobEngine(Facade[Status]):
             InvalidValueError, JobNotFoundError, VersionConflictError, InvalidStateTransitionError:
                 As for `transition`; the error's ``item`` says which move was wrong, counted from 0.
         """
-        return self._codec.jobs(await self._ask(self._codec.transition_many(moves)))
+        return self._snapshots.jobs(await self._ask(self._codec.transition_many(moves)))
 
     async def count(self, status: Status | None = None) -> int:
         """Return how many jobs have this status; all of them by default.
@@ -205,7 +205,7 @@ class JobEngine(Facade[Status]):
             InvalidValueError: One of them is not right.
         """
         records = await self._ask(self._codec.list_jobs(status, limit, after))
-        return self._codec.page(records, limit)
+        return self._snapshots.page(records, limit)
 
     async def history(self, job_id: str) -> list[Transition[Status]]:
         """Return every transition of a job, oldest first; the first one created it.
@@ -214,7 +214,7 @@ class JobEngine(Facade[Status]):
             InvalidValueError: The id is no text of 1 to 256 characters.
             JobNotFoundError: There is no such job.
         """
-        return self._codec.transitions(await self._ask(self._codec.history(job_id)))
+        return self._snapshots.transitions(await self._ask(self._codec.history(job_id)))
 
     async def statistics(self) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""
@@ -226,7 +226,8 @@ class JobEngine(Facade[Status]):
 
     def _sent(self, message: Message[Any]) -> Awaitable[object]:
         """Put a message into the inbox; the answer is there when what this returns has ended."""
-        if self._home is None:
+        home = self._home
+        if home is None:
             raise EngineNotStartedError
-        self._home.check()
+        home.check()
         return self._inbox.put(message).answered.wait()

@@ -54,9 +54,11 @@ class Message(Generic[Answer]):
     job_ids: Sequence[str] = ()
     keys: Sequence[str] = ()
 
-    def __init__(self, weight: int = 1) -> None:
-        self.weight = weight or 1
-        self._outcome: Answer | EngineError = _UNANSWERED
+    _outcome: Answer | EngineError
+
+    def __init__(self) -> None:
+        self.weight = 1
+        self._outcome = _UNANSWERED
 
     @property
     def answered(self) -> bool:
@@ -86,7 +88,8 @@ class CreateJobs(Message[Sequence[Record]]):
     writes = True
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
-        super().__init__(len(drafts))
+        self.weight = len(drafts) or 1
+        self._outcome = _UNANSWERED
         self.drafts = drafts
         self.keys = [draft[3] for draft in drafts if draft[3] is not None]
 
@@ -98,7 +101,8 @@ class MoveJobs(Message[Sequence[Record]]):
     writes = True
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        super().__init__(len(steps))
+        self.weight = len(steps) or 1
+        self._outcome = _UNANSWERED
         self.steps = steps
         self.job_ids = [step[0] for step in steps]
 
@@ -109,8 +113,9 @@ class GetJobs(Message[Sequence[Record]]):
     __slots__ = ("job_ids",)
 
     def __init__(self, job_ids: Sequence[str]) -> None:
-        super().__init__(len(job_ids))
         self.job_ids = job_ids
+        self.weight = len(job_ids) or 1
+        self._outcome = _UNANSWERED
 
 
 class CountJobs(Message[int]):

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Generic, Self, TypeAlias, cast
+from typing import Generic, Self, TypeAlias
 
 import anyio
 
@@ -267,14 +267,19 @@ class Owner(Generic[Status]):
                 message.answer(error)
 
     def _get(self, job_ids: Sequence[str], checked_out: CheckedOut) -> list[Record]:
-        live, ended = self._live, checked_out.jobs
-        records = [live.get(job_id) or ended.get(job_id) for job_id in job_ids]
-        if None in records:
-            item = records.index(None)
-            error = JobNotFoundError(job_ids[item])
+        live = self._live
+        try:
+            return [live[job_id] for job_id in job_ids]
+        except KeyError:
+            return [self._find(item, job_ids[item], checked_out) for item in range(len(job_ids))]
+
+    def _find(self, item: int, job_id: str, checked_out: CheckedOut) -> Record:
+        record = self._live.get(job_id) or checked_out.jobs.get(job_id)
+        if record is None:
+            error = JobNotFoundError(job_id)
             error.item = item
             raise error
-        return cast("list[Record]", records)
+        return record
 
     async def _ask_storage(
         self, message: CountJobs | ListJobs | ReadHistory | ReadStatistics

@@ -55,7 +55,7 @@ class AsyncioEvent:
 
     def wait(self) -> asyncio.Future[None]:
         """Return a future that ends when the event is set. To be called before that."""
-        waiter = self._loop.create_future()
+        waiter: asyncio.Future[None] = asyncio.Future(loop=self._loop)
         self._waiters.append(waiter)
         return waiter
 

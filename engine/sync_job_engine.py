@@ -86,25 +86,25 @@ class SyncJobEngine(Facade[Status]):
         """Create a job in the initial status."""
         message = self._codec.create(input_hash, blockchain_identifier, idempotency_key)
         self._lane.send(message, timeout)
-        return self._codec.one(message)
+        return self._snapshots.one(message)
 
     def create_many(
         self, jobs: Iterable[NewJob], *, timeout: float | None = None
     ) -> list[Job[Status]]:
         """Create up to 10,000 jobs in one message, all or none, in their order."""
-        return self._codec.jobs(self._lane.ask(self._codec.create_many(jobs), timeout))
+        return self._snapshots.jobs(self._lane.ask(self._codec.create_many(jobs), timeout))
 
     def get(self, job_id: str, *, timeout: float | None = None) -> Job[Status]:
         """Return the job as it is now."""
         message = self._codec.get(job_id)
         self._lane.send(message, timeout)
-        return self._codec.one(message)
+        return self._snapshots.one(message)
 
     def get_many(
         self, job_ids: Iterable[str], *, timeout: float | None = None
     ) -> list[Job[Status]]:
         """Return up to 10,000 jobs as they are at one moment, in the order of their ids."""
-        return self._codec.jobs(self._lane.ask(self._codec.get_many(job_ids), timeout))
+        return self._snapshots.jobs(self._lane.ask(self._codec.get_many(job_ids), timeout))
 
     def transition(
         self,
@@ -119,13 +119,13 @@ class SyncJobEngine(Facade[Status]):
         """Move a job to another status."""
         message = self._codec.transition(job_id, target, result, error, expected_version)
         self._lane.send(message, timeout)
-        return self._codec.one(message)
+        return self._snapshots.one(message)
 
     def transition_many(
         self, moves: Iterable[Move[Status]], *, timeout: float | None = None
     ) -> list[Job[Status]]:
         """Make up to 10,000 moves in one message, all or none, in their order."""
-        return self._codec.jobs(self._lane.ask(self._codec.transition_many(moves), timeout))
+        return self._snapshots.jobs(self._lane.ask(self._codec.transition_many(moves), timeout))
 
     def count(self, status: Status | None = None, *, timeout: float | None = None) -> int:
         """Return how many jobs have this status; all of them by default."""
@@ -141,11 +141,11 @@ class SyncJobEngine(Facade[Status]):
     ) -> JobPage[Status]:
         """Return a page of jobs in the order of their creation."""
         records = self._lane.ask(self._codec.list_jobs(status, limit, after), timeout)
-        return self._codec.page(records, limit)
+        return self._snapshots.page(records, limit)
 
     def history(self, job_id: str, *, timeout: float | None = None) -> list[Transition[Status]]:
         """Return every transition of a job, oldest first; the first one created it."""
-        return self._codec.transitions(self._lane.ask(self._codec.history(job_id), timeout))
+        return self._snapshots.transitions(self._lane.ask(self._codec.history(job_id), timeout))
 
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from engine.domain.exceptions import DuplicateJobIdError
+from engine.domain.lifecycle import MAX_STATUSES
 from engine.domain.record import (
     IDEMPOTENCY_KEY,
     JOB_ID,
@@ -24,6 +25,19 @@ from engine.domain.record import (
     Record,
 )
 from engine.storage.protocol import CheckedOut, Opened
+
+
+class _PlaceIn(dict[str, int]):
+    """Gives each text its place in a list, and puts a new one at the end of it."""
+
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__()
+        self._texts = texts
+
+    def __missing__(self, text: str) -> int:
+        self[text] = len(self._texts)
+        self._texts.append(text)
+        return self[text]
 
 
 class MemoryStorage:
@@ -39,8 +53,8 @@ class MemoryStorage:
         # A status is kept as one byte, its place in this list, so that a page of one status is
         # found by `bytearray.find`: 30 µs for a million jobs.
         self._statuses: list[str] = []
-        self._codes: dict[str, int] = {}
-        self._counts: list[int] = []  # how many jobs have the status of this place
+        self._code_of = _PlaceIn(self._statuses)
+        self._counts = [0] * MAX_STATUSES  # how many jobs have the status of this place
         # Columns of jobs.
         self._records: list[Record] = []
         self._status_codes = bytearray()
@@ -72,27 +86,23 @@ class MemoryStorage:
         for _, from_status, record in changes:
             if from_status is None and record[JOB_ID] in self._rows:
                 raise DuplicateJobIdError(record[JOB_ID])
-        records, codes, newest, counts = (
-            self._records,
-            self._status_codes,
-            self._newest,
-            self._counts,
-        )
+        code_of, codes, counts = self._code_of, self._status_codes, self._counts
+        records, newest, add_previous = self._records, self._newest, self._previous.append
         for sequence, from_status, record in changes:
-            row = record[POSITION] - 1
-            code = self._code(record[STATUS])
+            code = code_of[record[STATUS]]
             if from_status is None:
                 self._append_job(record, code, sequence)
-                self._previous.append(0)
+                add_previous(0)
             else:
-                self._previous.append(newest[row])
+                row = record[POSITION] - 1
                 counts[codes[row]] -= 1
                 records[row] = record
                 codes[row] = code
+                add_previous(newest[row])
                 newest[row] = sequence
             counts[code] += 1
-            self._times.append(record[UPDATED_AT])
-            self._to_codes.append(code)
+        self._times.extend([record[UPDATED_AT] for _, _, record in changes])
+        self._to_codes.extend([code_of[record[STATUS]] for _, _, record in changes])
 
     def _append_job(self, record: Record, code: int, sequence: int) -> None:
         row = len(self._records)
@@ -107,14 +117,14 @@ class MemoryStorage:
         """Count the jobs with this status."""
         if status is None:
             return len(self._records)
-        return self._counts[self._code(status)]
+        return self._counts[self._code_of[status]]
 
     async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record]:
         """Return the jobs behind a position."""
         if status is None:
             return self._records[after : after + limit]
         found: list[Record] = []
-        code, row = self._code(status), after - 1
+        code, row = self._code_of[status], after - 1
         while len(found) < limit and (row := self._status_codes.find(code, row + 1)) >= 0:
             found.append(self._records[row])
         return found
@@ -136,11 +146,3 @@ class MemoryStorage:
 
     async def aclose(self) -> None:
         """Do nothing: the jobs are gone when this object is."""
-
-    def _code(self, status: str) -> int:
-        code = self._codes.get(status)
-        if code is None:
-            code = self._codes[status] = len(self._statuses)
-            self._statuses.append(status)
-            self._counts.append(0)
-        return code

@@ -1,0 +1,143 @@
+"""Records become what callers see: jobs, pages, histories.
+
+Done in the caller's own task or thread, so that the owner is not kept busy with it. The values were
+checked when they came in; validating them again would take four times as long as building a model
+from them, and `pydantic.BaseModel.model_construct` does not take less. So a snapshot is given just
+the four attributes that pydantic documents every model to have, here and nowhere else; a test
+compares the outcome with a validated model.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from typing import Any, Final, Generic
+
+from pydantic import BaseModel
+from typing_extensions import TypeVar
+
+from engine.domain.exceptions import EngineError, InvalidValueError, shown
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.limits import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
+from engine.domain.models import Job, JobPage, JobStatus, Status, Transition
+from engine.domain.record import POSITION, Entry, Record
+from engine.messages import Message
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_CURSOR_FORM: Final = "position "
+
+_new = object.__new__
+_set_fields = BaseModel.__dict__["__dict__"].__set__
+_set_fields_set = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
+
+
+class Snapshots(Generic[Status]):
+    """Makes the snapshots of one lifecycle."""
+
+    def __init__(self, lifecycle: Lifecycle[Status]) -> None:
+        self._member_of = {lifecycle.value(status): status for status in lifecycle.statuses}
+        statuses: Any = lifecycle.statuses
+        # The default lifecycle's snapshots are of the plain classes, as callers write them.
+        plain = statuses is JobStatus
+        self._job = Job if plain else Job[statuses]
+        self._page = JobPage if plain else JobPage[statuses]
+        self._transition = Transition if plain else Transition[statuses]
+        self._job_fields = frozenset(Job.model_fields)
+
+    def job(self, record: Record) -> Job[Status]:
+        """Return the snapshot of a record."""
+        job_id, status, input_hash, identifier, created, updated, result, error, version, _, key = (
+            record
+        )
+        job: Job[Status] = _new(self._job)
+        # Not `_build`: this is done once for each job of each answer.
+        _set_fields(
+            job,
+            {
+                "job_id": job_id,
+                "status": self._member_of[status],
+                "input_hash": input_hash,
+                "blockchain_identifier": identifier,
+                "created_at": created,
+                "updated_at": updated,
+                "result": result,
+                "error": error,
+                "version": version,
+                "idempotency_key": key,
+            },
+        )
+        _set_fields_set(job, self._job_fields)
+        _set_extra(job, None)
+        _set_private(job, None)
+        return job
+
+    def one(self, message: Message[Sequence[Record]]) -> Job[Status]:
+        """Return the snapshot that answers a message about one job.
+
+        Raises:
+            EngineError: The answer; it speaks of no item, as there is only one.
+        """
+        try:
+            [record] = message.outcome()
+        except EngineError as error:
+            error.item = None
+            raise
+        return self.job(record)
+
+    def jobs(self, records: Sequence[Record]) -> list[Job[Status]]:
+        """Return the snapshots of records."""
+        return [self.job(record) for record in records]
+
+    def page(self, records: Sequence[Record], limit: int) -> JobPage[Status]:
+        """Return a page of up to ``limit`` jobs; a record more says that there is another page."""
+        jobs = tuple(self.jobs(records[:limit]))
+        cursor = _cursor(records[limit - 1][POSITION]) if len(records) > limit else None
+        return _build(self._page, {"jobs": jobs, "next_cursor": cursor})
+
+    def transitions(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
+        """Return the lines of a history."""
+        return [
+            _build(
+                self._transition,
+                {
+                    "sequence": entry.sequence,
+                    "from_status": entry.from_status and self._member_of[entry.from_status],
+                    "to_status": self._member_of[entry.to_status],
+                    "at": entry.at,
+                },
+            )
+            for entry in entries
+        ]
+
+
+def position_of(cursor: object) -> int:
+    """Return the position that a page's cursor stands for.
+
+    Raises:
+        InvalidValueError: It is not a cursor of ours.
+    """
+    text = check_text("after", cursor, MAX_IDENTIFIER_CHARACTERS)
+    try:
+        plain = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+        position = int(plain.removeprefix(_CURSOR_FORM))
+    except ValueError:
+        position = 0
+    if not 0 < position <= MAX_INTEGER or _cursor(position) != text:
+        raise InvalidValueError("after", f"must be the next_cursor of a page, not {shown(cursor)}")
+    return position
+
+
+def _cursor(position: int) -> str:
+    return urlsafe_b64encode(f"{_CURSOR_FORM}{position}".encode()).decode().rstrip("=")
+
+
+def _build(kind: type[Model], fields: dict[str, Any]) -> Model:
+    model = _new(kind)
+    _set_fields(model, fields)
+    _set_fields_set(model, set(fields))
+    _set_extra(model, None)
+    _set_private(model, None)
+    return model
