@@ -1,0 +1,109 @@
+"""How a figure is measured, and how a row of the table looks."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure beside its floor."""
+
+    work: str
+    figure: float
+    floor_name: str
+    floor: float
+    target: float
+    unit: str = "1/s"
+    at_most: bool = False
+    """The ratio may be this at most; otherwise this at least."""
+
+    @property
+    def ratio(self) -> float:
+        return self.figure / self.floor
+
+    @property
+    def met(self) -> bool:
+        return self.ratio <= self.target if self.at_most else self.ratio >= self.target
+
+    def cells(self) -> tuple[str, ...]:
+        bound = "at most" if self.at_most else "at least"
+        return (
+            self.work,
+            f"{_number(self.figure)} {self.unit}",
+            f"{self.floor_name}: {_number(self.floor)} {self.unit}",
+            f"{self.ratio:.2f}",
+            f"{bound} {self.target:g}",
+            "met" if self.met else "NOT MET",
+        )
+
+
+HEAD = ("work", "engine", "floor", "ratio", "target", "")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def print_table(title: str, rows: Sequence[Row]) -> None:
+    """Print rows as a Markdown table."""
+    cells = [HEAD, *(row.cells() for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
+    print(f"\n### {title}\n")
+    for number, line in enumerate(cells):
+        padded = " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        print(f"| {padded} |")
+        if number == 0:
+            print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+
+
+def progress(text: str) -> None:
+    """Say on a terminal what is being measured; nothing in a pipe."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def timed(function: Callable[[], object]) -> float:
+    """Return how many seconds a call takes, garbage of earlier ones excluded."""
+    gc.collect()
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+class Best:
+    """The best rate of several turns, by name."""
+
+    def __init__(self) -> None:
+        self._rates: dict[str, float] = {}
+
+    def add(self, name: str, operations: int, seconds: float) -> None:
+        self._rates[name] = max(self._rates.get(name, 0.0), operations / seconds)
+
+    def __getitem__(self, name: str) -> float:
+        return self._rates[name]
+
+
+async def by_callers(callers: int, items: Sequence[Item], call: Callable[[Item], object]) -> float:
+    """Return how many seconds concurrent callers take for all items; each awaits one at a time."""
+    waiting = iter(items)
+
+    async def caller() -> None:
+        for item in waiting:
+            await call(item)  # type: ignore[misc]
+
+    gc.collect()
+    start = time.perf_counter()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(callers):
+            tasks.start_soon(caller)
+    return time.perf_counter() - start

@@ -1,0 +1,122 @@
+"""What a million live jobs cost: time, memory, and pauses of the event loop."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import random
+import time
+from pathlib import Path
+
+import anyio
+
+from engine import JobEngine, JobStatus, NewJob
+from tests.bench.measure import Best, Row, by_callers, progress
+
+_FEW = 1_000
+_BULK = 1_000
+
+
+def rows(jobs: int, operations: int, turns: int) -> list[Row]:
+    """Fill an engine with jobs, and compare it with one that has a thousand."""
+    return anyio.run(_rows, jobs, operations, turns)
+
+
+async def _rows(jobs: int, operations: int, turns: int) -> list[Row]:
+    before = _resident_bytes()
+    async with JobEngine() as large:
+        ids, pause = await _fill(large, jobs)
+        texts = sum(len(job_id) for job_id in ids) // len(ids) + 49 + 8  # the list of ids is ours
+        bytes_a_job = (_resident_bytes() - before) / jobs - (8 if texts else 0)
+        best = Best()
+        for turn in range(turns):
+            progress(f"a million jobs, turn {turn + 1} of {turns}")
+            async with JobEngine() as small:
+                few, _ = await _fill(small, _FEW)
+                await _calls(best, "few", small, few, operations)
+            await _calls(best, "many", large, ids, operations)
+    table = [
+        Row(
+            f"cost of {call} with {jobs:,} live jobs",
+            1e6 / best[f"many {call}"],
+            f"with {_FEW:,}",
+            1e6 / best[f"few {call}"],
+            1.25,
+            "µs",
+            at_most=True,
+        )
+        for call in ("get", "create", "transition", "count", "list of 100")
+    ]
+    table.append(Row("memory of a live job", bytes_a_job, "limit", 800, 1.0, "bytes", at_most=True))
+    table.append(
+        Row(
+            f"longest pause while {jobs:,} jobs come in",
+            pause * 1e3,
+            "limit",
+            50,
+            1.0,
+            "ms",
+            at_most=True,
+        )
+    )
+    return table
+
+
+async def _fill(engine: JobEngine, jobs: int) -> tuple[list[str], float]:
+    """Create jobs, each with texts of its own; return their ids and the loop's longest pause."""
+    ids: list[str] = []
+    pause = 0.0
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            nonlocal pause
+            last = time.perf_counter()
+            while True:
+                await anyio.lowlevel.checkpoint()
+                now = time.perf_counter()
+                pause, last = max(pause, now - last), now
+
+        tasks.start_soon(watch)
+        for first in range(0, jobs, _BULK):
+            new = [
+                NewJob(hashlib.sha256(str(number).encode()).hexdigest())
+                for number in range(first, min(first + _BULK, jobs))
+            ]
+            ids += [job.job_id for job in await engine.create_many(new)]
+            progress(f"{len(ids):,} of {jobs:,} jobs")
+        tasks.cancel_scope.cancel()
+    return ids, pause
+
+
+async def _calls(best: Best, name: str, engine: JobEngine, ids: list[str], operations: int) -> None:
+    """Time each call on jobs picked at random."""
+    some = random.choices(ids, k=operations)
+
+    async def count(_: str) -> None:
+        await engine.count(JobStatus.RUNNING)
+
+    async def move(job_id: str) -> None:
+        await engine.transition(job_id, JobStatus.RUNNING)
+
+    async def page(_: str) -> None:
+        await engine.list_jobs(JobStatus.AWAITING_PAYMENT)
+
+    new = [f"{job_id}+" for job_id in some[: len(ids)]]
+    made: list[str] = []
+
+    async def create(text: str) -> None:
+        made.append((await engine.create(text)).job_id)
+
+    best.add(f"{name} get", operations, await by_callers(100, some, engine.get))
+    best.add(f"{name} create", len(new), await by_callers(100, new, create))
+    best.add(f"{name} transition", len(made), await by_callers(100, made, move))
+    best.add(f"{name} count", operations, await by_callers(100, some, count))
+    pages = some[: operations // 10]
+    best.add(f"{name} list of 100", len(pages), await by_callers(100, pages, page))
+
+
+def _resident_bytes() -> int:
+    """Return the memory that the process has, by Linux's own account (proc(5), statm)."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * 4096
