@@ -128,7 +128,7 @@ class Codec(Generic[Status]):
         Raises:
             InvalidValueError: It can't be one.
         """
-        return GetJobs([_check_job_id(job_id)])
+        return GetJobs([check_text("job_id", job_id, MAX_IDENTIFIER_CHARACTERS)])
 
     def get_many(self, job_ids: Iterable[str]) -> GetJobs:
         """Check job ids.

@@ -8,7 +8,7 @@ trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from engine.domain.record import (
     Record,
     moved,
 )
+from engine.domain.table import Table
 from engine.messages import CreateJobs, Draft, Step, Write
 from engine.storage.protocol import CheckedOut
 
@@ -45,14 +46,12 @@ class Decisions:
         now: The time of every change of the batch.
         last_sequence: The number of the newest committed change.
         last_position: The position of the newest committed job.
-        live: The jobs that the owner holds, by id. Read only.
-        live_keys: Their idempotency keys, with the id each. Read only.
+        table: The jobs that the owner holds. Read only.
         checked_out: The others that the batch names.
 
     Attributes:
         changes: What is to be committed, in order.
         changed: The newest record of each job that changed, by id.
-        new_keys: The idempotency keys of the new jobs, with the id each.
         last_position: The position of the newest job, new ones included.
     """
 
@@ -63,8 +62,7 @@ class Decisions:
         now: datetime,
         last_sequence: int,
         last_position: int,
-        live: Mapping[str, Record],
-        live_keys: Mapping[str, str],
+        table: Table,
         checked_out: CheckedOut,
     ) -> None:
         self.changes: list[Change] = []
@@ -72,11 +70,10 @@ class Decisions:
         self._lifecycle = lifecycle
         self._now = now
         self._last_sequence = last_sequence
-        self._live = live
-        self._live_keys = live_keys
+        self._table = table
         self._checked_out = checked_out
         self.changed: dict[str, Record] = {}
-        self.new_keys: dict[str, str] = {}
+        self._new_keys: dict[str, str] = {}
 
     def decide(self, message: Write) -> Sequence[Record]:
         """Decide one message, all of it or nothing.
@@ -113,7 +110,7 @@ class Decisions:
         position = self.last_position
         record = (job_id, status, input_hash, identifier, now, now, None, None, 1, position, key)
         if key is not None:
-            self.new_keys[key] = job_id
+            self._new_keys[key] = job_id
         return self._change(None, record)
 
     def _move(self, step: Step) -> Record:
@@ -135,12 +132,16 @@ class Decisions:
 
     def _find(self, job_id: str) -> Record | None:
         return (
-            self.changed.get(job_id) or self._live.get(job_id) or self._checked_out.jobs.get(job_id)
+            self.changed.get(job_id)
+            or self._table.find(job_id)
+            or self._checked_out.jobs.get(job_id)
         )
 
     def _find_by_key(self, key: str) -> Record | None:
-        job_id = self.new_keys.get(key) or self._live_keys.get(key)
-        return self._checked_out.keys.get(key) if job_id is None else self._find(job_id)
+        if (job_id := self._new_keys.get(key)) is not None:
+            return self.changed[job_id]
+        existing = self._table.find_by_key(key) or self._checked_out.keys.get(key)
+        return None if existing is None else self.changed.get(existing[JOB_ID], existing)
 
     def _forget_since(self, before: int) -> None:
         """Take back the changes of a message that failed half way."""
@@ -148,7 +149,7 @@ class Decisions:
             self.last_position -= from_status is None
         del self.changes[before:]
         self.changed = {record[JOB_ID]: record for _, _, record in self.changes}
-        self.new_keys = {
+        self._new_keys = {
             key: record[JOB_ID]
             for _, from_status, record in self.changes
             if from_status is None and (key := record[IDEMPOTENCY_KEY]) is not None

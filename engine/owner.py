@@ -3,7 +3,7 @@
 It does one thing after another, and nothing else ever touches what it holds; that is the whole of
 the engine's concurrency control::
 
-    take a turn ──▶ check out ──▶ decide ──▶ commit ──▶ publish ──▶ read ──▶ tell the callers
+    take a turn ──▶ check out ──▶ decide ──▶ commit ──▶ publish ──▶ read ──▶ tell its callers
 
 Writes are decided in the order of the inbox. Reads of a turn are answered from what is published,
 after its writes: all of its callers are waiting at the same time, so that is a legal order, and no
@@ -17,11 +17,11 @@ told with the cause attached, and so is every later one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Generic, Self, TypeAlias
+from typing import Generic, Self, TypeAlias, cast
 
 import anyio
 
@@ -37,7 +37,8 @@ from engine.domain.exceptions import (
 )
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Statistics, Status
-from engine.domain.record import IDEMPOTENCY_KEY, JOB_ID, STATUS, Entry, Record
+from engine.domain.record import STATUS, Record
+from engine.domain.table import Table
 from engine.inbox import Inbox, Turn
 from engine.messages import (
     CountJobs,
@@ -89,8 +90,8 @@ class Owner(Generic[Status]):
         self._storage = storage
         self._lifecycle = lifecycle
         self._clock = clock
-        self._live: dict[str, Record] = {}
-        self._live_keys: dict[str, str] = {}
+        self._table = Table()
+        self._ended_leave = True
         self._last_sequence = 0
         self._last_position = 0
         self._committing = False
@@ -112,14 +113,10 @@ class Owner(Generic[Status]):
         except BaseException:
             await self._close_storage()
             raise
+        self._table = opened.table
+        self._ended_leave = opened.ended_leave
         self._last_sequence = opened.last_sequence
         self._last_position = opened.last_position
-        self._live = {record[JOB_ID]: record for record in opened.live}
-        self._live_keys = {
-            key: record[JOB_ID]
-            for record in opened.live
-            if (key := record[IDEMPOTENCY_KEY]) is not None
-        }
         self._inbox.open()
         self._tasks = await anyio.create_task_group().__aenter__()
         self._tasks.start_soon(self._run, name="engine owner")
@@ -189,10 +186,10 @@ class Owner(Generic[Status]):
     async def _answer_turn(self, turn: Turn) -> None:
         """Answer every message of a turn, whatever happens, and tell its callers."""
         try:
-            checked_out = await self._check_out(turn)
             if turn.writes:
-                await self._write(turn.writes, checked_out)
-            await self._read(turn.reads, checked_out)
+                await self._write(turn.writes)
+            if turn.reads:
+                await self._read(turn.reads)
         except BaseException as bug:
             for message in turn.unanswered():
                 unknown = self._committing and message.writes
@@ -204,25 +201,15 @@ class Owner(Generic[Status]):
             self._largest_batch = max(self._largest_batch, len(turn))
             turn.tell()
 
-    async def _check_out(self, turn: Turn) -> CheckedOut:
-        """Fetch the jobs that the turn names and the owner doesn't hold."""
-        live, live_keys = self._live, self._live_keys
-        job_ids = [i for message in turn.reads for i in message.job_ids if i not in live]
-        job_ids += [i for message in turn.writes for i in message.job_ids if i not in live]
-        keys = [key for message in turn.writes for key in message.keys if key not in live_keys]
-        if job_ids or keys:
-            return await self._storage.checkout(job_ids, keys)
-        return CheckedOut()
-
-    async def _write(self, messages: Sequence[Write], checked_out: CheckedOut) -> None:
-        """Decide, commit, publish and answer the writes of a turn."""
+    async def _write(self, messages: Sequence[Write]) -> None:
+        """Check out, decide, commit, publish and answer the writes of a turn."""
+        checked_out = await self._check_out(messages)
         decisions = Decisions(
             lifecycle=self._lifecycle,
             now=read_clock(self._clock),
             last_sequence=self._last_sequence,
             last_position=self._last_position,
-            live=self._live,
-            live_keys=self._live_keys,
+            table=self._table,
             checked_out=checked_out,
         )
         answers: list[Sequence[Record] | EngineError] = []
@@ -238,67 +225,88 @@ class Owner(Generic[Status]):
             except EngineError as error:
                 answers = [copy(error) for _ in messages]
             else:
-                self._publish(decisions, checked_out)
+                self._publish(decisions)
         for message, answer in zip(messages, answers, strict=True):
             message.answer(answer)
         self._committing = False
 
-    def _publish(self, decisions: Decisions, checked_out: CheckedOut) -> None:
-        """Show the committed changes to readers; what has ended leaves the dictionary."""
+    async def _check_out(self, messages: Sequence[Write]) -> CheckedOut:
+        """Fetch the jobs that the writes name and the owner doesn't hold."""
+        find, find_by_key = self._table.find, self._table.find_by_key
+        job_ids = [i for message in messages for i in message.job_ids if find(i) is None]
+        keys = [key for message in messages for key in message.keys if find_by_key(key) is None]
+        if job_ids or keys:
+            return await self._storage.checkout(job_ids, keys)
+        return CheckedOut()
+
+    def _publish(self, decisions: Decisions) -> None:
+        """Show the committed changes to readers."""
         self._last_sequence += len(decisions.changes)
         self._last_position = decisions.last_position
-        self._live.update(decisions.changed)
-        self._live_keys.update(decisions.new_keys)
-        final = self._lifecycle.final_values
-        for record in [r for r in decisions.changed.values() if r[STATUS] in final]:
-            checked_out.jobs[record[JOB_ID]] = self._live.pop(record[JOB_ID])
-            if (key := record[IDEMPOTENCY_KEY]) is not None:
-                del self._live_keys[key]
+        self._table.update(decisions.changed)
+        if self._ended_leave:
+            for record in decisions.changed.values():
+                if record[STATUS] in self._lifecycle.final_values:
+                    self._table.remove(record)
 
-    async def _read(self, messages: Sequence[Read], checked_out: CheckedOut) -> None:
+    async def _read(self, messages: Sequence[Read]) -> None:
         """Answer the reads of a turn."""
+        find_all = self._table.find_all
+        elsewhere: list[GetJobs] = []
         for message in messages:
-            try:
-                if isinstance(message, GetJobs):
-                    message.answer(self._get(message.job_ids, checked_out))
-                else:
-                    await self._ask_storage(message)
-            except EngineError as error:
-                message.answer(error)
+            if not isinstance(message, GetJobs):
+                await self._ask_storage(message)
+            elif (records := find_all(message.job_ids)) is not None:
+                message.answer(records)
+            else:
+                elsewhere.append(message)
+        if elsewhere:
+            await self._fetch(elsewhere)
 
-    def _get(self, job_ids: Sequence[str], checked_out: CheckedOut) -> list[Record]:
-        live = self._live
+    async def _fetch(self, messages: Sequence[GetJobs]) -> None:
+        """Answer reads of jobs that the owner doesn't hold: they have ended, or never were."""
         try:
-            return [live[job_id] for job_id in job_ids]
-        except KeyError:
-            return [self._find(item, job_ids[item], checked_out) for item in range(len(job_ids))]
+            record_of = await self._records({i for message in messages for i in message.job_ids})
+        except EngineError as error:
+            for message in messages:
+                message.answer(copy(error))
+            return
+        for message in messages:
+            records = [record_of.get(job_id) for job_id in message.job_ids]
+            if None in records:
+                item = records.index(None)
+                missing = JobNotFoundError(message.job_ids[item])
+                missing.item = item
+                message.answer(missing)
+            else:
+                message.answer(cast("list[Record]", records))
 
-    def _find(self, item: int, job_id: str, checked_out: CheckedOut) -> Record:
-        record = self._live.get(job_id) or checked_out.jobs.get(job_id)
-        if record is None:
-            error = JobNotFoundError(job_id)
-            error.item = item
-            raise error
-        return record
+    async def _records(self, job_ids: Collection[str]) -> dict[str, Record]:
+        """Return the jobs that exist of these."""
+        found = {i: record for i in job_ids if (record := self._table.find(i)) is not None}
+        if elsewhere := [job_id for job_id in job_ids if job_id not in found]:
+            found |= (await self._storage.checkout(elsewhere, ())).jobs
+        return found
 
     async def _ask_storage(
         self, message: CountJobs | ListJobs | ReadHistory | ReadStatistics
     ) -> None:
-        match message:
-            case CountJobs():
-                message.answer(await self._storage.count(message.status))
-            case ListJobs(status=status, after=after, limit=limit):
-                message.answer(await self._storage.page(status, after, limit))
-            case ReadHistory():
-                message.answer(await self._history(message.job_id))
-            case ReadStatistics():
-                message.answer(await self._statistics())
-
-    async def _history(self, job_id: str) -> Sequence[Entry]:
-        entries = await self._storage.history(job_id)
-        if entries is None:
-            raise JobNotFoundError(job_id)
-        return entries
+        """Answer a read of something else than named jobs."""
+        try:
+            match message:
+                case CountJobs():
+                    message.answer(await self._storage.count(message.status))
+                case ListJobs(status=status, after=after, limit=limit):
+                    job_ids = await self._storage.page(status, after, limit)
+                    record_of = await self._records(job_ids)
+                    message.answer([record_of[job_id] for job_id in job_ids])
+                case ReadHistory(job_id=job_id):
+                    entries = await self._storage.history(job_id)
+                    message.answer(JobNotFoundError(job_id) if entries is None else entries)
+                case ReadStatistics():
+                    message.answer(await self._statistics())
+        except EngineError as error:
+            message.answer(error)
 
     async def _statistics(self) -> Statistics[Status]:
         counts = {

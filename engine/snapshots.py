@@ -10,7 +10,7 @@ compares the outcome with a validated model.
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic
 
 from pydantic import BaseModel
@@ -42,37 +42,10 @@ class Snapshots(Generic[Status]):
         statuses: Any = lifecycle.statuses
         # The default lifecycle's snapshots are of the plain classes, as callers write them.
         plain = statuses is JobStatus
-        self._job = Job if plain else Job[statuses]
         self._page = JobPage if plain else JobPage[statuses]
         self._transition = Transition if plain else Transition[statuses]
-        self._job_fields = frozenset(Job.model_fields)
-
-    def job(self, record: Record) -> Job[Status]:
-        """Return the snapshot of a record."""
-        job_id, status, input_hash, identifier, created, updated, result, error, version, _, key = (
-            record
-        )
-        job: Job[Status] = _new(self._job)
-        # Not `_build`: this is done once for each job of each answer.
-        _set_fields(
-            job,
-            {
-                "job_id": job_id,
-                "status": self._member_of[status],
-                "input_hash": input_hash,
-                "blockchain_identifier": identifier,
-                "created_at": created,
-                "updated_at": updated,
-                "result": result,
-                "error": error,
-                "version": version,
-                "idempotency_key": key,
-            },
-        )
-        _set_fields_set(job, self._job_fields)
-        _set_extra(job, None)
-        _set_private(job, None)
-        return job
+        self.job = _job_maker(Job if plain else Job[statuses], self._member_of)
+        """Returns the snapshot of a record."""
 
     def one(self, message: Message[Sequence[Record]]) -> Job[Status]:
         """Return the snapshot that answers a message about one job.
@@ -111,6 +84,40 @@ class Snapshots(Generic[Status]):
             )
             for entry in entries
         ]
+
+
+def _job_maker(
+    kind: type[Job[Status]], member_of: Mapping[str, Status]
+) -> Callable[[Record], Job[Status]]:
+    """Return what makes a job of a record. A closure: it runs once for each job of each answer."""
+    names = frozenset(kind.model_fields)
+
+    def make(record: Record) -> Job[Status]:
+        job_id, status, input_hash, identifier, created, updated, result, error, version, _, key = (
+            record
+        )
+        job = _new(kind)
+        _set_fields(
+            job,
+            {
+                "job_id": job_id,
+                "status": member_of[status],
+                "input_hash": input_hash,
+                "blockchain_identifier": identifier,
+                "created_at": created,
+                "updated_at": updated,
+                "result": result,
+                "error": error,
+                "version": version,
+                "idempotency_key": key,
+            },
+        )
+        _set_fields_set(job, names)
+        _set_extra(job, None)
+        _set_private(job, None)
+        return job
+
+    return make
 
 
 def position_of(cursor: object) -> int:

@@ -6,11 +6,11 @@ the owner decides, in Python, whatever the storage. The life of a storage::
     open ──▶ ( checkout? ──▶ commit? ──▶ count | page | history … )* ──▶ aclose
 
 **A private storage** (memory, one file) belongs to one engine. The owner holds the live jobs in its
-dictionary and checks out only those that it doesn't hold: jobs that have ended, idempotency keys of
+table and checks out only those that it doesn't hold: jobs that have ended, idempotency keys of
 ended jobs, ids that nobody has.
 
 **A shared storage** (a database server, still to come) is used by engines on many machines. The
-owner's dictionary is then empty at the start of each batch, so that every job that the batch names
+owner's table is then empty at the start of each batch, so that every job that the batch names
 is checked out, and stays locked until the commit; position and sequence numbers come with the
 checkout. The decisions between the two calls are the same code.
 """
@@ -22,16 +22,19 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.domain.record import Change, Entry, Record
+from engine.domain.table import Table
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """What a storage held when it was opened."""
 
-    live: Sequence[Record] = ()
-    """The jobs that have not ended, in any order."""
+    table: Table
+    """The jobs that have not ended. From now on it is the owner's, who alone changes it."""
     last_sequence: int = 0
     last_position: int = 0
+    ended_leave: bool = True
+    """Whether jobs that have ended leave the table, because `Storage.checkout` finds them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,10 @@ class Storage(Protocol):
         ...
 
     async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
-        """Return the committed jobs with these ids and these idempotency keys; skip the unknown."""
+        """Return committed jobs with these ids and these idempotency keys; skip the unknown.
+
+        Asked only for what is not in the table.
+        """
         ...
 
     async def commit(self, changes: Sequence[Change]) -> None:
@@ -73,8 +79,11 @@ class Storage(Protocol):
         """Return how many committed jobs have this status; None counts all."""
         ...
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record]:
-        """Return up to ``limit`` committed jobs with a position above ``after``, in its order."""
+    async def page(self, status: str | None, after: int, limit: int) -> Sequence[str]:
+        """Return the ids of up to ``limit`` committed jobs with a position above ``after``.
+
+        In the order of their positions. The jobs themselves are in the table, or checked out.
+        """
         ...
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:

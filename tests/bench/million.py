@@ -25,15 +25,15 @@ def rows(jobs: int, operations: int, turns: int) -> list[Row]:
 async def _rows(jobs: int, operations: int, turns: int) -> list[Row]:
     before = _resident_bytes()
     async with JobEngine() as large:
-        ids, pause = await _fill(large, jobs)
-        texts = sum(len(job_id) for job_id in ids) // len(ids) + 49 + 8  # the list of ids is ours
-        bytes_a_job = (_resident_bytes() - before) / jobs - (8 if texts else 0)
+        pause = await _fill(large, jobs)
+        bytes_a_job = (_resident_bytes() - before) / jobs
         best = Best()
+        ids = await _ids(large)
         for turn in range(turns):
             progress(f"a million jobs, turn {turn + 1} of {turns}")
             async with JobEngine() as small:
-                few, _ = await _fill(small, _FEW)
-                await _calls(best, "few", small, few, operations)
+                await _fill(small, _FEW)
+                await _calls(best, "few", small, await _ids(small), operations)
             await _calls(best, "many", large, ids, operations)
     table = [
         Row(
@@ -62,9 +62,8 @@ async def _rows(jobs: int, operations: int, turns: int) -> list[Row]:
     return table
 
 
-async def _fill(engine: JobEngine, jobs: int) -> tuple[list[str], float]:
-    """Create jobs, each with texts of its own; return their ids and the loop's longest pause."""
-    ids: list[str] = []
+async def _fill(engine: JobEngine, jobs: int) -> float:
+    """Create jobs, each with texts of its own; return the event loop's longest pause in seconds."""
     pause = 0.0
     async with anyio.create_task_group() as tasks:
 
@@ -78,14 +77,24 @@ async def _fill(engine: JobEngine, jobs: int) -> tuple[list[str], float]:
 
         tasks.start_soon(watch)
         for first in range(0, jobs, _BULK):
-            new = [
-                NewJob(hashlib.sha256(str(number).encode()).hexdigest())
-                for number in range(first, min(first + _BULK, jobs))
+            last = min(first + _BULK, jobs)
+            texts = [
+                hashlib.sha256(str(number).encode()).hexdigest() for number in range(first, last)
             ]
-            ids += [job.job_id for job in await engine.create_many(new)]
-            progress(f"{len(ids):,} of {jobs:,} jobs")
+            await engine.create_many([NewJob(text) for text in texts])
+            progress(f"{last:,} of {jobs:,} jobs")
         tasks.cancel_scope.cancel()
-    return ids, pause
+    return pause
+
+
+async def _ids(engine: JobEngine) -> list[str]:
+    """Return the ids of all jobs."""
+    page = await engine.list_jobs(limit=_BULK)
+    ids = [job.job_id for job in page.jobs]
+    while page.next_cursor is not None:
+        page = await engine.list_jobs(limit=_BULK, after=page.next_cursor)
+        ids += [job.job_id for job in page.jobs]
+    return ids
 
 
 async def _calls(best: Best, name: str, engine: JobEngine, ids: list[str], operations: int) -> None:
