@@ -32,6 +32,7 @@ just the calls after which the job has to be read again. Everything else changed
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 _SHOWN_CHARACTERS = 80
@@ -40,14 +41,17 @@ _SHOWN_CHARACTERS = 80
 def shown(value: object) -> str:
     """Return ``repr(value)``, cut to 80 characters, for a message that a person reads.
 
-    A long text is cut before it is quoted, so that a value of 1 GB costs nothing to refuse.
+    A long text is cut before it is quoted and a container is only measured, so that refusing 1 GB
+    costs nothing.
     """
     if isinstance(value, str | bytes) and len(value) > _SHOWN_CHARACTERS:
         return f"{value[:_SHOWN_CHARACTERS]!r}… ({len(value)} long)"
     try:
+        if isinstance(value, Sized) and not isinstance(value, str | bytes):
+            return f"<{type(value).__name__} of {len(value)} items>"
         text = repr(value)
     except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the error that is being told
-        text = f"<{type(value).__name__} without a repr>"
+        return f"<{type(value).__name__} without a repr>"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
