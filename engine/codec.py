@@ -205,6 +205,8 @@ def _each(
         InvalidValueError: An item is not of the kind, or did not pass; or there are too many.
     """
     checked: list[Checked] = []
+    if not isinstance(items, Iterable):
+        raise InvalidValueError("items", f"must be several, not {shown(items)}")
     try:
         for item in items:
             if not isinstance(item, kind):

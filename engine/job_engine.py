@@ -218,7 +218,7 @@ class JobEngine(Facade[Status]):
 
     async def statistics(self) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""
-        return await self._ask(ReadStatistics())
+        return self._snapshots.statistics(await self._ask(ReadStatistics()))
 
     async def _ask(self, message: Message[Answer]) -> Answer:
         await self._sent(message)

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, Final, Generic, TypeAlias
 from typing_extensions import TypeVar
 
 from engine.domain.exceptions import EngineClosedError, EngineError
-from engine.domain.models import Statistics
 from engine.domain.record import Entry, Record
 
 Answer = TypeVar("Answer")
@@ -150,7 +149,7 @@ class ReadHistory(Message[Sequence[Entry]]):
         self.job_id = job_id
 
 
-class ReadStatistics(Message[Statistics[Any]]):
+class ReadStatistics(Message[dict[str, Any]]):
     """Read what the engine holds and has done."""
 
     __slots__ = ()

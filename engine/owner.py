@@ -21,7 +21,7 @@ from collections.abc import Callable, Collection, Sequence
 from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Generic, Self, TypeAlias, cast
+from typing import Any, Generic, Self, TypeAlias, cast
 
 import anyio
 
@@ -36,7 +36,7 @@ from engine.domain.exceptions import (
     JobNotFoundError,
 )
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.models import Statistics, Status
+from engine.domain.models import Status
 from engine.domain.record import STATUS, Record
 from engine.domain.table import Table
 from engine.inbox import Inbox, Turn
@@ -44,6 +44,7 @@ from engine.messages import (
     CountJobs,
     GetJobs,
     ListJobs,
+    Message,
     Read,
     ReadHistory,
     ReadStatistics,
@@ -99,6 +100,7 @@ class Owner(Generic[Status]):
         self._batches = 0
         self._largest_batch = 0
         self._crash: BaseException | None = None
+        self._close_error: Exception | None = None
 
     async def __aenter__(self) -> Self:
         """Open the storage, learn what it holds, and start to answer.
@@ -132,29 +134,29 @@ class Owner(Generic[Status]):
 
         Raises:
             EngineCrashedError: The owner crashed, and nothing else is being raised.
+            StorageError: The storage can't be closed, and nothing else is being raised.
+            BaseException: What interrupted the owner, such as `KeyboardInterrupt`.
         """
         self._inbox.close()
         # The task group would wrap the body's own errors into a group. It need not know of them,
-        # but for a cancellation, which may be its own: it cancels the body when `_run` raises.
+        # but for a cancellation, which may be the one that it made when the owner was interrupted.
         cancelled = isinstance(error, anyio.get_cancelled_exc_class())
-        try:
-            swallow = await self._tasks.__aexit__(
-                *((kind, error, traceback) if cancelled else (None, None, None))
-            )
-        except BaseExceptionGroup:
-            if self._crash is None:
-                raise
-            raise self._crash from None
+        leaving = (kind, error, traceback) if cancelled else (None, None, None)
+        swallow = await self._tasks.__aexit__(*leaving)
+        if self._crash is not None and not isinstance(self._crash, Exception):
+            raise self._crash
         if error is None and self._crash is not None:
             raise EngineCrashedError(self._crash)
-        return swallow
+        if error is None and self._close_error is not None:
+            raise self._close_error
+        return swallow if cancelled else None
 
     async def _run(self) -> None:
         """Answer messages until the inbox is closed and empty, then close the storage.
 
-        Out of reach of cancellation: closing the inbox ends it. After a bug it returns as well, so
-        that nobody's task is cancelled for it: the callers are told. Only what is not an
-        `Exception` (an interrupt) is raised again.
+        Out of reach of cancellation: closing the inbox ends it. It never raises. After a bug the
+        callers are told, and their tasks go on; after what is no `Exception` (an interrupt) the
+        body of the ``async with`` is cancelled too, and its end raises that.
         """
         try:
             with anyio.CancelScope(shield=True):
@@ -163,10 +165,9 @@ class Owner(Generic[Status]):
             self._crash = bug
             logger.critical("the engine crashed; it refuses every call from now on", exc_info=bug)
             if not isinstance(bug, Exception):
-                raise
-        finally:
-            self._inbox.refuse_rest(self._refusal)
-            await self._close_storage()
+                self._tasks.cancel_scope.cancel()
+        self._inbox.refuse_rest(self._refusal)
+        await self._close_storage()
 
     async def _answer_turns(self) -> None:
         while True:
@@ -178,7 +179,11 @@ class Owner(Generic[Status]):
 
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):
-            await self._storage.aclose()
+            try:
+                await self._storage.aclose()
+            except Exception as error:
+                self._close_error = error
+                logger.exception("the storage could not be closed")
 
     def _refusal(self) -> EngineUnavailableError:
         return EngineClosedError() if self._crash is None else EngineCrashedError(self._crash)
@@ -203,7 +208,11 @@ class Owner(Generic[Status]):
 
     async def _write(self, messages: Sequence[Write]) -> None:
         """Check out, decide, commit, publish and answer the writes of a turn."""
-        checked_out = await self._check_out(messages)
+        try:
+            checked_out = await self._check_out(messages)
+        except EngineError as error:
+            _refuse(messages, error)
+            return
         decisions = Decisions(
             lifecycle=self._lifecycle,
             now=read_clock(self._clock),
@@ -223,9 +232,10 @@ class Owner(Generic[Status]):
                 self._committing = True
                 await self._storage.commit(decisions.changes)
             except EngineError as error:
-                answers = [copy(error) for _ in messages]
-            else:
-                self._publish(decisions)
+                self._committing = False
+                _refuse(messages, error)
+                return
+            self._publish(decisions)
         for message, answer in zip(messages, answers, strict=True):
             message.answer(answer)
         self._committing = False
@@ -268,8 +278,7 @@ class Owner(Generic[Status]):
         try:
             record_of = await self._records({i for message in messages for i in message.job_ids})
         except EngineError as error:
-            for message in messages:
-                message.answer(copy(error))
+            _refuse(messages, error)
             return
         for message in messages:
             records = [record_of.get(job_id) for job_id in message.job_ids]
@@ -308,17 +317,23 @@ class Owner(Generic[Status]):
         except EngineError as error:
             message.answer(error)
 
-    async def _statistics(self) -> Statistics[Status]:
+    async def _statistics(self) -> dict[str, Any]:
         counts = {
             status: await self._storage.count(self._lifecycle.value(status))
             for status in self._lifecycle.statuses
         }
-        return Statistics(
-            jobs=counts,
-            last_sequence=self._last_sequence,
-            answered=self._answered,
-            refused=self._inbox.refused,
-            batches=self._batches,
-            largest_batch=self._largest_batch,
-            waiting=self._inbox.waiting,
-        )
+        return {
+            "jobs": counts,
+            "last_sequence": self._last_sequence,
+            "answered": self._answered,
+            "refused": self._inbox.refused,
+            "batches": self._batches,
+            "largest_batch": self._largest_batch,
+            "waiting": self._inbox.waiting,
+        }
+
+
+def _refuse(messages: Sequence[Message[Any]], error: EngineError) -> None:
+    """Answer messages with an error, each with one of its own."""
+    for message in messages:
+        message.answer(copy(error))

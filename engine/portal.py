@@ -18,9 +18,10 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from typing import Any
 
 import anyio
@@ -108,10 +109,21 @@ class LoopThread:
     def __init__(self) -> None:
         self.forked = False
         self.loop = asyncio.new_event_loop()
+        # Nothing of a caller's context comes along: it may say that trio is running here.
+        self._context = Context()
         self._thread = threading.Thread(
             target=self.loop.run_forever, name="engine event loop", daemon=True
         )
         self._thread.start()
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Have the loop call this, soon. Never waits, and may be called anywhere."""
+        if not self.forked:
+            self.loop.call_soon_threadsafe(callback, context=self._context)
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+        """Start a task on the loop."""
+        return self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
 
     def check(self) -> None:
         """Refuse a blocking call that could never be answered.
@@ -182,9 +194,7 @@ class Lane:
         self._awake = False
         self._leave = asyncio.Event()
         opened: Future[None] = Future()
-        self._closed = asyncio.run_coroutine_threadsafe(
-            _stay(owner, opened, self._leave), self._thread.loop
-        )
+        self._closed = self._thread.start(_stay(owner, opened, self._leave))
         try:
             opened.result()
         except BaseException:  # an interrupt, too
@@ -217,7 +227,7 @@ class Lane:
         self._queue.append((message, answered.release))
         if not self._awake:
             self._awake = True
-            self._thread.loop.call_soon_threadsafe(self._pump)
+            self._thread.call_soon(self._pump)
         if not answered.acquire(timeout=seconds):
             raise WriteTimeoutError(seconds) if message.writes else CallTimeoutError(seconds)
 
@@ -247,8 +257,7 @@ class Lane:
 
     def close_soon(self) -> None:
         """Close the owner without waiting. May be called anywhere, by a finalizer too."""
-        if not self._thread.forked:
-            self._thread.loop.call_soon_threadsafe(self._leave.set)
+        self._thread.call_soon(self._leave.set)
 
 
 async def _stay(
@@ -263,11 +272,11 @@ async def _stay(
         async with owner:
             opened.set_result(None)
             await leave.wait()
-    except EngineCrashedError:
-        raise
     except BaseException as error:  # noqa: BLE001 - see above
-        if not opened.done():
-            opened.set_exception(error)
+        failure = error if isinstance(error, Exception) else EngineCrashedError(error)
+        if opened.done():
+            raise failure from failure.__cause__
+        opened.set_exception(failure)
 
 
 def check_timeout(timeout: object) -> float:

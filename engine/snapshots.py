@@ -19,7 +19,7 @@ from typing_extensions import TypeVar
 from engine.domain.exceptions import EngineError, InvalidValueError, shown
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.limits import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
-from engine.domain.models import Job, JobPage, JobStatus, Status, Transition
+from engine.domain.models import Job, JobPage, JobStatus, Statistics, Status, Transition
 from engine.domain.record import POSITION, Entry, Record
 from engine.messages import Message
 
@@ -44,6 +44,7 @@ class Snapshots(Generic[Status]):
         plain = statuses is JobStatus
         self._page = JobPage if plain else JobPage[statuses]
         self._transition = Transition if plain else Transition[statuses]
+        self._statistics = Statistics if plain else Statistics[statuses]
         self.job = _job_maker(Job if plain else Job[statuses], self._member_of)
         """Returns the snapshot of a record."""
 
@@ -85,12 +86,16 @@ class Snapshots(Generic[Status]):
             for entry in entries
         ]
 
+    def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:
+        """Return the statistics that these fields are."""
+        return _build(self._statistics, fields)
+
 
 def _job_maker(
     kind: type[Job[Status]], member_of: Mapping[str, Status]
 ) -> Callable[[Record], Job[Status]]:
     """Return what makes a job of a record. A closure: it runs once for each job of each answer."""
-    names = frozenset(kind.model_fields)
+    names = set(kind.model_fields)  # one for all: nobody changes the fields set of a frozen model
 
     def make(record: Record) -> Job[Status]:
         job_id, status, input_hash, identifier, created, updated, result, error, version, _, key = (

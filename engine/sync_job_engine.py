@@ -149,4 +149,4 @@ class SyncJobEngine(Facade[Status]):
 
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""
-        return self._lane.ask(ReadStatistics(), timeout)
+        return self._snapshots.statistics(self._lane.ask(ReadStatistics(), timeout))

@@ -33,7 +33,9 @@ just the calls after which the job has to be read again. Everything else changed
 from __future__ import annotations
 
 from collections.abc import Sized
-from typing import Any
+from typing import Any, Self, TypeVar
+
+AnyError = TypeVar("AnyError", bound="EngineError")
 
 _SHOWN_CHARACTERS = 80
 
@@ -70,11 +72,17 @@ class EngineError(Exception):
         return message if self.item is None else f"item {self.item}: {message}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let errors be copied and pickled, although each builds its own message."""
+        """Let errors be pickled, although each builds its own message."""
         return _rebuild, (type(self), self.args, self.__dict__)
 
+    def __copy__(self) -> Self:
+        """Return the same error for another caller, with the same cause."""
+        twin = _rebuild(type(self), self.args, self.__dict__)
+        twin.__cause__ = self.__cause__
+        return twin
 
-def _rebuild(kind: type[EngineError], args: tuple[Any, ...], state: dict[str, Any]) -> EngineError:
+
+def _rebuild(kind: type[AnyError], args: tuple[Any, ...], state: dict[str, Any]) -> AnyError:
     error = kind.__new__(kind, *args)
     error.args = args
     error.__dict__.update(state)

@@ -152,7 +152,7 @@ def _check_members(
             f"{statuses.__name__} has {len(statuses)} members: 1 to {MAX_STATUSES} are possible"
         )
     for status in statuses:
-        if not isinstance(status, str) or not status.value:
+        if not isinstance(status, str) or not status or status != status.value:
             raise LifecycleError(
                 f"{statuses.__name__}.{status.name} must be a non-empty string: use enum.StrEnum"
             )
@@ -212,6 +212,7 @@ def _mermaid_name(status: Enum) -> str:
     """Return the status's value where Mermaid takes it as a name; else the member's name."""
     value = str(status.value)
     plain = value.isascii() and value.isidentifier() and value not in _MERMAID_WORDS
+    plain = plain and not value.startswith("status_")  # which could be another member's name
     return value if plain else f"status_{status.name}"
 
 

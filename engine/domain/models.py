@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC
 from enum import Enum, StrEnum
-from typing import Annotated, Generic
+from typing import Annotated, Any, Generic
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
@@ -93,6 +93,17 @@ UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda value: value.astime
 
 class _Snapshot(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let snapshots be pickled: pickle can't find a class such as ``Job[MyStatus]`` by name."""
+        generic = type(self).__pydantic_generic_metadata__
+        return _unpickle, (generic["origin"] or type(self), generic["args"], self.__getstate__())
+
+
+def _unpickle(kind: Any, args: tuple[Any, ...], state: dict[Any, Any]) -> object:  # noqa: ANN401
+    snapshot = object.__new__(kind[args] if args else kind)
+    snapshot.__setstate__(state)
+    return snapshot
 
 
 class Job(_Snapshot, Generic[Status]):

@@ -1,0 +1,1 @@
+"""Units: the folders mirror the package."""

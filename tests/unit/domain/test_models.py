@@ -1,0 +1,173 @@
+"""Models: what callers see, how it is checked, and the two lifecycles that are ready to use."""
+
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from engine import (
+    AGENT_JOB_LIFECYCLE,
+    LEGAL_TRANSITIONS,
+    PAID_JOB_LIFECYCLE,
+    AgentJobStatus,
+    InvalidStateTransitionError,
+    Job,
+    JobPage,
+    JobStatus,
+    Lifecycle,
+    Move,
+    NewJob,
+    Statistics,
+    Transition,
+    validate_transition,
+)
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+EARLIER = datetime(2026, 3, 1, 11, tzinfo=timezone(timedelta(hours=5)))
+
+FIELDS: dict[str, Any] = {
+    "job_id": "0b4f2c9e-6f0a-4f5e-9d5e-0d5b8f6a7c11",
+    "status": JobStatus.AWAITING_PAYMENT,
+    "input_hash": "a" * 64,
+    "blockchain_identifier": "mock_bc_1",
+    "created_at": NOW,
+    "updated_at": NOW,
+    "result": None,
+    "error": None,
+}
+
+
+def test_a_job_of_the_first_eight_fields_is_valid() -> None:
+    job = Job(**FIELDS)
+    assert (job.version, job.idempotency_key) == (1, None)
+
+
+def test_times_are_converted_to_utc() -> None:
+    job = Job(**(FIELDS | {"created_at": EARLIER, "updated_at": EARLIER}))
+    assert job.created_at == EARLIER
+    assert {job.created_at.tzinfo, job.updated_at.tzinfo} == {UTC}
+    assert job.created_at.hour == 6
+    line = Transition(sequence=1, from_status=None, to_status=JobStatus.RUNNING, at=EARLIER)
+    assert line.at.tzinfo is UTC
+
+
+@pytest.mark.parametrize("field", ["created_at", "updated_at"])
+def test_a_time_without_a_zone_is_refused(field: str) -> None:
+    with pytest.raises(ValidationError, match=field):
+        Job(**(FIELDS | {field: datetime(2026, 3, 1)}))  # noqa: DTZ001 - what is refused
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 0},
+        {"status": "unheard of"},
+        {"status": AgentJobStatus.AWAITING_INPUT},
+        {"job_id": None},
+        {"result": 5},
+        {"surplus": "x"},
+    ],
+    ids=str,
+)
+def test_a_job_that_cannot_be_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Job(**(FIELDS | change))
+
+
+def test_a_job_of_another_lifecycle_has_its_statuses() -> None:
+    fields = FIELDS | {"status": "awaiting_input"}
+    assert Job[AgentJobStatus](**fields).status is AgentJobStatus.AWAITING_INPUT
+
+
+SNAPSHOTS: list[BaseModel] = [
+    Job(**FIELDS),
+    Transition(sequence=1, from_status=None, to_status=JobStatus.RUNNING, at=NOW),
+    JobPage(jobs=(Job(**FIELDS),), next_cursor=None),
+    Statistics(
+        jobs={},
+        last_sequence=0,
+        answered=0,
+        refused=0,
+        batches=0,
+        largest_batch=0,
+        waiting=0,
+    ),
+]
+
+
+@pytest.mark.parametrize("snapshot", SNAPSHOTS, ids=lambda snapshot: type(snapshot).__name__)
+def test_snapshots_are_frozen_and_closed(snapshot: BaseModel) -> None:
+    for field in type(snapshot).model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(snapshot, field, getattr(snapshot, field))
+    with pytest.raises(ValidationError):
+        type(snapshot).model_validate({**snapshot.model_dump(), "surplus": 1})
+
+
+@pytest.mark.parametrize("snapshot", SNAPSHOTS, ids=lambda snapshot: type(snapshot).__name__)
+def test_snapshots_survive_json(snapshot: BaseModel) -> None:
+    assert type(snapshot).model_validate_json(snapshot.model_dump_json()) == snapshot
+
+
+@pytest.mark.parametrize("item", [NewJob("a"), Move("id", JobStatus.RUNNING)], ids=["new", "move"])
+def test_items_of_bulk_calls_are_frozen_and_closed(item: NewJob | Move) -> None:
+    for field in type(item).__dataclass_fields__:
+        with pytest.raises(FrozenInstanceError):
+            setattr(item, field, None)
+    with pytest.raises((AttributeError, TypeError)):
+        item.surplus = 1  # type: ignore[union-attr]
+
+
+def test_the_default_lifecycle_is_the_acceptance_table() -> None:
+    assert [status.value for status in JobStatus] == [
+        "awaiting_payment",
+        "running",
+        "completed",
+        "failed",
+    ]
+    assert _moves(PAID_JOB_LIFECYCLE) == {
+        ("awaiting_payment", "running"),
+        ("running", "completed"),
+        ("running", "failed"),
+    }
+    assert dict(PAID_JOB_LIFECYCLE.moves) == LEGAL_TRANSITIONS
+    assert PAID_JOB_LIFECYCLE.initial is JobStatus.AWAITING_PAYMENT
+    assert PAID_JOB_LIFECYCLE.running is JobStatus.RUNNING
+    assert PAID_JOB_LIFECYCLE.success == {JobStatus.COMPLETED}
+    assert PAID_JOB_LIFECYCLE.failure == {JobStatus.FAILED}
+
+
+def test_the_agent_lifecycle_lets_whatever_has_not_ended_fail() -> None:
+    assert len(AgentJobStatus) == 5
+    assert _moves(AGENT_JOB_LIFECYCLE) == {
+        ("awaiting_payment", "running"),
+        ("awaiting_payment", "failed"),
+        ("awaiting_input", "running"),
+        ("awaiting_input", "failed"),
+        ("running", "awaiting_input"),
+        ("running", "completed"),
+        ("running", "failed"),
+    }
+    assert AGENT_JOB_LIFECYCLE.initial is AgentJobStatus.AWAITING_PAYMENT
+    assert AGENT_JOB_LIFECYCLE.running is AgentJobStatus.RUNNING
+
+
+def _moves(lifecycle: Lifecycle[Any]) -> set[tuple[str, str]]:
+    rows: Mapping[Any, Any] = lifecycle.moves
+    return {(status.value, target.value) for status, row in rows.items() for target in row}
+
+
+def test_validate_transition_judges_by_the_default_lifecycle() -> None:
+    for current in JobStatus:
+        for target in JobStatus:
+            if target in LEGAL_TRANSITIONS[current]:
+                validate_transition(current, target)
+                continue
+            with pytest.raises(InvalidStateTransitionError) as caught:
+                validate_transition(current, target)
+            assert caught.value.from_state == current.value
+            assert caught.value.to_state == target.value
+            assert caught.value.job_id is None
