@@ -34,6 +34,7 @@ from engine.domain.exceptions import (
     EngineUnavailableError,
     InvalidValueError,
     JobNotFoundError,
+    shown,
 )
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Status
@@ -70,7 +71,7 @@ def read_clock(clock: Clock) -> datetime:
     """
     now: object = clock()
     if not isinstance(now, datetime) or now.tzinfo is None:
-        raise InvalidValueError("clock", f"must return an aware datetime, not {now!r}")
+        raise InvalidValueError("clock", f"must return an aware datetime, not {shown(now)}")
     return now if now.tzinfo is UTC else now.astimezone(UTC)
 
 

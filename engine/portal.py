@@ -226,8 +226,12 @@ class Lane:
         answered.acquire()
         self._queue.append((message, answered.release))
         if not self._awake:
-            self._awake = True
-            self._thread.call_soon(self._pump)
+            try:
+                self._awake = True
+                self._thread.call_soon(self._pump)
+            except BaseException:  # an interrupt: let the next caller wake the loop
+                self._awake = False
+                raise
         if not answered.acquire(timeout=seconds):
             raise WriteTimeoutError(seconds) if message.writes else CallTimeoutError(seconds)
 
@@ -285,6 +289,6 @@ def check_timeout(timeout: object) -> float:
     Raises:
         InvalidValueError: It is no number, or below zero.
     """
-    if not isinstance(timeout, int | float) or not timeout >= 0:
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
         raise InvalidValueError("timeout", f"must be seconds, 0 or more, not {shown(timeout)}")
     return min(float(timeout), threading.TIMEOUT_MAX)
