@@ -1,0 +1,90 @@
+"""An asyncio application: customers order, a payment webhook moves jobs on, workers do them.
+
+::
+
+    python examples/asyncio_app.py
+
+It shows what such a service meets every day: an order that is sent twice because the first answer
+never came, a webhook that is delivered twice, a worker that has to ask its customer, a customer who
+pays too late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine, VersionConflictError
+
+Engine = JobEngine[AgentJobStatus]
+ReadyJobs = asyncio.Queue[str]  # the ids of the jobs that are paid for
+
+
+async def order(engine: Engine, customer: str, work: str) -> Job[AgentJobStatus]:
+    """Create a customer's job. The key makes it safe to send the same order again."""
+    job = await engine.create(work, idempotency_key=f"{customer}'s order")
+    print(f"{customer} ordered {work}: {job.status.value}")
+    return job
+
+
+async def order_on_a_bad_line(engine: Engine, customer: str, work: str) -> Job[AgentJobStatus]:
+    """Go away before the answer is there, then order again: it is one job."""
+    first_try = asyncio.create_task(order(engine, customer, work))
+    await asyncio.sleep(0)  # the order is sent, its answer is not there yet
+    first_try.cancel()
+    await asyncio.wait([first_try])
+    print(f"{customer} lost the connection: job created or not? unknown")
+    return await order(engine, customer, work)
+
+
+async def on_paid(
+    engine: Engine, ready: ReadyJobs, customer: str, job: Job[AgentJobStatus]
+) -> None:
+    """Handle a payment webhook. It may be delivered twice, and too late."""
+    try:
+        await engine.transition(job.job_id, AgentJobStatus.RUNNING, expected_version=job.version)
+    except VersionConflictError as error:
+        print(f"webhook for {customer} refused: {type(error).__name__}")
+    else:
+        print(f"webhook for {customer}: paid")
+        ready.put_nowait(job.job_id)
+
+
+async def work(engine: Engine, ready: ReadyJobs) -> None:
+    """Do the jobs that are paid for, one after another. Each has a question to its customer."""
+    while True:
+        job_id = await ready.get()
+        await engine.transition(job_id, AgentJobStatus.AWAITING_INPUT)
+        await asyncio.sleep(0.01)  # the customer thinks, and answers
+        await engine.transition(job_id, AgentJobStatus.RUNNING)
+        await engine.transition(job_id, AgentJobStatus.COMPLETED, result="done as you like it")
+        ready.task_done()
+
+
+async def serve(engine: Engine, ready: ReadyJobs) -> None:
+    """Let three customers order. Two pay in time."""
+    ann = await order(engine, "Ann", "a report")
+    ben = await order(engine, "Ben", "a summary")
+    cid = await order_on_a_bad_line(engine, "Cid", "a poem")
+    await on_paid(engine, ready, "Ann", ann)
+    await on_paid(engine, ready, "Cid", cid)
+    await on_paid(engine, ready, "Cid", cid)
+    await ready.join()
+    await engine.transition(ben.job_id, AgentJobStatus.FAILED, error="not paid in time")
+    await on_paid(engine, ready, "Ben", ben)
+
+
+async def main() -> None:
+    """Run the engine, two workers and the service, and print what came of it."""
+    async with JobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+        ready: ReadyJobs = asyncio.Queue()
+        workers = [asyncio.create_task(work(engine, ready)) for _ in range(2)]
+        await serve(engine, ready)
+        for worker in workers:
+            worker.cancel()
+        for job in (await engine.list_jobs()).jobs:
+            steps = [line.to_status.value for line in await engine.history(job.job_id)]
+            print(f"{job.input_hash}: {' > '.join(steps)} ({job.result or job.error})")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

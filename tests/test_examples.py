@@ -1,0 +1,280 @@
+"""The examples do what they say, run as a user runs them: as programs, on real files.
+
+`count_words.py` is run in a pipe, with every kind of file that can't be used; its numbers are
+compared with those of a second, simpler count. `tests.examples` runs it on a terminal.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from tests.examples.programs import COUNT_WORDS, EXAMPLES, TIMEOUT_SECONDS, count, run, table
+
+# --- files that can be counted --------------------------------------------------------------------
+
+
+def test_numbers_and_terms_of_a_text(tmp_path: Path) -> None:
+    (tmp_path / "poem").write_text("Rose is a rose\nis a ROSE, naïve naïve\n", encoding="utf-8")
+    done = count(tmp_path, "poem")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert table(done.stdout) == [["poem", "completed", "2", "9", "rose", "3,", "naïve", "2"]]
+    assert done.stdout.endswith("1 of 1 completed\n")
+
+
+def test_a_pipe_gets_a_plain_line_for_every_status(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one\n")
+    done = count(tmp_path, "a", "missing")
+    shown = done.stdout.splitlines()
+    assert [line for line in shown if line.startswith("a: ")] == [
+        "a: awaiting_payment",
+        "a: running",
+        "a: completed",
+    ]
+    assert [line for line in shown if line.startswith("missing: ")] == [
+        "missing: awaiting_payment",
+        "missing: failed",
+    ]
+    assert "\r" not in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+@pytest.mark.parametrize("content", ["", "\ufeff"])
+def test_an_empty_file_is_a_text(tmp_path: Path, content: str) -> None:
+    (tmp_path / "empty").write_text(content, encoding="utf-8")
+    done = count(tmp_path, "empty")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert table(done.stdout) == [["empty", "completed", "0", "0"]]
+
+
+@pytest.mark.parametrize("start", ["", "x", "rose ", "\ufeff"])
+def test_a_large_file_is_counted_in_pieces_without_cutting_words(
+    tmp_path: Path, start: str
+) -> None:
+    text = start + "naïveté rose\n" * 250_000  # 3.5 MB: pieces end within words and characters
+    (tmp_path / "large").write_text(text, encoding="utf-8")
+    done = count(tmp_path, "large")
+    words = text.removeprefix("\ufeff").split()
+    assert (done.returncode, done.stderr) == (0, "")
+    [row] = table(done.stdout)
+    assert row[:4] == ["large", "completed", str(text.count("\n")), str(len(words))]
+    terms = ", ".join(f"{term} {times}" for term, times in Counter(words).most_common(5))
+    assert terms in done.stdout
+
+
+def test_a_text_without_blanks_is_counted_too(tmp_path: Path) -> None:
+    (tmp_path / "one word").write_text("ab1" * 1_000_000)
+    done = count(tmp_path, "one word")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "completed" in done.stdout
+
+
+def test_many_files_few_at_once_in_the_order_given(tmp_path: Path) -> None:
+    names = [f"file{number:03}" for number in range(50)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_text("word " * number)
+    done = count(tmp_path, "--at-once", "3", *reversed(names), names[7], names[7])
+    expected = [*reversed(range(50)), 7, 7]
+    assert [(row[0], row[3]) for row in table(done.stdout)] == [
+        (names[number], str(number)) for number in expected
+    ]
+    assert (done.returncode, done.stderr) == (0, "")
+    running = 0
+    for line in done.stdout.splitlines()[: 3 * 52]:
+        running += line.endswith(": awaiting_payment") - line.endswith(": completed")
+        assert running <= 3
+
+
+def test_the_input_hash_is_the_sha256_of_the_files_bytes(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"some bytes\r\n")
+    program = f"""
+import sys; sys.path.insert(0, {str(EXAMPLES)!r})
+import anyio, count_words
+from engine import AGENT_JOB_LIFECYCLE, JobEngine
+async def main():
+    async with JobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+        order = count_words.Order("text")
+        await count_words.Shop(engine, lambda order: None).serve_all([order], 1)
+        print(order.job.input_hash, order.job.status.value)
+        print(*[line.to_status.value for line in await engine.history(order.job.job_id)])
+anyio.run(main)
+"""
+    done = run([sys.executable, "-W", "error", "-c", program], tmp_path)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        f"{sha256(b'some bytes' + bytes([13, 10])).hexdigest()} completed",
+        "awaiting_payment running completed",
+    ]
+
+
+# --- files that can't -----------------------------------------------------------------------------
+
+
+UNUSABLE = {
+    "missing": "No such file or directory",
+    "text/below": "Not a directory",
+    "n" * 300: "File name too long",
+    "loop": "Too many levels of symbolic links",
+    "directory": "a directory",
+    "pipe": "not a regular file",
+    "/dev/zero": "not a regular file",
+    "nul": "a binary file: it has NUL characters",
+    "latin": "a binary file, or not in UTF-8",
+    "cut": "a binary file, or not in UTF-8",
+    sys.executable: "a binary file, or not in UTF-8",
+}
+
+
+def test_an_unusable_file_is_a_failed_job_and_harms_no_other(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("text\n")
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nul").write_bytes(b"text\0text\n")
+    (tmp_path / "latin").write_bytes("naïve\n".encode("latin-1"))
+    (tmp_path / "cut").write_bytes("ï".encode()[:1])
+    (tmp_path / "loop").symlink_to("loop")
+    done = count(tmp_path, *UNUSABLE, "text")
+    assert (done.returncode, done.stderr) == (1, "")
+    *failed, completed = table(done.stdout)
+    assert failed == [[name, "failed", *error.split()] for name, error in UNUSABLE.items()]
+    assert completed == ["text", "completed", "1", "1", "text", "1"]
+    assert done.stdout.endswith(f"1 of {len(UNUSABLE) + 1} completed\n")
+
+
+def test_a_file_without_permission_is_a_failed_job(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("text\n")
+    (tmp_path / "secret").chmod(0)
+    command = [*COUNT_WORDS, "secret"]
+    if os.access(tmp_path / "secret", os.R_OK):  # as root, who may read everything
+        if shutil.which("setpriv") is None:
+            pytest.skip("root reads every file, and there is no setpriv to take that away")
+        command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]
+    done = run(command, tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert table(done.stdout) == [["secret", "failed", "Permission", "denied"]]
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file whose reading fails")
+def test_a_file_that_can_be_opened_and_not_read_is_a_failed_job(tmp_path: Path) -> None:
+    done = count(tmp_path, "/proc/self/mem")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert table(done.stdout) == [["/proc/self/mem", "failed", "Input/output", "error"]]
+
+
+def test_a_file_that_changes_before_it_is_paid_for_is_a_failed_job(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("as ordered\n")
+    program = f"""
+import sys; sys.path.insert(0, {str(EXAMPLES)!r})
+import count_words
+from pathlib import Path
+async def simulated_payment(blockchain_identifier, on_paid):
+    Path("text").write_text("another text")
+    await on_paid(blockchain_identifier)
+count_words.simulated_payment = simulated_payment
+sys.argv = ["count_words.py", "text"]
+sys.exit(count_words.main())
+"""
+    done = run([sys.executable, "-W", "error", "-c", program], tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert table(done.stdout) == [["text", "failed", "changed", "after", "it", "was", "ordered"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"two\nlines", "two?lines"),
+        (b"red\x1b[31m", "red?[31m"),
+        (b"latin\xef", "latin\ufffd"),
+        ("日本語".encode(), "日本語"),
+    ],
+)
+def test_odd_names_are_shown_harmlessly(tmp_path: Path, name: bytes, shown: str) -> None:
+    path = os.fsencode(tmp_path) + b"/" + name
+    Path(os.fsdecode(path)).write_text("text\n")
+    done = count(tmp_path, os.fsdecode(name))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert table(done.stdout) == [[shown, "completed", "1", "1", "text", "1"]]
+
+
+def test_an_output_that_has_no_unicode_shows_question_marks(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("naïveté\n", encoding="utf-8")
+    done = run(["env", "PYTHONIOENCODING=ascii", *COUNT_WORDS, "text"], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert table(done.stdout) == [["text", "completed", "1", "1", "na?vet?", "1"]]
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--at-once", "0", "f"], ["--at-once", "41", "f"], ["--at-once", "x", "f"], ["--no", "f"]],
+)
+def test_wrong_usage_exits_with_2_and_says_why(tmp_path: Path, arguments: list[str]) -> None:
+    done = count(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: count_words.py")
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_tells_of_arguments_and_exit_codes(tmp_path: Path) -> None:
+    done = count(tmp_path, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in ("FILE", "--at-once", "UTF-8", "Exit code", "(default: 4)"):
+        assert words in " ".join(done.stdout.split())
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("text\n" * 100_000)
+    with subprocess.Popen(
+        [*COUNT_WORDS, *["text"] * 20],
+        cwd=tmp_path,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"text: awaiting_payment\n"
+        process.stdout.close()
+        assert process.wait(TIMEOUT_SECONDS) == -signal.SIGPIPE
+        assert process.stderr.read() == b""
+
+
+# --- the two applications -------------------------------------------------------------------------
+
+
+def test_asyncio_application(tmp_path: Path) -> None:
+    done = run([sys.executable, "-W", "error", str(EXAMPLES / "asyncio_app.py")], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert "Cid lost the connection: job created or not? unknown" in lines
+    assert lines.count("webhook for Cid: paid") == 1
+    assert lines.count("webhook for Cid refused: VersionConflictError") == 1
+    assert lines.count("webhook for Ben refused: VersionConflictError") == 1
+    done_way = "awaiting_payment > running > awaiting_input > running > completed"
+    assert lines[-3:] == [
+        f"a report: {done_way} (done as you like it)",
+        "a summary: awaiting_payment > failed (not paid in time)",
+        f"a poem: {done_way} (done as you like it)",
+    ]
+
+
+def test_threaded_application(tmp_path: Path) -> None:
+    done = run([sys.executable, "-W", "error", str(EXAMPLES / "threads_app.py")], tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "4 threads competed for 20 jobs and won 20: {'completed': 20}"
+    assert lines[1] == "a bulk call failed at item 1: completed is final"
+    assert lines[2] == "item 0 is as it was: awaiting_payment"
+    assert lines[-2:] == [
+        "sent twice with one key, it is one job: scene 21, version 1",
+        "22 jobs, 62 changes",
+    ]

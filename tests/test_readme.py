@@ -1,0 +1,150 @@
+"""The README is true: its snippets run and print what it says, its diagram and errors are real.
+
+What CONTRIBUTING says of modules and commands is checked too.
+
+A Python block is run as a program of its own; a text block that follows it is what it must print.
+The commands are run by `.ci/run`, which takes them from the README; here it is checked that it
+finds them.
+"""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import engine
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+Block = tuple[str, str]
+
+BLOCKS: list[Block] = BLOCK.findall(README)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in BLOCKS if kind == language]
+
+
+def snippets() -> list[tuple[str, str]]:
+    """Every Python block, with the text block after it."""
+    pairs = zip(BLOCKS, [*BLOCKS[1:], ("", "")], strict=True)
+    return [(text, after) for (kind, text), (_, after) in pairs if kind == "python"]
+
+
+def test_every_snippet_says_what_it_prints() -> None:
+    kinds = [kind for kind, _ in BLOCKS]
+    assert kinds.count("python") == kinds.count("text") >= 8
+    assert all(
+        after == "text"
+        for kind, after in zip(kinds, [*kinds[1:], ""], strict=True)
+        if kind == "python"
+    )
+    assert set(kinds) == {"python", "text", "sh", "mermaid"}
+
+
+@pytest.mark.parametrize(("snippet", "output"), snippets())
+def test_snippet(snippet: str, output: str, tmp_path: Path) -> None:
+    program = tmp_path / "snippet.py"
+    program.write_text(snippet, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(program)],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == output
+
+
+def test_snippets_have_the_types_that_the_readme_tells_of(tmp_path: Path) -> None:
+    for number, snippet in enumerate(blocks("python")):
+        (tmp_path / f"snippet{number}.py").write_text(snippet, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "."],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_diagram_is_the_default_lifecycle() -> None:
+    assert blocks("mermaid") == [engine.PAID_JOB_LIFECYCLE.mermaid()]
+
+
+def test_every_error_is_in_the_table_and_every_row_is_an_error() -> None:
+    [table] = re.findall(r"^\| error \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
+    told = set(re.findall(r"`(\w+Error)`", table))
+    groups = {"EngineError", "EngineUnavailableError", "OutcomeUnknownError"}
+    assert told == {name for name in engine.__all__ if name.endswith("Error")} - groups
+    assert {*re.findall(r"\b\w+Error\b", README)} <= {*engine.__all__}
+
+
+def test_unknown_outcomes_are_marked_as_such() -> None:
+    for name in re.findall(r"^\| `(\w+Error)` \|.*\*\*unknown\*\* \|$", README, re.MULTILINE):
+        assert issubclass(getattr(engine, name), engine.OutcomeUnknownError)
+    for name in re.findall(r"^\| `(\w+Error)` \|.*\| no \|$", README, re.MULTILINE):
+        assert not issubclass(getattr(engine, name), engine.OutcomeUnknownError)
+
+
+def test_every_call_of_the_engine_is_in_the_table() -> None:
+    [table] = re.findall(r"^\| call \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
+    told = set(re.findall(r"`(\w+)[(`]", table))
+    assert told == {name for name in vars(engine.JobEngine) if not name.startswith("_")}
+
+
+def test_files_and_sections_that_are_linked_exist() -> None:
+    sections = {
+        re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert target.removeprefix("#") in sections or (ROOT / target).exists(), target
+
+
+def test_the_commands_of_the_readme_are_those_that_the_checks_run() -> None:
+    assert len(blocks("sh")) == 2
+    for number, command in enumerate(blocks("sh"), start=1):
+        done = subprocess.run(
+            [str(ROOT / ".ci" / "run"), "--command", str(number)],
+            cwd=ROOT,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, command)
+
+
+def test_the_checks_that_contributors_run_are_those_of_the_script() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for command in ("ruff format --check .", "ruff check .", "mypy", "lint-imports"):
+        assert f" {command}\n" in script
+        assert f"\n{command}\n" in CONTRIBUTING
+
+
+def test_the_map_of_the_package_names_every_module_and_no_other() -> None:
+    [package_map] = re.findall(r"^\| module \|.*?\n\n", CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    modules = {
+        str(path.relative_to(ROOT / "engine").with_suffix(""))
+        for path in (ROOT / "engine").rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert set(re.findall(r"^\| `([\w/]+)` \|", package_map, re.MULTILINE)) == modules
+
+
+def test_the_newest_version_of_the_changelog_is_the_packages() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.findall(r"^## \[(.*?)\]", changelog, re.MULTILINE)[0]
+    assert newest == version("engine")
