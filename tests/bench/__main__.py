@@ -6,10 +6,11 @@ import argparse
 import os
 import platform
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 
 from tests.bench import awaited, million, threaded
-from tests.bench.measure import print_table, progress
+from tests.bench.measure import Row, print_table, progress
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
         f"CPython {platform.python_version()}, anyio {version('anyio')}, trio {version('trio')}, "
         f"pydantic {version('pydantic')}, {os.cpu_count()} cores, best of {turns} turns"
     )
-    tables = {
+    tables: dict[str, tuple[str, Callable[[], list[Row]]]] = {
         # First, while the process's memory holds nothing else.
         "million": (
             "A million live jobs",
