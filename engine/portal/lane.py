@@ -1,0 +1,149 @@
+"""The way of threads into an engine's inbox.
+
+A queue, and one wake-up of the event loop for all that is put into it before the loop looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from engine.domain.exceptions import (
+    CallTimeoutError,
+    EngineCrashedError,
+    EngineError,
+    InvalidValueError,
+    OverloadedError,
+    WriteTimeoutError,
+    shown,
+)
+from engine.inbox import Inbox, Notify
+from engine.messages import Answer, Message
+from engine.portal.loop_thread import the_loop_thread
+
+
+class Lane:
+    """The way of threads to an owner that is served on the loop thread.
+
+    Entering the owner's context blocks until it is open. From then on the loop thread holds the
+    owner, and it ends by `close` or `close_soon`.
+
+    Args:
+        owner: The context in which the inbox is answered.
+        inbox: Where messages go.
+
+    Raises:
+        WrongLoopError: Made on the loop thread itself.
+        BaseException: Whatever entering the owner's context raises.
+    """
+
+    def __init__(self, owner: AbstractAsyncContextManager[object], inbox: Inbox) -> None:
+        self._thread = the_loop_thread()
+        self._thread.check()
+        self._inbox = inbox
+        self._queue: deque[tuple[Message[Any], Notify]] = deque()
+        self._awake = False
+        self._leave = asyncio.Event()
+        opened: Future[None] = Future()
+        self._closed = self._thread.start(_stay(owner, opened, self._leave))
+        try:
+            opened.result()
+        except BaseException:  # an interrupt, too
+            self.close_soon()
+            raise
+
+    def ask(self, message: Message[Answer], timeout: float | None) -> Answer:
+        """Send a message and return its answer; see `send`.
+
+        Raises:
+            EngineError: The answer.
+        """
+        self.send(message, timeout)
+        return message.outcome()
+
+    def send(self, message: Message[Any], timeout: float | None) -> None:
+        """Send a message to the owner and wait for its answer, for ``timeout`` seconds at most.
+
+        Raises:
+            CallTimeoutError: No answer in time; `WriteTimeoutError` for a message that writes.
+            OverloadedError: Too many messages of threads are waiting.
+            EngineForkedError, WrongLoopError: See `LoopThread.check`.
+        """
+        self._thread.check()
+        seconds = -1 if timeout is None else check_timeout(timeout)
+        if len(self._queue) >= self._inbox.max_waiting:
+            raise OverloadedError(len(self._queue), self._inbox.max_waiting)
+        answered = threading.Lock()
+        answered.acquire()
+        self._queue.append((message, answered.release))
+        if not self._awake:
+            try:
+                self._awake = True
+                self._thread.call_soon(self._pump)
+            except BaseException:  # an interrupt: let the next caller wake the loop
+                self._awake = False
+                raise
+        if not answered.acquire(timeout=seconds):
+            raise WriteTimeoutError(seconds) if message.writes else CallTimeoutError(seconds)
+
+    def _pump(self) -> None:
+        """On the loop: put into the inbox what the threads have queued."""
+        self._awake = False  # first, so that whatever is queued from now on wakes the loop again
+        while self._queue:
+            message, notify = self._queue.popleft()
+            try:
+                self._inbox.put(message, notify)
+            except EngineError as error:
+                message.answer(error)
+                notify()
+
+    def close(self) -> None:
+        """Close the owner and wait until it has answered all. Does nothing the second time.
+
+        Raises:
+            WrongLoopError: Called on the loop thread.
+            EngineCrashedError: The owner had crashed.
+        """
+        if self._thread.forked or self._closed.done():
+            return
+        self._thread.check()
+        self.close_soon()
+        self._closed.result()
+
+    def close_soon(self) -> None:
+        """Close the owner without waiting. May be called anywhere, by a finalizer too."""
+        self._thread.call_soon(self._leave.set)
+
+
+async def _stay(
+    owner: AbstractAsyncContextManager[object], opened: Future[None], leave: asyncio.Event
+) -> None:
+    """Hold the owner's context open until told to leave.
+
+    Nothing is raised but into one of the two futures: an interrupt or an exit that got out of a
+    task would stop the loop for every engine of the process.
+    """
+    try:
+        async with owner:
+            opened.set_result(None)
+            await leave.wait()
+    except BaseException as error:  # noqa: BLE001 - see above
+        failure = error if isinstance(error, Exception) else EngineCrashedError(error)
+        if opened.done():
+            raise failure from failure.__cause__
+        opened.set_exception(failure)
+
+
+def check_timeout(timeout: object) -> float:
+    """Return the timeout in seconds, as much as a thread can wait.
+
+    Raises:
+        InvalidValueError: It is no number, or below zero.
+    """
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise InvalidValueError("timeout", f"must be seconds, 0 or more, not {shown(timeout)}")
+    return min(float(timeout), threading.TIMEOUT_MAX)
