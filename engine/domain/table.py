@@ -37,9 +37,13 @@ class Table:
 
     def find_all(self, job_ids: Iterable[str]) -> list[Record] | None:
         """Return the records of all of these jobs, or None if one is not there."""
-        young, settled = self._young.get, self._settled.get
-        records = [young(job_id) or settled(job_id) for job_id in job_ids]
-        return None if None in records else records  # type: ignore[return-value]
+        records: list[Record] = []
+        for job_id in job_ids:
+            record = self._young.get(job_id) or self._settled.get(job_id)
+            if record is None:
+                return None
+            records.append(record)
+        return records
 
     def find_by_key(self, key: str) -> Record | None:
         """Return the record of the job that has an idempotency key, or None."""

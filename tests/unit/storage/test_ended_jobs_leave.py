@@ -78,8 +78,9 @@ async def _ended(
 ) -> Job:
     job: Job = await engine.create(text, idempotency_key=key)
     await engine.transition(job.job_id, JobStatus.RUNNING)
-    job = await engine.transition(job.job_id, JobStatus.COMPLETED, result="done")
-    return job
+    done: Job = await engine.transition(job.job_id, JobStatus.COMPLETED, result="done")
+    assert done.result == "done"
+    return done
 
 
 @pytest.mark.parametrize("facade", FACADES)
