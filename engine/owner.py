@@ -28,6 +28,7 @@ import anyio
 from engine.decisions import Decisions
 from engine.domain.exceptions import (
     CommitCrashedError,
+    DuplicateJobIdError,
     EngineClosedError,
     EngineCrashedError,
     EngineError,
@@ -211,9 +212,25 @@ class Owner(Generic[Status]):
         """Check out, decide, commit, publish and answer the writes of a turn."""
         try:
             checked_out = await self._check_out(messages)
+            decisions, answers = self._decide(messages, checked_out)
+            while taken := await self._commit(decisions):
+                # An ended job has the id of a new one. Only that creation fails: decide again.
+                ended = await self._storage.checkout([taken.job_id], ())
+                checked_out.jobs[taken.job_id] = ended.jobs[taken.job_id]
+                decisions, answers = self._decide(messages, checked_out)
         except EngineError as error:
+            self._committing = False
             _refuse(messages, error)
             return
+        self._publish(decisions)
+        for message, answer in zip(messages, answers, strict=True):
+            message.answer(answer)
+        self._committing = False
+
+    def _decide(
+        self, messages: Sequence[Write], checked_out: CheckedOut
+    ) -> tuple[Decisions, list[Sequence[Record] | EngineError]]:
+        """Return what the writes come to, and an answer for each."""
         decisions = Decisions(
             lifecycle=self._lifecycle,
             now=read_clock(self._clock),
@@ -228,18 +245,17 @@ class Owner(Generic[Status]):
                 answers.append(decisions.decide(message))
             except EngineError as error:
                 answers.append(error)
+        return decisions, answers
+
+    async def _commit(self, decisions: Decisions) -> DuplicateJobIdError | None:
+        """Commit the changes, if there are any; return the storage's word that an id is taken."""
         if decisions.changes:
+            self._committing = True
             try:
-                self._committing = True
                 await self._storage.commit(decisions.changes)
-            except EngineError as error:
-                self._committing = False
-                _refuse(messages, error)
-                return
-            self._publish(decisions)
-        for message, answer in zip(messages, answers, strict=True):
-            message.answer(answer)
-        self._committing = False
+            except DuplicateJobIdError as taken:
+                return taken
+        return None
 
     async def _check_out(self, messages: Sequence[Write]) -> CheckedOut:
         """Fetch the jobs that the writes name and the owner doesn't hold."""

@@ -1,0 +1,317 @@
+"""The engine beside the model: a machine of Hypothesis that calls both in the same way.
+
+The awaited facade is called in a portal's event loop, the blocking one directly. The clock is set
+by the machine, and so are the ids.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, ClassVar, TypeAlias
+
+import hypothesis
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from pydantic import BaseModel
+
+from engine import (
+    EngineError,
+    JobEngine,
+    JobPage,
+    Lifecycle,
+    Move,
+    NewJob,
+    Storage,
+    SyncJobEngine,
+)
+
+from .model import Fields, Model
+from .tries import first_seed
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+Call: TypeAlias = Callable[..., Any]
+MakeStorage: TypeAlias = Callable[[], Storage]
+Plain: TypeAlias = Fields | list["Plain"]
+Drawn: TypeAlias = tuple[int, bool, int, str, str | None]
+
+FACADES = ["asyncio", "trio", "threads"]
+
+NEW_JOBS = st.builds(
+    NewJob,
+    st.sampled_from(["h1", "h1", "h1", "h2", "h2", ""]),
+    st.sampled_from([None, None, "payment"]),
+    st.sampled_from([None, None, "k1", "k2", "k3"]),
+)
+# Which job, whether a legal target is wanted, which target, which outcome, which version.
+MOVES = st.tuples(
+    st.integers(-1, 9),
+    st.sampled_from([True, True, True, False]),
+    st.integers(0, 4),
+    st.sampled_from(["none", "none", "fitting", "fitting", "wrong"]),
+    st.sampled_from([None, None, "current", "wrong"]),
+)
+
+
+@contextmanager
+def opened(portal: BlockingPortal | None, **how: Any) -> Iterator[Call]:  # noqa: ANN401 - an engine's
+    """Open an engine, awaited in the portal's event loop or blocking, and yield how to call it."""
+    if portal is None:
+        with SyncJobEngine(**how) as blocking:
+            yield lambda name, *items, **named: getattr(blocking, name)(*items, **named)
+    else:
+        with portal.wrap_async_context_manager(JobEngine(**how)) as awaited:
+            yield lambda name, *items, **named: portal.call(
+                partial(getattr(awaited, name), *items, **named)
+            )
+
+
+class Comparison(RuleBasedStateMachine):
+    """An engine and the model, called in the same way."""
+
+    portal: ClassVar[BlockingPortal | None]
+    lifecycle: ClassVar[Lifecycle[Any]]
+    seen: ClassVar[Counter[str]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = Model(self.lifecycle)
+        self.now = START
+        self.given: list[str] = []
+        self.forced: list[str] = []
+        self.held: tuple[str, int] | None = None
+        self._fresh = map("job-{}".format, itertools.count())
+        self._opened = opened(
+            self.portal,
+            storage=self.new_storage(),
+            lifecycle=self.lifecycle,
+            clock=lambda: self.now,
+            new_id=self._new_id,
+        )
+        self.call = self._opened.__enter__()
+
+    def new_storage(self) -> Storage:
+        raise NotImplementedError
+
+    def _new_id(self) -> str:
+        self.given.append(self.forced.pop() if self.forced else next(self._fresh))
+        return self.given[-1]
+
+    def compare(self, kind: str, asked: Callable[[], Any], expected: Callable[[], Any]) -> Plain:
+        """Ask both, and fail if they differ in the answer or the error."""
+        self.given.clear()
+        real, right = outcome(asked), outcome(expected)
+        assert real == right, f"{kind}: {real} instead of {right}"
+        self.seen[kind] += 1
+        if isinstance(right, dict) and "raised" in right:
+            self.seen[right["raised"]] += 1
+            self.seen["bulk refused behind its first item"] += bool(right["item"])
+        return right
+
+    def job_id(self, number: int) -> str:
+        jobs = list(self.model.state.jobs)
+        return jobs[number % len(jobs)] if jobs and number >= 0 else "nobody"
+
+    def move(self, drawn: Drawn) -> Move[Any]:
+        number, legal, to, outcome_kind, version_kind = drawn
+        job = self.model.state.jobs.get(self.job_id(number))
+        statuses = list(self.lifecycle.moves)
+        if legal and job and (allowed := self.lifecycle.moves[job["status"]]):
+            statuses = [status for status in statuses if status in allowed]
+        target = statuses[to % len(statuses)]
+        good, bad = target in self.lifecycle.success, target in self.lifecycle.failure
+        wrong = outcome_kind == "wrong"
+        told = outcome_kind != "none"
+        version = job["version"] if job else 1
+        return Move(
+            self.job_id(number),
+            target,
+            result="done" if told and good != wrong else None,
+            error="broken" if told and bad != wrong else None,
+            expected_version={None: None, "current": version}.get(version_kind, version + 1),
+        )
+
+    @initialize()
+    def begin_with_some_jobs(self) -> None:
+        self.create_many([NewJob("h1"), NewJob("h1", None, "k1"), NewJob("h2", "payment", "k2")])
+
+    @rule(new=NEW_JOBS)
+    def create(self, new: NewJob) -> None:
+        before = self.model.state.changes
+        how = {
+            "blockchain_identifier": new.blockchain_identifier,
+            "idempotency_key": new.idempotency_key,
+        }
+        answer = self.compare(
+            "create",
+            lambda: self.call("create", new.input_hash, **how),
+            lambda: single(lambda: self.model.create_many([new], self.given, self.now)),
+        )
+        self.seen["replay"] += "raised" not in answer and self.model.state.changes == before
+
+    @rule(number=st.integers(0, 9))
+    def create_again(self, number: int) -> None:
+        job = self.model.state.jobs.get(self.job_id(number))
+        if job and (key := job["idempotency_key"]):
+            self.create(NewJob(job["input_hash"], job["blockchain_identifier"], key))
+
+    @rule(number=st.integers(0, 9))
+    def create_with_a_taken_id(self, number: int) -> None:
+        if self.model.state.jobs:
+            self.forced = [self.job_id(number)]
+            self.create(NewJob("h1"))
+
+    @rule(jobs=st.lists(NEW_JOBS, max_size=4))
+    def create_many(self, jobs: list[NewJob]) -> None:
+        self.compare(
+            "create_many",
+            lambda: self.call("create_many", jobs),
+            lambda: self.model.create_many(jobs, self.given, self.now),
+        )
+
+    @rule(drawn=MOVES)
+    def transition(self, drawn: Drawn) -> None:
+        self.make(self.move(drawn))
+
+    def make(self, move: Move[Any]) -> None:
+        how = {
+            "result": move.result,
+            "error": move.error,
+            "expected_version": move.expected_version,
+        }
+        self.compare(
+            "transition",
+            lambda: self.call("transition", move.job_id, move.target, **how),
+            lambda: single(lambda: self.model.transition_many([move], self.now)),
+        )
+
+    @rule(number=st.integers(0, 3), well=st.booleans())
+    def run_to_its_end(self, number: int, well: bool) -> None:  # noqa: FBT001 - Hypothesis's
+        job_id = self.job_id(number)
+        ends = self.lifecycle.success if well else self.lifecycle.failure
+        self.make(Move(job_id, self.lifecycle.running))
+        self.make(Move(job_id, next(iter(ends)), result="done" if well else None))
+
+    @rule(drawn=st.lists(MOVES, max_size=4))
+    def transition_many(self, drawn: list[Drawn]) -> None:
+        moves = [self.move(each) for each in drawn]
+        self.compare(
+            "transition_many",
+            lambda: self.call("transition_many", moves),
+            lambda: self.model.transition_many(moves, self.now),
+        )
+
+    @rule(numbers=st.lists(st.integers(-1, 30), min_size=1, max_size=4))
+    def get(self, numbers: list[int]) -> None:
+        ids = [self.job_id(number) for number in numbers]
+        self.compare(
+            "get_many", lambda: self.call("get_many", ids), lambda: self.model.get_many(ids)
+        )
+        self.compare(
+            "get",
+            lambda: self.call("get", ids[0]),
+            lambda: single(lambda: self.model.get_many(ids[:1])),
+        )
+
+    @rule(number=st.integers(-1, 9))
+    def history(self, number: int) -> None:
+        job_id = self.job_id(number)
+        self.compare(
+            "history", lambda: self.call("history", job_id), lambda: self.model.history(job_id)
+        )
+
+    @rule(status=st.integers(0, 5), limit=st.integers(1, 4))
+    def walk_all_pages(self, status: int, limit: int) -> None:
+        wanted = [None, *self.lifecycle.moves][status % (1 + len(self.lifecycle.moves))]
+        left = self.model.jobs(wanted)
+        after = None
+        while True:
+            page = self.call("list_jobs", wanted, limit=limit, after=after)
+            assert plain(page.jobs) == left[:limit]
+            left, after = left[limit:], page.next_cursor
+            assert (after is None) == (not left)
+            self.seen["further page"] += bool(left)
+            if after is None:
+                return
+
+    @rule(limit=st.integers(1, 3))
+    def turn_a_page_that_was_held(self, limit: int) -> None:
+        cursor, position = self.held or (None, 0)
+        page: JobPage[Any] = self.call("list_jobs", limit=limit, after=cursor)
+        assert plain(page.jobs) == self.model.jobs()[position : position + limit]
+        self.seen["held page"] += self.held is not None
+        self.held = (page.next_cursor, position + limit) if page.next_cursor else None
+
+    @rule(seconds=st.sampled_from([0.5, 3_600, -3_600, 31_536_000, -31_536_000]))
+    def the_clock_jumps(self, seconds: float) -> None:
+        self.now = START + timedelta(seconds=seconds)
+
+    @rule()
+    def counts(self) -> None:
+        counts = {status: len(self.model.jobs(status)) for status in self.lifecycle.moves}
+        assert {status: self.call("count", status) for status in counts} == counts
+        assert self.call("count") == len(self.model.state.jobs)
+        self.seen["counts"] += 1
+
+    @rule()
+    def statistics(self) -> None:
+        counts = {status: len(self.model.jobs(status)) for status in self.lifecycle.moves}
+        statistics = self.call("statistics")
+        assert statistics.jobs == counts
+        assert statistics.last_sequence == self.model.state.changes
+        self.seen["statistics"] += 1
+
+    def teardown(self) -> None:
+        try:
+            self.counts()
+            self.walk_all_pages(0, 3)
+            for number in range(len(self.model.state.jobs)):
+                self.history(number)
+        finally:
+            self._opened.__exit__(None, None, None)
+
+
+def outcome(function: Callable[[], Any]) -> Plain:
+    """Return what came of a call as plain data, an error included."""
+    try:
+        return plain(function())
+    except EngineError as error:
+        told = {name: value for name, value in vars(error).items() if name != "problem"}
+        return {**told, "raised": type(error).__name__, "item": error.item}
+
+
+def plain(answer: BaseModel | Fields | Sequence[BaseModel | Fields]) -> Plain:
+    if isinstance(answer, BaseModel):
+        return answer.model_dump()
+    return answer if isinstance(answer, dict) else [plain(each) for each in answer]
+
+
+def single(function: Callable[[], list[Fields]]) -> Fields:
+    """Call the model's bulk form for one job: its error speaks of no item."""
+    try:
+        return function()[0]
+    except EngineError as error:
+        error.item = None
+        raise
+
+
+def compare_with_the_model(
+    facade: str,
+    lifecycle: Lifecycle[Any],
+    settings: hypothesis.settings,
+    storage: MakeStorage,
+) -> Counter[str]:
+    """Run examples on a facade; return how often was seen what."""
+    seed = first_seed() + FACADES.index(facade)
+    seen = Counter[str]()
+    fixed = {"lifecycle": lifecycle, "new_storage": lambda _: storage(), "seen": seen}
+    with start_blocking_portal(facade) if facade != "threads" else nullcontext() as portal:
+        machine = type("Comparison", (Comparison,), {**fixed, "portal": portal})
+        run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=settings)
+    return seen

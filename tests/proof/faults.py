@@ -1,0 +1,92 @@
+"""Planted faults: engines and storages that break a promise, which every harness must notice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from enum import Enum
+from typing import Any
+
+from engine import Job, JobEngine, Move, SyncJobEngine
+from engine.domain.record import STATUS, VERSION, Change
+from engine.storage import CheckedOut
+
+from .specification import LIFECYCLE
+from .storages import PlainStorage
+
+
+class ReadsStale(JobEngine[Any]):
+    """Answers a `get` with what an earlier one saw."""
+
+    async def get(self, job_id: str) -> Job[Any]:
+        seen: dict[str, Job[Any]] = self.__dict__.setdefault("seen", {})
+        return seen.get(job_id) or seen.setdefault(job_id, await super().get(job_id))
+
+
+class BlockingReadsStale(SyncJobEngine[Any]):
+    """The same for threads."""
+
+    def get(self, job_id: str, *, timeout: float | None = None) -> Job[Any]:
+        seen: dict[str, Job[Any]] = self.__dict__.setdefault("seen", {})
+        return seen.get(job_id) or seen.setdefault(job_id, super().get(job_id, timeout=timeout))
+
+
+class LosesEnds(PlainStorage):
+    """Keeps a job that has ended as it was before."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        ends = LIFECYCLE.final_values
+        await super().commit(
+            [_undone(each) if each[2][STATUS] in ends else each for each in changes]
+        )
+
+
+def _undone(change: Change) -> Change:
+    sequence, from_status, record = change
+    fields: list[Any] = list(record)
+    fields[STATUS], fields[VERSION] = from_status, record[VERSION] - 1
+    return sequence, from_status, tuple(fields)
+
+
+class AnswersBeforeCommit(PlainStorage):
+    """Says that changes are committed before they are: the last ones are gone at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._commits: list[Sequence[Change]] = []
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit(changes)
+        self._commits.append(changes)
+
+    async def aclose(self) -> None:
+        durable = self._commits[:-1]
+        self.changes, self.jobs, self._commits = [], {}, []
+        for changes in durable:
+            await self.commit(changes)
+
+
+class ForgetsKeys(PlainStorage):
+    """Doesn't know the idempotency keys of the jobs that have ended."""
+
+    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+        return CheckedOut((await super().checkout(job_ids, keys)).jobs)
+
+
+class DecidesOnAnOldRead(JobEngine[Any]):
+    """Reads, decides and writes, as if nothing could happen between: a lost update.
+
+    Whether that shows depends on the schedule.
+    """
+
+    async def transition(self, job_id: str, target: Enum, **how: Any) -> Job[Any]:  # noqa: ANN401
+        job = await super().get(job_id)
+        await super().transition(job_id, target, **how)
+        now = {"status": target, "version": job.version + 1, "result": how.get("result")}
+        return Job[Any](**dict(job) | now)
+
+
+class MovesOneByOne(JobEngine[Any]):
+    """Makes the moves of a bulk call one by one: cut off, it leaves some of them made."""
+
+    async def transition_many(self, moves: Iterable[Move[Any]]) -> list[Job[Any]]:
+        return [await self.transition(move.job_id, move.target) for move in moves]

@@ -1,0 +1,167 @@
+"""The model: what the engine promises, as a plain dictionary of plain dictionaries.
+
+It is written for reading, not for speed, and shares nothing with the engine but the tables of its
+lifecycles and the errors. A call changes a copy, which becomes the state when the whole call has
+gone well: that is all or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, TypeAlias, TypeVar
+
+from engine import (
+    DuplicateJobIdError,
+    EngineError,
+    IdempotencyConflictError,
+    InvalidStateTransitionError,
+    InvalidValueError,
+    JobNotFoundError,
+    Lifecycle,
+    Move,
+    NewJob,
+    VersionConflictError,
+)
+
+Fields: TypeAlias = dict[str, Any]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass
+class State:
+    """What an engine holds: jobs in the order of their creation, keys, and lines of history."""
+
+    jobs: dict[str, Fields] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, list[Fields]] = field(default_factory=dict)
+    changes: int = 0
+
+
+class Model:
+    """What an engine with this lifecycle answers. Its errors are those of the engine."""
+
+    def __init__(self, lifecycle: Lifecycle[Any]) -> None:
+        self.lifecycle = lifecycle
+        self.state = State()
+
+    def create_many(
+        self, jobs: Sequence[NewJob], ids: Sequence[str], now: datetime
+    ) -> list[Fields]:
+        each(jobs, _check_new)
+        state = deepcopy(self.state)
+        new_ids = iter(ids)
+        created = each(jobs, lambda new: self._create(state, new, next(new_ids), now))
+        self.state = state
+        return created
+
+    def transition_many(self, moves: Sequence[Move[Any]], now: datetime) -> list[Fields]:
+        each(moves, self._check_outcome)
+        state = deepcopy(self.state)
+        moved = each(moves, lambda move: self._move(state, move, now))
+        self.state = state
+        return moved
+
+    def get_many(self, job_ids: Sequence[str]) -> list[Fields]:
+        return each(job_ids, lambda job_id: dict(_find(self.state, job_id)))
+
+    def jobs(self, status: object = None) -> list[Fields]:
+        return [job for job in self.state.jobs.values() if status in {None, job["status"]}]
+
+    def history(self, job_id: str) -> list[Fields]:
+        _find(self.state, job_id)
+        return self.state.lines[job_id]
+
+    def _check_outcome(self, move: Move[Any]) -> None:
+        if move.result is not None and move.target not in self.lifecycle.success:
+            raise InvalidValueError("result", "")
+        if move.error is not None and move.target not in self.lifecycle.failure:
+            raise InvalidValueError("error", "")
+
+    def _create(self, state: State, new: NewJob, job_id: str, now: datetime) -> Fields:
+        key = new.idempotency_key
+        if key in state.keys:
+            return _replayed(state.jobs[state.keys[key]], new)
+        if job_id in state.jobs:
+            raise DuplicateJobIdError(job_id)
+        if key is not None:
+            state.keys[key] = job_id
+        state.jobs[job_id] = {
+            "job_id": job_id,
+            "status": self.lifecycle.initial,
+            "input_hash": new.input_hash,
+            "blockchain_identifier": new.blockchain_identifier or f"mock_bc_{job_id}",
+            "created_at": now,
+            "updated_at": now,
+            "result": None,
+            "error": None,
+            "version": 1,
+            "idempotency_key": key,
+        }
+        return _written(state, None, state.jobs[job_id])
+
+    def _move(self, state: State, move: Move[Any], now: datetime) -> Fields:
+        job = _find(state, move.job_id)
+        before, version = job["status"], job["version"]
+        if move.expected_version not in {None, version}:
+            raise VersionConflictError(move.job_id, move.expected_version or 0, version)
+        allowed = self.lifecycle.moves[before]
+        if move.target not in allowed:
+            in_order = tuple(str(s.value) for s in self.lifecycle.statuses if s in allowed)
+            raise InvalidStateTransitionError(
+                before.value, move.target.value, in_order, move.job_id
+            )
+        job["status"], job["version"] = move.target, version + 1
+        job["result"], job["error"] = move.result, move.error
+        job["updated_at"] = max(now, job["updated_at"])
+        return _written(state, before, job)
+
+
+def each(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
+    """Do the work for each item; an error says which item was wrong."""
+    results: list[Result] = []
+    try:
+        for item in items:
+            results.append(work(item))
+    except EngineError as error:
+        error.item = len(results)
+        raise
+    return results
+
+
+def _check_new(new: NewJob) -> None:
+    if not new.input_hash:
+        raise InvalidValueError("input_hash", "")
+
+
+def _find(state: State, job_id: str) -> Fields:
+    if job_id not in state.jobs:
+        raise JobNotFoundError(job_id)
+    return state.jobs[job_id]
+
+
+def _replayed(job: Fields, new: NewJob) -> Fields:
+    asked = {
+        "input_hash": new.input_hash,
+        "blockchain_identifier": new.blockchain_identifier or f"mock_bc_{job['job_id']}",
+    }
+    for name, value in asked.items():
+        if job[name] != value:
+            raise IdempotencyConflictError(job["idempotency_key"], job["job_id"], name)
+    return dict(job)
+
+
+def _written(state: State, before: object, job: Fields) -> Fields:
+    """Add the change to the history, and return the job as it is now."""
+    state.changes += 1
+    line = {
+        "sequence": state.changes,
+        "from_status": before,
+        "to_status": job["status"],
+        "at": job["updated_at"],
+    }
+    state.lines.setdefault(job["job_id"], []).append(line)
+    return dict(job)

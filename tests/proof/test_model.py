@@ -1,0 +1,100 @@
+"""Promises 1, 3 and 4: whatever is called, the engine answers as the model does.
+
+Hypothesis makes up the calls, single and bulk, right and wrong; the awaited facade is called on
+both backends and the blocking one from a thread, with two lifecycles. After every example, all
+jobs, counts, pages and histories are compared. The clock jumps both ways in between (row 18).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import hypothesis
+import pytest
+
+from engine import (
+    AGENT_JOB_LIFECYCLE,
+    PAID_JOB_LIFECYCLE,
+    Lifecycle,
+    MemoryStorage,
+)
+from engine.domain.record import Entry
+
+from .comparison import FACADES, MakeStorage, compare_with_the_model
+from .faults import ForgetsKeys, LosesEnds
+from .storages import PlainStorage
+from .tries import first_seed, report, tries
+
+EXAMPLES = 600
+SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=30)
+
+
+@pytest.mark.parametrize(
+    ("lifecycle", "storage"),
+    [(PAID_JOB_LIFECYCLE, MemoryStorage), (AGENT_JOB_LIFECYCLE, PlainStorage)],
+    ids=["paid", "agent"],
+)
+@pytest.mark.parametrize("facade", FACADES)
+def test_the_engine_answers_as_the_model_does(
+    facade: str, lifecycle: Lifecycle[Any], storage: MakeStorage
+) -> None:
+    settings = hypothesis.settings(SETTINGS, max_examples=tries(EXAMPLES))
+    seen = compare_with_the_model(facade, lifecycle, settings, storage)
+    report(f"{facade}, {lifecycle.statuses.__name__}, first seed {first_seed()}: {dict(seen)}")
+    for kind in (
+        "DuplicateJobIdError",
+        "IdempotencyConflictError",
+        "InvalidStateTransitionError",
+        "InvalidValueError",
+        "JobNotFoundError",
+        "VersionConflictError",
+        "bulk refused behind its first item",
+        "replay",
+        "further page",
+        "held page",
+        "statistics",
+    ):
+        assert seen[kind] >= 3, f"{kind} was hardly seen: {seen}"
+
+
+class MiscountsEnds(PlainStorage):
+    """Counts a job that has ended twice."""
+
+    async def count(self, status: str | None) -> int:
+        return await super().count(status) * (2 if status in {"completed", "failed"} else 1)
+
+
+class PagesBackwards(PlainStorage):
+    """Shows the jobs of a page in the wrong order."""
+
+    async def page(self, status: str | None, after: int, limit: int) -> Sequence[str]:
+        return (await super().page(status, after, limit))[::-1]
+
+
+class ForgetsHistory(PlainStorage):
+    """Keeps but the first two lines of a history."""
+
+    async def history(self, job_id: str) -> Sequence[Entry] | None:
+        return ((await super().history(job_id)) or ())[:2] or None
+
+
+class SkipsNumbers(PlainStorage):
+    """Gives every second number to the changes in its history."""
+
+    async def history(self, job_id: str) -> Sequence[Entry] | None:
+        entries = await super().history(job_id)
+        return entries and [entry._replace(sequence=entry.sequence * 2) for entry in entries]
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [MiscountsEnds, PagesBackwards, ForgetsHistory, SkipsNumbers, LosesEnds, ForgetsKeys],
+)
+def test_a_planted_fault_is_found(storage: MakeStorage) -> None:
+    generate = [hypothesis.Phase.generate]  # without making the example smaller
+    settings = hypothesis.settings(
+        SETTINGS, max_examples=100, phases=generate, report_multiple_bugs=False
+    )
+    with pytest.raises(AssertionError):
+        compare_with_the_model("threads", AGENT_JOB_LIFECYCLE, settings, storage)
