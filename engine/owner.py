@@ -94,7 +94,7 @@ class Owner(Generic[Status]):
         self._lifecycle = lifecycle
         self._clock = clock
         self._table = Table()
-        self._ended_leave = True
+        self._keeps_table = True
         self._last_sequence = 0
         self._last_position = 0
         self._committing = False
@@ -102,7 +102,7 @@ class Owner(Generic[Status]):
         self._batches = 0
         self._largest_batch = 0
         self._crash: BaseException | None = None
-        self._close_error: Exception | None = None
+        self._close_error: BaseException | None = None
 
     async def __aenter__(self) -> Self:
         """Open the storage, learn what it holds, and start to answer.
@@ -118,7 +118,7 @@ class Owner(Generic[Status]):
             await self._close_storage()
             raise
         self._table = opened.table
-        self._ended_leave = opened.ended_leave
+        self._keeps_table = not opened.keeps_table
         self._last_sequence = opened.last_sequence
         self._last_position = opened.last_position
         self._inbox.open()
@@ -183,7 +183,7 @@ class Owner(Generic[Status]):
         with anyio.CancelScope(shield=True):
             try:
                 await self._storage.aclose()
-            except Exception as error:
+            except BaseException as error:
                 self._close_error = error
                 logger.exception("the storage could not be closed")
 
@@ -210,14 +210,15 @@ class Owner(Generic[Status]):
 
     async def _write(self, messages: Sequence[Write]) -> None:
         """Check out, decide, commit, publish and answer the writes of a turn."""
+        now = read_clock(self._clock)  # a clock that fails is a bug
         try:
             checked_out = await self._check_out(messages)
-            decisions, answers = self._decide(messages, checked_out)
+            decisions, answers = self._decide(messages, checked_out, now)
             while taken := await self._commit(decisions):
                 # An ended job has the id of a new one. Only that creation fails: decide again.
                 ended = await self._storage.checkout([taken.job_id], ())
                 checked_out.jobs[taken.job_id] = ended.jobs[taken.job_id]
-                decisions, answers = self._decide(messages, checked_out)
+                decisions, answers = self._decide(messages, checked_out, now)
         except EngineError as error:
             self._committing = False
             _refuse(messages, error)
@@ -228,12 +229,12 @@ class Owner(Generic[Status]):
         self._committing = False
 
     def _decide(
-        self, messages: Sequence[Write], checked_out: CheckedOut
+        self, messages: Sequence[Write], checked_out: CheckedOut, now: datetime
     ) -> tuple[Decisions, list[Sequence[Record] | EngineError]]:
         """Return what the writes come to, and an answer for each."""
         decisions = Decisions(
             lifecycle=self._lifecycle,
-            now=read_clock(self._clock),
+            now=now,
             last_sequence=self._last_sequence,
             last_position=self._last_position,
             table=self._table,
@@ -270,8 +271,8 @@ class Owner(Generic[Status]):
         """Show the committed changes to readers."""
         self._last_sequence += len(decisions.changes)
         self._last_position = decisions.last_position
-        self._table.update(decisions.changed)
-        if self._ended_leave:
+        if self._keeps_table:
+            self._table.update(decisions.changed)
             for record in decisions.changed.values():
                 if record[STATUS] in self._lifecycle.final_values:
                     self._table.remove(record)

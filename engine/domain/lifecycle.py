@@ -87,7 +87,7 @@ class Lifecycle(Generic[Status]):
         try:
             # A member of a string enum hashes and compares as its value.
             return self._value_of[status]  # type: ignore[index]
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):  # the last two: it can't be hashed
             known = ", ".join(self._value_of)
             raise InvalidValueError("status", f"{shown(status)} is not one of {known}") from None
 

@@ -47,7 +47,10 @@ class Lane:
         self._inbox = inbox
         self._queue: deque[tuple[Message[Any], Notify]] = deque()
         self._awake = False
+        self._refused = 0  # by this lane since the loop looked
+        self._counting = threading.Lock()
         self._leave = asyncio.Event()
+        self._told = False  # how it ended
         opened: Future[None] = Future()
         self._closed = self._thread.start(_stay(owner, opened, self._leave))
         try:
@@ -76,6 +79,8 @@ class Lane:
         self._thread.check()
         seconds = -1 if timeout is None else check_timeout(timeout)
         if len(self._queue) >= self._inbox.max_waiting:
+            with self._counting:
+                self._refused += 1
             raise OverloadedError(len(self._queue), self._inbox.max_waiting)
         answered = threading.Lock()
         answered.acquire()
@@ -93,6 +98,9 @@ class Lane:
     def _pump(self) -> None:
         """On the loop: put into the inbox what the threads have queued."""
         self._awake = False  # first, so that whatever is queued from now on wakes the loop again
+        with self._counting:
+            self._inbox.refused += self._refused
+            self._refused = 0
         while self._queue:
             message, notify = self._queue.popleft()
             try:
@@ -107,12 +115,16 @@ class Lane:
         Raises:
             WrongLoopError: Called on the loop thread.
             EngineCrashedError: The owner had crashed.
+            StorageError: The storage can't be closed.
         """
-        if self._thread.forked or self._closed.done():
+        if self._thread.forked or self._told:
             return
         self._thread.check()
         self.close_soon()
-        self._closed.result()
+        error = self._closed.exception()
+        self._told = True
+        if error is not None:
+            raise error
 
     def close_soon(self) -> None:
         """Close the owner without waiting. May be called anywhere, by a finalizer too."""
@@ -146,4 +158,4 @@ def check_timeout(timeout: object) -> float:
     """
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
         raise InvalidValueError("timeout", f"must be seconds, 0 or more, not {shown(timeout)}")
-    return min(float(timeout), threading.TIMEOUT_MAX)
+    return float(min(timeout, threading.TIMEOUT_MAX))

@@ -57,7 +57,7 @@ class MemoryStorage:
     async def open(self, final_statuses: Collection[str]) -> Opened:
         """Return what earlier engines left here; nothing, in a new storage."""
         del final_statuses  # all jobs stay in the table: there is nothing to read them back from
-        return Opened(self._table, len(self._times), len(self._ids), ended_leave=False)
+        return Opened(self._table, len(self._times), len(self._ids), keeps_table=True)
 
     async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
         """Return nothing: what is not in the table does not exist."""
@@ -65,7 +65,7 @@ class MemoryStorage:
         return CheckedOut()
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Apply the changes; it can't fail. The records themselves go into the table."""
+        """Apply the changes; it can't fail."""
         code_of, codes, counts = self._code_of, self._status_codes, self._counts
         newest, add_previous = self._newest, self._previous.append
         for sequence, from_status, record in changes:
@@ -82,6 +82,7 @@ class MemoryStorage:
             counts[code] += 1
         self._to_codes.extend([code_of[record[STATUS]] for _, _, record in changes])
         self._times.extend(_microseconds([record[UPDATED_AT] for _, _, record in changes]))
+        self._table.update({record[JOB_ID]: record for _, _, record in changes})
 
     def _append_job(self, record: Record, code: int, sequence: int) -> None:
         self._ids.append(record[JOB_ID])

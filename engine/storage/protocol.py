@@ -30,11 +30,11 @@ class Opened:
     """What a storage held when it was opened."""
 
     table: Table
-    """The jobs that have not ended. From now on it is the owner's, who alone changes it."""
+    """The jobs that have not ended. The owner keeps it: committed jobs come in, ended ones go."""
     last_sequence: int = 0
     last_position: int = 0
-    ended_leave: bool = True
-    """Whether jobs that have ended leave the table, because `Storage.checkout` finds them."""
+    keeps_table: bool = False
+    """Instead, the storage keeps it: `commit` puts the jobs in, and those that ended stay."""
 
 
 @dataclass(frozen=True, slots=True)

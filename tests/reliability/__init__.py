@@ -1,0 +1,1 @@
+"""What must survive: the rows of the reliability table, one module each."""

@@ -1,0 +1,118 @@
+"""A storage that holds its commits, or fails, just when a test wants it to."""
+
+# ruff: noqa: ANN401 - the arguments and the answers are handed on as they are
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from anyio import sleep_forever, to_thread
+from anyio.lowlevel import checkpoint
+
+from engine import MemoryStorage
+from engine.domain.record import INPUT_HASH, Change
+
+SECONDS_AGAINST_HANGS = 30
+
+
+class PlantedError(Exception):
+    """A bug, as the engine sees it: none of its own errors."""
+
+
+class PlantedStorage(MemoryStorage):
+    """Keeps everything in memory, and does what was planted. Any thread may plant and let go.
+
+    Every call lets other tasks run, so that messages come in while the owner is busy.
+
+    Attributes:
+        begun: Set when a commit is being held.
+        committing: The input hashes of the jobs in the newest batch that was given to `commit`.
+        closed: How often it was closed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = threading.Event()
+        self.committing: set[str] = set()
+        self.closed = 0
+        self._for_ever = False
+        self._let_go = threading.Event()
+        self._let_go.set()
+        self._errors: dict[str, tuple[BaseException, int, bool]] = {}
+
+    def hold(self) -> None:
+        """Hold every commit, from now on."""
+        self.begun.clear()
+        self._let_go.clear()
+
+    def hold_for_ever(self) -> None:
+        """Hold every commit, from now on, without a thread that waits: nothing lets it go."""
+        self._let_go.clear()
+        self._for_ever = True
+
+    def let_go(self) -> None:
+        """Hold no more."""
+        self._let_go.set()
+
+    def plant(
+        self, error: BaseException, method: str = "commit", *, skip: int = 0, applied: bool = False
+    ) -> None:
+        """Raise this error from one call of a method: the next, or some later one.
+
+        With ``applied`` it is raised when the call has done its work.
+        """
+        self._errors[method] = (error, skip, applied)
+
+    async def checkout(self, *arguments: Any) -> Any:
+        await checkpoint()
+        self._raise("checkout")
+        return await super().checkout(*arguments)
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        self.committing = {record[INPUT_HASH] for _, _, record in changes}
+        if not self._let_go.is_set():
+            self.begun.set()
+            if self._for_ever:
+                await sleep_forever()
+            await to_thread.run_sync(self._let_go.wait, SECONDS_AGAINST_HANGS)
+        await checkpoint()
+        self._raise("commit")
+        await super().commit(changes)
+        self._raise("commit", applied=True)
+
+    async def count(self, *arguments: Any) -> Any:
+        await checkpoint()
+        self._raise("count")
+        return await super().count(*arguments)
+
+    async def page(self, *arguments: Any) -> Any:
+        await checkpoint()
+        self._raise("page")
+        return await super().page(*arguments)
+
+    async def history(self, *arguments: Any) -> Any:
+        await checkpoint()
+        self._raise("history")
+        return await super().history(*arguments)
+
+    async def aclose(self) -> None:
+        self.closed += 1
+        self._raise("aclose")
+        await super().aclose()
+
+    def _raise(self, method: str, *, applied: bool = False) -> None:
+        if method not in self._errors:
+            return
+        error, skip, planted_applied = self._errors[method]
+        if planted_applied is not applied:
+            return
+        if skip:
+            self._errors[method] = (error, skip - 1, applied)
+            return
+        del self._errors[method]
+        raise error
+
+
+async def begun(storage: PlantedStorage) -> None:
+    """Wait until the storage holds a commit."""
+    assert await to_thread.run_sync(storage.begun.wait, SECONDS_AGAINST_HANGS)

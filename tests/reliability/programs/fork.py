@@ -1,0 +1,79 @@
+"""Fork again and again while threads call an engine; each child looks at what it has.
+
+Usage: python -m tests.reliability.programs.fork TIMES END
+
+The child ends as END says: "exit" runs the interpreter's own exit, "_exit" leaves at once. Prints
+one line when all is well.
+"""
+
+# ruff: noqa: T201 - a test looks at what is printed
+
+import gc
+import os
+import sys
+import threading
+
+from engine import EngineForkedError, JobStatus, SyncJobEngine
+
+SECONDS = 20
+THREADS = 3
+
+
+def _child(engine: SyncJobEngine) -> None:
+    """The old engine says what it is, also when it is closed; a new one works."""
+    try:
+        engine.create("child", timeout=SECONDS)
+    except EngineForkedError:
+        pass
+    else:
+        raise AssertionError("the child called its parent's engine")
+    engine.close()
+    with SyncJobEngine() as own:
+        job = own.create("child", timeout=SECONDS)
+        own.transition(job.job_id, JobStatus.RUNNING, timeout=SECONDS)
+        assert own.count(timeout=SECONDS) == 1
+    SyncJobEngine().create("never closed", timeout=SECONDS)
+    del engine
+    gc.collect()
+
+
+def main(times: int, end: str) -> None:
+    """Fork, and let the parent's engine work all the time."""
+    engine = SyncJobEngine()
+    leave = threading.Event()
+    created: list[int] = []
+
+    def call() -> None:
+        number = 0
+        while not leave.is_set():
+            engine.create("parent", timeout=SECONDS)
+            number += 1
+        created.append(number)
+
+    threads = [threading.Thread(target=call) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for _ in range(times):
+        before = engine.count(timeout=SECONDS)
+        if (child := os.fork()) == 0:
+            leave.set()
+            _child(engine)
+            if end == "_exit":
+                os._exit(0)
+            return
+        _, status = os.waitpid(child, 0)
+        assert status == 0, status
+        job = engine.create("parent", timeout=SECONDS)
+        created.append(1)
+        assert engine.get(job.job_id, timeout=SECONDS) == job
+        assert engine.count(timeout=SECONDS) > before
+    leave.set()
+    for thread in threads:
+        thread.join(SECONDS)
+    assert engine.count(timeout=SECONDS) == sum(created)
+    engine.close()
+    print(f"{times} forks")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,169 @@
+"""Row 16: a huge, deep or unserializable value is refused, typed, before it is queued.
+
+Refusing must not walk, copy or print the value either: a listener of all allocations sees no more
+than some kilobytes. The largest text has a billion characters.
+"""
+
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from engine import InvalidValueError, JobStatus, Move, NewJob
+from engine.domain.limits import (
+    MAX_ERROR_CHARACTERS,
+    MAX_IDENTIFIER_CHARACTERS,
+    MAX_INPUT_HASH_CHARACTERS,
+    MAX_RESULT_CHARACTERS,
+)
+from tests.unit.both_engines import FACADES, opened
+
+pytestmark = pytest.mark.anyio
+
+Engine = Any
+MOST_BYTES = 200_000
+
+
+def _deep() -> list[Any]:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    return deep
+
+
+class Unprintable:
+    """Can't be printed, compared or hashed."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("planted")
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("planted")
+
+    def __hash__(self) -> int:
+        raise TypeError("planted")
+
+
+HUGE: dict[str, Any] = {
+    "a text of 1 MB": "x" * (2**20 + 1),
+    "a text of 100 MB": "x" * 10**8,
+    "a wide text of 4 MB": "𝄞" * (2**20 + 1),
+    "a text of 1 GB": "x" * 2**30,
+}
+WRONG: dict[str, Any] = {
+    "bytes": b"x" * 10**7,
+    "a bytearray": bytearray(10**7),
+    "a memoryview": memoryview(bytearray(10**7)),
+    "a long list": [0] * 10**6,
+    "a long dict": dict.fromkeys(range(10**5)),
+    "a deep list": _deep(),
+    "a huge integer": 10**100_000,
+    "what can't be printed": Unprintable(),
+    "a function": _deep,
+    "an endless iterator": iter(int, 1),
+    "NaN": float("nan"),
+}
+VALUES = {**HUGE, **WRONG}
+
+TEXTS: dict[str, Callable[[Engine, Any], Any]] = {
+    "input_hash": lambda engine, value: engine.create(value),
+    "blockchain_identifier": lambda engine, value: engine.create("x", blockchain_identifier=value),
+    "idempotency_key": lambda engine, value: engine.create("x", idempotency_key=value),
+    "input_hash of an item": lambda engine, value: engine.create_many([NewJob(value)]),
+    "id to get": lambda engine, value: engine.get(value),
+    "id of an item to get": lambda engine, value: engine.get_many([value]),
+    "id to move": lambda engine, value: engine.transition(value, JobStatus.RUNNING),
+    "id of a history": lambda engine, value: engine.history(value),
+    "target": lambda engine, value: engine.transition("x", value),
+    "result": lambda engine, value: engine.transition("x", JobStatus.COMPLETED, result=value),
+    "error": lambda engine, value: engine.transition("x", JobStatus.FAILED, error=value),
+    "result of an item": lambda engine, value: engine.transition_many(
+        [Move("x", JobStatus.COMPLETED, result=value)]
+    ),
+    "status to count": lambda engine, value: engine.count(value),
+    "status to list": lambda engine, value: engine.list_jobs(value),
+    "cursor": lambda engine, value: engine.list_jobs(after=value),
+}
+OTHERS: dict[str, Callable[[Engine, Any], Any]] = {
+    "limit": lambda engine, value: engine.list_jobs(limit=value),
+    "expected_version": lambda engine, value: engine.transition(
+        "x", JobStatus.RUNNING, expected_version=value
+    ),
+    "item of create_many": lambda engine, value: engine.create_many([value]),
+    "item of transition_many": lambda engine, value: engine.transition_many([value]),
+}
+
+
+@pytest.fixture(params=FACADES)
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+    async with opened(request.param) as engine:
+        yield engine
+
+
+@pytest.mark.parametrize("value", VALUES)
+async def test_a_huge_or_wrong_value_is_refused_wherever_it_is_given(
+    engine: Engine, value: str
+) -> None:
+    costs: dict[str, int] = {}
+    for place, call in {**TEXTS, **OTHERS}.items():
+        tracemalloc.start()
+        try:
+            with pytest.raises(InvalidValueError) as caught:
+                await call(engine, VALUES[value])
+            _, costs[place] = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert len(str(caught.value)) < 1_000
+    statistics = await engine.statistics()
+    assert statistics.answered == 0, "nothing was queued"
+    assert {place: cost for place, cost in costs.items() if cost > MOST_BYTES} == {}
+
+
+LIMITS: dict[str, tuple[int, Callable[[Engine, str], Any]]] = {
+    "input_hash": (MAX_INPUT_HASH_CHARACTERS, lambda engine, text: engine.create(text)),
+    "blockchain_identifier": (
+        MAX_IDENTIFIER_CHARACTERS,
+        lambda engine, text: engine.create("hash", blockchain_identifier=text),
+    ),
+    "idempotency_key": (
+        MAX_IDENTIFIER_CHARACTERS,
+        lambda engine, text: engine.create("hash", idempotency_key=text),
+    ),
+    "result": (
+        MAX_RESULT_CHARACTERS,
+        lambda engine, text: _ended(engine, JobStatus.COMPLETED, result=text),
+    ),
+    "error": (
+        MAX_ERROR_CHARACTERS,
+        lambda engine, text: _ended(engine, JobStatus.FAILED, error=text),
+    ),
+}
+
+
+async def _ended(engine: Engine, target: JobStatus, **outcome: str) -> Any:  # noqa: ANN401
+    job = await engine.create("hash")
+    await engine.transition(job.job_id, JobStatus.RUNNING)
+    return await engine.transition(job.job_id, target, **outcome)
+
+
+@pytest.mark.parametrize("field", LIMITS)
+@pytest.mark.parametrize("letter", ["x", "ä", "𝄞"])
+async def test_every_text_has_its_limit_and_is_kept_up_to_it(
+    engine: Engine, field: str, letter: str
+) -> None:
+    limit, call = LIMITS[field]
+    for size in (1, limit - 1, limit):
+        job = await call(engine, letter * size)
+        assert getattr(job, field) == letter * size
+        assert await engine.get(job.job_id) == job
+    with pytest.raises(InvalidValueError) as caught:
+        await call(engine, letter * (limit + 1))
+    assert caught.value.field == field
+
+
+async def test_an_id_has_its_limit(engine: Engine) -> None:
+    with pytest.raises(LookupError):
+        await engine.get("x" * MAX_IDENTIFIER_CHARACTERS)
+    with pytest.raises(InvalidValueError):
+        await engine.get("x" * (MAX_IDENTIFIER_CHARACTERS + 1))

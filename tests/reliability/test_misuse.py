@@ -1,0 +1,192 @@
+"""Row 11: an engine that is called when or where it must not be says so at once, and by name.
+
+Before its start, after its end, started twice, from the thread that serves it, from another thread,
+another event loop or another library. A test that would hang fails by its limit.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import anyio
+import pytest
+
+from engine import (
+    EngineClosedError,
+    EngineNotStartedError,
+    EngineStartedError,
+    EngineUnavailableError,
+    JobEngine,
+    JobStatus,
+    Move,
+    NewJob,
+    SyncJobEngine,
+    WrongLoopError,
+)
+from tests.reliability.planted import SECONDS_AGAINST_HANGS
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "create": lambda engine: engine.create("hash"),
+    "create_many": lambda engine: engine.create_many([NewJob("hash")]),
+    "get": lambda engine: engine.get("unheard of"),
+    "get_many": lambda engine: engine.get_many(["unheard of"]),
+    "transition": lambda engine: engine.transition("unheard of", JobStatus.RUNNING),
+    "transition_many": lambda engine: engine.transition_many([Move("x", JobStatus.RUNNING)]),
+    "count": lambda engine: engine.count(),
+    "list_jobs": lambda engine: engine.list_jobs(),
+    "history": lambda engine: engine.history("unheard of"),
+    "statistics": lambda engine: engine.statistics(),
+}
+every_call = pytest.mark.parametrize("call", CALLS)
+
+
+async def _awaited(engine: JobEngine, call: str) -> None:
+    await CALLS[call](engine)
+
+
+@every_call
+@pytest.mark.anyio
+async def test_awaited_before_its_start(call: str) -> None:
+    with anyio.fail_after(10), pytest.raises(EngineNotStartedError):
+        await _awaited(JobEngine(), call)
+
+
+@every_call
+@pytest.mark.anyio
+async def test_awaited_after_its_end(call: str) -> None:
+    async with JobEngine() as engine:
+        pass
+    with anyio.fail_after(10), pytest.raises(EngineClosedError):
+        await _awaited(engine, call)
+
+
+@every_call
+def test_blocking_after_its_end(call: str) -> None:
+    with SyncJobEngine() as engine:
+        pass
+    with pytest.raises(EngineClosedError):
+        CALLS[call](engine)
+    engine.close()
+
+
+@pytest.mark.anyio
+async def test_started_twice() -> None:
+    async with JobEngine() as engine:
+        with anyio.fail_after(10), pytest.raises(EngineStartedError):
+            await engine.__aenter__()
+
+
+def _in_a_thread(work: Callable[[], object]) -> BaseException | None:
+    """Do the work in another thread; return what it raises."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).exception(timeout=SECONDS_AGAINST_HANGS)
+
+
+@every_call
+@pytest.mark.parametrize("library", ["asyncio", "trio"])
+@pytest.mark.anyio
+async def test_awaited_on_the_loop_of_another_thread(call: str, library: str) -> None:
+    async with JobEngine() as engine:
+        error = await anyio.to_thread.run_sync(
+            _in_a_thread, lambda: anyio.run(_awaited, engine, call, backend=library)
+        )
+    assert type(error) is WrongLoopError
+
+
+@every_call
+@pytest.mark.anyio
+async def test_driven_without_any_loop(call: str) -> None:
+    async with JobEngine() as engine:
+        error = await anyio.to_thread.run_sync(
+            _in_a_thread, lambda: _awaited(engine, call).send(None)
+        )
+    assert type(error) is WrongLoopError
+
+
+@every_call
+def test_awaited_on_another_loop_of_its_own_thread(call: str) -> None:
+    async def live(started: asyncio.Event, leave: asyncio.Event) -> None:
+        async with engine:
+            started.set()
+            await leave.wait()
+
+    engine = JobEngine()
+    with asyncio.Runner() as home, asyncio.Runner() as elsewhere:
+        started, leave = asyncio.Event(), asyncio.Event()
+        living = home.get_loop().create_task(live(started, leave))
+        home.get_loop().run_until_complete(started.wait())
+        with pytest.raises(WrongLoopError):
+            elsewhere.run(_awaited(engine, call))
+        leave.set()
+        home.get_loop().run_until_complete(living)
+
+
+class LoopThreadClock:
+    """A clock that does some work on the thread that serves the engine, and keeps its error."""
+
+    def __init__(self) -> None:
+        self.work: Callable[[], object] | None = None
+        self.thread = ""
+        self.error: BaseException | None = None
+
+    def __call__(self) -> datetime:
+        work, self.work = self.work, None
+        if work is not None:
+            self.thread = threading.current_thread().name
+            try:
+                work()
+            except EngineUnavailableError as error:
+                self.error = error
+        return datetime.now(UTC)
+
+
+def _on_the_loop_thread(engine: SyncJobEngine, clock: LoopThreadClock) -> None:
+    """Let the clock do its work, and check that the engine is as good as before."""
+    assert engine.create("hash", timeout=SECONDS_AGAINST_HANGS).version == 1
+    assert clock.thread not in {"", threading.current_thread().name}
+    assert engine.count(timeout=SECONDS_AGAINST_HANGS) == 1
+
+
+@every_call
+def test_blocking_on_the_thread_that_serves_it(call: str) -> None:
+    clock = LoopThreadClock()
+    with SyncJobEngine(clock=clock) as engine:
+        clock.work = lambda: CALLS[call](engine)
+        _on_the_loop_thread(engine, clock)
+    assert type(clock.error) is WrongLoopError
+
+
+def test_closed_on_the_thread_that_serves_it() -> None:
+    clock = LoopThreadClock()
+    with SyncJobEngine(clock=clock) as engine:
+        clock.work = engine.close
+        _on_the_loop_thread(engine, clock)
+    assert type(clock.error) is WrongLoopError
+
+
+def test_made_on_the_thread_that_would_serve_it() -> None:
+    clock = LoopThreadClock()
+    with SyncJobEngine(clock=clock) as engine:
+        clock.work = SyncJobEngine
+        _on_the_loop_thread(engine, clock)
+    assert type(clock.error) is WrongLoopError
+
+
+@pytest.mark.anyio
+async def test_a_blocking_engine_can_be_made_and_called_wherever_an_event_loop_runs() -> None:
+    with SyncJobEngine() as engine:
+        assert engine.create("hash", timeout=SECONDS_AGAINST_HANGS).version == 1
+
+
+@pytest.mark.anyio
+async def test_a_blocking_engine_made_elsewhere_can_be_called_where_an_event_loop_runs() -> None:
+    made: list[SyncJobEngine] = []
+    assert (
+        await anyio.to_thread.run_sync(_in_a_thread, lambda: made.append(SyncJobEngine())) is None
+    )
+    with made[0] as engine:
+        assert engine.create("hash", timeout=SECONDS_AGAINST_HANGS).version == 1
+        assert engine.count(timeout=SECONDS_AGAINST_HANGS) == 1

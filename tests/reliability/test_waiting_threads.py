@@ -1,0 +1,184 @@
+"""Threads that wait: their timeouts, and an interrupt at any place of a call.
+
+A timeout of a write says "outcome unknown", for the change is not taken back. After either the
+engine is as usable as before.
+"""
+
+import gc
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import engine as package
+from engine import (
+    CallTimeoutError,
+    InvalidValueError,
+    JobStatus,
+    Move,
+    NewJob,
+    OutcomeUnknownError,
+    SyncJobEngine,
+    WriteTimeoutError,
+)
+from tests.reliability.planted import SECONDS_AGAINST_HANGS, PlantedStorage
+from tests.reliability.test_misuse import CALLS
+
+WRITES: dict[str, Callable[[SyncJobEngine, str], Any]] = {
+    "create": lambda engine, _: engine.create("new", timeout=0.01),
+    "create_many": lambda engine, _: engine.create_many([NewJob("new")], timeout=0.01),
+    "transition": lambda engine, job_id: engine.transition(job_id, JobStatus.RUNNING, timeout=0.01),
+    "transition_many": lambda engine, job_id: engine.transition_many(
+        [Move(job_id, JobStatus.RUNNING)], timeout=0.01
+    ),
+}
+READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
+    "get": lambda engine, job_id: engine.get(job_id, timeout=0.01),
+    "get_many": lambda engine, job_id: engine.get_many([job_id], timeout=0.01),
+    "count": lambda engine, _: engine.count(timeout=0.01),
+    "list_jobs": lambda engine, _: engine.list_jobs(timeout=0.01),
+    "history": lambda engine, job_id: engine.history(job_id, timeout=0.01),
+    "statistics": lambda engine, _: engine.statistics(timeout=0.01),
+}
+
+
+@contextmanager
+def _held() -> Iterator[tuple[SyncJobEngine, str, PlantedStorage]]:
+    """An engine with one job that is busy with a commit, until its storage lets go."""
+    storage = PlantedStorage()
+    with SyncJobEngine(storage) as engine:
+        job = engine.create("old")
+        storage.hold()
+        holding = threading.Thread(target=engine.create, args=["held"])
+        holding.start()
+        try:
+            assert storage.begun.wait(SECONDS_AGAINST_HANGS)
+            yield engine, job.job_id, storage
+        finally:
+            storage.let_go()
+            holding.join(SECONDS_AGAINST_HANGS)
+
+
+@pytest.mark.parametrize("call", WRITES)
+def test_a_write_that_times_out_is_unknown_and_still_applied(call: str) -> None:
+    with _held() as (engine, job_id, storage):
+        with pytest.raises(WriteTimeoutError) as caught:
+            WRITES[call](engine, job_id)
+        assert isinstance(caught.value, OutcomeUnknownError)
+        assert isinstance(caught.value, TimeoutError)
+        assert caught.value.timeout == 0.01
+        assert "outcome unknown" in str(caught.value)
+        storage.let_go()
+        if call.startswith("create"):
+            assert engine.count() == 3
+        else:
+            assert engine.get(job_id).status is JobStatus.RUNNING
+
+
+@pytest.mark.parametrize("call", READS)
+def test_a_read_that_times_out_says_so_and_nothing_more(call: str) -> None:
+    with _held() as (engine, job_id, storage):
+        with pytest.raises(CallTimeoutError) as caught:
+            READS[call](engine, job_id)
+        assert not isinstance(caught.value, OutcomeUnknownError)
+        assert caught.value.timeout == 0.01
+        storage.let_go()
+        assert engine.count() == 2
+
+
+def test_a_timeout_that_is_not_reached_changes_nothing() -> None:
+    with SyncJobEngine() as engine:
+        for timeout in (None, 30, 30.0, float("inf"), 1e300, threading.TIMEOUT_MAX * 2):
+            assert engine.create("hash", timeout=timeout).version == 1
+        assert engine.count() == 6
+
+
+REFUSED = {
+    "negative": -0.001,
+    "no number": float("nan"),
+    "minus infinity": float("-inf"),
+    "a text": "1",
+    "a list": [1],
+    "an object": object(),
+}
+
+
+SENDS: dict[str, Callable[[SyncJobEngine, float], Any]] = {
+    "create": lambda engine, timeout: engine.create("hash", timeout=timeout),
+    "transition_many": lambda engine, timeout: engine.transition_many([], timeout=timeout),
+    "get": lambda engine, timeout: engine.get("hash", timeout=timeout),
+    "count": lambda engine, timeout: engine.count(timeout=timeout),
+}
+
+
+@pytest.mark.parametrize("timeout", REFUSED)
+@pytest.mark.parametrize("call", SENDS)
+def test_a_timeout_that_is_none_is_refused_and_nothing_is_sent(call: str, timeout: str) -> None:
+    bad: Any = REFUSED[timeout]
+    with SyncJobEngine() as engine:
+        with pytest.raises(InvalidValueError, match=r"^timeout "):
+            SENDS[call](engine, bad)
+        assert engine.count() == 0
+
+
+def test_a_timeout_of_any_size_is_as_long_as_a_thread_can_wait() -> None:
+    with SyncJobEngine() as engine:
+        assert engine.count(timeout=10**400) == 0
+
+
+class InterruptAt:
+    """Interrupts this thread at the n-th line that it runs of the package."""
+
+    def __init__(self, line: int) -> None:
+        self._lines_left = line
+        self.interrupted = False
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> "InterruptAt | None":
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            self._lines_left -= 1
+            if self._lines_left < 0:
+                self.interrupted = True
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self
+
+
+PACKAGE = str(Path(str(package.__file__)).parent)
+
+
+@pytest.fixture
+def _no_collection() -> Iterator[None]:
+    """A finalizer of another engine must not be taken for a line of the call."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_collection")
+@pytest.mark.parametrize("call", ["create", "get", "transition_many", "count"])
+def test_an_interrupt_at_any_line_of_a_call_leaves_the_engine_usable(call: str) -> None:
+    before = sys.gettrace()
+    with SyncJobEngine() as engine:
+        for line in range(500):
+            interrupt = InterruptAt(line)
+            sys.settrace(interrupt)
+            try:
+                CALLS[call](engine)
+            except KeyboardInterrupt:
+                pass
+            except LookupError:
+                assert call.startswith(("get", "transition", "history"))
+            finally:
+                sys.settrace(before)
+            assert engine.count(timeout=5) >= 0
+            if not interrupt.interrupted:
+                break
+        assert 5 < line < 499, "the call has run to its end in the last round"

@@ -1,0 +1,1 @@
+"""Types: what mypy knows of the engine."""

@@ -1,0 +1,42 @@
+"""Types: mypy knows which statuses an engine's jobs have, and finds the wrong ones.
+
+The program is checked as it is, which must find nothing, and once more without its ``type: ignore``
+comments, which must find a mistake in just those lines.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+from mypy import api
+
+PROGRAM = Path(__file__).with_name("statuses.py")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int, str]]:
+    """What mypy finds: the file's name, the line, and the name of the rule."""
+    folder = tmp_path_factory.mktemp("typing")
+    wrong = folder / "wrong.py"
+    wrong.write_text(re.sub(r"  # type: ignore\[.*\]", "", PROGRAM.read_text()))
+    config = f"--config-file={ROOT / 'pyproject.toml'}"
+    output, complaints, _ = api.run([config, "--no-error-summary", str(PROGRAM), str(wrong)])
+    assert not complaints
+    errors = re.findall(r"^(.+?):(\d+): error: .*\[([\w-]+)\]$", output, re.MULTILINE)
+    assert len(errors) == output.count(": error: "), output
+    return [(Path(file).name, int(line), rule) for file, line, rule in errors]
+
+
+def test_the_types_are_as_asserted(found: list[tuple[str, int, str]]) -> None:
+    assert [error for error in found if error[0] == PROGRAM.name] == []
+
+
+def test_every_wrong_status_is_found(found: list[tuple[str, int, str]]) -> None:
+    ignored = [
+        (number, match[1])
+        for number, line in enumerate(PROGRAM.read_text().splitlines(), start=1)
+        if (match := re.search(r"# type: ignore\[(.*)\]", line))
+    ]
+    assert len(ignored) >= 12
+    assert [(line, rule) for file, line, rule in found if file == "wrong.py"] == ignored
