@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Final, Generic, TypeAlias
+from typing import Generic, TypeAlias
 
-from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from engine.domain.exceptions import EngineError, InvalidValueError, shown
@@ -41,10 +40,11 @@ from engine.snapshots import position_of
 
 IdSource: TypeAlias = Callable[[], str]
 
-_CURSOR_FORM: Final = "position "
 Item = TypeVar("Item")
 Checked = TypeVar("Checked")
-Model = TypeVar("Model", bound=BaseModel)
+
+
+_VARIANT_OF = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def new_job_id() -> str:
@@ -53,8 +53,8 @@ def new_job_id() -> str:
     Twice as fast as `uuid.uuid4`, which builds an object to be printed and thrown away.
     """
     digits = os.urandom(16).hex()
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    clock = f"{_VARIANT_OF[digits[16]]}{digits[17:20]}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{clock}-{digits[20:]}"
 
 
 class Codec(Generic[Status]):

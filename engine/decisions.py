@@ -74,6 +74,7 @@ class Decisions:
         self._checked_out = checked_out
         self.changed: dict[str, Record] = {}
         self._new_keys: dict[str, str] = {}
+        self._before: list[Record | None] = []  # for each change, what `changed` had of the job
 
     def decide(self, message: Write) -> Sequence[Record]:
         """Decide one message, all of it or nothing.
@@ -85,6 +86,12 @@ class Decisions:
             return self._each(self._create, message.drafts)
         return self._each(self._move, message.steps)
 
+    def creates(self, job_id: str) -> bool:
+        """Tell whether a job with this id is among the new ones."""
+        return any(
+            record[JOB_ID] == job_id for _, from_status, record in self.changes if not from_status
+        )
+
     def _each(self, decide: Callable[[Item], Record], items: Sequence[Item]) -> list[Record]:
         before = len(self.changes)
         records: list[Record] = []
@@ -93,7 +100,8 @@ class Decisions:
                 records.append(decide(item))
         except EngineError as error:
             error.item = len(records)
-            self._forget_since(before)
+            while len(self.changes) > before:
+                self._take_back()
             raise
         return records
 
@@ -127,8 +135,22 @@ class Decisions:
     def _change(self, from_status: str | None, record: Record) -> Record:
         changes = self.changes
         changes.append((self._last_sequence + len(changes) + 1, from_status, record))
+        self._before.append(self.changed.get(record[JOB_ID]))
         self.changed[record[JOB_ID]] = record
         return record
+
+    def _take_back(self) -> None:
+        """Undo the newest change."""
+        _, from_status, record = self.changes.pop()
+        before = self._before.pop()
+        if before is not None:
+            self.changed[record[JOB_ID]] = before
+            return
+        del self.changed[record[JOB_ID]]
+        if from_status is None:
+            self.last_position -= 1
+            if (key := record[IDEMPOTENCY_KEY]) is not None:
+                del self._new_keys[key]
 
     def _find(self, job_id: str) -> Record | None:
         return (
@@ -142,18 +164,6 @@ class Decisions:
             return self.changed[job_id]
         existing = self._table.find_by_key(key) or self._checked_out.keys.get(key)
         return None if existing is None else self.changed.get(existing[JOB_ID], existing)
-
-    def _forget_since(self, before: int) -> None:
-        """Take back the changes of a message that failed half way."""
-        for _, from_status, _ in self.changes[before:]:
-            self.last_position -= from_status is None
-        del self.changes[before:]
-        self.changed = {record[JOB_ID]: record for _, _, record in self.changes}
-        self._new_keys = {
-            key: record[JOB_ID]
-            for _, from_status, record in self.changes
-            if from_status is None and (key := record[IDEMPOTENCY_KEY]) is not None
-        }
 
 
 def default_blockchain_identifier(job_id: str) -> str:

@@ -2,62 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, overload
+from typing import Any, Generic
 
-from engine.codec import Codec, IdSource, new_job_id
+from engine.codec import Codec, IdSource
+from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.limits import check_integer
-from engine.domain.models import PAID_JOB_LIFECYCLE, JobStatus, Status
+from engine.domain.models import Status
 from engine.inbox import Inbox
-from engine.owner import Clock, Owner, utc_now
-from engine.portal import new_event
+from engine.owner import Clock, Owner
+from engine.portal import choose_event
 from engine.snapshots import Snapshots
 from engine.storage import MemoryStorage, Storage
 
 
 class Facade(Generic[Status]):
-    """A codec, an inbox and an owner; `JobEngine` tells what the arguments mean."""
+    """A codec, an inbox, an owner, and what makes snapshots.
 
-    @overload
-    def __init__(
-        self: Facade[JobStatus],
-        storage: Storage | None = None,
-        *,
-        clock: Clock = utc_now,
-        new_id: IdSource = new_job_id,
-        max_waiting: int = 10_000,
-        max_batch: int = 1_000,
-    ) -> None: ...
-    @overload
+    The arguments are those of `engine.JobEngine`, which tells what they mean. Both facades repeat
+    them, because type checkers look for the two ways to make an engine on the class itself.
+    """
+
     def __init__(
         self,
-        storage: Storage | None = None,
+        storage: Storage | None,
         *,
-        lifecycle: Lifecycle[Status],
-        clock: Clock = utc_now,
-        new_id: IdSource = new_job_id,
-        max_waiting: int = 10_000,
-        max_batch: int = 1_000,
-    ) -> None: ...
-    def __init__(
-        self,
-        storage: Storage | None = None,
-        *,
-        lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
-        clock: Clock = utc_now,
-        new_id: IdSource = new_job_id,
-        max_waiting: int = 10_000,
-        max_batch: int = 1_000,
+        lifecycle: Lifecycle[Any],
+        clock: Clock,
+        new_id: IdSource,
+        max_waiting: int,
+        max_batch: int,
     ) -> None:
+        if not isinstance(lifecycle, Lifecycle):
+            raise InvalidValueError("lifecycle", f"must be a Lifecycle, not {shown(lifecycle)}")
         check_integer("max_waiting", max_waiting, 1, 1_000_000)
         check_integer("max_batch", max_batch, 1, 100_000)
         self._codec: Codec[Status] = Codec(lifecycle, new_id)
         self._snapshots: Snapshots[Status] = Snapshots(lifecycle)
-        self._inbox = Inbox(max_waiting, max_batch, new_event)
+        self._inbox = Inbox(max_waiting, max_batch, choose_event)
         self._owner: Owner[Status] = Owner(
             self._inbox, MemoryStorage() if storage is None else storage, lifecycle, clock
         )
-        self._made()
-
-    def _made(self) -> None:
-        """Do what else there is to do when the engine is made."""

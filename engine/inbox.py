@@ -76,23 +76,25 @@ class Inbox:
         max_waiting: How much weight of messages may wait; past it they are refused. One message
             that is heavier is accepted while less than this is waiting.
         max_batch: From how much weight on a turn is full.
-        new_event: Makes an event of the running event loop.
+        choose_event: Called on the event loop that the inbox is opened on; returns what makes its
+            events.
     """
 
     def __init__(
-        self, max_waiting: int, max_batch: int, new_event: Callable[[], Event] = anyio.Event
+        self, max_waiting: int, max_batch: int, choose_event: Callable[[], Callable[[], Event]]
     ) -> None:
         self.max_waiting = max_waiting
         self.waiting = 0
         self.refused = 0
         self._max_batch = max_batch
-        self._new_event = new_event
+        self._choose_event = choose_event
         self._closed_by: Callable[[], EngineUnavailableError] | None = EngineNotStartedError
 
     def open(self) -> None:
         """Make the channel, on the running event loop; `refuse_rest` closes both its ends."""
         # No more turns than weight can wait, so the channel's own bound is never met first.
         self._send, self._receive = anyio.create_memory_object_stream[Turn](self.max_waiting)
+        self._new_event = self._choose_event()
         self._gathering: Turn | None = None
         self._closed_by = None
 

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
+from engine.codec import IdSource, new_job_id
 from engine.domain.exceptions import EngineNotStartedError, EngineStartedError
-from engine.domain.models import Job, JobPage, Move, NewJob, Statistics, Status, Transition
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.models import (
+    PAID_JOB_LIFECYCLE,
+    Job,
+    JobPage,
+    JobStatus,
+    Move,
+    NewJob,
+    Statistics,
+    Status,
+    Transition,
+)
 from engine.facade import Facade
 from engine.messages import Answer, Message, ReadStatistics
+from engine.owner import Clock, utc_now
 from engine.portal import Home
+from engine.storage import Storage
 
 
 class JobEngine(Facade[Status]):
@@ -45,24 +59,67 @@ class JobEngine(Facade[Status]):
         new_id: Returns a new job's id: 1 to 256 characters, never the same twice. Called in the
             caller's task, or thread.
         max_waiting: How many jobs may be named by the calls that wait to be decided; past it calls
-            are refused. 1 to 1,000,000.
+            are refused. A job counts once more for each 4,096 characters of result or error that
+            come with it, and a call counts until it is decided, also if its caller has gone away.
+            1 to 1,000,000.
         max_batch: From how many jobs on a batch is full. 1 to 100,000.
 
     Raises:
-        InvalidValueError: A limit is out of its range.
+        InvalidValueError: A limit is out of its range, or the lifecycle is none.
     """
 
-    _home: Home | None = None
+    @overload
+    def __init__(
+        self: JobEngine[JobStatus],
+        storage: Storage | None = None,
+        *,
+        clock: Clock = utc_now,
+        new_id: IdSource = new_job_id,
+        max_waiting: int = 10_000,
+        max_batch: int = 1_000,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        storage: Storage | None = None,
+        *,
+        lifecycle: Lifecycle[Status],
+        clock: Clock = utc_now,
+        new_id: IdSource = new_job_id,
+        max_waiting: int = 10_000,
+        max_batch: int = 1_000,
+    ) -> None: ...
+    def __init__(
+        self,
+        storage: Storage | None = None,
+        *,
+        lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
+        clock: Clock = utc_now,
+        new_id: IdSource = new_job_id,
+        max_waiting: int = 10_000,
+        max_batch: int = 1_000,
+    ) -> None:
+        super().__init__(
+            storage,
+            lifecycle=lifecycle,
+            clock=clock,
+            new_id=new_id,
+            max_waiting=max_waiting,
+            max_batch=max_batch,
+        )
+        self._home: Home | None = None
 
     async def __aenter__(self) -> Self:
         """Open the storage and start the owner task. An engine can be started once.
 
-        Cancelled, it closes the storage again.
+        To be entered and left by the same task, as every task group is. Cancelled, it closes the
+        storage again.
 
         Raises:
             EngineStartedError: It was started before.
             InvalidValueError: The clock tells no usable time.
             StorageError: The storage can't be opened.
+            LifecycleError: The storage has a job in a status that the lifecycle doesn't know.
         """
         if self._home is not None:
             raise EngineStartedError
@@ -82,6 +139,8 @@ class JobEngine(Facade[Status]):
 
         Raises:
             EngineCrashedError: The owner crashed, and nothing else is being raised.
+            StorageError: The storage can't be closed, and nothing else is being raised.
+            KeyboardInterrupt, SystemExit: It was raised in the owner's task.
         """
         return await self._owner.__aexit__(kind, error, traceback)
 

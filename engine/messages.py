@@ -35,6 +35,7 @@ Step: TypeAlias = tuple[
     int | None,  # expected_version
 ]
 
+CHARACTERS_OF_WEIGHT: Final = 4_096
 _UNANSWERED: Final = EngineClosedError()
 
 
@@ -44,7 +45,8 @@ class Message(Generic[Answer]):
     Attributes:
         job_ids: The jobs that it names.
         keys: The idempotency keys that it names.
-        weight: How many jobs it is about, 1 at least: what the limits of inbox and batch count.
+        weight: How many jobs it is about, 1 at least, and 1 more for each 4,096 characters of
+            results and errors: what the limits of inbox and batch count.
         writes: Whether it may change jobs.
     """
 
@@ -72,11 +74,12 @@ class Message(Generic[Answer]):
         """Return the answer, or raise the error that stands for it. Called once."""
         outcome = self._outcome
         if isinstance(outcome, EngineError):
+            # The error's traceback holds its frames: let neither them nor the message hold it.
+            self._outcome = _UNANSWERED
             try:
                 raise outcome
             finally:
-                # The error's traceback holds this frame: do not let this frame hold the error.
-                del outcome, self
+                del outcome
         return outcome
 
 
@@ -100,7 +103,8 @@ class MoveJobs(Message[Sequence[Record]]):
     writes = True
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        self.weight = len(steps) or 1
+        characters = sum([len(step[2] or step[3] or "") for step in steps])
+        self.weight = (len(steps) or 1) + characters // CHARACTERS_OF_WEIGHT
         self._outcome = _UNANSWERED
         self.steps = steps
         self.job_ids = [step[0] for step in steps]

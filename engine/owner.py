@@ -35,6 +35,8 @@ from engine.domain.exceptions import (
     EngineUnavailableError,
     InvalidValueError,
     JobNotFoundError,
+    LifecycleError,
+    StorageError,
     shown,
 )
 from engine.domain.lifecycle import Lifecycle
@@ -52,7 +54,7 @@ from engine.messages import (
     ReadStatistics,
     Write,
 )
-from engine.storage.protocol import CheckedOut, Storage
+from engine.storage.protocol import CheckedOut, Opened, Storage
 
 logger = logging.getLogger("engine")
 
@@ -94,7 +96,7 @@ class Owner(Generic[Status]):
         self._lifecycle = lifecycle
         self._clock = clock
         self._table = Table()
-        self._keeps_table = True
+        self._updates_table = True
         self._last_sequence = 0
         self._last_position = 0
         self._committing = False
@@ -102,6 +104,7 @@ class Owner(Generic[Status]):
         self._batches = 0
         self._largest_batch = 0
         self._crash: BaseException | None = None
+        self._interrupt: BaseException | None = None
         self._close_error: BaseException | None = None
 
     async def __aenter__(self) -> Self:
@@ -110,21 +113,35 @@ class Owner(Generic[Status]):
         Raises:
             InvalidValueError: The clock tells no usable time.
             StorageError: The storage can't be opened; it is closed again.
+            LifecycleError: The storage has a job in a status that the lifecycle doesn't know.
         """
+        read_clock(self._clock)
         try:
-            read_clock(self._clock)
-            opened = await self._storage.open(self._lifecycle.final_values)
+            self._take_over(await self._storage.open(self._lifecycle.final_values))
         except BaseException:
             await self._close_storage()
             raise
-        self._table = opened.table
-        self._keeps_table = not opened.keeps_table
-        self._last_sequence = opened.last_sequence
-        self._last_position = opened.last_position
         self._inbox.open()
         self._tasks = await anyio.create_task_group().__aenter__()
         self._tasks.start_soon(self._run, name="engine owner")
         return self
+
+    def _take_over(self, opened: Opened) -> None:
+        """Hold what the storage held.
+
+        Raises:
+            LifecycleError: A job has a status that the lifecycle doesn't know.
+        """
+        for status in opened.table.statuses():
+            if status not in self._lifecycle.values:
+                raise LifecycleError(
+                    f"the storage has a job in the status {shown(status)}, "
+                    f"which {self._lifecycle!r} does not have"
+                )
+        self._table = opened.table
+        self._updates_table = not opened.keeps_table
+        self._last_sequence = opened.last_sequence
+        self._last_position = opened.last_position
 
     async def __aexit__(
         self,
@@ -144,14 +161,19 @@ class Owner(Generic[Status]):
         # but for a cancellation, which may be the one that it made when the owner was interrupted.
         cancelled = isinstance(error, anyio.get_cancelled_exc_class())
         leaving = (kind, error, traceback) if cancelled else (None, None, None)
-        swallow = await self._tasks.__aexit__(*leaving)
-        if self._crash is not None and not isinstance(self._crash, Exception):
-            raise self._crash
+        try:
+            swallow = await self._tasks.__aexit__(*leaving)
+        except anyio.get_cancelled_exc_class():
+            if error is None or cancelled:
+                raise
+            swallow = None  # the body's own error goes before a cancellation that came meanwhile
+        if self._interrupt is not None:
+            raise self._interrupt
         if error is None and self._crash is not None:
             raise EngineCrashedError(self._crash)
         if error is None and self._close_error is not None:
             raise self._close_error
-        return swallow if cancelled else None
+        return swallow if cancelled else None  # trio's swallows what it was not told of
 
     async def _run(self) -> None:
         """Answer messages until the inbox is closed and empty, then close the storage.
@@ -166,7 +188,9 @@ class Owner(Generic[Status]):
         except BaseException as bug:
             self._crash = bug
             logger.critical("the engine crashed; it refuses every call from now on", exc_info=bug)
-            if not isinstance(bug, Exception):
+            # A cancellation that gets out of a storage is a bug like any other.
+            if not isinstance(bug, (Exception, anyio.get_cancelled_exc_class())):
+                self._interrupt = bug
                 self._tasks.cancel_scope.cancel()
         self._inbox.refuse_rest(self._refusal)
         await self._close_storage()
@@ -175,8 +199,8 @@ class Owner(Generic[Status]):
         while True:
             try:
                 turn = await self._inbox.take()
-            except anyio.EndOfStream:
-                return
+            except (anyio.EndOfStream, anyio.get_cancelled_exc_class()):
+                return  # closed, or the event loop is ending
             await self._answer_turn(turn)
 
     async def _close_storage(self) -> None:
@@ -216,10 +240,10 @@ class Owner(Generic[Status]):
             decisions, answers = self._decide(messages, checked_out, now)
             while taken := await self._commit(decisions):
                 # An ended job has the id of a new one. Only that creation fails: decide again.
-                ended = await self._storage.checkout([taken.job_id], ())
-                checked_out.jobs[taken.job_id] = ended.jobs[taken.job_id]
+                ended = await self._storage.checkout([taken], ())
+                checked_out.jobs[taken] = ended.jobs[taken]
                 decisions, answers = self._decide(messages, checked_out, now)
-        except EngineError as error:
+        except StorageError as error:
             self._committing = False
             _refuse(messages, error)
             return
@@ -245,17 +269,21 @@ class Owner(Generic[Status]):
             try:
                 answers.append(decisions.decide(message))
             except EngineError as error:
-                answers.append(error)
+                # Its traceback holds this frame: do not let this frame hold the traceback.
+                answers.append(error.with_traceback(None))
         return decisions, answers
 
-    async def _commit(self, decisions: Decisions) -> DuplicateJobIdError | None:
-        """Commit the changes, if there are any; return the storage's word that an id is taken."""
+    async def _commit(self, decisions: Decisions) -> str | None:
+        """Commit the changes, if there are any; return a new job's id that was taken already."""
         if decisions.changes:
             self._committing = True
             try:
                 await self._storage.commit(decisions.changes)
             except DuplicateJobIdError as taken:
-                return taken
+                if not decisions.creates(taken.job_id):
+                    raise
+                self._committing = False
+                return taken.job_id
         return None
 
     async def _check_out(self, messages: Sequence[Write]) -> CheckedOut:
@@ -271,7 +299,7 @@ class Owner(Generic[Status]):
         """Show the committed changes to readers."""
         self._last_sequence += len(decisions.changes)
         self._last_position = decisions.last_position
-        if self._keeps_table:
+        if self._updates_table:
             self._table.update(decisions.changed)
             for record in decisions.changed.values():
                 if record[STATUS] in self._lifecycle.final_values:
@@ -295,7 +323,7 @@ class Owner(Generic[Status]):
         """Answer reads of jobs that the owner doesn't hold: they have ended, or never were."""
         try:
             record_of = await self._records({i for message in messages for i in message.job_ids})
-        except EngineError as error:
+        except StorageError as error:
             _refuse(messages, error)
             return
         for message in messages:
@@ -332,8 +360,8 @@ class Owner(Generic[Status]):
                     message.answer(JobNotFoundError(job_id) if entries is None else entries)
                 case ReadStatistics():
                     message.answer(await self._statistics())
-        except EngineError as error:
-            message.answer(error)
+        except StorageError as error:
+            message.answer(error.with_traceback(None))
 
     async def _statistics(self) -> dict[str, Any]:
         counts = {

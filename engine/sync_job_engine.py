@@ -5,13 +5,26 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, overload
 
-from engine.domain.exceptions import EngineCrashedError
-from engine.domain.models import Job, JobPage, Move, NewJob, Statistics, Status, Transition
+from engine.codec import IdSource, new_job_id
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.models import (
+    PAID_JOB_LIFECYCLE,
+    Job,
+    JobPage,
+    JobStatus,
+    Move,
+    NewJob,
+    Statistics,
+    Status,
+    Transition,
+)
 from engine.facade import Facade
 from engine.messages import ReadStatistics
+from engine.owner import Clock, utc_now
 from engine.portal import Lane
+from engine.storage import Storage
 
 
 class SyncJobEngine(Facade[Status]):
@@ -41,10 +54,49 @@ class SyncJobEngine(Facade[Status]):
     Raises:
         InvalidValueError: As for `JobEngine`; or the clock tells no usable time.
         StorageError: The storage can't be opened.
+        LifecycleError: The storage has a job in a status that the lifecycle doesn't know.
         WrongLoopError: Made on the event-loop thread that would have to serve it.
     """
 
-    def _made(self) -> None:
+    @overload
+    def __init__(
+        self: SyncJobEngine[JobStatus],
+        storage: Storage | None = None,
+        *,
+        clock: Clock = utc_now,
+        new_id: IdSource = new_job_id,
+        max_waiting: int = 10_000,
+        max_batch: int = 1_000,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        storage: Storage | None = None,
+        *,
+        lifecycle: Lifecycle[Status],
+        clock: Clock = utc_now,
+        new_id: IdSource = new_job_id,
+        max_waiting: int = 10_000,
+        max_batch: int = 1_000,
+    ) -> None: ...
+    def __init__(
+        self,
+        storage: Storage | None = None,
+        *,
+        lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
+        clock: Clock = utc_now,
+        new_id: IdSource = new_job_id,
+        max_waiting: int = 10_000,
+        max_batch: int = 1_000,
+    ) -> None:
+        super().__init__(
+            storage,
+            lifecycle=lifecycle,
+            clock=clock,
+            new_id=new_id,
+            max_waiting=max_waiting,
+            max_batch=max_batch,
+        )
         self._lane = Lane(self._owner, self._inbox)
         # The loop thread holds the owner and nothing of this facade, which can thus become garbage.
         weakref.finalize(self, self._lane.close_soon).atexit = False
@@ -59,10 +111,10 @@ class SyncJobEngine(Facade[Status]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the engine; see `close`. A crash does not hide the body's own error."""
+        """Close the engine; see `close`. Its errors do not hide the body's own."""
         try:
             self.close()
-        except EngineCrashedError:
+        except Exception:
             if error is None:
                 raise
 
@@ -71,6 +123,7 @@ class SyncJobEngine(Facade[Status]):
 
         Raises:
             EngineCrashedError: The owner had crashed.
+            StorageError: The storage can't be closed.
             WrongLoopError: Called on the event-loop thread that serves the engine.
         """
         self._lane.close()

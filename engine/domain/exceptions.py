@@ -246,7 +246,7 @@ class WriteTimeoutError(CallTimeoutError, OutcomeUnknownError):
 
 
 class EngineUnavailableError(EngineError, RuntimeError):
-    """This engine can't be called. Nothing was applied."""
+    """This engine can't be called. Nothing was applied, but for a `CommitCrashedError`."""
 
 
 class EngineNotStartedError(EngineUnavailableError):

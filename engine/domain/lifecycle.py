@@ -13,7 +13,7 @@ some final one can be reached.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from enum import Enum
+from enum import Enum, EnumType
 from types import MappingProxyType
 from typing import Generic, NoReturn
 
@@ -56,12 +56,12 @@ class Lifecycle(Generic[Status]):
         success: Collection[Status],
         failure: Collection[Status],
     ) -> None:
+        _check_members(statuses, moves, [initial, running, *success, *failure])
         self.statuses = statuses
         self.initial = initial
         self.running = running
         self.success = frozenset(success)
         self.failure = frozenset(failure)
-        _check_members(statuses, moves, {initial, running, *success, *failure})
         self.moves: Mapping[Status, frozenset[Status]] = MappingProxyType(
             {status: frozenset(moves[status]) for status in statuses}
         )
@@ -77,6 +77,7 @@ class Lifecycle(Generic[Status]):
         self._failure_values = frozenset(str(status.value) for status in failure)
         self.final_values = self._success_values | self._failure_values
         self.initial_value = str(initial.value)
+        self.values = frozenset(self._value_of)
 
     def value(self, status: object) -> str:
         """Return the plain string for a member of the enum, or for its value.
@@ -96,15 +97,15 @@ class Lifecycle(Generic[Status]):
         return not self.moves[status]
 
     def validate(self, current: str, target: str, job_id: str | None = None) -> None:
-        """Check a move, given as plain strings.
+        """Check a move, given as members of the enum or as their values.
 
         Raises:
             InvalidStateTransitionError: The table has no such move.
+            InvalidValueError: One of the two is not a status of this lifecycle.
         """
-        if target not in self._targets_of[current]:
-            raise InvalidStateTransitionError(
-                str(current), str(target), self._targets_of[current], job_id
-            )
+        if target not in self._targets_of.get(current, ()):
+            current, target = self.value(current), self.value(target)
+            raise InvalidStateTransitionError(current, target, self._targets_of[current], job_id)
 
     def validate_outcome(self, target: str, result: str | None, error: str | None) -> None:
         """Check that a result goes with a success, and an error with a failure.
@@ -147,6 +148,10 @@ def _check_members(
     statuses: type[Enum], moves: Mapping[Status, Collection[Status]], named: Iterable[Status]
 ) -> None:
     """Every status is a text, has a row, and nothing else is mentioned anywhere."""
+    if not isinstance(statuses, EnumType):
+        raise LifecycleError(f"statuses must be a string enum, not {shown(statuses)}")
+    if not isinstance(moves, Mapping):
+        raise LifecycleError(f"moves must map each status to those that may follow: {shown(moves)}")
     if not 1 <= len(statuses) <= MAX_STATUSES:
         raise LifecycleError(
             f"{statuses.__name__} has {len(statuses)} members: 1 to {MAX_STATUSES} are possible"

@@ -31,6 +31,9 @@ def check_text(field: str, value: object, longest: int, *, shortest: int = 1) ->
             return value  # nearly always
     elif not isinstance(value, str):
         raise InvalidValueError(field, f"must be a str, not {_kind(value)}: {shown(value)}")
+    # Of a subclass, such as an enum member, only the plain text is kept: nothing can change it,
+    # and the garbage collector need not walk it.
+    value = str.__str__(value)
     if not shortest <= len(value) <= longest:
         raise InvalidValueError(
             field, f"must have {shortest} to {longest} characters, and has {len(value)}"
@@ -42,8 +45,7 @@ def check_text(field: str, value: object, longest: int, *, shortest: int = 1) ->
             value.encode()
         except UnicodeEncodeError:
             raise InvalidValueError(field, f"has a lone surrogate in it: {shown(value)}") from None
-    # A subclass of str, such as an enum member, would be walked by the garbage collector.
-    return value if type(value) is str else str.__str__(value)
+    return value
 
 
 def check_optional_text(

@@ -82,6 +82,7 @@ def validate_transition(current: JobStatus, target: JobStatus) -> None:
 
     Raises:
         InvalidStateTransitionError: ``LEGAL_TRANSITIONS`` has no such move.
+        InvalidValueError: One of the two is no `JobStatus`.
     """
     PAID_JOB_LIFECYCLE.validate(current, target)
 

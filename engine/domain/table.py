@@ -16,7 +16,7 @@ import gc
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from engine.domain.record import IDEMPOTENCY_KEY, JOB_ID, Record
+from engine.domain.record import IDEMPOTENCY_KEY, JOB_ID, STATUS, Record
 
 _YOUNG_RECORDS: Final = 1_024  # so many may wait before they are looked through
 
@@ -30,6 +30,10 @@ class Table:
         self._ids_of_keys: dict[str, str] = {}
         self._settle_at = _YOUNG_RECORDS
         self.update({record[JOB_ID]: record for record in records})
+
+    def statuses(self) -> set[str]:
+        """Return every status that a job has; looks at all jobs."""
+        return {record[STATUS] for some in (self._settled, self._young) for record in some.values()}
 
     def find(self, job_id: str) -> Record | None:
         """Return a job's record, or None."""

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import Callable
 
-import anyio
 from anyio.lowlevel import current_token
 
 from engine.domain.exceptions import WrongLoopError
@@ -38,19 +37,20 @@ class AsyncioEvent:
                 waiter.set_result(None)
 
 
-def new_event() -> Event:
-    """Return an event of the running event loop."""
-    try:
-        return AsyncioEvent(asyncio.get_running_loop())
-    except RuntimeError:
-        return anyio.Event()
+def choose_event() -> Callable[[], Event]:
+    """Return what makes events of the running event loop, the cheapest that it has."""
+    loop = current_token().native_token
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        return lambda: AsyncioEvent(loop)
+    event: Callable[[], Event] = sys.modules["trio"].Event
+    return event
 
 
 class Home:
     """The event loop that is running when this is made."""
 
     def __init__(self) -> None:
-        self._loop: object = current_token().native_token
+        self._loop = current_token().native_token
         self._running_loop: Callable[[], object] = (
             asyncio.get_running_loop
             if isinstance(self._loop, asyncio.AbstractEventLoop)

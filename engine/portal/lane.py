@@ -98,9 +98,10 @@ class Lane:
     def _pump(self) -> None:
         """On the loop: put into the inbox what the threads have queued."""
         self._awake = False  # first, so that whatever is queued from now on wakes the loop again
-        with self._counting:
-            self._inbox.refused += self._refused
-            self._refused = 0
+        if self._refused:
+            with self._counting:
+                self._inbox.refused += self._refused
+                self._refused = 0
         while self._queue:
             message, notify = self._queue.popleft()
             try:

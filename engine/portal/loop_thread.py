@@ -13,6 +13,7 @@ the loop has no other sockets, it sleeps on a lock instead; that makes a call a 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import selectors
 import threading
@@ -23,6 +24,8 @@ from contextvars import Context
 from typing import Any
 
 from engine.domain.exceptions import EngineForkedError, WrongLoopError
+
+logger = logging.getLogger("engine")
 
 
 class _BellSelector(selectors.DefaultSelector):
@@ -78,10 +81,16 @@ class LoopThread:
         self.loop = _BellLoop()
         # Nothing of a caller's context comes along: it may say that trio is running here.
         self._context = Context()
-        self._thread = threading.Thread(
-            target=self.loop.run_forever, name="engine event loop", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, name="engine event loop", daemon=True)
         self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.loop.run_forever()
+            except BaseException:
+                # An exit or an interrupt out of a callback ends asyncio's loop, not all engines.
+                logger.critical("something tried to end the engine's event loop", exc_info=True)
 
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Have the loop call this, soon. Never waits, and may be called anywhere."""

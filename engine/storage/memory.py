@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from engine.domain.exceptions import StorageError
 from engine.domain.lifecycle import MAX_STATUSES
 from engine.domain.record import (
     JOB_ID,
@@ -39,6 +40,7 @@ class MemoryStorage:
     """
 
     def __init__(self) -> None:
+        self._users = 0  # engines that have opened it; the second is told to close it again
         self._table = Table()
         # A status is kept as one byte, its place in this list, so that a page of one status is
         # found by `bytearray.find`: 30 µs for a million jobs.
@@ -55,7 +57,14 @@ class MemoryStorage:
         self._previous = array("q")  # the sequence number of the same job's change before; 0: none
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
-        """Return what earlier engines left here; nothing, in a new storage."""
+        """Return what earlier engines left here; nothing, in a new storage.
+
+        Raises:
+            StorageError: An engine is using it.
+        """
+        self._users += 1
+        if self._users > 1:
+            raise StorageError("an engine is using this storage: close that engine first")
         del final_statuses  # all jobs stay in the table: there is nothing to read them back from
         return Opened(self._table, len(self._times), len(self._ids), keeps_table=True)
 
@@ -122,7 +131,8 @@ class MemoryStorage:
         return newest_first[::-1]
 
     async def aclose(self) -> None:
-        """Do nothing: the jobs are gone when this object is."""
+        """Be ready for another engine. The jobs are gone when this object is."""
+        self._users = max(0, self._users - 1)
 
 
 class _PlaceIn(dict[str, int]):

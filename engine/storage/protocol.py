@@ -55,7 +55,11 @@ class Storage(Protocol):
     """
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
-        """Make ready; called once. Jobs in one of the final statuses have ended."""
+        """Make ready; called once. Jobs in one of the final statuses have ended.
+
+        Raises:
+            StorageError: It can't be opened, or another engine uses it.
+        """
         ...
 
     async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
@@ -91,5 +95,5 @@ class Storage(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of everything. Called once, also when `open` raised."""
+        """Let go of everything. Called once for each `open`, also if that did not return."""
         ...

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from anyio.lowlevel import checkpoint
+
 from engine import (
     EngineUnavailableError,
     Job,
@@ -99,8 +101,14 @@ class Caller:
 
 
 async def call_until_told(engine: JobEngine, caller: Caller) -> None:
-    """Await one call after another until the engine is unavailable."""
+    """Await one call after another until the engine is unavailable.
+
+    It lets others run for a while between its calls, lest all callers fall into step and no
+    message ever waits behind the batch that is being answered.
+    """
     while caller.told is None:
+        for _ in range(caller.random.randrange(5)):
+            await checkpoint()
         call = caller.choose()
         try:
             caller.answered(call, await getattr(engine, call.name)(*call.arguments))

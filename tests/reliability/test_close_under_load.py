@@ -10,6 +10,7 @@ from random import Random
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from engine import EngineClosedError, JobEngine, MemoryStorage, OutcomeUnknownError, SyncJobEngine
 from tests.reliability.planted import SECONDS_AGAINST_HANGS, PlantedStorage
@@ -44,11 +45,13 @@ class Account:
 
 
 async def _close_among_tasks(random: Random) -> int:
-    account, storage, enough = Account(random), MemoryStorage(), anyio.Event()
+    account, storage, enough = Account(random), PlantedStorage(), anyio.Event()
 
     async def call(caller: int) -> None:
         for number in count():
             input_hash = f"{caller} {number}"
+            if random.random() < 0.5:
+                await checkpoint()  # lest all callers fall into step
             try:
                 await engine.create(input_hash)
             except EngineClosedError:

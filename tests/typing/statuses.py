@@ -102,5 +102,8 @@ def blocking_with_a_lifecycle() -> None:
 
 
 def wrong_lifecycles() -> None:
+    awaited: JobEngine[Print] = JobEngine()  # type: ignore[assignment]
+    blocking: SyncJobEngine[Print] = SyncJobEngine()  # type: ignore[assignment]
+    assert_type((awaited, blocking), tuple[JobEngine[Print], SyncJobEngine[Print]])
     PRINT_LIFECYCLE.is_final(JobStatus.RUNNING)  # type: ignore[arg-type]
     JobEngine(lifecycle="paid")  # type: ignore[call-overload]

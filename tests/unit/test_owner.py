@@ -11,7 +11,18 @@ from typing import Any
 import anyio
 import pytest
 
-from engine import Job, JobEngine, JobStatus, Move, NewJob, StorageError
+from engine import (
+    AGENT_JOB_LIFECYCLE,
+    AgentJobStatus,
+    DuplicateJobIdError,
+    Job,
+    JobEngine,
+    JobStatus,
+    LifecycleError,
+    Move,
+    NewJob,
+    StorageError,
+)
 from tests.reliability.planted import PlantedStorage, begun
 from tests.unit.both_engines import FACADES, opened
 
@@ -217,7 +228,45 @@ async def test_a_wrong_call_spoils_no_other_of_its_batch() -> None:
 @pytest.mark.parametrize("facade", FACADES)
 async def test_a_storage_that_cannot_be_closed_is_told_by_its_own_error(facade: type[Any]) -> None:
     storage = PlantedStorage()
-    with pytest.raises(StorageError, match="no space left"):  # noqa: PT012 - the end raises
+    with pytest.raises(StorageError, match="no space left"):
         async with opened(facade, storage) as engine:
             await engine.create("hash")
             storage.plant(_no_space(), "aclose")
+
+
+async def test_an_id_that_is_taken_is_the_error_of_that_call_alone() -> None:
+    storage, ids = PlantedStorage(), iter(["ended", "held", "first", "ended", "last"])
+    async with JobEngine(storage, new_id=ids.__next__) as engine:
+        job = await engine.create("old")
+        await engine.transition(job.job_id, JobStatus.RUNNING)
+        await engine.transition(job.job_id, JobStatus.FAILED)
+
+        async def duplicate() -> str:
+            with pytest.raises(DuplicateJobIdError):
+                await engine.create("duplicate")
+            return "refused"
+
+        calls: Calls = {
+            "first": partial(engine.create, "first"),
+            "duplicate": duplicate,
+            "last": partial(engine.create, "last"),
+        }
+        outcomes = await _in_one_batch(engine, storage, calls)
+        assert outcomes["duplicate"] == "refused"
+        assert [outcomes[name].job_id for name in ("first", "last")] == ["first", "last"]
+        assert await engine.count() == 4
+
+
+@pytest.mark.parametrize("facade", FACADES)
+async def test_a_storage_of_another_lifecycle_is_refused_and_closed(facade: type[Any]) -> None:
+    storage = PlantedStorage()
+    async with opened(facade, storage, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+        job = await engine.create("hash")
+        await engine.transition(job.job_id, AgentJobStatus.RUNNING)
+        await engine.transition(job.job_id, AgentJobStatus.AWAITING_INPUT)
+    with pytest.raises(LifecycleError, match="awaiting_input"):
+        async with opened(facade, storage):
+            pytest.fail("it has started")
+    assert storage.closed == 2
+    async with opened(facade, storage, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+        assert (await engine.get(job.job_id)).status is AgentJobStatus.AWAITING_INPUT
