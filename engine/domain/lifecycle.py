@@ -68,7 +68,9 @@ class Lifecycle(Generic[Status]):
         _check_ends(self)
         _check_ways(self)
         # The tables that the owner works with: plain strings, in the order of the enum.
-        self._value_of = {str(status.value): str(status.value) for status in statuses}
+        self.values = tuple(str(status.value) for status in statuses)
+        # A member of a string enum hashes and compares as its value.
+        self._value_of: dict[object, str] = {value: value for value in self.values}
         self._targets_of = {
             str(status.value): tuple(str(to.value) for to in statuses if to in self.moves[status])
             for status in statuses
@@ -77,7 +79,7 @@ class Lifecycle(Generic[Status]):
         self._failure_values = frozenset(str(status.value) for status in failure)
         self.final_values = self._success_values | self._failure_values
         self.initial_value = str(initial.value)
-        self.values = frozenset(self._value_of)
+        self._longest = max(map(len, self.values))
 
     def value(self, status: object) -> str:
         """Return the plain string for a member of the enum, or for its value.
@@ -85,12 +87,16 @@ class Lifecycle(Generic[Status]):
         Raises:
             InvalidValueError: It is not a status of this lifecycle.
         """
-        try:
-            # A member of a string enum hashes and compares as its value.
-            return self._value_of[status]  # type: ignore[index]
-        except (KeyError, TypeError, ValueError):  # the last two: it can't be hashed
-            known = ", ".join(self._value_of)
-            raise InvalidValueError("status", f"{shown(status)} is not one of {known}") from None
+        plain: object = status
+        if not isinstance(status, self.statuses):
+            # Look at the length first: the hash of a text of 1 GB takes half a second.
+            short = isinstance(status, str) and len(status) <= self._longest
+            plain = str.__str__(status) if short else None
+        value = self._value_of.get(plain)
+        if value is None:
+            known = ", ".join(self.values)
+            raise InvalidValueError("status", f"{shown(status)} is not one of {known}")
+        return value
 
     def is_final(self, status: Status) -> bool:
         """Tell whether a job in this status has ended."""

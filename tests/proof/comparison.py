@@ -30,9 +30,9 @@ from engine import (
     Storage,
     SyncJobEngine,
 )
+from tests.tries import first_seed
 
 from .model import Fields, Model
-from .tries import first_seed
 
 START = datetime(2025, 1, 1, tzinfo=UTC)
 

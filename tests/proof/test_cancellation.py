@@ -18,6 +18,7 @@ from typing import Any
 import anyio
 
 from engine import JobEngine
+from tests.tries import first_seed, repeatable, report, tries
 
 from .faults import MovesOneByOne
 from .linearizability import UNKNOWN, Recorder
@@ -31,7 +32,6 @@ from .scenario import (
 from .schedules import Schedule
 from .specification import Create, Get, Go, History, Request
 from .storages import yielding
-from .tries import first_seed, repeatable, report, tries
 
 FULL_COUNT = 10_000
 WRITES: list[Request] = [

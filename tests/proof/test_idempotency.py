@@ -23,10 +23,10 @@ from engine import (
     Storage,
     SyncJobEngine,
 )
+from tests.tries import seeds
 
 from .faults import ForgetsKeys
 from .storages import PlainStorage, pause, yielding
-from .tries import seeds
 
 CALLERS = 100
 KEY = "order 7"

@@ -19,13 +19,13 @@ import anyio
 import pytest
 
 from engine import JobEngine, MemoryStorage, Storage, SyncJobEngine
+from tests.tries import first_seed, repeatable, report, seeds
 
 from .faults import AnswersBeforeCommit, BlockingReadsStale, LosesEnds, ReadsStale
 from .linearizability import REFUSED, UNKNOWN, Operation, Recorder, histories, is_linearizable
 from .scenario import JOBS, Load, call, call_blocking, draw_request, make_engine
 from .specification import LIFECYCLE, Answer, Create, Get, Go, History, Request, new_id
 from .storages import PlainStorage, yielding
-from .tries import first_seed, repeatable, report, seeds
 
 BORN: Answer = (("a", "usual", "awaiting_payment", 1, None),)
 RUNNING: Answer = (("a", "usual", "running", 2, None),)

@@ -20,11 +20,11 @@ from engine import (
     MemoryStorage,
 )
 from engine.domain.record import Entry
+from tests.tries import first_seed, report, tries
 
 from .comparison import FACADES, MakeStorage, compare_with_the_model
 from .faults import ForgetsKeys, LosesEnds
 from .storages import PlainStorage
-from .tries import first_seed, report, tries
 
 EXAMPLES = 600
 SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=30)

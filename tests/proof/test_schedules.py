@@ -18,12 +18,13 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
+from tests.tries import repeatable, report, seeds
+
 from .faults import DecidesOnAnOldRead
 from .linearizability import REFUSED, UNKNOWN
 from .scenario import Load, MakeEngine, make_engine
 from .schedules import Schedule
 from .storages import yielding
-from .tries import repeatable, report, seeds
 
 FULL_COUNT = 10_000
 

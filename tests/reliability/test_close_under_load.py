@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from engine import EngineClosedError, JobEngine, MemoryStorage, OutcomeUnknownError, SyncJobEngine
 from tests.reliability.planted import SECONDS_AGAINST_HANGS, PlantedStorage
-from tests.reliability.sizes import seeded, tries
+from tests.tries import seeded, tries
 
 CALLERS = 100
 FULL_CLOSES = 200

@@ -30,7 +30,7 @@ from tests.reliability.callers import (
     totals,
 )
 from tests.reliability.planted import PlantedError, PlantedStorage
-from tests.reliability.sizes import seeded, tries
+from tests.tries import seeded, tries
 
 CALLERS = 8
 FULL_CRASHES = 1_000

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import engine
-from tests.reliability.sizes import tries
+from tests.tries import tries
 
 ROOTS = [str(Path(str(engine.__file__)).parents[1]), str(Path(__file__).parents[2])]
 SECONDS = 60

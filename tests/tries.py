@@ -1,4 +1,4 @@
-"""How often a harness tries, and with which seeds.
+"""How often a harness tries, and from which seed.
 
 ``ENGINE_FULL=1`` takes the full counts of the reliability table instead of a tenth of them.
 ``ENGINE_SEED=n`` starts at another seed than 1.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from random import Random
 
 
 def tries(full_count: int) -> int:
@@ -22,6 +23,12 @@ def first_seed() -> int:
 
 def seeds(full_count: int) -> range:
     return range(first_seed(), first_seed() + tries(full_count))
+
+
+def seeded(what: str) -> Random:
+    """Return the random numbers of one harness, and print its seed."""
+    report(f"{what}: ENGINE_SEED={first_seed()}")
+    return Random(f"{what} {first_seed()}")
 
 
 def report(text: str) -> None:
