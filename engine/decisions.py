@@ -1,16 +1,15 @@
 """The decisions of one batch: pure code that turns requests into changes, in order.
 
-Everything that a decision may look at is here: the committed jobs (those that the owner holds and
-those that were checked out for this batch) and, on top of them, what the batch has decided so far.
-Nothing is visible to anybody until the owner has committed it; a decision that fails leaves no
-trace.
+Everything that a decision may look at is here: the committed jobs that the batch names and, in
+their place, what the batch has made of them so far. Nothing is visible to anybody until the owner
+has committed it; a decision that fails leaves no trace.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 from engine.domain.exceptions import (
     DuplicateJobIdError,
@@ -31,11 +30,8 @@ from engine.domain.record import (
     Record,
     moved,
 )
-from engine.domain.table import Table
 from engine.messages import CreateJobs, Draft, Step, Write
 from engine.storage.protocol import CheckedOut
-
-Item = TypeVar("Item")
 
 
 class Decisions:
@@ -46,12 +42,11 @@ class Decisions:
         now: The time of every change of the batch.
         last_sequence: The number of the newest committed change.
         last_position: The position of the newest committed job.
-        table: The jobs that the owner holds. Read only.
-        checked_out: The others that the batch names.
+        named: The committed jobs that the batch names, by id and by key. Read only.
+        find: Returns the job with an id, if the owner holds it.
 
     Attributes:
         changes: What is to be committed, in order.
-        changed: The newest record of each job that changed, by id.
         last_position: The position of the newest job, new ones included.
     """
 
@@ -62,29 +57,23 @@ class Decisions:
         now: datetime,
         last_sequence: int,
         last_position: int,
-        table: Table,
-        checked_out: CheckedOut,
+        named: CheckedOut,
+        find: Callable[[str], Record | None],
     ) -> None:
         self.changes: list[Change] = []
         self.last_position = last_position
         self._lifecycle = lifecycle
         self._now = now
-        self._last_sequence = last_sequence
-        self._table = table
-        self._checked_out = checked_out
-        self.changed: dict[str, Record] = {}
-        self._new_keys: dict[str, str] = {}
-        self._before: list[Record | None] = []  # for each change, what `changed` had of the job
+        self._next_sequence = last_sequence + 1
+        self._jobs = dict(named.jobs)  # as they are after the changes so far
+        self._ids_of_keys = {key: record[JOB_ID] for key, record in named.keys.items()}
+        self._jobs.update({record[JOB_ID]: record for record in named.keys.values()})
+        self._find = find
+        self._before: list[Record | None] = []  # for each change, the job before it
 
-    def decide(self, message: Write) -> Sequence[Record]:
-        """Decide one message, all of it or nothing.
-
-        Raises:
-            EngineError: The caller's mistake; its ``item`` says which item was wrong.
-        """
-        if isinstance(message, CreateJobs):
-            return self._each(self._create, message.drafts)
-        return self._each(self._move, message.steps)
+    def changed(self) -> dict[str, Record]:
+        """Return the newest record of each job that changes, by id."""
+        return {record[JOB_ID]: record for _, _, record in self.changes}
 
     def creates(self, job_id: str) -> bool:
         """Tell whether a job with this id is among the new ones."""
@@ -92,12 +81,21 @@ class Decisions:
             record[JOB_ID] == job_id for _, from_status, record in self.changes if not from_status
         )
 
-    def _each(self, decide: Callable[[Item], Record], items: Sequence[Item]) -> list[Record]:
+    def decide(self, message: Write) -> Sequence[Record]:
+        """Decide one message, all of it or nothing.
+
+        Raises:
+            EngineError: The caller's mistake; its ``item`` says which item was wrong.
+        """
         before = len(self.changes)
         records: list[Record] = []
         try:
-            for item in items:
-                records.append(decide(item))
+            if isinstance(message, CreateJobs):
+                for draft in message.drafts:
+                    records.append(self._create(draft))
+            else:
+                for step in message.steps:
+                    records.append(self._move(step))
         except EngineError as error:
             error.item = len(records)
             while len(self.changes) > before:
@@ -107,63 +105,50 @@ class Decisions:
 
     def _create(self, draft: Draft) -> Record:
         job_id, input_hash, identifier, key = draft
-        if key is not None and (existing := self._find_by_key(key)) is not None:
-            return _same_content(existing, draft)
-        if self._find(job_id) is not None:
+        if key is not None and key in self._ids_of_keys:
+            return _same_content(self._jobs[self._ids_of_keys[key]], draft)
+        if job_id in self._jobs or self._find(job_id) is not None:
             raise DuplicateJobIdError(job_id)
         if identifier is None:
             identifier = default_blockchain_identifier(job_id)
-        self.last_position += 1
-        now, status = self._now, self._lifecycle.initial_value
-        position = self.last_position
+        now, status, position = self._now, self._lifecycle.initial_value, self.last_position + 1
         record = (job_id, status, input_hash, identifier, now, now, None, None, 1, position, key)
         if key is not None:
-            self._new_keys[key] = job_id
-        return self._change(None, record)
+            self._ids_of_keys[key] = job_id
+        self.last_position = position
+        self._add(None, None, record)
+        return record
 
     def _move(self, step: Step) -> Record:
         job_id, target, result, error, expected_version = step
-        record = self._find(job_id)
-        if record is None:
+        before = self._jobs.get(job_id)
+        if before is None:
             raise JobNotFoundError(job_id)
-        if expected_version is not None and expected_version != record[VERSION]:
-            raise VersionConflictError(job_id, expected_version, record[VERSION])
-        status = record[STATUS]
-        self._lifecycle.validate(status, target, job_id)
-        return self._change(status, moved(record, target, self._now, result, error))
-
-    def _change(self, from_status: str | None, record: Record) -> Record:
-        changes = self.changes
-        changes.append((self._last_sequence + len(changes) + 1, from_status, record))
-        self._before.append(self.changed.get(record[JOB_ID]))
-        self.changed[record[JOB_ID]] = record
+        if expected_version is not None and expected_version != before[VERSION]:
+            raise VersionConflictError(job_id, expected_version, before[VERSION])
+        self._lifecycle.validate(before[STATUS], target, job_id)
+        record = moved(before, target, self._now, result, error)
+        self._add(before, before[STATUS], record)
         return record
+
+    def _add(self, before: Record | None, from_status: str | None, record: Record) -> None:
+        self.changes.append((self._next_sequence, from_status, record))
+        self._next_sequence += 1
+        self._before.append(before)
+        self._jobs[record[JOB_ID]] = record
 
     def _take_back(self) -> None:
         """Undo the newest change."""
-        _, from_status, record = self.changes.pop()
+        _, _, record = self.changes.pop()
+        self._next_sequence -= 1
         before = self._before.pop()
         if before is not None:
-            self.changed[record[JOB_ID]] = before
+            self._jobs[record[JOB_ID]] = before
             return
-        del self.changed[record[JOB_ID]]
-        if from_status is None:
-            self.last_position -= 1
-            if (key := record[IDEMPOTENCY_KEY]) is not None:
-                del self._new_keys[key]
-
-    def _find(self, job_id: str) -> Record | None:
-        return (
-            self.changed.get(job_id)
-            or self._table.find(job_id)
-            or self._checked_out.jobs.get(job_id)
-        )
-
-    def _find_by_key(self, key: str) -> Record | None:
-        if (job_id := self._new_keys.get(key)) is not None:
-            return self.changed[job_id]
-        existing = self._table.find_by_key(key) or self._checked_out.keys.get(key)
-        return None if existing is None else self.changed.get(existing[JOB_ID], existing)
+        del self._jobs[record[JOB_ID]]
+        self.last_position -= 1
+        if (key := record[IDEMPOTENCY_KEY]) is not None:
+            del self._ids_of_keys[key]
 
 
 def default_blockchain_identifier(job_id: str) -> str:

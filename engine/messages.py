@@ -93,7 +93,11 @@ class CreateJobs(Message[Sequence[Record]]):
         self.weight = len(drafts) or 1
         self._outcome = _UNANSWERED
         self.drafts = drafts
-        self.keys = [draft[3] for draft in drafts if draft[3] is not None]
+        keys: list[str] = []
+        for _, _, _, key in drafts:
+            if key is not None:
+                keys.append(key)
+        self.keys = keys
 
 
 class MoveJobs(Message[Sequence[Record]]):
@@ -103,11 +107,16 @@ class MoveJobs(Message[Sequence[Record]]):
     writes = True
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        characters = sum([len(step[2] or step[3] or "") for step in steps])
+        job_ids: list[str] = []
+        characters = 0
+        for job_id, _, result, error, _ in steps:
+            job_ids.append(job_id)
+            if result or error:
+                characters += len(result or "") + len(error or "")
         self.weight = (len(steps) or 1) + characters // CHARACTERS_OF_WEIGHT
         self._outcome = _UNANSWERED
         self.steps = steps
-        self.job_ids = [step[0] for step in steps]
+        self.job_ids = job_ids
 
 
 class GetJobs(Message[Sequence[Record]]):

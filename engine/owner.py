@@ -236,13 +236,13 @@ class Owner(Generic[Status]):
         """Check out, decide, commit, publish and answer the writes of a turn."""
         now = read_clock(self._clock)  # a clock that fails is a bug
         try:
-            checked_out = await self._check_out(messages)
-            decisions, answers = self._decide(messages, checked_out, now)
+            named = await self._named_by(messages)
+            decisions, answers = self._decide(messages, named, now)
             while taken := await self._commit(decisions):
                 # An ended job has the id of a new one. Only that creation fails: decide again.
                 ended = await self._storage.checkout([taken], ())
-                checked_out.jobs[taken] = ended.jobs[taken]
-                decisions, answers = self._decide(messages, checked_out, now)
+                named.jobs[taken] = ended.jobs[taken]
+                decisions, answers = self._decide(messages, named, now)
         except StorageError as error:
             self._committing = False
             _refuse(messages, error)
@@ -253,7 +253,7 @@ class Owner(Generic[Status]):
         self._committing = False
 
     def _decide(
-        self, messages: Sequence[Write], checked_out: CheckedOut, now: datetime
+        self, messages: Sequence[Write], named: CheckedOut, now: datetime
     ) -> tuple[Decisions, list[Sequence[Record] | EngineError]]:
         """Return what the writes come to, and an answer for each."""
         decisions = Decisions(
@@ -261,8 +261,8 @@ class Owner(Generic[Status]):
             now=now,
             last_sequence=self._last_sequence,
             last_position=self._last_position,
-            table=self._table,
-            checked_out=checked_out,
+            named=named,
+            find=self._table.find,
         )
         answers: list[Sequence[Record] | EngineError] = []
         for message in messages:
@@ -286,22 +286,37 @@ class Owner(Generic[Status]):
                 return taken.job_id
         return None
 
-    async def _check_out(self, messages: Sequence[Write]) -> CheckedOut:
-        """Fetch the jobs that the writes name and the owner doesn't hold."""
+    async def _named_by(self, messages: Sequence[Write]) -> CheckedOut:
+        """Return the committed jobs that the writes name; those not held here are checked out."""
         find, find_by_key = self._table.find, self._table.find_by_key
-        job_ids = [i for message in messages for i in message.job_ids if find(i) is None]
-        keys = [key for message in messages for key in message.keys if find_by_key(key) is None]
+        held = CheckedOut()
+        job_ids: list[str] = []
+        keys: list[str] = []
+        for message in messages:
+            for job_id in message.job_ids:
+                if (record := find(job_id)) is None:
+                    job_ids.append(job_id)
+                else:
+                    held.jobs[job_id] = record
+            for key in message.keys:
+                if (record := find_by_key(key)) is None:
+                    keys.append(key)
+                else:
+                    held.keys[key] = record
         if job_ids or keys:
-            return await self._storage.checkout(job_ids, keys)
-        return CheckedOut()
+            checked_out = await self._storage.checkout(job_ids, keys)
+            held.jobs.update(checked_out.jobs)
+            held.keys.update(checked_out.keys)
+        return held
 
     def _publish(self, decisions: Decisions) -> None:
         """Show the committed changes to readers."""
         self._last_sequence += len(decisions.changes)
         self._last_position = decisions.last_position
         if self._updates_table:
-            self._table.update(decisions.changed)
-            for record in decisions.changed.values():
+            changed = decisions.changed()
+            self._table.update(changed)
+            for record in changed.values():
                 if record[STATUS] in self._lifecycle.final_values:
                     self._table.remove(record)
 

@@ -22,7 +22,6 @@ from engine.domain.record import (
     UPDATED_AT,
     Change,
     Entry,
-    Record,
 )
 from engine.domain.table import Table
 from engine.storage.protocol import CheckedOut, Opened
@@ -75,28 +74,33 @@ class MemoryStorage:
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Apply the changes; it can't fail."""
-        code_of, codes, counts = self._code_of, self._status_codes, self._counts
-        newest, add_previous = self._newest, self._previous.append
+        code_of, codes, counts, newest = (
+            self._code_of,
+            self._status_codes,
+            self._counts,
+            self._newest,
+        )
+        new_codes: list[int] = []
+        previous: list[int] = []
         for sequence, from_status, record in changes:
             code = code_of[record[STATUS]]
+            new_codes.append(code)
+            counts[code] += 1
             if from_status is None:
-                self._append_job(record, code, sequence)
-                add_previous(0)
+                self._ids.append(record[JOB_ID])
+                codes.append(code)
+                newest.append(sequence)
+                previous.append(0)
             else:
                 row = record[POSITION] - 1
                 counts[codes[row]] -= 1
                 codes[row] = code
-                add_previous(newest[row])
+                previous.append(newest[row])
                 newest[row] = sequence
-            counts[code] += 1
-        self._to_codes.extend([code_of[record[STATUS]] for _, _, record in changes])
+        self._to_codes.extend(new_codes)
+        self._previous.extend(previous)
         self._times.extend(_microseconds([record[UPDATED_AT] for _, _, record in changes]))
         self._table.update({record[JOB_ID]: record for _, _, record in changes})
-
-    def _append_job(self, record: Record, code: int, sequence: int) -> None:
-        self._ids.append(record[JOB_ID])
-        self._status_codes.append(code)
-        self._newest.append(sequence)
 
     async def count(self, status: str | None) -> int:
         """Count the jobs with this status."""
@@ -169,8 +173,7 @@ class _Texts:
             self._filling.clear()
 
 
-def _microseconds(times: Sequence[datetime]) -> list[int]:
-    """Return times as microseconds since 1970. Most times of a batch are the same object."""
-    distinct = {id(time): time for time in times}
-    number_of = {key: (time - _EPOCH) // _MICROSECOND for key, time in distinct.items()}
-    return [number_of[id(time)] for time in times]
+def _microseconds(times: list[datetime]) -> list[int]:
+    """Return times as microseconds since 1970. Most often a batch has only one."""
+    numbers = {time: (time - _EPOCH) // _MICROSECOND for time in set(times)}
+    return [numbers[time] for time in times]
