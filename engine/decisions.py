@@ -109,8 +109,6 @@ class Decisions:
             return _same_content(self._jobs[self._ids_of_keys[key]], draft)
         if job_id in self._jobs or self._find(job_id) is not None:
             raise DuplicateJobIdError(job_id)
-        if identifier is None:
-            identifier = default_blockchain_identifier(job_id)
         now, status, position = self._now, self._lifecycle.initial_value, self.last_position + 1
         record = (job_id, status, input_hash, identifier, now, now, None, None, 1, position, key)
         if key is not None:
@@ -151,16 +149,9 @@ class Decisions:
             del self._ids_of_keys[key]
 
 
-def default_blockchain_identifier(job_id: str) -> str:
-    """Return the identifier of a job that was created without one."""
-    return f"mock_bc_{job_id}"
-
-
 def _same_content(existing: Record, draft: Draft) -> Record:
     """Return the job that has the draft's key already, if it was created with the same content."""
     _, input_hash, identifier, key = draft
-    if identifier is None:
-        identifier = default_blockchain_identifier(existing[JOB_ID])
     for field, place, value in (
         ("input_hash", INPUT_HASH, input_hash),
         ("blockchain_identifier", BLOCKCHAIN_IDENTIFIER, identifier),

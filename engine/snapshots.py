@@ -108,7 +108,7 @@ def _job_maker(
                 "job_id": job_id,
                 "status": member_of[status],
                 "input_hash": input_hash,
-                "blockchain_identifier": identifier,
+                "blockchain_identifier": identifier or f"mock_bc_{job_id}",
                 "created_at": created,
                 "updated_at": updated,
                 "result": result,

@@ -19,7 +19,7 @@ Record: TypeAlias = tuple[
     str,  # the job's id
     str,  # its status, the enum member's value
     str,  # input_hash
-    str,  # blockchain_identifier
+    str | None,  # blockchain_identifier; None for the default, which is made of the id
     datetime,  # created_at, aware, UTC
     datetime,  # updated_at, aware, UTC, never before created_at
     str | None,  # result
