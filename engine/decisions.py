@@ -28,6 +28,7 @@ from engine.domain.record import (
     VERSION,
     Change,
     Record,
+    blockchain_identifier,
     moved,
 )
 from engine.messages import CreateJobs, Draft, Step, Write
@@ -152,10 +153,10 @@ class Decisions:
 def _same_content(existing: Record, draft: Draft) -> Record:
     """Return the job that has the draft's key already, if it was created with the same content."""
     _, input_hash, identifier, key = draft
-    for field, place, value in (
-        ("input_hash", INPUT_HASH, input_hash),
-        ("blockchain_identifier", BLOCKCHAIN_IDENTIFIER, identifier),
-    ):
-        if existing[place] != value:
-            raise IdempotencyConflictError(str(key), existing[JOB_ID], field)
+    job_id = existing[JOB_ID]
+    if existing[INPUT_HASH] != input_hash:
+        raise IdempotencyConflictError(str(key), job_id, "input_hash")
+    existing_identifier = blockchain_identifier(job_id, existing[BLOCKCHAIN_IDENTIFIER])
+    if existing_identifier != blockchain_identifier(job_id, identifier):
+        raise IdempotencyConflictError(str(key), job_id, "blockchain_identifier")
     return existing

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
 import anyio
+import anyio.lowlevel
 
 from engine.domain.exceptions import (
     EngineClosedError,
@@ -95,6 +96,7 @@ class Inbox:
         # No more turns than weight can wait, so the channel's own bound is never met first.
         self._send, self._receive = anyio.create_memory_object_stream[Turn](self.max_waiting)
         self._new_event = self._choose_event()
+        self._arrived = self._new_event()  # what the owner waits for when nothing is waiting
         self._gathering: Turn | None = None
         self._closed_by = None
 
@@ -114,6 +116,7 @@ class Inbox:
         if turn is None or turn.weight >= self._max_batch:
             turn = self._gathering = Turn(self._new_event())
             self._send.send_nowait(turn)
+            self._arrived.set()
         messages: list[Any] = turn.writes if message.writes else turn.reads
         messages.append(message)
         turn.weight += message.weight
@@ -128,7 +131,13 @@ class Inbox:
         Raises:
             anyio.EndOfStream: The inbox is closed and empty.
         """
-        turn = await self._receive.receive()
+        if self.waiting:
+            await anyio.lowlevel.checkpoint()  # an owner that is never idle lets others run, too
+        elif self._closed_by is None:
+            # Not `receive`, whose checkpoint, event and bookkeeping cost as much as a call.
+            self._arrived = self._new_event()
+            await self._arrived.wait()
+        turn = self._receive.receive_nowait()
         self._taken(turn)
         return turn
 
@@ -142,6 +151,7 @@ class Inbox:
         if self._closed_by is None:
             self._closed_by = error
             self._send.close()
+            self._arrived.set()
 
     def refuse_rest(self, error: Callable[[], EngineUnavailableError]) -> None:
         """Close, and answer whatever is still in the inbox with this error."""

@@ -20,7 +20,7 @@ from engine.domain.exceptions import EngineError, InvalidValueError, shown
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.limits import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
 from engine.domain.models import Job, JobPage, JobStatus, Statistics, Status, Transition
-from engine.domain.record import POSITION, Entry, Record
+from engine.domain.record import POSITION, Entry, Record, blockchain_identifier
 from engine.messages import Message
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -108,7 +108,7 @@ def _job_maker(
                 "job_id": job_id,
                 "status": member_of[status],
                 "input_hash": input_hash,
-                "blockchain_identifier": identifier or f"mock_bc_{job_id}",
+                "blockchain_identifier": blockchain_identifier(job_id, identifier),
                 "created_at": created,
                 "updated_at": updated,
                 "result": result,

@@ -56,6 +56,11 @@ class Entry(NamedTuple):
     at: datetime
 
 
+def blockchain_identifier(job_id: str, given: str | None) -> str:
+    """Return a job's identifier: the one it was given, or the default."""
+    return given or f"mock_bc_{job_id}"
+
+
 def moved(
     record: Record, status: str, now: datetime, result: str | None, error: str | None
 ) -> Record:

@@ -19,7 +19,6 @@ import selectors
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
@@ -35,16 +34,32 @@ class _BellSelector(selectors.DefaultSelector):
         super().__init__()
         self._bell = threading.Lock()
         self._bell.acquire()
-
-    @property
-    def has_sockets(self) -> bool:
+        self.has_sockets = False
         """Whether there is more to wait for than the end of the pair that wakes the loop."""
-        return len(self.get_map()) > 1
+
+    def register(
+        self,
+        fileobj: Any,  # noqa: ANN401 - as in the class above
+        events: int,
+        data: object = None,
+    ) -> selectors.SelectorKey:
+        """Wait for a socket, too."""
+        key = super().register(fileobj, events, data)
+        self.has_sockets = len(self.get_map()) > 1
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:  # noqa: ANN401 - as above
+        """Wait for a socket no more."""
+        key = super().unregister(fileobj)
+        self.has_sockets = len(self.get_map()) > 1
+        return key
 
     def ring(self) -> None:
         """End the waiting, or the next one. Any thread may call it."""
-        with suppress(RuntimeError):  # it has been rung already
+        try:  # noqa: SIM105 - `suppress` takes longer than all the rest
             self._bell.release()
+        except RuntimeError:  # it has been rung already
+            pass
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Wait for the sockets, or for the bell; ``timeout`` is in seconds."""
