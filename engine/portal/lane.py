@@ -45,6 +45,7 @@ class Lane:
         self._thread = the_loop_thread()
         self._thread.check()
         self._inbox = inbox
+        self._max_waiting = inbox.max_waiting
         self._queue: deque[tuple[Message[Any], Notify]] = deque()
         self._awake = False
         self._refused = 0  # by this lane since the loop looked
@@ -78,10 +79,10 @@ class Lane:
         """
         self._thread.check()
         seconds = -1 if timeout is None else check_timeout(timeout)
-        if len(self._queue) >= self._inbox.max_waiting:
+        if len(self._queue) >= self._max_waiting:
             with self._counting:
                 self._refused += 1
-            raise OverloadedError(len(self._queue), self._inbox.max_waiting)
+            raise OverloadedError(len(self._queue), self._max_waiting)
         answered = threading.Lock()
         answered.acquire()
         self._queue.append((message, answered.release))

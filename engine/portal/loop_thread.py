@@ -96,8 +96,9 @@ class LoopThread:
         self.loop = _BellLoop()
         # Nothing of a caller's context comes along: it may say that trio is running here.
         self._context = Context()
-        self._thread = threading.Thread(target=self._run, name="engine event loop", daemon=True)
-        self._thread.start()
+        thread = threading.Thread(target=self._run, name="engine event loop", daemon=True)
+        thread.start()
+        self._ident = thread.ident
 
     def _run(self) -> None:
         while True:
@@ -125,7 +126,7 @@ class LoopThread:
         """
         if self.forked:
             raise EngineForkedError
-        if threading.get_ident() == self._thread.ident:
+        if threading.get_ident() == self._ident:
             raise WrongLoopError(
                 "a blocking call on the event-loop thread that serves it would wait for itself"
             )
