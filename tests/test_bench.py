@@ -15,7 +15,12 @@ def test_the_benchmark_prints_every_table() -> None:
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     titles = [line for line in lines if line.startswith("### ")]
-    assert titles == ["### A million live jobs", "### Awaited", "### Threads"]
+    assert titles == [
+        "### A million live jobs",
+        "### Awaited",
+        "### Threads",
+        "### What a get is made of",
+    ]
     # Each row has the figure, its floor, their ratio and the target.
     rows = [line.split("|")[1:-1] for line in lines if line.startswith("| ")]
     assert len(rows) == 3 + 7 + 8 + 8

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 
-from tests.bench import awaited, million, threaded
+from tests.bench import awaited, million, pieces, threaded
 from tests.bench.measure import Row, print_table, progress
 
 
@@ -19,7 +19,9 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="small counts: a smoke test, no figures"
     )
-    parser.add_argument("--only", choices=["million", "awaited", "threads"], help="one table only")
+    parser.add_argument(
+        "--only", choices=["million", "awaited", "threads", "pieces"], help="one table only"
+    )
     options = parser.parse_args()
     scale = 100 if options.quick else 1
     turns = 1 if options.quick else 5
@@ -43,6 +45,10 @@ def main() -> int:
             progress("")
             print_table(title, rows)
             met = met and all(row.met for row in rows)
+    if options.only in (None, "pieces"):
+        made_of = pieces.lines(1_000_000 // scale, 20_000 // scale, turns)
+        progress("")
+        print("\n### What a get is made of\n", *made_of, sep="\n")
     return 0 if met or options.quick else 1
 
 
