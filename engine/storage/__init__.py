@@ -1,6 +1,20 @@
-"""Storages: what makes a batch of changes outlive the process. Only the owner calls them."""
+"""Storages: what makes a batch of changes outlive the process. Only the owner calls them.
 
+Somebody who writes a storage needs `Storage`, the protocol, and what its calls take and give.
+"""
+
+from engine.domain.record import Change, Entry, Record
+from engine.domain.table import Table
 from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import CheckedOut, Opened, Storage
 
-__all__ = ["CheckedOut", "MemoryStorage", "Opened", "Storage"]
+__all__ = [
+    "Change",
+    "CheckedOut",
+    "Entry",
+    "MemoryStorage",
+    "Opened",
+    "Record",
+    "Storage",
+    "Table",
+]
