@@ -1,1 +1,1 @@
-"""What must survive: the rows of the reliability table, one module each."""
+"""What must survive: the rows of CONTRIBUTING's reliability table, one module each."""
