@@ -72,10 +72,6 @@ class Decisions:
         self._find = find
         self._before: list[Record | None] = []  # for each change, the job before it
 
-    def changed(self) -> dict[str, Record]:
-        """Return the newest record of each job that changes, by id."""
-        return {record[JOB_ID]: record for _, _, record in self.changes}
-
     def creates(self, job_id: str) -> bool:
         """Tell whether a job with this id is among the new ones."""
         return any(

@@ -17,7 +17,7 @@ told with the cause attached, and so is every later one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
@@ -41,7 +41,7 @@ from engine.domain.exceptions import (
 )
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Status
-from engine.domain.record import STATUS, Record
+from engine.domain.record import STATUS, Record, newest_records
 from engine.domain.table import Table
 from engine.inbox import Inbox, Turn
 from engine.messages import (
@@ -286,35 +286,35 @@ class Owner(Generic[Status]):
                 return taken.job_id
         return None
 
-    async def _named_by(self, messages: Sequence[Write]) -> CheckedOut:
-        """Return the committed jobs that the writes name; those not held here are checked out."""
+    async def _named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
+        """Return the committed jobs that messages name; those not held here are checked out."""
         find, find_by_key = self._table.find, self._table.find_by_key
-        held = CheckedOut()
-        job_ids: list[str] = []
-        keys: list[str] = []
+        named = CheckedOut()
+        job_ids: set[str] = set()
+        keys: set[str] = set()
         for message in messages:
             for job_id in message.job_ids:
                 if (record := find(job_id)) is None:
-                    job_ids.append(job_id)
+                    job_ids.add(job_id)
                 else:
-                    held.jobs[job_id] = record
+                    named.jobs[job_id] = record
             for key in message.keys:
                 if (record := find_by_key(key)) is None:
-                    keys.append(key)
+                    keys.add(key)
                 else:
-                    held.keys[key] = record
+                    named.keys[key] = record
         if job_ids or keys:
             checked_out = await self._storage.checkout(job_ids, keys)
-            held.jobs.update(checked_out.jobs)
-            held.keys.update(checked_out.keys)
-        return held
+            named.jobs.update(checked_out.jobs)
+            named.keys.update(checked_out.keys)
+        return named
 
     def _publish(self, decisions: Decisions) -> None:
         """Show the committed changes to readers."""
         self._last_sequence += len(decisions.changes)
         self._last_position = decisions.last_position
         if self._updates_table:
-            changed = decisions.changed()
+            changed = newest_records(decisions.changes)
             self._table.update(changed)
             for record in changed.values():
                 if record[STATUS] in self._lifecycle.final_values:
@@ -337,7 +337,7 @@ class Owner(Generic[Status]):
     async def _fetch(self, messages: Sequence[GetJobs]) -> None:
         """Answer reads of jobs that the owner doesn't hold: they have ended, or never were."""
         try:
-            record_of = await self._records({i for message in messages for i in message.job_ids})
+            record_of = (await self._named_by(messages)).jobs
         except StorageError as error:
             _refuse(messages, error)
             return
@@ -351,13 +351,6 @@ class Owner(Generic[Status]):
             else:
                 message.answer(cast("list[Record]", records))
 
-    async def _records(self, job_ids: Collection[str]) -> dict[str, Record]:
-        """Return the jobs that exist of these."""
-        found = {i: record for i in job_ids if (record := self._table.find(i)) is not None}
-        if elsewhere := [job_id for job_id in job_ids if job_id not in found]:
-            found |= (await self._storage.checkout(elsewhere, ())).jobs
-        return found
-
     async def _ask_storage(
         self, message: CountJobs | ListJobs | ReadHistory | ReadStatistics
     ) -> None:
@@ -368,7 +361,7 @@ class Owner(Generic[Status]):
                     message.answer(await self._storage.count(message.status))
                 case ListJobs(status=status, after=after, limit=limit):
                     job_ids = await self._storage.page(status, after, limit)
-                    record_of = await self._records(job_ids)
+                    record_of = (await self._named_by([GetJobs(job_ids)])).jobs
                     message.answer([record_of[job_id] for job_id in job_ids])
                 case ReadHistory(job_id=job_id):
                     entries = await self._storage.history(job_id)

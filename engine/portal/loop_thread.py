@@ -93,7 +93,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.forked = False
-        self.loop = _BellLoop()
+        self._loop = _BellLoop()
         # Nothing of a caller's context comes along: it may say that trio is running here.
         self._context = Context()
         thread = threading.Thread(target=self._run, name="engine event loop", daemon=True)
@@ -103,7 +103,7 @@ class LoopThread:
     def _run(self) -> None:
         while True:
             try:
-                self.loop.run_forever()
+                self._loop.run_forever()
             except BaseException:
                 # An exit or an interrupt out of a callback ends asyncio's loop, not all engines.
                 logger.critical("something tried to end the engine's event loop", exc_info=True)
@@ -111,11 +111,11 @@ class LoopThread:
     def call_soon(self, callback: Callable[[], object]) -> None:
         """Have the loop call this, soon. Never waits, and may be called anywhere."""
         if not self.forked:
-            self.loop.call_soon_threadsafe(callback, context=self._context)
+            self._loop.call_soon_threadsafe(callback, context=self._context)
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
         """Start a task on the loop."""
-        return self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, self.loop)
+        return self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
 
     def check(self) -> None:
         """Refuse a blocking call that could never be answered.

@@ -22,6 +22,7 @@ from engine.domain.record import (
     UPDATED_AT,
     Change,
     Entry,
+    newest_records,
 )
 from engine.domain.table import Table
 from engine.storage.protocol import CheckedOut, Opened
@@ -100,7 +101,7 @@ class MemoryStorage:
         self._to_codes.extend(new_codes)
         self._previous.extend(previous)
         self._times.extend(_microseconds([record[UPDATED_AT] for _, _, record in changes]))
-        self._table.update({record[JOB_ID]: record for _, _, record in changes})
+        self._table.update(newest_records(changes))
 
     async def count(self, status: str | None) -> int:
         """Count the jobs with this status."""

@@ -75,8 +75,11 @@ async def pause(checkpoints: int) -> None:
         await checkpoint()
 
 
-class YieldingPlainStorage(PlainStorage):
-    """Lets others run before and after every commit, as often as is drawn from the seed."""
+class Yielding:
+    """Lets others run before and after every commit, as often as is drawn from the seed.
+
+    To be put before a storage among the bases of a class.
+    """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -84,21 +87,16 @@ class YieldingPlainStorage(PlainStorage):
 
     async def commit(self, changes: Sequence[Change]) -> None:
         await pause(self._random.randrange(3))
-        await super().commit(changes)
+        await super().commit(changes)  # type: ignore[misc]
         await pause(self._random.randrange(3))
 
 
-class YieldingMemoryStorage(MemoryStorage):
-    """Lets others run before and after every commit, as often as is drawn from the seed."""
+class YieldingPlainStorage(Yielding, PlainStorage):
+    """The plain storage, yielding."""
 
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self._random = random.Random(seed)
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await pause(self._random.randrange(3))
-        await super().commit(changes)
-        await pause(self._random.randrange(3))
+class YieldingMemoryStorage(Yielding, MemoryStorage):
+    """The memory storage, yielding."""
 
 
 def yielding(seed: int) -> Storage:

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from engine import JobEngine, SyncJobEngine
+from engine import JobEngine, JobStatus, SyncJobEngine
 
 FACADES = [JobEngine, SyncJobEngine]
+Engine = Any  # either of them, for calls to be awaited
 
 
 class AwaitedCalls:
@@ -37,3 +38,10 @@ async def opened(facade: type[Any], *args: object, **kwargs: object) -> AsyncIte
     else:
         with facade(*args, **kwargs) as engine:
             yield AwaitedCalls(engine)
+
+
+async def finished(engine: Engine) -> Any:  # noqa: ANN401 - the facades' shared shape
+    """Return a job that has completed."""
+    job = await engine.create("hash")
+    await engine.transition(job.job_id, JobStatus.RUNNING)
+    return await engine.transition(job.job_id, JobStatus.COMPLETED, result="done")

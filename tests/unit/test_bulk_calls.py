@@ -1,6 +1,6 @@
 """Bulk calls of both facades: one message, all or nothing; an error says which item was wrong."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,17 +16,9 @@ from engine import (
     VersionConflictError,
 )
 from engine.domain.limits import MAX_BULK_ITEMS
-from tests.unit.both_engines import FACADES, opened
+from tests.unit.both_engines import Engine
 
 pytestmark = pytest.mark.anyio
-
-Engine = Any
-
-
-@pytest.fixture(params=FACADES)
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    async with opened(request.param) as engine:
-        yield engine
 
 
 async def test_the_same_key_twice_in_one_bulk_call_gives_one_job(engine: Engine) -> None:

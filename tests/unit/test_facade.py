@@ -1,6 +1,6 @@
 """What both facades promise of each call: its answers, and every error with its condition."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,23 +16,9 @@ from engine import (
     Move,
     VersionConflictError,
 )
-from tests.unit.both_engines import FACADES, opened
+from tests.unit.both_engines import FACADES, Engine, finished, opened
 
 pytestmark = pytest.mark.anyio
-
-Engine = Any
-
-
-@pytest.fixture(params=FACADES)
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    async with opened(request.param) as engine:
-        yield engine
-
-
-async def _finished(engine: Engine) -> Any:  # noqa: ANN401 - the facades' shared shape
-    job = await engine.create("hash")
-    await engine.transition(job.job_id, JobStatus.RUNNING)
-    return await engine.transition(job.job_id, JobStatus.COMPLETED, result="done")
 
 
 async def test_a_job_goes_its_way(engine: Engine) -> None:
@@ -104,7 +90,7 @@ async def test_an_illegal_move_changes_nothing(engine: Engine) -> None:
 
 
 async def test_a_job_that_has_ended_never_changes(engine: Engine) -> None:
-    job = await _finished(engine)
+    job = await finished(engine)
     for target in JobStatus:
         with pytest.raises(InvalidStateTransitionError, match="that status is final"):
             await engine.transition(job.job_id, target)
@@ -126,7 +112,7 @@ async def test_an_expected_version_guards_a_move(engine: Engine) -> None:
 
 
 async def test_a_stale_version_is_told_of_before_an_illegal_move(engine: Engine) -> None:
-    job = await _finished(engine)
+    job = await finished(engine)
     with pytest.raises(VersionConflictError):
         await engine.transition(job.job_id, JobStatus.RUNNING, expected_version=1)
 

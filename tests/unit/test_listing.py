@@ -1,6 +1,5 @@
 """Counts, pages, histories and statistics of both facades, also while jobs change."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,23 +12,9 @@ from engine import (
     Move,
     NewJob,
 )
-from tests.unit.both_engines import FACADES, opened
+from tests.unit.both_engines import FACADES, Engine, finished, opened
 
 pytestmark = pytest.mark.anyio
-
-Engine = Any
-
-
-@pytest.fixture(params=FACADES)
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    async with opened(request.param) as engine:
-        yield engine
-
-
-async def _finished(engine: Engine) -> Any:  # noqa: ANN401 - the facades' shared shape
-    job = await engine.create("hash")
-    await engine.transition(job.job_id, JobStatus.RUNNING)
-    return await engine.transition(job.job_id, JobStatus.COMPLETED, result="done")
 
 
 async def _all(engine: Engine, **kwargs: object) -> list[Any]:
@@ -45,7 +30,7 @@ async def _all(engine: Engine, **kwargs: object) -> list[Any]:
 
 async def test_counts_are_by_status(engine: Engine) -> None:
     assert await engine.count() == 0
-    await _finished(engine)
+    await finished(engine)
     await engine.create_many([NewJob("hash")] * 2)
     counts = {status: await engine.count(status) for status in JobStatus}
     assert counts == {
@@ -131,7 +116,7 @@ async def test_statistics_count_what_was_done(engine: Engine) -> None:
     fresh = await engine.statistics()
     assert (fresh.last_sequence, fresh.answered, fresh.refused, fresh.waiting) == (0, 0, 0, 0)
     assert set(fresh.jobs) == set(JobStatus)
-    job = await _finished(engine)
+    job = await finished(engine)
     with pytest.raises(InvalidStateTransitionError):
         await engine.transition(job.job_id, JobStatus.RUNNING)
     later = await engine.statistics()
@@ -144,7 +129,7 @@ async def test_a_storage_can_be_used_by_one_engine_after_another(facade: type[An
     storage = MemoryStorage()
     async with opened(facade, storage) as first:
         job = await first.create("hash", idempotency_key="key")
-        done = await _finished(first)
+        done = await finished(first)
     async with opened(facade, storage) as second:
         assert await _all(second) == [job, done]
         assert await second.create("hash", idempotency_key="key") == job
