@@ -7,6 +7,7 @@ talk by messages to one owner task, which decides every change in one order, by 
 from engine.domain.exceptions import (
     CallTimeoutError,
     CommitCrashedError,
+    CommitUnknownError,
     DuplicateJobIdError,
     EngineClosedError,
     EngineCrashedError,
@@ -18,11 +19,17 @@ from engine.domain.exceptions import (
     IdempotencyConflictError,
     InvalidStateTransitionError,
     InvalidValueError,
+    JobDamagedError,
     JobNotFoundError,
     LifecycleError,
     OutcomeUnknownError,
     OverloadedError,
+    StorageDamagedError,
     StorageError,
+    StorageFormatError,
+    StorageFullError,
+    StorageInUseError,
+    StorageReadOnlyError,
     VersionConflictError,
     WriteTimeoutError,
     WrongLoopError,
@@ -42,7 +49,9 @@ from engine.domain.models import (
     Transition,
     validate_transition,
 )
+from engine.domain.retention import Retention
 from engine.job_engine import JobEngine
+from engine.sqlite import SQLiteStorage
 from engine.storage import MemoryStorage, Storage
 from engine.sync_job_engine import SyncJobEngine
 
@@ -53,6 +62,7 @@ __all__ = [
     "AgentJobStatus",
     "CallTimeoutError",
     "CommitCrashedError",
+    "CommitUnknownError",
     "DuplicateJobIdError",
     "EngineClosedError",
     "EngineCrashedError",
@@ -65,6 +75,7 @@ __all__ = [
     "InvalidStateTransitionError",
     "InvalidValueError",
     "Job",
+    "JobDamagedError",
     "JobEngine",
     "JobNotFoundError",
     "JobPage",
@@ -76,9 +87,16 @@ __all__ = [
     "NewJob",
     "OutcomeUnknownError",
     "OverloadedError",
+    "Retention",
+    "SQLiteStorage",
     "Statistics",
     "Storage",
+    "StorageDamagedError",
     "StorageError",
+    "StorageFormatError",
+    "StorageFullError",
+    "StorageInUseError",
+    "StorageReadOnlyError",
     "SyncJobEngine",
     "Transition",
     "VersionConflictError",

@@ -6,9 +6,10 @@ owner's to decide.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeAlias
+from os import urandom
+from time import time_ns
+from typing import Final, Generic, TypeAlias
 
 from typing_extensions import TypeVar
 
@@ -44,17 +45,19 @@ Item = TypeVar("Item")
 Checked = TypeVar("Checked")
 
 
-_VARIANT_OF = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_VARIANT_OF: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def new_job_id() -> str:
-    """Return a new UUID4 as text (RFC 9562, section 5.4), from the system's random source.
+    """Return a new UUID7 as text (RFC 9562, section 5.7): the time in milliseconds, and 74 bits.
 
-    Twice as fast as `uuid.uuid4`, which builds an object to be printed and thrown away.
+    The bits are of the system's random source. Ids that grow with time go to the end of a storage's
+    index; with UUID4, each job of a batch would change another page of it.
     """
-    digits = os.urandom(16).hex()
-    clock = f"{_VARIANT_OF[digits[16]]}{digits[17:20]}"
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{clock}-{digits[20:]}"
+    time = f"{time_ns() // 1_000_000:012x}"
+    random = urandom(10).hex()
+    variant = _VARIANT_OF[random[3]]
+    return f"{time[:8]}-{time[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"
 
 
 class Codec(Generic[Status]):

@@ -15,6 +15,7 @@ from engine.domain.exceptions import (
     DuplicateJobIdError,
     EngineError,
     IdempotencyConflictError,
+    JobDamagedError,
     JobNotFoundError,
     VersionConflictError,
 )
@@ -27,6 +28,7 @@ from engine.domain.record import (
     STATUS,
     VERSION,
     Change,
+    Damaged,
     Record,
     blockchain_identifier,
     moved,
@@ -66,6 +68,7 @@ class Decisions:
         self._lifecycle = lifecycle
         self._now = now
         self._next_sequence = last_sequence + 1
+        self._named = named
         self._jobs = dict(named.jobs)  # as they are after the changes so far
         self._ids_of_keys = {key: record[JOB_ID] for key, record in named.keys.items()}
         self._jobs.update({record[JOB_ID]: record for record in named.keys.values()})
@@ -102,8 +105,10 @@ class Decisions:
 
     def _create(self, draft: Draft) -> Record:
         job_id, input_hash, identifier, key = draft
-        if key is not None and key in self._ids_of_keys:
-            return _same_content(self._jobs[self._ids_of_keys[key]], draft)
+        if key is not None:
+            if key in self._ids_of_keys:
+                return _same_content(self._jobs[self._ids_of_keys[key]], draft)
+            _check_sound(self._named.damaged_keys.get(key))
         if job_id in self._jobs or self._find(job_id) is not None:
             raise DuplicateJobIdError(job_id)
         now, status, position = self._now, self._lifecycle.initial_value, self.last_position + 1
@@ -118,6 +123,7 @@ class Decisions:
         job_id, target, result, error, expected_version = step
         before = self._jobs.get(job_id)
         if before is None:
+            _check_sound(self._named.damaged.get(job_id))
             raise JobNotFoundError(job_id)
         if expected_version is not None and expected_version != before[VERSION]:
             raise VersionConflictError(job_id, expected_version, before[VERSION])
@@ -144,6 +150,16 @@ class Decisions:
         self.last_position -= 1
         if (key := record[IDEMPOTENCY_KEY]) is not None:
             del self._ids_of_keys[key]
+
+
+def _check_sound(damaged: Damaged | None) -> None:
+    """Refuse to go on with a job that can't be read.
+
+    Raises:
+        JobDamagedError: There is such a job.
+    """
+    if damaged is not None:
+        raise JobDamagedError(damaged.job_id, damaged.problem)
 
 
 def _same_content(existing: Record, draft: Draft) -> Record:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic
+from os import PathLike
+from pathlib import Path
+from typing import Any, Final, Generic, TypeAlias, cast
 
 from engine.codec import Codec, IdSource
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.limits import check_integer
 from engine.domain.models import Status
+from engine.domain.retention import Retention
 from engine.inbox import Inbox
 from engine.owner import Clock, Owner
 from engine.portal import choose_event
 from engine.snapshots import Snapshots
+from engine.sqlite import SQLiteStorage
+from engine.sqlite.location import IN_MEMORY
 from engine.storage import MemoryStorage, Storage
+
+Place: TypeAlias = Storage | str | PathLike[str]
+"""A storage, or where one is to be: the path of a file, or a URL such as ``sqlite:///jobs.db``."""
+
+_STORAGE_CALLS: Final = sorted(name for name in vars(Storage) if not name.startswith("_"))
 
 
 class Facade(Generic[Status]):
@@ -25,9 +35,10 @@ class Facade(Generic[Status]):
 
     def __init__(
         self,
-        storage: Storage | None,
+        storage: Place | None,
         *,
         lifecycle: Lifecycle[Any],
+        retention: Retention | None,
         clock: Clock,
         new_id: IdSource,
         max_waiting: int,
@@ -35,11 +46,39 @@ class Facade(Generic[Status]):
     ) -> None:
         if not isinstance(lifecycle, Lifecycle):
             raise InvalidValueError("lifecycle", f"must be a Lifecycle, not {shown(lifecycle)}")
+        if not isinstance(retention, Retention | None):
+            raise InvalidValueError("retention", f"must be a Retention, not {shown(retention)}")
         check_integer("max_waiting", max_waiting, 1, 1_000_000)
         check_integer("max_batch", max_batch, 1, 100_000)
         self._codec: Codec[Status] = Codec(lifecycle, new_id)
         self._snapshots: Snapshots[Status] = Snapshots(lifecycle)
         self._inbox = Inbox(max_waiting, max_batch, choose_event)
-        self._owner: Owner[Status] = Owner(
-            self._inbox, MemoryStorage() if storage is None else storage, lifecycle, clock
-        )
+        self._storage = _storage_at(storage)
+        self._owner: Owner[Status] = Owner(self._inbox, self._storage, lifecycle, clock, retention)
+
+
+def path_of(path: object) -> Path:
+    """Return the path of a file.
+
+    Raises:
+        InvalidValueError: It is none.
+    """
+    if not isinstance(path, str | PathLike) or not path:
+        raise InvalidValueError("path", f"must be the path of a file, not {shown(path)}")
+    return Path(path)
+
+
+def _storage_at(place: Place | None) -> Storage:
+    """Return the storage that is meant.
+
+    Raises:
+        InvalidValueError: It is neither a storage nor a place for one.
+    """
+    if place is None or (isinstance(place, str) and place in IN_MEMORY):
+        return MemoryStorage()
+    if hasattr(place, "commit"):
+        missing = [name for name in _STORAGE_CALLS if not hasattr(place, name)]
+        if missing:
+            raise InvalidValueError("storage", f"{shown(place)} has no {', '.join(missing)}")
+        return cast("Storage", place)
+    return SQLiteStorage(place)  # which refuses anything else

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self, overload
+
+from anyio import from_thread, to_thread
 
 from engine.codec import IdSource, new_job_id
 from engine.domain.exceptions import EngineNotStartedError, EngineStartedError
@@ -20,11 +23,11 @@ from engine.domain.models import (
     Status,
     Transition,
 )
-from engine.facade import Facade
-from engine.messages import Answer, Message, ReadStatistics
+from engine.domain.retention import Retention
+from engine.facade import Facade, Place, path_of
+from engine.messages import Answer, CountJobs, Message, ReadStatistics
 from engine.owner import Clock, utc_now
 from engine.portal import Home
-from engine.storage import Storage
 
 
 class JobEngine(Facade[Status]):
@@ -51,9 +54,12 @@ class JobEngine(Facade[Status]):
     anything, but for `CommitCrashedError`, which is also an `OutcomeUnknownError`.
 
     Args:
-        storage: What the jobs outlive the engine in; by default a new `MemoryStorage`. The engine
-            closes it.
+        storage: Where the jobs are kept. The path of a file, such as ``"jobs.db"`` (see
+            `SQLiteStorage`), a URL of one, such as ``"sqlite:///jobs.db"``, or any storage; by
+            default a new `MemoryStorage`, which ``":memory:"`` stands for, too. The engine closes
+            it.
         lifecycle: The statuses and the legal moves; by default `PAID_JOB_LIFECYCLE`.
+        retention: Which ended jobs to keep; by default all.
         clock: Returns the time as an aware datetime; read by the owner, once for all that is
             decided together. Used for time stamps only, never to measure a duration.
         new_id: Returns a new job's id: 1 to 256 characters, never the same twice. Called in the
@@ -71,8 +77,9 @@ class JobEngine(Facade[Status]):
     @overload
     def __init__(
         self: JobEngine[JobStatus],
-        storage: Storage | None = None,
+        storage: Place | None = None,
         *,
+        retention: Retention | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -81,9 +88,10 @@ class JobEngine(Facade[Status]):
     @overload
     def __init__(
         self,
-        storage: Storage | None = None,
+        storage: Place | None = None,
         *,
         lifecycle: Lifecycle[Status],
+        retention: Retention | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -91,9 +99,10 @@ class JobEngine(Facade[Status]):
     ) -> None: ...
     def __init__(
         self,
-        storage: Storage | None = None,
+        storage: Place | None = None,
         *,
         lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
+        retention: Retention | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -102,6 +111,7 @@ class JobEngine(Facade[Status]):
         super().__init__(
             storage,
             lifecycle=lifecycle,
+            retention=retention,
             clock=clock,
             new_id=new_id,
             max_waiting=max_waiting,
@@ -118,7 +128,8 @@ class JobEngine(Facade[Status]):
         Raises:
             EngineStartedError: It was started before.
             InvalidValueError: The clock tells no usable time.
-            StorageError: The storage can't be opened.
+            StorageError: The storage can't be opened; `SQLiteStorage.open` says which errors there
+                are.
             LifecycleError: The storage has a job in a status that the lifecycle doesn't know.
         """
         if self._home is not None:
@@ -278,6 +289,25 @@ class JobEngine(Facade[Status]):
     async def statistics(self) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""
         return self._snapshots.statistics(await self._ask(ReadStatistics()))
+
+    async def backup(self, path: str | PathLike[str]) -> None:
+        """Write a consistent copy of all jobs into a new file, while others go on writing.
+
+        It has everything that was acknowledged before this call. Cancelled, it stops, and leaves
+        no file.
+
+        Raises:
+            StorageError: There is a file already, or it can't be written; or the jobs are kept in
+                memory.
+            InvalidValueError: The path is none.
+        """
+        target = path_of(path)
+        await self._ask(CountJobs(None))  # refuses when the engine can't be called
+
+        def check_cancelled(_done: int, _of: int) -> None:
+            from_thread.check_cancelled()
+
+        await to_thread.run_sync(self._storage.backup, target, check_cancelled)
 
     async def _ask(self, message: Message[Answer]) -> Answer:
         await self._sent(message)

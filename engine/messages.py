@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Final, Generic, TypeAlias
 from typing_extensions import TypeVar
 
 from engine.domain.exceptions import EngineClosedError, EngineError
-from engine.domain.record import Entry, Record
+from engine.domain.record import Damaged, Entry, Record
+from engine.domain.retention import Retention
 
 Answer = TypeVar("Answer")
 
@@ -140,7 +141,7 @@ class CountJobs(Message[int]):
         self.status = status
 
 
-class ListJobs(Message[Sequence[Record]]):
+class ListJobs(Message[Sequence[Record | Damaged]]):
     """List up to ``limit`` jobs in order of creation, behind a position."""
 
     __slots__ = ("after", "limit", "status")
@@ -168,5 +169,20 @@ class ReadStatistics(Message[dict[str, Any]]):
     __slots__ = ()
 
 
+class RemoveEnded(Message[int]):
+    """Remove some of the ended jobs that a rule of retention doesn't keep, and count them.
+
+    It is no write: nothing is decided by it, and nobody is told of it. The owner comes to it after
+    the writes and among the reads of its turn.
+    """
+
+    __slots__ = ("limit", "retention")
+
+    def __init__(self, retention: Retention, limit: int) -> None:
+        super().__init__()
+        self.retention = retention
+        self.limit = limit
+
+
 Write: TypeAlias = CreateJobs | MoveJobs
-Read: TypeAlias = GetJobs | CountJobs | ListJobs | ReadHistory | ReadStatistics
+Read: TypeAlias = GetJobs | CountJobs | ListJobs | ReadHistory | ReadStatistics | RemoveEnded

@@ -21,19 +21,21 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Generic, Self, TypeAlias, cast
+from typing import Any, Final, Generic, Self, TypeAlias, cast
 
 import anyio
 
 from engine.decisions import Decisions
 from engine.domain.exceptions import (
     CommitCrashedError,
+    CommitUnknownError,
     DuplicateJobIdError,
     EngineClosedError,
     EngineCrashedError,
     EngineError,
     EngineUnavailableError,
     InvalidValueError,
+    JobDamagedError,
     JobNotFoundError,
     LifecycleError,
     StorageError,
@@ -42,6 +44,7 @@ from engine.domain.exceptions import (
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Status
 from engine.domain.record import STATUS, Record, newest_records
+from engine.domain.retention import Retention
 from engine.domain.table import Table
 from engine.inbox import Inbox, Turn
 from engine.messages import (
@@ -52,13 +55,17 @@ from engine.messages import (
     Read,
     ReadHistory,
     ReadStatistics,
+    RemoveEnded,
     Write,
 )
+from engine.retaining import retain
 from engine.storage.protocol import CheckedOut, Opened, Storage
 
 logger = logging.getLogger("engine")
 
 Clock: TypeAlias = Callable[[], datetime]
+
+_FIRST_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
 def utc_now() -> datetime:
@@ -86,21 +93,30 @@ class Owner(Generic[Status]):
         storage: Opened at the start of ``async with``, closed when the last answer is given.
         lifecycle: The judge of moves.
         clock: Read once for each turn that writes.
+        retention: Which ended jobs to keep; None keeps all.
     """
 
     def __init__(
-        self, inbox: Inbox, storage: Storage, lifecycle: Lifecycle[Status], clock: Clock
+        self,
+        inbox: Inbox,
+        storage: Storage,
+        lifecycle: Lifecycle[Status],
+        clock: Clock,
+        retention: Retention | None,
     ) -> None:
         self._inbox = inbox
         self._storage = storage
         self._lifecycle = lifecycle
         self._clock = clock
+        self._retention = retention
         self._table = Table()
         self._updates_table = True
         self._last_sequence = 0
         self._last_position = 0
         self._committing = False
+        self._undecided: Decisions | None = None  # what became of their commit is not known
         self._answered = 0
+        self._removed = 0
         self._batches = 0
         self._largest_batch = 0
         self._crash: BaseException | None = None
@@ -124,6 +140,11 @@ class Owner(Generic[Status]):
         self._inbox.open()
         self._tasks = await anyio.create_task_group().__aenter__()
         self._tasks.start_soon(self._run, name="engine owner")
+        self._retaining = anyio.CancelScope()
+        if self._retention is not None:
+            self._tasks.start_soon(
+                retain, self._inbox, self._retention, self._retaining, name="engine retention"
+            )
         return self
 
     def _take_over(self, opened: Opened) -> None:
@@ -157,6 +178,7 @@ class Owner(Generic[Status]):
             BaseException: What interrupted the owner, such as `KeyboardInterrupt`.
         """
         self._inbox.close()
+        self._retaining.cancel()
         # The task group would wrap the body's own errors into a group. It need not know of them,
         # but for a cancellation, which may be the one that it made when the owner was interrupted.
         cancelled = isinstance(error, anyio.get_cancelled_exc_class())
@@ -236,6 +258,7 @@ class Owner(Generic[Status]):
         """Check out, decide, commit, publish and answer the writes of a turn."""
         now = read_clock(self._clock)  # a clock that fails is a bug
         try:
+            await self._resolve()
             named = await self._named_by(messages)
             decisions, answers = self._decide(messages, named, now)
             while taken := await self._commit(decisions):
@@ -243,7 +266,7 @@ class Owner(Generic[Status]):
                 ended = await self._storage.checkout([taken], ())
                 named.jobs[taken] = ended.jobs[taken]
                 decisions, answers = self._decide(messages, named, now)
-        except StorageError as error:
+        except (StorageError, CommitUnknownError) as error:
             self._committing = False
             _refuse(messages, error)
             return
@@ -284,7 +307,40 @@ class Owner(Generic[Status]):
                     raise
                 self._committing = False
                 return taken.job_id
+            except CommitUnknownError as unknown:
+                await self._learn_outcome(decisions, unknown)
         return None
+
+    async def _learn_outcome(self, decisions: Decisions, unknown: CommitUnknownError) -> None:
+        """Return if the changes were committed after all.
+
+        Raises:
+            StorageError: They were not, and never will be.
+            CommitUnknownError: It can't be told yet.
+        """
+        logger.error("a commit of %s changes failed", len(decisions.changes), exc_info=unknown)
+        self._undecided = decisions
+        try:
+            applied = await self._storage.resolve(decisions.changes)
+        except StorageError:
+            raise unknown from unknown.__cause__
+        self._undecided = None
+        if not applied:
+            raise cast("StorageError", unknown.__cause__)
+
+    async def _resolve(self) -> None:
+        """Learn what became of earlier changes, if that is not known; show them if they are there.
+
+        Raises:
+            StorageError: It still can't be told, so nothing else may be written.
+        """
+        undecided = self._undecided
+        if undecided is not None:
+            applied = await self._storage.resolve(undecided.changes)
+            logger.warning("an earlier commit is %s", "applied" if applied else "not applied")
+            self._undecided = None
+            if applied:
+                self._publish(undecided)
 
     async def _named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
         """Return the committed jobs that messages name; those not held here are checked out."""
@@ -307,6 +363,8 @@ class Owner(Generic[Status]):
             checked_out = await self._storage.checkout(job_ids, keys)
             named.jobs.update(checked_out.jobs)
             named.keys.update(checked_out.keys)
+            named.damaged.update(checked_out.damaged)
+            named.damaged_keys.update(checked_out.damaged_keys)
         return named
 
     def _publish(self, decisions: Decisions) -> None:
@@ -337,22 +395,22 @@ class Owner(Generic[Status]):
     async def _fetch(self, messages: Sequence[GetJobs]) -> None:
         """Answer reads of jobs that the owner doesn't hold: they have ended, or never were."""
         try:
-            record_of = (await self._named_by(messages)).jobs
+            named = await self._named_by(messages)
         except StorageError as error:
             _refuse(messages, error)
             return
         for message in messages:
-            records = [record_of.get(job_id) for job_id in message.job_ids]
+            records = [named.jobs.get(job_id) for job_id in message.job_ids]
             if None in records:
                 item = records.index(None)
-                missing = JobNotFoundError(message.job_ids[item])
+                missing = _why_missing(message.job_ids[item], named)
                 missing.item = item
                 message.answer(missing)
             else:
                 message.answer(cast("list[Record]", records))
 
     async def _ask_storage(
-        self, message: CountJobs | ListJobs | ReadHistory | ReadStatistics
+        self, message: CountJobs | ListJobs | ReadHistory | ReadStatistics | RemoveEnded
     ) -> None:
         """Answer a read of something else than named jobs."""
         try:
@@ -360,16 +418,25 @@ class Owner(Generic[Status]):
                 case CountJobs():
                     message.answer(await self._storage.count(message.status))
                 case ListJobs(status=status, after=after, limit=limit):
-                    job_ids = await self._storage.page(status, after, limit)
-                    record_of = (await self._named_by([GetJobs(job_ids)])).jobs
-                    message.answer([record_of[job_id] for job_id in job_ids])
+                    message.answer(await self._storage.page(status, after, limit))
                 case ReadHistory(job_id=job_id):
                     entries = await self._storage.history(job_id)
                     message.answer(JobNotFoundError(job_id) if entries is None else entries)
                 case ReadStatistics():
                     message.answer(await self._statistics())
+                case RemoveEnded(retention=retention, limit=limit):
+                    message.answer(await self._remove_ended(retention, limit))
         except StorageError as error:
             message.answer(error.with_traceback(None))
+
+    async def _remove_ended(self, retention: Retention, limit: int) -> int:
+        await self._resolve()
+        now, age = read_clock(self._clock), retention.max_age
+        # A time of before the calendar begins is before every job.
+        oldest = None if age is None or age > now - _FIRST_TIME else now - age
+        removed = await self._storage.remove_ended(oldest, retention.max_jobs, limit)
+        self._removed += removed
+        return removed
 
     async def _statistics(self) -> dict[str, Any]:
         counts = {
@@ -384,7 +451,15 @@ class Owner(Generic[Status]):
             "batches": self._batches,
             "largest_batch": self._largest_batch,
             "waiting": self._inbox.waiting,
+            "removed": self._removed,
         }
+
+
+def _why_missing(job_id: str, named: CheckedOut) -> EngineError:
+    """Return the error that stands for a job that is not among those that were found."""
+    if (damaged := named.damaged.get(job_id)) is not None:
+        return JobDamagedError(job_id, damaged.problem)
+    return JobNotFoundError(job_id)
 
 
 def _refuse(messages: Sequence[Message[Any]], error: EngineError) -> None:

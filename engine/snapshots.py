@@ -20,7 +20,7 @@ from engine.domain.exceptions import EngineError, InvalidValueError, shown
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.limits import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
 from engine.domain.models import Job, JobPage, JobStatus, Statistics, Status, Transition
-from engine.domain.record import POSITION, Entry, Record, blockchain_identifier
+from engine.domain.record import POSITION, Damaged, Entry, Record, blockchain_identifier
 from engine.messages import Message
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -65,11 +65,16 @@ class Snapshots(Generic[Status]):
         """Return the snapshots of records."""
         return [self.job(record) for record in records]
 
-    def page(self, records: Sequence[Record], limit: int) -> JobPage[Status]:
-        """Return a page of up to ``limit`` jobs; a record more says that there is another page."""
-        jobs = tuple(self.jobs(records[:limit]))
-        cursor = _cursor(records[limit - 1][POSITION]) if len(records) > limit else None
-        return _build(self._page, {"jobs": jobs, "next_cursor": cursor})
+    def page(self, found: Sequence[Record | Damaged], limit: int) -> JobPage[Status]:
+        """Return a page of up to ``limit`` jobs; one more says that there is another page."""
+        cursor = None
+        if len(found) > limit:
+            found = found[:limit]
+            last = found[-1]
+            cursor = _cursor(last.position if isinstance(last, Damaged) else last[POSITION])
+        jobs = tuple(self.job(each) for each in found if not isinstance(each, Damaged))
+        damaged = tuple(each.job_id for each in found if isinstance(each, Damaged))
+        return _build(self._page, {"jobs": jobs, "next_cursor": cursor, "damaged": damaged})
 
     def transitions(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
         """Return the lines of a history."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from os import PathLike
 from types import TracebackType
 from typing import Any, Self, overload
 
@@ -20,11 +21,11 @@ from engine.domain.models import (
     Status,
     Transition,
 )
-from engine.facade import Facade
-from engine.messages import ReadStatistics
+from engine.domain.retention import Retention
+from engine.facade import Facade, Place, path_of
+from engine.messages import CountJobs, ReadStatistics
 from engine.owner import Clock, utc_now
-from engine.portal import Lane
-from engine.storage import Storage
+from engine.portal import Lane, until
 
 
 class SyncJobEngine(Facade[Status]):
@@ -61,8 +62,9 @@ class SyncJobEngine(Facade[Status]):
     @overload
     def __init__(
         self: SyncJobEngine[JobStatus],
-        storage: Storage | None = None,
+        storage: Place | None = None,
         *,
+        retention: Retention | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -71,9 +73,10 @@ class SyncJobEngine(Facade[Status]):
     @overload
     def __init__(
         self,
-        storage: Storage | None = None,
+        storage: Place | None = None,
         *,
         lifecycle: Lifecycle[Status],
+        retention: Retention | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -81,9 +84,10 @@ class SyncJobEngine(Facade[Status]):
     ) -> None: ...
     def __init__(
         self,
-        storage: Storage | None = None,
+        storage: Place | None = None,
         *,
         lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
+        retention: Retention | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -92,6 +96,7 @@ class SyncJobEngine(Facade[Status]):
         super().__init__(
             storage,
             lifecycle=lifecycle,
+            retention=retention,
             clock=clock,
             new_id=new_id,
             max_waiting=max_waiting,
@@ -199,6 +204,12 @@ class SyncJobEngine(Facade[Status]):
     def history(self, job_id: str, *, timeout: float | None = None) -> list[Transition[Status]]:
         """Return every transition of a job, oldest first; the first one created it."""
         return self._snapshots.transitions(self._lane.ask(self._codec.history(job_id), timeout))
+
+    def backup(self, path: str | PathLike[str], *, timeout: float | None = None) -> None:
+        """Write a consistent copy of all jobs into a new file, while others go on writing."""
+        target, check_timeout = path_of(path), until(timeout)
+        self._lane.ask(CountJobs(None), timeout)  # refuses when the engine can't be called
+        self._storage.backup(target, check_timeout)
 
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""

@@ -12,10 +12,17 @@
     ├── LifecycleError (ValueError)                a table of moves that can't work
     ├── OverloadedError                            too many calls are waiting; not applied
     ├── StorageError (OSError)                     the storage refused; not applied
+    │   ├── StorageInUseError                      another engine has it
+    │   ├── StorageFullError                       there is no room left
+    │   ├── StorageReadOnlyError                   it may be read, and not be written
+    │   ├── StorageFormatError                     it is something else, or of a newer version
+    │   └── StorageDamagedError                    what it holds is broken
+    │       └── JobDamagedError                    one job is; the others are not affected
     ├── CallTimeoutError (TimeoutError)            a read was not answered in time
     │   └── WriteTimeoutError                      a write was not: also an OutcomeUnknownError
     ├── OutcomeUnknownError                        the change may have been applied, or not
     │   ├── WriteTimeoutError
+    │   ├── CommitUnknownError                     the storage failed in the commit, and can't tell
     │   └── CommitCrashedError
     └── EngineUnavailableError (RuntimeError)      this engine can't be called; not applied
         ├── EngineNotStartedError                  before ``async with``
@@ -218,6 +225,50 @@ class StorageError(EngineError, OSError):
     """
 
 
+class StorageInUseError(StorageError):
+    """Another engine has the storage open: the message names it. Close that one first.
+
+    Attributes:
+        storage: The storage, such as the path of its file.
+        holder: Who has it, as far as is known: process id, host, since when.
+    """
+
+    def __init__(self, storage: str, holder: str) -> None:
+        super().__init__(f"{storage} is in use by another engine: {holder}")
+        self.storage = storage
+        self.holder = holder
+
+
+class StorageFullError(StorageError):
+    """There is no room for the batch. Reads go on, and so do writes as soon as there is room."""
+
+
+class StorageReadOnlyError(StorageError):
+    """The storage may be read but not be written."""
+
+
+class StorageFormatError(StorageError):
+    """It is something else than a storage of ours, or of a newer version. It was left as it is."""
+
+
+class StorageDamagedError(StorageError):
+    """What the storage holds is broken. ``python -m engine check`` says where."""
+
+
+class JobDamagedError(StorageDamagedError):
+    """What is stored of this job is broken: it is not shown. Other jobs are not affected.
+
+    Attributes:
+        job_id: The job.
+        problem: What is wrong.
+    """
+
+    def __init__(self, job_id: str, problem: str) -> None:
+        super().__init__(f"job {shown(job_id)} is damaged: {problem}")
+        self.job_id = job_id
+        self.problem = problem
+
+
 class CallTimeoutError(EngineError, TimeoutError):
     """A blocking read was not answered within its timeout.
 
@@ -243,6 +294,18 @@ class WriteTimeoutError(CallTimeoutError, OutcomeUnknownError):
     """A blocking write was not answered within its timeout; it may be applied still."""
 
     _what_then = ": outcome unknown, the change may be applied still"
+
+
+class CommitUnknownError(OutcomeUnknownError):
+    """The storage failed while it committed this change, and can't be asked what became of it.
+
+    It is asked again before anything else is written; until then every write is refused.
+    ``__cause__`` is the storage's error.
+    """
+
+    def __init__(self, reason: StorageError) -> None:
+        super().__init__(f"outcome unknown: {reason}")
+        self.__cause__ = reason
 
 
 class EngineUnavailableError(EngineError, RuntimeError):

@@ -114,7 +114,7 @@ class Job(_Snapshot, Generic[Status]):
     """
 
     job_id: str
-    """UUID4 text, unless the engine was given another id source."""
+    """UUID7 text, unless the engine was given another id source."""
     status: Status
     input_hash: str
     """What the work is about: any text of 1 to 256 characters, such as a SHA-256."""
@@ -149,6 +149,8 @@ class JobPage(_Snapshot, Generic[Status]):
     jobs: tuple[Job[Status], ...]
     next_cursor: str | None
     """Pass it as ``after`` to get the next page; None when there was nothing more."""
+    damaged: tuple[str, ...] = ()
+    """The ids of jobs that belong here and can't be shown; `get` says what is wrong with each."""
 
 
 class Statistics(_Snapshot, Generic[Status]):
@@ -168,6 +170,8 @@ class Statistics(_Snapshot, Generic[Status]):
     """The most messages that one batch held."""
     waiting: int
     """How many jobs are named by the calls that wait to be decided."""
+    removed: int
+    """How many ended jobs were removed by the rule of retention."""
 
 
 @dataclass(frozen=True, slots=True)

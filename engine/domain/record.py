@@ -48,6 +48,14 @@ Change: TypeAlias = tuple[
 """One decided transition: what a storage commits."""
 
 
+class Damaged(NamedTuple):
+    """What stands in the place of a record that a storage could not read."""
+
+    job_id: str
+    position: int
+    problem: str
+
+
 class Entry(NamedTuple):
     """One line of a job's history, as a storage keeps it."""
 

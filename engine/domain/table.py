@@ -13,7 +13,7 @@ Where a collector does not work like this, or is switched off, the table is two 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from engine.domain.record import IDEMPOTENCY_KEY, JOB_ID, STATUS, Record
@@ -33,7 +33,14 @@ class Table:
 
     def statuses(self) -> set[str]:
         """Return every status that a job has; looks at all jobs."""
-        return {record[STATUS] for some in (self._settled, self._young) for record in some.values()}
+        return {record[STATUS] for record in self.records()}
+
+    def records(self) -> Iterator[Record]:
+        """Return all records, in no order."""
+        for job_id, record in self._settled.items():
+            if job_id not in self._young:
+                yield record
+        yield from self._young.values()
 
     def find(self, job_id: str) -> Record | None:
         """Return a job's record, or None."""

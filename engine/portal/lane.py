@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -150,6 +152,25 @@ async def _stay(
         if opened.done():
             raise failure from failure.__cause__
         opened.set_exception(failure)
+
+
+def until(timeout: float | None) -> Callable[[object, object], None]:
+    """Return what raises when it is called after ``timeout`` seconds, whatever it is called with.
+
+    Raises:
+        CallTimeoutError: From that call.
+        InvalidValueError: The timeout is no number, or below zero.
+    """
+    if timeout is None:
+        return lambda _done, _of: None
+    seconds = check_timeout(timeout)
+    end = time.monotonic() + seconds
+
+    def check(_done: object, _of: object) -> None:
+        if time.monotonic() > end:
+            raise CallTimeoutError(seconds)
+
+    return check
 
 
 def check_timeout(timeout: object) -> float:

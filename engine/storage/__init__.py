@@ -3,17 +3,19 @@
 Somebody who writes a storage needs `Storage`, the protocol, and what its calls take and give.
 """
 
-from engine.domain.record import Change, Entry, Record
+from engine.domain.record import Change, Damaged, Entry, Record
 from engine.domain.table import Table
 from engine.storage.memory import MemoryStorage
-from engine.storage.protocol import CheckedOut, Opened, Storage
+from engine.storage.protocol import CheckedOut, Opened, Progress, Storage
 
 __all__ = [
     "Change",
     "CheckedOut",
+    "Damaged",
     "Entry",
     "MemoryStorage",
     "Opened",
+    "Progress",
     "Record",
     "Storage",
     "Table",

@@ -9,9 +9,12 @@ history is a chain from its newest change backwards.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from heapq import heappop, heappush
+from itertools import islice
+from pathlib import Path
+from typing import Final, cast
 
 from engine.domain.exceptions import StorageError
 from engine.domain.lifecycle import MAX_STATUSES
@@ -22,14 +25,16 @@ from engine.domain.record import (
     UPDATED_AT,
     Change,
     Entry,
+    Record,
     newest_records,
 )
 from engine.domain.table import Table
-from engine.storage.protocol import CheckedOut, Opened
+from engine.storage.protocol import CheckedOut, Opened, Progress
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _BLOCK: Final = 1_024
+_REMOVED: Final = 255  # instead of the place of a status, of which there are no more than 255
 
 
 class MemoryStorage:
@@ -37,6 +42,9 @@ class MemoryStorage:
 
     The jobs live as long as this object: an engine that is closed and another that is opened with
     the same storage, one after the other, see the same jobs.
+
+    Of a job that is removed by a rule of retention there remain 9 bytes, and 17 for each of its
+    changes.
     """
 
     def __init__(self) -> None:
@@ -46,7 +54,7 @@ class MemoryStorage:
         # found by `bytearray.find`: 30 µs for a million jobs.
         self._statuses: list[str] = []
         self._code_of = _PlaceIn(self._statuses)
-        self._counts = [0] * MAX_STATUSES  # how many jobs have the status of this place
+        self._counts = [0] * (MAX_STATUSES + 1)  # how many jobs have the status of this place
         # Columns of jobs.
         self._ids = _Texts()
         self._status_codes = bytearray()
@@ -55,6 +63,8 @@ class MemoryStorage:
         self._times = array("q")  # microseconds since 1970
         self._to_codes = bytearray()
         self._previous = array("q")  # the sequence number of the same job's change before; 0: none
+        self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
+        self._final_statuses: Collection[str] = ()
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
         """Return what earlier engines left here; nothing, in a new storage.
@@ -65,7 +75,8 @@ class MemoryStorage:
         self._users += 1
         if self._users > 1:
             raise StorageError("an engine is using this storage: close that engine first")
-        del final_statuses  # all jobs stay in the table: there is nothing to read them back from
+        self._final_statuses = frozenset(final_statuses)
+        self._ends = None
         return Opened(self._table, len(self._times), len(self._ids), keeps_table=True)
 
     async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
@@ -101,22 +112,38 @@ class MemoryStorage:
         self._to_codes.extend(new_codes)
         self._previous.extend(previous)
         self._times.extend(_microseconds([record[UPDATED_AT] for _, _, record in changes]))
-        self._table.update(newest_records(changes))
+        newest_of = newest_records(changes)
+        self._table.update(newest_of)
+        if self._ends is not None:
+            self._note_ends(self._ends, newest_of.values())
+
+    async def resolve(self, changes: Sequence[Change]) -> bool:
+        """Never called: a commit can't fail."""
+        raise NotImplementedError
 
     async def count(self, status: str | None) -> int:
         """Count the jobs with this status."""
-        return len(self._ids) if status is None else self._counts[self._code_of[status]]
+        return sum(self._counts) if status is None else self._counts[self._code_of[status]]
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[str]:
-        """Return the ids of the jobs behind a position."""
-        if status is None:
-            stop = min(after + limit, len(self._ids))
-            return [self._ids[row] for row in range(after, stop)]
-        found: list[str] = []
-        code, row = self._code_of[status], after - 1
-        while len(found) < limit and (row := self._status_codes.find(code, row + 1)) >= 0:
-            found.append(self._ids[row])
-        return found
+    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record]:
+        """Return the jobs behind a position."""
+        code = None if status is None else self._code_of[status]
+        rows = islice(self._rows(code, after), limit)
+        return [self._record(row) for row in rows]
+
+    def _record(self, row: int) -> Record:
+        return cast("Record", self._table.find(self._ids[row]))
+
+    def _rows(self, code: int | None, start: int) -> Iterator[int]:
+        """Return the rows of jobs from a row on: all, or those with a status."""
+        if code is None:
+            for row in range(start, len(self._ids)):
+                if self._status_codes[row] != _REMOVED:
+                    yield row
+            return
+        row = start - 1
+        while (row := self._status_codes.find(code, row + 1)) >= 0:
+            yield row
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         """Follow the job's changes back to its creation."""
@@ -134,6 +161,40 @@ class MemoryStorage:
             newest_first.append(Entry(sequence, from_status, to_status, at))
             sequence = previous
         return newest_first[::-1]
+
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        """Remove ended jobs from the table; a mark stays in their rows."""
+        if self._ends is None:
+            self._ends = []
+            self._note_ends(self._ends, self._table.records())
+        ends, removed = self._ends, 0
+        while ends and removed < limit:
+            too_many = keep is not None and len(ends) > keep
+            if not too_many and (before is None or ends[0][0] >= before):
+                break
+            self._remove(heappop(ends)[1])
+            removed += 1
+        return removed
+
+    def _note_ends(self, ends: list[tuple[datetime, int]], records: Iterable[Record]) -> None:
+        for record in records:
+            if record[STATUS] in self._final_statuses:
+                heappush(ends, (record[UPDATED_AT], record[POSITION] - 1))
+
+    def _remove(self, row: int) -> None:
+        self._table.remove(self._record(row))
+        self._counts[self._status_codes[row]] -= 1
+        self._status_codes[row] = _REMOVED
+        self._ids.clear(row)
+
+    def backup(self, path: Path, progress: Progress) -> None:
+        """Refuse.
+
+        Raises:
+            StorageError: Always.
+        """
+        del progress
+        raise StorageError(f"jobs in memory can't be copied to {path}: keep them in a file")
 
     async def aclose(self) -> None:
         """Be ready for another engine. The jobs are gone when this object is."""
@@ -166,6 +227,15 @@ class _Texts:
     def __getitem__(self, row: int) -> str:
         block, place = divmod(row, _BLOCK)
         return self._full[block][place] if block < len(self._full) else self._filling[place]
+
+    def clear(self, row: int) -> None:
+        """Forget a text."""
+        block, place = divmod(row, _BLOCK)
+        if block < len(self._full):
+            texts = self._full[block]
+            self._full[block] = (*texts[:place], "", *texts[place + 1 :])
+        else:
+            self._filling[place] = ""
 
     def append(self, text: str) -> None:
         self._filling.append(text)

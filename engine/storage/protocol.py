@@ -3,7 +3,7 @@
 Only the owner calls it, one call at a time, from one task. The rules of a transition are not here:
 the owner decides, in Python, whatever the storage. The life of a storage::
 
-    open ──▶ ( checkout? ──▶ commit? ──▶ count | page | history … )* ──▶ aclose
+    open ──▶ ( checkout? ──▶ commit? ──▶ resolve? ──▶ count | page | history … )* ──▶ aclose
 
 **A private storage** (memory, one file) belongs to one engine. The owner holds the live jobs in its
 table and checks out only those that it doesn't hold: jobs that have ended, idempotency keys of
@@ -17,12 +17,17 @@ checkout. The decisions between the two calls are the same code.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, TypeAlias
 
-from engine.domain.record import Change, Entry, Record
+from engine.domain.record import Change, Damaged, Entry, Record
 from engine.domain.table import Table
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is told how much is done, and of how much; what it raises ends the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,10 @@ class CheckedOut:
     """By job id."""
     keys: dict[str, Record] = field(default_factory=dict)
     """By idempotency key."""
+    damaged: dict[str, Damaged] = field(default_factory=dict)
+    """Jobs that exist and can't be read, by their ids."""
+    damaged_keys: dict[str, Damaged] = field(default_factory=dict)
+    """The same, by the idempotency keys that they have."""
 
 
 class Storage(Protocol):
@@ -76,6 +85,19 @@ class Storage(Protocol):
             StorageError: None was applied.
             DuplicateJobIdError: A created job's id is taken by one that the owner doesn't hold,
                 because it has ended. None was applied.
+            CommitUnknownError: It failed at a point from which it can't tell. The owner calls
+                `resolve` before it commits anything else.
+        """
+        ...
+
+    async def resolve(self, changes: Sequence[Change]) -> bool:
+        """Find out what became of the changes whose commit raised `CommitUnknownError`.
+
+        Returning True means: they are durable; False: they are not applied and never will be. Until
+        then `count`, `page` and `history` answer from before these changes, or refuse.
+
+        Raises:
+            StorageError: It can't tell yet. The owner asks again before it next commits.
         """
         ...
 
@@ -83,15 +105,34 @@ class Storage(Protocol):
         """Return how many committed jobs have this status; None counts all."""
         ...
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[str]:
-        """Return the ids of up to ``limit`` committed jobs with a position above ``after``.
-
-        In the order of their positions. The jobs themselves are in the table, or checked out.
-        """
+    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
+        """Return up to ``limit`` committed jobs with a position above ``after``, in that order."""
         ...
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
-        """Return every committed change of a job, oldest first; None if there is no such job."""
+        """Return every committed change of a job, oldest first; None if there is no such job.
+
+        Raises:
+            JobDamagedError: A line of it can't be read.
+        """
+        ...
+
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        """Remove up to ``limit`` ended jobs with their histories; return how many.
+
+        Those that ended before a time, and the oldest of those that are more than ``keep``.
+        """
+        ...
+
+    def backup(self, path: Path, progress: Progress) -> None:
+        """Write a consistent copy of what is committed into a new file; durable on return.
+
+        Blocking: it is called in a thread of its own, at any time while the storage is open, and
+        also beside other calls, which it must not hold up for longer than a commit takes.
+
+        Raises:
+            StorageError: It can't be copied, or the path can't be written. No file is left there.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -87,17 +87,25 @@ class Comparison(RuleBasedStateMachine):
         self.forced: list[str] = []
         self.held: tuple[str, int] | None = None
         self._fresh = map("job-{}".format, itertools.count())
+        self.open(self.new_storage())
+
+    def new_storage(self) -> Storage:
+        raise NotImplementedError
+
+    def open(self, storage: Storage) -> None:
+        """Call an engine on this storage from now on."""
         self._opened = opened(
             self.portal,
-            storage=self.new_storage(),
+            storage=storage,
             lifecycle=self.lifecycle,
             clock=lambda: self.now,
             new_id=self._new_id,
         )
         self.call = self._opened.__enter__()
 
-    def new_storage(self) -> Storage:
-        raise NotImplementedError
+    def close(self) -> None:
+        """Close the engine that is being called."""
+        self._opened.__exit__(None, None, None)
 
     def _new_id(self) -> str:
         self.given.append(self.forced.pop() if self.forced else next(self._fresh))
@@ -274,7 +282,7 @@ class Comparison(RuleBasedStateMachine):
             for number in range(len(self.model.state.jobs)):
                 self.history(number)
         finally:
-            self._opened.__exit__(None, None, None)
+            self.close()
 
 
 def outcome(function: Callable[[], Any]) -> Plain:
@@ -301,17 +309,22 @@ def single(function: Callable[[], list[Fields]]) -> Fields:
         raise
 
 
+def comparison_on(storage: MakeStorage) -> type[Comparison]:
+    """Return comparisons whose engines each have a new storage of this kind."""
+    return type("Comparison", (Comparison,), {"new_storage": lambda _: storage()})
+
+
 def compare_with_the_model(
     facade: str,
     lifecycle: Lifecycle[Any],
     settings: hypothesis.settings,
-    storage: MakeStorage,
+    kind: type[Comparison],
 ) -> Counter[str]:
     """Run examples on a facade; return how often was seen what."""
     seed = first_seed() + FACADES.index(facade)
     seen = Counter[str]()
-    fixed = {"lifecycle": lifecycle, "new_storage": lambda _: storage(), "seen": seen}
+    fixed = {"lifecycle": lifecycle, "seen": seen}
     with start_blocking_portal(facade) if facade != "threads" else nullcontext() as portal:
-        machine = type("Comparison", (Comparison,), {**fixed, "portal": portal})
+        machine = type("Comparison", (kind,), {**fixed, "portal": portal})
         run_state_machine_as_test(hypothesis.seed(seed)(machine), settings=settings)
     return seen

@@ -59,6 +59,7 @@ class AnswersBeforeCommit(PlainStorage):
         self._commits.append(changes)
 
     async def aclose(self) -> None:
+        await super().aclose()
         durable = self._commits[:-1]
         self.changes, self.jobs, self._commits = [], {}, []
         for changes in durable:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
+from datetime import datetime
+from pathlib import Path
 
 from anyio.lowlevel import checkpoint
 
-from engine import DuplicateJobIdError, MemoryStorage, Storage
+from engine import DuplicateJobIdError, MemoryStorage, Storage, StorageError
 from engine.domain.record import (
     IDEMPOTENCY_KEY,
     JOB_ID,
@@ -15,11 +17,12 @@ from engine.domain.record import (
     STATUS,
     UPDATED_AT,
     Change,
+    Damaged,
     Entry,
     Record,
 )
 from engine.domain.table import Table
-from engine.storage import CheckedOut, Opened
+from engine.storage import CheckedOut, Opened, Progress
 
 
 class PlainStorage:
@@ -32,10 +35,22 @@ class PlainStorage:
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.jobs: dict[str, Record] = {}  # in the order of their creation
+        self._newest_removed = (0, 0)  # the highest numbers that were removed
+        self._final_statuses: Collection[str] = ()
+        self._users = 0
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
+        self._users += 1
+        if self._users > 1:
+            raise StorageError("another engine uses this storage")
+        self._final_statuses = final_statuses
         live = Table(each for each in self.jobs.values() if each[STATUS] not in final_statuses)
-        return Opened(live, last_sequence=len(self.changes), last_position=len(self.jobs))
+        sequence, position = self._newest_removed
+        return Opened(
+            live,
+            last_sequence=max([sequence, *(number for number, _, _ in self.changes)]),
+            last_position=max([position, *(job[POSITION] for job in self.jobs.values())]),
+        )
 
     async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
         return CheckedOut(
@@ -50,12 +65,15 @@ class PlainStorage:
         self.changes += changes
         self.jobs |= {job[JOB_ID]: job for _, _, job in changes}
 
+    async def resolve(self, changes: Sequence[Change]) -> bool:
+        return changes[-1] in self.changes
+
     async def count(self, status: str | None) -> int:
         return sum(status in {None, job[STATUS]} for job in self.jobs.values())
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[str]:
+    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
         behind = [job for job in self.jobs.values() if job[POSITION] > after]
-        return [job[JOB_ID] for job in behind if status in {None, job[STATUS]}][:limit]
+        return [job for job in behind if status in {None, job[STATUS]}][:limit]
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         lines = [
@@ -65,8 +83,34 @@ class PlainStorage:
         ]
         return lines or None
 
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        ended = [job for job in self.jobs.values() if job[STATUS] in self._final_statuses]
+        ended.sort(key=lambda job: job[UPDATED_AT])
+        too_many = 0 if keep is None else len(ended) - keep
+        removable = [
+            job[JOB_ID]
+            for place, job in enumerate(ended)
+            if place < too_many or (before is not None and job[UPDATED_AT] < before)
+        ]
+        self._remove(removable[:limit])
+        return len(removable[:limit])
+
+    def _remove(self, job_ids: Collection[str]) -> None:
+        sequence, position = self._newest_removed
+        for job_id in job_ids:
+            position = max(position, self.jobs.pop(job_id)[POSITION])
+        for number, _, job in self.changes:
+            if job[JOB_ID] in job_ids:
+                sequence = max(sequence, number)
+        self.changes = [change for change in self.changes if change[2][JOB_ID] not in job_ids]
+        self._newest_removed = sequence, position
+
+    def backup(self, path: Path, progress: Progress) -> None:
+        del progress
+        raise StorageError(f"there is nothing to be copied to {path}")
+
     async def aclose(self) -> None:
-        return None
+        self._users = max(0, self._users - 1)
 
 
 async def pause(checkpoints: int) -> None:

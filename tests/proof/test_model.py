@@ -19,10 +19,10 @@ from engine import (
     Lifecycle,
     MemoryStorage,
 )
-from engine.domain.record import Entry
+from engine.domain.record import Damaged, Entry, Record
 from tests.tries import first_seed, report, tries
 
-from .comparison import FACADES, MakeStorage, compare_with_the_model
+from .comparison import FACADES, MakeStorage, compare_with_the_model, comparison_on
 from .faults import ForgetsKeys, LosesEnds
 from .storages import PlainStorage
 
@@ -40,7 +40,7 @@ def test_the_engine_answers_as_the_model_does(
     facade: str, lifecycle: Lifecycle[Any], storage: MakeStorage
 ) -> None:
     settings = hypothesis.settings(SETTINGS, max_examples=tries(EXAMPLES))
-    seen = compare_with_the_model(facade, lifecycle, settings, storage)
+    seen = compare_with_the_model(facade, lifecycle, settings, comparison_on(storage))
     report(f"{facade}, {lifecycle.statuses.__name__}, first seed {first_seed()}: {dict(seen)}")
     for kind in (
         "DuplicateJobIdError",
@@ -68,7 +68,7 @@ class MiscountsEnds(PlainStorage):
 class PagesBackwards(PlainStorage):
     """Shows the jobs of a page in the wrong order."""
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[str]:
+    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
         return (await super().page(status, after, limit))[::-1]
 
 
@@ -97,4 +97,4 @@ def test_a_planted_fault_is_found(storage: MakeStorage) -> None:
         SETTINGS, max_examples=100, phases=generate, report_multiple_bugs=False
     )
     with pytest.raises(AssertionError):
-        compare_with_the_model("threads", AGENT_JOB_LIFECYCLE, settings, storage)
+        compare_with_the_model("threads", AGENT_JOB_LIFECYCLE, settings, comparison_on(storage))

@@ -7,6 +7,7 @@ import copy
 import pickle
 import uuid
 from collections.abc import Callable, Iterator
+from time import time
 from typing import Any, TypeAlias
 
 import pytest
@@ -133,18 +134,22 @@ def test_another_lifecycle_gives_members_of_its_own_enum() -> None:
         assert engine.history(job.job_id)[0].to_status is AgentJobStatus.AWAITING_PAYMENT
 
 
-def test_ids_are_uuids_of_version_4_in_their_usual_text() -> None:
+def test_ids_are_uuids_of_version_7_in_their_usual_text() -> None:
+    before = time()
     with SyncJobEngine() as engine:
         ids = [job.job_id for job in engine.create_many([NewJob("a")] * 2_000)]
     for job_id in ids:
         number = uuid.UUID(job_id)
         assert str(number) == job_id
-        assert number.version == 4
+        assert number.version == 7
         assert number.variant == uuid.RFC_4122
     assert len(set(ids)) == 2_000
-    # Every digit that is free takes every value, and the variant all of its four.
-    for place, digits in enumerate(zip(*ids, strict=True)):
-        assert len(set(digits)) == {8: 1, 13: 1, 14: 1, 18: 1, 19: 4, 23: 1}.get(place, 16)
+    # They begin with the time. Each digit that is free takes every value.
+    times = [int(job_id.replace("-", "")[:12], 16) / 1_000 for job_id in ids]
+    assert times == sorted(times)
+    assert before - 1 < times[0] <= times[-1] < time() + 1
+    for place, digits in list(enumerate(zip(*ids, strict=True)))[14:]:
+        assert len(set(digits)) == {14: 1, 18: 1, 19: 4, 23: 1}.get(place, 16)
 
 
 @pytest.fixture(scope="module")

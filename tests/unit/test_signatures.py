@@ -24,6 +24,7 @@ CALLS = sorted(_calls(JobEngine))
 
 def test_the_calls_are_those_that_are_promised() -> None:
     assert CALLS == [
+        "backup",
         "count",
         "create",
         "create_many",

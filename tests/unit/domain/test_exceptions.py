@@ -24,6 +24,12 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "LifecycleError": ("message",),
     "OverloadedError": (11, 10),
     "StorageError": (28, "no space left"),
+    "StorageInUseError": ("jobs.db", "process 17"),
+    "StorageFullError": ("jobs.db is full",),
+    "StorageReadOnlyError": ("jobs.db can't be written",),
+    "StorageFormatError": ("jobs.db is something else",),
+    "StorageDamagedError": ("jobs.db is malformed",),
+    "JobDamagedError": ("job-1", "its checksum is wrong"),
     "CallTimeoutError": (1.5,),
     "OutcomeUnknownError": ("message",),
     "WriteTimeoutError": (1.5,),
@@ -34,6 +40,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "EngineForkedError": (),
     "WrongLoopError": ("message",),
     "EngineCrashedError": (KeyError("cause"),),
+    "CommitUnknownError": (StorageError("disk I/O error"),),
     "CommitCrashedError": (KeyError("cause"),),
 }
 
@@ -139,7 +146,12 @@ def test_outcome_unknown_is_told_apart_from_not_applied() -> None:
     unknown = {
         name for name, kind in ERRORS.items() if issubclass(kind, ERRORS["OutcomeUnknownError"])
     }
-    assert unknown == {"OutcomeUnknownError", "WriteTimeoutError", "CommitCrashedError"}
+    assert unknown == {
+        "OutcomeUnknownError",
+        "WriteTimeoutError",
+        "CommitUnknownError",
+        "CommitCrashedError",
+    }
 
 
 class _Broken:

@@ -94,6 +94,7 @@ SNAPSHOTS: list[BaseModel] = [
         batches=0,
         largest_batch=0,
         waiting=0,
+        removed=0,
     ),
 ]
 

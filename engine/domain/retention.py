@@ -1,0 +1,47 @@
+"""Retention: which ended jobs may be forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.limits import check_integer
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """A rule: ended jobs that it doesn't keep are removed, with their history, oldest end first.
+
+    What is removed is gone: its id is unknown, and its idempotency key is free again. So keep jobs
+    for longer than anybody may repeat a request. Jobs that have not ended are always kept.
+
+    Attributes:
+        max_age: Remove a job when it ended longer ago than this, by the engine's clock. None: no
+            limit.
+        max_jobs: Keep this many ended jobs at most. None: no limit.
+        interval_seconds: How often to look for jobs to remove: above 0; 10 by default.
+
+    Raises:
+        InvalidValueError: A value is of the wrong type or out of its range, or there is no limit.
+    """
+
+    max_age: timedelta | None = None
+    max_jobs: int | None = None
+    interval_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.max_age is None and self.max_jobs is None:
+            raise InvalidValueError("retention", "needs a max_age or a max_jobs")
+        age: object = self.max_age
+        if age is not None and not (isinstance(age, timedelta) and age >= timedelta(0)):
+            raise InvalidValueError("max_age", f"must be a timedelta, 0 or more, not {shown(age)}")
+        if self.max_jobs is not None:
+            check_integer("max_jobs", self.max_jobs, 0)
+        seconds: object = self.interval_seconds
+        number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+        if not number or not 0 < self.interval_seconds < float("inf"):
+            raise InvalidValueError(
+                "interval_seconds", f"must be seconds, above 0, not {shown(seconds)}"
+            )

@@ -1,0 +1,42 @@
+"""Retaining: the task that has ended jobs removed, a few at a time, between the other messages."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import anyio
+
+from engine.domain.exceptions import EngineUnavailableError, OverloadedError, StorageError
+from engine.domain.retention import Retention
+from engine.inbox import Inbox
+from engine.messages import RemoveEnded
+
+logger = logging.getLogger("engine")
+
+_STEP_JOBS: Final = 200  # so that a step takes no longer than a small batch
+
+
+async def retain(inbox: Inbox, retention: Retention, scope: anyio.CancelScope) -> None:
+    """Have ended jobs removed as the rule says, until the scope is cancelled or the engine ends."""
+    with scope:
+        while True:
+            removed = 0
+            try:
+                while (step := await _remove_some(inbox, retention)) > 0:
+                    removed += step
+            except OverloadedError:
+                logger.debug("no ended jobs are removed: the engine is overloaded")
+            except StorageError:
+                logger.exception("ended jobs could not be removed")
+            except EngineUnavailableError:
+                return
+            if removed:
+                logger.info("removed %s ended jobs with their histories", removed)
+            await anyio.sleep(retention.interval_seconds)
+
+
+async def _remove_some(inbox: Inbox, retention: Retention) -> int:
+    message = RemoveEnded(retention, _STEP_JOBS)
+    await inbox.put(message).answered.wait()
+    return message.outcome()

@@ -1,0 +1,53 @@
+"""Backup: a consistent copy of a file, made while an engine goes on writing to it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from engine.domain.exceptions import StorageError
+from engine.sqlite.file import connect_reader
+from engine.sqlite.problems import told_of
+from engine.storage.protocol import Progress
+
+_STEP_PAGES: Final = 1_024  # 4 MiB: so often is progress told
+
+
+def back_up(source: Path, target: Path, progress: Progress) -> None:
+    """Copy an engine's file by SQLite's own backup (https://www.sqlite.org/backup.html).
+
+    The copy has all that was committed when this began. It is read with a connection that holds one
+    state of the file for the whole of it, and no writer waits for it; but the log can't be reused
+    meanwhile, and grows. The copy is made under another name, and is there whole or not at all.
+
+    Raises:
+        StorageError: The source can't be read; or the target is there already, or can't be written.
+    """
+    if target.exists():
+        raise StorageError(f"{target} is there already: choose another name, or delete it first")
+    partial = target.with_name(f"{target.name}-partial")
+    try:
+        with (
+            closing(connect_reader(source)) as reader,
+            told_of(partial),
+            closing(sqlite3.connect(partial)) as copy,
+        ):
+            # A transaction keeps the state: a backup starts anew when the file changes.
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM engine").fetchone()
+            reader.backup(
+                copy,
+                pages=_STEP_PAGES,
+                progress=lambda _, left, pages: progress(pages - left, pages),
+                sleep=0,
+            )
+        partial.replace(target)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{target} can't be written: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+        partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)

@@ -1,0 +1,372 @@
+"""The database: what is done with the one writing connection, blocking, all on one thread.
+
+A batch is one transaction. ``synchronous = FULL`` makes SQLite sync the log before a COMMIT
+returns, so that what is committed survives a power cut; with NORMAL it would not.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+from engine.domain.exceptions import (
+    CommitUnknownError,
+    DuplicateJobIdError,
+    StorageDamagedError,
+    StorageError,
+    StorageFullError,
+)
+from engine.domain.record import JOB_ID, STATUS, Change, Damaged, Entry, Record
+from engine.domain.table import Table
+from engine.sqlite import reading
+from engine.sqlite.file import Connect
+from engine.sqlite.problems import storage_error, told_of
+from engine.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, Row, rows_of, time_text
+from engine.storage.protocol import CheckedOut, Opened
+
+logger = logging.getLogger("engine")
+
+# So many rows are written by one statement. At each step of a statement the interpreter may go to
+# another thread, and a busy event loop keeps it for 5 ms (`sys.getswitchinterval`).
+_BLOCKS: Final = (256, 32, 4, 1)
+
+# After so many commits or changes the log is moved into the database: it has some 1,000 pages then.
+_LOG_COMMITS: Final = 200
+_LOG_CHANGES: Final = 4_000
+# A log of so many pages, 32 MiB, is moved by SQLite itself: jobs with long results make it so.
+_LOG_PAGES: Final = 8_192
+
+_CHANGING: Final = ("status", "updated_at", "result", "error", "version", "ended_at", "checksum")
+
+
+def _inserts(table: str, columns: Sequence[str], tail: str = "") -> dict[int, str]:
+    """Return a statement for each size of block."""
+    start = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
+    row = f"({', '.join('?' * len(columns))})"
+    return {size: start + ", ".join([row] * size) + tail for size in _BLOCKS}
+
+
+_PUT_TRANSITIONS: Final = _inserts("transitions", TRANSITION_COLUMNS)
+_PUT_JOBS: Final = _inserts(
+    "jobs",
+    JOB_COLUMNS,
+    " ON CONFLICT (position) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in _CHANGING)
+    # Or else the file is not what the owner takes it for: no row of another job is written over.
+    + " WHERE jobs.job_id = excluded.job_id AND jobs.version < excluded.version",
+)
+
+
+class Database:
+    """An engine's file, open for writing.
+
+    Args:
+        path: The file, which `engine.sqlite.file.prepare` has made ready.
+        connect: Returns a connection that writes to it.
+
+    Attributes:
+        counts: How many committed jobs have each status.
+    """
+
+    def __init__(self, path: Path, connect: Connect) -> None:
+        self.counts: dict[str, int] = {}
+        self._path = path
+        self._connect_to = connect
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+        self._final_statuses: Collection[str] = ()
+        self._log_commits = 0  # since it was last moved into the database
+        self._log_changes = 0
+
+    def open(self, final_statuses: Collection[str]) -> Opened:
+        """Connect, and read the jobs that have not ended and the newest numbers."""
+        self._final_statuses = frozenset(final_statuses)
+        self._identity = _identity(self._path)
+        with told_of(self._path):
+            connection = self._connect()
+            self.counts = reading.counts(connection)
+            live = self.counts.keys() - self._final_statuses
+            return Opened(
+                Table(reading.records(connection, live)),
+                last_sequence=reading.newest(connection, "sequence", "transitions"),
+                last_position=reading.newest(connection, "position", "jobs"),
+            )
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = self._connection = self._connect_to(self._path)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        if mode != "wal":
+            raise StorageError(f"{self._path} can't be used: its journal mode is {mode}, not WAL")
+        return connection
+
+    def close(self) -> None:
+        """Let go of the file; what is in the log goes into the database."""
+        with told_of(self._path):
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    @contextmanager
+    def _using(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection, and tell of its errors.
+
+        Raises:
+            StorageError: What SQLite said; or there is no connection, because it has to be found
+                out first what became of a commit.
+        """
+        if self._connection is None:
+            raise StorageError(f"{self._path}: it is not yet known what became of a commit")
+        with told_of(self._path):
+            yield self._connection
+
+    # Writing.
+
+    def commit(self, changes: Sequence[Change]) -> None:
+        """Write a batch; see `engine.storage.Storage.commit`."""
+        jobs, transitions = rows_of(changes, self._final_statuses)
+        with self._writing() as connection:
+            try:
+                _put(connection, _PUT_JOBS, jobs)
+                _put(connection, _PUT_TRANSITIONS, transitions)
+            except sqlite3.IntegrityError as error:
+                self._roll_back()
+                raise self._in_the_way(connection, changes) from error
+        self._log_changes += len(changes)
+        for _, from_status, record in changes:
+            self._count(record[STATUS], 1)
+            if from_status is not None:
+                self._count(from_status, -1)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Commit what is done inside, or roll it back.
+
+        Raises:
+            StorageError: It is not committed.
+            CommitUnknownError: The commit itself failed, see `_commit`.
+        """
+        with self._using() as connection:
+            self._check_identity()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                self._roll_back()
+                raise
+            self._commit(connection)
+        self._log_commits += 1
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        """Commit.
+
+        Raises:
+            StorageFullError: It is not committed: the last frame of the log, the one that would
+                say that it is, had no room.
+            CommitUnknownError: Anything else: the log may be complete, and only not be synced.
+        """
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            told = storage_error(self._path, error)
+            self._roll_back()
+            if told is None:
+                raise
+            if isinstance(told, StorageFullError):
+                raise told from error
+            raise CommitUnknownError(told) from told
+
+    def _roll_back(self) -> None:
+        """Roll back, if SQLite has not done so by itself."""
+        try:
+            if self._connection is not None and self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._disconnect()
+
+    def _in_the_way(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> Exception:
+        """Return the error for a row that can't be written because of one that is there."""
+        new = [record[JOB_ID] for _, from_status, record in changes if from_status is None]
+        for row in reading.rows_with(connection, "job_id", new):
+            return DuplicateJobIdError(row[1])
+        return StorageDamagedError(f"{self._path}: the number or key of a new row is there already")
+
+    def _count(self, status: str, jobs: int) -> None:
+        self.counts[status] = self.counts.get(status, 0) + jobs
+
+    def _check_identity(self) -> None:
+        """Refuse to write into a file that nobody will find again.
+
+        Raises:
+            StorageError: The path has no file, or another one.
+        """
+        if _identity(self._path) != self._identity:
+            raise StorageError(
+                f"{self._path} was moved, deleted or replaced while the engine had it open"
+            )
+
+    def tidy(self) -> None:
+        """Move the log into the database, if it has become long.
+
+        SQLite would do it in a commit, while callers wait. Here it is done after one, while they
+        are being answered. Readers may keep it from being done; then the next time does it.
+        """
+        if self._log_commits < _LOG_COMMITS and self._log_changes < _LOG_CHANGES:
+            return
+        self._log_commits = self._log_changes = 0
+        try:
+            with self._using() as connection:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except StorageError:
+            logger.exception("the log of %s could not be moved into the database", self._path)
+
+    def resolve(self, changes: Sequence[Change]) -> bool:
+        """Find out what became of a batch; see `engine.storage.Storage.resolve`.
+
+        To the connection that failed, the batch was never visible. A new commit there writes over
+        what is left of it in the log: then it is not applied, and can't come back. Where that fails
+        too, the file is closed and opened again, when SQLite takes all from the log that is
+        complete.
+        """
+        try:
+            return self._resolve(changes)
+        except StorageError:
+            return self._resolve(changes)
+
+    def _resolve(self, changes: Sequence[Change]) -> bool:
+        with told_of(self._path):
+            self._check_identity()
+            try:
+                connection = self._connection or self._connect()
+                newest = reading.newest(connection, "sequence", "transitions")
+                applied = newest >= changes[-1][0]
+                if applied:
+                    self._empty_log(connection)
+                else:
+                    _note_failure(connection)
+                self.counts = reading.counts(connection)
+            except BaseException:
+                self._disconnect()
+                raise
+        return applied
+
+    def _empty_log(self, connection: sqlite3.Connection) -> None:
+        """Move all of the log into the database, because a sync of the log has failed.
+
+        To sync it again would not help: the operating system may have dropped what it could not
+        write (https://wiki.postgresql.org/wiki/Fsync_Errors). Into the database it is written anew.
+        """
+        [busy, _, _] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise StorageError(f"{self._path} is being read by another program: try again later")
+
+    # Reading.
+
+    def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+        """Read jobs by their ids and keys; see `engine.storage.Storage.checkout`."""
+        with self._using() as connection:
+            return reading.checkout(connection, job_ids, keys)
+
+    def page(self, status: str | None, after: int, limit: int) -> list[Record | Damaged]:
+        """Read jobs in their order; see `engine.storage.Storage.page`."""
+        with self._using() as connection:
+            return reading.page(connection, status, after, limit)
+
+    def history(self, job_id: str) -> list[Entry] | None:
+        """Read a job's transitions; see `engine.storage.Storage.history`."""
+        with self._using() as connection:
+            return reading.history(connection, job_id)
+
+    # Removing.
+
+    def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        """Remove ended jobs; see `engine.storage.Storage.remove_ended`."""
+        with self._using() as connection:
+            status_of = self._removable(connection, before, keep, limit)
+        if not status_of:
+            return 0
+        try:
+            with self._writing() as connection:
+                _remove(connection, list(status_of))
+        except CommitUnknownError as unknown:
+            # If they are gone after all, a restart shows it; till then they are asked for again.
+            raise StorageError(f"{self._path}: jobs were not removed: {unknown}") from unknown
+        for status in status_of.values():
+            self._count(status, -1)
+        return len(status_of)
+
+    def _removable(
+        self, connection: sqlite3.Connection, before: datetime | None, keep: int | None, limit: int
+    ) -> dict[int, str]:
+        """Return the positions and statuses of ended jobs to remove, oldest end first."""
+        ended = sum(self.counts.get(status, 0) for status in self._final_statuses)
+        too_many = 0 if keep is None else ended - keep
+        if too_many > 0:
+            condition, limit = "ended_at IS NOT NULL AND '' = ?", min(limit, too_many)
+        elif before is not None:
+            condition = "ended_at < ?"
+        else:
+            return {}
+        # A status that was final for an earlier lifecycle need not be so for this one.
+        marks = ", ".join("?" * len(self._final_statuses))
+        time = "" if too_many > 0 or before is None else time_text(before)
+        return dict(
+            connection.execute(
+                f"SELECT position, status FROM jobs WHERE {condition} AND status IN ({marks}) "
+                "ORDER BY ended_at, position LIMIT ?",
+                (time, *self._final_statuses, limit),
+            )
+        )
+
+
+def _put(connection: sqlite3.Connection, statements: dict[int, str], rows: Sequence[Row]) -> None:
+    """Write rows.
+
+    Raises:
+        sqlite3.IntegrityError: Another row is in the way of one of them.
+    """
+    start = 0
+    for size in _BLOCKS:
+        while len(rows) - start >= size:
+            values = list(chain.from_iterable(rows[start : start + size]))
+            if connection.execute(statements[size], values).rowcount != size:
+                raise sqlite3.IntegrityError("a row of another job is there")
+            start += size
+
+
+def _note_failure(connection: sqlite3.Connection) -> None:
+    """Commit something else: it takes the place in the log of what had failed."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("UPDATE engine SET value = value + 1 WHERE name = 'failed_commits'")
+    connection.execute("COMMIT")
+
+
+def _remove(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
+    """Delete jobs and their transitions; note the newest numbers that they had."""
+    chosen = f"WHERE position IN ({', '.join('?' * len(positions))})"
+    for number, table in (("sequence", "transitions"), ("position", "jobs")):
+        connection.execute(
+            f"UPDATE engine SET value = max(value, (SELECT max({number}) FROM {table} {chosen})) "
+            f"WHERE name = 'last_{number}'",
+            positions,
+        )
+        connection.execute(f"DELETE FROM {table} {chosen}", positions)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another that has its name later; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

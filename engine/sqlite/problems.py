@@ -1,0 +1,63 @@
+"""Problems: SQLite's errors become the engine's.
+
+Only what may happen to a correct program is translated. The rest, such as an error in a statement,
+is a bug, and stays what it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from engine.domain.exceptions import (
+    StorageDamagedError,
+    StorageError,
+    StorageFormatError,
+    StorageFullError,
+    StorageReadOnlyError,
+)
+
+_KIND_OF: Final[dict[int, type[StorageError]]] = {
+    sqlite3.SQLITE_FULL: StorageFullError,
+    sqlite3.SQLITE_READONLY: StorageReadOnlyError,
+    sqlite3.SQLITE_CORRUPT: StorageDamagedError,
+    sqlite3.SQLITE_NOTADB: StorageFormatError,
+    sqlite3.SQLITE_BUSY: StorageError,
+    sqlite3.SQLITE_LOCKED: StorageError,
+    sqlite3.SQLITE_CANTOPEN: StorageError,
+    sqlite3.SQLITE_IOERR: StorageError,
+    sqlite3.SQLITE_PERM: StorageError,
+    sqlite3.SQLITE_PROTOCOL: StorageError,
+    sqlite3.SQLITE_NOLFS: StorageError,
+    sqlite3.SQLITE_AUTH: StorageError,
+}
+
+
+def storage_error(path: Path, error: sqlite3.Error) -> StorageError | None:
+    """Return the engine's error for one of SQLite's; None for a bug."""
+    # An extended code has the primary one in its lowest byte; an error of Python's own has none.
+    kind = _KIND_OF.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    if kind is None:
+        return None
+    told = kind(f"{path}: {error} ({error.sqlite_errorname})")
+    told.__cause__ = error
+    return told
+
+
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Raise the engine's errors instead of SQLite's.
+
+    Raises:
+        StorageError: What SQLite said of the file.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        told = storage_error(path, error)
+        if told is None:
+            raise
+        raise told from error

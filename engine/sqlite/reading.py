@@ -1,0 +1,137 @@
+"""Reading: what is asked of an engine's file, by an engine or by a program that only reads.
+
+Every row is compared with its checksum; a damaged one is given as a mark in its place.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from typing import Final
+
+from engine.domain.exceptions import JobDamagedError
+from engine.domain.record import IDEMPOTENCY_KEY, JOB_ID, Damaged, Entry, Record
+from engine.sqlite.rows import (
+    JOB_COLUMNS,
+    TRANSITION_COLUMNS,
+    DamagedRowError,
+    Row,
+    entry_of,
+    record_of,
+)
+from engine.storage.protocol import CheckedOut
+
+SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs"
+SELECT_TRANSITIONS: Final = f"SELECT {', '.join(TRANSITION_COLUMNS)} FROM transitions"
+
+_BLOCKS: Final = (1, 16, 256)  # so many are looked up by one statement
+
+
+def counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return how many jobs have each status."""
+    return dict(connection.execute("SELECT status, count(*) FROM jobs GROUP BY status"))
+
+
+def records(connection: sqlite3.Connection, statuses: Collection[str]) -> Iterator[Record]:
+    """Return the jobs that have one of these statuses, without the damaged ones."""
+    for status in statuses:
+        for row in connection.execute(f"{SELECT_JOBS} WHERE status = ?", (status,)):
+            with suppress(DamagedRowError):  # it is reported to whoever asks for the job
+                yield record_of(row)
+
+
+def newest(connection: sqlite3.Connection, number: str, table: str) -> int:
+    """Return the newest number that was ever given; of removed rows there is a note."""
+    [value] = connection.execute(
+        f"SELECT max((SELECT value FROM engine WHERE name = 'last_{number}'), "
+        f"(SELECT coalesce(max({number}), 0) FROM {table}))"
+    ).fetchone()
+    return int(value)
+
+
+def checkout(
+    connection: sqlite3.Connection, job_ids: Collection[str], keys: Collection[str]
+) -> CheckedOut:
+    """Return the jobs that have these ids and keys."""
+    jobs, damaged = _find(connection, "job_id", JOB_ID, job_ids)
+    by_key, damaged_keys = _find(connection, "idempotency_key", IDEMPOTENCY_KEY, keys)
+    return CheckedOut(jobs, by_key, damaged, damaged_keys)
+
+
+def _find(
+    connection: sqlite3.Connection, column: str, index: int, texts: Collection[str]
+) -> tuple[dict[str, Record], dict[str, Damaged]]:
+    """Return the jobs that have one of these texts in a column, and those that are damaged."""
+    found: dict[str, Record] = {}
+    sound = True
+    for row in rows_with(connection, column, texts):
+        try:
+            record = record_of(row)
+        except DamagedRowError:
+            sound = False
+        else:
+            found[str(record[index])] = record
+    if sound:
+        return found, {}
+    # A damaged row need not say which job it is: look for it by each text that has no job.
+    damaged = {
+        text: mark
+        for text in texts
+        if text not in found
+        for row in rows_with(connection, column, [text])
+        if isinstance(mark := _read(row), Damaged)
+    }
+    return found, damaged
+
+
+def rows_with(connection: sqlite3.Connection, column: str, texts: Collection[str]) -> Iterator[Row]:
+    """Return the rows of jobs that have one of these texts in a column."""
+    waiting = list(texts)
+    for start in range(0, len(waiting), _BLOCKS[-1]):
+        block = waiting[start : start + _BLOCKS[-1]]
+        # Filled up with its last text: few statements are then enough, and SQLite keeps them ready.
+        size = next(size for size in _BLOCKS if size >= len(block))
+        block += block[-1:] * (size - len(block))
+        marks = ", ".join("?" * size)
+        yield from connection.execute(f"{SELECT_JOBS} WHERE {column} IN ({marks})", block)
+
+
+def page(
+    connection: sqlite3.Connection, status: str | None, after: int, limit: int
+) -> list[Record | Damaged]:
+    """Return the jobs with a position above ``after``, in that order."""
+    if status is None:
+        condition, values = "position > ?", (after, limit)
+    else:
+        condition, values = "status = ? AND position > ?", (status, after, limit)  # type: ignore[assignment]
+    return [
+        _read(row)
+        for row in connection.execute(
+            f"{SELECT_JOBS} WHERE {condition} ORDER BY position LIMIT ?", values
+        )
+    ]
+
+
+def _read(row: Row) -> Record | Damaged:
+    try:
+        return record_of(row)
+    except DamagedRowError as error:
+        return Damaged(str(row[1]), int(row[0]), str(error))
+
+
+def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
+    """Return the transitions of a job, oldest first; None if there is no such job.
+
+    Raises:
+        JobDamagedError: One of them is damaged.
+    """
+    rows = connection.execute(
+        f"{SELECT_TRANSITIONS} WHERE position = (SELECT position FROM jobs WHERE job_id = ?) "
+        "ORDER BY sequence",
+        (job_id,),
+    )
+    try:
+        return [entry_of(row) for row in rows] or None
+    except DamagedRowError as error:
+        raise JobDamagedError(job_id, f"in its history, {error}") from error

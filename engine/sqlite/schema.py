@@ -1,0 +1,75 @@
+"""The schema: what an engine's file is made of, whose it is, and how an older one becomes a newer.
+
+The names are for readers too: the tables may be read with any SQLite program while an engine has
+the file, and be written by the engine alone.
+
+* ``jobs``: a row for each job, as it is now. ``position`` is the order of creation; ``ended_at`` is
+  NULL as long as the job has not ended; a ``blockchain_identifier`` that is NULL is the default,
+  ``mock_bc_`` and the job's id.
+* ``transitions``: a row for each change of a job, in one order, without gaps but for removed jobs.
+  ``position`` is the job's.
+* ``engine``: what else is to be kept, by name: ``created_at``; ``last_sequence`` and
+  ``last_position``, the newest that were ever removed; ``failed_commits``.
+
+Times are texts such as ``2026-11-22T13:01:02.123456Z``. For ``checksum`` see `engine.sqlite.rows`.
+
+The first bytes of the file say whose it is (https://www.sqlite.org/fileformat2.html, 1.3):
+``application_id`` is ours, ``user_version`` is the number of steps below that made the file. A step
+that has been released is never changed; a new version adds one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+APPLICATION_ID: Final = 0x656E676A  # "engj"
+
+Step = tuple[str, ...]
+
+STEPS: Final[tuple[Step, ...]] = (
+    (
+        """
+        CREATE TABLE jobs (
+            position INTEGER PRIMARY KEY,
+            job_id TEXT NOT NULL UNIQUE,
+            status TEXT NOT NULL,
+            input_hash TEXT NOT NULL,
+            blockchain_identifier TEXT,
+            created_at TEXT NOT NULL,
+            updated_at TEXT NOT NULL,
+            result TEXT,
+            error TEXT,
+            version INTEGER NOT NULL,
+            idempotency_key TEXT,
+            ended_at TEXT,
+            checksum INTEGER NOT NULL
+        )
+        """,
+        # The position is the row's own key, so an index on the status is one in its order, too.
+        "CREATE INDEX jobs_by_status ON jobs (status)",
+        """
+        CREATE UNIQUE INDEX jobs_by_idempotency_key ON jobs (idempotency_key)
+        WHERE idempotency_key IS NOT NULL
+        """,
+        "CREATE INDEX jobs_by_end ON jobs (ended_at) WHERE ended_at IS NOT NULL",
+        """
+        CREATE TABLE transitions (
+            sequence INTEGER PRIMARY KEY,
+            position INTEGER NOT NULL REFERENCES jobs (position),
+            from_status TEXT,
+            to_status TEXT NOT NULL,
+            at TEXT NOT NULL,
+            checksum INTEGER NOT NULL
+        )
+        """,
+        "CREATE INDEX transitions_by_job ON transitions (position)",
+        "CREATE TABLE engine (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+        """
+        INSERT INTO engine VALUES
+            ('created_at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+            ('last_sequence', 0),
+            ('last_position', 0),
+            ('failed_commits', 0)
+        """,
+    ),
+)

@@ -1,0 +1,121 @@
+"""Promises 2 and 3 on a file: what callers see is linearizable, though engines come and go.
+
+The engine under load is closed in the middle, or crashes in a commit, before or after that is done;
+a new engine on the same file is then read, as a part of the same history. Of killed processes tells
+`reliability.test_kill`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import EngineCrashedError, JobEngine, SQLiteStorage, SyncJobEngine
+from engine.domain.record import Change
+from tests.tries import first_seed, repeatable, report, seeds
+
+from .linearizability import REFUSED, UNKNOWN
+from .scenario import Load, make_engine
+from .storages import Yielding
+from .test_linearizability import CALLS, THREADS, load_of_threads
+
+SLOWNESS = 30
+
+
+class YieldingFile(Yielding, SQLiteStorage):
+    """A file, and others may run around a commit."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        SQLiteStorage.__init__(self, path)
+        self._random = random.Random(seed)
+
+
+class PlantedError(Exception):
+    """A bug, as the engine sees it."""
+
+
+class CrashingFile(YieldingFile):
+    """Crashes the engine in one commit, once, which is done by then or not; or says that it did."""
+
+    def __init__(self, path: Path, seed: int) -> None:
+        super().__init__(path, seed)
+        self.until_crash = self._random.randrange(1, 12)
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        self.until_crash -= 1
+        if self.until_crash != 0:
+            return await super().commit(changes)
+        if self._random.random() < 0.5:
+            await super().commit(changes)
+        return self.crash()
+
+    def crash(self) -> None:
+        raise PlantedError
+
+
+class LosesOneCommit(CrashingFile):
+    """Says that the commit is done, which it may not be."""
+
+    def crash(self) -> None:
+        return None
+
+
+class Crashing(JobEngine[Any]):
+    """Doesn't raise its crash in the end: every caller has been told."""
+
+    async def __aexit__(self, *how: Any) -> bool | None:  # noqa: ANN401, PYI036 - handed on
+        with suppress(EngineCrashedError):
+            return await super().__aexit__(*how)
+        return None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", [YieldingFile, CrashingFile])
+async def test_the_history_of_tasks_is_linearizable(
+    anyio_backend: str, kind: type[YieldingFile], tmp_path: Path
+) -> None:
+    unknown = refused = answered = 0
+    runs = seeds(200)
+    for seed in runs:
+        load = Load(seed, anyio_backend, 20, 8, SLOWNESS, crashes=kind is CrashingFile)
+        with repeatable(seed, anyio_backend):
+            await load.run(
+                kind(tmp_path / f"{seed}.db", seed), lambda each: make_engine(each, Crashing)
+            )
+        unknown += load.recorder.count(UNKNOWN)
+        refused += load.recorder.count(REFUSED)
+        answered += len(load.recorder.operations)
+    answered -= unknown + refused
+    report(f"{anyio_backend}, {kind.__name__}, {runs}: {answered} answered, {unknown} unknown")
+    assert answered > 50 * len(runs)
+    assert unknown > len(runs)
+
+
+def test_the_history_of_threads_is_linearizable(tmp_path: Path) -> None:
+    answered = 0
+    runs = seeds(100)
+    for seed in runs:
+        with repeatable(seed, f"{THREADS} threads"):
+            recorder = load_of_threads(seed, SQLiteStorage(tmp_path / f"{seed}.db"), SyncJobEngine)
+            recorder.check()
+        answered += len(recorder.operations) - recorder.count(UNKNOWN)
+    report(f"{THREADS} threads, {runs}: {answered} answered")
+    assert answered > 0.8 * THREADS * CALLS * len(runs)
+
+
+@pytest.mark.anyio
+async def test_a_commit_that_is_lost_is_found(anyio_backend: str, tmp_path: Path) -> None:
+    found = 0
+    for seed in range(first_seed(), first_seed() + 20):
+        load = Load(seed, anyio_backend, 20, 8, SLOWNESS)
+        try:
+            await load.run(LosesOneCommit(tmp_path / f"{seed}.db", seed))
+        except BaseException:  # noqa: BLE001 - however it shows
+            found += 1
+    report(f"{anyio_backend}: a lost commit was found in {found} of 20 loads")
+    assert found > 5

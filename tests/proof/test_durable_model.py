@@ -1,0 +1,82 @@
+"""Promises 2 to 4 on a file: engines come and go, and what was acknowledged stays.
+
+The machine of `proof.comparison`, with two more rules: an engine is closed and another opened on
+its file; or it is killed, which is to go on from a copy of the files as they are after the last
+answer, log and all, while the engine has them open.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis.stateful import rule
+
+from engine import AGENT_JOB_LIFECYCLE, SQLiteStorage, Storage
+from tests.tries import first_seed, report, tries
+
+from .comparison import FACADES, Comparison, compare_with_the_model
+
+EXAMPLES = 600
+SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=40)
+
+
+class DurableComparison(Comparison):
+    """A comparison in which engines come and go."""
+
+    def new_storage(self) -> Storage:
+        self.folder = Path(tempfile.mkdtemp())
+        return self.storage()
+
+    def storage(self) -> Storage:
+        return SQLiteStorage(self.folder / "jobs.db")
+
+    @rule()
+    def restart(self) -> None:
+        self.close()
+        self.open(self.storage())
+        self.seen["restart"] += 1
+
+    @rule()
+    def kill(self) -> None:
+        killed, self.folder = self.folder, Path(tempfile.mkdtemp())
+        for path in killed.iterdir():
+            if path.suffix in {".db", ".db-wal"}:
+                shutil.copy(path, self.folder)
+        self.close()
+        shutil.rmtree(killed)
+        self.open(self.storage())
+        self.seen["kill"] += 1
+
+    def teardown(self) -> None:
+        super().teardown()
+        shutil.rmtree(self.folder)
+
+
+class ForgetsTheLog(DurableComparison):
+    """A machine whose kills take the log away: what it held is lost."""
+
+    def storage(self) -> Storage:
+        (self.folder / "jobs.db-wal").unlink(missing_ok=True)
+        return super().storage()
+
+
+@pytest.mark.parametrize("facade", FACADES)
+def test_engines_on_one_file_answer_as_the_model_does(facade: str) -> None:
+    settings = hypothesis.settings(SETTINGS, max_examples=tries(EXAMPLES))
+    seen = compare_with_the_model(facade, AGENT_JOB_LIFECYCLE, settings, DurableComparison)
+    report(f"{facade}, first seed {first_seed()}: {dict(seen)}")
+    for event in ("restart", "kill", "replay", "DuplicateJobIdError", "held page"):
+        assert seen[event] >= 3, f"{event} was hardly seen: {seen}"
+
+
+def test_a_lost_log_is_found() -> None:
+    generate = [hypothesis.Phase.generate]  # without making the example smaller
+    settings = hypothesis.settings(
+        SETTINGS, max_examples=100, phases=generate, report_multiple_bugs=False
+    )
+    with pytest.raises(AssertionError):
+        compare_with_the_model("threads", AGENT_JOB_LIFECYCLE, settings, ForgetsTheLog)
