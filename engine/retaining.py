@@ -21,22 +21,26 @@ async def retain(inbox: Inbox, retention: Retention, scope: anyio.CancelScope) -
     """Have ended jobs removed as the rule says, until the scope is cancelled or the engine ends."""
     with scope:
         while True:
-            removed = 0
             try:
-                while (step := await _remove_some(inbox, retention)) > 0:
-                    removed += step
+                await _remove_all(inbox, retention)
             except OverloadedError:
                 logger.debug("no ended jobs are removed: the engine is overloaded")
             except StorageError:
                 logger.exception("ended jobs could not be removed")
             except EngineUnavailableError:
                 return
-            if removed:
-                logger.info("removed %s ended jobs with their histories", removed)
             await anyio.sleep(retention.interval_seconds)
 
 
-async def _remove_some(inbox: Inbox, retention: Retention) -> int:
-    message = RemoveEnded(retention, _STEP_JOBS)
-    await inbox.put(message).answered.wait()
-    return message.outcome()
+async def _remove_all(inbox: Inbox, retention: Retention) -> None:
+    """Have all removed that are to be removed now, and say how many."""
+    removed, step = 0, -1
+    try:
+        while step != 0:
+            message = RemoveEnded(retention, _STEP_JOBS)
+            await inbox.put(message).answered.wait()
+            step = message.outcome()
+            removed += step
+    finally:
+        if removed:
+            logger.info("removed %s ended jobs with their histories", removed)
