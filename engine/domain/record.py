@@ -34,6 +34,7 @@ JOB_ID: Final = 0
 STATUS: Final = 1
 INPUT_HASH: Final = 2
 BLOCKCHAIN_IDENTIFIER: Final = 3
+CREATED_AT: Final = 4
 UPDATED_AT: Final = 5
 VERSION: Final = 8
 POSITION: Final = 9

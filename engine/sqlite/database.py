@@ -6,14 +6,14 @@ returns, so that what is committed survives a power cut; with NORMAL it would no
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from engine.domain.exceptions import (
     CommitUnknownError,
@@ -24,43 +24,19 @@ from engine.domain.exceptions import (
 )
 from engine.domain.record import JOB_ID, STATUS, Change, Damaged, Entry, Record
 from engine.domain.table import Table
-from engine.sqlite import reading
+from engine.sqlite import reading, writing
 from engine.sqlite.file import Connect
 from engine.sqlite.problems import storage_error, told_of
-from engine.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, Row, rows_of, time_text
+from engine.sqlite.rows import rows_of, time_text
 from engine.storage.protocol import CheckedOut, Opened
 
 logger = logging.getLogger("engine")
-
-# So many rows are written by one statement. At each step of a statement the interpreter may go to
-# another thread, and a busy event loop keeps it for 5 ms (`sys.getswitchinterval`).
-_BLOCKS: Final = (256, 32, 4, 1)
 
 # After so many commits or changes the log is moved into the database: it has some 1,000 pages then.
 _LOG_COMMITS: Final = 200
 _LOG_CHANGES: Final = 4_000
 # A log of so many pages, 32 MiB, is moved by SQLite itself: jobs with long results make it so.
 _LOG_PAGES: Final = 8_192
-
-_CHANGING: Final = ("status", "updated_at", "result", "error", "version", "ended_at", "checksum")
-
-
-def _inserts(table: str, columns: Sequence[str], tail: str = "") -> dict[int, str]:
-    """Return a statement for each size of block."""
-    start = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
-    row = f"({', '.join('?' * len(columns))})"
-    return {size: start + ", ".join([row] * size) + tail for size in _BLOCKS}
-
-
-_PUT_TRANSITIONS: Final = _inserts("transitions", TRANSITION_COLUMNS)
-_PUT_JOBS: Final = _inserts(
-    "jobs",
-    JOB_COLUMNS,
-    " ON CONFLICT (position) DO UPDATE SET "
-    + ", ".join(f"{column} = excluded.{column}" for column in _CHANGING)
-    # Or else the file is not what the owner takes it for: no row of another job is written over.
-    + " WHERE jobs.job_id = excluded.job_id AND jobs.version < excluded.version",
-)
 
 
 class Database:
@@ -91,11 +67,29 @@ class Database:
         with told_of(self._path):
             connection = self._connect()
             self.counts = reading.counts(connection)
+            self._set_ends(connection)
             live = self.counts.keys() - self._final_statuses
             return Opened(
                 Table(reading.records(connection, live)),
                 last_sequence=reading.newest(connection, "sequence", "transitions"),
                 last_position=reading.newest(connection, "position", "jobs"),
+            )
+
+    def _set_ends(self, connection: sqlite3.Connection) -> None:
+        """Set ``ended_at`` anew where an earlier engine had other final statuses."""
+        final = json.dumps(sorted(self._final_statuses))
+        [known] = connection.execute(
+            "SELECT value FROM engine WHERE name = 'final_statuses'"
+        ).fetchone()
+        if known == final:
+            return
+        with self._writing_aside():
+            for status in self.counts:
+                ended = status in self._final_statuses
+                for rows in reading.other_ends(connection, status, ended=ended):
+                    writing.set_ends(connection, rows)
+            connection.execute(
+                "UPDATE engine SET value = ? WHERE name = 'final_statuses'", (final,)
             )
 
     def _connect(self) -> sqlite3.Connection:
@@ -137,8 +131,8 @@ class Database:
         jobs, transitions = rows_of(changes, self._final_statuses)
         with self._writing() as connection:
             try:
-                _put(connection, _PUT_JOBS, jobs)
-                _put(connection, _PUT_TRANSITIONS, transitions)
+                writing.put_jobs(connection, jobs)
+                writing.put_transitions(connection, transitions)
             except sqlite3.IntegrityError as error:
                 self._roll_back()
                 raise self._in_the_way(connection, changes) from error
@@ -166,6 +160,19 @@ class Database:
                 raise
             self._commit(connection)
         self._log_commits += 1
+
+    @contextmanager
+    def _writing_aside(self) -> Iterator[sqlite3.Connection]:
+        """Commit what is no batch: if it should be there though its commit failed, it does no harm.
+
+        Raises:
+            StorageError: The commit failed.
+        """
+        try:
+            with self._writing() as connection:
+                yield connection
+        except CommitUnknownError as unknown:
+            raise cast("StorageError", unknown.__cause__) from unknown
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         """Commit.
@@ -253,7 +260,7 @@ class Database:
                 if applied:
                     self._empty_log(connection)
                 else:
-                    _note_failure(connection)
+                    writing.note_failure(connection)
                 self.counts = reading.counts(connection)
             except BaseException:
                 self._disconnect()
@@ -295,12 +302,8 @@ class Database:
             status_of = self._removable(connection, before, keep, limit)
         if not status_of:
             return 0
-        try:
-            with self._writing() as connection:
-                _remove(connection, list(status_of))
-        except CommitUnknownError as unknown:
-            # If they are gone after all, a restart shows it; till then they are asked for again.
-            raise StorageError(f"{self._path}: jobs were not removed: {unknown}") from unknown
+        with self._writing_aside() as connection:
+            writing.remove(connection, list(status_of))
         for status in status_of.values():
             self._count(status, -1)
         return len(status_of)
@@ -327,40 +330,6 @@ class Database:
                 (time, *self._final_statuses, limit),
             )
         )
-
-
-def _put(connection: sqlite3.Connection, statements: dict[int, str], rows: Sequence[Row]) -> None:
-    """Write rows.
-
-    Raises:
-        sqlite3.IntegrityError: Another row is in the way of one of them.
-    """
-    start = 0
-    for size in _BLOCKS:
-        while len(rows) - start >= size:
-            values = list(chain.from_iterable(rows[start : start + size]))
-            if connection.execute(statements[size], values).rowcount != size:
-                raise sqlite3.IntegrityError("a row of another job is there")
-            start += size
-
-
-def _note_failure(connection: sqlite3.Connection) -> None:
-    """Commit something else: it takes the place in the log of what had failed."""
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("UPDATE engine SET value = value + 1 WHERE name = 'failed_commits'")
-    connection.execute("COMMIT")
-
-
-def _remove(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
-    """Delete jobs and their transitions; note the newest numbers that they had."""
-    chosen = f"WHERE position IN ({', '.join('?' * len(positions))})"
-    for number, table in (("sequence", "transitions"), ("position", "jobs")):
-        connection.execute(
-            f"UPDATE engine SET value = max(value, (SELECT max({number}) FROM {table} {chosen})) "
-            f"WHERE name = 'last_{number}'",
-            positions,
-        )
-        connection.execute(f"DELETE FROM {table} {chosen}", positions)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -18,6 +18,7 @@ from engine.sqlite.rows import (
     DamagedRowError,
     Row,
     entry_of,
+    job_row,
     record_of,
 )
 from engine.storage.protocol import CheckedOut
@@ -39,6 +40,26 @@ def records(connection: sqlite3.Connection, statuses: Collection[str]) -> Iterat
         for row in connection.execute(f"{SELECT_JOBS} WHERE status = ?", (status,)):
             with suppress(DamagedRowError):  # it is reported to whoever asks for the job
                 yield record_of(row)
+
+
+def other_ends(
+    connection: sqlite3.Connection, status: str, *, ended: bool
+) -> Iterator[list[tuple[str | None, int, int]]]:
+    """Return jobs of a status that are not marked as ended, and should be; or the other way round.
+
+    In parts, each job as its right ``ended_at`` and checksum, and its position. They may be changed
+    while they are being read.
+    """
+    after = 0
+    condition = "IS NULL" if ended else "IS NOT NULL"
+    while rows := connection.execute(
+        f"{SELECT_JOBS} WHERE status = ? AND position > ? AND ended_at {condition} "
+        "ORDER BY position LIMIT 1000",
+        (status, after),
+    ).fetchall():
+        after = rows[-1][0]
+        sound = (record for row in rows if not isinstance(record := _read(row), Damaged))
+        yield [(row[11], row[12], row[0]) for row in (job_row(each, ended=ended) for each in sound)]
 
 
 def newest(connection: sqlite3.Connection, number: str, table: str) -> int:

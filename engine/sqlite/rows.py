@@ -13,7 +13,16 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 from zlib import crc32
 
-from engine.domain.record import Change, Entry, Record, newest_records
+from engine.domain.record import (
+    CREATED_AT,
+    POSITION,
+    STATUS,
+    UPDATED_AT,
+    Change,
+    Entry,
+    Record,
+    newest_records,
+)
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -63,13 +72,18 @@ def rows_of(
     changes: Sequence[Change], final_statuses: Collection[str]
 ) -> tuple[list[Row], list[Row]]:
     """Return the rows of a batch: the jobs as they are after it, and its lines of history."""
-    times = {change[2][5]: "" for change in changes} | {change[2][4]: "" for change in changes}
-    texts = {time: time_text(time) for time in times}
+    texts = {time: time_text(time) for time in _times(changes)}  # most often there are but a few
     jobs = [
-        _job_row(record, texts, record[1] in final_statuses)
+        _job_row(record, texts, record[STATUS] in final_statuses)
         for record in newest_records(changes).values()
     ]
     return jobs, [_transition_row(change, texts) for change in changes]
+
+
+def _times(changes: Sequence[Change]) -> set[datetime]:
+    return {record[CREATED_AT] for _, _, record in changes} | {
+        record[UPDATED_AT] for _, _, record in changes
+    }
 
 
 def _job_row(record: Record, texts: dict[datetime, str], ended: bool) -> Row:  # noqa: FBT001
@@ -100,9 +114,16 @@ def _job_row(record: Record, texts: dict[datetime, str], ended: bool) -> Row:  #
     )
 
 
+def job_row(record: Record, *, ended: bool) -> Row:
+    """Return the row of one job."""
+    return _job_row(
+        record, {at: time_text(at) for at in (record[CREATED_AT], record[UPDATED_AT])}, ended
+    )
+
+
 def _transition_row(change: Change, texts: dict[datetime, str]) -> Row:
     sequence, from_status, record = change
-    position, to_status, at = record[9], record[1], texts[record[5]]
+    position, to_status, at = record[POSITION], record[STATUS], texts[record[UPDATED_AT]]
     text = f"{sequence}\0{position}\0{from_status}\0{to_status}\0{at}"
     return sequence, position, from_status, to_status, at, crc32(text.encode())
 

@@ -8,8 +8,9 @@ the file, and be written by the engine alone.
   ``mock_bc_`` and the job's id.
 * ``transitions``: a row for each change of a job, in one order, without gaps but for removed jobs.
   ``position`` is the job's.
-* ``engine``: what else is to be kept, by name: ``created_at``; ``last_sequence`` and
-  ``last_position``, the newest that were ever removed; ``failed_commits``.
+* ``engine``: what else is to be kept, by name: ``created_at``; ``final_statuses``, by which
+  ``ended_at`` is set; ``last_sequence`` and ``last_position``, the newest that were ever removed;
+  ``failed_commits``.
 
 Times are texts such as ``2026-11-22T13:01:02.123456Z``. For ``checksum`` see `engine.sqlite.rows`.
 
@@ -67,6 +68,7 @@ STEPS: Final[tuple[Step, ...]] = (
         """
         INSERT INTO engine VALUES
             ('created_at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+            ('final_statuses', '[]'),
             ('last_sequence', 0),
             ('last_position', 0),
             ('failed_commits', 0)

@@ -120,7 +120,8 @@ class Storage(Protocol):
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove up to ``limit`` ended jobs with their histories; return how many.
 
-        Those that ended before a time, and the oldest of those that are more than ``keep``.
+        Those that ended before a time, and the oldest of those that are more than ``keep``; oldest
+        end first. Returning 0 means: there are no more of them.
         """
         ...
 

@@ -118,4 +118,4 @@ async def test_a_commit_that_is_lost_is_found(anyio_backend: str, tmp_path: Path
         except BaseException:  # noqa: BLE001 - however it shows
             found += 1
     report(f"{anyio_backend}: a lost commit was found in {found} of 20 loads")
-    assert found > 5
+    assert found

@@ -1,0 +1,169 @@
+"""Backups: a copy of what is committed, all of it, made beside everything else."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio import to_thread
+from anyio.lowlevel import checkpoint
+
+from engine.domain.exceptions import StorageError
+from engine.storage.protocol import Storage
+from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
+from engine.testing.removing import fill
+from engine.testing.store import FINAL_STATUSES, Session, opened
+from engine.testing.values import OddStatus
+
+_PRECIOUS = b"precious"
+_SECONDS_AGAINST_HANGS = 60
+
+
+class _StopError(Exception):
+    """Raised by somebody who is told of the progress, and has had enough."""
+
+
+class BackingUpTests(StorageFixtures):
+    """The protocol's `backup`; the copy is opened by `new_storage` with its path."""
+
+    @pytest.fixture
+    def copy_path(self, tmp_path: Path) -> Path:
+        """Where the copy is to be; beside it is nothing else."""
+        folder = tmp_path / "copies %27 ä"
+        folder.mkdir()
+        return folder / "copy"
+
+    @pytest.fixture
+    def taken_path(self, copy_path: Path) -> Path:
+        """Where somebody has a file already."""
+        copy_path.write_bytes(_PRECIOUS)
+        return copy_path
+
+    async def test_a_storage_that_makes_no_copies_says_so(
+        self, open_store: OpenStore, copy_path: Path
+    ) -> None:
+        if self.backs_up:
+            pytest.skip("backs_up is True")
+        async with open_store() as session:
+            with pytest.raises(StorageError):
+                await _back_up(session, copy_path)
+            assert _files_beside(copy_path) == {}
+
+    async def test_a_copy_has_everything(
+        self, open_store: OpenStore, new_storage: NewStorage, copy_path: Path
+    ) -> None:
+        self.needs_backup()
+        async with open_store() as session:
+            await fill(session)
+            await session.remove(keep=5)
+            await _back_up(session, copy_path)
+            copied = deepcopy(session.book)
+            await session.commit(session.batch().create("only in the original"))
+            async with opened(new_storage(copy_path), copied) as copy:
+                await copy.commit(copy.batch().create("only in the copy"))
+                await copy.check()
+                await session.check()
+        async with opened(new_storage(copy_path), copied):
+            pass
+
+    async def test_a_copy_of_a_new_storage_is_a_new_storage(
+        self, open_store: OpenStore, new_storage: NewStorage, copy_path: Path
+    ) -> None:
+        self.needs_backup()
+        async with open_store() as session:
+            await _back_up(session, copy_path)
+            async with opened(new_storage(copy_path), deepcopy(session.book)):
+                pass
+
+    async def test_a_copy_made_beside_commits_has_whole_batches(
+        self, open_store: OpenStore, new_storage: NewStorage, copy_path: Path
+    ) -> None:
+        self.needs_backup()
+        async with open_store() as session:
+            await _add_jobs(session)
+            begun = session.book.last_sequence
+            with anyio.fail_after(_SECONDS_AGAINST_HANGS):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(_back_up, session, copy_path, done := anyio.Event())
+                    while not done.is_set():
+                        await _add_jobs(session)
+            sequence = await _newest_sequence(new_storage(copy_path))
+            assert begun <= sequence <= session.book.last_sequence
+            async with opened(new_storage(copy_path), session.book.up_to(sequence)):
+                pass
+
+    async def test_what_is_there_already_is_left_alone(
+        self, open_store: OpenStore, taken_path: Path
+    ) -> None:
+        self.needs_backup()
+        async with open_store() as session:
+            await fill(session)
+            for path in (taken_path, taken_path.parent):
+                with pytest.raises(StorageError):
+                    await _back_up(session, path)
+                assert _files_beside(taken_path) == {taken_path.name: _PRECIOUS}
+            await session.check()
+
+    async def test_a_copy_that_cannot_be_written_is_refused(
+        self, open_store: OpenStore, copy_path: Path
+    ) -> None:
+        self.needs_backup()
+        async with open_store() as session:
+            await fill(session)
+            with pytest.raises(StorageError):
+                await _back_up(session, copy_path / "in a folder that is missing")
+            await session.check()
+        assert _files_beside(copy_path) == {}
+
+    async def test_whoever_is_told_of_the_progress_may_stop_it(
+        self, open_store: OpenStore, copy_path: Path
+    ) -> None:
+        self.needs_backup()
+
+        def stop(done: int, of: int) -> None:
+            assert 0 <= done <= of
+            raise _StopError
+
+        async with open_store() as session:
+            await fill(session)
+            with pytest.raises(_StopError):
+                await to_thread.run_sync(session.storage.backup, copy_path, stop)
+            await session.check()
+            assert _files_beside(copy_path) == {}
+            await _back_up(session, copy_path)
+
+
+def _files_beside(path: Path) -> dict[str, bytes]:
+    """Return the files in the folder of a path, and what is in them."""
+    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
+async def _back_up(session: Session, path: Path, done: anyio.Event | None = None) -> None:
+    """Make a copy in a thread, as the engine does."""
+
+    def told(done: int, of: int) -> None:
+        assert 0 <= done <= of
+
+    await to_thread.run_sync(session.storage.backup, path, told)
+    if done is not None:
+        done.set()
+
+
+async def _add_jobs(session: Session) -> None:
+    """Commit a batch that is easily cut in two: some jobs, which end."""
+    batch, first = session.batch(), session.book.last_position
+    for number in range(first, first + 10):
+        batch.create(f"job {number}", key=f"key {number}")
+        batch.move(f"job {number}", OddStatus.DONE if number % 2 else OddStatus.RUNNING)
+    await session.commit(batch)
+    await checkpoint()
+
+
+async def _newest_sequence(storage: Storage) -> int:
+    """Return the newest sequence number that a storage has."""
+    try:
+        return (await storage.open(FINAL_STATUSES)).last_sequence
+    finally:
+        await storage.aclose()

@@ -1,0 +1,146 @@
+"""Commits: what was committed can be read, as it was and at once, and nothing else can."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.domain.exceptions import DuplicateJobIdError
+from engine.testing.book import Batch
+from engine.testing.fixtures import OpenStore, StorageFixtures
+from engine.testing.store import Session
+from engine.testing.values import (
+    LONGEST_RESULT,
+    MICROSECOND,
+    NOON,
+    OUTCOMES,
+    TEXTS,
+    TIMES,
+    OddStatus,
+)
+
+_MANY = 10_000
+
+
+class CommittingTests(StorageFixtures):
+    """The protocol's `commit`, and what `checkout`, `count`, `page` and `history` then answer.
+
+    Each `Session.check` compares all of these answers with what was committed.
+    """
+
+    async def test_a_new_storage_is_empty(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            assert await session.storage.count(None) == 0
+            assert await session.storage.history("a") is None
+            assert await session.remove() == 0
+
+    async def test_every_batch_can_be_read_when_it_is_committed(
+        self, open_store: OpenStore
+    ) -> None:
+        async with open_store() as session:
+            await session.commit(session.batch().create("a").create("b", key="of b"))
+            await session.check()
+            await session.commit(session.batch().move("b", OddStatus.RUNNING).create("c"))
+            await session.check()
+            await session.commit(
+                session.batch()
+                .move("b", OddStatus.DONE, result="done")
+                .move("a", OddStatus.LOST, error="lost")
+            )
+            await session.check()
+
+    async def test_a_job_may_change_many_times_in_a_batch(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            await session.commit(session.batch().create("a"))
+            batch = session.batch().create("b", key="of b")
+            for number in range(300):
+                at = NOON + number * MICROSECOND
+                batch.move("a", OddStatus.RUNNING, at=at).move("a", OddStatus.WAITING, at=at)
+            batch.move("b", OddStatus.RUNNING).move("b", OddStatus.DONE, result="done")
+            await session.commit(batch)
+            await session.check()
+
+    async def test_texts_are_kept_as_they_are(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number, text in enumerate(TEXTS):
+                # Each text has other neighbours as an id, a key, a hash and an identifier.
+                key, input_hash, identifier = (TEXTS[number - shift] for shift in (1, 2, 3))
+                batch.create(text, key=key, input_hash=input_hash, identifier=identifier)
+            await session.commit(batch)
+            await session.check()
+
+    async def test_outcomes_are_kept_as_they_are(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number, text in enumerate(OUTCOMES):
+                batch.create(f"done {number}").create(f"lost {number}")
+                batch.move(f"done {number}", OddStatus.DONE, result=text)
+                batch.move(f"lost {number}", OddStatus.LOST, error=text)
+            await session.commit(batch)
+            await session.check()
+
+    async def test_long_results_are_kept_as_they_are(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch().create("a").create("b")
+            batch.move("a", OddStatus.DONE, result=LONGEST_RESULT)
+            await session.commit(batch.move("b", OddStatus.LOST, error=LONGEST_RESULT[:65_536]))
+            await session.check()
+
+    async def test_times_are_kept_to_the_microsecond(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number, at in enumerate(TIMES):
+                batch.create(f"live {number}", at=at).create(f"ended {number}", at=TIMES[0])
+                batch.move(f"ended {number}", OddStatus.DONE, at=at)
+            await session.commit(batch)
+            await session.check()
+
+    async def test_a_default_identifier_is_not_a_given_one(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch().create("a").create("b", identifier="mock_bc_b")
+            batch.move("a", OddStatus.DONE).move("b", OddStatus.DONE)
+            await session.commit(batch.create("c", identifier="mock_bc_a"))
+            await session.check()
+
+    async def test_pages_go_by_position(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number in range(40):
+                batch.create(f"job {number * 17 % 40}")
+            for number in range(0, 40, 3):
+                batch.move(f"job {number}", OddStatus.RUNNING)
+            for number in range(39, -1, -6):
+                batch.move(f"job {number}", OddStatus.DONE)
+            await session.commit(batch)
+            await session.check()
+
+    async def test_large_batches(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            created = session.batch()
+            for number in range(_MANY):
+                created.create(f"job {number}", key=f"key {number}")
+            await session.commit(created)
+            moved = session.batch()
+            for number in range(_MANY):
+                moved.move(f"job {number}", OddStatus(sorted(OddStatus)[number % 4]))
+            await session.commit(moved)
+            await session.check(every=_MANY // 4 + 1)
+
+    async def test_an_id_of_an_ended_job_is_taken(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            if session.keeps_table:
+                pytest.skip("the owner sees it in the table")
+            batch = session.batch().create("ended").create("live")
+            await session.commit(batch.move("ended", OddStatus.DONE, result="done"))
+            await self._refused(session.batch().create("ended"), session)
+            batch = session.batch().move("live", OddStatus.RUNNING).create("new", key="of new")
+            await self._refused(batch.create("ended").create("newer"), session)
+            await session.commit(session.batch().create("new", key="of new"))
+            await session.check()
+
+    async def _refused(self, batch: Batch, session: Session) -> None:
+        """Commit a batch that creates the job `ended` again: nothing of it is applied."""
+        with pytest.raises(DuplicateJobIdError) as caught:
+            await session.storage.commit(batch.changes)
+        assert caught.value.job_id == "ended"
+        await session.check()

@@ -1,0 +1,135 @@
+"""Reopening: what was committed is there again, and one engine at a time has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+
+from engine.domain.exceptions import StorageError
+from engine.storage.protocol import Storage
+from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
+from engine.testing.store import FINAL_STATUSES
+from engine.testing.values import (
+    LONGEST_RESULT,
+    MICROSECOND,
+    NOON,
+    OUTCOMES,
+    TEXTS,
+    TIMES,
+    OddStatus,
+)
+
+
+class ReopeningTests(StorageFixtures):
+    """The protocol's `open` and `aclose`.
+
+    Opening a store compares every job, line, key and number with what was committed before.
+    """
+
+    async def test_an_unused_storage_is_empty_again(self, open_store: OpenStore) -> None:
+        self.needs_reopening()
+        for _ in range(3):
+            async with open_store() as session:
+                assert await session.storage.count(None) == 0
+
+    async def test_everything_goes_on_where_it_was(self, open_store: OpenStore) -> None:
+        self.needs_reopening()
+        for number in range(5):
+            async with open_store() as session:
+                batch = session.batch()
+                for name in ("live", "running", "done", "lost"):
+                    batch.create(f"{name} {number}", key=f"of {name} {number}")
+                    batch.create(f"{name} {number}, without a key")
+                batch.move(f"running {number}", OddStatus.RUNNING)
+                batch.move(f"done {number}", OddStatus.DONE, result="done")
+                await session.commit(batch.move(f"lost {number}", OddStatus.LOST, error="lost"))
+                if number:
+                    at = NOON + number * MICROSECOND
+                    await session.commit(
+                        session.batch().move(f"running {number - 1}", OddStatus.DONE, at=at)
+                    )
+        async with open_store():
+            pass
+
+    async def test_odd_values_are_read_back(self, open_store: OpenStore) -> None:
+        self.needs_reopening()
+        async with open_store() as session:
+            batch = session.batch()
+            for number, text in enumerate(TEXTS):
+                key, input_hash, identifier = (TEXTS[number - shift] for shift in (1, 2, 3))
+                batch.create(text, key=key, input_hash=input_hash, identifier=identifier)
+                if number % 2:
+                    batch.move(text, OddStatus.DONE, result=text, error=text)
+            for number, outcome in enumerate(OUTCOMES):
+                batch.create(f"outcome {number}")
+                batch.move(f"outcome {number}", OddStatus.DONE, result=outcome)
+            for number, at in enumerate(TIMES):
+                batch.create(f"at {number}", at=at).create(f"ended at {number}", at=TIMES[0])
+                batch.move(f"ended at {number}", OddStatus.DONE, at=at)
+            batch.create("long").move("long", OddStatus.DONE, result=LONGEST_RESULT)
+            await session.commit(batch)
+        async with open_store():
+            pass
+
+    async def test_many_changes_are_read_back(self, open_store: OpenStore) -> None:
+        self.needs_reopening()
+        async with open_store() as session:
+            batch = session.batch().create("a").create("b")
+            for _ in range(300):
+                batch.move("a", OddStatus.RUNNING).move("a", OddStatus.WAITING)
+            await session.commit(batch.move("b", OddStatus.DONE))
+        async with open_store() as session:
+            await session.commit(session.batch().move("a", OddStatus.DONE).create("c"))
+        async with open_store():
+            pass
+
+    async def test_what_has_ended_is_said_anew_by_each_opening(self, open_store: OpenStore) -> None:
+        self.needs_reopening()
+        async with open_store() as session:
+            batch = session.batch().create("waits").create("runs").create("done")
+            await session.commit(batch.move("runs", OddStatus.RUNNING).move("done", OddStatus.DONE))
+        async with open_store(final_statuses=(OddStatus.LOST,)) as session:
+            assert await session.remove(keep=0) == 0
+        async with open_store(final_statuses=(OddStatus.RUNNING, OddStatus.DONE)) as session:
+            assert await session.remove(keep=0) == 2
+        async with open_store():
+            pass
+
+    async def test_a_second_opening_is_refused_and_harms_nothing(
+        self, open_store: OpenStore, new_storage: NewStorage, path: Path
+    ) -> None:
+        self.needs_reopening()
+        async with open_store() as session:
+            await session.commit(session.batch().create("a").create("b"))
+            for _ in range(2):
+                await _refused(new_storage(path))
+            await session.commit(session.batch().move("a", OddStatus.DONE))
+            await session.check()
+            await _refused(new_storage(path))
+        async with open_store() as session:
+            await session.commit(session.batch().create("c"))
+
+    async def test_a_cancelled_opening_leaves_it_free(
+        self, open_store: OpenStore, new_storage: NewStorage, path: Path
+    ) -> None:
+        self.needs_reopening()
+        async with open_store() as session:
+            await session.commit(session.batch().create("a"))
+        storage = new_storage(path)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await storage.open(FINAL_STATUSES)
+        await storage.aclose()
+        async with open_store() as session:
+            await session.commit(session.batch().create("b"))
+        async with open_store():
+            pass
+
+
+async def _refused(storage: Storage) -> None:
+    """Open a storage that is in use, as an engine does that learns of it."""
+    with pytest.raises(StorageError):
+        await storage.open(FINAL_STATUSES)
+    await storage.aclose()

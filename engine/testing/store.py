@@ -1,0 +1,202 @@
+"""The store: a storage driven as the owner drives it, beside the book of what it has to answer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Final
+
+import anyio
+
+from engine.domain.record import (
+    IDEMPOTENCY_KEY,
+    JOB_ID,
+    POSITION,
+    STATUS,
+    UPDATED_AT,
+    Damaged,
+    Record,
+    newest_records,
+)
+from engine.storage.protocol import Opened, Storage
+from engine.testing.book import Batch, Book
+from engine.testing.values import ODD_LIFECYCLE, OddStatus
+
+FINAL_STATUSES: Final[Collection[str]] = ODD_LIFECYCLE.final_values
+_LAST: Final = 2**63 - 1
+_PAGE_JOBS: Final = 7  # small and odd, so that pages end everywhere
+_NEARLY: Final = 500  # of so many texts the near misses are looked for
+_NO_TIME: Final = timedelta(0)
+
+
+@asynccontextmanager
+async def opened(
+    storage: Storage, book: Book, final_statuses: Collection[str] = FINAL_STATUSES
+) -> AsyncIterator[Session]:
+    """Open a storage, check that it has what stands in the book, and close it at the end."""
+    try:
+        session = Session(storage, book, final_statuses, await storage.open(final_statuses))
+        session.check_opening()
+        await session.check()
+        yield session
+    finally:
+        with anyio.CancelScope(shield=True):
+            await storage.aclose()
+
+
+class Session:
+    """A storage between `open` and `aclose`."""
+
+    def __init__(
+        self, storage: Storage, book: Book, final_statuses: Collection[str], opening: Opened
+    ) -> None:
+        self.storage = storage
+        self.book = book
+        self.keeps_table = opening.keeps_table
+        self._final_statuses = final_statuses
+        self._opening = opening
+        self._table = opening.table
+
+    def batch(self) -> Batch:
+        """Return an empty batch, to be committed next."""
+        return Batch(self.book)
+
+    async def commit(self, batch: Batch) -> None:
+        """Commit and publish, as the owner does."""
+        await self.storage.commit(batch.changes)
+        self.book.enter(batch.changes)
+        if not self.keeps_table:
+            changed = newest_records(batch.changes)
+            self._table.update(changed)
+            for record in changed.values():
+                if record[STATUS] in self._final_statuses:
+                    self._table.remove(record)
+
+    async def remove(self, *, before: datetime | None = None, keep: int | None = None) -> int:
+        """Have jobs removed in steps of up to three, as the owner does; return how many."""
+        removed = 0
+        while step := await self.remove_some(before=before, keep=keep, limit=3):
+            removed += step
+        assert not self._removable(before, keep), "there is more to be removed"
+        return removed
+
+    async def remove_some(
+        self, *, before: datetime | None = None, keep: int | None = None, limit: int
+    ) -> int:
+        """Have some jobs removed, which are to be those that ended first; return how many."""
+        removable = self._removable(before, keep)
+        removed = await self.storage.remove_ended(before, keep, limit)
+        assert bool(removed) is bool(removable)
+        assert removed <= min(limit, len(removable))
+        self.book.strike(removable[:removed])
+        await self.check()
+        return removed
+
+    def _removable(self, before: datetime | None, keep: int | None) -> Sequence[Record]:
+        ended = self.book.ended(self._final_statuses)
+        too_many = 0 if keep is None else max(0, len(ended) - keep)
+        too_old = [each for each in ended if before is not None and each[UPDATED_AT] < before]
+        return ended[: max(too_many, len(too_old))]
+
+    # Looking at everything.
+
+    def check_opening(self) -> None:
+        """Compare what `open` returned with the book."""
+        numbers = (self._opening.last_sequence, self._opening.last_position)
+        assert numbers == (self.book.last_sequence, self.book.last_position)
+        held = {record[JOB_ID]: record for record in self._table.records()}
+        assert held == (self.book.jobs if self.keeps_table else self._live())
+
+    def _live(self) -> dict[str, Record]:
+        return {
+            job_id: record
+            for job_id, record in self.book.jobs.items()
+            if record[STATUS] not in self._final_statuses
+        }
+
+    async def check(self, *, every: int = 1) -> None:
+        """Compare every answer of the storage with the book; of the histories one in so many."""
+        await self._check_counts()
+        for status in (None, *OddStatus):
+            await self._check_pages(status)
+        await self._check_jobs()
+        for job_id in list(self.book.jobs)[::every]:
+            history = await self.storage.history(job_id)
+            assert history is not None, f"{job_id!r} has no history"
+            assert list(history) == self.book.lines[job_id]
+            check_times(line.at for line in history)
+
+    async def _check_counts(self) -> None:
+        statuses = [record[STATUS] for record in self.book.jobs.values()]
+        for status in OddStatus:
+            assert await self.storage.count(status.value) == statuses.count(status)
+        assert await self.storage.count(None) == len(statuses)
+        assert await self.storage.count("unheard of") == 0
+
+    async def _check_pages(self, status: OddStatus | None) -> None:
+        value = None if status is None else status.value
+        expected = [each for each in self.book.jobs.values() if value in {None, each[STATUS]}]
+        assert await self._pages(value, max(_PAGE_JOBS, len(expected) // 5)) == expected
+        assert list(await self.storage.page(value, 0, len(expected) + 1)) == expected
+        for after in (self.book.last_position, _LAST):
+            assert list(await self.storage.page(value, after, 1)) == []
+        assert list(await self.storage.page("unheard of", 0, 1)) == []
+
+    async def _pages(self, status: str | None, limit: int) -> list[Record]:
+        records: list[Record] = []
+        after = 0
+        while page := await self.storage.page(status, after, limit):
+            assert len(page) <= limit
+            records += [check_record(each) for each in page]
+            after = records[-1][POSITION]
+        return records
+
+    async def _check_jobs(self) -> None:
+        """Look for every job as the owner does: in the table, and then in the storage."""
+        expected = self.book.jobs
+        keys = {key: each for each in expected.values() if (key := each[IDEMPOTENCY_KEY])}
+        jobs, by_key = await self.find(expected, keys)
+        assert jobs == expected
+        assert by_key == keys
+        strangers = near_misses(expected), near_misses(keys)
+        assert await self.find(*strangers) == ({}, {})
+        for job_id in ("unheard of", *sorted(strangers[0])[:3]):
+            assert await self.storage.history(job_id) is None
+
+    async def find(
+        self, job_ids: Iterable[str], keys: Iterable[str]
+    ) -> tuple[dict[str, Record], dict[str, Record]]:
+        """Return the jobs with these ids, and those with these keys, each by what it has."""
+        jobs = {each: job for each in job_ids if (job := self._table.find(each))}
+        by_key = {each: job for each in keys if (job := self._table.find_by_key(each))}
+        checked_out = await self.storage.checkout(
+            set(job_ids) - jobs.keys(), set(keys) - by_key.keys()
+        )
+        assert not checked_out.damaged
+        assert not checked_out.damaged_keys
+        for record in (*checked_out.jobs.values(), *checked_out.keys.values()):
+            check_record(record)
+        return jobs | checked_out.jobs, by_key | checked_out.keys
+
+
+def near_misses(texts: Iterable[str]) -> set[str]:
+    """Return texts that are none of these, but nearly."""
+    known = set(texts)
+    nearly = {"unheard of", "%", "_%", "*"}
+    for text in sorted(known)[:_NEARLY]:
+        nearly |= {text.swapcase(), text.strip(), f"{text} "}
+    return nearly - known - {""}
+
+
+def check_record(record: Record | Damaged) -> Record:
+    """Return a record that is one by its form, too: see `engine.domain.record`."""
+    assert type(record) is tuple
+    assert not isinstance(record, Damaged)
+    check_times(value for value in record if isinstance(value, datetime))
+    return record
+
+
+def check_times(times: Iterable[datetime]) -> None:
+    """Times are aware and in UTC."""
+    assert all(time.utcoffset() == _NO_TIME for time in times)

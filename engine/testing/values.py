@@ -1,0 +1,64 @@
+"""Values that a storage may get wrong: odd texts and times, and a lifecycle of odd statuses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.limits import MAX_RESULT_CHARACTERS
+
+
+class OddStatus(StrEnum):
+    """Statuses with characters that mean something to SQL; two differ by their case alone."""
+
+    WAITING = "waiting % of \u201efünf\u201c"
+    RUNNING = "running'; DROP TABLE jobs; --"
+    DONE = "done"
+    LOST = "Done"
+
+
+ODD_LIFECYCLE: Final = Lifecycle(
+    OddStatus,
+    {
+        OddStatus.WAITING: {OddStatus.RUNNING},
+        OddStatus.RUNNING: {OddStatus.WAITING, OddStatus.DONE, OddStatus.LOST},
+        OddStatus.DONE: set(),
+        OddStatus.LOST: set(),
+    },
+    initial=OddStatus.WAITING,
+    running=OddStatus.RUNNING,
+    success={OddStatus.DONE},
+    failure={OddStatus.LOST},
+)
+
+# All different, some by little: a storage must neither fold cases, nor trim, nor normalise.
+TEXTS: Final = (
+    *("a", "A", " a", "a ", "á", "a\u0301", "ß", "ss", "İ", "i", "ﬁ", "fi"),
+    *("'", "''", '"', "`", "\\", "\\'", "%", "_", "a%", "?", ":a", "$1", ";", "--", "/* */"),
+    *("x'; DROP TABLE jobs; --", '") OR 1=1 --', "{}", "[null]", "<b>", "&amp;"),
+    *("NULL", "None", "0", "00", "1", "1.0", "1e0", "true", "2026-01-01T00:00:00Z"),
+    *(" ", "\t", "\n", "\r\n", "a\nb", "\x01", "\x1a", "\x7f", "\x85", "\xa0"),
+    *("\u200b", "\u202e", "\u2028", "\ufeff", "\ufffd", "\uffff", "\U0010ffff", "👩‍🚀", "नमस्ते"),
+    *("x" * 256, "🐍" * 256),
+)
+
+# As results and errors, where nothing is another value than an empty text.
+OUTCOMES: Final = (None, "", " ", *TEXTS)
+
+LONGEST_RESULT: Final = ("a'\u0301ß🐍\n" * MAX_RESULT_CHARACTERS)[:MAX_RESULT_CHARACTERS]
+
+NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
+MICROSECOND: Final = timedelta(microseconds=1)
+
+TIMES: Final = (
+    datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
+    datetime(999, 12, 31, 23, 59, 59, tzinfo=UTC),
+    datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
+    datetime(1970, 1, 1, tzinfo=UTC),
+    datetime(2026, 3, 29, 1, 30, 0, 100_000, tzinfo=UTC),
+    datetime(2038, 1, 19, 3, 14, 8, 1, tzinfo=UTC),
+    datetime(9999, 12, 31, 23, 59, 59, 999_998, tzinfo=UTC),
+    datetime.max.replace(tzinfo=UTC),
+)

@@ -1,0 +1,1 @@
+"""The conformance suite over every storage, and over broken ones."""

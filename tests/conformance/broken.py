@@ -1,0 +1,375 @@
+"""Storages with one bug each, and the suite over all of them.
+
+Not collected by itself: `test_suite_catches` runs it in a process of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import DuplicateJobIdError, SQLiteStorage
+from engine.domain.record import JOB_ID, STATUS, UPDATED_AT, Change, Damaged, Entry, Record
+from engine.storage import CheckedOut, Opened, Progress
+from engine.testing import NewStorage, StorageSuite
+from tests.proof.storages import PlainStorage
+
+_RESULT, _ERROR = 6, 7
+
+
+def _changed(change: Change, fields: dict[int, Any]) -> Change:
+    """Return a change with other values in its record."""
+    sequence, before, record = change
+    values: list[Any] = list(record)
+    for field, value in fields.items():
+        values[field] = value
+    return sequence, before, tuple(values)
+
+
+# Bugs of commits.
+
+
+class AppliesHalfABatch(PlainStorage):
+    """Notices an id that is taken when it comes to it, and leaves what it has applied."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            await super().commit([change])
+
+
+class OverwritesEndedJobs(PlainStorage):
+    """Does not notice an id that is taken."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        self.changes += changes
+        self.jobs |= {job[JOB_ID]: job for _, _, job in changes}
+
+
+class NamesTheWrongJob(PlainStorage):
+    """Says that another id is taken."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        try:
+            await super().commit(changes)
+        except DuplicateJobIdError as error:
+            raise DuplicateJobIdError(changes[-1][2][JOB_ID]) from error
+
+
+class KeepsTheLastChangeOfABatch(PlainStorage):
+    """Keeps of each job in a batch the newest change alone."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit(list({each[2][JOB_ID]: each for each in changes}.values()))
+
+
+class TakesEmptyForNone(PlainStorage):
+    """Keeps no empty texts."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit(
+            [
+                _changed(each, {_RESULT: each[2][_RESULT] or None, _ERROR: each[2][_ERROR] or None})
+                for each in changes
+            ]
+        )
+
+
+class CutsLongResults(PlainStorage):
+    """Keeps 65,535 characters of a result."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit(
+            [
+                _changed(each, {_RESULT: each[2][_RESULT] and str(each[2][_RESULT])[:65_535]})
+                for each in changes
+            ]
+        )
+
+
+class CutsMicroseconds(PlainStorage):
+    """Keeps times to the millisecond."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit([_changed(each, {UPDATED_AT: _cut(each)}) for each in changes])
+
+
+def _cut(change: Change) -> datetime:
+    at = change[2][UPDATED_AT]
+    return at.replace(microsecond=at.microsecond // 1_000 * 1_000)
+
+
+# Bugs of reads.
+
+
+class LosesKeys(PlainStorage):
+    """Does not know the keys of ended jobs."""
+
+    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+        return CheckedOut((await super().checkout(job_ids, keys)).jobs)
+
+
+class FoldsCase(PlainStorage):
+    """Compares ids as some databases compare texts."""
+
+    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+        by_folded = {job_id.casefold(): job for job_id, job in self.jobs.items()}
+        found = {each: job for each in job_ids if (job := by_folded.get(each.casefold()))}
+        return CheckedOut(found, (await super().checkout((), keys)).keys)
+
+
+class TrimsKeys(PlainStorage):
+    """Compares keys without the spaces at their ends."""
+
+    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+        found = await super().checkout(job_ids, {key.rstrip(" ") for key in keys} | set(keys))
+        by_key = {key: job for key in keys if (job := found.keys.get(key.rstrip(" ")))}
+        return CheckedOut(found.jobs, found.keys | by_key)
+
+
+class PagesBackwards(PlainStorage):
+    """Pages in the wrong order."""
+
+    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
+        return (await super().page(status, after, limit))[::-1]
+
+
+class RepeatsAJob(PlainStorage):
+    """Begins a page with the last job of the page before."""
+
+    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
+        return await super().page(status, after - 1, limit)
+
+
+class CountsWhatWas(PlainStorage):
+    """Counts every job that ever had a status."""
+
+    async def count(self, status: str | None) -> int:
+        return len({job[JOB_ID] for _, _, job in self.changes if status in {None, job[STATUS]}})
+
+
+class ForgetsHistory(PlainStorage):
+    """Keeps the newest two lines of a history."""
+
+    async def history(self, job_id: str) -> Sequence[Entry] | None:
+        lines = await super().history(job_id)
+        return None if lines is None else lines[-2:]
+
+
+class InventsHistory(PlainStorage):
+    """Has an empty history for a job that does not exist."""
+
+    async def history(self, job_id: str) -> Sequence[Entry] | None:
+        return await super().history(job_id) or []
+
+
+# Bugs of opening and closing.
+
+
+class LosesTheLastBatch(PlainStorage):
+    """Says that a batch is durable when it is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._commits: list[Sequence[Change]] = []
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit(changes)
+        self._commits.append(changes)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.changes = list(chain.from_iterable(self._commits[:-1]))
+        self.jobs = {job[JOB_ID]: job for _, _, job in self.changes}
+
+
+class SequenceRestarts(PlainStorage):
+    """Takes its numbers from what is there, and so gives those of removed jobs again."""
+
+    async def open(self, final_statuses: Collection[str]) -> Opened:
+        self._newest_removed = (0, 0)
+        return await super().open(final_statuses)
+
+
+class OpensWithAllJobs(PlainStorage):
+    """Gives the owner the ended jobs, too: memory grows with every job that there ever was."""
+
+    async def open(self, final_statuses: Collection[str]) -> Opened:
+        opened = await super().open(final_statuses)
+        opened.table.update(self.jobs)
+        return opened
+
+
+class RemembersTheFirstFinals(PlainStorage):
+    """Goes on with the final statuses of its first opening."""
+
+    async def open(self, final_statuses: Collection[str]) -> Opened:
+        return await super().open(self._final_statuses or final_statuses)
+
+
+class LetsTwoIn(PlainStorage):
+    """Does not see that it is in use."""
+
+    async def open(self, final_statuses: Collection[str]) -> Opened:
+        self._users = 0
+        return await super().open(final_statuses)
+
+
+class IsFreedByTheRefused(PlainStorage):
+    """Is free for a third when the second, which was refused, has closed it."""
+
+    async def aclose(self) -> None:
+        self._users = 0
+
+
+class StaysTaken(PlainStorage):
+    """Is not free again after a second opening was refused."""
+
+    async def aclose(self) -> None:
+        if self._users == 1:
+            await super().aclose()
+
+
+# Bugs of removing.
+
+
+class RemovesLiveJobs(PlainStorage):
+    """Looks at the age alone."""
+
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        self._final_statuses = {job[STATUS] for job in self.jobs.values()}
+        return await super().remove_ended(before, keep, limit)
+
+
+class RemovesTheOldestCreations(PlainStorage):
+    """Takes the order of creation for that of the ends."""
+
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        ended = [job for job in self.jobs.values() if job[STATUS] in self._final_statuses]
+        removable = [
+            job[JOB_ID]
+            for place, job in enumerate(ended)
+            if (before and job[UPDATED_AT] < before)
+            or (keep is not None and place < len(ended) - keep)
+        ]
+        self._remove(removable[:limit])
+        return len(removable[:limit])
+
+
+class RemovesWithoutALimit(PlainStorage):
+    """Removes all at once."""
+
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        del limit
+        return await super().remove_ended(before, keep, len(self.jobs))
+
+
+class KnowsOneRule(PlainStorage):
+    """Removes by age only where there is no rule of a count."""
+
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        return await super().remove_ended(before if keep is None else None, keep, limit)
+
+
+class KeepsRemovedLines(PlainStorage):
+    """Leaves the histories of removed jobs."""
+
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        changes = self.changes
+        removed = await super().remove_ended(before, keep, limit)
+        self.changes = changes
+        return removed
+
+
+class BringsBackRemovedJobs(PlainStorage):
+    """Forgets at its closing that it has removed something."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.changes, self.jobs = self.__dict__.get("before", (self.changes, self.jobs))
+
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        self.__dict__.setdefault("before", (list(self.changes), dict(self.jobs)))
+        return await super().remove_ended(before, keep, limit)
+
+
+# Bugs of backups: of a storage that has files.
+
+
+class CopiesTheFileAlone(SQLiteStorage):
+    """Copies the file without what is still in the log."""
+
+    def backup(self, path: Path, progress: Progress) -> None:
+        super().backup(path, progress)
+        shutil.copyfile(self.path, path)
+
+
+class OverwritesFiles(SQLiteStorage):
+    """Makes the copy over whatever is there."""
+
+    def backup(self, path: Path, progress: Progress) -> None:
+        if path.is_file():
+            path.unlink()
+        super().backup(path, progress)
+
+
+class CannotBeStopped(SQLiteStorage):
+    """Tells nobody of the progress."""
+
+    def backup(self, path: Path, progress: Progress) -> None:
+        del progress
+        super().backup(path, lambda _done, _of: None)
+
+
+CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
+    AppliesHalfABatch: "test_an_id_of_an_ended_job_is_taken",
+    OverwritesEndedJobs: "test_an_ended_job_keeps_its_key_and_its_id",
+    NamesTheWrongJob: "test_an_id_of_an_ended_job_is_taken",
+    KeepsTheLastChangeOfABatch: "test_a_job_may_change_many_times_in_a_batch",
+    TakesEmptyForNone: "test_outcomes_are_kept_as_they_are",
+    CutsLongResults: "test_long_results_are_kept_as_they_are",
+    CutsMicroseconds: "test_times_are_kept_to_the_microsecond",
+    LosesKeys: "test_a_key_gives_the_same_job_after_a_restart",
+    FoldsCase: "test_texts_are_kept_as_they_are",
+    TrimsKeys: "test_odd_values_are_read_back",
+    PagesBackwards: "test_pages_go_by_position",
+    RepeatsAJob: "test_a_cursor_goes_on_after_a_restart",
+    CountsWhatWas: "test_every_batch_can_be_read_when_it_is_committed",
+    ForgetsHistory: "test_the_life_of_a_job",
+    InventsHistory: "test_a_new_storage_is_empty",
+    LosesTheLastBatch: "test_everything_is_there_after_a_restart",
+    SequenceRestarts: "test_numbers_of_removed_jobs_are_not_given_again",
+    OpensWithAllJobs: "test_everything_goes_on_where_it_was",
+    RemembersTheFirstFinals: "test_what_has_ended_is_said_anew_by_each_opening",
+    LetsTwoIn: "test_a_second_engine_is_refused",
+    IsFreedByTheRefused: "test_a_second_opening_is_refused_and_harms_nothing",
+    StaysTaken: "test_a_second_opening_is_refused_and_harms_nothing",
+    RemovesLiveJobs: "test_retention_removes_ended_jobs",
+    RemovesTheOldestCreations: "test_by_count",
+    RemovesWithoutALimit: "test_in_steps_of_a_limit",
+    KnowsOneRule: "test_by_either_rule",
+    KeepsRemovedLines: "test_an_id_and_a_key_are_free_again",
+    BringsBackRemovedJobs: "test_what_is_removed_does_not_come_back",
+    CopiesTheFileAlone: "test_a_copy_has_everything",
+    OverwritesFiles: "test_what_is_there_already_is_left_alone",
+    CannotBeStopped: "test_whoever_is_told_of_the_progress_may_stop_it",
+}
+
+
+class TestBroken(StorageSuite):
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
+
+    @pytest.fixture(params=CAUGHT_BY, ids=lambda kind: kind.__name__)
+    def new_storage(self, request: pytest.FixtureRequest) -> NewStorage:
+        kind: type[PlainStorage | SQLiteStorage] = request.param
+        if issubclass(kind, SQLiteStorage):
+            return kind
+        storage = kind()
+        return lambda _path: storage
