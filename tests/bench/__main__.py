@@ -5,31 +5,54 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sqlite3
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
+from typing import TypeAlias
 
-from tests.bench import awaited, million, pieces, threaded
-from tests.bench.measure import Row, print_table, progress
+from tests.bench import awaited, durable, million, peers, picture, pieces, startup, threaded
+from tests.bench.measure import Best, Row, print_table, progress
+
+_NAMES = ("million", "awaited", "threads", "durable", "startup", "peers", "pieces")
+
+Tables: TypeAlias = dict[str, tuple[str, Callable[[], list[Row]]]]
 
 
 def main() -> int:
     """Run the benchmarks; exit code 1 if a target was not met."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="small counts: a smoke test, no figures"
-    )
-    parser.add_argument(
-        "--only", choices=["million", "awaited", "threads", "pieces"], help="one table only"
-    )
-    options = parser.parse_args()
+    options = _options()
     scale = 100 if options.quick else 1
     turns = 1 if options.quick else 5
     print(
         f"CPython {platform.python_version()}, anyio {version('anyio')}, trio {version('trio')}, "
-        f"pydantic {version('pydantic')}, {os.cpu_count()} cores, best of {turns} turns"
+        f"pydantic {version('pydantic')}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores, "
+        f"files in {tempfile.gettempdir()}, best of {turns} turns"
     )
-    tables: dict[str, tuple[str, Callable[[], list[Row]]]] = {
+    names = _names(options)
+    ours, theirs = Best(), Best()
+    met = True
+    tables = _tables(scale, turns) | _durable_tables(scale, turns, ours, theirs)
+    for name, (title, measure) in tables.items():
+        if name in names:
+            rows = measure()
+            progress("")
+            print_table(title, rows)
+            met = met and all(row.met for row in rows)
+    if "pieces" in names:
+        made_of = pieces.lines(1_000_000 // scale, 20_000 // scale, turns)
+        progress("")
+        print("\n### What a get is made of\n", *made_of, sep="\n")
+    if options.picture is not None:
+        _draw(options.picture, ours, theirs if "peers" in names else None)
+    return 0 if met or options.quick else 1
+
+
+def _tables(scale: int, turns: int) -> Tables:
+    """Return how to measure what is kept in memory."""
+    return {
         # First, while the process's memory holds nothing else.
         "million": (
             "A million live jobs",
@@ -38,18 +61,56 @@ def main() -> int:
         "awaited": ("Awaited", lambda: awaited.rows(100_000 // scale, turns)),
         "threads": ("Threads", lambda: threaded.rows(10_000 // scale, turns)),
     }
-    met = True
-    for name, (title, measure) in tables.items():
-        if options.only in (None, name):
-            rows = measure()
-            progress("")
-            print_table(title, rows)
-            met = met and all(row.met for row in rows)
-    if options.only in (None, "pieces"):
-        made_of = pieces.lines(1_000_000 // scale, 20_000 // scale, turns)
-        progress("")
-        print("\n### What a get is made of\n", *made_of, sep="\n")
-    return 0 if met or options.quick else 1
+
+
+def _durable_tables(scale: int, turns: int, ours: Best, theirs: Best) -> Tables:
+    """Return how to measure what is kept in a file; the figures are there for the picture, too."""
+    return {
+        "durable": ("Durable", lambda: durable.rows(ours, 1 / scale, turns)),
+        "startup": (
+            "Start on a large file",
+            lambda: startup.rows(1_000_000 // scale, 10_000 // scale, turns),
+        ),
+        "peers": (
+            "Durable, beside other packages",
+            lambda: peers.rows(theirs, 1 / scale, turns),
+        ),
+    }
+
+
+def _options() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="small counts, no peers: a smoke test, no figures"
+    )
+    parser.add_argument("--only", choices=_NAMES, help="one table only")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="draw the durable figures (SVG or PNG)"
+    )
+    options = parser.parse_args()
+    if options.picture is not None and options.only not in {None, "durable"}:
+        parser.error("the picture shows the durable table: leave --only out, or --only durable")
+    return options
+
+
+def _names(options: argparse.Namespace) -> set[str]:
+    """Return which tables to print; say which peers are left out."""
+    if options.only is None and options.quick:
+        return {*_NAMES} - {"peers"}
+    names = {*_NAMES} if options.only is None else {options.only}
+    missing = [name for name in peers.NAMES if not peers.is_installed(name)]
+    if "peers" in names:
+        for name in missing:
+            print(f"{name} is left out: it is not installed (pip install -e '.[peers]')")
+    return names - {"peers"} if len(missing) == len(peers.NAMES) else names
+
+
+def _draw(path: Path, ours: Best, theirs: Best | None) -> None:
+    if picture.is_drawable():
+        picture.draw(path, ours, theirs)
+    else:
+        print("the picture is left out: matplotlib is not installed (pip install -e '.[bench]')")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,173 @@
+"""Durable calls: an engine on one SQLite file beside plain `sqlite3` that writes the same rows.
+
+Each measurement begins with a new file, in a folder of its own. The floor's batches are as large as
+the engine's can be: as many as there are callers.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+
+import anyio
+
+from engine import JobEngine, JobStatus, NewJob
+from tests.bench.durable_floors import HASH, RESULT, PlainSqlite
+from tests.bench.measure import Best, Row, by_callers, progress, timed
+
+CALLERS = (1, 10, 100, 1_000)
+PERCENTILES = (50, 90, 99)
+_BULK = 1_000
+_WRITERS = 100
+# So many jobs a caller make a measurement last for about a second.
+_ROUNDS = {1: 3_000, 10: 1_000, 100: 200, 1_000: 40}
+
+
+def rows(best: Best, scale: float, turns: int) -> list[Row]:
+    """Measure both sides ``turns`` times; a scale of 1 gives figures that can be relied on."""
+    for turn in range(turns):
+        for callers in CALLERS:
+            progress(f"durable creates, {callers:,} callers, turn {turn + 1} of {turns}")
+            jobs = jobs_of(callers, scale)
+            _floor_creates(best, callers, jobs)
+            anyio.run(time_creates, best, callers, jobs)
+        progress(f"durable lives, bulk creates and gets, turn {turn + 1} of {turns}")
+        jobs = _WRITERS * max(1, int(100 * scale))
+        _floor_lives(best, jobs)
+        anyio.run(_lives, best, jobs)
+        anyio.run(_create_many, best, max(1, int(40 * scale)))
+        anyio.run(_gets_among_writers, best, jobs_of(_WRITERS, scale))
+    return _table(best)
+
+
+def _table(best: Best) -> list[Row]:
+    floor_of_100 = "batches of 100"
+    lives, floor_lives = best["engine lives"], best["floor lives"]
+    return [
+        _creates("create, 1,000 callers", best, 1_000, "batches of 1,000", 0.5),
+        _creates("create, 100 callers", best, 100, floor_of_100, 0.5),
+        _creates("create, 1 caller", best, 1, "one a commit", 0.65),
+        Row("create → running → completed, 100 callers", lives, floor_of_100, floor_lives, 0.5),
+        Row(
+            "create_many of 1,000", best["create_many"], "batches of 1,000", best["floor 1000"], 0.7
+        ),
+        Row(
+            "p99 of get while 100 callers create",
+            1e3 / best["get p99"],
+            "3 commits of 100",
+            3e3 / best["floor commit 100"],
+            1.0,
+            "ms",
+            at_most=True,
+        ),
+    ]
+
+
+def _creates(work: str, best: Best, callers: int, floor: str, target: float) -> Row:
+    return Row(work, best[f"engine {callers}"], floor, best[f"floor {callers}"], target)
+
+
+def jobs_of(callers: int, scale: float) -> int:
+    """Return how many jobs so many callers create."""
+    return callers * max(10, int(_ROUNDS[callers] * scale))
+
+
+@contextmanager
+def new_folder() -> Iterator[Path]:
+    """Make a folder for one measurement, where the system keeps temporary files (``TMPDIR``)."""
+    with tempfile.TemporaryDirectory(prefix="engine-bench-") as folder:
+        yield Path(folder)
+
+
+def _floor_creates(best: Best, batch: int, jobs: int) -> None:
+    commits: list[float] = []
+    with new_folder() as folder, closing(PlainSqlite(folder / "jobs.db")) as plain:
+
+        def create() -> None:
+            for _ in range(jobs // batch):
+                start = time.perf_counter()
+                plain.create(batch)
+                commits.append(time.perf_counter() - start)
+
+        best.add(f"floor {batch}", jobs, timed(create))
+    best.add(f"floor commit {batch}", 1, median(commits))
+
+
+async def time_creates(best: Best, callers: int, jobs: int) -> None:
+    """Add the engine's rate of creates, and their latencies."""
+    latencies: list[float] = []
+    with new_folder() as folder:
+        async with JobEngine(folder / "jobs.db") as engine:
+
+            async def create(input_hash: str) -> None:
+                start = time.perf_counter()
+                await engine.create(input_hash)
+                latencies.append(time.perf_counter() - start)
+
+            best.add(f"engine {callers}", jobs, await by_callers(callers, [HASH] * jobs, create))
+    for percent, seconds in _percentiles(latencies).items():
+        best.add(f"create p{percent} {callers}", 1, seconds)
+
+
+def _floor_lives(best: Best, jobs: int) -> None:
+    waiting, running, completed = (
+        status.value
+        for status in (JobStatus.AWAITING_PAYMENT, JobStatus.RUNNING, JobStatus.COMPLETED)
+    )
+    with new_folder() as folder, closing(PlainSqlite(folder / "jobs.db")) as plain:
+
+        def live() -> None:
+            for _ in range(jobs // _WRITERS):
+                positions = plain.create(_WRITERS)
+                plain.move(positions, waiting, running, None)
+                plain.move(positions, running, completed, RESULT)
+
+        best.add("floor lives", jobs, timed(live))
+
+
+async def _lives(best: Best, jobs: int) -> None:
+    with new_folder() as folder:
+        async with JobEngine(folder / "jobs.db") as engine:
+
+            async def live(input_hash: str) -> None:
+                job_id = (await engine.create(input_hash)).job_id
+                await engine.transition(job_id, JobStatus.RUNNING)
+                await engine.transition(job_id, JobStatus.COMPLETED, result=RESULT)
+
+            best.add("engine lives", jobs, await by_callers(_WRITERS, [HASH] * jobs, live))
+
+
+async def _create_many(best: Best, rounds: int) -> None:
+    with new_folder() as folder:
+        async with JobEngine(folder / "jobs.db") as engine:
+            new = [[NewJob(HASH)] * _BULK for _ in range(rounds)]
+            seconds = await by_callers(1, new, engine.create_many)
+            best.add("create_many", rounds * _BULK, seconds)
+
+
+async def _gets_among_writers(best: Best, jobs: int) -> None:
+    """One reader gets a live job again and again, as long as others create jobs."""
+    latencies: list[float] = []
+    with new_folder() as folder:
+        async with JobEngine(folder / "jobs.db") as engine, anyio.create_task_group() as tasks:
+            job_id = (await engine.create(HASH)).job_id
+
+            async def read() -> None:
+                while True:
+                    start = time.perf_counter()
+                    await engine.get(job_id)
+                    latencies.append(time.perf_counter() - start)
+
+            tasks.start_soon(read)
+            await by_callers(_WRITERS, [HASH] * jobs, engine.create)
+            tasks.cancel_scope.cancel()
+    best.add("get p99", 1, _percentiles(latencies)[99])
+
+
+def _percentiles(values: list[float]) -> dict[int, float]:
+    cuts = quantiles(values, n=100, method="inclusive")
+    return {percent: cuts[percent - 1] for percent in PERCENTILES}

@@ -1,0 +1,144 @@
+"""What a user would take from PyPI instead, to keep jobs without a server.
+
+Measured is how many jobs are accepted a second: a call has returned, so the job is on the disk.
+Each peer is set up as its own documentation has it:
+
+- huey: `SqliteHuey(fsync=True)`, which is WAL and synchronous FULL. The call of a task enqueues it,
+  which writes one row.
+- DBOS on its default, SQLite with a rollback journal and synchronous FULL. `DBOSClient.enqueue`,
+  the way in for other processes than its workers, writes two rows: the workflow and its input. A
+  larger or smaller pool of connections makes no difference, and `DBOS.enqueue_workflow`, in a
+  process that also runs the queue, is as fast with one caller and slower with a hundred.
+
+The engine writes two rows: the job and the first line of its history. No worker runs anywhere. The
+callers of the peers are threads, as both block. Each measurement is a process of its own (``python
+-m tests.bench.peers huey 100 1000 FOLDER``), so that threads and loggers end with it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import anyio
+
+from tests.bench.durable import CALLERS, jobs_of, new_folder, time_creates
+from tests.bench.durable_floors import HASH
+from tests.bench.measure import Best, Row, progress
+
+_SECONDS = 300  # a measurement that takes longer has hung
+
+# How many calls each peer has to take: as many as it takes in a second, roughly.
+NAMES = {"huey": 3_000, "dbos": 400}
+
+
+@dataclass(frozen=True)
+class Compared(Row):
+    """A figure beside a peer's; there is no target."""
+
+    target: float = 0.0
+
+    def cells(self) -> tuple[str, ...]:
+        return (*super().cells()[:4], "none", "")
+
+
+def is_installed(name: str) -> bool:
+    """Tell if a peer can be measured."""
+    return find_spec(name) is not None
+
+
+def rows(best: Best, scale: float, turns: int) -> list[Row]:
+    """Measure the engine and each installed peer in turns; scale 1 takes a second each."""
+    names = [name for name in NAMES if is_installed(name)]
+    for turn in range(turns):
+        for callers in CALLERS:
+            progress(f"peers, {callers:,} callers, turn {turn + 1} of {turns}")
+            anyio.run(time_creates, best, callers, jobs_of(callers, scale))
+            for name in names:
+                jobs = max(callers, int(NAMES[name] * scale))
+                best.add(f"{name} {callers}", jobs, _in_process(name, callers, jobs))
+    return [_row(best, name, callers) for callers in (1, 100) for name in names]
+
+
+def _row(best: Best, name: str, callers: int) -> Row:
+    return Compared(
+        f"jobs accepted, {callers} caller{'s' * (callers > 1)}",
+        best[f"engine {callers}"],
+        f"{name} {version(name)}",
+        best[f"{name} {callers}"],
+    )
+
+
+def _in_process(name: str, callers: int, jobs: int) -> float:
+    """Return how many seconds a peer takes, in a fresh process and on a fresh file."""
+    with new_folder() as folder:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.bench.peers", name, str(callers), str(jobs), folder],
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=_SECONDS,
+            check=True,
+        )
+    return float(done.stdout.splitlines()[-1])
+
+
+def _huey(folder: Path) -> Callable[[], object]:
+    """Return a call that enqueues a huey task."""
+    huey = import_module("huey").SqliteHuey(filename=str(folder / "huey.db"), fsync=True)
+    task = huey.task()(_work)
+    return lambda: task(HASH)
+
+
+def _dbos(folder: Path) -> Callable[[], object]:
+    """Return a call that enqueues a DBOS workflow."""
+    dbos = import_module("dbos")
+    url = f"sqlite:///{folder / 'dbos.sqlite'}"
+    dbos.DBOS(config={"name": "bench", "system_database_url": url, "log_level": "ERROR"})
+    dbos.DBOS.launch()  # makes the tables
+    dbos.DBOS.register_queue("jobs")
+    dbos.DBOS.destroy()
+    client = dbos.DBOSClient(system_database_url=url)
+    return lambda: client.enqueue({"workflow_name": "work", "queue_name": "jobs"}, HASH)
+
+
+def _work(input_hash: str) -> None:
+    """Do nothing: it is never run."""
+
+
+def _by_threads(callers: int, jobs: int, call: Callable[[], object]) -> float:
+    """Return how many seconds threads take for all calls, none of which may fail."""
+    accepted: list[object] = []
+    waiting = iter(range(jobs))
+
+    def caller() -> None:
+        for _ in waiting:
+            accepted.append(call())
+
+    threads = [threading.Thread(target=caller, daemon=True) for _ in range(callers)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - start
+    if len(accepted) != jobs:
+        raise RuntimeError(f"only {len(accepted)} of {jobs} were accepted")
+    return seconds
+
+
+def main(name: str, callers: str, jobs: str, folder: str) -> None:
+    """Measure one peer once, and print the seconds."""
+    call = {"huey": _huey, "dbos": _dbos}[name](Path(folder))
+    print(_by_threads(int(callers), int(jobs), call))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
