@@ -1,10 +1,11 @@
 """The inbox: the bounded anyio memory channel into the owner, and who waits for which answer.
 
-What is put in between two looks of the owner is one *turn*: the messages that it will take, decide
-and answer together. A turn lies in the channel from its first message on, and later messages join
-it there until the owner takes it or it is full; so to drain what is waiting is to receive once, and
-one event tells all callers of the turn. Both are measured: a channel operation for each message
-costs a third more a call, an event for each doubles it.
+What is put in between two looks of the owner is one *turn*: the messages that it will take and
+answer together, first the reads and then the writes. A turn lies in the channel from its first
+message on, and later messages join it there until the owner takes it or it is full; so to drain
+what is waiting is to receive once, and one event tells all who read, another all who write. Both
+are measured: a channel operation for each message costs a third more a call, an event for each
+doubles it.
 
 The inbox never waits for room. A full one refuses at once, with a typed error, because every caller
 blocked in a send would cost another 6 KB; so its bound is the bound of all that waits.
@@ -13,7 +14,7 @@ blocked in a send would cost another 6 KB; so its bound is the bound of all that
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -25,6 +26,8 @@ from engine.domain.exceptions import (
     OverloadedError,
 )
 from engine.messages import Message, Read, Write
+
+Kind = TypeVar("Kind", bound=Message[Any])
 
 Notify: TypeAlias = Callable[[], object]
 
@@ -41,33 +44,49 @@ class Event(Protocol):
         ...
 
 
-class Turn:
-    """The messages that are decided together, in the order in which they came."""
+class Half(Generic[Kind]):
+    """The reads of a turn, or its writes, in the order in which they came."""
 
-    __slots__ = ("answered", "notify", "reads", "weight", "writes")
+    __slots__ = ("answered", "messages", "notify")
 
     def __init__(self, answered: Event) -> None:
+        self.messages: list[Kind] = []
         self.answered = answered
-        """Set when every message of the turn has its answer."""
+        """Set when every message has its answer."""
         self.notify: list[Notify] = []
         """Called then too: the threads that wait."""
-        self.reads: list[Read] = []
-        self.writes: list[Write] = []
+
+    def tell(self) -> None:
+        """Tell every caller that the answer is there. Again, it does nothing."""
+        self.answered.set()
+        notify, self.notify = self.notify, []
+        for each in notify:
+            each()
+
+
+class Turn:
+    """The messages that are answered together."""
+
+    __slots__ = ("reads", "weight", "writes")
+
+    def __init__(self, new_event: Callable[[], Event]) -> None:
+        self.reads: Half[Read] = Half(new_event())
+        self.writes: Half[Write] = Half(new_event())
         self.weight = 0
 
     def __len__(self) -> int:
         """Return the number of messages."""
-        return len(self.reads) + len(self.writes)
+        return len(self.reads.messages) + len(self.writes.messages)
 
     def unanswered(self) -> list[Read | Write]:
         """Return the messages that have no answer yet."""
-        return [message for message in (*self.writes, *self.reads) if not message.answered]
+        messages = (*self.reads.messages, *self.writes.messages)
+        return [message for message in messages if not message.answered]
 
     def tell(self) -> None:
-        """Tell every caller of the turn that the answer is there."""
-        self.answered.set()
-        for notify in self.notify:
-            notify()
+        """Tell every caller who has not been told yet."""
+        self.reads.tell()
+        self.writes.tell()
 
 
 class Inbox:
@@ -100,8 +119,8 @@ class Inbox:
         self._gathering: Turn | None = None
         self._closed_by = None
 
-    def put(self, message: Message[Any], notify: Notify | None = None) -> Turn:
-        """Queue a message and return the turn that it will be answered in. Never waits.
+    def put(self, message: Message[Any], notify: Notify | None = None) -> Event:
+        """Queue a message and return what tells that its answer is there. Never waits.
 
         Raises:
             OverloadedError: Too much is waiting.
@@ -114,16 +133,16 @@ class Inbox:
             raise OverloadedError(self.waiting, self.max_waiting)
         turn = self._gathering
         if turn is None or turn.weight >= self._max_batch:
-            turn = self._gathering = Turn(self._new_event())
+            turn = self._gathering = Turn(self._new_event)
             self._send.send_nowait(turn)
             self._arrived.set()
-        messages: list[Any] = turn.writes if message.writes else turn.reads
-        messages.append(message)
+        half: Half[Any] = turn.writes if message.writes else turn.reads
+        half.messages.append(message)
         turn.weight += message.weight
         self.waiting += message.weight
         if notify is not None:
-            turn.notify.append(notify)
-        return turn
+            half.notify.append(notify)
+        return half.answered
 
     async def take(self) -> Turn:
         """Wait for a turn, and take it out.

@@ -319,4 +319,4 @@ class JobEngine(Facade[Status]):
         if home is None:
             raise EngineNotStartedError
         home.check()
-        return self._inbox.put(message).answered.wait()
+        return self._inbox.put(message).wait()

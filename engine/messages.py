@@ -172,8 +172,8 @@ class ReadStatistics(Message[dict[str, Any]]):
 class RemoveEnded(Message[int]):
     """Remove some of the ended jobs that a rule of retention doesn't keep, and count them.
 
-    It is no write: nothing is decided by it, and nobody is told of it. The owner comes to it after
-    the writes and among the reads of its turn.
+    It is no write: nothing is decided by it, and nobody is told of it. The owner comes to it among
+    the reads of its turn.
     """
 
     __slots__ = ("limit", "retention")

@@ -3,12 +3,12 @@
 It does one thing after another, and nothing else ever touches what it holds; that is the whole of
 the engine's concurrency control::
 
-    take a turn ──▶ check out ──▶ decide ──▶ commit ──▶ publish ──▶ read ──▶ tell its callers
+    take a turn ──▶ read, tell ──▶ check out ──▶ decide ──▶ commit ──▶ publish ──▶ tell
 
-Writes are decided in the order of the inbox. Reads of a turn are answered from what is published,
-after its writes: all of its callers are waiting at the same time, so that is a legal order, and no
-reader can see what might not be committed. A turn whose commit fails has failed as a whole, reads
-excepted.
+Reads of a turn are answered from what is published, before its writes: all of its callers are
+waiting at the same time, so that is a legal order, no reader can see what might not be committed,
+and none waits for more than the commit that is under way. Writes are decided in the order of the
+inbox; when their commit fails, all of the turn's have failed.
 
 Known errors go to the caller. Anything else is a bug: it stops the owner, every caller who waits is
 told with the cause attached, and so is every later one.
@@ -239,10 +239,11 @@ class Owner(Generic[Status]):
     async def _answer_turn(self, turn: Turn) -> None:
         """Answer every message of a turn, whatever happens, and tell its callers."""
         try:
-            if turn.writes:
-                await self._write(turn.writes)
-            if turn.reads:
-                await self._read(turn.reads)
+            if turn.reads.messages:
+                await self._read(turn.reads.messages)
+                turn.reads.tell()
+            if turn.writes.messages:
+                await self._write(turn.writes.messages)
         except BaseException as bug:
             for message in turn.unanswered():
                 unknown = self._committing and message.writes

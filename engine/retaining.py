@@ -38,7 +38,7 @@ async def _remove_all(inbox: Inbox, retention: Retention) -> None:
     try:
         while step != 0:
             message = RemoveEnded(retention, _STEP_JOBS)
-            await inbox.put(message).answered.wait()
+            await inbox.put(message).wait()
             step = message.outcome()
             removed += step
     finally:
