@@ -1,7 +1,7 @@
 """The inbox: the bounded anyio memory channel into the owner, and who waits for which answer.
 
 What is put in between two looks of the owner is one *turn*: the messages that it will take and
-answer together, first the reads and then the writes. A turn lies in the channel from its first
+answer together. A turn lies in the channel from its first
 message on, and later messages join it there until the owner takes it or it is full; so to drain
 what is waiting is to receive once, and one event tells all who read, another all who write. Both
 are measured: a channel operation for each message costs a third more a call, an event for each
@@ -35,6 +35,10 @@ Notify: TypeAlias = Callable[[], object]
 class Event(Protocol):
     """Tells any number of tasks, once. Cancelling a `wait` affects no other."""
 
+    def waiting(self) -> int:
+        """Return how many tasks wait."""
+        ...
+
     def set(self) -> None:
         """Tell all that wait."""
         ...
@@ -55,6 +59,11 @@ class Half(Generic[Kind]):
         """Set when every message has its answer."""
         self.notify: list[Notify] = []
         """Called then too: the threads that wait."""
+
+    def is_given_up(self) -> bool:
+        """Tell whether a caller has stopped to wait: a task by cancellation, a thread by time."""
+        tasks = len(self.messages) - len(self.notify)
+        return self.answered.waiting() < tasks or any(each.given_up for each in self.messages)
 
     def tell(self) -> None:
         """Tell every caller that the answer is there. Again, it does nothing."""
@@ -77,6 +86,13 @@ class Turn:
     def __len__(self) -> int:
         """Return the number of messages."""
         return len(self.reads.messages) + len(self.writes.messages)
+
+    def has_reads_last(self) -> bool:
+        """Tell whether its reads are to come after its writes: a caller has given up one of them.
+
+        That caller may read to learn what became of it.
+        """
+        return bool(self.reads.messages and self.writes.messages) and self.writes.is_given_up()
 
     def unanswered(self) -> list[Read | Write]:
         """Return the messages that have no answer yet."""

@@ -48,10 +48,11 @@ class Message(Generic[Answer]):
         keys: The idempotency keys that it names.
         weight: How many jobs it is about, 1 at least, and 1 more for each 4,096 characters of
             results and errors: what the limits of inbox and batch count.
+        given_up: Whether the thread that sent it has stopped to wait.
         writes: Whether it may change jobs.
     """
 
-    __slots__ = ("_outcome", "weight")
+    __slots__ = ("_outcome", "given_up", "weight")
     writes: ClassVar[bool] = False
     job_ids: Sequence[str] = ()
     keys: Sequence[str] = ()
@@ -60,6 +61,7 @@ class Message(Generic[Answer]):
 
     def __init__(self) -> None:
         self.weight = 1
+        self.given_up = False
         self._outcome = _UNANSWERED
 
     @property
@@ -92,6 +94,7 @@ class CreateJobs(Message[Sequence[Record]]):
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
         self.weight = len(drafts) or 1
+        self.given_up = False
         self._outcome = _UNANSWERED
         self.drafts = drafts
         keys: list[str] = []
@@ -115,6 +118,7 @@ class MoveJobs(Message[Sequence[Record]]):
             if result or error:
                 characters += len(result or "") + len(error or "")
         self.weight = (len(steps) or 1) + characters // CHARACTERS_OF_WEIGHT
+        self.given_up = False
         self._outcome = _UNANSWERED
         self.steps = steps
         self.job_ids = job_ids
@@ -128,6 +132,7 @@ class GetJobs(Message[Sequence[Record]]):
     def __init__(self, job_ids: Sequence[str]) -> None:
         self.job_ids = job_ids
         self.weight = len(job_ids) or 1
+        self.given_up = False
         self._outcome = _UNANSWERED
 
 

@@ -7,8 +7,9 @@ the engine's concurrency control::
 
 Reads of a turn are answered from what is published, before its writes: all of its callers are
 waiting at the same time, so that is a legal order, no reader can see what might not be committed,
-and none waits for more than the commit that is under way. Writes are decided in the order of the
-inbox; when their commit fails, all of the turn's have failed.
+and none waits for more than the commit that is under way. But where a caller has given up a write,
+reads come after the writes: who reads to learn what became of it is told the truth. Writes are
+decided in the order of the inbox; when their commit fails, all of the turn's have failed.
 
 Known errors go to the caller. Anything else is a bug: it stops the owner, every caller who waits is
 told with the cause attached, and so is every later one.
@@ -239,11 +240,14 @@ class Owner(Generic[Status]):
     async def _answer_turn(self, turn: Turn) -> None:
         """Answer every message of a turn, whatever happens, and tell its callers."""
         try:
-            if turn.reads.messages:
+            reads_last = turn.has_reads_last()
+            if turn.reads.messages and not reads_last:
                 await self._read(turn.reads.messages)
                 turn.reads.tell()
             if turn.writes.messages:
                 await self._write(turn.writes.messages)
+            if reads_last:
+                await self._read(turn.reads.messages)
         except BaseException as bug:
             for message in turn.unanswered():
                 unknown = self._committing and message.writes

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 from anyio.lowlevel import current_token
 
@@ -30,6 +32,10 @@ class AsyncioEvent:
         self._waiters.append(waiter)
         return waiter
 
+    def waiting(self) -> int:
+        """Return how many tasks wait."""
+        return sum(not waiter.cancelled() for waiter in self._waiters)
+
     def set(self) -> None:
         """Tell all that wait."""
         for waiter in self._waiters:
@@ -42,8 +48,29 @@ def choose_event() -> Callable[[], Event]:
     loop = current_token().native_token
     if isinstance(loop, asyncio.AbstractEventLoop):
         return lambda: AsyncioEvent(loop)
-    event: Callable[[], Event] = sys.modules["trio"].Event
-    return event
+    return _trio_event_kind()
+
+
+@cache
+def _trio_event_kind() -> type[Event]:
+    trio_event: Any = sys.modules["trio"].Event
+
+    class TrioEvent:
+        """A `trio.Event` that tells how many tasks wait."""
+
+        __slots__ = ("_event", "set", "wait")
+
+        def __init__(self) -> None:
+            self._event = trio_event()
+            self.set = self._event.set
+            self.wait = self._event.wait
+
+        def waiting(self) -> int:
+            """Return how many tasks wait."""
+            waiting: int = self._event.statistics().tasks_waiting
+            return waiting
+
+    return TrioEvent
 
 
 class Home:

@@ -95,7 +95,13 @@ class Lane:
             except BaseException:  # an interrupt: let the next caller wake the loop
                 self._awake = False
                 raise
-        if not answered.acquire(timeout=seconds):
+        try:
+            in_time = answered.acquire(timeout=seconds)
+        except BaseException:  # an interrupt
+            message.given_up = True
+            raise
+        if not in_time:
+            message.given_up = True
             raise WriteTimeoutError(seconds) if message.writes else CallTimeoutError(seconds)
 
     def _pump(self) -> None:
