@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -242,8 +243,8 @@ class Database:
 
         To the connection that failed, the batch was never visible. A new commit there writes over
         what is left of it in the log: then it is not applied, and can't come back. Where that fails
-        too, the file is closed and opened again, when SQLite takes all from the log that is
-        complete.
+        too, the file is closed, its log made durable, and the file opened again, when SQLite takes
+        all from the log that is complete.
         """
         try:
             return self._resolve(changes)
@@ -254,12 +255,12 @@ class Database:
         with told_of(self._path):
             self._check_identity()
             try:
+                if self._connection is None:
+                    self._rewrite_log()
                 connection = self._connection or self._connect()
                 newest = reading.newest(connection, "sequence", "transitions")
                 applied = newest >= changes[-1][0]
-                if applied:
-                    self._empty_log(connection)
-                else:
+                if not applied:
                     writing.note_failure(connection)
                 self.counts = reading.counts(connection)
             except BaseException:
@@ -267,15 +268,26 @@ class Database:
                 raise
         return applied
 
-    def _empty_log(self, connection: sqlite3.Connection) -> None:
-        """Move all of the log into the database, because a sync of the log has failed.
+    def _rewrite_log(self) -> None:
+        """Write the log once more, where it is, because a sync of it has failed.
 
         To sync it again would not help: the operating system may have dropped what it could not
-        write (https://wiki.postgresql.org/wiki/Fsync_Errors). Into the database it is written anew.
+        write (https://wiki.postgresql.org/wiki/Fsync_Errors), and still show it to readers. Each
+        byte is written as it was read, so that a crash in between does no harm; and SQLite then
+        opens a log that is as durable as it is long.
         """
-        [busy, _, _] = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise StorageError(f"{self._path} is being read by another program: try again later")
+        path = self._path.with_name(f"{self._path.name}-wal")
+        if not path.exists():
+            return
+        try:
+            with path.open("r+b") as log:
+                content = log.read()
+                log.seek(0)
+                log.write(content)
+                log.flush()
+                os.fsync(log.fileno())
+        except OSError as error:
+            raise StorageError(f"{path} can't be written: {error.strerror}") from error
 
     # Reading.
 

@@ -98,19 +98,16 @@ def _look_at(path: Path) -> int:
 
     Always through SQLite: to open and close the file by other means would end the locks that the
     process has on it (https://www.sqlite.org/howtocorrupt.html, 2.2). ``immutable`` keeps SQLite
-    from making files beside it.
+    from making files beside it; but where there is a log, it has to be looked at, too.
 
     Raises:
         StorageError: It can't be read.
         StorageFormatError: It is no engine's.
     """
     _check_readable(path)
-    with told_of(path), closing(connect(path, "ro&immutable=1")) as connection:
-        version = _version(path, connection)
     log = path.with_name(f"{path.name}-wal")
-    if not log.exists() or log.stat().st_size == 0:
-        return version
-    with told_of(path), closing(connect(path, "ro")) as connection:
+    mode = "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
+    with told_of(path), closing(connect(path, mode)) as connection:
         return _version(path, connection)
 
 

@@ -53,8 +53,12 @@ class Ownership:
             holder = _holder(os.read(self._descriptor, 1_000))
             os.close(self._descriptor)
             raise StorageInUseError(str(path), holder) from None
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, _myself())
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, _myself())
+        except OSError as error:  # no room, say
+            os.close(self._descriptor)
+            raise StorageError(f"{lock_path} can't be written: {error.strerror}") from error
         _held.add(self)
 
     def release(self) -> None:
