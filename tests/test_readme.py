@@ -2,7 +2,9 @@
 
 What CONTRIBUTING says of modules and commands is checked too.
 
-A Python block is run as a program of its own; a text block that follows it is what it must print.
+A Python block is run as a program of its own, in an empty folder; a text block that follows it is
+what it must print. A console block is run in the same folder after it; ids, times and sizes may
+differ from what it shows.
 The commands are run by `.ci/run`, which takes them from the README; here it is checked that it
 finds them.
 """
@@ -45,16 +47,14 @@ def test_every_snippet_says_what_it_prints() -> None:
         for kind, after in zip(kinds, [*kinds[1:], ""], strict=True)
         if kind == "python"
     )
-    assert set(kinds) == {"python", "text", "sh", "mermaid"}
+    assert set(kinds) == {"python", "text", "sh", "mermaid", "console"}
 
 
-@pytest.mark.parametrize(("snippet", "output"), snippets())
-def test_snippet(snippet: str, output: str, tmp_path: Path) -> None:
-    program = tmp_path / "snippet.py"
-    program.write_text(snippet, encoding="utf-8")
+def run(arguments: list[str], folder: Path) -> str:
+    """Run Python; return what it prints when all is well."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(program)],
-        cwd=ROOT,
+        [sys.executable, "-W", "error", *arguments],
+        cwd=folder,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
@@ -62,7 +62,33 @@ def test_snippet(snippet: str, output: str, tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == output
+    return done.stdout
+
+
+def run_snippet(snippet: str, folder: Path) -> str:
+    (folder / "snippet.py").write_text(snippet, encoding="utf-8")
+    return run(["snippet.py"], folder)
+
+
+@pytest.mark.parametrize(("snippet", "output"), snippets())
+def test_snippet(snippet: str, output: str, tmp_path: Path) -> None:
+    assert run_snippet(snippet, tmp_path) == output
+
+
+def test_the_console_shows_what_the_commands_print(tmp_path: Path) -> None:
+    [place] = [place for place, (kind, _) in enumerate(BLOCKS) if kind == "console"]
+    run_snippet([text for kind, text in BLOCKS[:place] if kind == "python"][-1], tmp_path)
+    shown = re.findall(r"^\$ python (.*)\n((?:[^$].*\n)*)", BLOCKS[place][1], re.MULTILINE)
+    assert len(shown) == BLOCKS[place][1].count("$ ") >= 3
+    for command, output in shown:
+        assert without_particulars(run(command.split(), tmp_path)) == without_particulars(output)
+
+
+def without_particulars(text: str) -> str:
+    """Return a text without what is different each time."""
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z", "TIME", text)
+    return re.sub(r"[\d,]+ bytes", "SIZE bytes", text)
 
 
 def test_snippets_have_the_types_that_the_readme_tells_of(tmp_path: Path) -> None:
@@ -109,7 +135,7 @@ def test_files_and_sections_that_are_linked_exist() -> None:
         re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
         for title in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
     }
-    for target in re.findall(r"\]\(([^)]+)\)", README):
+    for target in re.findall(r"\]\((?!https://)([^)]+)\)", README):
         assert target.removeprefix("#") in sections or (ROOT / target).exists(), target
 
 

@@ -6,10 +6,12 @@ returns, so that what is committed survives a power cut; with NORMAL it would no
 
 from __future__ import annotations
 
+import ctypes
 import json
 import logging
 import os
 import sqlite3
+import weakref
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -79,10 +81,12 @@ class Database:
     def _set_ends(self, connection: sqlite3.Connection) -> None:
         """Set ``ended_at`` anew where an earlier engine had other final statuses."""
         final = json.dumps(sorted(self._final_statuses))
-        [known] = connection.execute(
+        known = connection.execute(
             "SELECT value FROM engine WHERE name = 'final_statuses'"
         ).fetchone()
-        if known == final:
+        if known is None:
+            raise StorageDamagedError(f"{self._path}: the note of the final statuses is missing")
+        if known == (final,):
             return
         with self._writing_aside():
             for status in self.counts:
@@ -95,6 +99,7 @@ class Database:
 
     def _connect(self) -> sqlite3.Connection:
         connection = self._connection = self._connect_to(self._path)
+        _connected.add(self)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
@@ -106,6 +111,16 @@ class Database:
         """Let go of the file; what is in the log goes into the database."""
         with told_of(self._path):
             self._disconnect()
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: never close the connection, not even at the interpreter's exit.
+
+        SQLite would take itself for the last that uses the file, and delete its log, which may by
+        then be that of another engine (https://www.sqlite.org/howtocorrupt.html, 2.6).
+        """
+        if self._connection is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+            self._connection = None
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -351,3 +366,15 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+_connected: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _leave_all() -> None:
+    for database in list(_connected):
+        database.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all)

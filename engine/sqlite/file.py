@@ -16,12 +16,18 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from engine.domain.exceptions import StorageError, StorageFormatError, StorageReadOnlyError
+from engine.domain.exceptions import (
+    StorageDamagedError,
+    StorageError,
+    StorageFormatError,
+    StorageReadOnlyError,
+)
 from engine.sqlite.problems import told_of
 from engine.sqlite.schema import APPLICATION_ID, STEPS, Step
 
@@ -57,7 +63,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         StorageError: It can't be read.
         StorageFormatError: It is no engine's, or of another version.
     """
-    version = _look_at(path)
+    version = _look_at(path, ())
     if version != len(STEPS):
         raise StorageFormatError(
             f"{path} has version {version} of the schema, and this program reads {len(STEPS)}: "
@@ -77,9 +83,10 @@ def prepare(path: Path, steps: Sequence[Step]) -> None:
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
     if not path.exists() or path.stat().st_size == 0:
+        _check_no_log(path)
         _make(path, steps)
         return
-    version = _look_at(path)
+    version = _look_at(path, steps)
     if not _allowed(path, os.W_OK):
         raise StorageReadOnlyError(
             f"{path} can't be written; `python -m engine list` and `show` only read"
@@ -93,7 +100,7 @@ def prepare(path: Path, steps: Sequence[Step]) -> None:
         _migrate(path, version, steps)
 
 
-def _look_at(path: Path) -> int:
+def _look_at(path: Path, steps: Sequence[Step]) -> int:
     """Return the version of the schema of a file that is there, without touching it.
 
     Always through SQLite: to open and close the file by other means would end the locks that the
@@ -108,7 +115,10 @@ def _look_at(path: Path) -> int:
     log = path.with_name(f"{path.name}-wal")
     mode = "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
     with told_of(path), closing(connect(path, mode)) as connection:
-        return _version(path, connection)
+        version = _version(path, connection)
+        if version <= len(steps):
+            _check_schema(path, connection, steps[:version])
+    return version
 
 
 def _check_readable(path: Path) -> None:
@@ -145,6 +155,49 @@ def _version(path: Path, connection: sqlite3.Connection) -> int:
             f"{application_id}, not {APPLICATION_ID}"
         )
     return int(version)
+
+
+def _check_schema(path: Path, connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
+    """Look for the tables and indexes that the steps make; there may be others beside them.
+
+    Raises:
+        StorageDamagedError: One is missing, or another.
+    """
+    with new_database(steps) as model:
+        missing = definitions(model).items() - definitions(connection).items()
+    if missing or not steps:
+        names = ", ".join(sorted(name for name, _ in missing)) or "all tables"
+        raise StorageDamagedError(f"{path}: not as its version says: {names}")
+
+
+@contextmanager
+def new_database(steps: Sequence[Step] = STEPS) -> Iterator[sqlite3.Connection]:
+    """Give a database, in memory, as a new file is."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        for statement in chain.from_iterable(steps):
+            model.execute(statement)
+        yield model
+
+
+def definitions(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return what tables and indexes are, by their names; without SQLite's own statistics."""
+    return {
+        f"{kind} {name}": f"of {table}: {sql}"
+        for kind, name, table, sql in connection.execute(
+            "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat_'"
+        )
+    }
+
+
+def _check_no_log(path: Path) -> None:
+    """Refuse to make a file beside a log, which SQLite would take for the new file's.
+
+    Raises:
+        StorageError: There is one: it belongs to a file that was deleted, moved or emptied.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise StorageError(f"{path} is missing or empty, and its log {log} is not: restore it")
 
 
 def _make(path: Path, steps: Sequence[Step]) -> None:

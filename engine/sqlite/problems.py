@@ -25,6 +25,8 @@ _KIND_OF: Final[dict[int, type[StorageError]]] = {
     sqlite3.SQLITE_READONLY: StorageReadOnlyError,
     sqlite3.SQLITE_CORRUPT: StorageDamagedError,
     sqlite3.SQLITE_NOTADB: StorageFormatError,
+    # Of a sound file each of our statements can be executed.
+    sqlite3.SQLITE_ERROR: StorageDamagedError,
     sqlite3.SQLITE_BUSY: StorageError,
     sqlite3.SQLITE_LOCKED: StorageError,
     sqlite3.SQLITE_CANTOPEN: StorageError,
@@ -61,3 +63,5 @@ def told_of(path: Path) -> Iterator[None]:
         if told is None:
             raise
         raise told from error
+    except UnicodeError as error:  # a name or a message with a damaged text in it
+        raise StorageDamagedError(f"{path}: {error}") from error

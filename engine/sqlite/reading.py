@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from typing import Final
 
-from engine.domain.exceptions import JobDamagedError
-from engine.domain.record import IDEMPOTENCY_KEY, JOB_ID, Damaged, Entry, Record
+from engine.domain.exceptions import JobDamagedError, StorageDamagedError
+from engine.domain.record import IDEMPOTENCY_KEY, JOB_ID, POSITION, VERSION, Damaged, Entry, Record
 from engine.sqlite.rows import (
     JOB_COLUMNS,
     TRANSITION_COLUMNS,
@@ -36,10 +36,15 @@ def counts(connection: sqlite3.Connection) -> dict[str, int]:
 
 def records(connection: sqlite3.Connection, statuses: Collection[str]) -> Iterator[Record]:
     """Return the jobs that have one of these statuses, without the damaged ones."""
-    for status in statuses:
+    for status in filter(_is_text, statuses):
         for row in connection.execute(f"{SELECT_JOBS} WHERE status = ?", (status,)):
             with suppress(DamagedRowError):  # it is reported to whoever asks for the job
                 yield record_of(row)
+
+
+def _is_text(status: str) -> bool:
+    """Tell whether a status can be asked for; a damaged one need not be a text."""
+    return status.isascii() or not any("\ud800" <= each <= "\udfff" for each in status)
 
 
 def other_ends(
@@ -52,11 +57,13 @@ def other_ends(
     """
     after = 0
     condition = "IS NULL" if ended else "IS NOT NULL"
-    while rows := connection.execute(
-        f"{SELECT_JOBS} WHERE status = ? AND position > ? AND ended_at {condition} "
-        "ORDER BY position LIMIT 1000",
-        (status, after),
-    ).fetchall():
+    while _is_text(status) and (
+        rows := connection.execute(
+            f"{SELECT_JOBS} WHERE status = ? AND position > ? AND ended_at {condition} "
+            "ORDER BY position LIMIT 1000",
+            (status, after),
+        ).fetchall()
+    ):
         after = rows[-1][0]
         sound = (record for row in rows if not isinstance(record := _read(row), Damaged))
         yield [(row[11], row[12], row[0]) for row in (job_row(each, ended=ended) for each in sound)]
@@ -68,7 +75,9 @@ def newest(connection: sqlite3.Connection, number: str, table: str) -> int:
         f"SELECT max((SELECT value FROM engine WHERE name = 'last_{number}'), "
         f"(SELECT coalesce(max({number}), 0) FROM {table}))"
     ).fetchone()
-    return int(value)
+    if not isinstance(value, int):
+        raise StorageDamagedError(f"the note of the newest {number} is {value!r}")
+    return value
 
 
 def checkout(
@@ -147,12 +156,20 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
     Raises:
         JobDamagedError: One of them is damaged.
     """
+    jobs, damaged = _find(connection, "job_id", JOB_ID, [job_id])
+    if damaged:
+        raise JobDamagedError(job_id, damaged[job_id].problem)
+    if not jobs:
+        return None
+    job = jobs[job_id]
     rows = connection.execute(
-        f"{SELECT_TRANSITIONS} WHERE position = (SELECT position FROM jobs WHERE job_id = ?) "
-        "ORDER BY sequence",
-        (job_id,),
-    )
+        f"{SELECT_TRANSITIONS} WHERE position = ? ORDER BY sequence", (job[POSITION],)
+    ).fetchall()
     try:
-        return [entry_of(row) for row in rows] or None
+        entries = [entry_of(row) for row in rows]
     except DamagedRowError as error:
         raise JobDamagedError(job_id, f"in its history, {error}") from error
+    # A damaged index leads to rows that are sound and another job's, or to too few.
+    if len(entries) != job[VERSION] or any(row[1] != job[POSITION] for row in rows):
+        raise JobDamagedError(job_id, "its history is not complete")
+    return entries

@@ -1,0 +1,26 @@
+"""The command line: looks into an engine's file, also while an engine uses it; never changes it.
+
+::
+
+    python -m engine list jobs.db        the jobs, in the order of their creation
+    python -m engine show jobs.db ID     a job and its history
+    python -m engine check jobs.db       whether all of the file is sound
+    python -m engine backup jobs.db TO   a consistent copy
+
+No lifecycle is needed: the statuses are the texts in the file. What was asked for goes to the
+standard output; hints, errors and progress go to the standard error output.
+
+The exit codes::
+
+    0    all is well
+    1    something in the file is damaged
+    2    wrong usage
+    3    the file can't be read, or the copy or the output can't be written
+    4    there is no such job
+    130  stopped by Ctrl-C
+    141  whoever read the output stopped reading
+"""
+
+from engine.cli.program import main
+
+__all__ = ["main"]

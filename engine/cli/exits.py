@@ -1,0 +1,29 @@
+"""The exit codes."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+
+class Exit(IntEnum):
+    """What a program's end says. 130 and 141 are what shells make of the signals."""
+
+    WELL = 0
+    DAMAGED = 1
+    USAGE = 2
+    UNREADABLE = 3
+    NO_SUCH_JOB = 4
+    INTERRUPTED = 130
+    PIPE_CLOSED = 141
+
+
+MEANINGS: Final = {
+    Exit.WELL: "all is well",
+    Exit.DAMAGED: "something in the file is damaged",
+    Exit.USAGE: "wrong usage",
+    Exit.UNREADABLE: "the file can't be read, or the copy or the output can't be written",
+    Exit.NO_SUCH_JOB: "there is no such job",
+    Exit.INTERRUPTED: "stopped by Ctrl-C",
+    Exit.PIPE_CLOSED: "whoever read the output stopped reading",
+}

@@ -1,0 +1,167 @@
+"""A file with all that an engine answers about it, and the answers about a damaged copy of it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from engine import (
+    IdempotencyConflictError,
+    Job,
+    JobNotFoundError,
+    JobStatus,
+    Move,
+    NewJob,
+    StorageError,
+    SyncJobEngine,
+    Transition,
+)
+from engine.sqlite.check import check_file
+
+JOBS = 40
+PAGE = 4_096
+HEADER = 100
+"""So many bytes at the start of a file are SQLite's own (fileformat2.html, 1.3)."""
+STATUSES = [None, *JobStatus]
+
+
+@dataclass
+class Sound:
+    """A file before it was damaged, and all that an engine answers about it."""
+
+    path: Path
+    jobs: dict[str, Job]
+    histories: dict[str, list[Transition]]
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+    def copy(self, folder: Path) -> Path:
+        """Return the path of a copy."""
+        folder.mkdir()
+        return Path(shutil.copy(self.path, folder / "jobs.db"))
+
+
+def make_sound(path: Path) -> Sound:
+    """Make a cleanly closed file; half of its jobs have ended, half have a key."""
+    with SyncJobEngine(path) as engine:
+        jobs = engine.create_many(
+            NewJob(f"input {number}", idempotency_key=f"key {number}" if number % 2 else None)
+            for number in range(JOBS)
+        )
+        running = jobs[JOBS // 4 :]
+        engine.transition_many(Move(job.job_id, JobStatus.RUNNING) for job in running)
+        for number, job in enumerate(jobs[JOBS // 2 :]):
+            if number % 2:
+                engine.transition(job.job_id, JobStatus.FAILED, error=f"no {number} " * 40)
+            else:
+                engine.transition(job.job_id, JobStatus.COMPLETED, result=f"yes {number} " * 40)
+        now = engine.get_many(job.job_id for job in jobs)
+        histories = {job.job_id: engine.history(job.job_id) for job in now}
+    return Sound(path, {job.job_id: job for job in now}, histories)
+
+
+class Examination:
+    """What an engine answers about a damaged file, compared with what is right.
+
+    Attributes:
+        wrong: Answers that are not right.
+        missing: What was not there.
+        refused: How many calls were answered with an error about damage.
+    """
+
+    def __init__(self, sound: Sound, path: Path) -> None:
+        self.wrong: list[str] = []
+        self.missing: list[str] = []
+        self.refused = 0
+        self.opened = False
+        self._sound = sound
+        with self._asking("open"), SyncJobEngine(path) as engine:
+            self.opened = True
+            self._examine(engine)
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        """Take an error for an answer."""
+        try:
+            yield
+        except StorageError:
+            self.refused += 1
+        except (JobNotFoundError, IdempotencyConflictError) as error:
+            found = self.missing if isinstance(error, JobNotFoundError) else self.wrong
+            found.append(f"{what}: {error!r}")
+        except Exception as error:  # noqa: BLE001 - each one is an answer, and not a right one
+            self.wrong.append(f"{what}: {error!r}")
+
+    def _examine(self, engine: SyncJobEngine) -> None:
+        for job in self._sound.jobs.values():
+            with self._asking("get"):
+                self._same("get", engine.get(job.job_id), job)
+            with self._asking("history"):
+                self._compare_history(engine.history(job.job_id), job)
+        for status in STATUSES:
+            with self._asking("list"):
+                self._list(engine, status)
+            with self._asking("count"):
+                if engine.count(status) != len(self._with_status(status)):
+                    self.missing.append(f"the count of {status}")
+        for job in self._sound.jobs.values():
+            if job.idempotency_key is not None:
+                with self._asking("key"):
+                    self._repeat(engine, job, job.idempotency_key)
+
+    def _with_status(self, status: JobStatus | None) -> dict[str, Job]:
+        jobs = self._sound.jobs
+        return {each: jobs[each] for each in jobs if status in {None, jobs[each].status}}
+
+    def _same(self, what: str, answer: object, right: object) -> None:
+        if answer != right:
+            self.wrong.append(f"{what}: {answer!r}, not {right!r}")
+
+    def _compare_history(self, lines: list[Transition], job: Job) -> None:
+        right = self._sound.histories[job.job_id]
+        if not all(line in right for line in lines):
+            self.wrong.append(f"history: {lines}, not {right}")
+        elif lines != right:
+            self.missing.append(f"lines of the history of {job.job_id}")
+
+    def _list(self, engine: SyncJobEngine, status: JobStatus | None) -> None:
+        page = engine.list_jobs(status, limit=1_000)
+        right = self._with_status(status)
+        for job in page.jobs:
+            self._same("list", job, right.get(job.job_id))
+        self.refused += len(page.damaged)
+        if len(page.jobs) + len(page.damaged) != len(right):
+            self.missing.append(f"of the list of {status}: {len(right)} and not {page!r}")
+
+    def _repeat(self, engine: SyncJobEngine, job: Job, key: str) -> None:
+        """Repeat a creation: a new job means that the old one was not found."""
+        again = engine.create(job.input_hash, idempotency_key=key)
+        if again.job_id in self._sound.jobs:
+            self._same("key", again, job)
+        else:
+            self.missing.append(f"the job with the key {key}")
+
+
+def flip_bit(path: Path, random: Random) -> str:
+    """Flip a bit anywhere; of most flips take care that they are not in empty space."""
+    content = bytearray(path.read_bytes())
+    end = HEADER if random.random() < 0.1 else len(content)
+    place = random.randrange(end)
+    while content[place] == 0 and random.random() < 0.8:
+        place = random.randrange(end)
+    bit = random.randrange(8)
+    content[place] ^= 1 << bit
+    path.write_bytes(content)
+    return f"bit {bit} of byte {place}"
+
+
+def reported(path: Path) -> bool:
+    """Tell whether a check of the file finds something."""
+    try:
+        return bool(check_file(path, lambda _done, _of: None).findings)
+    except StorageError:
+        return True

@@ -1,0 +1,195 @@
+"""Write to a file until killed, and tell of each call when it has been answered.
+
+For `tests.reliability.programs.zygote`. It opens an engine, lets some callers write, closes it, and
+begins again. Each call is about one batch of jobs, whose names say to which batch they belong and
+how many that has. The lines:
+
+* ``["phase", name]``: "opening", "open", "closing", "closed"
+* ``["asked", input_hash]``: a job is about to be created alone, with a key
+* ``["told", batch, version, status, job_ids]``: a call was answered
+* ``["repeated", input_hash, job_id, version]``: so was one that repeats the creation of a job
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+from typing import Any, TypeAlias
+from zlib import crc32
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from engine import Job, JobEngine, JobStatus, Move, NewJob, SQLiteStorage, SyncJobEngine
+from engine.domain.record import Change
+from tests.reliability.programs.zygote import Order, say
+
+CALLERS = 4
+MOST_BATCHES = 6
+"""So many does a caller write, at most, before the engine is closed."""
+COMMITS_IN_THE_LOG = 5
+"""After so many it is moved into the database; of itself, the storage waits for some hundreds."""
+MOVES: tuple[list[JobStatus], ...] = (
+    [],
+    [JobStatus.RUNNING],
+    [JobStatus.RUNNING, JobStatus.COMPLETED],
+    [JobStatus.RUNNING, JobStatus.FAILED],
+)
+Calls: TypeAlias = Generator[tuple[str, Sequence[Any]], list[Job], None]
+
+
+class EarlyStorage(SQLiteStorage):
+    """Its bug: it says that a batch is committed, and commits it with the next one."""
+
+    _late: Sequence[Change] = ()
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        late, self._late = self._late, changes
+        if late:
+            await super().commit(late)
+
+    async def aclose(self) -> None:
+        await self.commit(())
+        await super().aclose()
+
+
+class SplitStorage(SQLiteStorage):
+    """Its bug: it commits a batch in two halves."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        middle = len(changes) // 2
+        for half in (changes[:middle], changes[middle:]):
+            if half:
+                await super().commit(half)
+
+
+KINDS = {"sound": SQLiteStorage, "early": EarlyStorage, "split": SplitStorage}
+
+
+def key_of(input_hash: str) -> str:
+    """Return the idempotency key of a job."""
+    return f"key of {input_hash}"
+
+
+def text_of(input_hash: str, batch_version: int) -> str:
+    """Return what a job has for a result or an error: it differs from all others, also in size."""
+    text = f"{input_hash}, version {batch_version}. "
+    return text * (1 + crc32(text.encode()) % 60)
+
+
+def _calls(random: Random, name: str) -> Calls:
+    """Yield call after call, and take the jobs that come back."""
+    for number in range(1, 1 + random.randrange(1, MOST_BATCHES)):
+        size = random.randrange(2, 25) if random.random() < 0.4 else 1
+        batch = f"{name} {number}"
+        hashes = [f"{batch} {index}/{size}" for index in range(size)]
+        if size == 1:
+            say("asked", hashes[0])
+        jobs = yield "create_many", [NewJob(each, idempotency_key=key_of(each)) for each in hashes]
+        _tell(batch, jobs)
+        for target in random.choice(MOVES):
+            jobs = yield "transition_many", [_move(job, target) for job in jobs]
+            _tell(batch, jobs)
+
+
+def _move(job: Job, target: JobStatus) -> Move[JobStatus]:
+    text = text_of(job.input_hash, job.version + 1)
+    return Move(
+        job.job_id,
+        target,
+        result=text if target is JobStatus.COMPLETED else None,
+        error=text if target is JobStatus.FAILED else None,
+        expected_version=job.version,
+    )
+
+
+def _tell(batch: str, jobs: Sequence[Job]) -> None:
+    say("told", batch, jobs[0].version, jobs[0].status, [job.job_id for job in jobs])
+
+
+class Writer:
+    """Works as an order says: its ``path``, ``name``, ``storage`` and ``repeat``."""
+
+    def __init__(self, order: Order) -> None:
+        self._path = Path(order["path"])
+        self._name = str(order["name"])
+        self._kind = KINDS[order["storage"]]
+        self._random = Random(self._name)
+        self._repeat: list[str] = order["repeat"]
+        self._sessions = 0
+
+    def _storage(self) -> SQLiteStorage:
+        say("phase", "opening")
+        return self._kind(self._path)
+
+    def _begin(self) -> list[Calls]:
+        say("phase", "open")
+        self._sessions += 1
+        return [
+            _calls(Random(self._random.random()), f"{self._name} {caller} {self._sessions}")
+            for caller in range(CALLERS)
+        ]
+
+    async def work(self) -> None:
+        """Write for ever, with tasks."""
+        while True:
+            async with JobEngine(self._storage()) as engine:
+                callers = self._begin()
+                for each in self._repeat if self._sessions == 1 else ():
+                    job = await engine.create(each, idempotency_key=key_of(each))
+                    say("repeated", each, job.job_id, job.version)
+                async with anyio.create_task_group() as tasks:
+                    for calls in callers:
+                        tasks.start_soon(_await_all, engine, calls)
+                say("phase", "closing")
+            say("phase", "closed")
+
+    def block(self) -> None:
+        """Write for ever, with threads."""
+        while True:
+            with SyncJobEngine(self._storage()) as engine:
+                callers = self._begin()
+                for each in self._repeat if self._sessions == 1 else ():
+                    job = engine.create(each, idempotency_key=key_of(each))
+                    say("repeated", each, job.job_id, job.version)
+                with ThreadPoolExecutor(CALLERS) as threads:
+                    list(threads.map(_block_all, [engine] * CALLERS, callers))
+                say("phase", "closing")
+            say("phase", "closed")
+
+
+async def _await_all(engine: JobEngine, calls: Calls) -> None:
+    name, items = next(calls)
+    try:
+        while True:
+            name, items = calls.send(await getattr(engine, name)(items))
+    except StopIteration:
+        return
+
+
+def _block_all(engine: SyncJobEngine, calls: Calls) -> None:
+    name, items = next(calls)
+    try:
+        while True:
+            name, items = calls.send(getattr(engine, name)(items))
+    except StopIteration:
+        return
+
+
+def warm() -> None:
+    """Run both event loops once; have the log moved often."""
+    pytest.MonkeyPatch().setattr("engine.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG)
+    for backend in ("asyncio", "trio"):
+        anyio.run(checkpoint, backend=backend)
+
+
+def run(order: Order) -> None:
+    """Write as an order says, with the backend or the threads that it names."""
+    writer = Writer(order)
+    if order["callers"] == "threads":
+        writer.block()
+    else:
+        anyio.run(writer.work, backend=order["callers"])

@@ -1,0 +1,161 @@
+"""Fork children that are warm from the start, and kill each after a while: both ends of it.
+
+Usage: python -m tests.reliability.programs.zygote MODULE
+
+MODULE is imported once, and its ``warm()`` called; its ``run(order)`` is called in every child.
+Orders are lines of JSON on the standard input; a child's lines go to the standard output as it says
+them, and after its last one there is a line with its exit status. A line is written by one system
+call, so a kill can't leave a half of it. A child is killed after the seconds that its order names,
+or by the order to kill it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import engine
+
+Order: TypeAlias = dict[str, Any]
+Line: TypeAlias = list[Any]
+
+MOST_SECONDS = 60
+"""A child that lives on for so long has lost its zygote, or hangs: then the system ends it."""
+MOST_SECONDS_UNTIL_SAID = 5
+_KILL: list[Any] = ["kill"]
+ROOTS = [str(Path(str(engine.__file__)).parents[1]), str(Path(__file__).parents[3])]
+OPTIONS = ["-X", "faulthandler", "-W", "error", "-W", "ignore:This process:DeprecationWarning"]
+
+
+def say(*line: object) -> None:
+    """Tell the other end something, in less than what a pipe takes at once."""
+    text = f"{json.dumps(line)}\n".encode()
+    assert len(text) <= 4_096
+    os.write(1, text)
+
+
+@dataclass
+class Life:
+    """What became of one child.
+
+    Attributes:
+        said: Its lines.
+        status: Its exit status: the signal's number, negative, when it was killed.
+        seconds: How long it lived.
+    """
+
+    said: list[Line] = field(default_factory=list)
+    status: int = 0
+    seconds: float = 0.0
+
+
+class Zygote:
+    """The end of the pipes that orders children. Made by `zygote`."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def child(self, order: Order, seconds: float, *, counted_from: Line | None = None) -> Life:
+        """Let a child run, and kill it if it has not ended after so many seconds.
+
+        They are counted from its start, or from when it says a line; if it never does, it has some
+        more seconds.
+        """
+        assert self._process.stdout is not None
+        self._send([order, seconds if counted_from is None else MOST_SECONDS_UNTIL_SAID])
+        life, began = Life(), time.monotonic()
+        for text in self._process.stdout:
+            line = json.loads(text)
+            if line[0] == "end":
+                life.status, life.seconds = line[1], time.monotonic() - began
+                return life
+            life.said.append(line)
+            if line == counted_from:
+                counted_from = None
+                time.sleep(seconds)
+                self._send(_KILL)
+        raise AssertionError("the zygote has ended")
+
+    def _send(self, line: Line) -> None:
+        assert self._process.stdin is not None
+        print(json.dumps(line), file=self._process.stdin, flush=True)
+
+
+@contextlib.contextmanager
+def zygote(module: str) -> Iterator[Zygote]:
+    """Start a zygote for a module of this folder; in the end, nothing may have complained."""
+    with program("zygote", f"{__package__}.{module}") as process:
+        yield Zygote(process)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(MOST_SECONDS) == 0
+
+
+@contextlib.contextmanager
+def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a program of this folder; in the end, it may not have complained of anything."""
+    with tempfile.TemporaryFile("w+") as complaints:
+        with subprocess.Popen(
+            [sys.executable, *OPTIONS, "-m", f"{__package__}.{name}", *arguments],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(ROOTS)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+        ) as process:
+            try:
+                yield process
+            except BaseException as error:
+                complaints.seek(0)
+                error.add_note(f"{name}: {complaints.read()}")
+                raise
+        complaints.seek(0)
+        assert complaints.read() == ""
+
+
+def _live(run: Callable[[Order], None], order: Order) -> None:
+    signal.alarm(MOST_SECONDS)
+    try:
+        run(order)
+    except BaseException:  # noqa: BLE001 - nothing of the zygote's may go on in the child
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+def main(module: str) -> None:
+    """Serve orders until there are no more."""
+    imported = importlib.import_module(module)
+    imported.warm()
+    gc.freeze()  # the children share what is there, as long as nobody visits it
+    while text := sys.stdin.readline():
+        if (line := json.loads(text)) == _KILL:
+            continue  # it came too late
+        order, seconds = line
+        ended, end = os.pipe()
+        if (child := os.fork()) == 0:
+            _live(imported.run, order)
+        os.close(end)
+        select.select([sys.stdin, ended], [], [], seconds)
+        os.close(ended)
+        os.kill(child, signal.SIGKILL)  # it is still ours, even if it has ended
+        _, status = os.waitpid(child, 0)
+        say("end", os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

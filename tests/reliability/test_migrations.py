@@ -1,0 +1,204 @@
+"""Row 23: older, newer and foreign versions of the schema, and kill -9 in a slow migration.
+
+An older file is migrated as a whole or not at all; a newer or a foreign one is refused and left as
+it is, byte for byte. A new file is there as a whole or not at all, too.
+"""
+
+import shutil
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from engine import Job, JobStatus, Move, NewJob, StorageFormatError, SyncJobEngine
+from engine.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
+from engine.sqlite.schema import APPLICATION_ID, STEPS
+from tests.reliability.programs.migrating import NEWER_STEPS, NOTES_OF_A_JOB, become_newer
+from tests.reliability.programs.zygote import MOST_SECONDS, Life, Zygote, zygote
+from tests.tries import report, seeded, tries
+
+FULL_KILLS = 100
+LIVES = 3
+JOBS = 1_500
+OLD, NEW = len(STEPS), len(NEWER_STEPS)
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file of the old version with many jobs."""
+    path = tmp_path_factory.mktemp("old") / "jobs.db"
+    with SyncJobEngine(path) as engine:
+        jobs = engine.create_many(NewJob(f"input {number}") for number in range(JOBS))
+        engine.transition_many(Move(job.job_id, JobStatus.RUNNING) for job in jobs[::2])
+        engine.transition_many(Move(job.job_id, JobStatus.COMPLETED) for job in jobs[::4])
+    return path
+
+
+def _rows(path: Path) -> list[object]:
+    with closing(sqlite3.connect(path)) as connection:
+        return [
+            connection.execute(f"{select} ORDER BY 1").fetchall()
+            for select in (SELECT_JOBS, SELECT_TRANSITIONS)
+        ]
+
+
+def _version(path: Path) -> int:
+    """Return the version of a whole file, all of which is of that version."""
+    with closing(sqlite3.connect(path)) as connection:
+        [version] = connection.execute("PRAGMA user_version").fetchone()
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        columns = {row[1] for row in connection.execute("PRAGMA table_info (jobs)")}
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+        newer = {"notes", "notes_by_job", "notes_by_text"}
+        if version == OLD:
+            assert "priority" not in columns
+            assert not tables & newer
+        else:
+            assert version == NEW
+            assert "priority" in columns
+            assert tables >= newer
+            jobs = "FROM jobs WHERE input_hash != 'goes on'"
+            unset = f"SELECT count(*) {jobs} AND priority != position % 7"
+            assert connection.execute(unset).fetchone() == (0,)
+            count = connection.execute(f"SELECT count(*) {jobs}").fetchone()[0]
+            notes = connection.execute("SELECT count(*) FROM notes").fetchone()[0]
+            assert notes == NOTES_OF_A_JOB * count
+    return int(version)
+
+
+def _image(path: Path, folder: Path) -> Path:
+    """Return a copy of a file as a kill has left it, with its log."""
+    folder.mkdir()
+    for name in (path.name, f"{path.name}-wal"):
+        if path.with_name(name).exists():
+            shutil.copy(path.with_name(name), folder)
+    return folder / path.name
+
+
+def _jobs(path: Path) -> list[Job]:
+    """Open a file with an engine of this process, and use it."""
+    with SyncJobEngine(path) as engine:
+        jobs = list(engine.list_jobs(limit=1_000).jobs)
+        engine.create("goes on")
+    return jobs
+
+
+def _live(
+    lane: Zygote, path: Path, seconds: float | None, seen: Counter[str], *, halved: bool = False
+) -> Life:
+    """Let a process open a file, and be killed some time after it began to; None lets it live."""
+    order = {"path": str(path), "halved": halved}
+    if seconds is None:
+        life = lane.child(order, MOST_SECONDS)
+    else:
+        life = lane.child(order, seconds, counted_from=["opening"])
+    assert life.status in ({0} if seconds is None else {0, -9})
+    seen["it ended" if life.status == 0 else f"killed after {life.said[-1]}"] += 1
+    return life
+
+
+def test_a_kill_in_a_migration_leaves_a_whole_file(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, kills, seen = seeded("migrations"), tries(FULL_KILLS), Counter[str]()
+    rows, shown, longest = _rows(old), _jobs(Path(shutil.copy(old, tmp_path))), inf
+    with zygote("migrating") as lane:
+        for number in range(-LIVES, kills):  # some are let live, to see how long it takes
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            path = Path(shutil.copy(old, folder))
+            life = _live(lane, path, None if number < 0 else random.uniform(0, longest), seen)
+            longest = min(longest, life.seconds) if number < 0 else longest
+            image = _image(path, folder / "image")
+            version = _version(image)
+            seen[f"version {version}"] += 1
+            assert version == NEW or number >= 0
+            assert _rows(image) == rows
+            if version == OLD:
+                assert _jobs(_image(path, folder / "old")) == shown
+            with monkeypatch.context() as patch:
+                become_newer(patch)
+                assert _jobs(path) == shown
+            assert _version(path) == NEW
+            shutil.rmtree(folder)
+    report(f"{kills} kills within {longest:.3f} s: {dict(seen)}")
+    assert seen[f"version {OLD}"] >= kills / 5
+
+
+def test_a_migration_in_two_halves_is_caught(old: Path, tmp_path: Path) -> None:
+    random, seen = seeded("migrations, planted"), Counter[str]()
+    with zygote("migrating") as lane:
+        for number in range(20):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            path = Path(shutil.copy(old, folder))
+            _live(lane, path, random.uniform(0, 0.15), seen, halved=True)
+            try:
+                seen[f"version {_version(_image(path, folder / 'image'))}"] += 1
+            except AssertionError:
+                seen["neither"] += 1
+    report(f"20 kills: {dict(seen)}")
+    assert seen["neither"] > 0
+
+
+def test_a_kill_in_the_making_of_a_file_leaves_what_the_next_start_copes_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random, kills, seen = seeded("new files"), tries(FULL_KILLS), Counter[str]()
+    become_newer(monkeypatch)
+    with zygote("migrating") as lane:
+        lives = [_live(lane, tmp_path / f"{number}.db", None, seen) for number in range(LIVES)]
+        longest = min(life.seconds for life in lives)
+        for number in range(kills):
+            path = tmp_path / str(number) / "jobs.db"
+            path.parent.mkdir()
+            _live(lane, path, random.uniform(longest / 2, longest), seen)
+            left = {each.name.removeprefix("jobs.db") for each in path.parent.iterdir()}
+            seen[f"left: {sorted(left)}"] += 1
+            if path.exists():
+                assert _version(_image(path, path.parent / "image")) == NEW
+                shutil.rmtree(path.parent / "image")
+            assert _jobs(path) == []
+            assert _version(path) == NEW
+            assert {each.name for each in path.parent.iterdir()} == {"jobs.db", "jobs.db-lock"}
+    report(f"{kills} kills: {dict(sorted(seen.items()))}")
+    assert len([each for each in seen if each.startswith("left")]) > 1
+
+
+def test_an_older_file_is_migrated(
+    old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(shutil.copy(old, tmp_path))
+    become_newer(monkeypatch)
+    with SyncJobEngine(path) as engine:
+        assert engine.count() == JOBS
+    assert _version(path) == NEW
+    assert _rows(path) == _rows(old)
+
+
+@pytest.mark.parametrize(
+    ("pragma", "value"),
+    [("user_version", NEW), ("user_version", 2**31 - 1), ("application_id", APPLICATION_ID + 1)],
+)
+@pytest.mark.parametrize("in_the_log", [False, True])
+def test_a_newer_or_foreign_file_is_refused_and_left_as_it_is(
+    old: Path, tmp_path: Path, pragma: str, value: int, *, in_the_log: bool
+) -> None:
+    changed = Path(shutil.copy(old, tmp_path))
+    with closing(sqlite3.connect(changed)) as connection:
+        connection.execute(f"PRAGMA {pragma} = {value}")
+        connection.commit()
+        if in_the_log:
+            path = _image(changed, tmp_path / "left")  # as by a process that was killed
+    if not in_the_log:
+        path = _image(changed, tmp_path / "left")
+    before = {each.name: each.read_bytes() for each in path.parent.iterdir()}
+    assert len(before) == 1 + in_the_log
+    with pytest.raises(StorageFormatError):
+        SyncJobEngine(path)
+    after = {each.name: each.read_bytes() for each in path.parent.iterdir()}
+    assert after.items() >= before.items()
+    assert after.keys() - before.keys() <= {"jobs.db-lock", "jobs.db-shm"}

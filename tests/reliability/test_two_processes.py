@@ -1,0 +1,222 @@
+"""Rows 12 and 13: two engines and one file, in two processes, in one, and across a fork.
+
+The second is refused at once and told who has the file. Whoever has it lets go of it with its end,
+however it ends; a forked child of it neither keeps the file nor does it any harm.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from engine import JobEngine, SQLiteStorage, StorageError, StorageInUseError, SyncJobEngine
+from engine.sqlite.check import check_file
+from tests.reliability.programs.zygote import program
+from tests.tries import report, tries
+
+FULL_KILLS = 50
+FULL_FORKS = 50
+SECONDS_TO_REFUSE = 1
+SECONDS = 60
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+
+@contextmanager
+def _holder(path: Path, children: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """Let a process hold a file."""
+    with program("holder", str(path), str(children)) as process:
+        try:
+            assert process.stdout is not None
+            said = {process.stdout.readline() for _ in range(children + 1)}
+            assert said == {f"{process.pid}\n", *["forked\n"] * children}
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def _refused(path: Path, pid: int) -> Iterator[None]:
+    """Expect to be refused, soon, with the name of a process."""
+    began = time.monotonic()
+    with pytest.raises(StorageInUseError) as refused:
+        yield
+    assert time.monotonic() - began < SECONDS_TO_REFUSE
+    assert refused.value.holder.startswith(f"process {pid} on ")
+    assert refused.value.storage == str(path)
+
+
+def _count(path: Path) -> int:
+    """Open a file, look, and close it."""
+    with SyncJobEngine(path) as engine:
+        return engine.count()
+
+
+def _intact(path: Path) -> bool:
+    return not check_file(path, lambda _done, _of: None).findings
+
+
+def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -> None:
+    path, kills = tmp_path / "jobs.db", tries(FULL_KILLS)
+    for number in range(1, kills + 1):
+        with _holder(path) as first:
+            for _ in range(3):
+                with _refused(path, first.pid):
+                    SyncJobEngine(path)
+            first.kill()
+            first.wait(SECONDS)
+            assert _count(path) == number
+    assert _intact(path)
+    report(f"{kills} holders killed, {3 * kills} engines refused")
+
+
+def test_an_engine_that_does_not_lock_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.sqlite.ownership._lock", lambda _descriptor: None)
+    path = tmp_path / "jobs.db"
+    with (
+        _holder(path) as first,
+        pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"),
+        _refused(path, first.pid),
+    ):
+        SyncJobEngine(path).close()
+
+
+@pytest.mark.anyio
+async def test_a_second_engine_is_refused_when_it_is_awaited(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with _holder(path) as first:
+        with _refused(path, first.pid):
+            async with JobEngine(path):
+                pass
+        first.kill()
+        first.wait(SECONDS)
+        async with JobEngine(path) as engine:
+            assert await engine.count() == 1
+
+
+def test_a_second_engine_of_the_same_process_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SyncJobEngine(path) as first:
+        with _refused(path, os.getpid()):
+            SyncJobEngine(path)
+        first.create("after it")
+    assert _count(path) == 1
+
+
+def test_a_second_engine_of_the_same_storage_is_refused(tmp_path: Path) -> None:
+    storage = SQLiteStorage(tmp_path / "jobs.db")
+    with SyncJobEngine(storage) as first:
+        with pytest.raises(StorageInUseError):
+            SyncJobEngine(storage)
+        first.create("after it")
+    assert _count(storage.path) == 1
+
+
+def test_a_file_is_the_same_by_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with SyncJobEngine("jobs.db") as first:
+        with _refused(tmp_path / "jobs.db", os.getpid()):
+            SyncJobEngine(tmp_path / "jobs.db")
+        monkeypatch.chdir("/")
+        first.create("from another folder")
+    assert _count(tmp_path / "jobs.db") == 1
+
+
+@pytest.mark.parametrize("link_first", [False, True])
+def test_a_file_is_the_same_through_a_symbolic_link(tmp_path: Path, *, link_first: bool) -> None:
+    path, link, folder = tmp_path / "jobs.db", tmp_path / "link.db", tmp_path / "folder"
+    assert _count(path) == 0
+    link.symlink_to(path)
+    folder.symlink_to(tmp_path)
+    for other in (link, folder / "jobs.db", folder / "link.db"):
+        one, two = (other, path) if link_first else (path, other)
+        with SyncJobEngine(one) as first:
+            with pytest.raises(StorageInUseError):
+                SyncJobEngine(two)
+            first.create("after it")
+    assert _count(path) == 3
+
+
+def test_a_file_with_two_names_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    assert _count(path) == 0
+    (tmp_path / "other.db").hardlink_to(path)
+    with pytest.raises(StorageError, match="hard links"):
+        SyncJobEngine(tmp_path / "other.db")
+
+
+READ_AND_CLOSE = (
+    "import sqlite3, sys; "
+    "connection = sqlite3.connect(sys.argv[1]); "
+    "connection.execute('SELECT count(*) FROM jobs').fetchall(); "
+    "connection.close()"
+)
+
+
+def test_other_programs_may_read_a_file_after_a_backup_and_a_check(tmp_path: Path) -> None:
+    """A process that opens and closes a file loses its locks on it, and then others tidy it up."""
+    path = tmp_path / "jobs.db"
+    with SyncJobEngine(path) as engine:
+        engine.create("first")
+        engine.backup(tmp_path / "copy.db")
+        assert _intact(path)
+        with pytest.raises(StorageInUseError):
+            SyncJobEngine(path)
+        for _ in range(2):
+            subprocess.run([sys.executable, "-c", READ_AND_CLOSE, str(path)], check=True)
+            engine.create("later")
+        image = tmp_path / "image"
+        image.mkdir()
+        for name in ("jobs.db", "jobs.db-wal"):  # as a kill would leave them
+            shutil.copy(tmp_path / name, image)
+    assert _count(image / "jobs.db") == 3
+
+
+@needs_fork
+def test_a_forked_child_does_not_keep_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with _holder(path, 2) as holder:
+        holder.kill()
+        holder.wait(SECONDS)
+        assert _count(path) == 1  # while the children live
+
+
+@needs_fork
+def test_a_forked_child_that_ends_last_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with ExitStack() as stack:
+        first = stack.enter_context(_holder(path, 2))
+        first.kill()
+        first.wait(SECONDS)
+        assert _count(path) == 1
+        last = stack.enter_context(_holder(path))
+        last.kill()
+        last.wait(SECONDS)
+        # Its job is in the log alone, and the children end as programs do.
+        assert first.stdin is not None
+        assert first.stdout is not None
+        first.stdin.close()
+        assert first.stdout.read() == ""
+    assert _count(path) == 2
+    assert _intact(path)
+
+
+@needs_fork
+@pytest.mark.parametrize("end", ["exit", "_exit"])
+def test_a_forked_child_leaves_its_parents_file_alone(end: str, tmp_path: Path) -> None:
+    times = tries(FULL_FORKS)
+    with program("fork_file", str(tmp_path), str(times), end) as process:
+        output, _ = process.communicate(timeout=SECONDS)
+    assert (output, process.returncode) == (f"{times} forks\n", 0)
+    assert _intact(tmp_path / "parent.db")
+    assert _intact(tmp_path / "child.db")
