@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 from engine.domain.exceptions import StorageError
-from engine.sqlite.file import connect_reader
+from engine.sqlite.file import connect_reader, sync_folder
 from engine.sqlite.problems import told_of
 from engine.storage.protocol import Progress
 
@@ -25,9 +26,8 @@ def back_up(source: Path, target: Path, progress: Progress) -> None:
     Raises:
         StorageError: The source can't be read; or the target is there already, or can't be written.
     """
-    if target.exists():
-        raise StorageError(f"{target} is there already: choose another name, or delete it first")
-    partial = target.with_name(f"{target.name}-partial")
+    _check_free(target)
+    partial = target.with_name(f"{target.name}-partial-{token_hex(4)}")
     try:
         with (
             closing(connect_reader(source)) as reader,
@@ -43,7 +43,9 @@ def back_up(source: Path, target: Path, progress: Progress) -> None:
                 progress=lambda _, left, pages: progress(pages - left, pages),
                 sleep=0,
             )
+        _check_free(target)  # it may have been made meanwhile
         partial.replace(target)
+        sync_folder(target.parent)
     except OSError as error:
         if isinstance(error, StorageError):
             raise
@@ -51,3 +53,8 @@ def back_up(source: Path, target: Path, progress: Progress) -> None:
     finally:
         partial.unlink(missing_ok=True)
         partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
+
+
+def _check_free(target: Path) -> None:
+    if target.exists():
+        raise StorageError(f"{target} is there already: choose another name, or delete it first")

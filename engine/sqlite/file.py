@@ -212,7 +212,7 @@ def _make(path: Path, steps: Sequence[Step]) -> None:
     if path.exists():  # an empty one, whose owner has set who may read it
         new.chmod(stat.S_IMODE(path.stat().st_mode))
     new.replace(path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _migrate(path: Path, version: int, steps: Sequence[Step]) -> None:
@@ -233,7 +233,7 @@ def _take_steps(connection: sqlite3.Connection, version: int, steps: Sequence[St
     connection.execute("COMMIT")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a new name durable, where folders can be opened for that."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

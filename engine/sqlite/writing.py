@@ -87,7 +87,8 @@ def remove(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
     chosen = f"WHERE position IN ({', '.join('?' * len(positions))})"
     for number, table in (("sequence", "transitions"), ("position", "jobs")):
         connection.execute(
-            f"UPDATE engine SET value = max(value, (SELECT max({number}) FROM {table} {chosen})) "
+            f"UPDATE engine SET value = "
+            f"max(value, (SELECT coalesce(max({number}), 0) FROM {table} {chosen})) "
             f"WHERE name = 'last_{number}'",
             positions,
         )

@@ -148,6 +148,7 @@ class Comparison(RuleBasedStateMachine):
     @initialize()
     def begin_with_some_jobs(self) -> None:
         self.create_many([NewJob("h1"), NewJob("h1", None, "k1"), NewJob("h2", "payment", "k2")])
+        self.turn_a_page_that_was_held(1)
 
     @rule(new=NEW_JOBS)
     def create(self, new: NewJob) -> None:

@@ -20,7 +20,7 @@ from tests.tries import first_seed, report, tries
 
 from .comparison import FACADES, Comparison, compare_with_the_model
 
-EXAMPLES = 600
+EXAMPLES = 400
 SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=40)
 
 
