@@ -5,15 +5,13 @@ looked for, in this order:
 
 * the definitions of tables and indexes: are they those of the schema?
 * SQLite's own ``PRAGMA integrity_check``: pages, free pages, each index against its table;
-* the table ``engine``: its names, and values that can be;
-* each job and each transition against its checksum;
+* each note of the table ``engine``, each job and each transition against its checksum;
 * each job against its transitions: as many as its version says, in a chain from None to its status,
   their times in order; it has ended if its status is a final one; no transition is without a job;
 * the numbers of jobs and transitions: none is missing above the newest that was ever removed.
 
-Two things can't be found. A log, ``jobs.db-wal``, whose end is damaged is the same to SQLite as one
-that was written no further: what was committed last may be gone. And the numbers in the table
-``engine`` have no checksum: one that is too high leaves a gap.
+One thing can't be found. A log, ``jobs.db-wal``, whose end is damaged is the same to SQLite as one
+that was written no further: what was committed last may be gone.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Container, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from heapq import merge
 from itertools import chain, groupby
@@ -180,30 +178,38 @@ class _Check:
     def _look_at_notes(self) -> None:
         with new_database() as model:
             expected = _notes(model)
-        notes = _notes(self._connection)
+        notes = self._sound_notes()
         for name in sorted(expected.keys() - notes.keys()):
-            self._found(f"table engine: {name}", "it is missing")
+            self._found(f"note {name}", "it is missing or damaged")
         for name, value in notes.items():
             if type(value) is not type(expected.get(name)) or (
                 isinstance(value, int) and value < 0
             ):
-                self._found(f"table engine: {_plain(name)}", f"it can't be {shown(value)}")
+                self._found(f"note {_plain(name)}", f"it can't be {shown(value)}")
         if bool(notes.get("last_sequence")) != bool(notes.get("last_position")):
-            self._found("table engine", "only one of last_sequence and last_position is 0")
+            self._found("the notes", "only one of last_sequence and last_position is 0")
         for number, table, kind in _NUMBERED:
             newest = notes.get(f"last_{number}")
             for _ in self._connection.execute(
                 f"SELECT 1 FROM {table} WHERE {number} = ?", (newest,)
             ):
-                self._found("table engine", f"{kind} {newest} is there, and was to be removed")
+                self._found("the notes", f"{kind} {newest} is there, and was to be removed")
         self._final_statuses = self._read_final_statuses(notes.get("final_statuses"))
+
+    def _sound_notes(self) -> dict[str, Any]:
+        notes: dict[str, Any] = {}
+        for row in self._connection.execute("SELECT name, value, checksum FROM engine"):
+            with suppress(DamagedRowError):
+                check(row)
+                notes[row[0]] = row[1]
+        return notes
 
     def _read_final_statuses(self, text: object) -> Container[str] | None:
         """Return the statuses in which jobs have ended; None if that can't be read."""
         try:
             return frozenset(json.loads(str(text)))
         except (ValueError, TypeError):
-            self._found("table engine: final_statuses", f"it can't be {shown(text)}")
+            self._found("note final_statuses", f"it can't be {shown(text)}")
             return None
 
     def _look_at_rows(self) -> None:

@@ -81,21 +81,14 @@ class Database:
     def _set_ends(self, connection: sqlite3.Connection) -> None:
         """Set ``ended_at`` anew where an earlier engine had other final statuses."""
         final = json.dumps(sorted(self._final_statuses))
-        known = connection.execute(
-            "SELECT value FROM engine WHERE name = 'final_statuses'"
-        ).fetchone()
-        if known is None:
-            raise StorageDamagedError(f"{self._path}: the note of the final statuses is missing")
-        if known == (final,):
+        if reading.note(connection, "final_statuses") == final:
             return
         with self._writing_aside():
             for status in self.counts:
                 ended = status in self._final_statuses
                 for rows in reading.other_ends(connection, status, ended=ended):
                     writing.set_ends(connection, rows)
-            connection.execute(
-                "UPDATE engine SET value = ? WHERE name = 'final_statuses'", (final,)
-            )
+            writing.set_note(connection, "final_statuses", final)
 
     def _connect(self) -> sqlite3.Connection:
         connection = self._connection = self._connect_to(self._path)
@@ -276,12 +269,18 @@ class Database:
                 newest = reading.newest(connection, "sequence", "transitions")
                 applied = newest >= changes[-1][0]
                 if not applied:
-                    writing.note_failure(connection)
+                    self._overwrite(connection, changes[0][0])
                 self.counts = reading.counts(connection)
             except BaseException:
                 self._disconnect()
                 raise
         return applied
+
+    def _overwrite(self, connection: sqlite3.Connection, sequence: int) -> None:
+        """Commit a note, which takes the place in the log of the changes that had failed."""
+        connection.execute("BEGIN IMMEDIATE")
+        writing.set_note(connection, "failed_sequence", sequence)
+        connection.execute("COMMIT")
 
     def _rewrite_log(self) -> None:
         """Write the log once more, where it is, because a sync of it has failed.

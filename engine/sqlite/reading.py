@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError
 from engine.domain.record import IDEMPOTENCY_KEY, JOB_ID, POSITION, VERSION, Damaged, Entry, Record
@@ -17,6 +17,7 @@ from engine.sqlite.rows import (
     TRANSITION_COLUMNS,
     DamagedRowError,
     Row,
+    check,
     entry_of,
     job_row,
     record_of,
@@ -71,13 +72,24 @@ def other_ends(
 
 def newest(connection: sqlite3.Connection, number: str, table: str) -> int:
     """Return the newest number that was ever given; of removed rows there is a note."""
-    [value] = connection.execute(
-        f"SELECT max((SELECT value FROM engine WHERE name = 'last_{number}'), "
-        f"(SELECT coalesce(max({number}), 0) FROM {table}))"
+    [there] = connection.execute(f"SELECT coalesce(max({number}), 0) FROM {table}").fetchone()
+    return max(int(there), int(note(connection, f"last_{number}")))
+
+
+def note(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - text or number
+    """Return what is noted by a name.
+
+    Raises:
+        StorageDamagedError: The note is missing or damaged.
+    """
+    row = connection.execute(
+        "SELECT name, value, checksum FROM engine WHERE name = ?", (name,)
     ).fetchone()
-    if not isinstance(value, int):
-        raise StorageDamagedError(f"the note of the newest {number} is {value!r}")
-    return value
+    try:
+        check(row or (name, None, None))
+    except DamagedRowError as error:
+        raise StorageDamagedError(f"the note {name} is damaged: {error}") from error
+    return row[1]
 
 
 def checkout(

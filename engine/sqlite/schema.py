@@ -8,9 +8,9 @@ the file, and be written by the engine alone.
   ``mock_bc_`` and the job's id.
 * ``transitions``: a row for each change of a job, in one order, without gaps but for removed jobs.
   ``position`` is the job's.
-* ``engine``: what else is to be kept, by name: ``created_at``; ``final_statuses``, by which
-  ``ended_at`` is set; ``last_sequence`` and ``last_position``, the newest that were ever removed;
-  ``failed_commits``.
+* ``engine``: what else is to be kept, a note by its name: ``final_statuses``, by which ``ended_at``
+  is set, as JSON; ``last_sequence`` and ``last_position``, the newest that were ever removed;
+  ``failed_sequence``, the newest change whose commit has failed.
 
 Times are texts such as ``2026-11-22T13:01:02.123456Z``. For ``checksum`` see `engine.sqlite.rows`.
 
@@ -22,6 +22,8 @@ that has been released is never changed; a new version adds one.
 from __future__ import annotations
 
 from typing import Final
+
+from engine.sqlite.rows import checksum
 
 APPLICATION_ID: Final = 0x656E676A  # "engj"
 
@@ -64,14 +66,19 @@ STEPS: Final[tuple[Step, ...]] = (
         )
         """,
         "CREATE INDEX transitions_by_job ON transitions (position)",
-        "CREATE TABLE engine (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
         """
+        CREATE TABLE engine (
+            name TEXT PRIMARY KEY,
+            value NOT NULL,
+            checksum INTEGER NOT NULL
+        ) WITHOUT ROWID
+        """,
+        f"""
         INSERT INTO engine VALUES
-            ('created_at', strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
-            ('final_statuses', '[]'),
-            ('last_sequence', 0),
-            ('last_position', 0),
-            ('failed_commits', 0)
+            ('final_statuses', '[]', {checksum(("final_statuses", "[]"))}),
+            ('last_sequence', 0, {checksum(("last_sequence", 0))}),
+            ('last_position', 0, {checksum(("last_position", 0))}),
+            ('failed_sequence', 0, {checksum(("failed_sequence", 0))})
         """,
     ),
 )

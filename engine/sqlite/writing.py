@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final
 
-from engine.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, Row
+from engine.sqlite.reading import note
+from engine.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, Row, checksum
 
 _BLOCKS: Final = (256, 32, 4, 1)
 
@@ -75,21 +76,21 @@ def set_ends(connection: sqlite3.Connection, rows: Iterable[tuple[str | None, in
     connection.executemany("UPDATE jobs SET ended_at = ?, checksum = ? WHERE position = ?", rows)
 
 
-def note_failure(connection: sqlite3.Connection) -> None:
-    """Commit something else: it takes the place in the log of what had failed."""
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute("UPDATE engine SET value = value + 1 WHERE name = 'failed_commits'")
-    connection.execute("COMMIT")
+def set_note(connection: sqlite3.Connection, name: str, value: str | int) -> None:
+    """Note something by a name that the schema has."""
+    connection.execute(
+        "UPDATE engine SET value = ?, checksum = ? WHERE name = ?",
+        (value, checksum((name, value)), name),
+    )
 
 
 def remove(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
     """Delete jobs and their transitions; note the newest numbers that they had."""
     chosen = f"WHERE position IN ({', '.join('?' * len(positions))})"
     for number, table in (("sequence", "transitions"), ("position", "jobs")):
-        connection.execute(
-            f"UPDATE engine SET value = "
-            f"max(value, (SELECT coalesce(max({number}), 0) FROM {table} {chosen})) "
-            f"WHERE name = 'last_{number}'",
-            positions,
-        )
+        [newest] = connection.execute(
+            f"SELECT coalesce(max({number}), 0) FROM {table} {chosen}", positions
+        ).fetchone()
+        name = f"last_{number}"
+        set_note(connection, name, max(newest, note(connection, name)))
         connection.execute(f"DELETE FROM {table} {chosen}", positions)

@@ -10,12 +10,16 @@ from typing import Any
 import pytest
 
 from engine import (
+    AGENT_JOB_LIFECYCLE,
+    AgentJobStatus,
     IdempotencyConflictError,
     JobDamagedError,
     JobEngine,
     JobStatus,
+    LifecycleError,
     NewJob,
     SQLiteStorage,
+    StorageDamagedError,
     StorageError,
     StorageFormatError,
     StorageInUseError,
@@ -264,10 +268,22 @@ async def test_what_is_no_database_is_left_as_it_is(content: bytes, path: Path) 
     assert path.read_bytes() == content
 
 
-async def test_a_status_of_another_lifecycle_is_told_of(path: Path) -> None:
+async def test_a_damaged_note_is_told_of_and_not_gone_by(path: Path) -> None:
     async with JobEngine(path) as engine:
         await engine.create("hash")
     _change(path, "UPDATE engine SET value = 100 WHERE name = 'last_sequence'")
-    async with JobEngine(path) as engine:
+    with pytest.raises(StorageDamagedError, match="the note last_sequence is damaged"):
+        async with JobEngine(path):
+            pass
+
+
+async def test_a_status_of_another_lifecycle_is_told_of(path: Path) -> None:
+    async with JobEngine(path, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
         job = await engine.create("hash")
-        assert [line.sequence for line in await engine.history(job.job_id)] == [101]
+        await engine.transition(job.job_id, AgentJobStatus.RUNNING)
+        await engine.transition(job.job_id, AgentJobStatus.AWAITING_INPUT)
+    with pytest.raises(LifecycleError, match="awaiting_input"):
+        async with JobEngine(path):
+            pass
+    async with JobEngine(path, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+        assert await engine.count(AgentJobStatus.AWAITING_INPUT) == 1
