@@ -75,11 +75,9 @@ class Decisions:
         self._find = find
         self._before: list[Record | None] = []  # for each change, the job before it
 
-    def creates(self, job_id: str) -> bool:
-        """Tell whether a job with this id is among the new ones."""
-        return any(
-            record[JOB_ID] == job_id for _, from_status, record in self.changes if not from_status
-        )
+    def new_ids(self) -> set[str]:
+        """Return the ids of the new jobs."""
+        return {record[JOB_ID] for _, from_status, record in self.changes if not from_status}
 
     def decide(self, message: Write) -> Sequence[Record]:
         """Decide one message, all of it or nothing.
@@ -109,7 +107,8 @@ class Decisions:
             if key in self._ids_of_keys:
                 return _same_content(self._jobs[self._ids_of_keys[key]], draft)
             _check_sound(self._named.damaged_keys.get(key))
-        if job_id in self._jobs or self._find(job_id) is not None:
+        taken = job_id in self._jobs or job_id in self._named.damaged
+        if taken or self._find(job_id) is not None:
             raise DuplicateJobIdError(job_id)
         now, status, position = self._now, self._lifecycle.initial_value, self.last_position + 1
         record = (job_id, status, input_hash, identifier, now, now, None, None, 1, position, key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from os import PathLike
-from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, cast
 
 from engine.codec import Codec, IdSource
@@ -55,17 +54,6 @@ class Facade(Generic[Status]):
         self._inbox = Inbox(max_waiting, max_batch, choose_event)
         self._storage = _storage_at(storage)
         self._owner: Owner[Status] = Owner(self._inbox, self._storage, lifecycle, clock, retention)
-
-
-def path_of(path: object) -> Path:
-    """Return the path of a file.
-
-    Raises:
-        InvalidValueError: It is none.
-    """
-    if not isinstance(path, str | PathLike) or not path:
-        raise InvalidValueError("path", f"must be the path of a file, not {shown(path)}")
-    return Path(path)
 
 
 def _storage_at(place: Place | None) -> Storage:

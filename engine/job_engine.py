@@ -10,7 +10,7 @@ from typing import Any, Self, overload
 from anyio import from_thread, to_thread
 
 from engine.codec import IdSource, new_job_id
-from engine.domain.exceptions import EngineNotStartedError, EngineStartedError
+from engine.domain.exceptions import EngineNotStartedError, EngineStartedError, StorageError
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
     PAID_JOB_LIFECYCLE,
@@ -24,10 +24,11 @@ from engine.domain.models import (
     Transition,
 )
 from engine.domain.retention import Retention
-from engine.facade import Facade, Place, path_of
+from engine.facade import Facade, Place
 from engine.messages import Answer, CountJobs, Message, ReadStatistics
 from engine.owner import Clock, utc_now
 from engine.portal import Home
+from engine.sqlite.location import check_path
 
 
 class JobEngine(Facade[Status]):
@@ -283,6 +284,7 @@ class JobEngine(Facade[Status]):
         Raises:
             InvalidValueError: The id is no text of 1 to 256 characters.
             JobNotFoundError: There is no such job.
+            LifecycleError: It went through a status that the lifecycle doesn't have any more.
         """
         return self._snapshots.transitions(await self._ask(self._codec.history(job_id)))
 
@@ -301,13 +303,20 @@ class JobEngine(Facade[Status]):
                 memory.
             InvalidValueError: The path is none.
         """
-        target = path_of(path)
+        target = check_path(path, "path")
         await self._ask(CountJobs(None))  # refuses when the engine can't be called
+
+        given_up = False
 
         def check_cancelled(_done: int, _of: int) -> None:
             from_thread.check_cancelled()
+            if given_up:  # natively, which anyio's check does not see
+                raise StorageError("the backup was given up")
 
-        await to_thread.run_sync(self._storage.backup, target, check_cancelled)
+        try:
+            await to_thread.run_sync(self._storage.backup, target, check_cancelled)
+        finally:
+            given_up = True
 
     async def _ask(self, message: Message[Answer]) -> Answer:
         await self._sent(message)

@@ -39,6 +39,7 @@ from engine.domain.exceptions import (
     JobDamagedError,
     JobNotFoundError,
     LifecycleError,
+    StorageDamagedError,
     StorageError,
     shown,
 )
@@ -267,9 +268,12 @@ class Owner(Generic[Status]):
             named = await self._named_by(messages)
             decisions, answers = self._decide(messages, named, now)
             while taken := await self._commit(decisions):
-                # An ended job has the id of a new one. Only that creation fails: decide again.
-                ended = await self._storage.checkout([taken], ())
-                named.jobs[taken] = ended.jobs[taken]
+                # Ended jobs have ids of new ones. Only those creations fail: decide again.
+                ended = await self._storage.checkout(decisions.new_ids(), ())
+                named.jobs.update(ended.jobs)
+                named.damaged.update(ended.damaged)
+                if taken not in named.jobs and taken not in named.damaged:
+                    raise StorageDamagedError(f"job {shown(taken)} is there, and is not")
                 decisions, answers = self._decide(messages, named, now)
         except (StorageError, CommitUnknownError) as error:
             self._committing = False
@@ -308,7 +312,7 @@ class Owner(Generic[Status]):
             try:
                 await self._storage.commit(decisions.changes)
             except DuplicateJobIdError as taken:
-                if not decisions.creates(taken.job_id):
+                if taken.job_id not in decisions.new_ids():
                     raise
                 self._committing = False
                 return taken.job_id

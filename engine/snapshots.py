@@ -16,7 +16,7 @@ from typing import Any, Final, Generic
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
-from engine.domain.exceptions import EngineError, InvalidValueError, shown
+from engine.domain.exceptions import EngineError, InvalidValueError, LifecycleError, shown
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.limits import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
 from engine.domain.models import Job, JobPage, JobStatus, Statistics, Status, Transition
@@ -77,7 +77,17 @@ class Snapshots(Generic[Status]):
         return _build(self._page, {"jobs": jobs, "next_cursor": cursor, "damaged": damaged})
 
     def transitions(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
-        """Return the lines of a history."""
+        """Return the lines of a history.
+
+        Raises:
+            LifecycleError: The job went through a status that the lifecycle doesn't have any more.
+        """
+        try:
+            return self._lines(entries)
+        except KeyError as status:
+            raise LifecycleError(f"the history has the status {status}, now unknown") from None
+
+    def _lines(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
         return [
             _build(
                 self._transition,

@@ -22,10 +22,11 @@ from engine.domain.models import (
     Transition,
 )
 from engine.domain.retention import Retention
-from engine.facade import Facade, Place, path_of
+from engine.facade import Facade, Place
 from engine.messages import CountJobs, ReadStatistics
 from engine.owner import Clock, utc_now
 from engine.portal import Lane, until
+from engine.sqlite.location import check_path
 
 
 class SyncJobEngine(Facade[Status]):
@@ -207,7 +208,7 @@ class SyncJobEngine(Facade[Status]):
 
     def backup(self, path: str | PathLike[str], *, timeout: float | None = None) -> None:
         """Write a consistent copy of all jobs into a new file, while others go on writing."""
-        target, check_timeout = path_of(path), until(timeout)
+        target, check_timeout = check_path(path, "path"), until(timeout)
         self._lane.ask(CountJobs(None), timeout)  # refuses when the engine can't be called
         self._storage.backup(target, check_timeout)
 

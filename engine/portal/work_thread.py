@@ -8,7 +8,9 @@ the loop's own means.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -16,6 +18,7 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from anyio.lowlevel import current_token
 
+from engine.domain.exceptions import EngineForkedError
 from engine.portal.home import choose_event
 
 Parameters = ParamSpec("Parameters")
@@ -59,7 +62,7 @@ class WorkThread:
     def __init__(self, name: str) -> None:
         self._name = name
         self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
-        self._started = False
+        self._started_in = 0  # the process
 
     async def run(
         self,
@@ -71,9 +74,7 @@ class WorkThread:
 
         Cancelled, it leaves the call to go on, and to end before the next begins.
         """
-        if not self._started:
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
-            self._started = True
+        self._begin()
         done = choose_event()()
         tell = call_soon()
         work = _Work(lambda: function(*args, **kwargs), lambda: tell(done.set))
@@ -81,20 +82,37 @@ class WorkThread:
         await done.wait()
         return work.outcome()
 
+    def _begin(self) -> None:
+        """Start the thread, if it has not started.
+
+        Raises:
+            EngineForkedError: It stayed behind in the process that this one was forked from.
+        """
+        if not self._started_in:
+            # The thread has nothing of this object, which can thus become garbage, and end it.
+            queue = self._queue
+            threading.Thread(target=_work, args=(queue,), name=self._name, daemon=True).start()
+            self._started_in = os.getpid()
+            weakref.finalize(self, queue.put, None).atexit = False
+        elif self._started_in != os.getpid():
+            raise EngineForkedError
+
     def start(self, function: Callable[[], None]) -> None:
         """Make a call on the thread, which has started, without waiting; it must not raise."""
         self._queue.put(_Work(function, lambda: None))
 
-    def _work(self) -> None:
-        while (work := self._queue.get()) is not None:
-            work.do()
-            del work  # it holds a caller's arguments until the next one comes
-
     def close(self) -> None:
         """Let the thread end when it has made the calls that wait."""
-        if self._started:
-            self._started = False
+        if self._started_in:
+            self._started_in = 0
             self._queue.put(None)
+            self._queue = SimpleQueue()
+
+
+def _work(queue: SimpleQueue[_Work[Any] | None]) -> None:
+    while (work := queue.get()) is not None:
+        work.do()
+        del work  # it holds a caller's arguments until the next one comes
 
 
 def call_soon() -> Callable[[Callable[[], object]], object]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+import stat
+from contextlib import closing, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-from engine.domain.exceptions import StorageError
-from engine.sqlite.file import connect_reader, sync_folder
+from engine.domain.exceptions import EngineError, StorageError
+from engine.sqlite.file import connect_reader, make_durable, sync_folder
+from engine.sqlite.location import check_place
 from engine.sqlite.problems import told_of
 from engine.storage.protocol import Progress
 
@@ -26,14 +28,19 @@ def back_up(source: Path, target: Path, progress: Progress) -> None:
     Raises:
         StorageError: The source can't be read; or the target is there already, or can't be written.
     """
+    check_place(target)
     _check_free(target)
     partial = target.with_name(f"{target.name}-partial-{token_hex(4)}")
     try:
+        mode = stat.S_IMODE(source.stat().st_mode)
+        partial.touch(mode)
+        partial.chmod(mode)  # whatever the process's mask is: who may read the one, may the other
         with (
             closing(connect_reader(source)) as reader,
-            told_of(partial),
+            told_of(f"copying {source} to {target}"),
             closing(sqlite3.connect(partial)) as copy,
         ):
+            make_durable(copy)
             # A transaction keeps the state: a backup starts anew when the file changes.
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM engine").fetchone()
@@ -46,13 +53,14 @@ def back_up(source: Path, target: Path, progress: Progress) -> None:
         _check_free(target)  # it may have been made meanwhile
         partial.replace(target)
         sync_folder(target.parent)
+    except EngineError:
+        raise
     except OSError as error:
-        if isinstance(error, StorageError):
-            raise
         raise StorageError(f"{target} can't be written: {error.strerror}") from error
     finally:
-        partial.unlink(missing_ok=True)
-        partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+            partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
 
 
 def _check_free(target: Path) -> None:

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Final, cast
 
@@ -25,12 +26,13 @@ from engine.domain.exceptions import (
     StorageError,
     StorageFullError,
 )
-from engine.domain.record import JOB_ID, STATUS, Change, Damaged, Entry, Record
+from engine.domain.record import JOB_ID, POSITION, STATUS, Change, Damaged, Entry, Record
 from engine.domain.table import Table
-from engine.sqlite import reading, writing
+from engine.sqlite import file, reading, writing
 from engine.sqlite.file import Connect
+from engine.sqlite.ownership import Ownership
 from engine.sqlite.problems import storage_error, told_of
-from engine.sqlite.rows import rows_of, time_text
+from engine.sqlite.rows import Row, rows_of, time_text
 from engine.storage.protocol import CheckedOut, Opened
 
 logger = logging.getLogger("engine")
@@ -40,6 +42,9 @@ _LOG_COMMITS: Final = 200
 _LOG_CHANGES: Final = 4_000
 # A log of so many pages, 32 MiB, is moved by SQLite itself: jobs with long results make it so.
 _LOG_PAGES: Final = 8_192
+# What a long read has made longer is cut to this again.
+_BLOCK_BYTES: Final = 1_048_576
+_LOG_BYTES: Final = 64 * 1_048_576
 
 
 class Database:
@@ -60,13 +65,16 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._final_statuses: Collection[str] = ()
+        self._undecided = False  # what became of a commit is to be found out by `resolve`
         self._log_commits = 0  # since it was last moved into the database
         self._log_changes = 0
 
-    def open(self, final_statuses: Collection[str]) -> Opened:
+    def open(self, final_statuses: Collection[str], ownership: Ownership) -> Opened:
         """Connect, and read the jobs that have not ended and the newest numbers."""
         self._final_statuses = frozenset(final_statuses)
+        self._ownership = ownership
         self._identity = _identity(self._path)
+        self._undecided = False
         with told_of(self._path):
             connection = self._connect()
             self.counts = reading.counts(connection)
@@ -93,7 +101,8 @@ class Database:
     def _connect(self) -> sqlite3.Connection:
         connection = self._connection = self._connect_to(self._path)
         _connected.add(self)
-        connection.execute("PRAGMA synchronous = FULL")
+        file.make_durable(connection)
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
@@ -102,6 +111,12 @@ class Database:
 
     def close(self) -> None:
         """Let go of the file; what is in the log goes into the database."""
+        if self._connection is not None and _identity(self._path) != self._identity:
+            logger.error(
+                "%s was moved, deleted or replaced: what its log, %s-wal, still has is not in it",
+                self._path,
+                self._path.name,
+            )
         with told_of(self._path):
             self._disconnect()
 
@@ -125,31 +140,50 @@ class Database:
         """Give the connection, and tell of its errors.
 
         Raises:
-            StorageError: What SQLite said; or there is no connection, because it has to be found
-                out first what became of a commit.
+            StorageError: What SQLite said; or it has to be found out first what became of a commit.
         """
-        if self._connection is None:
+        if self._undecided:
             raise StorageError(f"{self._path}: it is not yet known what became of a commit")
         with told_of(self._path):
-            yield self._connection
+            yield self._connection or self._connect_again()
+
+    def _connect_again(self) -> sqlite3.Connection:
+        """Connect after a connection was given up, because something failed on it."""
+        self._rewrite_log()
+        connection = self._connect()
+        self.counts = reading.counts(connection)
+        return connection
 
     # Writing.
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Write a batch; see `engine.storage.Storage.commit`."""
-        jobs, transitions = rows_of(changes, self._final_statuses)
-        with self._writing() as connection:
-            try:
-                writing.put_jobs(connection, jobs)
-                writing.put_transitions(connection, transitions)
-            except sqlite3.IntegrityError as error:
-                self._roll_back()
-                raise self._in_the_way(connection, changes) from error
+        rows = rows_of(changes, self._final_statuses)
+        try:
+            with self._writing() as connection:
+                self._put(connection, changes, *rows)
+        except CommitUnknownError:
+            self._undecided = True
+            raise
         self._log_changes += len(changes)
         for _, from_status, record in changes:
             self._count(record[STATUS], 1)
             if from_status is not None:
                 self._count(from_status, -1)
+
+    def _put(
+        self,
+        connection: sqlite3.Connection,
+        changes: Sequence[Change],
+        jobs: Sequence[Row],
+        transitions: Sequence[Row],
+    ) -> None:
+        try:
+            writing.put_jobs(connection, jobs)
+            writing.put_transitions(connection, transitions)
+        except sqlite3.IntegrityError as error:
+            self._roll_back()
+            raise self._in_the_way(connection, changes) from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -181,7 +215,8 @@ class Database:
             with self._writing() as connection:
                 yield connection
         except CommitUnknownError as unknown:
-            raise cast("StorageError", unknown.__cause__) from unknown
+            reason = cast("StorageError", unknown.__cause__)
+            raise reason from reason.__cause__
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         """Commit.
@@ -213,19 +248,21 @@ class Database:
     def _in_the_way(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> Exception:
         """Return the error for a row that can't be written because of one that is there."""
         new = [record[JOB_ID] for _, from_status, record in changes if from_status is None]
-        for row in reading.rows_with(connection, "job_id", new):
-            return DuplicateJobIdError(row[1])
+        there = reading.checkout(connection, new, ())
+        for job_id in (*there.jobs, *there.damaged):
+            return DuplicateJobIdError(job_id)
         return StorageDamagedError(f"{self._path}: the number or key of a new row is there already")
 
     def _count(self, status: str, jobs: int) -> None:
         self.counts[status] = self.counts.get(status, 0) + jobs
 
     def _check_identity(self) -> None:
-        """Refuse to write into a file that nobody will find again.
+        """Refuse to write into a file that nobody will find again, or that is somebody else's.
 
         Raises:
-            StorageError: The path has no file, or another one.
+            StorageError: The path has no file, or another one; or the lock is gone.
         """
+        self._ownership.check()
         if _identity(self._path) != self._identity:
             raise StorageError(
                 f"{self._path} was moved, deleted or replaced while the engine had it open"
@@ -243,7 +280,7 @@ class Database:
         try:
             with self._using() as connection:
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except StorageError:
+        except Exception:  # nobody waits for it
             logger.exception("the log of %s could not be moved into the database", self._path)
 
     def resolve(self, changes: Sequence[Change]) -> bool:
@@ -263,23 +300,22 @@ class Database:
         with told_of(self._path):
             self._check_identity()
             try:
-                if self._connection is None:
-                    self._rewrite_log()
-                connection = self._connection or self._connect()
+                connection = self._connection or self._connect_again()
                 newest = reading.newest(connection, "sequence", "transitions")
                 applied = newest >= changes[-1][0]
                 if not applied:
-                    self._overwrite(connection, changes[0][0])
+                    self._overwrite(connection)
                 self.counts = reading.counts(connection)
             except BaseException:
                 self._disconnect()
                 raise
+        self._undecided = False
         return applied
 
-    def _overwrite(self, connection: sqlite3.Connection, sequence: int) -> None:
+    def _overwrite(self, connection: sqlite3.Connection) -> None:
         """Commit a note, which takes the place in the log of the changes that had failed."""
         connection.execute("BEGIN IMMEDIATE")
-        writing.set_note(connection, "failed_sequence", sequence)
+        writing.note_failure(connection)
         connection.execute("COMMIT")
 
     def _rewrite_log(self) -> None:
@@ -295,11 +331,11 @@ class Database:
             return
         try:
             with path.open("r+b") as log:
-                content = log.read()
-                log.seek(0)
-                log.write(content)
+                while block := log.read(_BLOCK_BYTES):
+                    log.seek(-len(block), os.SEEK_CUR)
+                    log.write(block)
                 log.flush()
-                os.fsync(log.fileno())
+                file.sync(log.fileno())
         except OSError as error:
             raise StorageError(f"{path} can't be written: {error.strerror}") from error
 
@@ -337,25 +373,19 @@ class Database:
     def _removable(
         self, connection: sqlite3.Connection, before: datetime | None, keep: int | None, limit: int
     ) -> dict[int, str]:
-        """Return the positions and statuses of ended jobs to remove, oldest end first."""
+        """Return the positions and statuses of ended jobs to remove, oldest end first.
+
+        Damaged ones are passed over: of them it is not known when they ended.
+        """
         ended = sum(self.counts.get(status, 0) for status in self._final_statuses)
         too_many = 0 if keep is None else ended - keep
         if too_many > 0:
-            condition, limit = "ended_at IS NOT NULL AND '' = ?", min(limit, too_many)
-        elif before is not None:
-            condition = "ended_at < ?"
-        else:
-            return {}
-        # A status that was final for an earlier lifecycle need not be so for this one.
-        marks = ", ".join("?" * len(self._final_statuses))
-        time = "" if too_many > 0 or before is None else time_text(before)
-        return dict(
-            connection.execute(
-                f"SELECT position, status FROM jobs WHERE {condition} AND status IN ({marks}) "
-                "ORDER BY ended_at, position LIMIT ?",
-                (time, *self._final_statuses, limit),
-            )
-        )
+            found = reading.ended(connection, self._final_statuses, None)
+            return {job[POSITION]: job[STATUS] for job in islice(found, min(limit, too_many))}
+        if before is not None:
+            found = reading.ended(connection, self._final_statuses, time_text(before))
+            return {job[POSITION]: job[STATUS] for job in islice(found, limit)}
+        return {}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

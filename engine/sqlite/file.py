@@ -16,8 +16,9 @@ import logging
 import os
 import sqlite3
 import stat
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -70,7 +71,9 @@ def connect_reader(path: Path) -> sqlite3.Connection:
             "open it with an engine first, which migrates it"
         )
     with told_of(path):
-        return connect(path, "ro")
+        # Where no file may be made, SQLite can't look for a log; and there is none.
+        usual = _has_log(path) or _allowed(path.parent, os.W_OK)
+        return connect(path, "ro" if usual else "ro&immutable=1")
 
 
 def prepare(path: Path, steps: Sequence[Step]) -> None:
@@ -112,8 +115,9 @@ def _look_at(path: Path, steps: Sequence[Step]) -> int:
         StorageFormatError: It is no engine's.
     """
     _check_readable(path)
-    log = path.with_name(f"{path.name}-wal")
-    mode = "ro" if log.exists() and log.stat().st_size else "ro&immutable=1"
+    if path.stat().st_size == 0:
+        raise StorageFormatError(f"{path} is empty: it becomes an engine's file when one opens it")
+    mode = "ro" if _has_log(path) else "ro&immutable=1"
     with told_of(path), closing(connect(path, mode)) as connection:
         version = _version(path, connection)
         if version <= len(steps):
@@ -195,17 +199,32 @@ def _check_no_log(path: Path) -> None:
     Raises:
         StorageError: There is one: it belongs to a file that was deleted, moved or emptied.
     """
+    for suffix in ("-wal", "-journal"):
+        log = path.with_name(f"{path.name}{suffix}")
+        if log.exists() and log.stat().st_size:
+            raise StorageError(f"{path} is missing or empty, and its log {log} is not: restore it")
+
+
+def _has_log(path: Path) -> bool:
     log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
-        raise StorageError(f"{path} is missing or empty, and its log {log} is not: restore it")
+    return log.exists() and log.stat().st_size > 0
 
 
 def _make(path: Path, steps: Sequence[Step]) -> None:
+    try:
+        _make_new(path, steps)
+    except OSError as error:
+        if isinstance(error, StorageError):
+            raise
+        raise StorageError(f"{path} can't be made: {error.strerror}") from error
+
+
+def _make_new(path: Path, steps: Sequence[Step]) -> None:
     new = path.with_name(f"{path.name}-new")
     for leftover in (new, new.with_name(f"{new.name}-journal")):
         leftover.unlink(missing_ok=True)
     with told_of(path), closing(sqlite3.connect(new, isolation_level=None)) as connection:
-        connection.execute("PRAGMA synchronous = FULL")
+        make_durable(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         _take_steps(connection, 0, steps)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -218,7 +237,7 @@ def _make(path: Path, steps: Sequence[Step]) -> None:
 def _migrate(path: Path, version: int, steps: Sequence[Step]) -> None:
     logger.warning("migrating %s from version %s to %s", path, version, len(steps))
     with told_of(path), closing(connect(path, "rw")) as connection:
-        connection.execute("PRAGMA synchronous = FULL")
+        make_durable(connection)
         _take_steps(connection, version, steps)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -233,11 +252,35 @@ def _take_steps(connection: sqlite3.Connection, version: int, steps: Sequence[St
     connection.execute("COMMIT")
 
 
+def make_durable(connection: sqlite3.Connection) -> None:
+    """Have a commit return when what it wrote is on the disk; on macOS, too, not in its cache."""
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
+def sync(descriptor: int) -> None:
+    """Wait until what was written is on the disk.
+
+    Raises:
+        OSError: It can't be known.
+    """
+    if sys.platform == "darwin":
+        import fcntl  # noqa: PLC0415 - it is not everywhere
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
-    """Make a new name durable, where folders can be opened for that."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    """Make a new name durable.
+
+    Raises:
+        OSError: It can't be known.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -16,7 +16,7 @@ _URL: Final = re.compile(r"file:|[A-Za-z][A-Za-z0-9+.-]+://")
 _SQLITE_URL: Final = "sqlite:///"
 
 
-def check_path(place: object) -> Path:
+def check_path(place: object, field: str = "storage") -> Path:
     """Return the path that is meant by a text, a path, or a URL such as ``sqlite:///jobs.db``.
 
     After the three slashes comes the path, relative or, with a fourth, absolute.
@@ -25,27 +25,30 @@ def check_path(place: object) -> Path:
         InvalidValueError: It is something else, or no path can be made of it.
     """
     if not isinstance(place, str | os.PathLike):
-        raise InvalidValueError(
-            "storage", f"must be a storage, a path or a URL, not {shown(place)}"
-        )
+        kinds = "a storage, a path or a URL" if field == "storage" else "a path or a URL"
+        raise InvalidValueError(field, f"must be {kinds}, not {shown(place)}")
     text = os.fspath(place)
     if not isinstance(text, str) or not text or "\0" in text:
-        raise InvalidValueError("storage", f"must be the path of a file, not {shown(text)}")
+        raise InvalidValueError(field, f"must be the path of a file, not {shown(text)}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise InvalidValueError(field, f"must be a path, not {shown(text)}") from None
     if text in IN_MEMORY:
-        raise InvalidValueError("storage", f"can't be a file: {text} is MemoryStorage()")
+        raise InvalidValueError(field, f"must be the path of a file; {text} is in memory")
     if isinstance(place, str) and _URL.match(text):
-        return Path(_path_of_url(text))
+        return Path(_path_of_url(text, field))
     return Path(text)
 
 
-def _path_of_url(text: str) -> str:
+def _path_of_url(text: str, field: str) -> str:
     if not text.startswith(_SQLITE_URL):
         raise InvalidValueError(
-            "storage", f"must be a path, or a URL such as sqlite:///jobs.db, not {shown(text)}"
+            field, f"must be a path, or a URL such as sqlite:///jobs.db, not {shown(text)}"
         )
     path = text.removeprefix(_SQLITE_URL)
     if "?" in path:
-        raise InvalidValueError("storage", f"must be a URL without options, not {shown(text)}")
+        raise InvalidValueError(field, f"must be a URL without options, not {shown(text)}")
     return path
 
 

@@ -7,29 +7,25 @@ however it ends. The file stays, and says who had it last.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
-import sys
 import weakref
 from datetime import UTC, datetime
 from pathlib import Path
 
-from engine.domain.exceptions import StorageError, StorageInUseError
+from engine.domain.exceptions import (
+    StorageError,
+    StorageFullError,
+    StorageInUseError,
+    StorageReadOnlyError,
+)
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        # A byte that is never written, so that others can read what is.
-        os.lseek(descriptor, 1 << 30, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-else:
+try:
     import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except ModuleNotFoundError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 class Ownership:
@@ -40,35 +36,74 @@ class Ownership:
 
         Raises:
             StorageInUseError: Somebody has it.
-            StorageError: The file of the lock can't be written.
+            StorageError: The file of the lock can't be written; or the system has no such locks.
         """
-        lock_path = path.with_name(f"{path.name}-lock")
+        if fcntl is None:
+            raise StorageError(f"{path} can't be used: this system has no flock")
+        self._path = path.with_name(f"{path.name}-lock")
         try:
-            self._descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise StorageError(f"{lock_path} can't be written: {error.strerror}") from error
+            raise self._unwritable(error) from error
         try:
-            _lock(self._descriptor)
-        except OSError:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             holder = _holder(os.read(self._descriptor, 1_000))
             os.close(self._descriptor)
             raise StorageInUseError(str(path), holder) from None
+        except OSError as error:  # a file system of another machine, say
+            os.close(self._descriptor)
+            raise StorageError(f"{self._path} can't be locked: {error.strerror}") from error
         try:
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, _myself())
         except OSError as error:  # no room, say
             os.close(self._descriptor)
-            raise StorageError(f"{lock_path} can't be written: {error.strerror}") from error
+            raise self._unwritable(error) from error
+        # An engine that was never closed lets go when it is garbage.
+        self._release = weakref.finalize(self, _release, self._descriptor)
+        self._release.atexit = False
         _held.add(self)
+
+    def _unwritable(self, error: OSError) -> StorageError:
+        kind = {
+            errno.ENOSPC: StorageFullError,
+            errno.EDQUOT: StorageFullError,
+            errno.EACCES: StorageReadOnlyError,
+            errno.EROFS: StorageReadOnlyError,
+        }.get(error.errno or 0, StorageError)
+        return kind(f"{self._path} can't be written: {error.strerror}")
+
+    def check(self) -> None:
+        """Look whether the lock is still the one that others would meet.
+
+        Raises:
+            StorageError: Its file was deleted, moved or replaced.
+        """
+        try:
+            there = os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except OSError:
+            there = False
+        if not there:
+            raise StorageError(
+                f"{self._path} was deleted or replaced, so that another engine may have the file: "
+                "close this one"
+            )
 
     def release(self) -> None:
         """Let others have it."""
         _held.discard(self)
-        os.close(self._descriptor)
+        self._release()
 
     def forget(self) -> None:
         """In a forked child: the lock is the parent's, for as long as the parent lives."""
+        self._release.detach()
         os.close(self._descriptor)
+
+
+def _release(descriptor: int) -> None:
+    fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that was just forked may have it open, too
+    os.close(descriptor)
 
 
 def _myself() -> bytes:
@@ -79,7 +114,8 @@ def _myself() -> bytes:
 def _holder(text: bytes) -> str:
     try:
         told = json.loads(text)
-        return f"process {told['pid']} on {told['host']}, since {told['since']}"
+        this = " (this process)" if told["pid"] == os.getpid() else ""
+        return f"process {told['pid']}{this} on {told['host']}, since {told['since']}"
     except (ValueError, KeyError, TypeError):
         return "a process that has not yet said which"
 

@@ -38,19 +38,19 @@ _KIND_OF: Final[dict[int, type[StorageError]]] = {
 }
 
 
-def storage_error(path: Path, error: sqlite3.Error) -> StorageError | None:
+def storage_error(place: Path | str, error: sqlite3.Error) -> StorageError | None:
     """Return the engine's error for one of SQLite's; None for a bug."""
     # An extended code has the primary one in its lowest byte; an error of Python's own has none.
     kind = _KIND_OF.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     if kind is None:
         return None
-    told = kind(f"{path}: {error} ({error.sqlite_errorname})")
+    told = kind(f"{place}: {error} ({error.sqlite_errorname})")
     told.__cause__ = error
     return told
 
 
 @contextmanager
-def told_of(path: Path) -> Iterator[None]:
+def told_of(place: Path | str) -> Iterator[None]:
     """Raise the engine's errors instead of SQLite's.
 
     Raises:
@@ -59,9 +59,9 @@ def told_of(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        told = storage_error(path, error)
+        told = storage_error(place, error)
         if told is None:
             raise
         raise told from error
     except UnicodeError as error:  # a name or a message with a damaged text in it
-        raise StorageDamagedError(f"{path}: {error}") from error
+        raise StorageDamagedError(f"{place}: {error}") from error

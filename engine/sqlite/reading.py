@@ -11,7 +11,16 @@ from contextlib import suppress
 from typing import Any, Final
 
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError
-from engine.domain.record import IDEMPOTENCY_KEY, JOB_ID, POSITION, VERSION, Damaged, Entry, Record
+from engine.domain.record import (
+    IDEMPOTENCY_KEY,
+    JOB_ID,
+    POSITION,
+    STATUS,
+    VERSION,
+    Damaged,
+    Entry,
+    Record,
+)
 from engine.sqlite.rows import (
     JOB_COLUMNS,
     TRANSITION_COLUMNS,
@@ -43,8 +52,25 @@ def records(connection: sqlite3.Connection, statuses: Collection[str]) -> Iterat
                 yield record_of(row)
 
 
-def _is_text(status: str) -> bool:
+def ended(
+    connection: sqlite3.Connection, final_statuses: Collection[str], before: str | None
+) -> Iterator[Record]:
+    """Return ended jobs, oldest end first, that ended before a time; without the damaged ones."""
+    condition = "ended_at IS NOT NULL" if before is None else "ended_at < ?"
+    for row in connection.execute(
+        f"{SELECT_JOBS} WHERE {condition} ORDER BY ended_at, position",
+        () if before is None else (before,),
+    ):
+        record = _read(row)
+        # A status that was final for an earlier lifecycle need not be so for this one.
+        if not isinstance(record, Damaged) and record[STATUS] in final_statuses:
+            yield record
+
+
+def _is_text(status: object) -> bool:
     """Tell whether a status can be asked for; a damaged one need not be a text."""
+    if not isinstance(status, str):
+        return False
     return status.isascii() or not any("\ud800" <= each <= "\udfff" for each in status)
 
 

@@ -10,7 +10,7 @@ the file, and be written by the engine alone.
   ``position`` is the job's.
 * ``engine``: what else is to be kept, a note by its name: ``final_statuses``, by which ``ended_at``
   is set, as JSON; ``last_sequence`` and ``last_position``, the newest that were ever removed;
-  ``failed_sequence``, the newest change whose commit has failed.
+  ``failed_commits``, how many commits have failed and were overwritten in the log.
 
 Times are texts such as ``2026-11-22T13:01:02.123456Z``. For ``checksum`` see `engine.sqlite.rows`.
 
@@ -78,7 +78,7 @@ STEPS: Final[tuple[Step, ...]] = (
             ('final_statuses', '[]', {checksum(("final_statuses", "[]"))}),
             ('last_sequence', 0, {checksum(("last_sequence", 0))}),
             ('last_position', 0, {checksum(("last_position", 0))}),
-            ('failed_sequence', 0, {checksum(("failed_sequence", 0))})
+            ('failed_commits', 0, {checksum(("failed_commits", 0))})
         """,
     ),
 )

@@ -66,7 +66,7 @@ class SQLiteStorage:
         check_place(self.path)
         self._ownership = Ownership(self.path)
         file.prepare(self.path, STEPS)
-        return self._database.open(final_statuses)
+        return self._database.open(final_statuses, self._ownership)
 
     async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
         """Read ended jobs."""

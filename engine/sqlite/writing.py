@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final
 
+from engine.domain.exceptions import StorageDamagedError
 from engine.sqlite.reading import note
 from engine.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, Row, checksum
 
@@ -82,6 +83,15 @@ def set_note(connection: sqlite3.Connection, name: str, value: str | int) -> Non
         "UPDATE engine SET value = ?, checksum = ? WHERE name = ?",
         (value, checksum((name, value)), name),
     )
+
+
+def note_failure(connection: sqlite3.Connection) -> None:
+    """Note that a commit has failed. The note always changes, or else nothing would be written."""
+    try:
+        failures = int(note(connection, "failed_commits"))
+    except StorageDamagedError:
+        failures = 0
+    set_note(connection, "failed_commits", failures + 1)
 
 
 def remove(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
