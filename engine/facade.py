@@ -6,13 +6,14 @@ from os import PathLike
 from typing import Any, Final, Generic, TypeAlias, cast
 
 from engine.codec import Codec, IdSource
+from engine.domain.clock import Clock
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.limits import check_integer
 from engine.domain.models import Status
 from engine.domain.retention import Retention
 from engine.inbox import Inbox
-from engine.owner import Clock, Owner
+from engine.owner import Owner
 from engine.portal import choose_event
 from engine.snapshots import Snapshots
 from engine.sqlite import SQLiteStorage

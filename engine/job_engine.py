@@ -10,6 +10,7 @@ from typing import Any, Self, overload
 from anyio import from_thread, to_thread
 
 from engine.codec import IdSource, new_job_id
+from engine.domain.clock import Clock, utc_now
 from engine.domain.exceptions import EngineNotStartedError, EngineStartedError, StorageError
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
@@ -26,7 +27,6 @@ from engine.domain.models import (
 from engine.domain.retention import Retention
 from engine.facade import Facade, Place
 from engine.messages import Answer, CountJobs, Message, ReadStatistics
-from engine.owner import Clock, utc_now
 from engine.portal import Home
 from engine.sqlite.location import check_path
 

@@ -18,15 +18,17 @@ told with the cause attached, and so is every later one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeAlias, cast
+from typing import Any, Final, Generic, Self, cast
 
 import anyio
 
+from engine.committed_jobs import CommittedJobs, why_missing
 from engine.decisions import Decisions
+from engine.domain.clock import Clock, read_clock
 from engine.domain.exceptions import (
     CommitCrashedError,
     CommitUnknownError,
@@ -35,19 +37,15 @@ from engine.domain.exceptions import (
     EngineCrashedError,
     EngineError,
     EngineUnavailableError,
-    InvalidValueError,
-    JobDamagedError,
     JobNotFoundError,
-    LifecycleError,
     StorageDamagedError,
     StorageError,
     shown,
 )
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Status
-from engine.domain.record import STATUS, Record, newest_records
+from engine.domain.record import Record
 from engine.domain.retention import Retention
-from engine.domain.table import Table
 from engine.inbox import Inbox, Turn
 from engine.messages import (
     CountJobs,
@@ -61,30 +59,11 @@ from engine.messages import (
     Write,
 )
 from engine.retaining import retain
-from engine.storage.protocol import CheckedOut, Opened, Storage
+from engine.storage.protocol import CheckedOut, Storage
 
 logger = logging.getLogger("engine")
 
-Clock: TypeAlias = Callable[[], datetime]
-
 _FIRST_TIME: Final = datetime.min.replace(tzinfo=UTC)
-
-
-def utc_now() -> datetime:
-    """Return the system's time, in UTC."""
-    return datetime.now(UTC)
-
-
-def read_clock(clock: Clock) -> datetime:
-    """Return the time that a clock tells, in UTC.
-
-    Raises:
-        InvalidValueError: It tells a time without a time zone, or something else.
-    """
-    now: object = clock()
-    if not isinstance(now, datetime) or now.tzinfo is None:
-        raise InvalidValueError("clock", f"must return an aware datetime, not {shown(now)}")
-    return now if now.tzinfo is UTC else now.astimezone(UTC)
 
 
 class Owner(Generic[Status]):
@@ -111,10 +90,7 @@ class Owner(Generic[Status]):
         self._lifecycle = lifecycle
         self._clock = clock
         self._retention = retention
-        self._table = Table()
-        self._updates_table = True
-        self._last_sequence = 0
-        self._last_position = 0
+        self._jobs = CommittedJobs(storage, lifecycle)
         self._committing = False
         self._undecided: Decisions | None = None  # what became of their commit is not known
         self._answered = 0
@@ -135,7 +111,7 @@ class Owner(Generic[Status]):
         """
         read_clock(self._clock)
         try:
-            self._take_over(await self._storage.open(self._lifecycle.final_values))
+            await self._jobs.open()
         except BaseException:
             await self._close_storage()
             raise
@@ -148,23 +124,6 @@ class Owner(Generic[Status]):
                 retain, self._inbox, self._retention, self._retaining, name="engine retention"
             )
         return self
-
-    def _take_over(self, opened: Opened) -> None:
-        """Hold what the storage held.
-
-        Raises:
-            LifecycleError: A job has a status that the lifecycle doesn't know.
-        """
-        for status in opened.table.statuses():
-            if status not in self._lifecycle.values:
-                raise LifecycleError(
-                    f"the storage has a job in the status {shown(status)}, "
-                    f"which {self._lifecycle!r} does not have"
-                )
-        self._table = opened.table
-        self._updates_table = not opened.keeps_table
-        self._last_sequence = opened.last_sequence
-        self._last_position = opened.last_position
 
     async def __aexit__(
         self,
@@ -265,7 +224,7 @@ class Owner(Generic[Status]):
         now = read_clock(self._clock)  # a clock that fails is a bug
         try:
             await self._resolve()
-            named = await self._named_by(messages)
+            named = await self._jobs.named_by(messages)
             decisions, answers = self._decide(messages, named, now)
             while taken := await self._commit(decisions):
                 # Ended jobs have ids of new ones. Only those creations fail: decide again.
@@ -279,7 +238,7 @@ class Owner(Generic[Status]):
             self._committing = False
             _refuse(messages, error)
             return
-        self._publish(decisions)
+        self._jobs.publish(decisions.changes, decisions.last_position)
         for message, answer in zip(messages, answers, strict=True):
             message.answer(answer)
         self._committing = False
@@ -291,10 +250,10 @@ class Owner(Generic[Status]):
         decisions = Decisions(
             lifecycle=self._lifecycle,
             now=now,
-            last_sequence=self._last_sequence,
-            last_position=self._last_position,
+            last_sequence=self._jobs.last_sequence,
+            last_position=self._jobs.last_position,
             named=named,
-            find=self._table.find,
+            find=self._jobs.table.find,
         )
         answers: list[Sequence[Record] | EngineError] = []
         for message in messages:
@@ -349,47 +308,11 @@ class Owner(Generic[Status]):
             logger.warning("an earlier commit is %s", "applied" if applied else "not applied")
             self._undecided = None
             if applied:
-                self._publish(undecided)
-
-    async def _named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
-        """Return the committed jobs that messages name; those not held here are checked out."""
-        find, find_by_key = self._table.find, self._table.find_by_key
-        named = CheckedOut()
-        job_ids: set[str] = set()
-        keys: set[str] = set()
-        for message in messages:
-            for job_id in message.job_ids:
-                if (record := find(job_id)) is None:
-                    job_ids.add(job_id)
-                else:
-                    named.jobs[job_id] = record
-            for key in message.keys:
-                if (record := find_by_key(key)) is None:
-                    keys.add(key)
-                else:
-                    named.keys[key] = record
-        if job_ids or keys:
-            checked_out = await self._storage.checkout(job_ids, keys)
-            named.jobs.update(checked_out.jobs)
-            named.keys.update(checked_out.keys)
-            named.damaged.update(checked_out.damaged)
-            named.damaged_keys.update(checked_out.damaged_keys)
-        return named
-
-    def _publish(self, decisions: Decisions) -> None:
-        """Show the committed changes to readers."""
-        self._last_sequence += len(decisions.changes)
-        self._last_position = decisions.last_position
-        if self._updates_table:
-            changed = newest_records(decisions.changes)
-            self._table.update(changed)
-            for record in changed.values():
-                if record[STATUS] in self._lifecycle.final_values:
-                    self._table.remove(record)
+                self._jobs.publish(undecided.changes, undecided.last_position)
 
     async def _read(self, messages: Sequence[Read]) -> None:
         """Answer the reads of a turn."""
-        find_all = self._table.find_all
+        find_all = self._jobs.table.find_all
         elsewhere: list[GetJobs] = []
         for message in messages:
             if not isinstance(message, GetJobs):
@@ -404,7 +327,7 @@ class Owner(Generic[Status]):
     async def _fetch(self, messages: Sequence[GetJobs]) -> None:
         """Answer reads of jobs that the owner doesn't hold: they have ended, or never were."""
         try:
-            named = await self._named_by(messages)
+            named = await self._jobs.named_by(messages)
         except StorageError as error:
             _refuse(messages, error)
             return
@@ -412,7 +335,7 @@ class Owner(Generic[Status]):
             records = [named.jobs.get(job_id) for job_id in message.job_ids]
             if None in records:
                 item = records.index(None)
-                missing = _why_missing(message.job_ids[item], named)
+                missing = why_missing(message.job_ids[item], named)
                 missing.item = item
                 message.answer(missing)
             else:
@@ -454,7 +377,7 @@ class Owner(Generic[Status]):
         }
         return {
             "jobs": counts,
-            "last_sequence": self._last_sequence,
+            "last_sequence": self._jobs.last_sequence,
             "answered": self._answered,
             "refused": self._inbox.refused,
             "batches": self._batches,
@@ -462,13 +385,6 @@ class Owner(Generic[Status]):
             "waiting": self._inbox.waiting,
             "removed": self._removed,
         }
-
-
-def _why_missing(job_id: str, named: CheckedOut) -> EngineError:
-    """Return the error that stands for a job that is not among those that were found."""
-    if (damaged := named.damaged.get(job_id)) is not None:
-        return JobDamagedError(job_id, damaged.problem)
-    return JobNotFoundError(job_id)
 
 
 def _refuse(messages: Sequence[Message[Any]], error: EngineError) -> None:

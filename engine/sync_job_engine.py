@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self, overload
 
 from engine.codec import IdSource, new_job_id
+from engine.domain.clock import Clock, utc_now
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
     PAID_JOB_LIFECYCLE,
@@ -24,7 +25,6 @@ from engine.domain.models import (
 from engine.domain.retention import Retention
 from engine.facade import Facade, Place
 from engine.messages import CountJobs, ReadStatistics
-from engine.owner import Clock, utc_now
 from engine.portal import Lane, until
 from engine.sqlite.location import check_path
 

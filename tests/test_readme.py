@@ -170,6 +170,16 @@ def test_the_map_of_the_package_names_every_module_and_no_other() -> None:
     assert set(re.findall(r"^\| `([\w/]+)` \|", package_map, re.MULTILINE)) == modules
 
 
+def test_the_reliability_table_names_tests_that_are_there() -> None:
+    [table] = re.findall(r"^\| row \|.*?\n\n", CONTRIBUTING, re.MULTILINE | re.DOTALL)
+    rows = table.strip().splitlines()[2:]
+    named = [re.findall(r"`(\w+/test_\w+)`", row.rsplit("|", 2)[1]) for row in rows]
+    assert len(rows) >= 20
+    assert all(named)
+    for modules in named:
+        assert all((ROOT / "tests" / f"{module}.py").exists() for module in modules)
+
+
 def test_the_newest_version_of_the_changelog_is_the_packages() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.findall(r"^## \[(.*?)\]", changelog, re.MULTILINE)[0]

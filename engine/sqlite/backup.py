@@ -32,24 +32,12 @@ def back_up(source: Path, target: Path, progress: Progress) -> None:
     _check_free(target)
     partial = target.with_name(f"{target.name}-partial-{token_hex(4)}")
     try:
-        mode = stat.S_IMODE(source.stat().st_mode)
-        partial.touch(mode)
-        partial.chmod(mode)  # whatever the process's mask is: who may read the one, may the other
         with (
             closing(connect_reader(source)) as reader,
             told_of(f"copying {source} to {target}"),
-            closing(sqlite3.connect(partial)) as copy,
         ):
-            make_durable(copy)
-            # A transaction keeps the state: a backup starts anew when the file changes.
-            reader.execute("BEGIN")
-            reader.execute("SELECT count(*) FROM engine").fetchone()
-            reader.backup(
-                copy,
-                pages=_STEP_PAGES,
-                progress=lambda _, left, pages: progress(pages - left, pages),
-                sleep=0,
-            )
+            _make(partial, like=source)
+            _copy(reader, partial, progress)
         _check_free(target)  # it may have been made meanwhile
         partial.replace(target)
         sync_folder(target.parent)
@@ -66,3 +54,24 @@ def back_up(source: Path, target: Path, progress: Progress) -> None:
 def _check_free(target: Path) -> None:
     if target.exists():
         raise StorageError(f"{target} is there already: choose another name, or delete it first")
+
+
+def _make(partial: Path, *, like: Path) -> None:
+    """Make an empty file. Who may read the one may read the other; we may write this one."""
+    mode = stat.S_IMODE(like.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR
+    partial.touch(mode)
+    partial.chmod(mode)  # whatever the process's mask is
+
+
+def _copy(reader: sqlite3.Connection, partial: Path, progress: Progress) -> None:
+    with closing(sqlite3.connect(partial)) as copy:
+        make_durable(copy)
+        # A transaction keeps the state: a backup starts anew when the file changes.
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM engine").fetchone()
+        reader.backup(
+            copy,
+            pages=_STEP_PAGES,
+            progress=lambda _, left, pages: progress(pages - left, pages),
+            sleep=0,
+        )
