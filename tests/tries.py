@@ -12,9 +12,14 @@ from contextlib import contextmanager
 from random import Random
 
 
+def is_full() -> bool:
+    """Tell whether the full counts are asked for."""
+    return os.environ.get("ENGINE_FULL") == "1"
+
+
 def tries(full_count: int) -> int:
     """Return how often to try: a tenth of the full count, unless the full one is asked for."""
-    return full_count if os.environ.get("ENGINE_FULL") == "1" else full_count // 10
+    return full_count if is_full() else full_count // 10
 
 
 def first_seed() -> int:

@@ -79,7 +79,7 @@ class DecidesOnAnOldRead(JobEngine[Any]):
     Whether that shows depends on the schedule.
     """
 
-    async def transition(self, job_id: str, target: Enum, **how: Any) -> Job[Any]:  # noqa: ANN401
+    async def transition(self, job_id: str, target: Enum, **how: Any) -> Job[Any]:  # noqa: ANN401 - handed on
         job = await super().get(job_id)
         await super().transition(job_id, target, **how)
         now = {"status": target, "version": job.version + 1, "result": how.get("result")}

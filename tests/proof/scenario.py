@@ -148,8 +148,9 @@ async def check_numbers(engine: JobEngine[Any]) -> None:
     numbers: list[int] = []
     for job in (await engine.list_jobs(limit=1_000)).jobs:
         lines = await engine.history(job.job_id)
-        assert [line.from_status for line in lines] == [None, *(x.to_status for x in lines[:-1])]
-        assert (lines[-1].to_status, len(lines)) == (job.status, job.version)
+        before = [None, *(line.to_status for line in lines[:-1])]
+        assert [line.from_status for line in lines] == before, f"lost a line: {lines}"
+        assert (lines[-1].to_status, len(lines)) == (job.status, job.version), f"lost: {lines}"
         numbers += [line.sequence for line in lines]
-    assert sorted(numbers) == list(range(1, len(numbers) + 1))
-    assert (await engine.statistics()).last_sequence == len(numbers)
+    assert sorted(numbers) == list(range(1, len(numbers) + 1)), "lost a number"
+    assert (await engine.statistics()).last_sequence == len(numbers), "lost the last number"

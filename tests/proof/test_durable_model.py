@@ -16,6 +16,7 @@ import pytest
 from hypothesis.stateful import rule
 
 from engine import AGENT_JOB_LIFECYCLE, SQLiteStorage, Storage
+from tests.files import as_killed
 from tests.tries import first_seed, report, tries
 
 from .comparison import FACADES, Comparison, compare_with_the_model
@@ -43,9 +44,7 @@ class DurableComparison(Comparison):
     @rule()
     def kill(self) -> None:
         killed, self.folder = self.folder, Path(tempfile.mkdtemp())
-        for path in killed.iterdir():
-            if path.suffix in {".db", ".db-wal"}:
-                shutil.copy(path, self.folder)
+        as_killed(killed / "jobs.db", self.folder)
         self.close()
         shutil.rmtree(killed)
         self.open(self.storage())

@@ -106,8 +106,7 @@ class Examination:
             with self._asking("list"):
                 self._list(engine, status)
             with self._asking("count"):
-                if engine.count(status) != len(self._with_status(status)):
-                    self.missing.append(f"the count of {status}")
+                self._compare_count(f"the count of {status}", engine.count(status), status)
         for job in self._sound.jobs.values():
             if job.idempotency_key is not None:
                 with self._asking("key"):
@@ -134,8 +133,15 @@ class Examination:
         for job in page.jobs:
             self._same("list", job, right.get(job.job_id))
         self.refused += len(page.damaged)
-        if len(page.jobs) + len(page.damaged) != len(right):
-            self.missing.append(f"of the list of {status}: {len(right)} and not {page!r}")
+        listed = len(page.jobs) + len(page.damaged)
+        self._compare_count(f"the list of {status}, {page!r}", listed, status)
+
+    def _compare_count(self, what: str, count: int, status: JobStatus | None) -> None:
+        """Fewer jobs than there were are missing; more are wrong."""
+        right = len(self._with_status(status))
+        if count != right:
+            found = self.missing if count < right else self.wrong
+            found.append(f"{what}: {count} jobs, not {right}")
 
     def _repeat(self, engine: SyncJobEngine, job: Job, key: str) -> None:
         """Repeat a creation: a new job means that the old one was not found."""

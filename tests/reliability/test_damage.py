@@ -28,6 +28,7 @@ from engine import (
     SyncJobEngine,
 )
 from engine.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
+from tests.files import as_killed
 from tests.reliability.examination import Examination, Sound, flip_bit, make_sound, reported
 from tests.tries import report, seeded, tries
 
@@ -103,7 +104,7 @@ def test_without_checksums_wrong_jobs_are_shown(
 
 def test_a_damaged_job_is_reported_and_the_others_are_served(sound: Sound, tmp_path: Path) -> None:
     path = sound.copy(tmp_path / "one")
-    damaged = random_job(sound)
+    damaged = unpaid_job_with_key(sound)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "UPDATE jobs SET input_hash = 'inqut' WHERE job_id = ?", (damaged.job_id,)
@@ -125,8 +126,8 @@ def test_a_damaged_job_is_reported_and_the_others_are_served(sound: Sound, tmp_p
     assert reported(path)
 
 
-def random_job(sound: Sound) -> Job:
-    """Return a job with a key that has not ended."""
+def unpaid_job_with_key(sound: Sound) -> Job:
+    """Return the first job with a key that waits for its payment."""
     jobs = sound.jobs.values()
     return next(
         job for job in jobs if job.idempotency_key and job.status is JobStatus.AWAITING_PAYMENT
@@ -148,7 +149,6 @@ class Logged:
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
     """Return a file whose log has some commits."""
     folder = tmp_path_factory.mktemp("logged")
-    (folder / "killed").mkdir()
     path = folder / "jobs.db"
     SyncJobEngine(path).close()
     shown: list[dict[str, Job]] = [{}]
@@ -164,9 +164,8 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
                 )
             )
             shown.append(shown[-1] | {job.job_id: job for job in changed})
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{path}{suffix}", folder / "killed")
-    return Logged(folder / "killed" / "jobs.db", shown)
+        killed = as_killed(path, folder / "killed")
+    return Logged(killed, shown)
 
 
 def test_a_flipped_bit_in_the_log_shows_what_was_there_earlier(

@@ -14,6 +14,7 @@ import pytest
 
 from engine import StorageError, StorageFormatError, SyncJobEngine
 from engine.sqlite.schema import APPLICATION_ID
+from tests.files import as_killed
 from tests.reliability.examination import (
     HEADER,
     PAGE,
@@ -88,6 +89,18 @@ def _text(path: Path) -> None:
     path.write_text("To whom it may concern\n" * 100)
 
 
+def _short_text(path: Path) -> None:
+    path.write_text("jobs = {}\n")
+
+
+def _start_of_a_header(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3")
+
+
+def _zeros(path: Path) -> None:
+    path.write_bytes(bytes(PAGE))
+
+
 def _other_database(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE jobs (job_id TEXT, status TEXT)")
@@ -96,12 +109,12 @@ def _other_database(path: Path) -> None:
 
 def _other_database_with_a_log(path: Path) -> None:
     """As a process leaves it that was killed."""
-    original = path.with_name("original.db")
+    original = path.parent / "original" / path.name
+    original.parent.mkdir()
     with closing(sqlite3.connect(original)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE jobs (job_id TEXT, status TEXT)")
-        for suffix in ("", "-wal"):
-            shutil.copy(f"{original}{suffix}", f"{path}{suffix}")
+        as_killed(original, path.parent)
 
 
 def _with_our_id_alone(path: Path) -> None:
@@ -111,9 +124,11 @@ def _with_our_id_alone(path: Path) -> None:
         connection.execute("CREATE TABLE something (else_altogether)")
 
 
-@pytest.mark.parametrize(
-    "make", [_text, _other_database, _other_database_with_a_log, _with_our_id_alone]
-)
+NO_DATABASES = [_text, _short_text, _start_of_a_header, _zeros]
+OTHER_DATABASES = [_other_database, _other_database_with_a_log]
+
+
+@pytest.mark.parametrize("make", [*NO_DATABASES, *OTHER_DATABASES, _with_our_id_alone])
 def test_a_foreign_file_is_refused_and_left_as_it_is(
     make: Callable[[Path], None], tmp_path: Path
 ) -> None:
@@ -122,25 +137,24 @@ def test_a_foreign_file_is_refused_and_left_as_it_is(
     _refused(path, StorageError)
 
 
-@pytest.mark.parametrize("make", [_text, _other_database, _other_database_with_a_log])
-def test_a_foreign_file_is_called_so(make: Callable[[Path], None], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        *((make, "not a database") for make in NO_DATABASES),
+        *((make, "an SQLite database, but no engine's") for make in OTHER_DATABASES),
+    ],
+)
+def test_a_foreign_file_is_called_so(
+    make: Callable[[Path], None], told: str, tmp_path: Path
+) -> None:
     make(tmp_path / "jobs.db")
-    with pytest.raises(StorageFormatError):
+    with pytest.raises(StorageFormatError, match=told):
         SyncJobEngine(tmp_path / "jobs.db")
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "jobs.db").mkdir()
     assert "folder" in str(_refused(tmp_path / "jobs.db", StorageError))
-
-
-def test_an_empty_file_counts_as_a_new_one(tmp_path: Path) -> None:
-    path = tmp_path / "jobs.db"
-    path.touch()
-    with SyncJobEngine(path) as engine:
-        engine.create("first")
-    with SyncJobEngine(path) as engine:
-        assert engine.count() == 1
 
 
 @pytest.mark.parametrize("emptied", [False, True])

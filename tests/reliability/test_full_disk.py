@@ -75,7 +75,7 @@ async def test_what_has_no_room_fails_as_a_whole_and_writing_resumes(
     random = seeded(f"full disk, {anyio_backend_name}")
     images = Images(tmp_path / "image", random, restart_every=RESTART_EVERY)
     seen: Counter[str] = Counter()
-    while seen["cycles"] < count:
+    while seen["cycles"] < count and seen["runs"] < 2 * count:
         async with running(tmp_path / f"run {seen['runs']}") as bench:
             for number in range(CYCLES_OF_A_RUN):
                 seen["cycles"] += await _cycle(bench, random, f"cycle {number}")
@@ -89,6 +89,7 @@ async def test_what_has_no_room_fails_as_a_whole_and_writing_resumes(
         await images.check(bench.disk.recording, account, list(Unsynced), IMAGES_OF_A_RUN)
     report(f"{dict(seen)}, {images.made} images, {dict(images.seen)}")
     assert images.problems[:5] == []
+    assert seen["cycles"] >= count, "the disk was hardly ever full"
     assert min(seen["refused"], seen["applied"], seen["reads"]) > count
 
 
@@ -99,13 +100,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     options = ["-t", "tmpfs", "-o", f"size={FILE_SYSTEM_BYTES}", "tmpfs"]
     try:
-        subprocess.run(["mount", *options, folder], check=True, capture_output=True)  # noqa: S607
+        subprocess.run(["mount", *options, folder], check=True, capture_output=True)  # noqa: S607 - every system has its own place
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"no file system can be mounted here: {error}")
     try:
         yield folder
     finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)  # noqa: S607
+        subprocess.run(["umount", "--lazy", folder], check=True)  # noqa: S607 - every system has its own place
 
 
 async def _create_batch(engine: JobEngine, account: Account, name: str) -> Told:

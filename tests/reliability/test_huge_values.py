@@ -141,7 +141,7 @@ LIMITS: dict[str, tuple[int, Callable[[Engine, str], Any]]] = {
 }
 
 
-async def _ended(engine: Engine, target: JobStatus, **outcome: str) -> Any:  # noqa: ANN401
+async def _ended(engine: Engine, target: JobStatus, **outcome: str) -> Any:  # noqa: ANN401 - a job of either facade
     job = await engine.create("hash")
     await engine.transition(job.job_id, JobStatus.RUNNING)
     return await engine.transition(job.job_id, target, **outcome)

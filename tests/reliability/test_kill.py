@@ -17,10 +17,14 @@ from random import Random
 import pytest
 
 from engine import NewJob, SyncJobEngine
+from tests.files import as_killed
 from tests.reliability.disk.stored import DATABASE, StoredJob, read
 from tests.reliability.programs.writer import key_of, text_of
 from tests.reliability.programs.zygote import Life, Order, Zygote, zygote
+from tests.systems import needs_fork
 from tests.tries import report, seeded, tries
+
+pytestmark = needs_fork
 
 FULL_KILLS = 1_000
 """With each kind of callers."""
@@ -105,11 +109,7 @@ class File:
         """Return the batches in the file; look at a copy, lest SQLite tidies up."""
         image = self.folder / "image"
         shutil.rmtree(image, ignore_errors=True)
-        image.mkdir()
-        for name in (DATABASE, f"{DATABASE}-wal"):
-            if (self.folder / name).exists():
-                shutil.copy(self.folder / name, image)
-        if not (image / DATABASE).exists():
+        if not as_killed(self.path, image).exists():
             return {}
         self.seen["log was moved"] += _rounds(image / f"{DATABASE}-wal") > 0
         stored, problems = read(image)

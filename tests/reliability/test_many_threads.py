@@ -24,7 +24,7 @@ def _together(threads: int, work: Any) -> list[Any]:  # noqa: ANN401 - any work,
     """Let that many threads do the work at once; return what comes of it."""
     start = threading.Barrier(threads)
 
-    def run(number: int) -> Any:  # noqa: ANN401
+    def run(number: int) -> Any:  # noqa: ANN401 - as above
         start.wait(SECONDS_AGAINST_HANGS)
         return work(number)
 

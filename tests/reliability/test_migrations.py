@@ -7,8 +7,8 @@ it is, byte for byte. A new file is there as a whole or not at all, too.
 import shutil
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing
-from math import inf
 from pathlib import Path
 
 import pytest
@@ -16,11 +16,14 @@ import pytest
 from engine import Job, JobStatus, Move, NewJob, StorageFormatError, SyncJobEngine
 from engine.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
 from engine.sqlite.schema import APPLICATION_ID, STEPS
+from tests.files import as_killed
 from tests.reliability.programs.migrating import NEWER_STEPS, NOTES_OF_A_JOB, become_newer
 from tests.reliability.programs.zygote import MOST_SECONDS, Life, Zygote, zygote
+from tests.systems import needs_fork
 from tests.tries import report, seeded, tries
 
 FULL_KILLS = 100
+MOST_ROUNDS = 3
 LIVES = 3
 JOBS = 1_500
 OLD, NEW = len(STEPS), len(NEWER_STEPS)
@@ -69,15 +72,6 @@ def _version(path: Path) -> int:
     return int(version)
 
 
-def _image(path: Path, folder: Path) -> Path:
-    """Return a copy of a file as a kill has left it, with its log."""
-    folder.mkdir()
-    for name in (path.name, f"{path.name}-wal"):
-        if path.with_name(name).exists():
-            shutil.copy(path.with_name(name), folder)
-    return folder / path.name
-
-
 def _jobs(path: Path) -> list[Job]:
     """Open a file with an engine of this process, and use it."""
     with SyncJobEngine(path) as engine:
@@ -100,58 +94,75 @@ def _live(
     return life
 
 
+def _copy(old: Path, folder: Path) -> Path:
+    folder.mkdir()
+    return Path(shutil.copy(old, folder))
+
+
+def _fastest(
+    lane: Zygote, paths: Iterable[Path], seen: Counter[str], *, halved: bool = False
+) -> float:
+    """Let processes open files and live; return how many seconds the fastest of them took."""
+    return min(_live(lane, path, None, seen, halved=halved).seconds for path in paths)
+
+
+@needs_fork
 def test_a_kill_in_a_migration_leaves_a_whole_file(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random, kills, seen = seeded("migrations"), tries(FULL_KILLS), Counter[str]()
-    rows, shown, longest = _rows(old), _jobs(Path(shutil.copy(old, tmp_path))), inf
+    rows, shown = _rows(old), _jobs(Path(shutil.copy(old, tmp_path)))
+    both = [f"killed, version {version}" for version in (OLD, NEW)]
     with zygote("migrating") as lane:
-        for number in range(-LIVES, kills):  # some are let live, to see how long it takes
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            path = Path(shutil.copy(old, folder))
-            life = _live(lane, path, None if number < 0 else random.uniform(0, longest), seen)
-            longest = min(longest, life.seconds) if number < 0 else longest
-            image = _image(path, folder / "image")
+        lives = [_copy(old, tmp_path / f"life {number}") for number in range(LIVES)]
+        longest = _fastest(lane, lives, seen)
+        assert [(_version(path), _rows(path)) for path in lives] == [(NEW, rows)] * LIVES
+        for number in range(MOST_ROUNDS * kills):
+            if number >= kills and all(seen[each] for each in both):
+                break
+            path = _copy(old, tmp_path / str(number))
+            seconds = longest * (number % kills + random.random()) / kills  # spread evenly
+            life = _live(lane, path, seconds, seen)
+            image = as_killed(path, path.parent / "image")
             version = _version(image)
-            seen[f"version {version}"] += 1
-            assert version == NEW or number >= 0
+            seen[f"killed, version {version}"] += life.status != 0
             assert _rows(image) == rows
             if version == OLD:
-                assert _jobs(_image(path, folder / "old")) == shown
+                assert _jobs(as_killed(path, path.parent / "old")) == shown
             with monkeypatch.context() as patch:
                 become_newer(patch)
                 assert _jobs(path) == shown
             assert _version(path) == NEW
-            shutil.rmtree(folder)
+            shutil.rmtree(path.parent)
     report(f"{kills} kills within {longest:.3f} s: {dict(seen)}")
-    assert seen[f"version {OLD}"] >= kills / 5
+    assert min(seen[each] for each in both) > 0
 
 
+@needs_fork
 def test_a_migration_in_two_halves_is_caught(old: Path, tmp_path: Path) -> None:
     random, seen = seeded("migrations, planted"), Counter[str]()
     with zygote("migrating") as lane:
+        lives = [_copy(old, tmp_path / f"life {number}") for number in range(LIVES)]
+        longest = _fastest(lane, lives, seen, halved=True)
         for number in range(20):
-            folder = tmp_path / str(number)
-            folder.mkdir()
-            path = Path(shutil.copy(old, folder))
-            _live(lane, path, random.uniform(0, 0.15), seen, halved=True)
+            path = _copy(old, tmp_path / str(number))
+            _live(lane, path, random.uniform(0, longest), seen, halved=True)
             try:
-                seen[f"version {_version(_image(path, folder / 'image'))}"] += 1
+                seen[f"version {_version(as_killed(path, path.parent / 'image'))}"] += 1
             except AssertionError:
                 seen["neither"] += 1
-    report(f"20 kills: {dict(seen)}")
+    report(f"20 kills within {longest:.3f} s: {dict(seen)}")
     assert seen["neither"] > 0
 
 
+@needs_fork
 def test_a_kill_in_the_making_of_a_file_leaves_what_the_next_start_copes_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     random, kills, seen = seeded("new files"), tries(FULL_KILLS), Counter[str]()
     become_newer(monkeypatch)
     with zygote("migrating") as lane:
-        lives = [_live(lane, tmp_path / f"{number}.db", None, seen) for number in range(LIVES)]
-        longest = min(life.seconds for life in lives)
+        longest = _fastest(lane, (tmp_path / f"{number}.db" for number in range(LIVES)), seen)
         for number in range(kills):
             path = tmp_path / str(number) / "jobs.db"
             path.parent.mkdir()
@@ -159,7 +170,7 @@ def test_a_kill_in_the_making_of_a_file_leaves_what_the_next_start_copes_with(
             left = {each.name.removeprefix("jobs.db") for each in path.parent.iterdir()}
             seen[f"left: {sorted(left)}"] += 1
             if path.exists():
-                assert _version(_image(path, path.parent / "image")) == NEW
+                assert _version(as_killed(path, path.parent / "image")) == NEW
                 shutil.rmtree(path.parent / "image")
             assert _jobs(path) == []
             assert _version(path) == NEW
@@ -192,9 +203,9 @@ def test_a_newer_or_foreign_file_is_refused_and_left_as_it_is(
         connection.execute(f"PRAGMA {pragma} = {value}")
         connection.commit()
         if in_the_log:
-            path = _image(changed, tmp_path / "left")  # as by a process that was killed
+            path = as_killed(changed, tmp_path / "left")  # as by a process that was killed
     if not in_the_log:
-        path = _image(changed, tmp_path / "left")
+        path = as_killed(changed, tmp_path / "left")
     before = {each.name: each.read_bytes() for each in path.parent.iterdir()}
     assert len(before) == 1 + in_the_log
     with pytest.raises(StorageFormatError):

@@ -41,7 +41,7 @@ async def _lose_power(
     images = Images(folder / "image", random, restart_every=RESTART_EVERY)
     told: Counter[str] = Counter()
     runs = 0
-    while images.made < count:
+    while images.made < count and runs < 2 * count:
         runs += 1
         async with running(folder / f"run {runs}", kind) as bench:
             await work(bench, random, ROUNDS)

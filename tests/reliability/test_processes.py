@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import engine
+from tests.systems import needs_fork
 from tests.tries import tries
 
 ROOTS = [str(Path(str(engine.__file__)).parents[1]), str(Path(__file__).parents[2])]
@@ -46,19 +47,19 @@ def _run(program: str, *arguments: str) -> tuple[str, str, int]:
     return output, complaints, process.returncode
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@needs_fork
 @pytest.mark.parametrize("end", ["exit", "_exit"])
 def test_a_forked_child_gets_a_named_error_or_a_working_engine(end: str) -> None:
     times = tries(100)  # two hundred with both ends
     assert _run("fork", str(times), end) == (f"{times} forks\n", "", 0)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@needs_fork
 def test_a_process_that_forks_in_its_loop_goes_on() -> None:
     assert _run("fork_in_loop") == ("1 fork\n", "", 0)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@needs_fork
 def test_a_pool_of_forked_processes_works() -> None:
     assert _run("processes") == ("6 pieces of work\n", "", 0)
 

@@ -5,7 +5,6 @@ however it ends; a forked child of it neither keeps the file nor does it any har
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -17,15 +16,15 @@ import pytest
 
 from engine import JobEngine, SQLiteStorage, StorageError, StorageInUseError, SyncJobEngine
 from engine.sqlite.check import check_file
+from tests.files import as_killed
 from tests.reliability.programs.zygote import program
+from tests.systems import needs_fork
 from tests.tries import report, tries
 
 FULL_KILLS = 50
 FULL_FORKS = 50
 SECONDS_TO_REFUSE = 1
 SECONDS = 60
-
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 
 @contextmanager
@@ -48,7 +47,8 @@ def _refused(path: Path, pid: int) -> Iterator[None]:
     with pytest.raises(StorageInUseError) as refused:
         yield
     assert time.monotonic() - began < SECONDS_TO_REFUSE
-    assert refused.value.holder.startswith(f"process {pid} on ")
+    this = " (this process)" if pid == os.getpid() else ""
+    assert refused.value.holder.startswith(f"process {pid}{this} on ")
     assert refused.value.storage == str(path)
 
 
@@ -79,7 +79,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
 def test_an_engine_that_does_not_lock_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.sqlite.ownership._lock", lambda _descriptor: None)
+    monkeypatch.setattr("fcntl.flock", lambda _descriptor, _operation: None)
     path = tmp_path / "jobs.db"
     with (
         _holder(path) as first,
@@ -117,7 +117,8 @@ def test_a_second_engine_of_the_same_storage_is_refused(tmp_path: Path) -> None:
         with pytest.raises(StorageInUseError):
             SyncJobEngine(storage)
         first.create("after it")
-    assert _count(storage.path) == 1
+    with SyncJobEngine(storage) as again:
+        assert again.count() == 1
 
 
 def test_a_file_is_the_same_by_a_relative_path(
@@ -175,11 +176,8 @@ def test_other_programs_may_read_a_file_after_a_backup_and_a_check(tmp_path: Pat
         for _ in range(2):
             subprocess.run([sys.executable, "-c", READ_AND_CLOSE, str(path)], check=True)
             engine.create("later")
-        image = tmp_path / "image"
-        image.mkdir()
-        for name in ("jobs.db", "jobs.db-wal"):  # as a kill would leave them
-            shutil.copy(tmp_path / name, image)
-    assert _count(image / "jobs.db") == 3
+        image = as_killed(path, tmp_path / "image")
+    assert _count(image) == 3
 
 
 @needs_fork

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import stat
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +18,23 @@ from engine import (
     InvalidValueError,
     JobEngine,
     NewJob,
+    SQLiteStorage,
     StorageError,
     SyncJobEngine,
 )
+from engine.storage import Progress
+from tests.systems import skip_without_permissions
 from tests.unit.both_engines import FACADES, finished, opened
+from tests.unit.sqlite.places import without_privileges
 
 pytestmark = pytest.mark.anyio
+
+SECONDS_AGAINST_HANGS = 60
+WRONG_PATHS: list[Any] = [
+    *(None, "", 7, b"copy.db", "a\0b"),
+    *(":memory:", "sqlite://", "sqlite:///:memory:"),
+    *("file:copy.db", "sqlite:///copy.db?mode=ro", "postgresql://host/copy"),
+]
 
 
 @pytest.mark.parametrize("facade", FACADES)
@@ -73,33 +87,107 @@ async def test_what_is_there_is_never_written_over(facade: type[Any], tmp_path: 
         for target, problem in {
             tmp_path / "copy.db": "is there already",
             tmp_path / "jobs.db": "is there already",
-            tmp_path / "missing" / "copy.db": "unable to open",
+            tmp_path / "missing" / "copy.db": "there is no folder",
         }.items():
             with pytest.raises(StorageError, match=problem):
                 await engine.backup(target)
-        for wrong in (None, "", 7, b"copy.db"):
-            with pytest.raises(InvalidValueError, match="path"):
-                await engine.backup(wrong)
         await engine.create("hash")
     assert (tmp_path / "copy.db").read_text() == "precious"
 
 
+@pytest.mark.parametrize("facade", FACADES)
+async def test_a_copy_is_made_at_a_path_or_a_url(
+    facade: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with opened(facade, "jobs.db") as engine:
+        await engine.create("hash")
+        before = _files_beside(tmp_path / "jobs.db")
+        for wrong in WRONG_PATHS:
+            with pytest.raises(InvalidValueError, match=r"^path must be"):
+                await engine.backup(wrong)
+        assert _files_beside(tmp_path / "jobs.db") == before
+        await engine.backup("sqlite:///copy.db")
+    async with opened(facade, tmp_path / "copy.db") as copy:
+        assert await copy.count() == 1
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_a_copy_has_the_mode_of_its_file_from_the_start(mode: int, tmp_path: Path) -> None:
+    skip_without_permissions()
+    path, partial_modes = tmp_path / "jobs.db", set[int]()
+    with SyncJobEngine(path) as engine:
+        engine.create("hash")
+    path.chmod(mode)
+
+    def look(_done: int, _of: int) -> None:
+        partial_modes.update(_mode(each) for each in tmp_path.glob("copy.db-partial-*"))
+
+    SQLiteStorage(path).backup(tmp_path / "copy.db", look)
+    assert partial_modes == {mode}
+    assert _mode(tmp_path / "copy.db") == mode
+
+
+def test_a_file_that_may_only_be_read_is_copied() -> None:
+    with without_privileges() as folder:
+        path = folder / "jobs.db"
+        with SyncJobEngine(path) as engine:
+            engine.create("hash")
+        path.chmod(0o400)
+        SQLiteStorage(path).backup(folder / "copy.db", lambda _done, _of: None)
+        assert _mode(folder / "copy.db") in {0o400, 0o600}
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+class LongBackupStorage(SQLiteStorage):
+    """Its first backup tells of its first step until it is stopped."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.begun = threading.Event()
+        self.files_when_begun: set[str] = set()
+
+    def backup(self, path: Path, progress: Progress) -> None:
+        def tell(done: int, of: int) -> None:
+            if not self.begun.is_set():
+                self.files_when_begun = _files_beside(self.path)
+                self.begun.set()
+                end = time.monotonic() + SECONDS_AGAINST_HANGS
+                while time.monotonic() < end:
+                    progress(done, of)
+
+        super().backup(path, tell)
+
+
+def _files_beside(path: Path) -> set[str]:
+    """Return the names in the folder of an open file, without those of the file itself."""
+    own = {f"{path.name}{suffix}" for suffix in ("", "-wal", "-shm", "-lock")}
+    return {each.name for each in path.parent.iterdir()} - own
+
+
 async def test_a_cancelled_backup_leaves_no_file(tmp_path: Path) -> None:
-    async with JobEngine(tmp_path / "jobs.db") as engine:
+    storage = LongBackupStorage(tmp_path / "jobs.db")
+    async with JobEngine(storage) as engine:
         await engine.create_many([NewJob("x" * 256) for _ in range(10_000)])
-        with anyio.move_on_after(0) as scope:
-            await engine.backup(tmp_path / "copy.db")
-        assert scope.cancelled_caught
-        assert {path.name for path in tmp_path.iterdir()} == {
-            f"jobs.db{suffix}" for suffix in ("", "-wal", "-shm", "-lock")
-        }
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(engine.backup, tmp_path / "copy.db")
+            assert await anyio.to_thread.run_sync(storage.begun.wait, SECONDS_AGAINST_HANGS)
+            tasks.cancel_scope.cancel()
+        assert any("partial" in name for name in storage.files_when_begun)
+        assert _files_beside(storage.path) == set()
 
 
 def test_a_backup_that_takes_too_long_leaves_no_file(tmp_path: Path) -> None:
-    with SyncJobEngine(tmp_path / "jobs.db") as engine:
+    storage = LongBackupStorage(tmp_path / "jobs.db")
+    with SyncJobEngine(storage) as engine:
         engine.create_many([NewJob("x" * 256) for _ in range(10_000)])
         with pytest.raises(CallTimeoutError):
-            engine.backup(tmp_path / "copy.db", timeout=0)
+            engine.backup(tmp_path / "copy.db", timeout=1)
+        assert any("partial" in name for name in storage.files_when_begun)
+        assert _files_beside(storage.path) == set()
         engine.backup(tmp_path / "copy.db", timeout=100)
     with SyncJobEngine(tmp_path / "copy.db") as copy:
         assert copy.count() == 10_000

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.systems import skip_without_permissions
+
 NOBODY = 65_534
 
 
 @contextmanager
 def without_privileges() -> Iterator[Path]:
     """Give a folder of our own; inside, permissions count, even for the superuser."""
+    skip_without_permissions()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if os.geteuid() != 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,40 +16,15 @@ from engine import (
     StorageFormatError,
     SyncJobEngine,
 )
-from engine.sqlite import check, file, reading
+from engine.sqlite import check
 from engine.sqlite.check import Report, check_file
-from engine.sqlite.database import Database
 from engine.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, checksum
-from tests.tries import report, seeded, tries
-
-FINAL = ["completed", "failed"]
-JOBS = [f"job-{number}" for number in range(1, 11)]
-
-
-def ignore(_done: int, _of: int) -> None:
-    pass
-
-
-def checked(path: Path) -> Report:
-    return check_file(path, ignore)
+from tests.unit.sqlite.checking import checked, make_file
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A file with 7 jobs and 13 transitions; the 3 jobs that ended first were removed."""
-    path = tmp_path / "jobs.db"
-    ids = iter(JOBS)
-    with SyncJobEngine(SQLiteStorage(path), new_id=lambda: next(ids)) as engine:
-        for number, job_id in enumerate(JOBS, start=1):
-            engine.create(f"input {number}", idempotency_key=f"key {number}")
-            if number % 3 != 1:
-                engine.transition(job_id, JobStatus.RUNNING)
-                engine.transition(job_id, JobStatus.COMPLETED, result=f"result {number}")
-    database = Database(path, lambda path: file.connect(path, "rw"))
-    database.open(FINAL)
-    assert database.remove_ended(None, 3, 100) == 3
-    database.close()
-    return path
+    return make_file(tmp_path)
 
 
 def test_what_an_engine_wrote_and_removed_is_sound(path: Path) -> None:
@@ -178,12 +152,12 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
             ["transition 8: there is no job with its position 4"],
         ),
         (
-            "UPDATE engine SET value = -1 WHERE name = 'failed_sequence'",
-            ["note failed_sequence: it can't be -1"],
+            "UPDATE engine SET value = -1 WHERE name = 'failed_commits'",
+            ["note failed_commits: it can't be -1"],
         ),
         (
-            "UPDATE engine SET value = 'x' WHERE name = 'failed_sequence'",
-            ["note failed_sequence: it can't be 'x'"],
+            "UPDATE engine SET value = 'x' WHERE name = 'failed_commits'",
+            ["note failed_commits: it can't be 'x'"],
         ),
         (
             "UPDATE engine SET value = 12 WHERE name = 'last_sequence'",
@@ -214,8 +188,8 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
             ["job job-10: its status awaiting_payment is no final one, and its end is 2"],
         ),
         (
-            "DELETE FROM engine WHERE name = 'failed_sequence'",
-            ["note failed_sequence: it is missing or damaged"],
+            "DELETE FROM engine WHERE name = 'failed_commits'",
+            ["note failed_commits: it is missing or damaged"],
         ),
     ],
 )
@@ -354,69 +328,3 @@ def test_what_is_no_file_of_an_engine_is_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE other (column)")
     with pytest.raises(StorageFormatError):
         checked(other)
-
-
-# Any bit.
-
-
-def answers(path: Path) -> list[object]:
-    """Return all that can be asked of a file."""
-    return list(_answers(path))
-
-
-NUMBERED = (("sequence", "transitions"), ("position", "jobs"))
-
-
-def _answers(path: Path) -> Iterator[object]:
-    with closing(file.connect_reader(path)) as connection:
-        counts = reading.counts(connection)
-        yield counts
-        yield [reading.newest(connection, *each) for each in NUMBERED]
-        for status in [None, *counts]:
-            yield reading.page(connection, status, 0, 100)
-        yield reading.checkout(connection, JOBS, [f"key {number}" for number in range(1, 11)])
-        for job_id in JOBS:
-            yield reading.history(connection, job_id)
-
-
-def changes_an_answer(path: Path, right: list[object]) -> bool:
-    try:
-        return answers(path) != right
-    except Exception:  # noqa: BLE001 - whatever it is, it is not the right answer
-        return True
-
-
-def is_found(path: Path) -> bool:
-    try:
-        return checked(path).problems > 0
-    except StorageError:
-        return True
-
-
-def integrity_check_finds(path: Path) -> bool:
-    try:
-        with closing(sqlite3.connect(path)) as connection:
-            return connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]
-    except (sqlite3.Error, UnicodeDecodeError):
-        return True
-
-
-def test_a_bit_that_changes_an_answer_is_found(path: Path) -> None:
-    random = seeded("check: flips")
-    right, sound = answers(path), path.read_bytes()
-    assert answers(path) == right
-    # Most of a small file is empty: take what is used, and what is beside it.
-    used = [at for at in range(len(sound)) if any(sound[max(at - 1, 0) : at + 2])]
-    changed = missed_by_sqlite = 0
-    for _ in range(tries(5_000)):
-        at, bit = random.choice(used), random.randrange(8)
-        damaged = bytearray(sound)
-        damaged[at] ^= 1 << bit
-        path.write_bytes(damaged)
-        if changes_an_answer(path, right):
-            changed += 1
-            assert is_found(path), f"byte {at}, bit {bit}"
-            missed_by_sqlite += not integrity_check_finds(path)
-    report(f"{changed} flips changed an answer; integrity_check alone missed {missed_by_sqlite}")
-    assert changed > tries(5_000) / 5
-    assert missed_by_sqlite > changed / 5

@@ -8,6 +8,7 @@ import pytest
 
 from engine import InvalidValueError, MemoryStorage, SQLiteStorage, StorageError, SyncJobEngine
 from engine.sqlite.location import check_path, check_place
+from tests.systems import needs_named_pipes
 from tests.unit.both_engines import FACADES, opened
 
 
@@ -30,7 +31,7 @@ class _Bytes(os.PathLike[Any]):
         (Path("sqlite:///x"), "sqlite:/x"),
     ],
 )
-def test_a_path_is_meant(place: Any, path: str) -> None:  # noqa: ANN401
+def test_a_path_is_meant(place: Any, path: str) -> None:  # noqa: ANN401 - anything may be given
     assert str(check_path(place)) == path
 
 
@@ -51,7 +52,7 @@ def test_a_path_is_meant(place: Any, path: str) -> None:  # noqa: ANN401
         "postgresql+psycopg://host/jobs",
     ],
 )
-def test_no_path_is_meant(place: Any) -> None:  # noqa: ANN401
+def test_no_path_is_meant(place: Any) -> None:  # noqa: ANN401 - anything may be given
     with pytest.raises(InvalidValueError, match="storage"):
         SQLiteStorage(place)
 
@@ -99,6 +100,7 @@ def test_a_storage_that_lacks_a_call_is_refused() -> None:
         SyncJobEngine(Incomplete())  # type: ignore[call-overload]
 
 
+@needs_named_pipes
 def test_what_is_wrong_with_a_place_is_said(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()

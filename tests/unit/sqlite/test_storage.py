@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,6 @@ from engine import (
     SQLiteStorage,
     StorageDamagedError,
     StorageError,
-    StorageFormatError,
-    StorageInUseError,
     StorageReadOnlyError,
 )
 from engine.sqlite.schema import APPLICATION_ID, STEPS
@@ -87,44 +84,13 @@ async def test_others_read_what_is_committed_while_an_engine_has_the_file(path: 
         reader.close()
 
 
-@pytest.mark.parametrize("facade", FACADES)
-async def test_a_second_engine_is_told_who_has_the_file(facade: type[Any], path: Path) -> None:
-    async with JobEngine(path) as engine:
-        for place in (path, SQLiteStorage(path), path.parent / "." / "jobs.db"):
-            with pytest.raises(StorageInUseError, match=f"process {os.getpid()} on ") as caught:
-                async with opened(facade, place):
-                    pass
-        assert str(os.getpid()) in caught.value.holder
-        await engine.create("hash")
-    async with opened(facade, path) as again:
-        assert await again.count() == 1
-
-
-async def test_a_second_engine_by_another_name_is_told_too(path: Path) -> None:
-    other = path.parent / "link.db"
-    other.symlink_to(path)
-    async with JobEngine(path):
-        with pytest.raises(StorageInUseError):
-            async with JobEngine(other):
-                pass
-
-
-async def test_a_second_engine_with_the_same_storage_does_not_harm_the_first(path: Path) -> None:
-    storage = SQLiteStorage(path)
-    async with JobEngine(storage) as engine:
-        with pytest.raises(StorageInUseError):
-            async with JobEngine(storage):
-                pass
-        job = await engine.create("hash")
-    async with JobEngine(storage) as engine:
-        assert await engine.get(job.job_id) == job
-
-
 async def test_an_empty_file_is_a_new_one_and_keeps_its_mode(path: Path) -> None:
     path.touch(mode=0o600)
     async with JobEngine(path) as engine:
         await engine.create("hash")
     assert path.stat().st_mode & 0o777 == 0o600
+    async with JobEngine(path) as engine:
+        assert await engine.count() == 1
 
 
 @pytest.mark.parametrize(
@@ -216,6 +182,23 @@ async def test_a_file_that_is_gone_takes_no_more_jobs(path: Path) -> None:
         assert await engine.count() == 1
 
 
+async def test_a_file_whose_lock_is_gone_takes_no_more_jobs(path: Path) -> None:
+    lock = path.with_name("jobs.db-lock")
+    async with JobEngine(path) as engine:
+        job = await engine.create("hash")
+        lock.unlink()
+        with pytest.raises(StorageError, match=r"jobs\.db-lock was deleted"):
+            await engine.create("lost")
+        lock.touch()
+        with pytest.raises(StorageError, match=r"jobs\.db-lock was deleted"):
+            await engine.transition(job.job_id, JobStatus.RUNNING)
+        assert await engine.get(job.job_id) == job
+        assert (await engine.list_jobs()).jobs == (job,)
+        assert len(await engine.history(job.job_id)) == 1
+    async with JobEngine(path) as engine:
+        assert (await engine.transition(job.job_id, JobStatus.RUNNING)).version == 2
+
+
 async def test_a_program_that_holds_the_file_is_waited_for_and_then_told_of(path: Path) -> None:
     class Impatient(SQLiteStorage):
         def connect(self, path: Path) -> sqlite3.Connection:
@@ -257,15 +240,6 @@ async def test_a_file_without_permission_is_refused_and_said_so() -> None:
         path.chmod(0o600)
         async with JobEngine(path) as engine:
             assert await engine.count() == 1
-
-
-@pytest.mark.parametrize("content", [b"jobs = {}\n", b"SQLite format 3", b"\0" * 4_096])
-async def test_what_is_no_database_is_left_as_it_is(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
-    with pytest.raises(StorageFormatError, match="not a database"):
-        async with JobEngine(path):
-            pass
-    assert path.read_bytes() == content
 
 
 async def test_a_damaged_note_is_told_of_and_not_gone_by(path: Path) -> None:

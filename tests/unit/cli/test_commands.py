@@ -1,0 +1,242 @@
+"""What the commands show of a file."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from json import loads
+from pathlib import Path
+
+from engine import Job, SQLiteStorage, SyncJobEngine, Transition
+from tests.examples.programs import Terminal
+from tests.unit.cli.programs import PROGRAM, Run, damage, run
+from tests.unit.sqlite.places import without_privileges
+
+
+def second(job: Job) -> str:
+    return f"{job.updated_at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+# Listing.
+
+
+def test_list_gives_a_line_for_each_job_of_a_file_in_use(used: SyncJobEngine, path: Path) -> None:
+    one, two, three = (second(used.get(f"job-{number}")) for number in (1, 2, 3))
+    assert run("list", path) == (
+        0,
+        [
+            "JOB ID  STATUS            UPDATED               INPUT HASH  RESULT OR ERROR",
+            f"job-1   awaiting_payment  {one}  input 1     -",
+            f"job-2   completed         {two}  input 2     done\\n\\x1b[31mred",
+            f"job-3   failed            {three}  input 3     bad",
+        ],
+        [],
+    )
+
+
+def test_list_says_how_to_get_the_next_page(used: SyncJobEngine, path: Path, here: Run) -> None:
+    assert used.count() == 3
+    code, lines, [note] = here("list", path, "--limit", 2)
+    assert (code, [line[:5] for line in lines]) == (0, ["JOB I", "job-1", "job-2"])
+    assert note == f"the next ones: python -m engine list {path} --limit 2 --after 2"
+    code, lines, notes = here(*note.split()[6:])
+    assert (code, [line[:5] for line in lines], notes) == (0, ["JOB I", "job-3"], [])
+
+    _, _, [note] = here("list", path, "--status", "failed", "--limit", 1, "--after", 3)
+    assert note == (
+        "no jobs with the status 'failed' "
+        "(statuses in the file: awaiting_payment, completed, failed) after 3"
+    )
+
+
+def test_list_shows_only_the_jobs_of_a_status(used: SyncJobEngine, path: Path, here: Run) -> None:
+    assert used.count() == 3
+    code, [_, line], notes = here("list", path, "--status", "failed")
+    assert (code, line[:5], notes) == (0, "job-3", [])
+
+
+def test_list_gives_json_that_is_a_job(used: SyncJobEngine, path: Path, here: Run) -> None:
+    code, lines, notes = here("list", path, "--json")
+    assert (code, notes) == (0, [])
+    assert [Job.model_validate_json(line) for line in lines] == list(used.list_jobs().jobs)
+
+
+def test_list_of_many_blocks_shows_each_job_once(path: Path, here: Run) -> None:
+    with SyncJobEngine(SQLiteStorage(path)) as engine:
+        jobs = [engine.create(f"input {number}").job_id for number in range(250)]
+    _, lines, notes = here("list", path, "--limit", 1_000)
+    assert [line.split()[0] for line in lines[1:]] == jobs
+    assert notes == []
+    _, lines, _ = here("list", path, "--limit", 201, "--json")
+    assert [loads(line)["job_id"] for line in lines] == jobs[:201]
+
+
+def test_list_of_an_empty_file_says_so(path: Path, here: Run) -> None:
+    with SyncJobEngine(SQLiteStorage(path)):
+        pass
+    assert here("list", path) == (0, [], ["no jobs"])
+
+
+def test_list_shows_a_damaged_job_as_such(used: SyncJobEngine, path: Path, here: Run) -> None:
+    used.close()
+    damage(path, "UPDATE jobs SET result = 'well' WHERE job_id = 'job-2'")
+    code, [_, one, two, three], [note] = here("list", path)
+    assert code == 1
+    assert one.startswith("job-1   awaiting_payment")
+    assert two.startswith("job-2   (damaged)         -")
+    assert "its checksum is " in two
+    assert three.startswith("job-3   failed")
+    assert note == f"damaged jobs: 1; to learn more: python -m engine check {path}"
+    code, lines, _ = here("list", path, "--json")
+    assert (code, list(loads(lines[1]))) == (1, ["job_id", "damaged"])
+
+
+def test_list_on_a_terminal_cuts_lines_at_its_width(path: Path) -> None:
+    with SyncJobEngine(SQLiteStorage(path), new_id=lambda: "job-1") as engine:
+        engine.create("input " * 42)
+    with Terminal([*PROGRAM, "list", str(path)], path.parent) as terminal:
+        assert terminal.finish() == (0, "")
+    head, line = terminal.output.splitlines()
+    assert head == "JOB ID  STATUS            UPDATED               INPUT HASH"
+    assert line.endswith("Z  input input input input input i…")
+    assert len(line) == 80
+
+
+def test_a_closed_file_is_read_though_its_folder_may_not_be_written(here: Run) -> None:
+    with without_privileges() as folder:
+        path = folder / "jobs.db"
+        with SyncJobEngine(SQLiteStorage(path), new_id=lambda: "job-1") as engine:
+            engine.create("input")
+        folder.chmod(0o500)
+        listed, shown = here("list", path), here("show", path, "job-1")
+        checked = here("check", path)
+        left = {each.name for each in folder.iterdir()}
+    assert (listed[0], listed[1][1][:5], listed[2]) == (0, "job-1", [])
+    assert (shown[0], shown[2]) == (0, [])
+    assert checked == (0, [f"{path}: 1 job, 1 transition: sound"], [])
+    assert left == {"jobs.db", "jobs.db-lock"}
+
+
+# Showing.
+
+
+def test_show_gives_each_field_and_the_history(used: SyncJobEngine, path: Path) -> None:
+    job, history = used.get("job-2"), used.history("job-2")
+    times = [f"{line.at:%Y-%m-%dT%H:%M:%S.%fZ}" for line in history]
+    assert run("show", path, "job-2") == (
+        0,
+        [
+            "job_id                 job-2",
+            "status                 completed",
+            "input_hash             input 2",
+            "blockchain_identifier  mock_bc_job-2",
+            f"created_at             {times[0]}",
+            f"updated_at             {job.updated_at:%Y-%m-%dT%H:%M:%S.%fZ}",
+            "result                 done",
+            "                       \\x1b[31mred",
+            "error                  -",
+            "version                3",
+            "idempotency_key        key 2",
+            "",
+            "SEQUENCE  AT                           FROM              TO",
+            f"2         {times[0]}  -                 awaiting_payment",
+            f"4         {times[1]}  awaiting_payment  running",
+            f"6         {times[2]}  running           completed",
+        ],
+        [],
+    )
+
+
+def test_show_gives_json_of_a_job_and_its_history(
+    used: SyncJobEngine, path: Path, here: Run
+) -> None:
+    code, [line], notes = here("show", path, "job-2", "--json")
+    fields = loads(line)
+    history = fields.pop("history")
+    assert (code, notes) == (0, [])
+    assert Job.model_validate(fields) == used.get("job-2")
+    assert [Transition.model_validate(each) for each in history] == used.history("job-2")
+
+
+def test_show_says_that_there_is_no_such_job(used: SyncJobEngine, path: Path, here: Run) -> None:
+    assert used.count() == 3
+    assert here("show", path, "job-4") == (4, [], [f"engine: {path} has no job 'job-4'"])
+
+
+def test_show_gives_no_field_of_a_damaged_job(used: SyncJobEngine, path: Path, here: Run) -> None:
+    used.close()
+    damage(path, "UPDATE jobs SET result = 'well' WHERE job_id = 'job-2'")
+    code, lines, [note] = here("show", path, "job-2")
+    assert (code, lines) == (1, [])
+    assert note.startswith("engine: job 'job-2' is damaged: its checksum is ")
+
+
+def test_show_gives_a_job_whose_history_is_damaged(
+    used: SyncJobEngine, path: Path, here: Run
+) -> None:
+    used.close()
+    damage(path, "UPDATE transitions SET to_status = 'failed' WHERE sequence = 6")
+    code, lines, [note] = here("show", path, "job-2")
+    assert code == 1
+    assert lines[0] == "job_id                 job-2"
+    assert lines[-1] == "idempotency_key        key 2"
+    assert note.startswith("engine: job 'job-2' is damaged: in its history, its checksum is ")
+
+
+# Checking.
+
+
+def test_check_says_that_a_file_in_use_is_sound(used: SyncJobEngine, path: Path) -> None:
+    assert used.count() == 3
+    assert run("check", path) == (0, [f"{path}: 3 jobs, 7 transitions: sound"], [])
+
+
+def test_check_says_what_is_wrong(used: SyncJobEngine, path: Path, here: Run) -> None:
+    used.close()
+    damage(path, "UPDATE jobs SET result = 'well' WHERE job_id = 'job-2'")
+    code, [finding, verdict], notes = run("check", path)
+    assert (code, verdict, notes) == (1, f"{path}: 3 jobs, 7 transitions: 1 problem", [])
+    assert finding.startswith("job job-2: its checksum is ")
+    code, [line], notes = here("check", path, "--json")
+    report = loads(line)
+    assert (code, notes) == (1, [])
+    assert (report["jobs"], report["transitions"], report["problems"]) == (3, 7, 1)
+    assert finding == "{where}: {problem}".format(**report["findings"][0])
+
+    damage(path, "UPDATE jobs SET version = 4 WHERE job_id = 'job-1'")
+    _, lines, _ = here("check", path)
+    assert lines[-1] == f"{path}: 3 jobs, 7 transitions: 2 problems"
+
+
+def test_a_column_that_is_gone_is_damage(used: SyncJobEngine, path: Path, here: Run) -> None:
+    used.close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE jobs RENAME COLUMN result TO outcome")
+    for command in (["list"], ["show", "job-1"], ["check"]):
+        code, _, _ = here(command[0], path, *command[1:])
+        assert code == 1
+
+
+# Copying.
+
+
+def test_backup_makes_a_copy_of_a_file_in_use(used: SyncJobEngine, path: Path) -> None:
+    copy = path.with_name("copy.db")
+    code, [line], notes = run("backup", path, copy)
+    assert (code, notes) == (0, [])
+    assert line == f"{copy}: a copy of {path}, {copy.stat().st_size:,} bytes"
+    with SyncJobEngine(SQLiteStorage(copy)) as copied:
+        assert copied.list_jobs() == used.list_jobs()
+
+
+def test_backup_writes_over_nothing(used: SyncJobEngine, path: Path, here: Run) -> None:
+    assert used.count() == 3
+    copy = path.with_name("copy.db")
+    copy.write_text("mine")
+    code, lines, [note] = here("backup", path, copy)
+    assert (code, lines) == (3, [])
+    assert note == f"engine: {copy} is there already: choose another name, or delete it first"
+    assert copy.read_text() == "mine"
+    lost = path.parent / "none" / "copy.db"
+    told = f"engine: {lost} can't be made: there is no folder {lost.parent}"
+    assert here("backup", path, lost) == (3, [], [told])

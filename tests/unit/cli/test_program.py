@@ -1,0 +1,152 @@
+"""How the program ends, and what it says then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+import engine.cli
+from engine import JobStatus, SQLiteStorage, SyncJobEngine
+from engine.cli.exits import MEANINGS, Exit
+from engine.cli.program import EPILOG
+from tests.systems import needs_full_device, needs_interrupts, needs_named_pipes
+from tests.unit.cli.programs import ENVIRONMENT, PROGRAM, SECONDS_AGAINST_HANGS, Run
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "job-1"], ["check"], ["backup", "to"]])
+def test_a_file_that_is_missing_is_told_of_in_one_line(
+    command: list[str], path: Path, here: Run
+) -> None:
+    code, lines, notes = here(command[0], path, *command[1:])
+    assert (code, lines) == (3, [])
+    assert notes == [f"engine: {path} can't be read: No such file or directory"]
+
+
+def test_what_is_no_engines_file_is_told_of_in_one_line(path: Path, here: Run) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE other (column)")
+    before = path.read_bytes()
+    code, lines, [note] = here("list", path)
+    assert (code, lines) == (3, [])
+    assert note.startswith(f"engine: {path} is an SQLite database, but no engine's: ")
+    assert path.read_bytes() == before
+    code, _, [note] = here("list", path.parent)
+    assert (code, note) == (3, f"engine: {path.parent} is a folder: give the path of a file")
+
+
+@needs_named_pipes
+def test_a_named_pipe_is_not_waited_for(path: Path, here: Run) -> None:
+    subprocess.run(["mkfifo", str(path)], check=True)  # noqa: S607 - every system has its own place
+    assert here("list", path) == (3, [], [f"engine: {path} is no regular file"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["lost", "jobs.db"],
+        ["list"],
+        ["list", ""],
+        ["list", "postgres://jobs"],
+        ["list", ":memory:"],
+        ["list", "jobs.db", "--limit", "0"],
+        ["list", "jobs.db", "--limit", "9" * 20],
+        ["list", "jobs.db", "--after", "-1"],
+        ["list", "jobs.db", "--lim", "1"],
+        ["show", "jobs.db"],
+        ["show", "jobs.db", ""],
+        ["show", "jobs.db", "\udcff"],
+    ],
+)
+def test_wrong_usage_is_told_of(arguments: list[str], here: Run) -> None:
+    code, lines, notes = here(*arguments)
+    assert (code, lines) == (2, [])
+    assert notes[0].startswith("usage: python -m engine ")
+    assert ": error: " in notes[-1]
+
+
+def test_the_exit_codes_are_told_of_in_every_help_and_in_the_docstring(here: Run) -> None:
+    lines = EPILOG.splitlines()[1:]
+    assert list(MEANINGS) == list(Exit)
+    assert [int(line.split()[0]) for line in lines] == list(Exit)
+    told = [line.strip() for line in str(engine.cli.__doc__).splitlines()]
+    assert [line for line in told if line[:1].isdigit()] == [line.strip() for line in lines]
+    for command in ([], ["list"], ["show"], ["check"], ["backup"]):
+        code, shown, notes = here(*command, "--help")
+        assert (code, notes) == (0, [])
+        assert shown[-len(lines) :] == lines
+
+
+@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["show", "job-2"], ["check"]])
+def test_a_closed_pipe_ends_it_quietly(used: SyncJobEngine, path: Path, command: list[str]) -> None:
+    assert used.count() == 3
+    reader, writer = os.pipe()
+    os.close(reader)
+    ended = subprocess.run(
+        [*PROGRAM, command[0], str(path), *command[1:]],
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=ENVIRONMENT,
+        timeout=SECONDS_AGAINST_HANGS,
+        check=False,
+    )
+    os.close(writer)
+    assert (ended.returncode, ended.stderr) == (Exit.PIPE_CLOSED, "")
+
+
+@needs_interrupts
+def test_an_interrupt_ends_it_quietly(path: Path) -> None:
+    with SyncJobEngine(SQLiteStorage(path)) as engine:
+        job = engine.create("input")
+        engine.transition(job.job_id, JobStatus.RUNNING)
+        engine.transition(job.job_id, JobStatus.COMPLETED, result="x" * 1_000_000)
+    with subprocess.Popen(
+        [*PROGRAM, "list", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=ENVIRONMENT,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.read(6) == "JOB ID"  # the rest is more than a pipe holds
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=SECONDS_AGAINST_HANGS)
+    assert (program.returncode, errors) == (Exit.INTERRUPTED, "")
+
+
+def test_notes_come_after_what_they_are_about(used: SyncJobEngine, path: Path) -> None:
+    assert used.count() == 3
+    ended = subprocess.run(
+        [*PROGRAM, "list", str(path), "--limit", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        env=ENVIRONMENT,
+        timeout=SECONDS_AGAINST_HANGS,
+        check=False,
+    )
+    assert [line[:6] for line in ended.stdout.splitlines()] == ["JOB ID", "job-1 ", "the ne"]
+
+
+@needs_full_device
+def test_an_output_that_is_full_is_told_of(used: SyncJobEngine, path: Path) -> None:
+    assert used.count() == 3
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*PROGRAM, "list", str(path)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            env=ENVIRONMENT,
+            timeout=SECONDS_AGAINST_HANGS,
+            check=False,
+        )
+    assert ended.returncode == Exit.UNREADABLE
+    assert ended.stderr == "engine: the output can't be written: No space left on device\n"
