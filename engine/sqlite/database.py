@@ -268,14 +268,16 @@ class Database:
                 f"{self._path} was moved, deleted or replaced while the engine had it open"
             )
 
+    def has_long_log(self) -> bool:
+        """Tell whether it is time to `tidy`."""
+        return self._log_commits >= _LOG_COMMITS or self._log_changes >= _LOG_CHANGES
+
     def tidy(self) -> None:
-        """Move the log into the database, if it has become long.
+        """Move the log into the database.
 
         SQLite would do it in a commit, while callers wait. Here it is done after one, while they
         are being answered. Readers may keep it from being done; then the next time does it.
         """
-        if self._log_commits < _LOG_COMMITS and self._log_changes < _LOG_CHANGES:
-            return
         self._log_commits = self._log_changes = 0
         try:
             with self._using() as connection:

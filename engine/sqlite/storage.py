@@ -75,7 +75,11 @@ class SQLiteStorage:
     async def commit(self, changes: Sequence[Change]) -> None:
         """Write a batch in one transaction, and sync it."""
         await self._thread.run(self._database.commit, changes)
-        self._thread.start(self._database.tidy)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if self._database.has_long_log():
+            self._thread.start(self._database.tidy)
 
     async def resolve(self, changes: Sequence[Change]) -> bool:
         """Find out whether a batch is in the file."""
@@ -97,7 +101,7 @@ class SQLiteStorage:
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove ended jobs in one transaction."""
         removed = await self._thread.run(self._database.remove_ended, before, keep, limit)
-        self._thread.start(self._database.tidy)
+        self._tidy()
         return removed
 
     def backup(self, path: Path, progress: Progress) -> None:

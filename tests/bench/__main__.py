@@ -40,6 +40,8 @@ def main() -> int:
             rows = measure()
             progress("")
             print_table(title, rows)
+            if name == "durable":
+                print("", *durable.lines(ours), sep="\n")
             met = met and all(row.met for row in rows)
     if "pieces" in names:
         made_of = pieces.lines(1_000_000 // scale, 20_000 // scale, turns)

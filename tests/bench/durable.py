@@ -16,6 +16,7 @@ from statistics import median, quantiles
 import anyio
 
 from engine import JobEngine, JobStatus, NewJob
+from engine.portal import WorkThread
 from tests.bench.durable_floors import HASH, RESULT, PlainSqlite
 from tests.bench.measure import Best, Row, by_callers, progress, timed
 
@@ -41,6 +42,7 @@ def rows(best: Best, scale: float, turns: int) -> list[Row]:
         anyio.run(_lives, best, jobs)
         anyio.run(_create_many, best, max(1, int(40 * scale)))
         anyio.run(_gets_among_writers, best, jobs_of(_WRITERS, scale))
+        anyio.run(_hops, best, max(10, int(2_000 * scale)))
     return _table(best)
 
 
@@ -65,6 +67,27 @@ def _table(best: Best) -> list[Row]:
             at_most=True,
         ),
     ]
+
+
+def lines(best: Best) -> list[str]:
+    """Say what a figure of the table is made of."""
+    commit, late = 1e3 / best["floor commit 100"], 1e3 / best["floor commit p99 100"]
+    hop = 1e6 / best["hop"]
+    return [
+        f"- the floor's own commits of 100: {commit:.2f} ms at the median, {late:.2f} ms at p99",
+        f"- to the storage's thread and back, with nothing to do there: {hop:.0f} µs",
+    ]
+
+
+async def _hops(best: Best, hops: int) -> None:
+    """Add how often a second the event loop gets an answer from a thread that does nothing."""
+    thread = WorkThread("nothing")
+    await thread.run(int)
+    start = time.perf_counter()
+    for _ in range(hops):
+        await thread.run(int)
+    best.add("hop", hops, time.perf_counter() - start)
+    thread.close()
 
 
 def _creates(work: str, best: Best, callers: int, floor: str, target: float) -> Row:
@@ -95,6 +118,7 @@ def _floor_creates(best: Best, batch: int, jobs: int) -> None:
 
         best.add(f"floor {batch}", jobs, timed(create))
     best.add(f"floor commit {batch}", 1, median(commits))
+    best.add(f"floor commit p99 {batch}", 1, _percentiles(commits)[99])
 
 
 async def time_creates(best: Best, callers: int, jobs: int) -> None:
