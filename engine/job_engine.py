@@ -46,8 +46,9 @@ class JobEngine(Facade[Status]):
 
     **Cancellation**: a call puts its message into the inbox at once, without a checkpoint, and then
     waits for the answer. A caller that is cancelled while it waits does not learn of the answer: a
-    read is lost, a write is applied whole or not at all. An ``idempotency_key`` makes it safe to
-    repeat a create, an ``expected_version`` to repeat a transition.
+    read is lost, a write is applied whole or not at all. Any later read comes after that write, and
+    so tells what became of it. An ``idempotency_key`` makes it safe to repeat a create, an
+    ``expected_version`` to repeat a transition.
 
     **Errors of every call**, besides its own: `OverloadedError` when ``max_waiting`` is reached;
     `StorageError` when the storage refused; `EngineNotStartedError`, `EngineClosedError`,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 from engine.domain.exceptions import StorageDamagedError
@@ -30,21 +31,12 @@ def _inserts(table: str, columns: Sequence[str], tail: str = "") -> dict[int, st
 
 _PUT_TRANSITIONS: Final = _inserts("transitions", TRANSITION_COLUMNS)
 # Jobs at their first version have no more; to write only these takes a third less.
-_PUT_NEW_JOBS: Final = _inserts(
-    "jobs",
-    (
-        "position",
-        "job_id",
-        "status",
-        "input_hash",
-        "blockchain_identifier",
-        "created_at",
-        "updated_at",
-        "version",
-        "idempotency_key",
-        "checksum",
-    ),
-)
+_NEW_COLUMNS: Final = [
+    column for column in JOB_COLUMNS if column not in {"result", "error", "ended_at"}
+]
+_new_values: Final = itemgetter(*map(JOB_COLUMNS.index, _NEW_COLUMNS))
+_VERSION: Final = JOB_COLUMNS.index("version")
+_PUT_NEW_JOBS: Final = _inserts("jobs", _NEW_COLUMNS)
 _PUT_JOBS: Final = _inserts(
     "jobs",
     JOB_COLUMNS,
@@ -61,10 +53,10 @@ def put_jobs(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     Raises:
         sqlite3.IntegrityError: Another job has the id, the key or the position of one of them.
     """
-    new = [(*row[:7], row[9], row[10], row[12]) for row in rows if row[9] == 1]
+    new = [_new_values(row) for row in rows if row[_VERSION] == 1]
     _put(connection, _PUT_NEW_JOBS, new)
     if len(new) < len(rows):
-        _put(connection, _PUT_JOBS, [row for row in rows if row[9] != 1])
+        _put(connection, _PUT_JOBS, [row for row in rows if row[_VERSION] != 1])
 
 
 def put_transitions(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
