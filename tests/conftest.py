@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-# A shell that starts the tests in the background has them ignore Ctrl-C; what they start would, too.
+# A shell that starts tests in the background has them ignore Ctrl-C; what they start would, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
