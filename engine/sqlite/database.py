@@ -43,8 +43,8 @@ _LOG_CHANGES: Final = 4_000
 # A log of so many pages, 32 MiB, is moved by SQLite itself: jobs with long results make it so.
 _LOG_PAGES: Final = 8_192
 # What a long read has made longer is cut to this again.
-_BLOCK_BYTES: Final = 1_048_576
 _LOG_BYTES: Final = 64 * 1_048_576
+_BLOCK_BYTES: Final = 1_048_576
 
 
 class Database:
