@@ -14,14 +14,14 @@ from typing import Any, Final
 from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.texts import Cells, lines_of, plain, widths_of
-from engine.domain.exceptions import JobDamagedError, StorageError, shown
+from engine.domain.exceptions import JobDamagedError, shown
 from engine.domain.record import Damaged, Entry, Record, blockchain_identifier
 from engine.sqlite import reading
 from engine.sqlite.backup import back_up
 from engine.sqlite.check import Report, check_file
 from engine.sqlite.file import connect_reader
 from engine.sqlite.location import check_place
-from engine.sqlite.problems import told_of
+from engine.sqlite.problems import system_told_of, told_of
 from engine.sqlite.rows import time_text
 
 _BLOCK_JOBS: Final = 100  # read at once: each may have a result of a megabyte
@@ -86,10 +86,8 @@ def _check_is_file(path: Path) -> None:
     Raises:
         StorageError: It is something else, or has two names, of which one has the newest jobs.
     """
-    try:
+    with system_told_of(f"{path} can't be read"):
         found = path.exists()
-    except OSError as error:
-        raise StorageError(f"{path} can't be read: {error.strerror}") from error
     if found:
         check_place(path)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-from engine.domain.exceptions import EngineError, StorageError
+from engine.domain.exceptions import StorageError
 from engine.sqlite.file import connect_reader, make_durable, sync_folder
-from engine.sqlite.location import check_place
-from engine.sqlite.problems import told_of
+from engine.sqlite.location import beside, check_place
+from engine.sqlite.problems import system_told_of, told_of
 from engine.storage.protocol import Progress
 
 _STEP_PAGES: Final = 1_024  # 4 MiB: so often is progress told
@@ -30,25 +30,22 @@ def back_up(source: Path, target: Path, progress: Progress) -> None:
     """
     check_place(target)
     _check_free(target)
-    partial = target.with_name(f"{target.name}-partial-{token_hex(4)}")
+    partial = beside(target, f"-partial-{token_hex(4)}")
     try:
-        with (
-            closing(connect_reader(source)) as reader,
-            told_of(f"copying {source} to {target}"),
-        ):
-            _make(partial, like=source)
-            _copy(reader, partial, progress)
-        _check_free(target)  # it may have been made meanwhile
-        partial.replace(target)
-        sync_folder(target.parent)
-    except EngineError:
-        raise
-    except OSError as error:
-        raise StorageError(f"{target} can't be written: {error.strerror}") from error
+        with system_told_of(f"{target} can't be written"):
+            with (
+                closing(connect_reader(source)) as reader,
+                told_of(f"copying {source} to {target}"),
+            ):
+                _make(partial, like=source)
+                _copy(reader, partial, progress)
+            _check_free(target)  # it may have been made meanwhile
+            partial.replace(target)
+            sync_folder(target.parent)
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-            partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
+            beside(partial, "-journal").unlink(missing_ok=True)
 
 
 def _check_free(target: Path) -> None:

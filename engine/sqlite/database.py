@@ -30,8 +30,9 @@ from engine.domain.record import JOB_ID, POSITION, STATUS, Change, Damaged, Entr
 from engine.domain.table import Table
 from engine.sqlite import file, reading, writing
 from engine.sqlite.file import Connect
+from engine.sqlite.location import beside
 from engine.sqlite.ownership import Ownership
-from engine.sqlite.problems import storage_error, told_of
+from engine.sqlite.problems import storage_error, system_told_of, told_of
 from engine.sqlite.rows import Row, rows_of, time_text
 from engine.storage.protocol import CheckedOut, Opened
 
@@ -78,21 +79,21 @@ class Database:
         with told_of(self._path):
             connection = self._connect()
             self.counts = reading.counts(connection)
-            self._set_ends(connection)
-            live = self.counts.keys() - self._final_statuses
+            statuses = reading.sound_statuses(self.counts)
+            self._set_ends(connection, statuses)
             return Opened(
-                Table(reading.records(connection, live)),
+                Table(reading.records(connection, statuses - self._final_statuses)),
                 last_sequence=reading.newest(connection, "sequence", "transitions"),
                 last_position=reading.newest(connection, "position", "jobs"),
             )
 
-    def _set_ends(self, connection: sqlite3.Connection) -> None:
+    def _set_ends(self, connection: sqlite3.Connection, statuses: Collection[str]) -> None:
         """Set ``ended_at`` anew where an earlier engine had other final statuses."""
         final = json.dumps(sorted(self._final_statuses))
         if reading.note(connection, "final_statuses") == final:
             return
         with self._writing_aside():
-            for status in self.counts:
+            for status in statuses:
                 ended = status in self._final_statuses
                 for rows in reading.other_ends(connection, status, ended=ended):
                     writing.set_ends(connection, rows)
@@ -328,18 +329,15 @@ class Database:
         byte is written as it was read, so that a crash in between does no harm; and SQLite then
         opens a log that is as durable as it is long.
         """
-        path = self._path.with_name(f"{self._path.name}-wal")
+        path = beside(self._path, "-wal")
         if not path.exists():
             return
-        try:
-            with path.open("r+b") as log:
-                while block := log.read(_BLOCK_BYTES):
-                    log.seek(-len(block), os.SEEK_CUR)
-                    log.write(block)
-                log.flush()
-                file.sync(log.fileno())
-        except OSError as error:
-            raise StorageError(f"{path} can't be written: {error.strerror}") from error
+        with system_told_of(f"{path} can't be written"), path.open("r+b") as log:
+            while block := log.read(_BLOCK_BYTES):
+                log.seek(-len(block), os.SEEK_CUR)
+                log.write(block)
+            log.flush()
+            file.sync(log.fileno())
 
     # Reading.
 

@@ -29,7 +29,8 @@ from engine.domain.exceptions import (
     StorageFormatError,
     StorageReadOnlyError,
 )
-from engine.sqlite.problems import told_of
+from engine.sqlite.location import beside
+from engine.sqlite.problems import system_told_of, told_of
 from engine.sqlite.schema import APPLICATION_ID, STEPS, Step
 
 logger = logging.getLogger("engine")
@@ -87,7 +88,8 @@ def prepare(path: Path, steps: Sequence[Step]) -> None:
         raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
     if not path.exists() or path.stat().st_size == 0:
         _check_no_log(path)
-        _make(path, steps)
+        with system_told_of(f"{path} can't be made"):
+            _make(path, steps)
         return
     version = _look_at(path, steps)
     if not _allowed(path, os.W_OK):
@@ -200,28 +202,19 @@ def _check_no_log(path: Path) -> None:
         StorageError: There is one: it belongs to a file that was deleted, moved or emptied.
     """
     for suffix in ("-wal", "-journal"):
-        log = path.with_name(f"{path.name}{suffix}")
-        if log.exists() and log.stat().st_size:
+        if _has_log(path, suffix):
+            log = beside(path, suffix)
             raise StorageError(f"{path} is missing or empty, and its log {log} is not: restore it")
 
 
-def _has_log(path: Path) -> bool:
-    log = path.with_name(f"{path.name}-wal")
+def _has_log(path: Path, suffix: str = "-wal") -> bool:
+    log = beside(path, suffix)
     return log.exists() and log.stat().st_size > 0
 
 
 def _make(path: Path, steps: Sequence[Step]) -> None:
-    try:
-        _make_new(path, steps)
-    except OSError as error:
-        if isinstance(error, StorageError):
-            raise
-        raise StorageError(f"{path} can't be made: {error.strerror}") from error
-
-
-def _make_new(path: Path, steps: Sequence[Step]) -> None:
-    new = path.with_name(f"{path.name}-new")
-    for leftover in (new, new.with_name(f"{new.name}-journal")):
+    new = beside(path, "-new")
+    for leftover in (new, beside(new, "-journal")):
         leftover.unlink(missing_ok=True)
     with told_of(path), closing(sqlite3.connect(new, isolation_level=None)) as connection:
         make_durable(connection)

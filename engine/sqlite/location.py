@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.domain.exceptions import InvalidValueError, StorageError, shown
+from engine.sqlite.problems import system_told_of
 
 IN_MEMORY: Final = frozenset({":memory:", "sqlite://", "sqlite:///", "sqlite:///:memory:"})
 """What stands for a database without a file, in SQLite's and in SQLAlchemy's way."""
@@ -52,16 +53,19 @@ def _path_of_url(text: str, field: str) -> str:
     return path
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """Return the file that belongs to another and lies beside it, such as ``jobs.db-wal``."""
+    return path.with_name(f"{path.name}{suffix}")
+
+
 def check_place(path: Path) -> None:
     """Say what is wrong with a path, if a file can't be there.
 
     Raises:
         StorageError: Its folder is missing or no folder; or the path is a folder, or has two names.
     """
-    try:
+    with system_told_of(f"{path} can't be reached"):
         problem = _problem(path)
-    except OSError as error:
-        problem = f"can't be reached: {error.strerror}"
     if problem is not None:
         raise StorageError(f"{path} {problem}")
 

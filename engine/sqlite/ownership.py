@@ -21,6 +21,7 @@ from engine.domain.exceptions import (
     StorageInUseError,
     StorageReadOnlyError,
 )
+from engine.sqlite.location import beside
 
 try:
     import fcntl
@@ -40,7 +41,7 @@ class Ownership:
         """
         if fcntl is None:
             raise StorageError(f"{path} can't be used: this system has no flock")
-        self._path = path.with_name(f"{path.name}-lock")
+        self._path = beside(path, "-lock")
         try:
             self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:

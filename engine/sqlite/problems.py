@@ -1,7 +1,7 @@
-"""Problems: SQLite's errors become the engine's.
+"""Problems: the errors of SQLite and of the operating system become the engine's.
 
-Only what may happen to a correct program is translated. The rest, such as an error in a statement,
-is a bug, and stays what it is.
+Only what may happen to a correct program is translated. The rest, such as a statement with too few
+values, is a bug, and stays what it is.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.domain.exceptions import (
+    EngineError,
     StorageDamagedError,
     StorageError,
     StorageFormatError,
@@ -65,3 +66,18 @@ def told_of(place: Path | str) -> Iterator[None]:
         raise told from error
     except UnicodeError as error:  # a name or a message with a damaged text in it
         raise StorageDamagedError(f"{place}: {error}") from error
+
+
+@contextmanager
+def system_told_of(problem: str) -> Iterator[None]:
+    """Raise the engine's error instead of the operating system's, which it gives as the reason.
+
+    Raises:
+        StorageError: The problem, and what the system said.
+    """
+    try:
+        yield
+    except EngineError:  # some are OSErrors, too
+        raise
+    except OSError as error:
+        raise StorageError(f"{problem}: {error.strerror}") from error

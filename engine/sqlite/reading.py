@@ -6,8 +6,7 @@ Every row is compared with its checksum; a damaged one is given as a mark in its
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Final
 
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError
@@ -46,10 +45,8 @@ def counts(connection: sqlite3.Connection) -> dict[str, int]:
 
 def records(connection: sqlite3.Connection, statuses: Collection[str]) -> Iterator[Record]:
     """Return the jobs that have one of these statuses, without the damaged ones."""
-    for status in filter(_is_text, statuses):
-        for row in connection.execute(f"{SELECT_JOBS} WHERE status = ?", (status,)):
-            with suppress(DamagedRowError):  # it is reported to whoever asks for the job
-                yield record_of(row)
+    for status in statuses:
+        yield from _sound(connection.execute(f"{SELECT_JOBS} WHERE status = ?", (status,)))
 
 
 def ended(
@@ -57,21 +54,22 @@ def ended(
 ) -> Iterator[Record]:
     """Return ended jobs, oldest end first, that ended before a time; without the damaged ones."""
     condition = "ended_at IS NOT NULL" if before is None else "ended_at < ?"
-    for row in connection.execute(
+    rows = connection.execute(
         f"{SELECT_JOBS} WHERE {condition} ORDER BY ended_at, position",
         () if before is None else (before,),
-    ):
-        record = _read(row)
-        # A status that was final for an earlier lifecycle need not be so for this one.
-        if not isinstance(record, Damaged) and record[STATUS] in final_statuses:
-            yield record
+    )
+    # A status that was final for an earlier lifecycle need not be so for this one.
+    return (record for record in _sound(rows) if record[STATUS] in final_statuses)
 
 
-def _is_text(status: object) -> bool:
-    """Tell whether a status can be asked for; a damaged one need not be a text."""
-    if not isinstance(status, str):
-        return False
-    return status.isascii() or not any("\ud800" <= each <= "\udfff" for each in status)
+def sound_statuses(statuses: Iterable[object]) -> set[str]:
+    """Return those statuses that can be asked for; a damaged one need not be a text."""
+    return {
+        status
+        for status in statuses
+        if isinstance(status, str)
+        and (status.isascii() or not any("\ud800" <= each <= "\udfff" for each in status))
+    }
 
 
 def other_ends(
@@ -84,16 +82,14 @@ def other_ends(
     """
     after = 0
     condition = "IS NULL" if ended else "IS NOT NULL"
-    while _is_text(status) and (
-        rows := connection.execute(
-            f"{SELECT_JOBS} WHERE status = ? AND position > ? AND ended_at {condition} "
-            "ORDER BY position LIMIT 1000",
-            (status, after),
-        ).fetchall()
-    ):
+    while rows := connection.execute(
+        f"{SELECT_JOBS} WHERE status = ? AND position > ? AND ended_at {condition} "
+        "ORDER BY position LIMIT 1000",
+        (status, after),
+    ).fetchall():
         after = rows[-1][0]
-        sound = (record for row in rows if not isinstance(record := _read(row), Damaged))
-        yield [(row[11], row[12], row[0]) for row in (job_row(each, ended=ended) for each in sound)]
+        right = (job_row(record, ended=ended) for record in _sound(rows))
+        yield [(row[11], row[12], row[0]) for row in right]
 
 
 def newest(connection: sqlite3.Connection, number: str, table: str) -> int:
@@ -134,9 +130,8 @@ def _find(
     found: dict[str, Record] = {}
     sound = True
     for row in rows_with(connection, column, texts):
-        try:
-            record = record_of(row)
-        except DamagedRowError:
+        record = _read(row)
+        if isinstance(record, Damaged):
             sound = False
         else:
             found[str(record[index])] = record
@@ -169,23 +164,25 @@ def page(
     connection: sqlite3.Connection, status: str | None, after: int, limit: int
 ) -> list[Record | Damaged]:
     """Return the jobs with a position above ``after``, in that order."""
-    if status is None:
-        condition, values = "position > ?", (after, limit)
-    else:
-        condition, values = "status = ? AND position > ?", (status, after, limit)  # type: ignore[assignment]
-    return [
-        _read(row)
-        for row in connection.execute(
-            f"{SELECT_JOBS} WHERE {condition} ORDER BY position LIMIT ?", values
-        )
-    ]
+    condition = "" if status is None else "status = ? AND "
+    chosen = () if status is None else (status,)
+    rows = connection.execute(
+        f"{SELECT_JOBS} WHERE {condition}position > ? ORDER BY position LIMIT ?",
+        (*chosen, after, limit),
+    )
+    return [_read(row) for row in rows]
 
 
 def _read(row: Row) -> Record | Damaged:
     try:
         return record_of(row)
     except DamagedRowError as error:
-        return Damaged(str(row[1]), int(row[0]), str(error))
+        return Damaged(str(row[1]), int(row[0] or 0), str(error))  # a damaged page may have NULL
+
+
+def _sound(rows: Iterable[Row]) -> Iterator[Record]:
+    """Return the records of rows, without the damaged ones: who asks for those jobs is told."""
+    return (record for row in rows if not isinstance(record := _read(row), Damaged))
 
 
 def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
