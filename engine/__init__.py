@@ -5,6 +5,7 @@ talk by messages to one owner task, which decides every change in one order, by 
 """
 
 from engine.domain.exceptions import (
+    AttemptTimeoutError,
     CallTimeoutError,
     CommitCrashedError,
     CommitUnknownError,
@@ -19,11 +20,16 @@ from engine.domain.exceptions import (
     IdempotencyConflictError,
     InvalidStateTransitionError,
     InvalidValueError,
+    JobClaimedError,
     JobDamagedError,
+    JobEndedError,
+    JobFailedError,
     JobNotFoundError,
     LifecycleError,
     OutcomeUnknownError,
     OverloadedError,
+    StaleAttemptError,
+    StalePromptError,
     StorageDamagedError,
     StorageError,
     StorageFormatError,
@@ -45,24 +51,31 @@ from engine.domain.models import (
     JobStatus,
     Move,
     NewJob,
+    Progress,
+    Prompt,
     Statistics,
     Transition,
     validate_transition,
 )
 from engine.domain.retention import Retention
+from engine.domain.retry import Retry
+from engine.gate import Gate, WaitingJobs
 from engine.job_engine import JobEngine
 from engine.sqlite import SQLiteStorage
 from engine.storage import MemoryStorage, Storage
 from engine.sync_job_engine import SyncJobEngine
+from engine.worker import Context, Worker
 
 __all__ = [
     "AGENT_JOB_LIFECYCLE",
     "LEGAL_TRANSITIONS",
     "PAID_JOB_LIFECYCLE",
     "AgentJobStatus",
+    "AttemptTimeoutError",
     "CallTimeoutError",
     "CommitCrashedError",
     "CommitUnknownError",
+    "Context",
     "DuplicateJobIdError",
     "EngineClosedError",
     "EngineCrashedError",
@@ -71,12 +84,16 @@ __all__ = [
     "EngineNotStartedError",
     "EngineStartedError",
     "EngineUnavailableError",
+    "Gate",
     "IdempotencyConflictError",
     "InvalidStateTransitionError",
     "InvalidValueError",
     "Job",
+    "JobClaimedError",
     "JobDamagedError",
+    "JobEndedError",
     "JobEngine",
+    "JobFailedError",
     "JobNotFoundError",
     "JobPage",
     "JobStatus",
@@ -87,8 +104,13 @@ __all__ = [
     "NewJob",
     "OutcomeUnknownError",
     "OverloadedError",
+    "Progress",
+    "Prompt",
     "Retention",
+    "Retry",
     "SQLiteStorage",
+    "StaleAttemptError",
+    "StalePromptError",
     "Statistics",
     "Storage",
     "StorageDamagedError",
@@ -100,6 +122,8 @@ __all__ = [
     "SyncJobEngine",
     "Transition",
     "VersionConflictError",
+    "WaitingJobs",
+    "Worker",
     "WriteTimeoutError",
     "WrongLoopError",
     "validate_transition",

@@ -6,34 +6,43 @@ owner's to decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from os import urandom
 from time import time_ns
 from typing import Final, Generic, TypeAlias
 
 from typing_extensions import TypeVar
 
+from engine.domain.deadlines import Deadline, deadlines_text
 from engine.domain.exceptions import EngineError, InvalidValueError, shown
+from engine.domain.json_text import json_text
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.limits import (
+    MAX_ANSWER_CHARACTERS,
     MAX_BULK_ITEMS,
     MAX_ERROR_CHARACTERS,
     MAX_IDENTIFIER_CHARACTERS,
+    MAX_INPUT_CHARACTERS,
     MAX_INPUT_HASH_CHARACTERS,
     MAX_PAGE_JOBS,
+    MAX_PRIORITY,
+    MAX_REASON_CHARACTERS,
     MAX_RESULT_CHARACTERS,
     check_integer,
     check_optional_text,
     check_text,
 )
 from engine.domain.models import Move, NewJob, Status
+from engine.domain.record import Work, WorkState
 from engine.messages import (
+    CancelJob,
     CountJobs,
     CreateJobs,
     Draft,
     GetJobs,
     ListJobs,
     MoveJobs,
+    ProvideInput,
     ReadHistory,
     Step,
 )
@@ -45,6 +54,7 @@ Item = TypeVar("Item")
 Checked = TypeVar("Checked")
 
 
+_NO_PRIORITY: Final = 0  # small integers are the same object; another one is just checked
 _VARIANT_OF: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
@@ -68,14 +78,26 @@ class Codec(Generic[Status]):
         self._new_id = new_id
 
     def create(
-        self, input_hash: str, blockchain_identifier: str | None, idempotency_key: str | None
+        self,
+        input_hash: str,
+        blockchain_identifier: str | None,
+        idempotency_key: str | None,
+        given: object,
+        priority: int,
+        deadlines: Mapping[Status, Deadline] | None,
     ) -> CreateJobs:
         """Check a new job and give it an id.
 
         Raises:
-            InvalidValueError: A text is of the wrong type, size or form.
+            InvalidValueError: A value is of the wrong type, size or form.
         """
-        return CreateJobs([self._draft(input_hash, blockchain_identifier, idempotency_key)])
+        return CreateJobs(
+            [
+                self._draft(
+                    input_hash, blockchain_identifier, idempotency_key, given, priority, deadlines
+                )
+            ]
+        )
 
     def create_many(self, jobs: Iterable[NewJob]) -> CreateJobs:
         """Check new jobs and give each an id.
@@ -88,7 +110,12 @@ class Codec(Generic[Status]):
                 jobs,
                 NewJob,
                 lambda job: self._draft(
-                    job.input_hash, job.blockchain_identifier, job.idempotency_key
+                    job.input_hash,
+                    job.blockchain_identifier,
+                    job.idempotency_key,
+                    job.input,
+                    job.priority,
+                    job.deadlines,
                 ),
             )
         )
@@ -100,6 +127,7 @@ class Codec(Generic[Status]):
         result: str | None,
         error: str | None,
         expected_version: int | None,
+        attempt_token: str | None,
     ) -> MoveJobs:
         """Check a move.
 
@@ -107,7 +135,9 @@ class Codec(Generic[Status]):
             InvalidValueError: A value is of the wrong type, size or form; a result is given without
                 success, or an error without failure.
         """
-        return MoveJobs([self._step(job_id, target, result, error, expected_version)])
+        return MoveJobs(
+            [self._step(job_id, target, result, error, expected_version, attempt_token)]
+        )
 
     def transition_many(self, moves: Iterable[Move[Status]]) -> MoveJobs:
         """Check moves.
@@ -120,10 +150,60 @@ class Codec(Generic[Status]):
                 moves,
                 Move,
                 lambda move: self._step(
-                    move.job_id, move.target, move.result, move.error, move.expected_version
+                    move.job_id,
+                    move.target,
+                    move.result,
+                    move.error,
+                    move.expected_version,
+                    move.attempt_token,
                 ),
             )
         )
+
+    def cancel(self, job_id: str, reason: str) -> CancelJob:
+        """Check a job id and a reason.
+
+        Raises:
+            InvalidValueError: One of them is not right.
+        """
+        reason = check_text("reason", reason, MAX_REASON_CHARACTERS, shortest=0)
+        return CancelJob(_check_job_id(job_id), reason)
+
+    def provide_input(self, job_id: str, prompt_id: str, value: object) -> ProvideInput:
+        """Check an answer by itself; whether it fits the prompt is checked elsewhere.
+
+        Raises:
+            InvalidValueError: One of them is not right.
+        """
+        return ProvideInput(
+            _check_job_id(job_id),
+            check_text("prompt_id", prompt_id, MAX_IDENTIFIER_CHARACTERS),
+            json_text("value", value, MAX_ANSWER_CHARACTERS),
+        )
+
+    def watch(self, job_id: str | None, after: int | None) -> tuple[str | None, int | None]:
+        """Check a job id and a sequence number.
+
+        Raises:
+            InvalidValueError: One of them is not right.
+        """
+        return (
+            None if job_id is None else _check_job_id(job_id),
+            None if after is None else check_integer("after", after, 0),
+        )
+
+    def until(self, statuses: Collection[Status] | None) -> Collection[str]:
+        """Check statuses to wait for; those that are final are among them anyway.
+
+        Raises:
+            InvalidValueError: The lifecycle doesn't have one of them.
+        """
+        if statuses is None:
+            return self._lifecycle.final_values
+        given: object = statuses
+        if isinstance(given, str) or not isinstance(given, Collection):
+            raise InvalidValueError("until", f"must hold statuses, not {shown(given)}")
+        return self._lifecycle.final_values | {self._lifecycle.value(each) for each in statuses}
 
     def get(self, job_id: str) -> GetJobs:
         """Check a job id.
@@ -170,7 +250,13 @@ class Codec(Generic[Status]):
         return ReadHistory(_check_job_id(job_id))
 
     def _draft(
-        self, input_hash: str, blockchain_identifier: str | None, idempotency_key: str | None
+        self,
+        input_hash: str,
+        blockchain_identifier: str | None,
+        idempotency_key: str | None,
+        given: object,
+        priority: int,
+        deadlines: Mapping[Status, Deadline] | None,
     ) -> Draft:
         return (
             check_text("job_id", self._new_id(), MAX_IDENTIFIER_CHARACTERS),
@@ -179,7 +265,16 @@ class Codec(Generic[Status]):
                 "blockchain_identifier", blockchain_identifier, MAX_IDENTIFIER_CHARACTERS
             ),
             check_optional_text("idempotency_key", idempotency_key, MAX_IDENTIFIER_CHARACTERS),
+            None if given is None else json_text("input", given, MAX_INPUT_CHARACTERS),
+            None
+            if priority is _NO_PRIORITY and deadlines is None
+            else self._work(priority, deadlines),
         )
+
+    def _work(self, priority: int, deadlines: Mapping[Status, Deadline] | None) -> Work:
+        check_integer("priority", priority, -MAX_PRIORITY, MAX_PRIORITY)
+        kept = deadlines_text(self._lifecycle, deadlines)
+        return WorkState(priority=priority, deadlines=kept).kept()
 
     def _step(
         self,
@@ -188,6 +283,7 @@ class Codec(Generic[Status]):
         result: str | None,
         error: str | None,
         expected_version: int | None,
+        attempt_token: str | None,
     ) -> Step:
         value = self._lifecycle.value(target)
         if result is not None or error is not None:
@@ -196,7 +292,9 @@ class Codec(Generic[Status]):
             self._lifecycle.validate_outcome(value, result, error)
         if expected_version is not None:
             check_integer("expected_version", expected_version, 1)
-        return (_check_job_id(job_id), value, result, error, expected_version)
+        if attempt_token is not None:
+            check_text("attempt_token", attempt_token, MAX_IDENTIFIER_CHARACTERS)
+        return (_check_job_id(job_id), value, result, error, expected_version, attempt_token)
 
 
 def _each(

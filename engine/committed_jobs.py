@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from engine.agenda import Agenda
 from engine.domain.exceptions import (
     EngineError,
     JobDamagedError,
@@ -16,8 +17,9 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.record import STATUS, Change, newest_records
+from engine.domain.record import STATUS, Change, Record, newest_records
 from engine.domain.table import Table
+from engine.feed import Feed
 from engine.messages import Message
 from engine.storage.protocol import CheckedOut, Storage
 
@@ -33,6 +35,8 @@ class CommittedJobs:
         table: The jobs that are held.
         last_sequence: The number of the newest change.
         last_position: The position of the newest job.
+        feed: Tells of what is committed.
+        agenda: What is to be done with the jobs.
     """
 
     def __init__(self, storage: Storage, lifecycle: Lifecycle[Any]) -> None:
@@ -42,6 +46,11 @@ class CommittedJobs:
         self._storage = storage
         self._lifecycle = lifecycle
         self._updates_table = True
+        self.feed = Feed()
+        self.agenda = Agenda(lifecycle, self._find)
+
+    def _find(self, job_id: str) -> Record | None:
+        return self.table.find(job_id)
 
     async def open(self) -> None:
         """Open the storage, and hold what it says is live.
@@ -61,6 +70,7 @@ class CommittedJobs:
         self._updates_table = not opened.keeps_table
         self.last_sequence = opened.last_sequence
         self.last_position = opened.last_position
+        self.agenda.open(self.table.records())
 
     async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
         """Return the committed jobs that messages name; those not held here are checked out."""
@@ -89,7 +99,7 @@ class CommittedJobs:
 
     def publish(self, changes: Sequence[Change], last_position: int) -> None:
         """Show committed changes to readers."""
-        self.last_sequence += len(changes)
+        self.last_sequence += sum(sequence is not None for sequence, _, _ in changes)
         self.last_position = last_position
         if self._updates_table:
             changed = newest_records(changes)
@@ -97,6 +107,8 @@ class CommittedJobs:
             for record in changed.values():
                 if record[STATUS] in self._lifecycle.final_values:
                     self.table.remove(record)
+        self.agenda.note(changes)
+        self.feed.publish(changes)
 
 
 def why_missing(job_id: str, named: CheckedOut) -> EngineError:

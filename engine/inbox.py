@@ -143,7 +143,7 @@ class Inbox:
             EngineUnavailableError: The inbox is closed, or not yet open.
         """
         if self._closed_by is not None:
-            raise self._closed_by()
+            self.check_open()
         if self.waiting >= self.max_waiting:
             self.refused += 1
             raise OverloadedError(self.waiting, self.max_waiting)
@@ -159,6 +159,15 @@ class Inbox:
         if notify is not None:
             half.notify.append(notify)
         return half.answered
+
+    def check_open(self) -> None:
+        """Refuse when no message can be put in.
+
+        Raises:
+            EngineUnavailableError: It is closed, or not yet open.
+        """
+        if self._closed_by is not None:
+            raise self._closed_by()
 
     async def take(self) -> Turn:
         """Wait for a turn, and take it out.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
 
 from anyio import from_thread, to_thread
+from typing_extensions import TypeVar
 
 from engine.codec import IdSource, new_job_id
 from engine.domain.clock import Clock, utc_now
+from engine.domain.deadlines import Deadline
 from engine.domain.exceptions import EngineNotStartedError, EngineStartedError, StorageError
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
@@ -20,15 +22,21 @@ from engine.domain.models import (
     JobStatus,
     Move,
     NewJob,
+    Progress,
     Statistics,
     Status,
     Transition,
 )
 from engine.domain.retention import Retention
 from engine.facade import Facade, Place
+from engine.hooks import OnTransition
 from engine.messages import Answer, CountJobs, Message, ReadStatistics
-from engine.portal import Home
+from engine.portal import Home, call_soon, check_timeout
+from engine.prompts import check_answer
 from engine.sqlite.location import check_path
+from engine.watching import Watch
+
+Kind = TypeVar("Kind")
 
 
 class JobEngine(Facade[Status]):
@@ -62,6 +70,8 @@ class JobEngine(Facade[Status]):
             it.
         lifecycle: The statuses and the legal moves; by default `PAID_JOB_LIFECYCLE`.
         retention: Which ended jobs to keep; by default all.
+        on_transition: Called with each transition when it has been committed, in their order, on
+            the event loop of the engine: it must not take long. What it raises is logged.
         clock: Returns the time as an aware datetime; read by the owner, once for all that is
             decided together. Used for time stamps only, never to measure a duration.
         new_id: Returns a new job's id: 1 to 256 characters, never the same twice. Called in the
@@ -82,6 +92,7 @@ class JobEngine(Facade[Status]):
         storage: Place | None = None,
         *,
         retention: Retention | None = None,
+        on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -94,6 +105,7 @@ class JobEngine(Facade[Status]):
         *,
         lifecycle: Lifecycle[Status],
         retention: Retention | None = None,
+        on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -105,6 +117,7 @@ class JobEngine(Facade[Status]):
         *,
         lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
         retention: Retention | None = None,
+        on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -114,6 +127,7 @@ class JobEngine(Facade[Status]):
             storage,
             lifecycle=lifecycle,
             retention=retention,
+            on_transition=on_transition,
             clock=clock,
             new_id=new_id,
             max_waiting=max_waiting,
@@ -163,6 +177,9 @@ class JobEngine(Facade[Status]):
         *,
         blockchain_identifier: str | None = None,
         idempotency_key: str | None = None,
+        input: object = None,  # noqa: A002 - what a handler calls it, too
+        priority: int = 0,
+        deadlines: Mapping[Status, Deadline] | None = None,
     ) -> Job[Status]:
         """Create a job in the initial status.
 
@@ -172,13 +189,22 @@ class JobEngine(Facade[Status]):
                 ``mock_bc_`` and the job's id.
             idempotency_key: 1 to 256 characters. The same key with the same content gives the job
                 that exists already, as it is now.
+            input: What the handler is to be given: a JSON value, or a pydantic model, of up to
+                262,144 characters as JSON.
+            priority: Of the jobs that are ready, those with a higher one are run first:
+                -1,000,000 to 1,000,000.
+            deadlines: How long the job may stay in a status: a `timedelta` from entering it, or an
+                aware `datetime`. Then it goes where the lifecycle's ``on_expiry`` says.
 
         Raises:
-            InvalidValueError: A text is of the wrong type, size or form.
+            InvalidValueError: A value is of the wrong type, size or form; or a deadline is for a
+                status that has no ``on_expiry``.
             IdempotencyConflictError: The key belongs to a job with other content.
             DuplicateJobIdError: The id source gave an id that a job has already.
         """
-        message = self._codec.create(input_hash, blockchain_identifier, idempotency_key)
+        message = self._codec.create(
+            input_hash, blockchain_identifier, idempotency_key, input, priority, deadlines
+        )
         await self._sent(message)
         return self._snapshots.one(message)
 
@@ -219,6 +245,7 @@ class JobEngine(Facade[Status]):
         result: str | None = None,
         error: str | None = None,
         expected_version: int | None = None,
+        attempt_token: str | None = None,
     ) -> Job[Status]:
         """Move a job to another status.
 
@@ -229,6 +256,7 @@ class JobEngine(Facade[Status]):
                 characters.
             error: Why it failed; only with a status that means failure. Up to 65,536 characters.
             expected_version: Move only if the job has this version still.
+            attempt_token: Move as the attempt of a handler that has the job: `Context.token`.
 
         Raises:
             InvalidValueError: A value is of the wrong type, size or form; a result without success,
@@ -236,8 +264,12 @@ class JobEngine(Facade[Status]):
             JobNotFoundError: There is no such job.
             VersionConflictError: The job has another version.
             InvalidStateTransitionError: The lifecycle has no such move.
+            JobClaimedError: An attempt of a handler has the job, and no token was given.
+            StaleAttemptError: The attempt with this token has the job no more.
         """
-        message = self._codec.transition(job_id, target, result, error, expected_version)
+        message = self._codec.transition(
+            job_id, target, result, error, expected_version, attempt_token
+        )
         await self._sent(message)
         return self._snapshots.one(message)
 
@@ -251,6 +283,143 @@ class JobEngine(Facade[Status]):
                 As for `transition`; the error's ``item`` says which move was wrong, counted from 0.
         """
         return self._snapshots.jobs(await self._ask(self._codec.transition_many(moves)))
+
+    async def cancel(self, job_id: str, reason: str = "") -> Job[Status]:
+        """End a job that waits, or ask the attempt that has it to stop.
+
+        A job that no attempt has ends at once, in the status that the lifecycle's ``on_cancel``
+        says, with the error ``cancelled`` and the reason. A handler at work is cancelled, and may
+        still complete its job before it learns of it: of the two one wins. The request is kept with
+        the job, so it also outlives a crash. Cancelling again changes nothing.
+
+        Args:
+            job_id: The job.
+            reason: Why; kept with the job. Up to 4,096 characters.
+
+        Returns:
+            The job: ended, or still running with its ``cancel_reason``; `wait` tells how it ends.
+
+        Raises:
+            InvalidValueError: The id or the reason is not right.
+            JobNotFoundError: There is no such job.
+            JobEndedError: It has ended otherwise.
+            InvalidStateTransitionError: The lifecycle can't cancel a job in its status.
+        """
+        message = self._codec.cancel(job_id, reason)
+        await self._sent(message)
+        return self._snapshots.one(message)
+
+    async def provide_input(self, job_id: str, prompt_id: str, value: object) -> Job[Status]:
+        """Answer what a job waits to be told, and let it go on.
+
+        Its handler is run again, and finds the answer where it asked.
+
+        Args:
+            job_id: The job.
+            prompt_id: The prompt that is answered: `Job.prompt` has it.
+            value: A JSON value, or a pydantic model, that fits the prompt's schema. Up to 262,144
+                characters as JSON.
+
+        Raises:
+            InvalidValueError: It doesn't fit, or is no JSON value; the job waits as before.
+            StalePromptError: The job doesn't wait for this answer, or not any more.
+            JobNotFoundError: There is no such job.
+            RuntimeError: The extra ``engine[input]`` is not installed.
+        """
+        message = self._codec.provide_input(job_id, prompt_id, value)
+        check_answer(await self.get(job_id), prompt_id, message.value)
+        await self._sent(message)
+        return self._snapshots.one(message)
+
+    async def wait(
+        self,
+        job_id: str,
+        *,
+        until: Collection[Status] | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Wait until a job has ended, or has come to one of some statuses; return it then.
+
+        Nothing is asked again and again, and any number may wait.
+
+        Args:
+            job_id: The job.
+            until: Statuses to wait for; a job that ends first ends the waiting as well. None: until
+                it has ended.
+            timeout: Seconds to wait for the job, 0 or more; 0 just looks; None for no limit.
+
+        Raises:
+            InvalidValueError: An argument is not right.
+            JobNotFoundError: There is no such job.
+            CallTimeoutError: It did not come there in time. It goes on.
+        """
+        self._check_home()
+        message = self._codec.get(job_id)
+        return await self._core.wait(message, self._codec.until(until), check_timeout(timeout))
+
+    @overload
+    async def result(self, job_id: str, *, timeout: float | None = None) -> str | None: ...
+    @overload
+    async def result(
+        self, job_id: str, kind: type[Kind], *, timeout: float | None = None
+    ) -> Kind: ...
+    async def result(
+        self,
+        job_id: str,
+        kind: Any = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        """Wait until a job has ended, and return its result.
+
+        Args:
+            job_id: The job.
+            kind: What the result is to be: a pydantic model, or any type that pydantic knows; it
+                is made of the result as JSON. ``str``, or nothing, gives the text as it is.
+            timeout: Seconds, 0 or more; None for no limit.
+
+        Raises:
+            JobFailedError: It has failed.
+            InvalidValueError: An argument is not right, or the result is nothing of this kind.
+            JobNotFoundError: There is no such job.
+            CallTimeoutError: It has not ended in time. It goes on.
+        """
+        return self._snapshots.result(await self.wait(job_id, timeout=timeout), kind)
+
+    @overload
+    def watch(
+        self, job_id: str | None = None, *, after: int | None = None, progress: Literal[False] = ...
+    ) -> AsyncIterator[Transition[Status]]: ...
+    @overload
+    def watch(
+        self, job_id: str | None = None, *, after: int | None = None, progress: bool
+    ) -> AsyncIterator[Transition[Status] | Progress]: ...
+    def watch(
+        self, job_id: str | None = None, *, after: int | None = None, progress: bool = False
+    ) -> AsyncIterator[Any]:
+        """Return the transitions of one job or of all, in order, those to come as well.
+
+        To be used in ``async for``. Of one job it ends after the last transition; of all jobs it
+        goes on until the engine is closed. Who is slower than the engine loses nothing, holds
+        nobody up, and takes no more memory: up to 1,000 transitions are kept for each, and what
+        comes after is read from the history again. Cancelled, it can be asked for the next one.
+
+        Args:
+            job_id: The job; None for all.
+            after: A sequence number: begin behind it, with the history first, and go on without a
+                gap or a double. None: with a job's first transition; of all jobs, with the first
+                that is committed after this call.
+            progress: Give what handlers say of their progress, too, the newest of each job.
+
+        Raises:
+            InvalidValueError: An argument is not right.
+            JobNotFoundError: There is no such job.
+            EngineClosedError, EngineCrashedError: The engine can't go on, and the job has not
+                ended.
+        """
+        self._check_home()
+        watcher = self._core.watcher(*self._codec.watch(job_id, after), progress=progress)
+        return Watch(watcher, call_soon())
 
     async def count(self, status: Status | None = None) -> int:
         """Return how many jobs have this status; all of them by default.
@@ -318,6 +487,12 @@ class JobEngine(Facade[Status]):
             await to_thread.run_sync(self._storage.backup, target, check_cancelled)
         finally:
             given_up = True
+
+    def _check_home(self) -> None:
+        """Refuse a call that comes before the start, or from elsewhere."""
+        if self._home is None:
+            raise EngineNotStartedError
+        self._home.check()
 
     async def _ask(self, message: Message[Answer]) -> Answer:
         await self._sent(message)

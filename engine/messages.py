@@ -10,13 +10,14 @@ the cost of a call.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Generic, TypeAlias
 
 from typing_extensions import TypeVar
 
 from engine.domain.exceptions import EngineClosedError, EngineError
-from engine.domain.record import Damaged, Entry, Record
+from engine.domain.record import Damaged, Entry, Record, Work
 from engine.domain.retention import Retention
 
 Answer = TypeVar("Answer")
@@ -26,6 +27,8 @@ Draft: TypeAlias = tuple[
     str,  # input_hash
     str | None,  # blockchain_identifier
     str | None,  # idempotency_key
+    str | None,  # input, as JSON
+    Work | None,
 ]
 
 Step: TypeAlias = tuple[
@@ -34,6 +37,7 @@ Step: TypeAlias = tuple[
     str | None,  # result
     str | None,  # error
     int | None,  # expected_version
+    str | None,  # the token of the attempt that moves it
 ]
 
 CHARACTERS_OF_WEIGHT: Final = 4_096
@@ -47,7 +51,7 @@ class Message(Generic[Answer]):
         job_ids: The jobs that it names.
         keys: The idempotency keys that it names.
         weight: How many jobs it is about, 1 at least, and 1 more for each 4,096 characters of
-            results and errors: what the limits of inbox and batch count.
+            inputs, answers, results and errors: what the limits of inbox and batch count.
         given_up: Whether the thread that sent it has stopped to wait.
         writes: Whether it may change jobs.
     """
@@ -93,14 +97,17 @@ class CreateJobs(Message[Sequence[Record]]):
     writes = True
 
     def __init__(self, drafts: Sequence[Draft]) -> None:
-        self.weight = len(drafts) or 1
+        keys: list[str] = []
+        characters = 0
+        for _, _, _, key, given, _ in drafts:
+            if key is not None:
+                keys.append(key)
+            if given:
+                characters += len(given)
+        self.weight = (len(drafts) or 1) + characters // CHARACTERS_OF_WEIGHT
         self.given_up = False
         self._outcome = _UNANSWERED
         self.drafts = drafts
-        keys: list[str] = []
-        for _, _, _, key in drafts:
-            if key is not None:
-                keys.append(key)
         self.keys = keys
 
 
@@ -113,7 +120,7 @@ class MoveJobs(Message[Sequence[Record]]):
     def __init__(self, steps: Sequence[Step]) -> None:
         job_ids: list[str] = []
         characters = 0
-        for job_id, _, result, error, _ in steps:
+        for job_id, _, result, error, _, _ in steps:
             job_ids.append(job_id)
             if result or error:
                 characters += len(result or "") + len(error or "")
@@ -122,6 +129,107 @@ class MoveJobs(Message[Sequence[Record]]):
         self._outcome = _UNANSWERED
         self.steps = steps
         self.job_ids = job_ids
+
+
+class _MoveJob(Message[Sequence[Record]]):
+    """Change one job, in a way that has rules of its own."""
+
+    __slots__ = ("job_ids",)
+    writes = True
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__()
+        self.job_ids = (job_id,)
+
+    @property
+    def job_id(self) -> str:
+        """The job."""
+        return self.job_ids[0]
+
+
+class ReleaseJob(_MoveJob):
+    """Let an attempt give its job back, to be tried again: at once, or after a delay."""
+
+    __slots__ = ("delay_seconds", "failed", "token")
+
+    def __init__(self, job_id: str, token: str, delay_seconds: float, *, failed: bool) -> None:
+        super().__init__(job_id)
+        self.token = token
+        self.delay_seconds = delay_seconds
+        self.failed = failed
+
+
+class RequestInput(_MoveJob):
+    """Let an attempt give its job up until somebody has answered a prompt, given as JSON."""
+
+    __slots__ = ("deadline", "prompt", "token")
+
+    def __init__(
+        self, job_id: str, token: str, prompt: str, deadline: timedelta | datetime | None
+    ) -> None:
+        super().__init__(job_id)
+        self.token = token
+        self.prompt = prompt
+        self.deadline = deadline
+
+
+class ProvideInput(_MoveJob):
+    """Answer a prompt, with JSON, and let the job go on."""
+
+    __slots__ = ("prompt_id", "value")
+
+    def __init__(self, job_id: str, prompt_id: str, value: str) -> None:
+        super().__init__(job_id)
+        self.weight += len(value) // CHARACTERS_OF_WEIGHT
+        self.prompt_id = prompt_id
+        self.value = value
+
+
+class CancelJob(_MoveJob):
+    """End a job, or ask the attempt that has it to stop."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, job_id: str, reason: str) -> None:
+        super().__init__(job_id)
+        self.reason = reason
+
+
+class ExpireJobs(Message[Sequence[Record]]):
+    """Move on those of these jobs whose time in their status has run out."""
+
+    __slots__ = ("job_ids",)
+    writes = True
+
+    def __init__(self, job_ids: Sequence[str]) -> None:
+        super().__init__()
+        self.job_ids = job_ids
+        self.weight = len(job_ids) or 1
+
+
+class ClaimJobs(Message[Sequence[Record]]):
+    """Give up to ``limit`` ready jobs to new attempts; at least one, as soon as there is one.
+
+    It may thus be answered in a later turn than it came in. Whoever sent it waits for ``told``.
+
+    Attributes:
+        max_attempts: A job whose attempts have failed as often ends; so do the attempts that died
+            with their process.
+        idempotent: Whether a job may be run again whose attempt has died with its process.
+        told: Called when it has its answer.
+    """
+
+    __slots__ = ("idempotent", "limit", "max_attempts", "told")
+    writes = True
+
+    def __init__(
+        self, limit: int, *, max_attempts: int, idempotent: bool, told: Callable[[], object]
+    ) -> None:
+        super().__init__()
+        self.limit = limit
+        self.max_attempts = max_attempts
+        self.idempotent = idempotent
+        self.told = told
 
 
 class GetJobs(Message[Sequence[Record]]):
@@ -168,6 +276,18 @@ class ReadHistory(Message[Sequence[Entry]]):
         self.job_id = job_id
 
 
+class ReadTransitions(Message[Sequence[Entry]]):
+    """Read up to ``limit`` transitions behind a sequence number, of one job or of all."""
+
+    __slots__ = ("after", "job_id", "limit")
+
+    def __init__(self, after: int, limit: int, job_id: str | None) -> None:
+        super().__init__()
+        self.after = after
+        self.limit = limit
+        self.job_id = job_id
+
+
 class ReadStatistics(Message[dict[str, Any]]):
     """Read what the engine holds and has done."""
 
@@ -189,5 +309,16 @@ class RemoveEnded(Message[int]):
         self.limit = limit
 
 
-Write: TypeAlias = CreateJobs | MoveJobs
-Read: TypeAlias = GetJobs | CountJobs | ListJobs | ReadHistory | ReadStatistics | RemoveEnded
+Write: TypeAlias = (
+    CreateJobs
+    | MoveJobs
+    | ReleaseJob
+    | RequestInput
+    | ProvideInput
+    | CancelJob
+    | ExpireJobs
+    | ClaimJobs
+)
+Read: TypeAlias = (
+    GetJobs | CountJobs | ListJobs | ReadHistory | ReadTransitions | ReadStatistics | RemoveEnded
+)

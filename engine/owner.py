@@ -19,47 +19,38 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from copy import copy
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, Generic, Self, cast
+from typing import Any, Final, Generic, Self
 
 import anyio
 
-from engine.committed_jobs import CommittedJobs, why_missing
+from engine.batch import Batch
+from engine.claims import Claims, Served
+from engine.commits import Commits
+from engine.core import Core
 from engine.decisions import Decisions
 from engine.domain.clock import Clock, read_clock
 from engine.domain.exceptions import (
     CommitCrashedError,
     CommitUnknownError,
-    DuplicateJobIdError,
     EngineClosedError,
     EngineCrashedError,
     EngineError,
     EngineUnavailableError,
-    JobNotFoundError,
     StorageDamagedError,
     StorageError,
     shown,
 )
-from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Status
 from engine.domain.record import Record
 from engine.domain.retention import Retention
-from engine.inbox import Inbox, Turn
-from engine.messages import (
-    CountJobs,
-    GetJobs,
-    ListJobs,
-    Message,
-    Read,
-    ReadHistory,
-    ReadStatistics,
-    RemoveEnded,
-    Write,
-)
+from engine.inbox import Turn
+from engine.messages import ReadStatistics, RemoveEnded, Write
+from engine.reads import Reads, refuse
 from engine.retaining import retain
 from engine.storage.protocol import CheckedOut, Storage
+from engine.timekeeping import keep_time
 
 logger = logging.getLogger("engine")
 
@@ -70,29 +61,34 @@ class Owner(Generic[Status]):
     """Holds the live jobs and answers the inbox, inside its own ``async with``.
 
     Args:
-        inbox: Where the messages come from. The owner closes it when it crashes.
+        core: Has the inbox, which the owner closes when it crashes, and the committed jobs, which
+            nobody else changes.
         storage: Opened at the start of ``async with``, closed when the last answer is given.
-        lifecycle: The judge of moves.
         clock: Read once for each turn that writes.
         retention: Which ended jobs to keep; None keeps all.
     """
 
     def __init__(
         self,
-        inbox: Inbox,
+        core: Core[Status],
         storage: Storage,
-        lifecycle: Lifecycle[Status],
         clock: Clock,
         retention: Retention | None,
     ) -> None:
-        self._inbox = inbox
+        self._core = core
+        self._inbox = core.inbox
         self._storage = storage
-        self._lifecycle = lifecycle
+        self._lifecycle = core.lifecycle
+        self._time = core.time
         self._clock = clock
         self._retention = retention
-        self._jobs = CommittedJobs(storage, lifecycle)
-        self._committing = False
-        self._undecided: Decisions | None = None  # what became of their commit is not known
+        self._jobs = core.jobs
+        self._claims = Claims(self._jobs.agenda)
+        self._commits = Commits(storage, core.jobs)
+        self._reads = Reads(core.jobs, storage, self._answer_own)
+        self._attempts = 0
+        self._retried = 0
+        self._expired = 0
         self._answered = 0
         self._removed = 0
         self._batches = 0
@@ -116,13 +112,10 @@ class Owner(Generic[Status]):
             await self._close_storage()
             raise
         self._inbox.open()
-        self._tasks = await anyio.create_task_group().__aenter__()
+        self._tasks = self._core.tasks = await anyio.create_task_group().__aenter__()
         self._tasks.start_soon(self._run, name="engine owner")
-        self._retaining = anyio.CancelScope()
-        if self._retention is not None:
-            self._tasks.start_soon(
-                retain, self._inbox, self._retention, self._retaining, name="engine retention"
-            )
+        self._aside = anyio.CancelScope()
+        self._tasks.start_soon(self._work_aside, name="engine timekeeping")
         return self
 
     async def __aexit__(
@@ -139,7 +132,7 @@ class Owner(Generic[Status]):
             BaseException: What interrupted the owner, such as `KeyboardInterrupt`.
         """
         self._inbox.close()
-        self._retaining.cancel()
+        self._aside.cancel()
         # The task group would wrap the body's own errors into a group. It need not know of them,
         # but for a cancellation, which may be the one that it made when the owner was interrupted.
         cancelled = isinstance(error, anyio.get_cancelled_exc_class())
@@ -157,6 +150,14 @@ class Owner(Generic[Status]):
         if error is None and self._close_error is not None:
             raise self._close_error
         return swallow if cancelled else None  # trio's swallows what it was not told of
+
+    async def _work_aside(self) -> None:
+        """Send the messages that nobody asks for, until the inbox is closed."""
+        with self._aside:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(keep_time, self._inbox, self._jobs.agenda, self._time)
+                if self._retention is not None:
+                    tasks.start_soon(retain, self._inbox, self._retention, self._time)
 
     async def _run(self) -> None:
         """Answer messages until the inbox is closed and empty, then close the storage.
@@ -176,6 +177,8 @@ class Owner(Generic[Status]):
                 self._interrupt = bug
                 self._tasks.cancel_scope.cancel()
         self._inbox.refuse_rest(self._refusal)
+        self._claims.refuse_all(self._refusal())
+        self._jobs.feed.end(self._refusal)
         await self._close_storage()
 
     async def _answer_turns(self) -> None:
@@ -184,7 +187,8 @@ class Owner(Generic[Status]):
                 turn = await self._inbox.take()
             except (anyio.EndOfStream, anyio.get_cancelled_exc_class()):
                 return  # closed, or the event loop is ending
-            await self._answer_turn(turn)
+            with self._time.at_work():
+                await self._answer_turn(turn)
 
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):
@@ -202,15 +206,15 @@ class Owner(Generic[Status]):
         try:
             reads_last = turn.has_reads_last()
             if turn.reads.messages and not reads_last:
-                await self._read(turn.reads.messages)
+                await self._reads.answer(turn.reads.messages)
                 turn.reads.tell()
             if turn.writes.messages:
                 await self._write(turn.writes.messages)
             if reads_last:
-                await self._read(turn.reads.messages)
+                await self._reads.answer(turn.reads.messages)
         except BaseException as bug:
             for message in turn.unanswered():
-                unknown = self._committing and message.writes
+                unknown = self._commits.is_committing and message.writes
                 message.answer(CommitCrashedError(bug) if unknown else EngineCrashedError(bug))
             raise
         finally:
@@ -222,40 +226,61 @@ class Owner(Generic[Status]):
     async def _write(self, messages: Sequence[Write]) -> None:
         """Check out, decide, commit, publish and answer the writes of a turn."""
         now = read_clock(self._clock)  # a clock that fails is a bug
+        served: Served = []
+        self._claims.add(messages)
         try:
             await self._resolve()
+            self._jobs.agenda.turn_to(now)
             named = await self._jobs.named_by(messages)
             decisions, answers = self._decide(messages, named, now)
-            while taken := await self._commit(decisions):
+            served = self._claims.decide(decisions)
+            while taken := await self._commits.commit(decisions.batch):
                 # Ended jobs have ids of new ones. Only those creations fail: decide again.
-                ended = await self._storage.checkout(decisions.new_ids(), ())
+                ended = await self._storage.checkout(decisions.batch.new_ids(), ())
                 named.jobs.update(ended.jobs)
                 named.damaged.update(ended.damaged)
                 if taken not in named.jobs and taken not in named.damaged:
                     raise StorageDamagedError(f"job {shown(taken)} is there, and is not")
                 decisions, answers = self._decide(messages, named, now)
+                served = self._claims.decide(decisions)
         except (StorageError, CommitUnknownError) as error:
-            self._committing = False
-            _refuse(messages, error)
+            self._commits.is_committing = False
+            if isinstance(error, CommitUnknownError):
+                self._claims.doubt(served)
+            self._claims.refuse_all(error)
+            refuse([message for message in messages if not message.answered], error)
             return
-        self._jobs.publish(decisions.changes, decisions.last_position)
         for message, answer in zip(messages, answers, strict=True):
-            message.answer(answer)
-        self._committing = False
+            if answer is not None:
+                message.answer(answer)
+        self._claims.answer(served)
+        self._commits.is_committing = False
+        self._attempts += sum(len(records) for _, records in served)
+        self._retried += decisions.retried
+        self._expired += decisions.expired
+
+    async def _resolve(self) -> None:
+        """Learn what became of earlier writes, if that is not known.
+
+        Raises:
+            StorageError: It still can't be told.
+        """
+        if (applied := await self._commits.resolve()) is not None:
+            self._claims.resolve(applied=applied)
 
     def _decide(
         self, messages: Sequence[Write], named: CheckedOut, now: datetime
-    ) -> tuple[Decisions, list[Sequence[Record] | EngineError]]:
-        """Return what the writes come to, and an answer for each."""
-        decisions = Decisions(
-            lifecycle=self._lifecycle,
+    ) -> tuple[Decisions, list[Sequence[Record] | EngineError | None]]:
+        """Return what the writes come to, and an answer for each but for claims."""
+        batch = Batch(
             now=now,
             last_sequence=self._jobs.last_sequence,
             last_position=self._jobs.last_position,
             named=named,
             find=self._jobs.table.find,
         )
-        answers: list[Sequence[Record] | EngineError] = []
+        decisions = Decisions(batch, self._lifecycle, self._jobs.agenda.is_dead)
+        answers: list[Sequence[Record] | EngineError | None] = []
         for message in messages:
             try:
                 answers.append(decisions.decide(message))
@@ -264,102 +289,11 @@ class Owner(Generic[Status]):
                 answers.append(error.with_traceback(None))
         return decisions, answers
 
-    async def _commit(self, decisions: Decisions) -> str | None:
-        """Commit the changes, if there are any; return a new job's id that was taken already."""
-        if decisions.changes:
-            self._committing = True
-            try:
-                await self._storage.commit(decisions.changes)
-            except DuplicateJobIdError as taken:
-                if taken.job_id not in decisions.new_ids():
-                    raise
-                self._committing = False
-                return taken.job_id
-            except CommitUnknownError as unknown:
-                await self._learn_outcome(decisions, unknown)
-        return None
-
-    async def _learn_outcome(self, decisions: Decisions, unknown: CommitUnknownError) -> None:
-        """Return if the changes were committed after all.
-
-        Raises:
-            StorageError: They were not, and never will be.
-            CommitUnknownError: It can't be told yet.
-        """
-        logger.error("a commit of %s changes failed", len(decisions.changes), exc_info=unknown)
-        self._undecided = decisions
-        try:
-            applied = await self._storage.resolve(decisions.changes)
-        except StorageError:
-            raise unknown from unknown.__cause__
-        self._undecided = None
-        if not applied:
-            raise cast("StorageError", unknown.__cause__)
-
-    async def _resolve(self) -> None:
-        """Learn what became of earlier changes, if that is not known; show them if they are there.
-
-        Raises:
-            StorageError: It still can't be told, so nothing else may be written.
-        """
-        undecided = self._undecided
-        if undecided is not None:
-            applied = await self._storage.resolve(undecided.changes)
-            logger.warning("an earlier commit is %s", "applied" if applied else "not applied")
-            self._undecided = None
-            if applied:
-                self._jobs.publish(undecided.changes, undecided.last_position)
-
-    async def _read(self, messages: Sequence[Read]) -> None:
-        """Answer the reads of a turn."""
-        find_all = self._jobs.table.find_all
-        elsewhere: list[GetJobs] = []
-        for message in messages:
-            if not isinstance(message, GetJobs):
-                await self._ask_storage(message)
-            elif (records := find_all(message.job_ids)) is not None:
-                message.answer(records)
-            else:
-                elsewhere.append(message)
-        if elsewhere:
-            await self._fetch(elsewhere)
-
-    async def _fetch(self, messages: Sequence[GetJobs]) -> None:
-        """Answer reads of jobs that the owner doesn't hold: they have ended, or never were."""
-        try:
-            named = await self._jobs.named_by(messages)
-        except StorageError as error:
-            _refuse(messages, error)
-            return
-        for message in messages:
-            records = [named.jobs.get(job_id) for job_id in message.job_ids]
-            if None in records:
-                item = records.index(None)
-                missing = why_missing(message.job_ids[item], named)
-                missing.item = item
-                message.answer(missing)
-            else:
-                message.answer(cast("list[Record]", records))
-
-    async def _ask_storage(
-        self, message: CountJobs | ListJobs | ReadHistory | ReadStatistics | RemoveEnded
-    ) -> None:
-        """Answer a read of something else than named jobs."""
-        try:
-            match message:
-                case CountJobs():
-                    message.answer(await self._storage.count(message.status))
-                case ListJobs(status=status, after=after, limit=limit):
-                    message.answer(await self._storage.page(status, after, limit))
-                case ReadHistory(job_id=job_id):
-                    entries = await self._storage.history(job_id)
-                    message.answer(JobNotFoundError(job_id) if entries is None else entries)
-                case ReadStatistics():
-                    message.answer(await self._statistics())
-                case RemoveEnded(retention=retention, limit=limit):
-                    message.answer(await self._remove_ended(retention, limit))
-        except StorageError as error:
-            message.answer(error.with_traceback(None))
+    async def _answer_own(self, message: ReadStatistics | RemoveEnded) -> object:
+        """Return the answer to what only the owner knows, or only it may do."""
+        if isinstance(message, RemoveEnded):
+            return await self._remove_ended(message.retention, message.limit)
+        return await self._statistics()
 
     async def _remove_ended(self, retention: Retention, limit: int) -> int:
         await self._resolve()
@@ -375,6 +309,8 @@ class Owner(Generic[Status]):
             status: await self._storage.count(self._lifecycle.value(status))
             for status in self._lifecycle.statuses
         }
+        ready, running, _ = self._jobs.agenda.counts()
+        live = sum(count for status, count in counts.items() if self._lifecycle.moves[status])
         return {
             "jobs": counts,
             "last_sequence": self._jobs.last_sequence,
@@ -382,12 +318,13 @@ class Owner(Generic[Status]):
             "refused": self._inbox.refused,
             "batches": self._batches,
             "largest_batch": self._largest_batch,
-            "waiting": self._inbox.waiting,
+            "queued": self._inbox.waiting,
             "removed": self._removed,
+            "ready": ready,
+            "running": running,
+            "waiting": live - ready - running,
+            "attempts": self._attempts,
+            "retried": self._retried,
+            "expired": self._expired,
+            "watchers": len(self._jobs.feed),
         }
-
-
-def _refuse(messages: Sequence[Message[Any]], error: EngineError) -> None:
-    """Answer messages with an error, each with one of its own."""
-    for message in messages:
-        message.answer(copy(error))

@@ -5,31 +5,29 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-import anyio
-
 from engine.domain.exceptions import EngineUnavailableError, OverloadedError, StorageError
 from engine.domain.retention import Retention
 from engine.inbox import Inbox
 from engine.messages import RemoveEnded
+from engine.timing import Time
 
 logger = logging.getLogger("engine")
 
 _STEP_JOBS: Final = 200  # so that a step takes no longer than a small batch
 
 
-async def retain(inbox: Inbox, retention: Retention, scope: anyio.CancelScope) -> None:
-    """Have ended jobs removed as the rule says, until the scope is cancelled or the engine ends."""
-    with scope:
-        while True:
-            try:
-                await _remove_all(inbox, retention)
-            except OverloadedError:
-                logger.debug("no ended jobs are removed: the engine is overloaded")
-            except StorageError:
-                logger.exception("ended jobs could not be removed")
-            except EngineUnavailableError:
-                return
-            await anyio.sleep(retention.interval_seconds)
+async def retain(inbox: Inbox, retention: Retention, time: Time) -> None:
+    """Have ended jobs removed as the rule says, until the engine ends."""
+    while True:
+        try:
+            await _remove_all(inbox, retention)
+        except OverloadedError:
+            logger.debug("no ended jobs are removed: the engine is overloaded")
+        except StorageError:
+            logger.exception("ended jobs could not be removed")
+        except EngineUnavailableError:
+            return
+        await time.sleep(retention.interval_seconds)
 
 
 async def _remove_all(inbox: Inbox, retention: Retention) -> None:

@@ -13,14 +13,37 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Generic
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from typing_extensions import TypeVar
 
-from engine.domain.exceptions import EngineError, InvalidValueError, LifecycleError, shown
+from engine.domain.exceptions import (
+    EngineError,
+    InvalidValueError,
+    JobFailedError,
+    LifecycleError,
+    shown,
+)
+from engine.domain.json_text import value_of
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.limits import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
-from engine.domain.models import Job, JobPage, JobStatus, Statistics, Status, Transition
-from engine.domain.record import POSITION, Damaged, Entry, Record, blockchain_identifier
+from engine.domain.models import (
+    Job,
+    JobPage,
+    JobStatus,
+    Progress,
+    Prompt,
+    Statistics,
+    Status,
+    Transition,
+)
+from engine.domain.record import (
+    POSITION,
+    Damaged,
+    Entry,
+    Record,
+    Work,
+    blockchain_identifier,
+)
 from engine.messages import Message
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,9 +58,15 @@ _set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 
 class Snapshots(Generic[Status]):
-    """Makes the snapshots of one lifecycle."""
+    """Makes the snapshots of one lifecycle.
 
-    def __init__(self, lifecycle: Lifecycle[Status]) -> None:
+    Args:
+        lifecycle: Has the statuses.
+        progress: What handlers have said last, by their jobs' ids.
+    """
+
+    def __init__(self, lifecycle: Lifecycle[Status], progress: Mapping[str, Progress]) -> None:
+        self._success = lifecycle.success
         self._member_of = {lifecycle.value(status): status for status in lifecycle.statuses}
         statuses: Any = lifecycle.statuses
         # The default lifecycle's snapshots are of the plain classes, as callers write them.
@@ -45,7 +74,7 @@ class Snapshots(Generic[Status]):
         self._page = JobPage if plain else JobPage[statuses]
         self._transition = Transition if plain else Transition[statuses]
         self._statistics = Statistics if plain else Statistics[statuses]
-        self.job = _job_maker(Job if plain else Job[statuses], self._member_of)
+        self.job = _job_maker(Job if plain else Job[statuses], self._member_of, progress)
         """Returns the snapshot of a record."""
 
     def one(self, message: Message[Sequence[Record]]) -> Job[Status]:
@@ -60,6 +89,24 @@ class Snapshots(Generic[Status]):
             error.item = None
             raise
         return self.job(record)
+
+    def result(self, job: Job[Status], kind: Any) -> Any:  # noqa: ANN401 - as it is asked for
+        """Return the result of a job that has ended, made into a kind of value.
+
+        Raises:
+            JobFailedError: It has none, because it has failed.
+            InvalidValueError: It is no such value, or pydantic doesn't know the kind.
+        """
+        if job.status not in self._success:
+            raise JobFailedError(job.job_id, str(job.status.value), job.error)
+        if kind is None or (kind is str and job.result is not None):
+            return job.result
+        try:
+            return TypeAdapter(kind).validate_json(job.result or "null")
+        except (ValidationError, PydanticUserError) as error:
+            raise InvalidValueError(
+                "kind", f"{shown(kind)} doesn't fit the result: {error}"
+            ) from error
 
     def jobs(self, records: Sequence[Record]) -> list[Job[Status]]:
         """Return the snapshots of records."""
@@ -93,6 +140,7 @@ class Snapshots(Generic[Status]):
                 self._transition,
                 {
                     "sequence": entry.sequence,
+                    "job_id": entry.job_id,
                     "from_status": entry.from_status and self._member_of[entry.from_status],
                     "to_status": self._member_of[entry.to_status],
                     "at": entry.at,
@@ -107,15 +155,14 @@ class Snapshots(Generic[Status]):
 
 
 def _job_maker(
-    kind: type[Job[Status]], member_of: Mapping[str, Status]
+    kind: type[Job[Status]], member_of: Mapping[str, Status], progress: Mapping[str, Progress]
 ) -> Callable[[Record], Job[Status]]:
     """Return what makes a job of a record. A closure: it runs once for each job of each answer."""
     names = set(kind.model_fields)  # one for all: nobody changes the fields set of a frozen model
 
     def make(record: Record) -> Job[Status]:
-        job_id, status, input_hash, identifier, created, updated, result, error, version, _, key = (
-            record
-        )
+        job_id, status, input_hash, identifier, created, updated = record[:6]
+        result, error, version, _, key, given, work = record[6:]
         job = _new(kind)
         _set_fields(
             job,
@@ -130,6 +177,9 @@ def _job_maker(
                 "error": error,
                 "version": version,
                 "idempotency_key": key,
+                "input": None if given is None else value_of(given),
+                **(_NO_WORK if work is None else _work_fields(work)),
+                "progress": progress.get(job_id),
             },
         )
         _set_fields_set(job, names)
@@ -138,6 +188,28 @@ def _job_maker(
         return job
 
     return make
+
+
+_NO_WORK: Final[dict[str, Any]] = {
+    "priority": 0,
+    "attempt": 0,
+    "next_attempt_at": None,
+    "deadline_at": None,
+    "prompt": None,
+    "cancel_reason": None,
+}
+
+
+def _work_fields(work: Work) -> dict[str, Any]:
+    priority, _, deadline_at, attempt, _, _, retry_at, prompt, _, cancel_reason = work
+    return {
+        "priority": priority,
+        "attempt": attempt,
+        "next_attempt_at": retry_at,
+        "deadline_at": deadline_at,
+        "prompt": None if prompt is None else Prompt.model_validate_json(prompt),
+        "cancel_reason": cancel_reason,
+    }
 
 
 def position_of(cursor: object) -> int:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from os import PathLike
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import Any, Literal, Self, overload
+
+from typing_extensions import TypeVar
 
 from engine.codec import IdSource, new_job_id
 from engine.domain.clock import Clock, utc_now
+from engine.domain.deadlines import Deadline
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
     PAID_JOB_LIFECYCLE,
@@ -18,15 +21,21 @@ from engine.domain.models import (
     JobStatus,
     Move,
     NewJob,
+    Progress,
     Statistics,
     Status,
     Transition,
 )
 from engine.domain.retention import Retention
 from engine.facade import Facade, Place
+from engine.hooks import OnTransition
 from engine.messages import CountJobs, ReadStatistics
-from engine.portal import Lane, until
+from engine.portal import Lane, check_timeout, until
+from engine.prompts import check_answer
 from engine.sqlite.location import check_path
+from engine.watching import Watcher
+
+Kind = TypeVar("Kind")
 
 
 class SyncJobEngine(Facade[Status]):
@@ -66,6 +75,7 @@ class SyncJobEngine(Facade[Status]):
         storage: Place | None = None,
         *,
         retention: Retention | None = None,
+        on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -78,6 +88,7 @@ class SyncJobEngine(Facade[Status]):
         *,
         lifecycle: Lifecycle[Status],
         retention: Retention | None = None,
+        on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -89,6 +100,7 @@ class SyncJobEngine(Facade[Status]):
         *,
         lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
         retention: Retention | None = None,
+        on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
@@ -98,6 +110,7 @@ class SyncJobEngine(Facade[Status]):
             storage,
             lifecycle=lifecycle,
             retention=retention,
+            on_transition=on_transition,
             clock=clock,
             new_id=new_id,
             max_waiting=max_waiting,
@@ -140,10 +153,15 @@ class SyncJobEngine(Facade[Status]):
         *,
         blockchain_identifier: str | None = None,
         idempotency_key: str | None = None,
+        input: object = None,  # noqa: A002 - what a handler calls it, too
+        priority: int = 0,
+        deadlines: Mapping[Status, Deadline] | None = None,
         timeout: float | None = None,
     ) -> Job[Status]:
         """Create a job in the initial status."""
-        message = self._codec.create(input_hash, blockchain_identifier, idempotency_key)
+        message = self._codec.create(
+            input_hash, blockchain_identifier, idempotency_key, input, priority, deadlines
+        )
         self._lane.send(message, timeout)
         return self._snapshots.one(message)
 
@@ -173,10 +191,13 @@ class SyncJobEngine(Facade[Status]):
         result: str | None = None,
         error: str | None = None,
         expected_version: int | None = None,
+        attempt_token: str | None = None,
         timeout: float | None = None,
     ) -> Job[Status]:
         """Move a job to another status."""
-        message = self._codec.transition(job_id, target, result, error, expected_version)
+        message = self._codec.transition(
+            job_id, target, result, error, expected_version, attempt_token
+        )
         self._lane.send(message, timeout)
         return self._snapshots.one(message)
 
@@ -185,6 +206,59 @@ class SyncJobEngine(Facade[Status]):
     ) -> list[Job[Status]]:
         """Make up to 10,000 moves in one message, all or none, in their order."""
         return self._snapshots.jobs(self._lane.ask(self._codec.transition_many(moves), timeout))
+
+    def cancel(self, job_id: str, reason: str = "", *, timeout: float | None = None) -> Job[Status]:
+        """End a job that waits, or ask the attempt that has it to stop."""
+        message = self._codec.cancel(job_id, reason)
+        self._lane.send(message, timeout)
+        return self._snapshots.one(message)
+
+    def provide_input(
+        self, job_id: str, prompt_id: str, value: object, *, timeout: float | None = None
+    ) -> Job[Status]:
+        """Answer what a job waits to be told, and let it go on."""
+        message = self._codec.provide_input(job_id, prompt_id, value)
+        check_answer(self.get(job_id, timeout=timeout), prompt_id, message.value)
+        self._lane.send(message, timeout)
+        return self._snapshots.one(message)
+
+    def wait(
+        self,
+        job_id: str,
+        *,
+        until: Collection[Status] | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Wait until a job has ended, or has come to one of some statuses; return it then."""
+        core, seconds = self._core, check_timeout(timeout)
+        message, statuses = self._codec.get(job_id), self._codec.until(until)
+        return self._lane.run(lambda: core.wait(message, statuses, seconds))
+
+    @overload
+    def result(self, job_id: str, *, timeout: float | None = None) -> str | None: ...
+    @overload
+    def result(self, job_id: str, kind: type[Kind], *, timeout: float | None = None) -> Kind: ...
+    def result(self, job_id: str, kind: Any = None, *, timeout: float | None = None) -> Any:
+        """Wait until a job has ended, and return its result."""
+        return self._snapshots.result(self.wait(job_id, timeout=timeout), kind)
+
+    @overload
+    def watch(
+        self, job_id: str | None = None, *, after: int | None = None, progress: Literal[False] = ...
+    ) -> Iterator[Transition[Status]]: ...
+    @overload
+    def watch(
+        self, job_id: str | None = None, *, after: int | None = None, progress: bool
+    ) -> Iterator[Transition[Status] | Progress]: ...
+    def watch(
+        self, job_id: str | None = None, *, after: int | None = None, progress: bool = False
+    ) -> Iterator[Any]:
+        """Return the transitions of one job or of all, in order, those to come as well.
+
+        To be used in ``for``; the thread waits for each. An interrupt ends the waiting.
+        """
+        watcher = self._core.watcher(*self._codec.watch(job_id, after), progress=progress)
+        return _watched(watcher, self._lane)
 
     def count(self, status: Status | None = None, *, timeout: float | None = None) -> int:
         """Return how many jobs have this status; all of them by default."""
@@ -215,3 +289,11 @@ class SyncJobEngine(Facade[Status]):
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""
         return self._snapshots.statistics(self._lane.ask(ReadStatistics(), timeout))
+
+
+def _watched(watcher: Watcher[Status], lane: Lane) -> Iterator[Transition[Status] | Progress]:
+    try:
+        while found := lane.run(watcher.next):
+            yield from found
+    finally:
+        lane.call_soon(watcher.close)

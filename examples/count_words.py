@@ -4,9 +4,10 @@
 
     python examples/count_words.py README.md LICENSE
 
-It shows a service in small: a job waits for its payment, a callback moves it on, slow work runs in
-threads, a file that can't be used is a failed job, and an interrupt leaves no job half way. It
-reads top to bottom: the work on a file, the shop that sells it, what is printed, the command.
+It shows a service in small. The jobs are kept in a file; a gate lets those go on that are paid for;
+a handler counts, in threads; a file that can't be used is a failed job. Stop it half way, by Ctrl-C
+or ``kill -9``, and the same command goes on where it was. It reads top to bottom: the work on a
+file, the shop that sells it, what is printed, the command.
 """
 
 from __future__ import annotations
@@ -15,77 +16,103 @@ import argparse
 import codecs
 import hashlib
 import io
-import json
+import logging
 import os
 import re
 import shutil
 import signal
 import stat
 import sys
-from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import anyio
 from anyio import from_thread, to_thread
+from pydantic import BaseModel
 
-from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine, Move
+from engine import (
+    AGENT_JOB_LIFECYCLE,
+    AgentJobStatus,
+    Context,
+    Gate,
+    Job,
+    JobEngine,
+    Progress,
+    Retry,
+    StorageError,
+    Transition,
+    WaitingJobs,
+    Worker,
+)
 
 CHUNK_BYTES = 1_048_576
 PAYMENT_SECONDS = 0.02
 PROGRESS_SECONDS = 0.1
-MAX_AT_ONCE = 40  # as many worker threads as anyio starts
+MAX_AT_ONCE = 100
+MAX_SLOW_SECONDS = 3_600.0
 TERMS_SHOWN = 5
 TERM = re.compile(r"[^\W\d_]{4,30}")  # shorter words say little of a text
 
-Result = TypeVar("Result")
+Engine = JobEngine[AgentJobStatus]
+WordJob = Job[AgentJobStatus]
 
 
 class UnusableFileError(Exception):
     """The file can't be counted; the message says why."""
 
 
-@dataclass
-class Order:
-    """What one customer wants counted."""
-
-    path: str
-    job: Job[AgentJobStatus] | None = None
-    bytes_read: int = 0
-
-    @property
-    def name(self) -> str:
-        """The path as a terminal can show it: no control characters, no broken encoding."""
-        text = os.fsencode(self.path).decode(errors="replace")
-        return "".join(character if character.isprintable() else "?" for character in text)
+# --- the work on a file, in a thread --------------------------------------------------------------
 
 
-# --- the work on a file, in a worker thread -------------------------------------------------------
+class Counts(BaseModel):
+    """What is sold."""
+
+    lines: int
+    words: int
+    terms: list[tuple[str, int]]
 
 
-def read_chunks(order: Order, digest: hashlib._Hash) -> Generator[bytes]:
-    """Read a file in pieces, so that its size does not matter, and stop when cancelled."""
-    file = Path(order.path)
-    mode = file.stat().st_mode
-    if not stat.S_ISREG(mode):
-        raise UnusableFileError("a directory" if stat.S_ISDIR(mode) else "not a regular file")
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            from_thread.check_cancelled()
-            digest.update(chunk)
-            order.bytes_read += len(chunk)
-            yield chunk
+def count_file(
+    job: WordJob, context: Context[AgentJobStatus], *, slow_seconds: float = 0.0
+) -> Counts:
+    """Count the words of a job's file: the handler. What it returns or raises ends the job."""
 
+    def on_read(done: int, total: int) -> None:
+        context.check_cancelled()
+        context.progress(done, total)
 
-def sha256_of(order: Order) -> str:
-    """Return the SHA-256 of the file's bytes."""
+    path = Path(os.fsdecode(unquote_to_bytes(job.input["path"])))
     digest = hashlib.sha256()
-    for _ in read_chunks(order, digest):
-        pass
-    return digest.hexdigest()
+    with closing(read_chunks(path, digest, on_read)) as chunks:
+        counts = count_words(split_between_words(chunks))
+    if digest.hexdigest() != job.input_hash:
+        raise UnusableFileError("changed after it was ordered")
+    take_time(slow_seconds, context)
+    return counts
+
+
+def read_chunks(
+    path: Path, digest: hashlib._Hash, on_read: Callable[[int, int], None]
+) -> Generator[bytes]:
+    """Read a file in pieces, so that its size does not matter, and say how far it is."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            is_directory = stat.S_ISDIR(status.st_mode)
+            raise UnusableFileError("a directory" if is_directory else "not a regular file")
+        with path.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+                on_read(stream.tell(), status.st_size)
+                yield chunk
+    except OSError as error:
+        raise UnusableFileError(error.strerror or type(error).__name__) from error
 
 
 def split_between_words(chunks: Iterator[bytes]) -> Iterator[str]:
@@ -106,125 +133,140 @@ def split_between_words(chunks: Iterator[bytes]) -> Iterator[str]:
         raise UnusableFileError("a binary file, or not in UTF-8") from None
 
 
-def count_words(order: Order, input_hash: str) -> str:
-    """Count line feeds, words between blanks, and the most frequent terms. Return them as JSON."""
-    digest = hashlib.sha256()
+def count_words(texts: Iterator[str]) -> Counts:
+    """Count line feeds, words between blanks, and the most frequent terms."""
     lines, words, terms = 0, 0, Counter[str]()
-    with closing(read_chunks(order, digest)) as chunks:
-        for text in split_between_words(chunks):
-            if "\0" in text:
-                raise UnusableFileError("a binary file: it has NUL characters")
-            lines += text.count("\n")
-            words += len(text.split())
-            terms.update(TERM.findall(text.casefold()))
-    if digest.hexdigest() != input_hash:
-        raise UnusableFileError("changed after it was ordered")
-    return json.dumps({"lines": lines, "words": words, "terms": terms.most_common(TERMS_SHOWN)})
+    for text in texts:
+        if "\0" in text:
+            raise UnusableFileError("a binary file: it has NUL characters")
+        lines += text.count("\n")
+        words += len(text.split())
+        terms.update(TERM.findall(text.casefold()))
+    return Counts(lines=lines, words=words, terms=terms.most_common(TERMS_SHOWN))
 
 
-async def in_thread(work: Callable[..., Result], *arguments: object) -> Result:
-    """Run blocking work in a worker thread; a file that can't be read is an unusable one."""
-    try:
-        return await to_thread.run_sync(work, *arguments)
-    except OSError as error:
-        raise UnusableFileError(error.strerror or type(error).__name__) from error
+def take_time(seconds: float, context: Context[AgentJobStatus]) -> None:
+    """Do nothing for so long, unless told to stop."""
+    end = time.monotonic() + seconds
+    while (rest := end - time.monotonic()) > 0:
+        context.check_cancelled()
+        time.sleep(min(rest, PROGRESS_SECONDS))
 
 
 # --- the shop -------------------------------------------------------------------------------------
 
 
-async def simulated_payment(
-    blockchain_identifier: str, on_paid: Callable[[str], Awaitable[None]]
+@dataclass
+class Order:
+    """What a customer wants counted, and what is known of its job."""
+
+    path: str
+    job: WordJob | None = None
+    status: AgentJobStatus | None = None
+    ended_before: bool = False
+    bytes_hashed: int = 0
+    bytes_counted: float = 0
+
+    @property
+    def name(self) -> str:
+        """The path as a terminal can show it: no control characters, no broken encoding."""
+        text = os.fsencode(self.path).decode(errors="replace")
+        return "".join(character if character.isprintable() else "?" for character in text)
+
+    @property
+    def full_path(self) -> Path:
+        """The path from any other folder, too."""
+        return Path(self.path).absolute()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status in {AgentJobStatus.COMPLETED, AgentJobStatus.FAILED}
+
+    def take(self, job: WordJob) -> None:
+        """Take in what became of the job."""
+        self.job, self.status = job, job.status
+
+
+async def sell(
+    engine: Engine, orders: Sequence[Order], options: Options, report: Callable[[Order], None]
 ) -> None:
-    """Stand in for a payment service: a moment later it calls back and names what was paid."""
-    await anyio.sleep(PAYMENT_SECONDS)
-    await on_paid(blockchain_identifier)
+    """Take the orders, have them paid and done, and report each new status."""
+    for order in orders:
+        await take_order(engine, order, options.jobs)
+        report(order)
+    handler = partial(count_file, slow_seconds=options.slow_seconds)
+    # No error goes away by itself. But an attempt that was killed is to be followed by another.
+    retry = Retry(max_attempts=1_000, retry_on=())
+    news = engine.watch(progress=True)
+    async with (
+        Gate(engine, paid, interval_seconds=PAYMENT_SECONDS),
+        Worker(engine, handler, concurrency=options.at_once, retry=retry, grace_seconds=0),
+    ):
+        await follow(engine, orders, news, report)
 
 
-class Shop:
-    """Takes orders, has them paid, does the work.
+async def take_order(engine: Engine, order: Order, jobs: Path) -> None:
+    """Create the job of a file, or find the one that an earlier run has created.
 
-    Args:
-        engine: Keeps the jobs.
-        report: Called with an order whenever its job has a new status.
+    The key says which it is: the same file with the same content.
     """
+    path = os.fsencode(order.full_path)
+    kept = {"path": quote_from_bytes(path)}  # JSON has no place for broken encodings
+    try:
+        input_hash = await to_thread.run_sync(hash_of, order, jobs)
+    except UnusableFileError as problem:  # nobody pays for a file that can't be read
+        job = await engine.create(f"unread:{hashlib.sha256(path).hexdigest()}", input=kept)
+        failed = AgentJobStatus.FAILED
+        order.take(await engine.transition(job.job_id, failed, error=str(problem)))
+    else:
+        key = hashlib.sha256(path + b"\0" + input_hash.encode()).hexdigest()
+        order.take(await engine.create(input_hash, idempotency_key=key, input=kept))
+        order.ended_before = order.has_ended
 
-    def __init__(self, engine: JobEngine[AgentJobStatus], report: Callable[[Order], None]) -> None:
-        self._engine = engine
-        self._report = report
-        self._unpaid: dict[str, Order] = {}
 
-    async def serve_all(self, orders: Sequence[Order], at_once: int) -> None:
-        """Serve every order, so many at once.
+def hash_of(order: Order, jobs: Path) -> str:
+    """Return the SHA-256 of a file's bytes; in a worker thread."""
 
-        Cancelled, it fails the jobs that have not ended.
-        """
-        waiting = iter(orders)
-        try:
-            async with anyio.create_task_group() as tasks:
-                for _ in range(at_once):
-                    tasks.start_soon(self._serve_each, waiting)
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._give_up(orders)
-            raise
+    def on_read(done: int, _total: int) -> None:
+        from_thread.check_cancelled()
+        order.bytes_hashed = done
 
-    async def _serve_each(self, waiting: Iterator[Order]) -> None:
-        for order in waiting:
-            await self._serve(order)
+    if str(order.full_path).startswith(str(jobs.absolute())):
+        raise UnusableFileError("where the jobs are kept")
+    digest = hashlib.sha256()
+    for _ in read_chunks(order.full_path, digest, on_read):
+        pass
+    return digest.hexdigest()
 
-    async def _serve(self, order: Order) -> None:
-        job = None
-        try:
-            input_hash = await in_thread(sha256_of, order)
-            job = await self._create(order, input_hash)
-            self._unpaid[job.blockchain_identifier] = order
-            await simulated_payment(job.blockchain_identifier, self.on_paid)
-            result = await in_thread(count_words, order, input_hash)
-        except UnusableFileError as problem:
-            if job is None:  # nobody pays for a file that can't be read
-                job = await self._create(order, hash_of_unread(order.path))
-            await self._move(order, job.job_id, AgentJobStatus.FAILED, error=str(problem))
-        else:
-            await self._move(order, job.job_id, AgentJobStatus.COMPLETED, result=result)
 
-    async def on_paid(self, blockchain_identifier: str) -> None:
-        """Move the job that has been paid on: what a payment service's callback does."""
-        order = self._unpaid.pop(blockchain_identifier)
+async def paid(jobs: WaitingJobs[AgentJobStatus]) -> Iterable[WordJob]:
+    """Stand in for a payment service, which is asked who has paid: a moment later, all have."""
+    await anyio.sleep(PAYMENT_SECONDS)
+    return jobs
+
+
+async def follow(
+    engine: Engine,
+    orders: Sequence[Order],
+    news: AsyncIterator[Transition[AgentJobStatus] | Progress],
+    report: Callable[[Order], None],
+) -> None:
+    """Take in what happens to the orders until all have ended."""
+    by_job = defaultdict[str, list[Order]](list)  # a file may be ordered twice, and is one job
+    for order in orders:
         if order.job is not None:
-            await self._move(order, order.job.job_id, AgentJobStatus.RUNNING)
-
-    async def _create(self, order: Order, input_hash: str) -> Job[AgentJobStatus]:
-        job = order.job = await self._engine.create(input_hash)
-        self._report(order)
-        return job
-
-    async def _move(
-        self,
-        order: Order,
-        job_id: str,
-        target: AgentJobStatus,
-        result: str | None = None,
-        error: str | None = None,
-    ) -> None:
-        order.job = await self._engine.transition(job_id, target, result=result, error=error)
-        self._report(order)
-
-    async def _give_up(self, orders: Sequence[Order]) -> None:
-        """Fail what has not ended. Calls were cancelled, so the engine is asked, not our memory."""
-        for status in (AgentJobStatus.AWAITING_PAYMENT, AgentJobStatus.RUNNING):
-            page = await self._engine.list_jobs(status, limit=MAX_AT_ONCE)
-            await self._engine.transition_many(
-                [Move(job.job_id, AgentJobStatus.FAILED, error="interrupted") for job in page.jobs]
-            )
-        for order in orders:
-            if order.job is not None:
-                order.job = await self._engine.get(order.job.job_id)
-
-
-def hash_of_unread(path: str) -> str:
-    """Return what stands for the content of a file that could not be read."""
-    return "unread:" + hashlib.sha256(os.fsencode(path)).hexdigest()
+            by_job[order.job.job_id].append(order)
+    while not all(order.has_ended for order in orders):
+        event = await anext(news)
+        for order in by_job[event.job_id]:
+            if isinstance(event, Progress):
+                order.bytes_counted = event.done
+                continue
+            order.status = event.to_status
+            if order.has_ended:
+                order.take(await engine.get(event.job_id))
+            report(order)
 
 
 # --- what is printed ------------------------------------------------------------------------------
@@ -232,17 +274,19 @@ def hash_of_unread(path: str) -> str:
 
 def print_line(order: Order) -> None:
     """Tell of a new status in a line of its own: for pipes and files."""
-    if order.job is not None:
-        print(f"{order.name}: {order.job.status.value}", flush=True)
+    note = " before" if order.ended_before else ""
+    if order.status is AgentJobStatus.RUNNING and order.job and order.job.version > 1:
+        note = ", goes on"  # it was found so
+    print(f"{order.name}: {order.status}{note}", flush=True)
 
 
-async def show_progress(engine: JobEngine[AgentJobStatus], orders: Sequence[Order]) -> None:
+async def show_progress(orders: Sequence[Order]) -> None:
     """Keep one line of a terminal up to date, until cancelled."""
     while True:
-        counts = (await engine.statistics()).jobs
-        shown = [f"{count} {status.value}" for status, count in counts.items() if count]
-        megabytes = sum(order.bytes_read for order in orders) / 1e6
-        write_progress(f"{', '.join(shown) or 'none'} of {len(orders)}; {megabytes:.1f} MB read")
+        counts = Counter(order.status or "not ordered" for order in orders)
+        shown = ", ".join(f"{count} {status}" for status, count in counts.items())
+        megabytes = sum(order.bytes_hashed + order.bytes_counted for order in orders) / 1e6
+        write_progress(f"{shown} of {len(orders)}; {megabytes:.1f} MB read")
         await anyio.sleep(PROGRESS_SECONDS)
 
 
@@ -255,13 +299,13 @@ def write_progress(text: str) -> None:
 
 def row_of(order: Order) -> tuple[str, ...]:
     """Return an order's row of the table."""
-    if order.job is None:
-        return (order.name, "not ordered", "", "", "")
-    if order.job.result is None:
-        return (order.name, order.job.status.value, "", "", order.job.error or "")
-    counts: dict[str, Any] = json.loads(order.job.result)
-    terms = ", ".join(f"{term} {count}" for term, count in counts["terms"])
-    return (order.name, order.job.status.value, str(counts["lines"]), str(counts["words"]), terms)
+    job, status = order.job, str(order.status or "not ordered")
+    if job is None or job.result is None:
+        error = (job and job.error) or ""
+        return (order.name, status, "", "", error.removeprefix("UnusableFileError: "))
+    counts = Counts.model_validate_json(job.result)
+    terms = ", ".join(f"{term} {count}" for term, count in counts.terms)
+    return (order.name, status, str(counts.lines), str(counts.words), terms)
 
 
 def print_table(orders: Sequence[Order]) -> None:
@@ -282,50 +326,76 @@ def print_table(orders: Sequence[Order]) -> None:
             f"  {lines:>{widths[2]}}  {words:>{widths[3]}}  {rest[:shown]}"
         )
         print(text.rstrip())
-    completed = sum(map(is_completed, orders))
-    print(f"{completed} of {len(orders)} completed", flush=True)
-
-
-def is_completed(order: Order) -> bool:
-    """Tell whether an order's job went well."""
-    return order.job is not None and order.job.status is AgentJobStatus.COMPLETED
+    completed = [order for order in orders if order.status is AgentJobStatus.COMPLETED]
+    before = sum(order.ended_before for order in completed)
+    so_many_before = f", {before} of them before" if before else ""
+    print(f"{len(completed)} of {len(orders)} completed{so_many_before}", flush=True)
 
 
 # --- the command ----------------------------------------------------------------------------------
 
 
-async def run(files: Sequence[str], at_once: int) -> int:
+@dataclass
+class Options:
+    """What the command is given."""
+
+    files: Sequence[str]
+    jobs: Path
+    at_once: int
+    slow_seconds: float
+
+
+async def run(options: Options) -> int:
     """Sell the counts of all files and return the exit code."""
-    orders = [Order(path) for path in files]
+    orders = [Order(path) for path in options.files]
     on_terminal = sys.stdout.isatty()
-    report: Callable[[Order], None] = (lambda _: None) if on_terminal else print_line
-    async with JobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine:
-        try:
-            async with anyio.create_task_group() as tasks:
-                if on_terminal:
-                    tasks.start_soon(show_progress, engine, orders)
-                await Shop(engine, report).serve_all(orders, at_once)
-                tasks.cancel_scope.cancel()
-        finally:
+    async with JobEngine(options.jobs, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stop_when_told, tasks.cancel_scope)
             if on_terminal:
-                write_progress("")
-            print_table(orders)
-    return 0 if all(map(is_completed, orders)) else 1
+                tasks.start_soon(show_progress, orders)
+            await sell(engine, orders, options, (lambda _: None) if on_terminal else print_line)
+            tasks.cancel_scope.cancel()
+        if on_terminal:
+            write_progress("")
+        print_table(orders)
+    if not all(order.has_ended for order in orders):
+        print("interrupted: the same command goes on where it was", file=sys.stderr)
+        return 130
+    return 0 if all(order.status is AgentJobStatus.COMPLETED for order in orders) else 1
+
+
+async def stop_when_told(scope: anyio.CancelScope) -> None:
+    """Stop the work at Ctrl-C, or when the system says so."""
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
 
 
 def number_at_once(text: str) -> int:
-    """Return the number of files that are served at the same time."""
+    """Return the number of files that are counted at the same time."""
     if not 1 <= int(text) <= MAX_AT_ONCE:
         raise argparse.ArgumentTypeError(f"{text} is not 1 to {MAX_AT_ONCE}")
     return int(text)
+
+
+def seconds_slow(text: str) -> float:
+    """Return how many seconds a file takes more."""
+    if not 0 <= float(text) <= MAX_SLOW_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 to {MAX_SLOW_SECONDS:g}")
+    return float(text)
 
 
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of the arguments."""
     parser = argparse.ArgumentParser(
         description="Count the lines, words and most frequent terms of text files (UTF-8). "
-        "Every file is a job: it waits for a simulated payment, runs, and completes or fails.",
-        epilog="Exit code: 0 all completed, 1 some failed, 2 wrong usage, 130 interrupted.",
+        "Every file is a job: it waits for a simulated payment, runs, and completes or fails. "
+        "The jobs are kept in a file. So a command that was stopped half way, by Ctrl-C, kill -9 "
+        "or a power cut, goes on where it was when it is started again; a file that was counted "
+        "is counted again only if its content has changed.",
+        epilog="Exit code: 0 all completed, 1 some failed, 2 wrong usage, 3 the jobs can't be "
+        "kept, 130 interrupted.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="a text file")
     parser.add_argument(
@@ -333,22 +403,41 @@ def command_line() -> argparse.ArgumentParser:
         type=number_at_once,
         default=4,
         metavar="N",
-        help=f"how many files are served at the same time: 1 to {MAX_AT_ONCE} (default: 4)",
+        help=f"how many files are counted at the same time: 1 to {MAX_AT_ONCE} (default: 4)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=Path,
+        default=Path("count_words.db"),
+        metavar="FILE",
+        help="where the jobs are kept; delete it to forget them (default: count_words.db)",
+    )
+    parser.add_argument(
+        "--slow",
+        type=seconds_slow,
+        default=0.0,
+        metavar="SECONDS",
+        dest="slow_seconds",
+        help="do nothing for so long after each file, so that there is time to interrupt it",
     )
     return parser
 
 
 def main() -> int:
     """Run the command and return its exit code."""
-    arguments = command_line().parse_args()
+    options = Options(**vars(command_line().parse_args()))
+    # A file that can't be used is told of in the table. The log is for what is worse.
+    logging.basicConfig(level=logging.ERROR)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # show what an old terminal can't as "?"
     if hasattr(signal, "SIGPIPE"):  # end quietly, as other commands do, when nobody reads on
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
-        return anyio.run(run, arguments.files, arguments.at_once)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        return anyio.run(run, options)
+    except StorageError as error:
+        print(f"count_words.py: error: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:  # before there was anything to stop
         return 130
 
 

@@ -3,21 +3,26 @@
 What CONTRIBUTING says of modules and commands is checked too.
 
 A Python block is run as a program of its own, in an empty folder; a text block that follows it is
-what it must print. A console block is run in the same folder after it; ids, times and sizes may
-differ from what it shows.
+what it must print. A console block of `python -m engine` is run in the same folder after it; ids,
+times and sizes may differ from what it shows. That of the main example is run on a terminal, and
+interrupted where it shows a Ctrl-C; the counts may differ.
 The commands are run by `.ci/run`, which takes them from the README; here it is checked that it
 finds them.
 """
 
+import argparse
 import re
+import signal
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 
 import engine
+from tests.examples.programs import COUNT_WORDS, Terminal
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,7 +81,7 @@ def test_snippet(snippet: str, output: str, tmp_path: Path) -> None:
 
 
 def test_the_console_shows_what_the_commands_print(tmp_path: Path) -> None:
-    [place] = [place for place, (kind, _) in enumerate(BLOCKS) if kind == "console"]
+    _, place = [place for place, (kind, _) in enumerate(BLOCKS) if kind == "console"]
     run_snippet([text for kind, text in BLOCKS[:place] if kind == "python"][-1], tmp_path)
     shown = re.findall(r"^\$ python (.*)\n((?:[^$].*\n)*)", BLOCKS[place][1], re.MULTILINE)
     assert len(shown) == BLOCKS[place][1].count("$ ") >= 3
@@ -89,6 +94,29 @@ def without_particulars(text: str) -> str:
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z", "TIME", text)
     return re.sub(r"[\d,]+ bytes", "SIZE bytes", text)
+
+
+def test_the_main_example_is_stopped_and_goes_on_as_the_readme_shows(tmp_path: Path) -> None:
+    block, _ = blocks("console")
+    shown = re.findall(
+        r"^\$ python examples/count_words.py (.*)\n((?:[^$].*\n)*)", block, re.MULTILINE
+    )
+    assert [output.startswith("^C\n") for _, output in shown] == [True, False]
+    for command, output in shown:
+        for name in command.split()[4:]:
+            (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+        with Terminal([*COUNT_WORDS, *command.split()], tmp_path) as terminal:
+            if output.startswith("^C\n"):
+                terminal.read_until("1 completed")
+                terminal.process.send_signal(signal.SIGINT)
+            _, errors = terminal.finish()
+        _, head, table = terminal.output.replace("\r\n", "\n").partition("file  ")
+        printed = head + table + errors
+        assert without_counts(printed) == without_counts(output.removeprefix("^C\n"))
+
+
+def without_counts(text: str) -> str:
+    return re.sub(r"completed +\d.*", "completed", text)
 
 
 def test_snippets_have_the_types_that_the_readme_tells_of(tmp_path: Path) -> None:
@@ -114,7 +142,8 @@ def test_every_error_is_in_the_table_and_every_row_is_an_error() -> None:
     told = set(re.findall(r"`(\w+Error)`", table))
     groups = {"EngineError", "EngineUnavailableError", "OutcomeUnknownError"}
     assert told == {name for name in engine.__all__ if name.endswith("Error")} - groups
-    assert {*re.findall(r"\b\w+Error\b", README)} <= {*engine.__all__}
+    prose = BLOCK.sub("", README)  # snippets have errors of their own
+    assert {*re.findall(r"\b\w+Error\b", prose)} <= {*engine.__all__}
 
 
 def test_unknown_outcomes_are_marked_as_such() -> None:
@@ -128,6 +157,19 @@ def test_every_call_of_the_engine_is_in_the_table() -> None:
     [table] = re.findall(r"^\| call \|.*?\n\n", README, re.MULTILINE | re.DOTALL)
     told = set(re.findall(r"`(\w+)[(`]", table))
     assert told == {name for name in vars(engine.JobEngine) if not name.startswith("_")}
+
+
+def test_every_request_of_the_service_is_in_the_table() -> None:
+    spec = spec_from_file_location("service", ROOT / "examples" / "service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    service = module_from_spec(spec)
+    sys.modules["service"] = service  # where its annotations are looked up
+    spec.loader.exec_module(service)
+    options = argparse.Namespace(pause=0, jobs="", max_waiting=1, pay_within=1)
+    routes = service.application(options, b"secret").routes
+    told = re.findall(r"^\| `(\w+) (/\S*)` \|", README, re.MULTILINE)
+    assert told == [(next(iter(route.methods - {"HEAD"})), route.path) for route in routes]
 
 
 def test_files_and_sections_that_are_linked_exist() -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sqlite3
 from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +17,17 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.texts import Cells, lines_of, plain, widths_of
 from engine.domain.exceptions import JobDamagedError, shown
-from engine.domain.record import Damaged, Entry, Record, blockchain_identifier
+from engine.domain.json_text import value_of
+from engine.domain.record import (
+    IDEMPOTENCY_KEY,
+    INPUT,
+    POSITION,
+    Damaged,
+    Entry,
+    Record,
+    WorkState,
+    blockchain_identifier,
+)
 from engine.sqlite import reading
 from engine.sqlite.backup import back_up
 from engine.sqlite.check import Report, check_file
@@ -101,7 +113,7 @@ def _jobs(
 
 
 def _position(job: Record | Damaged) -> int:
-    return job.position if isinstance(job, Damaged) else job[9]
+    return job.position if isinstance(job, Damaged) else job[POSITION]
 
 
 def _write_table(jobs: Iterable[Record | Damaged], console: Console) -> None:
@@ -119,7 +131,7 @@ def _cells(job: Record | Damaged, room: int | None) -> Cells:
     if isinstance(job, Damaged):
         cells = (job.job_id, "(damaged)", _NOTHING, _NOTHING, job.problem)
     else:
-        job_id, status, input_hash, _, _, updated_at, result, error, _, _, _ = job
+        job_id, status, input_hash, _, _, updated_at, result, error, *_ = job
         seconds = time_text(updated_at).partition(".")[0] + "Z"
         cells = (job_id, status, seconds, input_hash, result or error or _NOTHING)
     # What can't be seen need not be made fit to be seen.
@@ -130,7 +142,7 @@ def _fields(job: Record | Damaged) -> dict[str, Any]:
     """Return a job's fields, as `engine.Job` has them."""
     if isinstance(job, Damaged):
         return {"job_id": job.job_id, "damaged": job.problem}
-    job_id, status, input_hash, identifier, created, updated, result, error, version, _, key = job
+    job_id, status, input_hash, identifier, created, updated, result, error, version = job[:9]
     return {
         "job_id": job_id,
         "status": status,
@@ -141,8 +153,28 @@ def _fields(job: Record | Damaged) -> dict[str, Any]:
         "result": result,
         "error": error,
         "version": version,
-        "idempotency_key": key,
+        "idempotency_key": job[IDEMPOTENCY_KEY],
+        **_work_fields(job),
     }
+
+
+def _work_fields(job: Record) -> dict[str, Any]:
+    """Return the fields that few jobs have, for a job that has them."""
+    work = WorkState.of(job)
+    fields = {
+        "input": value_of(job[INPUT]),
+        "priority": work.priority or None,
+        "attempt": work.attempt or None,
+        "next_attempt_at": _time_text(work.retry_at),
+        "deadline_at": _time_text(work.deadline_at),
+        "prompt": value_of(work.prompt),
+        "cancel_reason": work.cancel_reason,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _time_text(time: datetime | None) -> str | None:
+    return None if time is None else time_text(time)
 
 
 def _why_none(connection: sqlite3.Connection, arguments: Namespace) -> str:
@@ -171,29 +203,38 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
         if job_id not in found.jobs:
             console.note(f"engine: {arguments.file} has no job {shown(job_id)}")
             return Exit.NO_SUCH_JOB
-        fields = _fields(found.jobs[job_id])
+        job = found.jobs[job_id]
         try:
             history = reading.history(connection, job_id) or []
         except JobDamagedError:
             if not arguments.json:
-                _write_fields(fields, console)
+                _write_fields(job, console)
             raise
     if arguments.json:
-        console.json({**fields, "history": [_line_fields(line) for line in history]})
+        console.json({**_fields(job), "history": [_line_fields(line) for line in history]})
     else:
-        _write_fields(fields, console)
+        _write_fields(job, console)
         _write_history(history, console)
     return Exit.WELL
 
 
-def _write_fields(fields: dict[str, Any], console: Console) -> None:
+def _write_fields(job: Record, console: Console) -> None:
+    fields = _fields(job)
+    if failures := WorkState.of(job).failures:
+        fields["failures"] = failures
     width = max(map(len, fields))
     for name, value in fields.items():
-        text = _NOTHING if value is None else str(value)
+        text = _text_of(value)
         label = name
         for line in text.split("\n"):
             console.line(f"{label:{width}}  {plain(line)}".rstrip())
             label = ""
+
+
+def _text_of(value: object) -> str:
+    if value is None:
+        return _NOTHING
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _write_history(history: Iterable[Entry], console: Console) -> None:

@@ -6,6 +6,12 @@
     ├── JobNotFoundError (LookupError)             no job has this id
     ├── InvalidStateTransitionError (ValueError)   the lifecycle has no such move
     ├── VersionConflictError                       the job has changed since it was read
+    ├── JobClaimedError                            an attempt has the job: only it may move it on
+    ├── StaleAttemptError                          the attempt has the job no more
+    ├── StalePromptError                           the job does not wait for this answer any more
+    ├── JobEndedError                              the job has ended, and can't be cancelled
+    ├── JobFailedError                             the job has failed, and has no result
+    ├── AttemptTimeoutError (TimeoutError)         an attempt took too long; it has failed
     ├── IdempotencyConflictError                   the key belongs to a job with other content
     ├── DuplicateJobIdError                        the id source gave an id that is taken
     ├── InvalidValueError (ValueError)             an argument is of the wrong type, size or form
@@ -151,6 +157,100 @@ class VersionConflictError(EngineError):
         self.job_id = job_id
         self.expected_version = expected_version
         self.actual_version = actual_version
+
+
+class JobClaimedError(EngineError):
+    """An attempt of a handler has the job: only that attempt may move it on, or its deadline.
+
+    Attributes:
+        job_id: The job.
+        attempt: The number of the attempt.
+    """
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        super().__init__(
+            f"attempt {attempt} has job {shown(job_id)}, and alone may move it on: "
+            "`cancel` asks it to stop"
+        )
+        self.job_id = job_id
+        self.attempt = attempt
+
+
+class StaleAttemptError(EngineError):
+    """The attempt has the job no more: it was taken over, or has ended. Nothing was applied.
+
+    Attributes:
+        job_id: The job.
+        attempt: The number of the job's newest attempt.
+    """
+
+    def __init__(self, job_id: str, attempt: int) -> None:
+        super().__init__(
+            f"job {shown(job_id)} belongs to this attempt no more: its newest one is {attempt}"
+        )
+        self.job_id = job_id
+        self.attempt = attempt
+
+
+class StalePromptError(EngineError):
+    """The job does not wait for an answer to this prompt (any more). Nothing was applied.
+
+    Attributes:
+        job_id: The job.
+        prompt_id: The prompt, as it was given.
+        current: The prompt that it waits for; None when it waits for none.
+    """
+
+    def __init__(self, job_id: str, prompt_id: str, current: str | None) -> None:
+        waits = "for no answer" if current is None else f"for an answer to {shown(current)}"
+        super().__init__(f"job {shown(job_id)} waits {waits}, not to {shown(prompt_id)}")
+        self.job_id = job_id
+        self.prompt_id = prompt_id
+        self.current = current
+
+
+class JobEndedError(EngineError):
+    """The job has ended by itself, and can't be cancelled any more.
+
+    Attributes:
+        job_id: The job.
+        status: The final status that it has, as a plain string.
+    """
+
+    def __init__(self, job_id: str, status: str) -> None:
+        super().__init__(f"job {shown(job_id)} is {status} already, and can't be cancelled")
+        self.job_id = job_id
+        self.status = status
+
+
+class JobFailedError(EngineError):
+    """The job has failed, and so has no result.
+
+    Attributes:
+        job_id: The job.
+        status: The final status that it has, as a plain string.
+        error: Why, as the job says.
+    """
+
+    def __init__(self, job_id: str, status: str, error: str | None) -> None:
+        super().__init__(f"job {shown(job_id)} is {status}: {error or 'no error was given'}")
+        self.job_id = job_id
+        self.status = status
+        self.error = error
+
+
+class AttemptTimeoutError(EngineError, TimeoutError):
+    """An attempt took longer than its worker allows, and so has failed.
+
+    Nobody is raised it: the job shows it if no other attempt follows.
+
+    Attributes:
+        timeout_seconds: The limit.
+    """
+
+    def __init__(self, timeout_seconds: float) -> None:
+        super().__init__(f"the attempt took more than {timeout_seconds:g} s")
+        self.timeout_seconds = timeout_seconds
 
 
 class IdempotencyConflictError(EngineError):

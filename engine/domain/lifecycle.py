@@ -3,7 +3,8 @@
 A lifecycle is a finite state machine without actions. Its statuses are the members of a string
 enum. Exactly one is initial, exactly one means that a handler is at work; a status without moves is
 final, and every final one means either success or failure. What may follow from what stands in a
-table, and `Lifecycle.validate` is its only judge, whatever the storage or the facade.
+table, and `Lifecycle.validate` is its only judge, whatever the storage or the facade. Where a job
+goes whose time has run out, or that is cancelled, is the lifecycle's choice as well.
 
 The table is checked when the lifecycle is built, so that a job can never get stuck by mistake:
 every status has a row, every status can be reached from the initial one, and from every status
@@ -41,6 +42,13 @@ class Lifecycle(Generic[Status]):
         running: The status in which a handler is at work. It may not be final.
         success: The final statuses that may hold a result. At least one.
         failure: The final statuses that may hold an error.
+        asking: The status in which a job waits for an answer that its handler has asked for. It
+            must be possible to move there from ``running``, and back. None: handlers can't ask.
+        on_expiry: For statuses in which a deadline may run out: the status that it leads to. By
+            default, wherever a job may move to just one status of failure, that one. A status
+            without such a move can have no deadline.
+        on_cancel: For statuses in which a job may be cancelled: the status that this leads to. By
+            default as for ``on_expiry``.
 
     Raises:
         LifecycleError: A table that can't work; the message names the status and the rule.
@@ -55,6 +63,9 @@ class Lifecycle(Generic[Status]):
         running: Status,
         success: Collection[Status],
         failure: Collection[Status],
+        asking: Status | None = None,
+        on_expiry: Mapping[Status, Status] | None = None,
+        on_cancel: Mapping[Status, Status] | None = None,
     ) -> None:
         _check_members(statuses, moves, [initial, running, *success, *failure])
         self.statuses = statuses
@@ -65,8 +76,12 @@ class Lifecycle(Generic[Status]):
         self.moves: Mapping[Status, frozenset[Status]] = MappingProxyType(
             {status: frozenset(moves[status]) for status in statuses}
         )
+        self.asking = asking
         _check_ends(self)
         _check_ways(self)
+        _check_asking(self)
+        self.on_expiry = _forced_moves(self, "on_expiry", on_expiry)
+        self.on_cancel = _forced_moves(self, "on_cancel", on_cancel)
         # The tables that the owner works with: plain strings, in the order of the enum.
         self.values = tuple(str(status.value) for status in statuses)
         # A member of a string enum hashes and compares as its value.
@@ -79,6 +94,19 @@ class Lifecycle(Generic[Status]):
         self._failure_values = frozenset(str(status.value) for status in failure)
         self.final_values = self._success_values | self._failure_values
         self.initial_value = str(initial.value)
+        self.running_value = str(running.value)
+        self.asking_value = None if asking is None else str(asking.value)
+        self.failure_value = next(
+            (str(to.value) for to in statuses if to in self.failure & self.moves[running]), None
+        )
+        """Where a running job goes that has failed: the first status of failure that it may."""
+        self.success_value = next(
+            (str(to.value) for to in statuses if to in self.success & self.moves[running]), None
+        )
+        """Where a running job goes that went well."""
+        self.expiry_of = {str(at.value): str(to.value) for at, to in self.on_expiry.items()}
+        self.cancel_targets = frozenset(str(to.value) for to in self.on_cancel.values())
+        self.cancel_of = {str(at.value): str(to.value) for at, to in self.on_cancel.items()}
         self._longest = max(map(len, self.values))
 
     def value(self, status: object) -> str:
@@ -97,6 +125,14 @@ class Lifecycle(Generic[Status]):
             known = ", ".join(self.values)
             raise InvalidValueError("status", f"{shown(status)} is not one of {known}")
         return value
+
+    def targets(self, value: str) -> tuple[str, ...]:
+        """Return the statuses that may follow on one; all are given as their values."""
+        return self._targets_of[value]
+
+    def is_failure(self, value: str) -> bool:
+        """Tell whether a status, given as its value, may hold an error."""
+        return value in self._failure_values
 
     def is_final(self, status: Status) -> bool:
         """Tell whether a job in this status has ended."""
@@ -189,6 +225,42 @@ def _check_ends(lifecycle: Lifecycle[Status]) -> None:
     for status, role in ((lifecycle.initial, "initial"), (lifecycle.running, "running")):
         if lifecycle.is_final(status):
             raise LifecycleError(f"{status.name} is the {role} status, and so may not be final")
+
+
+def _check_asking(lifecycle: Lifecycle[Status]) -> None:
+    """A running job may move to the status of asking, and back."""
+    asking, running = lifecycle.asking, lifecycle.running
+    if asking is None:
+        return
+    if not isinstance(asking, lifecycle.statuses):
+        raise LifecycleError(f"{shown(asking)} is not a member of {lifecycle.statuses.__name__}")
+    for start, end in ((running, asking), (asking, running)):
+        if end not in lifecycle.moves[start]:
+            raise LifecycleError(
+                f"{asking.name} is the status of asking, so {start.name} must lead to {end.name}"
+            )
+
+
+def _forced_moves(
+    lifecycle: Lifecycle[Status], name: str, given: Mapping[Status, Status] | None
+) -> Mapping[Status, Status]:
+    """Check where jobs are forced to go; where it is not given, to their one failure."""
+    if given is None:
+        failures = {at: row & lifecycle.failure for at, row in lifecycle.moves.items()}
+        return MappingProxyType({at: next(iter(to)) for at, to in failures.items() if len(to) == 1})
+    if not isinstance(given, Mapping):
+        raise LifecycleError(f"{name} must map statuses to statuses: {shown(given)}")
+    for start, end in given.items():
+        for status in (start, end):
+            if not isinstance(status, lifecycle.statuses):
+                raise LifecycleError(
+                    f"{shown(status)} is not a member of {lifecycle.statuses.__name__}"
+                )
+        if start not in lifecycle.moves or end not in lifecycle.moves[start]:
+            raise LifecycleError(
+                f"{name} leads from {shown(start)} to {shown(end)}, which is no legal move"
+            )
+    return MappingProxyType(dict(given))
 
 
 def _check_ways(lifecycle: Lifecycle[Status]) -> None:

@@ -7,6 +7,7 @@ refuses it, SQLite's own shell cuts at it) and lone surrogates (they have no UTF
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from engine.domain.exceptions import InvalidValueError, shown
@@ -15,6 +16,10 @@ MAX_INPUT_HASH_CHARACTERS: Final = 256
 MAX_IDENTIFIER_CHARACTERS: Final = 256  # blockchain identifiers, idempotency keys, job ids
 MAX_RESULT_CHARACTERS: Final = 1_048_576
 MAX_ERROR_CHARACTERS: Final = 65_536
+MAX_INPUT_CHARACTERS: Final = 262_144  # of an input as JSON
+MAX_ANSWER_CHARACTERS: Final = 262_144  # of an answer to a prompt as JSON
+MAX_REASON_CHARACTERS: Final = 4_096
+MAX_PRIORITY: Final = 1_000_000  # and -MAX_PRIORITY is the lowest
 MAX_BULK_ITEMS: Final = 10_000
 MAX_PAGE_JOBS: Final = 1_000
 MAX_INTEGER: Final = 2**63 - 1  # what SQLite and PostgreSQL keep
@@ -66,6 +71,18 @@ def check_integer(field: str, value: object, smallest: int, largest: int = MAX_I
     if not smallest <= value <= largest:
         raise InvalidValueError(field, f"must be {smallest} to {largest}, and is {shown(value)}")
     return value
+
+
+def check_seconds(field: str, value: object, *, above_zero: bool = False) -> None:
+    """Check a duration.
+
+    Raises:
+        InvalidValueError: It is no finite number, or below zero, or zero where that is too little.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0 or (above_zero and not value):  # type: ignore[arg-type, operator]
+        least = "above 0" if above_zero else "0 or more"
+        raise InvalidValueError(field, f"must be seconds, {least}, not {shown(value)}")
 
 
 def _kind(value: object) -> str:

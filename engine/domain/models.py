@@ -7,8 +7,9 @@ an engine with a lifecycle of the user's own gives ``Job[MyStatus]``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Annotated, Any, Generic
 
@@ -72,6 +73,7 @@ AGENT_JOB_LIFECYCLE = Lifecycle(
     running=AgentJobStatus.RUNNING,
     success={AgentJobStatus.COMPLETED},
     failure={AgentJobStatus.FAILED},
+    asking=AgentJobStatus.AWAITING_INPUT,
 )
 """For agent services: a running job may stop to ask its user, and whatever waits may fail, because
 it expired or was cancelled."""
@@ -107,6 +109,28 @@ def _unpickle(kind: Any, args: tuple[Any, ...], state: dict[Any, Any]) -> object
     return snapshot
 
 
+class Prompt(_Snapshot):
+    """What a job waits to be told; `provide_input` answers it."""
+
+    prompt_id: str
+    """Used once: an answer to it is taken once, and never after the next prompt."""
+    name: str
+    """The handler's name for it; the same handler asks for several by different names."""
+    question: str | None
+    json_schema: dict[str, Any]
+    """What an answer has to look like: JSON Schema, draft 2020-12."""
+
+
+class Progress(_Snapshot):
+    """How far a running job is, as its handler said last. Kept in memory alone."""
+
+    job_id: str
+    attempt: int
+    done: float
+    total: float | None = None
+    note: str | None = None
+
+
 class Job(_Snapshot, Generic[Status]):
     """One piece of work, as it was when the engine answered.
 
@@ -130,6 +154,22 @@ class Job(_Snapshot, Generic[Status]):
     version: int = Field(default=1, ge=1)
     """1 when the job is created, one more with each change: pass it as ``expected_version``."""
     idempotency_key: str | None = None
+    input: Any = None
+    """What its handler is given: any JSON value."""
+    priority: int = 0
+    """Of the jobs that are ready, those with a higher one are run first."""
+    attempt: int = 0
+    """The number of the newest attempt; 0 before the first."""
+    next_attempt_at: UtcDatetime | None = None
+    """When it is tried again, after an attempt that failed."""
+    deadline_at: UtcDatetime | None = None
+    """When its time in this status runs out."""
+    prompt: Prompt | None = None
+    """What it waits to be told."""
+    cancel_reason: str | None = None
+    """Why somebody asked for it to be cancelled; it may have ended otherwise nevertheless."""
+    progress: Progress | None = None
+    """How far its handler is; None when nothing was said, or after the process has ended."""
 
 
 class Transition(_Snapshot, Generic[Status]):
@@ -137,6 +177,7 @@ class Transition(_Snapshot, Generic[Status]):
 
     sequence: int = Field(ge=1)
     """The change's number among all of the engine's, counted from 1 without gaps."""
+    job_id: str
     from_status: Status | None
     """None for the line that says that the job was created."""
     to_status: Status
@@ -168,10 +209,24 @@ class Statistics(_Snapshot, Generic[Status]):
     """Batches decided; ``answered / batches`` is the mean size of a batch."""
     largest_batch: int
     """The most messages that one batch held."""
-    waiting: int
+    queued: int
     """How many jobs are named by the calls that wait to be decided."""
     removed: int
     """How many ended jobs were removed by the rule of retention."""
+    ready: int
+    """Jobs in the running status that nobody works on, and that may be claimed now."""
+    running: int
+    """Jobs that an attempt has."""
+    waiting: int
+    """All other jobs that have not ended: for a gate, an answer, or the time of a next attempt."""
+    attempts: int
+    """Attempts begun."""
+    retried: int
+    """Attempts that failed and are followed by another one."""
+    expired: int
+    """Jobs that a deadline moved on."""
+    watchers: int
+    """How many listen to what happens: who waits or watches, and workers, gates and hooks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +236,9 @@ class NewJob:
     input_hash: str
     blockchain_identifier: str | None = None
     idempotency_key: str | None = None
+    input: Any = None
+    priority: int = 0
+    deadlines: Mapping[Any, timedelta | datetime] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +250,4 @@ class Move(Generic[Status]):
     result: str | None = None
     error: str | None = None
     expected_version: int | None = None
+    attempt_token: str | None = None

@@ -9,10 +9,10 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.domain.exceptions import (
     CallTimeoutError,
@@ -27,40 +27,77 @@ from engine.inbox import Inbox, Notify
 from engine.messages import Answer, Message
 from engine.portal.loop_thread import the_loop_thread
 
+Result = TypeVar("Result")
+
+
+class Held:
+    """An asynchronous context that is held open on the loop thread.
+
+    Entering it blocks. From then on the loop thread holds it, and it ends by `leave` or
+    `leave_soon`.
+
+    Args:
+        context: What is entered and left there.
+
+    Raises:
+        WrongLoopError: Made on the loop thread itself.
+        BaseException: Whatever entering the context raises.
+    """
+
+    def __init__(self, context: AbstractAsyncContextManager[object]) -> None:
+        self._thread = the_loop_thread()
+        self._thread.check()
+        self._leave = asyncio.Event()
+        self._told = False  # how it ended
+        opened: Future[None] = Future()
+        self._left = self._thread.start(_stay(context, opened, self._leave))
+        try:
+            opened.result()
+        except BaseException:  # an interrupt, too
+            self.leave_soon()
+            raise
+
+    def leave(self) -> None:
+        """Leave the context and wait until it has been left. Does nothing the second time.
+
+        Raises:
+            WrongLoopError: Called on the loop thread.
+            Exception: What leaving it raises.
+        """
+        if self._thread.forked or self._told:
+            return
+        self._thread.check()
+        self.leave_soon()
+        error = self._left.exception()
+        self._told = True
+        if error is not None:
+            raise error
+
+    def leave_soon(self) -> None:
+        """Leave the context without waiting. May be called anywhere, by a finalizer too."""
+        self._thread.call_soon(self._leave.set)
+
 
 class Lane:
     """The way of threads to an owner that is served on the loop thread.
 
-    Entering the owner's context blocks until it is open. From then on the loop thread holds the
-    owner, and it ends by `close` or `close_soon`.
-
     Args:
-        owner: The context in which the inbox is answered.
+        owner: The context in which the inbox is answered; see `Held`, also for what is raised.
         inbox: Where messages go.
-
-    Raises:
-        WrongLoopError: Made on the loop thread itself.
-        BaseException: Whatever entering the owner's context raises.
     """
 
     def __init__(self, owner: AbstractAsyncContextManager[object], inbox: Inbox) -> None:
         self._thread = the_loop_thread()
-        self._thread.check()
         self._inbox = inbox
         self._max_waiting = inbox.max_waiting
         self._queue: deque[tuple[Message[Any], Notify]] = deque()
         self._awake = False
         self._refused = 0  # by this lane since the loop looked
         self._counting = threading.Lock()
-        self._leave = asyncio.Event()
-        self._told = False  # how it ended
-        opened: Future[None] = Future()
-        self._closed = self._thread.start(_stay(owner, opened, self._leave))
-        try:
-            opened.result()
-        except BaseException:  # an interrupt, too
-            self.close_soon()
-            raise
+        self._held = Held(owner)
+        self.close = self._held.leave
+        """Closes the owner and waits until it has answered all; see `Held.leave`."""
+        self.close_soon = self._held.leave_soon
 
     def ask(self, message: Message[Answer], timeout: float | None) -> Answer:
         """Send a message and return its answer; see `send`.
@@ -80,7 +117,7 @@ class Lane:
             EngineForkedError, WrongLoopError: See `LoopThread.check`.
         """
         self._thread.check()
-        seconds = -1 if timeout is None else check_timeout(timeout)
+        seconds = check_timeout(timeout)
         if len(self._queue) >= self._max_waiting:
             with self._counting:
                 self._refused += 1
@@ -96,11 +133,11 @@ class Lane:
                 self._awake = False
                 raise
         try:
-            in_time = answered.acquire(timeout=seconds)
+            in_time = answered.acquire(timeout=-1 if seconds is None else seconds)
         except BaseException:  # an interrupt
             message.given_up = True
             raise
-        if not in_time:
+        if seconds is not None and not in_time:
             message.given_up = True
             raise WriteTimeoutError(seconds) if message.writes else CallTimeoutError(seconds)
 
@@ -119,30 +156,30 @@ class Lane:
                 message.answer(error)
                 notify()
 
-    def close(self) -> None:
-        """Close the owner and wait until it has answered all. Does nothing the second time.
+    def run(self, function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Run an asynchronous function on the loop thread, and return what it returns.
+
+        An interrupt cancels it.
 
         Raises:
-            WrongLoopError: Called on the loop thread.
-            EngineCrashedError: The owner had crashed.
-            StorageError: The storage can't be closed.
+            EngineForkedError, WrongLoopError: See `LoopThread.check`.
+            BaseException: What it raises.
         """
-        if self._thread.forked or self._told:
-            return
         self._thread.check()
-        self.close_soon()
-        error = self._closed.exception()
-        self._told = True
-        if error is not None:
-            raise error
+        future = self._thread.start(function())
+        try:
+            return future.result()
+        except BaseException:  # an interrupt, too
+            future.cancel()
+            raise
 
-    def close_soon(self) -> None:
-        """Close the owner without waiting. May be called anywhere, by a finalizer too."""
-        self._thread.call_soon(self._leave.set)
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Have the loop thread call this, soon."""
+        self._thread.call_soon(callback)
 
 
 async def _stay(
-    owner: AbstractAsyncContextManager[object], opened: Future[None], leave: asyncio.Event
+    context: AbstractAsyncContextManager[object], opened: Future[None], leave: asyncio.Event
 ) -> None:
     """Hold the owner's context open until told to leave.
 
@@ -150,7 +187,7 @@ async def _stay(
     task would stop the loop for every engine of the process.
     """
     try:
-        async with owner:
+        async with context:
             opened.set_result(None)
             await leave.wait()
     except BaseException as error:  # noqa: BLE001 - see above
@@ -169,7 +206,7 @@ def until(timeout: float | None) -> Callable[[object, object], None]:
     """
     if timeout is None:
         return lambda _done, _of: None
-    seconds = check_timeout(timeout)
+    seconds = check_timeout(timeout) or 0.0
     end = time.monotonic() + seconds
 
     def check(_done: object, _of: object) -> None:
@@ -179,12 +216,14 @@ def until(timeout: float | None) -> Callable[[object, object], None]:
     return check
 
 
-def check_timeout(timeout: object) -> float:
-    """Return the timeout in seconds, as much as a thread can wait.
+def check_timeout(timeout: object) -> float | None:
+    """Return the timeout in seconds, as much as a thread can wait; None for no limit.
 
     Raises:
         InvalidValueError: It is no number, or below zero.
     """
+    if timeout is None:
+        return None
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
         raise InvalidValueError("timeout", f"must be seconds, 0 or more, not {shown(timeout)}")
     return float(min(timeout, threading.TIMEOUT_MAX))

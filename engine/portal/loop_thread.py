@@ -20,11 +20,13 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.domain.exceptions import EngineForkedError, WrongLoopError
 
 logger = logging.getLogger("engine")
+
+Result = TypeVar("Result")
 
 
 class _BellSelector(selectors.DefaultSelector):
@@ -113,7 +115,7 @@ class LoopThread:
         if not self.forked:
             self._loop.call_soon_threadsafe(callback, context=self._context)
 
-    def start(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+    def start(self, coroutine: Coroutine[Any, Any, Result]) -> Future[Result]:
         """Start a task on the loop."""
         return self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
 

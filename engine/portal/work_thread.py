@@ -7,50 +7,18 @@ the loop's own means.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, Generic, ParamSpec, TypeVar
-
-from anyio.lowlevel import current_token
+from typing import Any, ParamSpec
 
 from engine.domain.exceptions import EngineForkedError
 from engine.portal.home import choose_event
+from engine.portal.work import Result, Work, call_soon
 
 Parameters = ParamSpec("Parameters")
-Result = TypeVar("Result")
-
-
-class _Work(Generic[Result]):
-    """One call, and what came of it."""
-
-    def __init__(self, call: Callable[[], Result], tell: Callable[[], object]) -> None:
-        self._call = call
-        self._tell = tell
-        self._error: BaseException | None = None
-
-    def do(self) -> None:
-        """Make the call and tell who waits for it. Never raises."""
-        try:
-            self._result = self._call()
-        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
-            self._error = error
-        with suppress(RuntimeError):  # the event loop has ended, and nobody waits any more
-            self._tell()
-
-    def outcome(self) -> Result:
-        """Return what the call returned, or raise what it raised."""
-        error, self._error = self._error, None
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # its traceback holds this frame
-        return self._result
 
 
 class WorkThread:
@@ -61,7 +29,7 @@ class WorkThread:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._queue: SimpleQueue[_Work[Any] | None] = SimpleQueue()
+        self._queue: SimpleQueue[Work[Any] | None] = SimpleQueue()
         self._started_in = 0  # the process
 
     async def run(
@@ -77,7 +45,7 @@ class WorkThread:
         self._begin()
         done = choose_event()()
         tell = call_soon()
-        work = _Work(lambda: function(*args, **kwargs), lambda: tell(done.set))
+        work = Work(lambda: function(*args, **kwargs), lambda: tell(done.set))
         self._queue.put(work)
         await done.wait()
         return work.outcome()
@@ -99,7 +67,7 @@ class WorkThread:
 
     def start(self, function: Callable[[], None]) -> None:
         """Make a call on the thread, which has started, without waiting; it must not raise."""
-        self._queue.put(_Work(function, lambda: None))
+        self._queue.put(Work(function, lambda: None))
 
     def close(self) -> None:
         """Let the thread end when it has made the calls that wait."""
@@ -109,17 +77,8 @@ class WorkThread:
             self._queue = SimpleQueue()
 
 
-def _work(queue: SimpleQueue[_Work[Any] | None]) -> None:
+def _work(queue: SimpleQueue[Work[Any] | None]) -> None:
     while (work := queue.get()) is not None:
-        work.do()
+        work.make()
+        work.tell()
         del work  # it holds a caller's arguments until the next one comes
-
-
-def call_soon() -> Callable[[Callable[[], object]], object]:
-    """Return what makes the running event loop call something soon, from any thread."""
-    loop: Any = current_token().native_token
-    asyncio_runs = isinstance(loop, asyncio.AbstractEventLoop)
-    call: Callable[[Callable[[], object]], object] = (
-        loop.call_soon_threadsafe if asyncio_runs else loop.run_sync_soon
-    )
-    return call

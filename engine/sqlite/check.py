@@ -7,7 +7,9 @@ looked for, in this order:
 * SQLite's own ``PRAGMA integrity_check``: pages, free pages, each index against its table;
 * each note of the table ``engine``, each job and each transition against its checksum;
 * each job against its transitions: as many as its version says, in a chain from None to its status,
-  their times in order; it has ended if its status is a final one; no transition is without a job;
+  their times in order; it has ended if its status is a final one, and then no attempt has it; no
+  transition is without a job;
+* each job's input and work: all or nothing of a work is there, and what is to be JSON is;
 * the numbers of jobs and transitions: none is missing above the newest that was ever removed.
 
 One thing can't be found. A log, ``jobs.db-wal``, whose end is damaged is the same to SQLite as one
@@ -32,7 +34,7 @@ from engine.domain.limits import MAX_IDENTIFIER_CHARACTERS
 from engine.sqlite.file import connect_reader, definitions, new_database
 from engine.sqlite.problems import storage_error
 from engine.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
-from engine.sqlite.rows import DamagedRowError, Row, check
+from engine.sqlite.rows import JOB_COLUMNS, WORK_COLUMNS, DamagedRowError, Row, check
 from engine.storage.protocol import Progress
 
 MAX_FINDINGS: Final = 1_000
@@ -41,6 +43,8 @@ MAX_FINDINGS: Final = 1_000
 _STEP_ROWS: Final = 10_000  # so often is progress told, about 20 times a second
 _STEP_INSTRUCTIONS: Final = 1_000_000  # of SQLite's machine; about as often
 
+_JSON_COLUMNS: Final = ("input", "deadlines", "prompt", "answers")
+_OF_EVERY_WORK: Final = ("priority", "attempt", "failures")
 _NUMBERED: Final = (("position", "jobs", "job"), ("sequence", "transitions", "transition"))
 
 
@@ -225,7 +229,8 @@ class _Check:
         # In a table whose pages are out of order, more than one job may seem to have a position.
         rest = (row for _, is_transition, row in rows if is_transition)
         if not is_transition:
-            for problem in chain(_problems(first, rest), self._problem_of_end(first)):
+            problems = (_problems(first, rest), self._problem_of_end(first), _of_work(first))
+            for problem in chain.from_iterable(problems):
                 self._found(f"job {_plain(first[1])}", problem)
         elif not self._connection.execute(
             "SELECT 1 FROM jobs WHERE position = ?", (position,)
@@ -286,6 +291,33 @@ def _problems(job: Row, history: Iterator[Row]) -> Iterator[str]:
         yield f"its status is {status}, and its history ends with {last_status}"
     elif last_at != updated_at:
         yield f"it changed at {updated_at}, and its history ends at {last_at}"
+
+
+def _of_work(job: Row) -> Iterator[str]:
+    """Say what is wrong with a job's input and work."""
+    values = dict(zip(JOB_COLUMNS, job, strict=True))
+    for column in _JSON_COLUMNS:
+        if not _is_json(values[column]):
+            yield f"its {column} is no JSON: {shown(values[column])}"
+    missing = [column for column in _OF_EVERY_WORK if values[column] is None]
+    if len(missing) == len(_OF_EVERY_WORK):
+        for column in WORK_COLUMNS:
+            if values[column] is not None:
+                yield f"it has no work, and its {column} is {shown(values[column])}"
+    else:
+        for column in missing:
+            yield f"it has a work without {column}"
+    if values["ended_at"] is not None and values["token"] is not None:
+        yield f"it has ended, and an attempt has it: {shown(values['token'])}"
+
+
+def _is_json(text: str | None) -> bool:
+    try:
+        if text is not None:
+            json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return True
 
 
 def _plain(name: object) -> str:

@@ -33,7 +33,7 @@ from engine.sqlite.file import Connect
 from engine.sqlite.location import beside
 from engine.sqlite.ownership import Ownership
 from engine.sqlite.problems import storage_error, system_told_of, told_of
-from engine.sqlite.rows import Row, rows_of, time_text
+from engine.sqlite.rows import BatchRows, rows_of, time_text
 from engine.storage.protocol import CheckedOut, Opened
 
 logger = logging.getLogger("engine")
@@ -162,7 +162,7 @@ class Database:
         rows = rows_of(changes, self._final_statuses)
         try:
             with self._writing() as connection:
-                self._put(connection, changes, *rows)
+                self._put(connection, changes, rows)
         except CommitUnknownError:
             self._undecided = True
             raise
@@ -173,15 +173,10 @@ class Database:
                 self._count(from_status, -1)
 
     def _put(
-        self,
-        connection: sqlite3.Connection,
-        changes: Sequence[Change],
-        jobs: Sequence[Row],
-        transitions: Sequence[Row],
+        self, connection: sqlite3.Connection, changes: Sequence[Change], rows: BatchRows
     ) -> None:
         try:
-            writing.put_jobs(connection, jobs)
-            writing.put_transitions(connection, transitions)
+            writing.put(connection, rows)
         except sqlite3.IntegrityError as error:
             self._roll_back()
             raise self._in_the_way(connection, changes) from error
@@ -304,8 +299,9 @@ class Database:
             self._check_identity()
             try:
                 connection = self._connection or self._connect_again()
-                newest = reading.newest(connection, "sequence", "transitions")
-                applied = newest >= changes[-1][0]
+                # All of them, because one may be as it was before.
+                rows = rows_of(changes, self._final_statuses)
+                applied = reading.has_jobs(connection, rows.jobs())
                 if not applied:
                     self._overwrite(connection)
                 self.counts = reading.counts(connection)
@@ -355,6 +351,11 @@ class Database:
         """Read a job's transitions; see `engine.storage.Storage.history`."""
         with self._using() as connection:
             return reading.history(connection, job_id)
+
+    def transitions(self, after: int, limit: int, job_id: str | None) -> list[Entry]:
+        """Read transitions in their order; see `engine.storage.Storage.transitions`."""
+        with self._using() as connection:
+            return reading.transitions(connection, after, limit, job_id)
 
     # Removing.
 

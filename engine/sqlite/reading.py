@@ -34,7 +34,22 @@ from engine.storage.protocol import CheckedOut
 
 SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs"
 SELECT_TRANSITIONS: Final = f"SELECT {', '.join(TRANSITION_COLUMNS)} FROM transitions"
+# Whose it is, twice: as it stands in the job's row, and where the index of the ids finds this id.
+# To make the row's checksum all of the row would have to be read, and a result may be long.
+_SELECT_ENTRIES: Final = f"""
+    SELECT {", ".join(f"transitions.{column}" for column in TRANSITION_COLUMNS)}, jobs.job_id,
+        (SELECT position FROM jobs AS found WHERE found.job_id = jobs.job_id)
+    FROM transitions LEFT JOIN jobs ON jobs.position = transitions.position
+"""
+_OF_JOB: Final = TRANSITION_COLUMNS.index("position")
+_OF_ALL: Final = f"{_SELECT_ENTRIES} WHERE sequence > ? ORDER BY sequence LIMIT ?"
+_OF_ONE: Final = f"""
+    {_SELECT_ENTRIES}
+    WHERE transitions.position = (SELECT position FROM jobs WHERE job_id = ?) AND sequence > ?
+    ORDER BY sequence LIMIT ?
+"""
 
+_ENDED_AT: Final = JOB_COLUMNS.index("ended_at")
 _BLOCKS: Final = (1, 16, 256)  # so many are looked up by one statement
 
 
@@ -89,7 +104,7 @@ def other_ends(
     ).fetchall():
         after = rows[-1][0]
         right = (job_row(record, ended=ended) for record in _sound(rows))
-        yield [(row[11], row[12], row[0]) for row in right]
+        yield [(row[_ENDED_AT], row[-1], row[0]) for row in right]
 
 
 def newest(connection: sqlite3.Connection, number: str, table: str) -> int:
@@ -201,10 +216,39 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
         f"{SELECT_TRANSITIONS} WHERE position = ? ORDER BY sequence", (job[POSITION],)
     ).fetchall()
     try:
-        entries = [entry_of(row) for row in rows]
+        entries = [entry_of(row, job_id) for row in rows]
     except DamagedRowError as error:
         raise JobDamagedError(job_id, f"in its history, {error}") from error
     # A damaged index leads to rows that are sound and another job's, or to too few.
     if len(entries) != job[VERSION] or any(row[1] != job[POSITION] for row in rows):
         raise JobDamagedError(job_id, "its history is not complete")
     return entries
+
+
+def transitions(
+    connection: sqlite3.Connection, after: int, limit: int, job_id: str | None
+) -> list[Entry]:
+    """Return the transitions with a sequence number above ``after``, in that order.
+
+    Raises:
+        StorageDamagedError: One of them is damaged, or it can't be told whose it is.
+    """
+    if job_id is None:
+        rows = connection.execute(_OF_ALL, (after, limit))
+    else:
+        rows = connection.execute(_OF_ONE, (job_id, after, limit))
+    entries: list[Entry] = []
+    for *columns, found_id, found_at in rows:
+        if found_at != columns[_OF_JOB] or job_id not in {None, found_id}:
+            raise StorageDamagedError(f"it can't be told whose transition {columns[0]} is")
+        try:
+            entries.append(entry_of(tuple(columns), found_id))
+        except DamagedRowError as error:
+            raise StorageDamagedError(f"transition {columns[0]} is damaged: {error}") from error
+    return entries
+
+
+def has_jobs(connection: sqlite3.Connection, rows: Iterable[Row]) -> bool:
+    """Tell whether all of these rows are in the file; of each the checksum is compared."""
+    statement = "SELECT 1 FROM jobs WHERE position = ? AND checksum = ?"
+    return all(connection.execute(statement, (row[0], row[-1])).fetchone() for row in rows)

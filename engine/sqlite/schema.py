@@ -5,9 +5,22 @@ the file, and be written by the engine alone.
 
 * ``jobs``: a row for each job, as it is now. ``position`` is the order of creation; ``ended_at`` is
   NULL as long as the job has not ended; a ``blockchain_identifier`` that is NULL is the default,
-  ``mock_bc_`` and the job's id.
-* ``transitions``: a row for each change of a job, in one order, without gaps but for removed jobs.
-  ``position`` is the job's.
+  ``mock_bc_`` and the job's id. ``input`` is JSON, what the job's handler is given. The columns
+  from ``priority`` to ``cancel_reason`` are the job's work; most jobs have none, and NULLs there:
+
+  * ``priority``: of the jobs that are ready, higher ones are claimed first. It, ``attempt`` and
+    ``failures`` are NULL for a job without work, and for no other.
+  * ``deadlines``: by status, a JSON object of seconds or times. ``deadline_at``: when the job is
+    moved out of its present status.
+  * ``attempt``: the number of the newest attempt, 0 before the first. ``failures``: how many of
+    them count against the retries. ``token``: of the attempt that has the job; NULL when none has.
+    ``retry_at``: the job is not claimed before.
+  * ``prompt``: what is being asked, a JSON object. ``answers``: what was answered so far, a JSON
+    object by the names of the prompts.
+  * ``cancel_reason``: why somebody wants the job to end; NULL when nobody does.
+
+* ``transitions``: a row for each change of a job's status, in one order, without gaps but for
+  removed jobs. ``position`` is the job's.
 * ``engine``: what else is to be kept, a note by its name: ``final_statuses``, by which ``ended_at``
   is set, as JSON; ``last_sequence`` and ``last_position``, the newest that were ever removed;
   ``failed_commits``, how many commits have failed and were overwritten in the log.
@@ -45,6 +58,17 @@ STEPS: Final[tuple[Step, ...]] = (
             version INTEGER NOT NULL,
             idempotency_key TEXT,
             ended_at TEXT,
+            input TEXT,
+            priority INTEGER,
+            deadlines TEXT,
+            deadline_at TEXT,
+            attempt INTEGER,
+            failures INTEGER,
+            token TEXT,
+            retry_at TEXT,
+            prompt TEXT,
+            answers TEXT,
+            cancel_reason TEXT,
             checksum INTEGER NOT NULL
         )
         """,

@@ -98,6 +98,12 @@ class SQLiteStorage:
         """Read the transitions of a job."""
         return await self._thread.run(self._database.history, job_id)
 
+    async def transitions(
+        self, after: int, limit: int, job_id: str | None = None
+    ) -> Sequence[Entry]:
+        """Read transitions in their order, of all jobs or of one."""
+        return await self._thread.run(self._database.transitions, after, limit, job_id)
+
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove ended jobs in one transaction."""
         removed = await self._thread.run(self._database.remove_ended, before, keep, limit)

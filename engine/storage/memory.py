@@ -2,8 +2,8 @@
 
 It keeps columns rather than objects, because a history of a million lines must neither cost a
 kilobyte a line nor be walked by the garbage collector. A job's position, less one, is its row in
-the job columns; a change's sequence number, less one, is its row in the history columns. A job's
-history is a chain from its newest change backwards.
+the job columns; a transition's sequence number, less one, is its row in the history columns. The
+history of a job is a chain from its newest transition backwards.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class MemoryStorage:
     The jobs live as long as this object: an engine that is closed and another that is opened with
     the same storage, one after the other, see the same jobs.
 
-    Of a job that is removed by a rule of retention there remain 9 bytes, and 17 for each of its
-    changes.
+    Of a job that is removed by a rule of retention there remain 9 bytes, and 25 for each of its
+    transitions.
     """
 
     def __init__(self) -> None:
@@ -58,11 +58,13 @@ class MemoryStorage:
         # Columns of jobs.
         self._ids = _Texts()
         self._status_codes = bytearray()
-        self._newest = array("q")  # the sequence number of the job's newest change
-        # Columns of changes.
+        self._newest = array("q")  # the sequence number of the job's newest transition
+        # Columns of transitions.
         self._times = array("q")  # microseconds since 1970
         self._to_codes = bytearray()
-        self._previous = array("q")  # the sequence number of the same job's change before; 0: none
+        self._previous = array("q")  # the sequence number of the same job's one before; 0: none
+        self._rows = array("q")  # of the jobs
+        self._forgotten = 0  # all transitions up to this one are of removed jobs
         self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
         self._final_statuses: Collection[str] = ()
 
@@ -94,7 +96,8 @@ class MemoryStorage:
         )
         new_codes: list[int] = []
         previous: list[int] = []
-        for sequence, from_status, record in changes:
+        transitions = [change for change in changes if change[0] is not None]
+        for sequence, (_, from_status, record) in enumerate(transitions, len(self._times) + 1):
             code = code_of[record[STATUS]]
             new_codes.append(code)
             counts[code] += 1
@@ -111,11 +114,13 @@ class MemoryStorage:
                 newest[row] = sequence
         self._to_codes.extend(new_codes)
         self._previous.extend(previous)
-        self._times.extend(_microseconds([record[UPDATED_AT] for _, _, record in changes]))
+        self._rows.extend([record[POSITION] - 1 for _, _, record in transitions])
+        self._times.extend(_microseconds([record[UPDATED_AT] for _, _, record in transitions]))
         newest_of = newest_records(changes)
         self._table.update(newest_of)
         if self._ends is not None:
-            self._note_ends(self._ends, newest_of.values())
+            moved = {record[JOB_ID] for _, _, record in transitions}
+            self._note_ends(self._ends, map(newest_of.__getitem__, moved))
 
     async def resolve(self, changes: Sequence[Change]) -> bool:
         """Never called: a commit can't fail."""
@@ -128,13 +133,13 @@ class MemoryStorage:
     async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record]:
         """Return the jobs behind a position."""
         code = None if status is None else self._code_of[status]
-        rows = islice(self._rows(code, after), limit)
+        rows = islice(self._rows_from(code, after), limit)
         return [self._record(row) for row in rows]
 
     def _record(self, row: int) -> Record:
         return cast("Record", self._table.find(self._ids[row]))
 
-    def _rows(self, code: int | None, start: int) -> Iterator[int]:
+    def _rows_from(self, code: int | None, start: int) -> Iterator[int]:
         """Return the rows of jobs from a row on: all, or those with a status."""
         if code is None:
             for row in range(start, len(self._ids)):
@@ -146,21 +151,44 @@ class MemoryStorage:
             yield row
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
-        """Follow the job's changes back to its creation."""
+        """Follow the job's transitions back to its creation."""
         record = self._table.find(job_id)
-        if record is None:
-            return None
+        return None if record is None else self._entries(record, 0)
+
+    async def transitions(
+        self, after: int, limit: int, job_id: str | None = None
+    ) -> Sequence[Entry]:
+        """Return the transitions behind a sequence number, of all jobs or of one."""
+        if job_id is None:
+            return [self._entry(sequence) for sequence in islice(self._kept(after), limit)]
+        record = self._table.find(job_id)
+        return [] if record is None else self._entries(record, after)[:limit]
+
+    def _entries(self, record: Record, after: int) -> list[Entry]:
         newest_first: list[Entry] = []
         sequence = self._newest[record[POSITION] - 1]
-        while sequence:
-            change = sequence - 1
-            previous = self._previous[change]
-            from_status = self._statuses[self._to_codes[previous - 1]] if previous else None
-            to_status = self._statuses[self._to_codes[change]]
-            at = _EPOCH + self._times[change] * _MICROSECOND
-            newest_first.append(Entry(sequence, from_status, to_status, at))
-            sequence = previous
+        while sequence > after:
+            newest_first.append(self._entry(sequence))
+            sequence = self._previous[sequence - 1]
         return newest_first[::-1]
+
+    def _entry(self, sequence: int) -> Entry:
+        place = sequence - 1
+        previous = self._previous[place]
+        from_status = self._statuses[self._to_codes[previous - 1]] if previous else None
+        to_status = self._statuses[self._to_codes[place]]
+        at = _EPOCH + self._times[place] * _MICROSECOND
+        return Entry(sequence, self._ids[self._rows[place]], from_status, to_status, at)
+
+    def _kept(self, after: int) -> Iterator[int]:
+        """Return the sequence numbers above one whose jobs are there."""
+        codes, rows = self._status_codes, self._rows
+        # So that a watcher from the beginning does not go through all that was ever removed.
+        while self._forgotten < len(rows) and codes[rows[self._forgotten]] == _REMOVED:
+            self._forgotten += 1
+        for sequence in range(max(after, self._forgotten) + 1, len(rows) + 1):
+            if codes[rows[sequence - 1]] != _REMOVED:
+                yield sequence
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove ended jobs from the table; a mark stays in their rows."""

@@ -81,6 +81,8 @@ class Storage(Protocol):
     async def commit(self, changes: Sequence[Change]) -> None:
         """Make the changes durable, all or none, in their order. Returning means: they are.
 
+        Those without a sequence number leave no line of history.
+
         Raises:
             StorageError: None was applied.
             DuplicateJobIdError: A created job's id is taken by one that the owner doesn't hold,
@@ -94,7 +96,8 @@ class Storage(Protocol):
         """Find out what became of the changes whose commit raised `CommitUnknownError`.
 
         Returning True means: they are durable; False: they are not applied and never will be. Until
-        then `count`, `page` and `history` answer from before these changes, or refuse.
+        then `count`, `page`, `history` and `transitions` answer from before these changes, or they
+        refuse.
 
         Raises:
             StorageError: It can't tell yet. The owner asks again before it next commits.
@@ -114,6 +117,18 @@ class Storage(Protocol):
 
         Raises:
             JobDamagedError: A line of it can't be read.
+        """
+        ...
+
+    async def transitions(
+        self, after: int, limit: int, job_id: str | None = None
+    ) -> Sequence[Entry]:
+        """Return up to ``limit`` committed transitions with a sequence number above ``after``.
+
+        In their order; of all jobs or of one, which may be unknown. Removed jobs have none.
+
+        Raises:
+            StorageDamagedError: One of them can't be read, or whose it is.
         """
         ...
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 from engine.domain.record import (
     JOB_ID,
@@ -18,7 +18,9 @@ from engine.domain.record import (
     Change,
     Entry,
     Record,
+    Work,
     moved,
+    reworked,
 )
 from engine.testing.values import NOON, OddStatus
 
@@ -46,11 +48,13 @@ class Book:
         """Write a committed batch down."""
         self.commits.append(changes)
         for sequence, before, record in changes:
-            line = Entry(sequence, before, record[STATUS], record[UPDATED_AT])
-            self.jobs[record[JOB_ID]] = record
-            self.lines.setdefault(record[JOB_ID], []).append(line)
-            self.last_sequence = sequence
+            job_id = record[JOB_ID]
+            self.jobs[job_id] = record
             self.last_position = max(self.last_position, record[POSITION])
+            if sequence is not None:
+                line = Entry(sequence, job_id, before, record[STATUS], record[UPDATED_AT])
+                self.lines.setdefault(job_id, []).append(line)
+                self.last_sequence = sequence
 
     def strike(self, records: Iterable[Record]) -> None:
         """Take removed jobs out; their numbers stay taken."""
@@ -67,10 +71,14 @@ class Book:
     def up_to(self, sequence: int) -> Book:
         """Return the book as it was when this was the newest sequence number.
 
-        To be asked before jobs are removed. A number from within a batch is no such moment.
+        To be asked before jobs are removed, where each batch has a transition. A number from
+        within a batch is no such moment.
         """
-        commits = [changes for changes in self.commits if changes[-1][0] <= sequence]
-        return Book(commits)
+        return Book(changes for changes in self.commits if _newest(changes) <= sequence)
+
+
+def _newest(changes: Sequence[Change]) -> int:
+    return max(sequence for sequence, _, _ in changes if sequence is not None)
 
 
 class Batch:
@@ -90,6 +98,8 @@ class Batch:
         key: str | None = None,
         input_hash: str = "hash",
         identifier: str | None = None,
+        given_input: str | None = None,
+        work: Work | None = None,
     ) -> Self:
         """Add the creation of a job."""
         self._position += 1
@@ -98,7 +108,7 @@ class Batch:
             None,
             (
                 *(job_id, status, input_hash, identifier, at, at),
-                *(None, None, 1, self._position, key),
+                *(None, None, 1, self._position, key, given_input, work),
             ),
         )
         return self
@@ -111,10 +121,18 @@ class Batch:
         at: datetime = NOON,
         result: str | None = None,
         error: str | None = None,
+        work: Work | None = None,
     ) -> Self:
-        """Add a change of a job; its time is that of the change before, at least."""
+        """Add a transition of a job; its time is that of the one before, at least."""
         before = self._jobs[job_id]
-        self._add(before[STATUS], moved(before, status.value, at, result, error))
+        self._add(before[STATUS], moved(before, status.value, at, result, error, work))
+        return self
+
+    def amend(self, job_id: str, **work: Any) -> Self:  # noqa: ANN401 - fields of `WorkState`
+        """Add a change of a job's work alone, which is no transition."""
+        record = reworked(self._jobs[job_id], **work)
+        self.changes.append((None, record[STATUS], record))
+        self._jobs[job_id] = record
         return self
 
     def _add(self, from_status: str | None, record: Record) -> None:

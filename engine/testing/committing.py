@@ -22,7 +22,7 @@ _MANY = 10_000
 
 
 class CommittingTests(StorageFixtures):
-    """The protocol's `commit`, and what `checkout`, `count`, `page` and `history` then answer.
+    """The protocol's `commit`, and what every call that reads then answers.
 
     Each `Session.check` compares all of these answers with what was committed.
     """

@@ -15,7 +15,9 @@ from engine.domain.record import (
     POSITION,
     STATUS,
     UPDATED_AT,
+    WORK,
     Damaged,
+    Entry,
     Record,
     newest_records,
 )
@@ -126,6 +128,10 @@ class Session:
             assert history is not None, f"{job_id!r} has no history"
             assert list(history) == self.book.lines[job_id]
             check_times(line.at for line in history)
+            await self._check_transitions(job_id, self.book.lines[job_id])
+        lines = [line for lines in self.book.lines.values() for line in lines]
+        await self._check_transitions(None, sorted(lines))
+        assert list(await self.storage.transitions(0, 1, "unheard of")) == []
 
     async def _check_counts(self) -> None:
         statuses = [record[STATUS] for record in self.book.jobs.values()]
@@ -151,6 +157,22 @@ class Session:
             records += [check_record(each) for each in page]
             after = records[-1][POSITION]
         return records
+
+    async def _check_transitions(self, job_id: str | None, expected: list[Entry]) -> None:
+        limit = max(_PAGE_JOBS, len(expected) // 5)
+        found: list[Entry] = []
+        while page := await self.storage.transitions(
+            found[-1].sequence if found else 0, limit, job_id
+        ):
+            assert len(page) <= limit
+            found += page
+        assert found == expected
+        check_times(line.at for line in found)
+        for place, line in enumerate(expected[:_PAGE_JOBS]):
+            following = await self.storage.transitions(line.sequence, 2, job_id)
+            assert list(following) == expected[place + 1 : place + 3]
+        for after in (self.book.last_sequence, _LAST):
+            assert list(await self.storage.transitions(after, 1, job_id)) == []
 
     async def _check_jobs(self) -> None:
         """Look for every job as the owner does: in the table, and then in the storage."""
@@ -193,7 +215,9 @@ def check_record(record: Record | Damaged) -> Record:
     """Return a record that is one by its form, too: see `engine.domain.record`."""
     assert type(record) is tuple
     assert not isinstance(record, Damaged)
-    check_times(value for value in record if isinstance(value, datetime))
+    work = record[WORK] or ()
+    assert type(work) is tuple
+    check_times(value for value in (*record, *work) if isinstance(value, datetime))
     return record
 
 

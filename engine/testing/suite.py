@@ -7,9 +7,12 @@ from engine.testing.committing import CommittingTests
 from engine.testing.engines import EngineTests
 from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
+from engine.testing.working import WorkingTests
 
 
-class StorageSuite(CommittingTests, ReopeningTests, RemovingTests, BackingUpTests, EngineTests):
+class StorageSuite(
+    CommittingTests, WorkingTests, ReopeningTests, RemovingTests, BackingUpTests, EngineTests
+):
     """What every private storage promises, to be inherited by a test class of yours.
 
     The class has to have a fixture ``new_storage``. It returns what is called with a path and

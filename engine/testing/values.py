@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.limits import MAX_RESULT_CHARACTERS
+from engine.domain.limits import MAX_INTEGER, MAX_RESULT_CHARACTERS
+from engine.domain.record import NO_WORK, WorkState
 
 
 class OddStatus(StrEnum):
@@ -62,3 +63,43 @@ TIMES: Final = (
     datetime(9999, 12, 31, 23, 59, 59, 999_998, tzinfo=UTC),
     datetime.max.replace(tzinfo=UTC),
 )
+
+_WORK_FIELDS: Final[dict[str, tuple[Any, ...]]] = {
+    "priority": (1, -1, MAX_INTEGER, -MAX_INTEGER),
+    "deadlines": ("", "{}"),
+    "deadline_at": TIMES,
+    "attempt": (1, MAX_INTEGER),
+    "failures": (1, MAX_INTEGER),
+    "token": ("", "None"),
+    "retry_at": TIMES,
+    "prompt": ("", "{}"),
+    "answers": ("", "{}"),
+    "cancel_reason": ("", "None"),
+}
+
+WORKS: Final = (
+    # None is another value than a work of which nothing is set; and each field is one of its own.
+    None,
+    NO_WORK.kept(),
+    *(
+        NO_WORK._replace(**{field: value}).kept()
+        for field, values in _WORK_FIELDS.items()
+        for value in values
+    ),
+    # Each text has other neighbours.
+    *(
+        WorkState(
+            number,
+            text,
+            TIMES[number % len(TIMES)],
+            number + 1,
+            number + 2,
+            TEXTS[number - 1],
+            TIMES[-1 - number % len(TIMES)],
+            *(TEXTS[number - shift] for shift in (2, 3, 4)),
+        ).kept()
+        for number, text in enumerate(TEXTS)
+    ),
+)
+
+INPUTS: Final = (None, "", "null", "{}", *TEXTS)

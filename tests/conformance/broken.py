@@ -15,7 +15,19 @@ from typing import Any
 import pytest
 
 from engine import DuplicateJobIdError, SQLiteStorage
-from engine.domain.record import JOB_ID, STATUS, UPDATED_AT, Change, Damaged, Entry, Record
+from engine.domain.record import (
+    INPUT,
+    JOB_ID,
+    NO_WORK,
+    STATUS,
+    UPDATED_AT,
+    WORK,
+    Change,
+    Damaged,
+    Entry,
+    Record,
+    newest_records,
+)
 from engine.storage import CheckedOut, Opened, Progress
 from engine.testing import NewStorage, StorageSuite
 from tests.proof.storages import PlainStorage
@@ -102,6 +114,129 @@ class CutsMicroseconds(PlainStorage):
 def _cut(change: Change) -> datetime:
     at = change[2][UPDATED_AT]
     return at.replace(microsecond=at.microsecond // 1_000 * 1_000)
+
+
+# Bugs of works, and of changes that are no transitions.
+
+
+class LosesInputs(PlainStorage):
+    """Keeps the input until a job changes."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit(
+            [_changed(each, {INPUT: None}) if each[1] else each for each in changes]
+        )
+
+
+class LosesWorks(PlainStorage):
+    """Does not keep the work of a job that has ended."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        finals = self._final_statuses
+        await super().commit(
+            [
+                _changed(each, {WORK: None}) if each[2][STATUS] in finals else each
+                for each in changes
+            ]
+        )
+
+
+class TakesNoWorkForNone(PlainStorage):
+    """Does not keep a work of which nothing is set."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        empty = NO_WORK.kept()
+        await super().commit(
+            [_changed(each, {WORK: None}) if each[2][WORK] == empty else each for each in changes]
+        )
+
+
+class NeverTakesAWorkAway(PlainStorage):
+    """Leaves the work that was there when there is none any more."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        works = {job_id: job[WORK] for job_id, job in self.jobs.items()}
+        await super().commit(
+            [
+                _changed(each, {WORK: each[2][WORK] or works.get(each[2][JOB_ID])})
+                for each in changes
+            ]
+        )
+
+
+class DropsAmendments(PlainStorage):
+    """Commits transitions alone."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit([each for each in changes if each[0] is not None])
+
+
+class NumbersAmendments(PlainStorage):
+    """Gives the number of the transition before to a change that is none."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        number = max((line.sequence for line in self._entries()), default=0)
+        numbered: list[Change] = []
+        for sequence, before, job in changes:
+            number = sequence or number
+            numbered.append((number, before, job))
+        await super().commit(numbered)
+
+
+class KeepsTheFirstAmendment(PlainStorage):
+    """Takes the first of a job's changes that have its newest version."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit([*changes, *(each for each in reversed(changes) if not each[0])])
+
+
+class ForgetsAmendments(PlainStorage):
+    """Keeps what is no transition until it is closed."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        moved = newest_records([each for each in self.changes if each[0] is not None])
+        self.jobs = {job_id: moved[job_id] for job_id in self.jobs}
+
+
+# Bugs of transitions.
+
+
+class WatchesOneTooFew(PlainStorage):
+    """Begins a page of transitions one too late."""
+
+    async def transitions(
+        self, after: int, limit: int, job_id: str | None = None
+    ) -> Sequence[Entry]:
+        return await super().transitions(after + 1, limit, job_id)
+
+
+class WatchesEveryJob(PlainStorage):
+    """Has the transitions of all jobs for those of one."""
+
+    async def transitions(
+        self, after: int, limit: int, job_id: str | None = None
+    ) -> Sequence[Entry]:
+        found = await super().transitions(after, limit)
+        return found if job_id in self.jobs else await super().transitions(after, limit, job_id)
+
+
+class WatchesRemovedJobs(PlainStorage):
+    """Has the transitions of removed jobs."""
+
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        self.__dict__.setdefault("removed", [])
+        lines = self._entries()
+        removed = await super().remove_ended(before, keep, limit)
+        self.__dict__["removed"] += [line for line in lines if line.job_id not in self.jobs]
+        return removed
+
+    async def transitions(
+        self, after: int, limit: int, job_id: str | None = None
+    ) -> Sequence[Entry]:
+        lines = sorted([*self._entries(), *self.__dict__.get("removed", [])])
+        behind = [line for line in lines if line.sequence > after]
+        return [line for line in behind if job_id in {None, line.job_id}][:limit]
 
 
 # Bugs of reads.
@@ -334,6 +469,17 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     TakesEmptyForNone: "test_outcomes_are_kept_as_they_are",
     CutsLongResults: "test_long_results_are_kept_as_they_are",
     CutsMicroseconds: "test_times_are_kept_to_the_microsecond",
+    LosesInputs: "test_inputs_are_kept_through_every_change",
+    LosesWorks: "test_works_are_kept_as_they_are",
+    TakesNoWorkForNone: "test_works_are_kept_as_they_are",
+    NeverTakesAWorkAway: "test_a_work_may_come_and_go",
+    DropsAmendments: "test_a_change_of_work_is_no_transition",
+    NumbersAmendments: "test_a_change_of_work_is_no_transition",
+    KeepsTheFirstAmendment: "test_the_newest_of_many_changes_counts",
+    ForgetsAmendments: "test_work_goes_on_where_it_was",
+    WatchesOneTooFew: "test_every_batch_can_be_read_when_it_is_committed",
+    WatchesEveryJob: "test_every_batch_can_be_read_when_it_is_committed",
+    WatchesRemovedJobs: "test_transitions_of_removed_jobs_are_gone",
     LosesKeys: "test_a_key_gives_the_same_job_after_a_restart",
     FoldsCase: "test_texts_are_kept_as_they_are",
     TrimsKeys: "test_odd_values_are_read_back",

@@ -4,7 +4,7 @@ import re
 import signal
 from pathlib import Path
 
-from tests.examples.programs import COUNT_WORDS, Terminal, table
+from tests.examples.programs import COUNT_WORDS, INTERRUPTED, Terminal, table
 
 
 def test_a_terminal_gets_one_live_line_and_then_the_table(tmp_path: Path) -> None:
@@ -38,28 +38,28 @@ def test_rows_are_cut_to_the_terminals_width_but_for_names(tmp_path: Path) -> No
     assert f"{long_name}  failed" in terminal.output
 
 
-def test_an_interrupt_fails_what_has_not_ended(tmp_path: Path) -> None:
-    (tmp_path / "long").write_text("words " * 10_000_000)
-    (tmp_path / "short").write_text("words\n")
-    command = [*COUNT_WORDS, "--at-once", "1", "missing", "short", "long", "short"]
+def test_an_interrupt_ends_it_within_a_file_and_says_how_to_go_on(tmp_path: Path) -> None:
+    for name in ("long", "next"):
+        (tmp_path / name).write_text(f"{name}\n")
+    command = [*COUNT_WORDS, "--at-once", "1", "--slow", "3600", "missing", "long", "next"]
     with Terminal(command, tmp_path) as terminal:
-        terminal.read_until("1 running, 1 completed, 1 failed of 4")
+        terminal.read_until("1 failed, 2 running of 3")
         terminal.process.send_signal(signal.SIGINT)
-        assert terminal.finish() == (130, "interrupted\n")
-    rows = table("file " + terminal.output.partition("file ")[2])
-    assert rows == [
+        assert terminal.finish() == (130, INTERRUPTED)
+    assert table("file " + terminal.output.partition("file ")[2]) == [
         ["missing", "failed", "No", "such", "file", "or", "directory"],
-        ["short", "completed", "1", "1", "words", "1"],
-        ["long", "failed", "interrupted"],
-        ["short", "not", "ordered"],
+        ["long", "running"],
+        ["next", "running"],
     ]
 
 
-def test_an_interrupt_does_not_wait_for_the_end_of_a_file(tmp_path: Path) -> None:
+def test_an_interrupt_does_not_wait_for_a_file_to_be_read_before_it_is_ordered(
+    tmp_path: Path,
+) -> None:
     with (tmp_path / "endless").open("wb") as file:
         file.truncate(1 << 40)  # hours of zeros, and no space on the disk
     with Terminal([*COUNT_WORDS, "endless"], tmp_path) as terminal:
-        terminal.read_until("none of 1; ")
+        terminal.read_until("1 not ordered of 1; ")
         terminal.process.send_signal(signal.SIGINT)
-        assert terminal.finish() == (130, "interrupted\n")
+        assert terminal.finish() == (130, INTERRUPTED)
     assert table("file " + terminal.output.partition("file ")[2]) == [["endless", "not", "ordered"]]

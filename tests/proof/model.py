@@ -31,6 +31,19 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+# What a job has that no handler works on: the model knows of none.
+_NO_WORK: Fields = {
+    "input": None,
+    "priority": 0,
+    "attempt": 0,
+    "next_attempt_at": None,
+    "deadline_at": None,
+    "prompt": None,
+    "cancel_reason": None,
+    "progress": None,
+}
+
+
 @dataclass
 class State:
     """What an engine holds: jobs in the order of their creation, keys, and lines of history."""
@@ -100,6 +113,7 @@ class Model:
             "error": None,
             "version": 1,
             "idempotency_key": key,
+            **_NO_WORK,
         }
         return _written(state, None, state.jobs[job_id])
 
@@ -159,6 +173,7 @@ def _written(state: State, before: object, job: Fields) -> Fields:
     state.changes += 1
     line = {
         "sequence": state.changes,
+        "job_id": job["job_id"],
         "from_status": before,
         "to_status": job["status"],
         "at": job["updated_at"],

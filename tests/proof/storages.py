@@ -48,7 +48,7 @@ class PlainStorage:
         sequence, position = self._newest_removed
         return Opened(
             live,
-            last_sequence=max([sequence, *(number for number, _, _ in self.changes)]),
+            last_sequence=max([sequence, *(entry.sequence for entry in self._entries())]),
             last_position=max([position, *(job[POSITION] for job in self.jobs.values())]),
         )
 
@@ -59,8 +59,8 @@ class PlainStorage:
         )
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        for _, from_status, job in changes:
-            if from_status is None and job[JOB_ID] in self.jobs:
+        for sequence, from_status, job in changes:
+            if sequence and from_status is None and job[JOB_ID] in self.jobs:
                 raise DuplicateJobIdError(job[JOB_ID])
         self.changes += changes
         self.jobs |= {job[JOB_ID]: job for _, _, job in changes}
@@ -76,12 +76,20 @@ class PlainStorage:
         return [job for job in behind if status in {None, job[STATUS]}][:limit]
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
-        lines = [
-            Entry(sequence, before, job[STATUS], job[UPDATED_AT])
+        return [entry for entry in self._entries() if entry.job_id == job_id] or None
+
+    async def transitions(
+        self, after: int, limit: int, job_id: str | None = None
+    ) -> Sequence[Entry]:
+        behind = [entry for entry in self._entries() if entry.sequence > after]
+        return [entry for entry in behind if job_id in {None, entry.job_id}][:limit]
+
+    def _entries(self) -> list[Entry]:
+        return [
+            Entry(sequence, job[JOB_ID], before, job[STATUS], job[UPDATED_AT])
             for sequence, before, job in self.changes
-            if job[JOB_ID] == job_id
+            if sequence is not None
         ]
-        return lines or None
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         ended = [job for job in self.jobs.values() if job[STATUS] in self._final_statuses]
@@ -101,7 +109,7 @@ class PlainStorage:
             position = max(position, self.jobs.pop(job_id)[POSITION])
         for number, _, job in self.changes:
             if job[JOB_ID] in job_ids:
-                sequence = max(sequence, number)
+                sequence = max(sequence, number or 0)
         self.changes = [change for change in self.changes if change[2][JOB_ID] not in job_ids]
         self._newest_removed = sequence, position
 

@@ -84,12 +84,27 @@ TEXTS: dict[str, Callable[[Engine, Any], Any]] = {
     "status to count": lambda engine, value: engine.count(value),
     "status to list": lambda engine, value: engine.list_jobs(value),
     "cursor": lambda engine, value: engine.list_jobs(after=value),
+    "token": lambda engine, value: engine.transition("x", JobStatus.RUNNING, attempt_token=value),
+    "id to cancel": lambda engine, value: engine.cancel(value),
+    "reason": lambda engine, value: engine.cancel("x", value),
+    "id to answer": lambda engine, value: engine.provide_input(value, "x", 1),
+    "prompt to answer": lambda engine, value: engine.provide_input("x", value, 1),
+    "id to wait for": lambda engine, value: engine.wait(value),
+    "status to wait for": lambda engine, value: engine.wait("x", until=[value]),
+    "id to watch": lambda engine, value: engine.watch(value),
+    "input": lambda engine, value: engine.create("x", input=value),
+    "input of an item": lambda engine, value: engine.create_many([NewJob("x", input=value)]),
+    "answer": lambda engine, value: engine.provide_input("x", "x", value),
 }
 OTHERS: dict[str, Callable[[Engine, Any], Any]] = {
     "limit": lambda engine, value: engine.list_jobs(limit=value),
     "expected_version": lambda engine, value: engine.transition(
         "x", JobStatus.RUNNING, expected_version=value
     ),
+    "priority": lambda engine, value: engine.create("x", priority=value),
+    "deadlines": lambda engine, value: engine.create("x", deadlines=value),
+    "deadline": lambda engine, value: engine.create("x", deadlines={JobStatus.RUNNING: value}),
+    "sequence": lambda engine, value: engine.watch(after=value),
     "item of create_many": lambda engine, value: engine.create_many([value]),
     "item of transition_many": lambda engine, value: engine.transition_many([value]),
 }

@@ -57,14 +57,14 @@ def _version(path: Path) -> int:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
         newer = {"notes", "notes_by_job", "notes_by_text"}
         if version == OLD:
-            assert "priority" not in columns
+            assert "weight" not in columns
             assert not tables & newer
         else:
             assert version == NEW
-            assert "priority" in columns
+            assert "weight" in columns
             assert tables >= newer
             jobs = "FROM jobs WHERE input_hash != 'goes on'"
-            unset = f"SELECT count(*) {jobs} AND priority != position % 7"
+            unset = f"SELECT count(*) {jobs} AND weight != position % 7"
             assert connection.execute(unset).fetchone() == (0,)
             count = connection.execute(f"SELECT count(*) {jobs}").fetchone()[0]
             notes = connection.execute("SELECT count(*) FROM notes").fetchone()[0]

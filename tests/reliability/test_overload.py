@@ -44,7 +44,7 @@ async def test_what_cannot_wait_is_refused_and_the_rest_is_answered() -> None:
         assert {(error.waiting, error.limit) for error in refused} == {(MAX_WAITING, MAX_WAITING)}
         assert await engine.count() == 1 + MAX_WAITING
         statistics = await engine.statistics()
-        assert (statistics.refused, statistics.waiting) == (9 * MAX_WAITING, 0)
+        assert (statistics.refused, statistics.queued) == (9 * MAX_WAITING, 0)
         assert statistics.answered == 2 + MAX_WAITING
         await engine.create("there is room again")
 
@@ -138,4 +138,4 @@ def test_threads_are_refused_too_and_the_rest_is_answered(kind: type[PlantedStor
         assert told == {"OverloadedError": refused, "NoneType": limit}
         assert engine.count() == 1 + limit
         statistics = engine.statistics()
-        assert (statistics.refused, statistics.waiting) == (refused, 0)
+        assert (statistics.refused, statistics.queued) == (refused, 0)

@@ -1,10 +1,14 @@
 """What the unit tests share."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from engine import MemoryStorage
+from tests.proof.storages import PlainStorage
 from tests.unit.both_engines import FACADES, Engine, opened
+from tests.unit.claiming import NewPlace
 
 
 @pytest.fixture(params=FACADES)
@@ -12,3 +16,16 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """One engine of either kind, for calls to be awaited."""
     async with opened(request.param) as engine:
         yield engine
+
+
+@pytest.fixture(params=["memory", "file"])
+def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> NewPlace:
+    """Where jobs may be kept."""
+    return MemoryStorage if request.param == "memory" else lambda: tmp_path / "jobs.db"
+
+
+@pytest.fixture(params=["plain", "file"])
+def lasting_place(request: pytest.FixtureRequest, tmp_path: Path) -> NewPlace:
+    """Where jobs may be kept that outlive their engine."""
+    storage = PlainStorage()
+    return (lambda: storage) if request.param == "plain" else lambda: tmp_path / "jobs.db"

@@ -114,7 +114,7 @@ async def test_a_history_is_numbered_across_all_jobs(engine: Engine) -> None:
 
 async def test_statistics_count_what_was_done(engine: Engine) -> None:
     fresh = await engine.statistics()
-    assert (fresh.last_sequence, fresh.answered, fresh.refused, fresh.waiting) == (0, 0, 0, 0)
+    assert (fresh.last_sequence, fresh.answered, fresh.refused, fresh.queued) == (0, 0, 0, 0)
     assert set(fresh.jobs) == set(JobStatus)
     job = await finished(engine)
     with pytest.raises(InvalidStateTransitionError):

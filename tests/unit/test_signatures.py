@@ -9,6 +9,8 @@ import pytest
 from engine import JobEngine, SyncJobEngine
 
 ONLY_BLOCKING = {"close"}
+LIMITED = {"result", "wait"}  # by a timeout in both
+ITERATED = {"watch"}  # not awaited, and without a timeout
 
 
 def _calls(facade: type[Any]) -> dict[str, Callable[..., Any]]:
@@ -25,6 +27,7 @@ CALLS = sorted(_calls(JobEngine))
 def test_the_calls_are_those_that_are_promised() -> None:
     assert CALLS == [
         "backup",
+        "cancel",
         "count",
         "create",
         "create_many",
@@ -32,9 +35,13 @@ def test_the_calls_are_those_that_are_promised() -> None:
         "get_many",
         "history",
         "list_jobs",
+        "provide_input",
+        "result",
         "statistics",
         "transition",
         "transition_many",
+        "wait",
+        "watch",
     ]
 
 
@@ -42,19 +49,29 @@ def test_both_facades_have_the_same_calls() -> None:
     assert sorted(_calls(SyncJobEngine)) == sorted({*CALLS, *ONLY_BLOCKING})
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", sorted({*CALLS} - ITERATED))
 def test_a_call_differs_in_its_timeout_alone(name: str) -> None:
     awaited = inspect.signature(_calls(JobEngine)[name])
     blocking = inspect.signature(_calls(SyncJobEngine)[name])
-    parameters = dict(blocking.parameters)
-    timeout = parameters.pop("timeout")
+    timeout = blocking.parameters["timeout"]
     assert (timeout.kind, timeout.default) == (inspect.Parameter.KEYWORD_ONLY, None)
     assert timeout.annotation == "float | None"
-    assert list(parameters.values()) == list(awaited.parameters.values())
+    common = [each for each in blocking.parameters.values() if name in LIMITED or each != timeout]
+    assert common == list(awaited.parameters.values())
     assert blocking.return_annotation == awaited.return_annotation
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", sorted(ITERATED))
+def test_what_is_iterated_differs_in_its_iterator_alone(name: str) -> None:
+    awaited = inspect.signature(_calls(JobEngine)[name])
+    blocking = inspect.signature(_calls(SyncJobEngine)[name])
+    assert "timeout" not in blocking.parameters
+    assert list(blocking.parameters.values()) == list(awaited.parameters.values())
+    assert awaited.return_annotation == f"Async{blocking.return_annotation}"
+    assert not inspect.iscoroutinefunction(_calls(JobEngine)[name])
+
+
+@pytest.mark.parametrize("name", sorted({*CALLS} - ITERATED))
 def test_every_call_is_awaited_in_one_facade_and_not_in_the_other(name: str) -> None:
     assert inspect.iscoroutinefunction(_calls(JobEngine)[name])
     assert not inspect.iscoroutinefunction(_calls(SyncJobEngine)[name])

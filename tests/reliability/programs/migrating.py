@@ -21,9 +21,9 @@ _NOTES = """
     INSERT INTO notes SELECT position, number, hex(randomblob(300)) FROM jobs, numbers
 """
 SLOW_STEP = (
-    "ALTER TABLE jobs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE jobs ADD COLUMN weight INTEGER NOT NULL DEFAULT 0",
     "CREATE TABLE notes (position INTEGER NOT NULL, number INTEGER NOT NULL, text TEXT NOT NULL)",
-    "UPDATE jobs SET priority = position % 7",
+    "UPDATE jobs SET weight = position % 7",
     _NOTES.format(most=NOTES_OF_A_JOB),
     "CREATE UNIQUE INDEX notes_by_job ON notes (position, number)",
     "CREATE INDEX notes_by_text ON notes (text)",

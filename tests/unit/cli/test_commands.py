@@ -7,7 +7,13 @@ from contextlib import closing
 from json import loads
 from pathlib import Path
 
+import anyio
+
 from engine import Job, SQLiteStorage, SyncJobEngine, Transition
+from engine.domain.record import NO_WORK, WorkState
+from engine.testing.book import Book
+from engine.testing.store import opened
+from engine.testing.values import MICROSECOND, NOON, OddStatus
 from tests.examples.programs import Terminal
 from tests.unit.cli.programs import PROGRAM, Run, damage, run
 from tests.unit.sqlite.places import without_privileges
@@ -156,6 +162,45 @@ def test_show_gives_json_of_a_job_and_its_history(
     assert (code, notes) == (0, [])
     assert Job.model_validate(fields) == used.get("job-2")
     assert [Transition.model_validate(each) for each in history] == used.history("job-2")
+
+
+async def _commit_job_at_work(path: Path) -> None:
+    work = WorkState(
+        *(7, "{}", NOON, 3, 1, None, NOON + MICROSECOND),
+        *('{"prompt_id":"p","name":"n","question":"","json_schema":{}}', "{}", "too\nlate"),
+    ).kept()
+    async with opened(SQLiteStorage(path), Book()) as session:
+        batch = session.batch().create("plain", work=NO_WORK.kept())
+        await session.commit(batch.create("job", given_input='{"a":["ä"]}', work=work))
+
+
+def test_show_gives_what_a_job_at_work_has(path: Path) -> None:
+    anyio.run(_commit_job_at_work, path)
+    code, lines, notes = run("show", path, "job")
+    assert (code, notes) == (0, [])
+    assert lines[10:-3] == [
+        'input                  {"a": ["ä"]}',
+        "priority               7",
+        "attempt                3",
+        "next_attempt_at        2026-03-01T12:00:00.000001Z",
+        "deadline_at            2026-03-01T12:00:00.000000Z",
+        'prompt                 {"prompt_id": "p", "name": "n", "question": "", "json_schema": {}}',
+        "cancel_reason          too",
+        "                       late",
+        "failures               1",
+    ]
+    assert run("show", path, "plain")[1][9:11] == ["idempotency_key        -", ""]
+
+
+def test_show_gives_json_of_a_job_at_work(path: Path, here: Run) -> None:
+    anyio.run(_commit_job_at_work, path)
+    code, [line], _ = here("show", path, "job", "--json")
+    fields = loads(line)
+    [entry] = fields.pop("history")
+    job = Job[OddStatus].model_validate(fields)
+    assert (code, entry["job_id"], job.input, job.attempt) == (0, "job", {"a": ["ä"]}, 3)
+    assert job.prompt is not None
+    assert (job.prompt.prompt_id, job.next_attempt_at) == ("p", NOON + MICROSECOND)
 
 
 def test_show_says_that_there_is_no_such_job(used: SyncJobEngine, path: Path, here: Run) -> None:

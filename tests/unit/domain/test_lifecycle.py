@@ -99,6 +99,31 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         r"STRANGE.* not a member of Step",
     ),
     "a plain string for a member": ({"initial": "new"}, r"'new' is not a member of Step"),
+    "a foreign status of asking": ({"asking": Foreign.STRANGE}, r"STRANGE.* not a member of Step"),
+    "asking that can't be begun": (
+        {"asking": Step.NEW},
+        r"NEW is the status of asking, so BUSY must lead to NEW",
+    ),
+    "asking that never ends": (
+        {"asking": Step.LOST},
+        r"LOST is the status of asking, so LOST must lead to BUSY",
+    ),
+    "expiry by no legal move": (
+        {"on_expiry": {Step.NEW: Step.LOST}},
+        r"on_expiry leads from .*NEW.* to .*LOST.*, which is no legal move",
+    ),
+    "cancelling by no legal move": (
+        {"on_cancel": {Step.NEW: Step.LOST}},
+        r"on_cancel leads from .*NEW.* to .*LOST.*, which is no legal move",
+    ),
+    "expiry of what has ended": ({"on_expiry": {Step.DONE: Step.LOST}}, r"which is no legal move"),
+    "expiry in plain strings": ({"on_expiry": {"busy": "lost"}}, r"'busy' is not a member of Step"),
+    "cancelling to a plain string": (
+        {"on_cancel": {Step.BUSY: "lost"}},
+        r"'lost' is not a member of Step",
+    ),
+    "expiry that is no table": ({"on_expiry": Step.LOST}, r"on_expiry must map statuses"),
+    "cancelling that is no table": ({"on_cancel": [Step.LOST]}, r"on_cancel must map statuses"),
 }
 
 
@@ -192,6 +217,44 @@ def test_both_kinds_of_string_enum_work(statuses: Statuses) -> None:
 def test_one_status_may_be_initial_and_running() -> None:
     lifecycle = _chain(_of_size(2))
     assert lifecycle.initial is lifecycle.running
+
+
+def test_by_default_jobs_are_forced_to_the_one_failure_that_they_may_move_to() -> None:
+    lifecycle = Lifecycle(**GOOD)
+    for forced in (lifecycle.on_expiry, lifecycle.on_cancel):
+        assert dict(forced) == {Step.BUSY: Step.LOST}
+    assert lifecycle.asking is None
+
+
+def test_where_there_are_two_failures_nothing_is_forced_by_default() -> None:
+    two = StrEnum("two", ["NEW", "DONE", "LOST", "STOLEN"])
+    new, done, lost, stolen = two
+    ends: dict[Any, set[Any]] = {done: set(), lost: set(), stolen: set()}
+    table: dict[str, Any] = {
+        "statuses": two,
+        "moves": {new: {done, lost, stolen}, **ends},
+        "initial": new,
+        "running": new,
+        "success": {done},
+        "failure": {lost, stolen},
+    }
+    lifecycle: Lifecycle[Any] = Lifecycle(**table)
+    assert (dict(lifecycle.on_expiry), dict(lifecycle.on_cancel)) == ({}, {})
+    chosen: Lifecycle[Any] = Lifecycle(**table, on_expiry={new: stolen}, on_cancel={new: lost})
+    assert chosen.expiry_of == {"new": "stolen"}
+    assert chosen.cancel_of == {"new": "lost"}
+
+
+def test_jobs_may_be_forced_to_what_is_no_end() -> None:
+    lifecycle = Lifecycle(**(GOOD | {"on_expiry": {Step.NEW: Step.BUSY}, "on_cancel": {}}))
+    assert lifecycle.expiry_of == {"new": "busy"}
+    assert lifecycle.cancel_of == {}
+
+
+def test_asking_leads_there_and_back() -> None:
+    moves = _row(NEW={Step.BUSY}, BUSY={Step.NEW, Step.DONE, Step.LOST})
+    lifecycle = Lifecycle(**(GOOD | {"moves": moves, "asking": Step.NEW}))
+    assert (lifecycle.asking, lifecycle.asking_value) == (Step.NEW, "new")
 
 
 def test_every_move_is_legal_or_refused_with_the_ways_that_are_open() -> None:

@@ -20,6 +20,8 @@ from engine import (
     Lifecycle,
     Move,
     NewJob,
+    Progress,
+    Prompt,
     Statistics,
     Transition,
     validate_transition,
@@ -50,7 +52,9 @@ def test_times_are_converted_to_utc() -> None:
     assert job.created_at == EARLIER
     assert {job.created_at.tzinfo, job.updated_at.tzinfo} == {UTC}
     assert job.created_at.hour == 6
-    line = Transition(sequence=1, from_status=None, to_status=JobStatus.RUNNING, at=EARLIER)
+    line = Transition(
+        sequence=1, job_id="one", from_status=None, to_status=JobStatus.RUNNING, at=EARLIER
+    )
     assert line.at.tzinfo is UTC
 
 
@@ -84,8 +88,10 @@ def test_a_job_of_another_lifecycle_has_its_statuses() -> None:
 
 SNAPSHOTS: list[BaseModel] = [
     Job(**FIELDS),
-    Transition(sequence=1, from_status=None, to_status=JobStatus.RUNNING, at=NOW),
+    Transition(sequence=1, job_id="one", from_status=None, to_status=JobStatus.RUNNING, at=NOW),
     JobPage(jobs=(Job(**FIELDS),), next_cursor=None),
+    Prompt(prompt_id="p-1", name="colour", question=None, json_schema={"type": "string"}),
+    Progress(job_id="one", attempt=1, done=0.5),
     Statistics(
         jobs={},
         last_sequence=0,
@@ -93,8 +99,15 @@ SNAPSHOTS: list[BaseModel] = [
         refused=0,
         batches=0,
         largest_batch=0,
-        waiting=0,
+        queued=0,
         removed=0,
+        ready=0,
+        running=0,
+        waiting=0,
+        attempts=0,
+        retried=0,
+        expired=0,
+        watchers=0,
     ),
 ]
 

@@ -8,10 +8,22 @@ from enum import StrEnum
 import pytest
 
 from engine import Job, JobStatus, MemoryStorage, SyncJobEngine
-from engine.domain.record import Change, Record, moved
+from engine.domain.record import (
+    NO_WORK,
+    WORK,
+    Change,
+    Record,
+    WorkState,
+    moved,
+    newest_records,
+    reworked,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-RECORD: Record = ("id", "new", "hash", "bc", NOW, NOW, None, None, 4, 7, "key")
+RECORD: Record = (
+    *("id", "new", "hash", "bc", NOW, NOW, None, None, 4, 7, "key", "[1]"),
+    NO_WORK._replace(attempt=1, retry_at=NOW).kept(),
+)
 
 
 class Word(StrEnum):
@@ -37,14 +49,35 @@ class KeepingStorage(MemoryStorage):
 def test_a_move_changes_status_time_outcome_and_version_and_nothing_else() -> None:
     later = NOW + timedelta(seconds=1)
     assert moved(RECORD, "done", later, "a result", None) == (
-        *("id", "done", "hash", "bc", NOW, later, "a result", None, 5, 7, "key"),
+        *("id", "done", "hash", "bc", NOW, later, "a result", None, 5, 7, "key", "[1]", None),
     )
+    assert moved(RECORD, "done", later, None, None, RECORD[WORK])[WORK] == RECORD[WORK]
     assert moved(RECORD, "lost", later, None, "an error")[6:8] == (None, "an error")
 
 
 @pytest.mark.parametrize("seconds", [-1, -86_400 * 365, 0])
 def test_a_move_never_turns_the_time_back(seconds: int) -> None:
     assert moved(RECORD, "done", NOW + timedelta(seconds=seconds), None, None)[5] == NOW
+
+
+def test_a_rework_changes_the_work_and_nothing_else() -> None:
+    again = reworked(RECORD, attempt=2, retry_at=None)
+    assert again == (*RECORD[:WORK], NO_WORK._replace(attempt=2).kept())
+    assert WorkState.of(again).attempt == 2
+    idle: Record = (*RECORD[:WORK], None)
+    assert WorkState.of(idle) == NO_WORK
+    assert reworked(idle, priority=3)[WORK] == NO_WORK._replace(priority=3).kept()
+    assert newest_records([(1, None, idle), (None, "new", again)]) == {"id": again}
+
+
+def test_the_garbage_collector_lets_go_of_works() -> None:
+    records = [
+        reworked(RECORD, deadlines=str(number), token=f"token {number}") for number in range(3)
+    ]
+    gc.collect()  # of the works, and then
+    gc.collect()  # of the records, which hold nothing else that is tracked
+    assert type(records[0][WORK]) is tuple
+    assert not any(gc.is_tracked(record) for record in records)
 
 
 def _run_jobs(storage: MemoryStorage) -> list[Job]:

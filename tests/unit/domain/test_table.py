@@ -13,7 +13,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def _record(number: int, version: int) -> Record:
     key = f"key {number}" if number % 3 == 0 else None
     job_id = f"job {number}"
-    return (job_id, "new", "hash", "bc", NOW, NOW, None, None, version, number + 1, key)
+    return (job_id, "new", "hash", "bc", NOW, NOW, None, None, version, number + 1, key, None, None)
 
 
 def _check(table: Table, expected: dict[str, Record], jobs: int) -> None:

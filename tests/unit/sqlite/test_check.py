@@ -188,6 +188,18 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
             ["job job-10: its status awaiting_payment is no final one, and its end is 2"],
         ),
         (
+            "UPDATE jobs SET input = '{' WHERE job_id = 'job-10'",
+            ["job job-10: its input is no JSON: '{'"],
+        ),
+        (
+            "UPDATE jobs SET attempt = 1 WHERE job_id = 'job-10'",
+            ["job job-10: it has a work without priority", "job job-10: it has a work without fa"],
+        ),
+        (
+            "UPDATE jobs SET cancel_reason = 'x' WHERE job_id = 'job-10'",
+            ["job job-10: it has no work, and its cancel_reason is 'x'"],
+        ),
+        (
             "DELETE FROM engine WHERE name = 'failed_commits'",
             ["note failed_commits: it is missing or damaged"],
         ),
@@ -202,6 +214,23 @@ def test_what_does_not_belong_together_is_found(
     assert len(found) == len(expected), found
     for finding, start in zip(found, expected, strict=True):
         assert finding.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ("prompt = 'x'", ["job job-6: its prompt is no JSON: 'x'"]),
+        ("answers = ''", ["job job-6: its answers is no JSON: ''"]),
+        ("deadlines = ']'", ["job job-6: its deadlines is no JSON: ']'"]),
+        ("token = 't'", ["job job-6: it has ended, and an attempt has it: 't'"]),
+        ("prompt = '{}', answers = '{}', deadlines = '{}', input = 'null', attempt = 2", []),
+    ],
+)
+def test_a_work_that_can_not_be_is_found(path: Path, values: str, expected: list[str]) -> None:
+    written(path, "UPDATE jobs SET priority = -1, attempt = 1, failures = 0 WHERE position = 6")
+    written(path, f"UPDATE jobs SET {values} WHERE position = 6")  # noqa: S608 - from above
+    sealed(path)
+    assert findings(path) == expected
 
 
 def test_a_job_that_is_gone_with_its_history_is_found(path: Path) -> None:

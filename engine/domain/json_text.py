@@ -1,0 +1,191 @@
+"""JSON texts: values that callers give become the compact text that is kept, or are refused.
+
+A value is walked before anything is written. The walk adds up the characters that its text takes
+at the least, looks at the size of a text or a container before it looks inside, and ends as soon as
+the limit is passed: refusing 1 GB costs what accepting a value at the limit costs, or less.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+from pydantic import BaseModel
+
+from engine.domain.exceptions import InvalidValueError, shown
+
+MAX_JSON_LEVELS: Final = 100  # CPython's own reader stops at about 1,000
+MAX_JSON_DIGITS: Final = 4_000  # CPython's own reader stops at 4,300
+
+_TOO_LARGE: Final = 10**MAX_JSON_DIGITS
+_SMALL: Final = 10**9
+_CONTAINERS: Final = (list, tuple, dict)
+_HALF_PATH: Final = 100
+_LONGEST_KEY: Final = 40
+_ENCODER: Final = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
+)
+
+Place: TypeAlias = "tuple[Place, str | int] | None"  # the container's place, and where in it
+Container: TypeAlias = "list[Any] | tuple[Any, ...] | dict[Any, Any]"
+
+
+def json_text(field: str, value: object, longest: int) -> str:
+    """Return a value as compact JSON text.
+
+    A value is None, a bool, an int, a float, a str, a list, a tuple or a dict with str as keys, of
+    such values again; or a pydantic model, which is dumped by its own rules first.
+
+    Args:
+        field: The argument's name, for the error.
+        value: The value.
+        longest: How many characters the text may have.
+
+    Raises:
+        InvalidValueError: Something else is in the value; or a NaN, an infinity, a lone surrogate
+            (RFC 8259, sections 6 and 8.2), an int of more than 4,000 digits, or more than 100
+            levels of containers, as when a value holds itself; or the text is too long.
+    """
+    if isinstance(value, BaseModel):
+        value = _dumped(field, value)
+    _Walk(field, longest).through(value)
+    try:
+        text = _ENCODER.encode(value)
+    except (TypeError, ValueError, RecursionError) as error:  # a subclass that is not what it seems
+        raise InvalidValueError(field, f"can't be written as JSON: {shown(str(error))}") from error
+    if len(text) > longest:
+        raise _too_long(field, longest, f"has {len(text)}")
+    return text
+
+
+def value_of(text: str | None) -> Any:  # noqa: ANN401 - whatever was kept
+    """Return the value of a kept JSON text; None for None."""
+    return None if text is None else json.loads(text)
+
+
+def _dumped(field: str, model: BaseModel) -> object:
+    try:
+        return model.model_dump(mode="json")
+    except Exception as error:  # the model's own serializers may raise anything
+        problem = f"{type(error).__name__}: {shown(str(error))}"
+        raise InvalidValueError(field, f"can't be dumped by pydantic: {problem}") from error
+
+
+class _Walk:
+    """One way through a value, without recursion, that a deep value could break."""
+
+    def __init__(self, field: str, longest: int) -> None:
+        self._field = field
+        self._longest = longest
+        self._left = longest
+        self._inside: list[tuple[Container, int, Place]] = []  # still to be walked, with levels
+
+    def through(self, value: object) -> None:
+        """Look at the value and at all that it holds, or raise what is wrong with it."""
+        self._left -= 1
+        self._look_at(value, 0, None)
+        while self._inside:
+            container, level, place = self._inside.pop()
+            pairs: Iterable[tuple[Any, Any]]
+            if isinstance(container, dict):
+                for key in container:
+                    self._check_key(key, place)
+                pairs = container.items()
+            else:
+                pairs = enumerate(container)
+            for key, item in pairs:
+                kind = type(item)
+                if kind is bool or (kind is int and -_SMALL < item < _SMALL):
+                    continue  # nearly all numbers: that needs no call
+                if kind is list:  # as with many small ones: that saves a call for each
+                    self._enter(item, level + 1, (place, key))
+                else:
+                    self._look_at(item, level, (place, key))
+
+    def _look_at(self, value: object, level: int, place: Place) -> None:
+        """Take what one value needs at the least; one character of it is taken already."""
+        if isinstance(value, _CONTAINERS):
+            self._enter(value, level + 1, place)
+        elif isinstance(value, str):
+            self._take(len(value) + 1, place)
+            self._check_text(value, place)
+        elif isinstance(value, float):
+            if not math.isfinite(value):
+                raise self._refused(place, f"has {value}", "JSON has finite numbers only")
+            self._take(2, place)
+        elif isinstance(value, int):
+            if not -_TOO_LARGE < value < _TOO_LARGE:
+                problem = f"has an int of more than {MAX_JSON_DIGITS} digits"
+                raise self._refused(place, problem, "give it as a str")
+            digits = value.bit_length() * 3 // 10  # at the least: log10(2) is a little more
+            self._take(max(digits - 1, 0), place)
+        elif value is not None:
+            raise self._refused(place, f"has a {type(value).__name__}: {shown(value)}", _ACCEPTED)
+
+    def _enter(self, container: Container, level: int, place: Place) -> None:
+        if level > MAX_JSON_LEVELS:
+            problem = f"has more than {MAX_JSON_LEVELS} levels, or holds itself"
+            raise self._refused(place, problem, "make it flatter")
+        if container:
+            # The brackets and, for each item, a character and a comma; of a dict "": besides.
+            each = 5 if isinstance(container, dict) else 2
+            self._take(each * len(container), place)
+            self._inside.append((container, level, place))
+        else:
+            self._take(1, place)
+
+    def _check_key(self, key: object, place: Place) -> None:
+        if not isinstance(key, str):
+            problem = f"has a key that is no str but a {type(key).__name__}: {shown(key)}"
+            raise self._refused(place, problem, "make it a str")
+        self._take(len(key), place)
+        self._check_text(key, place)
+
+    def _check_text(self, text: str, place: Place) -> None:
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                problem = f"has a lone surrogate: {shown(text)}"
+                raise self._refused(place, problem, "decode it as what it is") from None
+
+    def _take(self, characters: int, place: Place) -> None:
+        self._left -= characters
+        if self._left < 0:
+            where = f"is past that {self._where(place)}"
+            raise _too_long(self._field, self._longest, where)
+
+    def _refused(self, place: Place, problem: str, what_to_do: str) -> InvalidValueError:
+        return InvalidValueError(self._field, f"{problem}, {self._where(place)}: {what_to_do}")
+
+    def _where(self, place: Place) -> str:
+        """Return the path from the argument to a place in it."""
+        steps: list[str] = []
+        while place is not None:
+            place, key = place
+            steps.append(_step(key))
+        path = self._field + "".join(reversed(steps))
+        if len(path) > 2 * _HALF_PATH:
+            path = f"{path[:_HALF_PATH]}…{path[-_HALF_PATH:]}"
+        return f"at {path}"
+
+
+_ACCEPTED: Final = (
+    "give None, bool, int, float, str, list, tuple, dict, or a pydantic model for the whole"
+)
+
+
+def _step(key: str | int) -> str:
+    if isinstance(key, str) and len(key) <= _LONGEST_KEY and key.isidentifier():
+        return f".{key}"
+    return f"[{shown(key)}]"
+
+
+def _too_long(field: str, longest: int, how_long: str) -> InvalidValueError:
+    return InvalidValueError(
+        field,
+        f"may have {longest} characters as JSON, and {how_long}: keep what is large elsewhere, "
+        "and give where it is",
+    )

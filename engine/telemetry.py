@@ -1,0 +1,162 @@
+"""Telemetry: an engine's transitions and attempts as metrics and spans of OpenTelemetry.
+
+It needs OpenTelemetry's API: ``pip install 'engine[telemetry]'``; where the figures go is up to the
+SDK that the program sets up. ::
+
+    telemetry = Telemetry()
+
+    async with (
+        JobEngine("jobs.db", on_transition=telemetry.on_transition) as engine,
+        Worker(engine, handle, around=[telemetry.attempt]),
+    ):
+        ...
+
+It is built on these two public hooks alone, and may serve any number of engines and workers.
+
+=========================== =============== ============= ======================================
+metric                      instrument      unit          attributes
+=========================== =============== ============= ======================================
+``engine.job.transitions``  counter         {transition}  ``engine.job.from_status`` (but for new
+                                                          jobs), ``engine.job.to_status``
+``engine.attempt.active``   up-down counter {attempt}
+``engine.attempt.duration`` histogram       s             ``engine.attempt.outcome``, and
+                                                          ``error.type`` if it failed
+=========================== =============== ============= ======================================
+
+The number of attempts is the count of the histogram. An outcome is ``succeeded``, ``failed``,
+``asking`` (it ended by asking for an input) or ``stopped`` (it was cancelled, its job had moved on,
+or its worker closed); an attempt that took too long has failed.
+
+Each attempt is a span, ``engine.attempt``, of a trace of its own, with ``engine.job.id``,
+``engine.attempt.number`` and the outcome. If it failed, the span has the error as an event, and the
+status ``ERROR``. What the handler does belongs to it, in its thread too, but not in a process of
+its own. Names and units follow OpenTelemetry's conventions for metrics and for recording errors
+(https://opentelemetry.io/docs/specs/semconv/general/). Those for messaging don't fit: they are of
+brokers, and experimental.
+
+What the engine holds is told by ``statistics()``, which is awaited, and so can't be observed by an
+asynchronous instrument: set gauges (``meter.create_gauge``) in a task that asks now and then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Final
+
+from engine.domain.exceptions import AttemptTimeoutError
+from engine.domain.models import Transition
+from engine.worker import Context
+from engine.worker.context import InputNeeded
+
+try:
+    from opentelemetry import context as otel_context
+    from opentelemetry import metrics, trace
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "engine.telemetry needs OpenTelemetry: pip install 'engine[telemetry]'", name=missing.name
+    ) from missing
+
+__all__ = ["Telemetry"]
+
+# From the 5 ms of an attempt with little to do to a day; OpenTelemetry's own end at 10 s.
+_BOUNDARIES_SECONDS: Final = (
+    *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+    *(30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0),
+)
+
+
+class Telemetry:
+    """Reports to OpenTelemetry; see the module.
+
+    Args:
+        meter_provider: Where metrics go; by default the one that is set globally.
+        tracer_provider: Where spans go; by default the one that is set globally.
+    """
+
+    def __init__(
+        self,
+        meter_provider: metrics.MeterProvider | None = None,
+        tracer_provider: trace.TracerProvider | None = None,
+    ) -> None:
+        meter = metrics.get_meter("engine", meter_provider=meter_provider)
+        self._tracer = trace.get_tracer("engine", tracer_provider=tracer_provider)
+        self._transitions = meter.create_counter(
+            "engine.job.transitions", "{transition}", "Jobs that were created or have moved."
+        )
+        self._active = meter.create_up_down_counter(
+            "engine.attempt.active", "{attempt}", "Attempts at work."
+        )
+        self._duration = meter.create_histogram(
+            "engine.attempt.duration",
+            "s",
+            "How long attempts took.",
+            explicit_bucket_boundaries_advisory=_BOUNDARIES_SECONDS,
+        )
+
+    def on_transition(self, transition: Transition[Any]) -> None:
+        """Count a transition: for ``on_transition`` of an engine."""
+        attributes = {"engine.job.to_status": str(transition.to_status.value)}
+        if transition.from_status is not None:
+            attributes["engine.job.from_status"] = str(transition.from_status.value)
+        self._transitions.add(1, attributes)
+
+    @contextmanager
+    def attempt(self, context: Context[Any]) -> Iterator[None]:
+        """Measure and trace an attempt: for ``around`` of a worker."""
+        begun = perf_counter()
+        self._active.add(1)
+        attributes: dict[str, str] = {}
+        try:
+            with self._span(context) as span:
+                try:
+                    yield
+                except BaseException as error:
+                    attributes.update(_outcome(error, is_stopping=context.is_stopping))
+                    _tell(span, error, attributes)
+                    raise
+                attributes["engine.attempt.outcome"] = "succeeded"
+                _tell(span, None, attributes)
+        finally:
+            self._active.add(-1)
+            self._duration.record(perf_counter() - begun, attributes)
+
+    def _span(self, context: Context[Any]) -> Any:  # noqa: ANN401 - its type is private to the API
+        """Return the span of an attempt, to be entered.
+
+        It has no parent: the context at hand is that in which the engine was opened.
+        """
+        return self._tracer.start_as_current_span(
+            "engine.attempt",
+            context=otel_context.Context(),
+            attributes={
+                "engine.job.id": context.job.job_id,
+                "engine.attempt.number": context.attempt,
+            },
+            record_exception=False,
+            set_status_on_exception=False,
+        )
+
+
+def _outcome(error: BaseException, *, is_stopping: bool) -> dict[str, str]:
+    """Return what became of an attempt that ended by an error, as attributes."""
+    if isinstance(error, InputNeeded):
+        return {"engine.attempt.outcome": "asking"}
+    if is_stopping and not isinstance(error, AttemptTimeoutError):
+        return {"engine.attempt.outcome": "stopped"}
+    return {"engine.attempt.outcome": "failed", "error.type": _type_of(error)}
+
+
+def _type_of(error: BaseException) -> str:
+    kind = type(error)
+    name = kind.__qualname__
+    return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"
+
+
+def _tell(span: trace.Span, error: BaseException | None, attributes: dict[str, str]) -> None:
+    """Write the outcome into the span."""
+    span.set_attributes(attributes)
+    if error is not None and "error.type" in attributes:
+        span.record_exception(error)
+        span.set_status(trace.Status(trace.StatusCode.ERROR, attributes["error.type"]))

@@ -1,0 +1,163 @@
+"""Work: what only jobs with handlers, deadlines or a priority have is kept, whatever changes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.domain.record import NO_WORK, WorkState
+from engine.testing.fixtures import OpenStore, StorageFixtures
+from engine.testing.store import Session
+from engine.testing.values import INPUTS, LONGEST_RESULT, NOON, TIMES, WORKS, OddStatus
+
+_FIRST: Final = "the first attempt"
+_SECOND: Final = "the second"
+_CLAIMED: Final = NO_WORK._replace(attempt=1, token=_FIRST).kept()
+_ALL: Final = WorkState(
+    *(7, "deadlines", NOON, 3, 2, "token", TIMES[-1], "prompt", "answers", "reason")
+)
+_MANY: Final = 1_000
+
+
+class WorkingTests(StorageFixtures):
+    """Inputs and works; changes without a sequence number, which are no transitions.
+
+    Each `Session.check`, and each opening, compares all answers with what was committed.
+    """
+
+    async def test_inputs_are_kept_through_every_change(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number, text in enumerate(INPUTS):
+                batch.create(f"new {number}", given_input=text)
+                batch.create(f"at work {number}", given_input=text, work=_CLAIMED)
+                batch.create(f"ended {number}", given_input=text)
+                batch.move(f"ended {number}", OddStatus.DONE, result="done")
+            await session.commit(batch.create("long", given_input=LONGEST_RESULT))
+            await session.check()
+            batch = session.batch()
+            for number in range(len(INPUTS)):
+                batch.move(f"new {number}", OddStatus.RUNNING)
+                batch.amend(f"at work {number}", attempt=2)
+            await session.commit(batch.move("long", OddStatus.RUNNING, work=_CLAIMED))
+            await session.check()
+        await self._check_reopened(open_store)
+
+    async def test_works_are_kept_as_they_are(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number, work in enumerate(WORKS):
+                batch.create(f"new {number}", work=work)
+                batch.create(f"moved {number}").create(f"ended {number}")
+                batch.move(f"ended {number}", OddStatus.LOST, error="lost", work=work)
+            await session.commit(batch)
+            await session.check()
+            batch = session.batch()
+            for number, work in enumerate(WORKS):
+                batch.move(f"moved {number}", OddStatus.RUNNING, work=work)
+                batch.amend(f"new {number}", **WorkState(*WORKS[-1 - number] or ())._asdict())
+            await session.commit(batch)
+            await session.check()
+        await self._check_reopened(open_store)
+
+    async def test_a_work_may_come_and_go(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            await session.commit(session.batch().create("a").create("b", work=_ALL.kept()))
+            for work in (NO_WORK.kept(), None, _ALL.kept(), None, NO_WORK.kept(), _ALL.kept()):
+                batch = session.batch().move("a", OddStatus.RUNNING, work=work)
+                await session.commit(batch.move("b", OddStatus.WAITING, work=work))
+                await session.check()
+        await self._check_reopened(open_store)
+
+    async def test_a_change_of_work_is_no_transition(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch().create("a").create("b").create("c", key="of c")
+            await session.commit(batch.move("b", OddStatus.RUNNING))
+            await session.commit(session.batch().amend("a", token=_FIRST, attempt=1))
+            await session.check()
+            for number in range(2, 5):  # one of a job that is new, and has no other yet
+                batch = session.batch().amend("a", attempt=number).amend("c", attempt=number)
+                await session.commit(batch)
+                await session.check()
+            await session.commit(session.batch().move("a", OddStatus.DONE).create("d"))
+            await session.check()
+        await self._check_reopened(open_store)
+
+    async def test_the_newest_of_many_changes_counts(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            await session.commit(session.batch().create("a").create("b", key="of b"))
+            batch = session.batch().create("new", key="of new", given_input="{}")
+            batch.amend("new", token=_FIRST).amend("new", token=_SECOND)
+            batch.amend("a", token=_FIRST).move("a", OddStatus.RUNNING, work=_CLAIMED)
+            batch.amend("a", prompt="asked").amend("b", failures=1)
+            batch.move("b", OddStatus.RUNNING, work=_CLAIMED).move("b", OddStatus.DONE)
+            batch.create("ended").amend("ended", token=_FIRST).move("ended", OddStatus.LOST)
+            await session.commit(batch)
+            await session.check()
+            batch = session.batch()
+            for number in range(300):
+                batch.amend("new", attempt=number, token=f"token {number}")
+            await session.commit(batch)
+            await session.check()
+        await self._check_reopened(open_store)
+
+    async def test_work_goes_on_where_it_was(self, open_store: OpenStore) -> None:
+        self.needs_reopening()
+        async with open_store() as session:
+            await session.commit(session.batch().create("a").create("b").create("c"))
+            await session.commit(session.batch().amend("a", **_ALL._asdict()))
+        async with open_store() as session:
+            await session.commit(session.batch().amend("a", token=None).amend("b", token=_FIRST))
+        async with open_store() as session:
+            batch = session.batch().amend("a", token=_SECOND, attempt=4)
+            await session.commit(batch.move("b", OddStatus.DONE))
+        async with open_store() as session:
+            await session.commit(session.batch().move("a", OddStatus.LOST, work=_ALL.kept()))
+        await self._check_reopened(open_store)
+
+    async def test_large_batches_of_work(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            created = session.batch()
+            for number in range(_MANY):
+                work = NO_WORK._replace(priority=number).kept() if number % 3 else None
+                created.create(f"job {number}", given_input="[]" * (number % 2), work=work)
+            await session.commit(created)
+            claimed = session.batch()
+            for number in range(_MANY):
+                claimed.amend(f"job {number}", attempt=1, token=f"token {number}")
+            await session.commit(claimed)
+            moved = session.batch()
+            for number in range(0, _MANY, 2):
+                work = _CLAIMED if number % 3 else None
+                moved.move(f"job {number}", OddStatus.DONE, work=work)
+                moved.amend(f"job {number + 1}", token=None)
+            await session.commit(moved)
+            await session.check(every=_MANY // 4 + 1)
+
+    async def test_transitions_of_removed_jobs_are_gone(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            await _fill_and_amend(session)
+            for keep in (7, 4, 0):
+                await session.remove(keep=keep)
+            await session.commit(session.batch().create("next").move("a", OddStatus.DONE))
+            await session.check()
+            await session.remove(keep=0)
+        await self._check_reopened(open_store)
+
+    async def _check_reopened(self, open_store: OpenStore) -> None:
+        if self.outlives_closing:
+            async with open_store():
+                pass
+
+
+async def _fill_and_amend(session: Session) -> None:
+    """Commit jobs whose transitions are mixed, and ten of which have ended."""
+    batch = session.batch().create("a", work=_CLAIMED)
+    for number in range(20):
+        batch.create(f"job {number}", work=_CLAIMED)
+    for status in (OddStatus.RUNNING, OddStatus.DONE):
+        for number in range(0, 20, 2):
+            batch.move(f"job {number}", status, work=_CLAIMED).amend("a", attempt=number)
+    # What has ended is not removed twice because its work has changed since.
+    await session.commit(batch.amend("job 4", prompt="late"))
+    await session.remove(keep=8)
+    await session.commit(session.batch().amend("job 8", prompt="late").amend("job 9", attempt=2))

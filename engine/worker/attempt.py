@@ -1,0 +1,223 @@
+"""An attempt: one run of a handler for one job, and what comes of it.
+
+Whatever a handler does ends its own job at most. What it raises is its outcome, be it an exit, an
+interrupt, a cancellation that nobody asked for or a group of all these; only a Ctrl-C goes on to
+the program.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from enum import Enum
+from typing import Any, TypeAlias
+
+import anyio
+
+from engine.core import Core
+from engine.domain.exceptions import AttemptTimeoutError
+from engine.domain.json_text import json_text
+from engine.domain.limits import MAX_ERROR_CHARACTERS, MAX_RESULT_CHARACTERS, check_text
+from engine.domain.models import Progress
+from engine.domain.record import JOB_ID, Record, WorkState
+from engine.portal import Call, awaiting_text
+from engine.worker.context import Context, InputNeeded, JobCancelled
+from engine.worker.handler import Handler
+
+logger = logging.getLogger("engine.worker")
+
+Around: TypeAlias = Callable[[Context[Any]], AbstractContextManager[object]]
+"""Returns what is entered before each attempt's handler runs, and left after it."""
+
+
+class Stop(Enum):
+    """Why an attempt was told to stop."""
+
+    CANCELLED = "its job was cancelled"
+    LOST = "its job has moved on without it"
+    CLOSING = "the worker is closing"
+
+
+class Attempt:
+    """One run.
+
+    Args:
+        core: The engine's parts.
+        record: The job as it was claimed.
+        handler: What is run.
+        publish: Takes the handler's progress; any thread may call it.
+
+    Attributes:
+        job_id, number, token, failures: As they are in the job.
+        stopped_at: When it was told to stop, by the event loop's time; None before.
+        is_reported: Whether it has been said that it goes on though it was told to stop.
+        refusals: How often its outcome could not be kept.
+    """
+
+    def __init__(
+        self,
+        core: Core[Any],
+        record: Record,
+        handler: Handler,
+        publish: Callable[[Progress], object],
+    ) -> None:
+        work = WorkState.of(record)
+        self.job_id = record[JOB_ID]
+        self.number = work.attempt
+        self.token = work.token or ""
+        self.failures = work.failures
+        self.context: Context[Any] = Context(
+            core.snapshots.job(record), record, core.lifecycle, publish
+        )
+        self.stopped_at: float | None = None
+        self._stop_reason: Stop | None = None
+        self.is_reported = False
+        self.refusals = 0
+        self.call: Call[Any] | None = None
+        self.awaited: Any = None
+        self._core = core
+        self._handler = handler
+        self._scope = anyio.CancelScope(shield=True)
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What a line of the log says besides its text."""
+        return {
+            "job_id": self.job_id,
+            "attempt": self.number,
+            "status": str(self._core.lifecycle.running.value),
+        }
+
+    def stop(self, reason: Stop) -> None:
+        """Tell the handler to stop. A task is cancelled; a thread has to ask whether it was."""
+        if self._stop_reason is None:
+            self._stop_reason = reason
+            self.stopped_at = anyio.current_time()
+            self.context.is_stopping = True
+            self._scope.cancel()
+
+    def why_stopped(self) -> Stop | None:
+        """Return why it was told to stop; None if it was not."""
+        return self._stop_reason
+
+    def stack(self) -> str:
+        """Return the stack of the handler, where it is at this moment."""
+        if self.call is not None:
+            return self.call.stack() or "(its thread has just ended)"
+        return awaiting_text(self.awaited)
+
+    async def run(self, around: Sequence[Around], timeout_seconds: float | None) -> str | None:
+        """Run the handler, and return the result as it is kept.
+
+        Raises:
+            InputNeeded: It has asked for an input.
+            JobCancelled: It was told to stop, and did.
+            AttemptTimeoutError: It took too long.
+            BaseException: What it raised; or its result is nothing that can be kept.
+        """
+        with _entered(around, self.context) if around else nullcontext():
+            try:
+                result = await self._run_limited(timeout_seconds)
+            except BaseExceptionGroup as group:
+                if group.subgroup(InputNeeded) is None:
+                    raise
+                raise InputNeeded from group  # out of a task of the handler's own
+            self._check_request()
+            return result
+
+    async def _run_limited(self, timeout_seconds: float | None) -> str | None:
+        """Run the handler until it ends, or its time does, or it is told to stop."""
+        with self._scope as scope:
+            if timeout_seconds is not None:
+                self._core.time.limit(scope, timeout_seconds)
+            return await self._call()
+        if self._stop_reason is None:
+            self.stopped_at = anyio.current_time()
+            self.context.is_stopping = True
+            raise AttemptTimeoutError(timeout_seconds or 0.0)
+        raise JobCancelled
+
+    async def _call(self) -> str | None:
+        """Run the handler. The watchdog looks for this function's frame."""
+        self.awaited, self.call = self._handler.call(self.context)
+        if self._handler.is_async:
+            result = await self.awaited
+        else:
+            with self._core.time.at_work():
+                result = await self.awaited
+        return result_text(result)
+
+    def _check_request(self) -> None:
+        """Unwind, if the handler has asked for an input and caught what unwinds it.
+
+        Raises:
+            InputNeeded: So it is.
+        """
+        if self.context.request is not None:
+            logger.warning("a handler caught what unwinds it: InputNeeded", extra=self.fields)
+            raise InputNeeded
+
+
+def result_text(value: object) -> str | None:
+    """Return what a handler returned as it is kept: a text as it is, all else as JSON.
+
+    Raises:
+        InvalidValueError: It is too long, or neither a text, nor a JSON value, nor a model.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return check_text("result", value, MAX_RESULT_CHARACTERS, shortest=0)
+    return json_text("result", value, MAX_RESULT_CHARACTERS)
+
+
+def error_text(error: BaseException) -> str:
+    """Return an error as it is kept with the job: its type and its message, cut if it is long."""
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ must not hide that the handler failed
+        message = "an error without a message"
+    text = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    if isinstance(error, BaseExceptionGroup):
+        text += "".join(f"; {error_text(each)}" for each in error.exceptions)
+    text = text[:MAX_ERROR_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text.encode(errors="replace").decode()
+
+
+@contextmanager
+def _entered(around: Sequence[Around], context: Context[Any]) -> Iterator[None]:
+    """Enter what is to be around a handler. Its own errors are logged, and change nothing."""
+    if not around:
+        yield
+        return
+    with ExitStack() as stack:
+        for each in around:
+            stack.enter_context(_guarded(each, context))
+        yield
+
+
+@contextmanager
+def _guarded(around: Around, context: Context[Any]) -> Iterator[None]:
+    try:
+        manager = around(context)
+        manager.__enter__()
+    except Exception:
+        logger.exception("a hook around attempts failed")
+        yield
+        return
+    try:
+        yield
+    except BaseException as error:
+        _leave(manager, error)
+        raise
+    _leave(manager, None)
+
+
+def _leave(manager: AbstractContextManager[object], error: BaseException | None) -> None:
+    told = (None, None, None) if error is None else (type(error), error, error.__traceback__)
+    try:
+        manager.__exit__(*told)
+    except Exception as raised:
+        if raised is not error:
+            logger.exception("a hook around attempts failed")

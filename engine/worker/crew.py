@@ -1,0 +1,395 @@
+"""The crew: claims ready jobs, runs an attempt for each, and tells the owner what came of it.
+
+It lives on the event loop of the engine, in the engine's own task group, out of reach of whatever
+cancels the application: `close` ends it, with a time of grace. A place becomes free when a handler
+has ended; that its outcome is committed is waited for aside, so that the next job is claimed in the
+same commit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from random import random
+from typing import Any, Final
+
+import anyio
+
+from engine.core import Core
+from engine.domain.exceptions import (
+    EngineError,
+    EngineUnavailableError,
+    InvalidStateTransitionError,
+    JobNotFoundError,
+    OverloadedError,
+    StaleAttemptError,
+)
+from engine.domain.models import Progress
+from engine.domain.record import JOB_ID, STATUS, Change, Record, WorkState
+from engine.domain.retry import Retry
+from engine.messages import ClaimJobs, ExpireJobs, Message, MoveJobs, ReleaseJob, RequestInput
+from engine.portal import Call, call_soon, is_ctrl_c, task_starter
+from engine.worker.attempt import Around, Attempt, Stop, error_text
+from engine.worker.context import InputNeeded
+from engine.worker.handler import Handler
+from engine.worker.overdue import Overseer
+
+logger = logging.getLogger("engine.worker")
+
+_PAUSE_SECONDS: Final = 1.0  # after a claim that was refused
+_FIRST_PAUSE_SECONDS: Final = 0.05  # after an outcome that was refused
+_LONGEST_PAUSE_SECONDS: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How a worker runs its handler; `engine.worker.Worker` tells what they mean."""
+
+    concurrency: int
+    retry: Retry
+    timeout_seconds: float | None
+    idempotent: bool
+    grace_seconds: float
+    around: Sequence[Around]
+
+
+class Crew:
+    """Runs a handler for the ready jobs of an engine."""
+
+    def __init__(self, core: Core[Any], handler: Handler, rules: Rules) -> None:
+        self._core = core
+        self._handler = handler
+        self._rules = rules
+        self._free = rules.concurrency
+        self._is_closing = False
+        self._is_left_alone = False
+        self._is_out_of_time = False  # so that what can't be kept now is not kept
+        self._attempts: dict[str, Attempt] = {}  # by token, until their outcomes are kept
+        self._by_job: dict[str, Attempt] = {}  # by job id, while their handlers run
+        self._claim: ClaimJobs | None = None
+        self._progress: dict[str, Progress] = {}  # what is to be published
+        self._is_publishing = False
+        self._overseer = Overseer(self._by_job)
+
+    # Beginning and ending.
+
+    def open(self) -> None:
+        """Begin to work. On the event loop of the engine.
+
+        Raises:
+            EngineUnavailableError: The engine is not open.
+        """
+        self._core.inbox.check_open()
+        self._changed: anyio.Event | None = None
+        self._outwaits: set[anyio.CancelScope] = set()
+        self._call_soon = call_soon()
+        self._start = task_starter(self._core.tasks)
+        self._handler.open()
+        self._core.feed.join(self)
+        self._core.tasks.start_soon(self._claim_jobs, name="engine worker")
+        self._overseer.open()
+        self._core.tasks.start_soon(self._overseer.look_after, name="engine overseer")
+
+    async def close(self) -> None:
+        """Claim no more, give the handlers their time of grace, and stop the rest.
+
+        What is cut short is ready again, for the next worker. Out of reach of cancellation.
+        """
+        self._is_closing = True
+        with anyio.CancelScope(shield=True):
+            await self._withdraw_claim()
+            # In real time, too: nobody moves a virtual clock when a test has failed.
+            with anyio.move_on_after(self._rules.grace_seconds):
+                await self._pause(self._rules.grace_seconds, lambda: not self._attempts)
+            self._is_out_of_time = True
+            self._change()
+            self._stop_all(Stop.CLOSING)
+            await self._until(lambda: not self._attempts and self._claim is None)
+        self._core.feed.leave(self)
+        self._leave_alone()
+        self._handler.close()
+
+    def _stop_all(self, reason: Stop) -> None:
+        for attempt in list(self._attempts.values()):
+            attempt.stop(reason)
+
+    async def _until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            if self._changed is None:
+                self._changed = anyio.Event()
+            await self._changed.wait()
+
+    async def _pause(self, seconds: float, condition: Callable[[], object]) -> None:
+        """Wait until the condition holds, but no longer than that."""
+        with anyio.CancelScope() as scope:
+            self._core.time.limit(scope, seconds)
+            await self._until(condition)
+
+    def _change(self) -> None:
+        """Have those look again who wait for something here."""
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
+
+    # Claiming.
+
+    async def _claim_jobs(self) -> None:
+        """Claim jobs for the free places until the worker closes, or the engine has ended."""
+        try:
+            with anyio.CancelScope(shield=True):
+                while True:
+                    await self._until(lambda: self._free or self._is_closing)
+                    if self._is_closing:
+                        break
+                    try:
+                        await self._claim_some()
+                    except EngineUnavailableError:
+                        break
+                    except EngineError as error:
+                        self._claim = None
+                        level = (
+                            logging.DEBUG if isinstance(error, OverloadedError) else logging.ERROR
+                        )
+                        logger.log(level, "jobs can't be claimed at the moment", exc_info=error)
+                        await self._pause(_PAUSE_SECONDS, lambda: self._is_closing)
+        finally:  # also at the end of the event loop
+            self._claim = None
+            self._change()
+
+    async def _claim_some(self) -> None:
+        """Have as many jobs claimed as there are free places; at least one, whenever there is one.
+
+        Raises:
+            EngineError: The engine refused.
+        """
+        told = anyio.Event()
+        rules, retry = self._rules, self._rules.retry
+
+        def take() -> None:
+            # At once, where the owner has committed it: nothing that happens later is missed.
+            try:
+                self._begin(claim.outcome())
+            except EngineError as error:
+                claim.answer(error)
+            told.set()
+
+        claim = self._claim = ClaimJobs(
+            self._free, max_attempts=retry.max_attempts, idempotent=rules.idempotent, told=take
+        )
+        await self._core.inbox.put(claim).wait()
+        if not claim.answered:  # as it is where there was nothing to claim
+            await told.wait()
+        claim.outcome()
+
+    async def _withdraw_claim(self) -> None:
+        """Have the owner look at its claims, which finds that nobody wants this one any more."""
+        if self._claim is not None:
+            self._claim.given_up = True
+        while self._claim is not None:
+            try:
+                await self._core.ask(ExpireJobs(()))
+            except OverloadedError:
+                await self._pause(_FIRST_PAUSE_SECONDS, lambda: self._claim is None)
+                continue
+            except EngineError as error:
+                logger.debug("all claims were refused: %s", error)
+            break
+        self._change()
+
+    # Running.
+
+    def _begin(self, records: Sequence[Record]) -> None:
+        """Begin an attempt for each of these jobs, which have been claimed for it."""
+        for record in records:
+            attempt = Attempt(self._core, record, self._handler, self._publish)
+            self._attempts[attempt.token] = self._by_job[attempt.job_id] = attempt
+            self._free -= 1
+            if WorkState.of(record).cancel_reason is not None:  # while the claim was in doubt
+                attempt.stop(Stop.CANCELLED)
+            self._start(self._run, attempt, name=f"engine attempt {attempt.job_id}")
+
+    async def _run(self, attempt: Attempt) -> None:
+        """Run an attempt and tell what came of it. Never raises, but for a Ctrl-C."""
+        try:
+            message = await self._outcome(attempt)
+        except BaseException:
+            self._forget(attempt)  # who closes the worker must not wait for it
+            raise
+        if self._by_job.get(attempt.job_id) is attempt:
+            del self._by_job[attempt.job_id]
+            self._core.feed.progress.pop(attempt.job_id, None)
+        self._leave_place(attempt)
+        if message is None:
+            self._forget(attempt)
+        else:
+            self._send(attempt, message)
+
+    def _send(self, attempt: Attempt, message: Message[Any]) -> None:
+        """Tell the owner what came of an attempt; no task waits for the answer."""
+        try:
+            self._core.inbox.put(message, lambda: self._take_answer(attempt, message))
+        except EngineError as error:
+            self._take_error(attempt, message, error)
+
+    def _take_answer(self, attempt: Attempt, message: Message[Any]) -> None:
+        try:
+            message.outcome()
+        except EngineError as error:
+            self._take_error(attempt, message, error)
+        else:
+            self._forget(attempt)
+
+    def _take_error(self, attempt: Attempt, message: Message[Any], error: EngineError) -> None:
+        """Try again later, unless the attempt doesn't count any more or the engine has ended.
+
+        The owner may be told twice of the same: the token makes sure that only the first counts.
+        """
+        whose = f"the outcome of attempt {attempt.number} of job {attempt.job_id}"
+        if isinstance(error, StaleAttemptError | InvalidStateTransitionError | JobNotFoundError):
+            logger.info("%s counts no more: %s", whose, error, extra=attempt.fields)
+        elif isinstance(error, EngineUnavailableError) or self._is_out_of_time:
+            logger.warning(
+                "%s is lost; the job is run again: %s", whose, error, extra=attempt.fields
+            )
+        else:
+            logger.warning("%s can't be kept now: %s", whose, error, extra=attempt.fields)
+            self._start(self._send_later, attempt, message, name="engine outcome")
+            return
+        self._forget(attempt)
+
+    async def _send_later(self, attempt: Attempt, message: Message[Any]) -> None:
+        seconds = min(_FIRST_PAUSE_SECONDS * 2 ** min(attempt.refusals, 10), _LONGEST_PAUSE_SECONDS)
+        attempt.refusals += 1
+        await self._pause(seconds, lambda: self._is_out_of_time)
+        self._send(attempt, message)
+
+    def _forget(self, attempt: Attempt) -> None:
+        del self._attempts[attempt.token]
+        self._change()
+
+    async def _outcome(self, attempt: Attempt) -> Message[Any] | None:
+        """Run an attempt, and return what the owner is to be told."""
+        job_id, token, lifecycle = attempt.job_id, attempt.token, self._core.lifecycle
+        if self._is_closing:
+            attempt.stop(Stop.CLOSING)
+        if reason := attempt.why_stopped():  # before it began
+            return self._after_stop(attempt, reason)
+        self._log(attempt, "begins")
+        try:
+            result = await attempt.run(self._rules.around, self._rules.timeout_seconds)
+        except BaseException as error:
+            if is_ctrl_c(error):
+                raise
+            if isinstance(error, InputNeeded) and attempt.context.request is not None:
+                return RequestInput(job_id, token, *attempt.context.request)
+            if reason := attempt.why_stopped():
+                return self._after_stop(attempt, reason)
+            return self._after_failure(attempt, error)
+        self._log(attempt, "is done")
+        return MoveJobs([(job_id, lifecycle.success_value or "", result, None, None, token)])
+
+    @staticmethod
+    def _log(attempt: Attempt, what: str) -> None:
+        if logger.isEnabledFor(logging.DEBUG):  # the fields of each attempt cost more than asking
+            names = (attempt.number, attempt.job_id, what)
+            logger.debug("attempt %s of job %s %s", *names, extra=attempt.fields)
+
+    def _after_stop(self, attempt: Attempt, reason: Stop) -> Message[Any] | None:
+        logger.info(
+            "attempt %s of job %s was stopped: %s",
+            *(attempt.number, attempt.job_id, reason.value),
+            extra=attempt.fields,
+        )
+        if reason is Stop.LOST:
+            return None
+        return ReleaseJob(attempt.job_id, attempt.token, 0.0, failed=False)
+
+    def _after_failure(self, attempt: Attempt, error: BaseException) -> Message[Any]:
+        """Have the job tried again, or failed."""
+        retry, failures = self._rules.retry, attempt.failures + 1
+        may_retry = retry.may_retry(error, failures)
+        logger.warning(
+            "attempt %s of job %s failed%s",
+            *(attempt.number, attempt.job_id, ", and is followed by another" * may_retry),
+            exc_info=error,
+            extra=attempt.fields,
+        )
+        if may_retry:
+            delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
+            return ReleaseJob(attempt.job_id, attempt.token, delay, failed=True)
+        failure, told = self._core.lifecycle.failure_value or "", error_text(error)
+        return MoveJobs([(attempt.job_id, failure, None, told, None, attempt.token)])
+
+    def _leave_place(self, attempt: Attempt) -> None:
+        """Free the place of an attempt; a thread keeps it until its function has ended."""
+        call = attempt.call
+        if call is None or call.ended:
+            self._free += 1
+            self._change()
+        elif not self._is_left_alone:
+            self._core.tasks.start_soon(self._outwait, attempt, call, name="engine stray thread")
+
+    async def _outwait(self, attempt: Attempt, call: Call[Any]) -> None:
+        self._overseer.add_stray(attempt)
+        with anyio.CancelScope(shield=True) as scope:
+            self._outwaits.add(scope)
+            await call.until_ended()
+        self._outwaits.discard(scope)
+        self._overseer.remove_stray(attempt)
+        self._free += 1
+        self._change()
+
+    def _leave_alone(self) -> None:
+        """Wait for no thread any more, and look after nothing."""
+        self._is_left_alone = True
+        for scope in self._outwaits:
+            scope.cancel()
+        self._overseer.close()
+
+    # What the feed tells.
+
+    def tell(self, changes: Sequence[Change]) -> None:
+        """Stop attempts whose jobs have moved on, or are to be cancelled."""
+        if not self._by_job:
+            return
+        running = self._core.lifecycle.running_value
+        for _, _, record in changes:
+            attempt = self._by_job.get(record[JOB_ID])
+            if attempt is None:
+                continue
+            work = WorkState.of(record)
+            if record[STATUS] != running or work.token != attempt.token:
+                attempt.stop(Stop.LOST)
+            elif work.cancel_reason is not None:
+                attempt.stop(Stop.CANCELLED)
+
+    def tell_progress(self, progress: Progress) -> None:
+        """Ignore what the crew has published itself."""
+
+    def end(self, error: EngineUnavailableError) -> None:
+        """Stop all: the engine has ended, and nothing can be told any more."""
+        logger.debug("the worker ends: %s", error)
+        self._is_closing = True
+        self._stop_all(Stop.CLOSING)
+        self._leave_alone()
+        self._change()
+
+    # What handlers say.
+
+    def _publish(self, progress: Progress) -> None:
+        """Pass on what a handler says; from any thread. What it said before may be lost."""
+        self._progress[progress.job_id] = progress
+        if not self._is_publishing:
+            self._is_publishing = True
+            with suppress(RuntimeError):  # the event loop has ended, and nobody listens any more
+                self._call_soon(self._publish_all)
+
+    def _publish_all(self) -> None:
+        self._is_publishing = False  # first: what a thread says from now on is told by another call
+        for _ in range(len(self._progress)):
+            _, each = self._progress.popitem()
+            attempt = self._by_job.get(each.job_id)
+            if attempt is not None and attempt.number == each.attempt:
+                self._core.feed.publish_progress(each)

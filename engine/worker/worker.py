@@ -1,0 +1,197 @@
+"""The worker as its users hold it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from engine.domain.exceptions import (
+    EngineStartedError,
+    InvalidValueError,
+    LifecycleError,
+    shown,
+)
+from engine.domain.limits import check_integer, check_seconds
+from engine.domain.retry import Retry
+from engine.facade import core_of
+from engine.job_engine import JobEngine
+from engine.portal import Held, stop_signals
+from engine.sync_job_engine import SyncJobEngine
+from engine.worker.attempt import Around
+from engine.worker.crew import Crew, Rules
+from engine.worker.handler import Function, Handler
+
+MAX_CONCURRENCY = 10_000
+_MARGIN_SECONDS = 5.0  # after the time of grace, for what is left to be committed
+
+
+class Worker:
+    """Runs a handler for the jobs of an engine that are ready: running, and nobody at work on them.
+
+    ::
+
+        async def handle(job: Job, context: Context) -> str:
+            return await render(job.input)
+
+        async with JobEngine("jobs.db") as engine, Worker(engine, handle):
+            ...
+
+    With a `SyncJobEngine` it is a plain context manager, ``with Worker(engine, handle):``. An
+    engine may have several workers.
+
+    **The handler** takes the job, and a `Context` if it has a second parameter. An async function
+    runs on the event loop, a plain one in a thread. What it returns becomes the job's result: a
+    text as it is; a JSON value or a pydantic model as JSON; None as no result. What it raises
+    becomes the job's error, its type and message; the traceback goes to the log,
+    ``engine.worker``. Whatever that is, an exit or an interrupt too, it ends its own job alone.
+
+    **Attempts**: each run is an attempt with a number. A job may be run more than once: when an
+    attempt fails and ``retry`` allows another, and when the process ended in the middle of one. So
+    a handler has to be safe to repeat, or ``idempotent=False`` says that it is not. The job itself
+    ends once: an attempt that was given up can change nothing any more.
+
+    **Closing** claims no more jobs, waits ``grace_seconds`` for the handlers at work, and then
+    cancels them. What is cut short is ready again at the next start, and doesn't count as failed. A
+    function in a thread can't be cancelled: it is left to itself, and does not hold up the
+    interpreter's exit.
+
+    Args:
+        engine: The engine, which is to be entered before and left after.
+        handler: ``async def handle(job)`` or ``def handle(job)``, or with a second parameter.
+        concurrency: How many handlers may run at once: 1 to 10,000. A thread that goes on after
+            its attempt was given up still counts.
+        retry: What happens when an attempt fails.
+        timeout_seconds: How long an attempt may take; above 0. Then it has failed, with an
+            `AttemptTimeoutError`, and its handler is cancelled. None: no limit.
+        idempotent: Whether a job may be run again whose attempt died with its process. False: it
+            fails then. True: the attempt counts as one that failed.
+        grace_seconds: How long closing waits for handlers, 0 or more.
+        processes: Run a plain function in processes, for work that keeps a processor busy. It is to
+            be importable, and takes the job alone. A process is killed when its attempt is given
+            up.
+        around: Called with the context before each attempt; each returns a context manager that is
+            entered before the handler runs, and left after it, with what the handler raised. For
+            metrics and traces. Their own errors are logged.
+
+    Raises:
+        InvalidValueError: An argument is of the wrong type or out of its range.
+        LifecycleError: Its running status leads to no success, or to no failure.
+    """
+
+    def __init__(
+        self,
+        engine: JobEngine[Any] | SyncJobEngine[Any],
+        handler: Function,
+        *,
+        concurrency: int = 10,
+        retry: Retry | None = None,
+        timeout_seconds: float | None = None,
+        idempotent: bool = True,
+        grace_seconds: float = 10.0,
+        processes: bool = False,
+        around: Sequence[Around] = (),
+    ) -> None:
+        if not isinstance(engine, JobEngine | SyncJobEngine):
+            raise InvalidValueError("engine", f"must be a JobEngine, not {shown(engine)}")
+        retry = Retry() if retry is None else retry
+        if not isinstance(retry, Retry):
+            raise InvalidValueError("retry", f"must be a Retry, not {shown(retry)}")
+        check_integer("concurrency", concurrency, 1, MAX_CONCURRENCY)
+        check_seconds("grace_seconds", grace_seconds)
+        if timeout_seconds is not None:
+            check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
+        core = core_of(engine)
+        if core.lifecycle.success_value is None or core.lifecycle.failure_value is None:
+            raise LifecycleError(
+                f"{core.lifecycle.running.name} leads to no success, or to no failure, so that a "
+                "handler could not end its job"
+            )
+        self._engine = engine
+        self._grace_seconds = grace_seconds
+        self._crew = Crew(
+            core,
+            Handler(handler, processes=processes, at_once=concurrency),
+            Rules(concurrency, retry, timeout_seconds, idempotent, grace_seconds, tuple(around)),
+        )
+        self._started = False
+        self._serving = AsyncExitStack()
+
+    def _start(self, kind: type[object], how: str) -> None:
+        if not isinstance(self._engine, kind):
+            raise InvalidValueError("engine", f"is a {type(self._engine).__name__}: use `{how}`")
+        if self._started:
+            raise EngineStartedError
+        self._started = True
+
+    async def __aenter__(self) -> Self:
+        """Begin to work.
+
+        Raises:
+            EngineStartedError: The worker was started before.
+            EngineNotStartedError, EngineClosedError: The engine is not open.
+        """
+        self._start(JobEngine, "with")
+        self._crew.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop to work. A cancellation does not cut it short; a second signal does, see `serve`."""
+        async with self._serving:
+            await self._crew.close()
+
+    async def serve(self) -> None:
+        """Work until the process is told to stop, by SIGINT (Ctrl-C) or SIGTERM.
+
+        ::
+
+            async with JobEngine("jobs.db") as engine, Worker(engine, handle) as worker:
+                await worker.serve()
+
+        Then it returns, so that worker and engine are closed, with the time of grace. A second
+        signal ends the process at once, by its default action. So does the worker itself, with the
+        exit code 70, if closing takes 5 seconds longer than the time of grace because a handler
+        blocks the event loop or will not be cancelled. What was acknowledged is not lost by either.
+
+        Raises:
+            WrongLoopError: This is not the main thread, the only one to which signals come.
+        """
+        end_by = self._grace_seconds + _MARGIN_SECONDS
+        signals = await self._serving.enter_async_context(stop_signals(end_by))
+        await signals.wait()
+
+    def __enter__(self) -> Self:
+        """Begin to work, on the event-loop thread of the blocking engines.
+
+        Raises:
+            EngineStartedError: The worker was started before.
+        """
+        self._start(SyncJobEngine, "async with")
+        self._held = Held(_at_work(self._crew))
+        weakref.finalize(self, self._held.leave_soon).atexit = False
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop to work, and wait until all handlers have ended."""
+        self._held.leave()
+
+
+@asynccontextmanager
+async def _at_work(crew: Crew) -> AsyncIterator[None]:
+    crew.open()
+    try:
+        yield
+    finally:
+        await crew.close()

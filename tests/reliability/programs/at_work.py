@@ -1,0 +1,114 @@
+"""Work at jobs of some kinds until told to stop; the log goes to the standard error.
+
+Usage: python -m tests.reliability.programs.at_work BACKEND KIND HOW GRACE
+
+KIND is what the handler does: "waits" (a task that awaits), "spins" (a loop that never yields),
+"sleeps" (blocks the event loop in a call), "refuses" (a task that will not be cancelled), "thread"
+(never returns), "computes" (a task that is busy, and yields now and then). HOW is "serve" for
+`Worker.serve`, "body" for a program that knows of no signals. Prints "begun" when the handler is at
+work, "closed" when worker and engine are.
+"""
+
+# ruff: noqa: T201 - a test looks at what is printed
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from contextlib import suppress
+from typing import Any
+
+import anyio
+
+from engine import Job, JobEngine, JobStatus, Worker
+
+SECONDS_AGAINST_HANGS = 60
+
+
+class Lines(logging.Formatter):
+    """One line of JSON for each record, with the fields of the job."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {name: getattr(record, name, None) for name in ("job_id", "attempt", "status")}
+        seconds = time.monotonic()
+        return json.dumps({"text": record.getMessage(), "seconds": seconds, **fields})
+
+
+def _begin() -> None:
+    print(f"begun {time.monotonic()}", flush=True)
+
+
+async def waits(_: Job) -> None:
+    _begin()
+    await anyio.sleep(SECONDS_AGAINST_HANGS)
+
+
+async def spins(_: Job) -> None:
+    _begin()
+    until = time.monotonic() + SECONDS_AGAINST_HANGS
+    while time.monotonic() < until:
+        pass
+
+
+async def sleeps(_: Job) -> None:
+    _begin()
+    time.sleep(SECONDS_AGAINST_HANGS)  # noqa: ASYNC251 - the fault
+
+
+async def refuses(_: Job) -> None:
+    _begin()
+    until = time.monotonic() + SECONDS_AGAINST_HANGS
+    while time.monotonic() < until:
+        with suppress(BaseException):
+            await anyio.sleep(0.05)
+
+
+def thread(_: Job) -> None:
+    _begin()
+    time.sleep(SECONDS_AGAINST_HANGS)
+
+
+async def computes(_: Job) -> None:
+    _begin()
+    until = time.monotonic() + SECONDS_AGAINST_HANGS
+    while time.monotonic() < until:
+        pause = time.monotonic() + 0.1
+        while time.monotonic() < pause:
+            pass
+        await anyio.sleep(0)  # noqa: ASYNC115 - what users write
+
+
+KINDS: dict[str, Any] = {
+    each.__name__: each for each in (waits, spins, sleeps, refuses, thread, computes)
+}
+
+
+async def main(kind: str, how: str, grace: float) -> None:
+    """Let one handler work until told to stop."""
+    async with JobEngine() as engine, Worker(engine, KINDS[kind], grace_seconds=grace) as worker:
+        job = await engine.create("hash")
+        print(f"job {job.job_id}", flush=True)
+        async with anyio.create_task_group() as tasks:
+            # It runs when `serve` waits for the signals already.
+            tasks.start_soon(engine.transition, job.job_id, JobStatus.RUNNING)
+            if how == "serve":
+                await worker.serve()
+                print("told", flush=True)
+            else:
+                await anyio.sleep(SECONDS_AGAINST_HANGS)
+    print("closed", flush=True)
+
+
+if __name__ == "__main__":
+    handler = logging.StreamHandler()
+    handler.setFormatter(Lines())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    backend, kind, how, grace = sys.argv[1:]
+    try:
+        anyio.run(main, kind, how, float(grace), backend=backend)
+    except* KeyboardInterrupt:  # trio's comes in a group
+        print("interrupted", flush=True)
+        os._exit(2)  # a thread of the handler's may go on

@@ -1,0 +1,46 @@
+"""What handlers raise, in a module where processes find it too."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from typing import Any
+
+AS_IT_SHOULD = "as it should"
+
+
+class OwnError(BaseException):
+    """Derived from none that a program would catch."""
+
+
+def _group() -> BaseException:
+    return ExceptionGroup("two", [ValueError("one"), OSError("other")])
+
+
+def _group_of_exits() -> BaseException:
+    inner = BaseExceptionGroup("inner", [KeyboardInterrupt(), GeneratorExit()])
+    return BaseExceptionGroup("outer", [SystemExit(3), inner, ValueError()])
+
+
+KINDS: dict[str, Callable[[], BaseException]] = {
+    "SystemExit": lambda: SystemExit(3),
+    "KeyboardInterrupt": KeyboardInterrupt,
+    "CancelledError": asyncio.CancelledError,
+    "GeneratorExit": GeneratorExit,
+    "StopIteration": lambda: StopIteration("a value"),
+    "StopAsyncIteration": StopAsyncIteration,
+    "OwnError": OwnError,
+    "ExceptionGroup": _group,
+    "BaseExceptionGroup": _group_of_exits,
+}
+
+
+def raise_in_process(job: Any) -> str:  # noqa: ANN401
+    """Raise what the job's input names; or end the process."""
+    if job.input is None:
+        return AS_IT_SHOULD
+    if job.input == "os._exit":
+        os._exit(3)
+    error = KINDS[job.input]()
+    raise error

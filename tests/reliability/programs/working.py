@@ -1,0 +1,87 @@
+"""Work at the jobs of a file until killed, and tell of each attempt when it begins and ends.
+
+For `tests.reliability.programs.zygote`. The jobs are in the file. The lines:
+
+* ``["begun", job_id, attempt, token]``: a handler is at work
+* ``["opened"]``, ``["all ended"]``: the engine is open; no job is left
+
+A handler works in one or more steps, and now and then fails by itself. Its result says who did the
+job, so that one which is done twice, or by a dead attempt, can be told.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from engine import Context, Job, JobEngine, JobStatus, Retry, Worker
+from engine.decisions import Decisions
+from tests.reliability.programs.zygote import Order, say
+
+MOST_FAILURES = 1_000
+CONCURRENCY = 4
+COMMITS_IN_THE_LOG = 5
+ENOUGH = Retry(max_attempts=MOST_FAILURES, first_delay_seconds=0.002, factor=1, jitter=0.5)
+
+
+def result_of(job: Job, attempt: int) -> str:
+    """Return what an attempt of a job comes to."""
+    return f"{job.input} by attempt {attempt}"
+
+
+async def handle(job: Job, context: Context[Any]) -> str:
+    """Work for some milliseconds."""
+    say("begun", job.job_id, context.attempt, context.token)
+    random = Random(f"{os.getpid()} {job.input} {context.attempt}")
+    for _ in range(random.randrange(4)):
+        await anyio.sleep(random.uniform(0, 0.004))
+        await checkpoint()
+    if random.random() < 0.1:
+        raise ConnectionError("it fails by itself")
+    return result_of(job, context.attempt)
+
+
+def handle_in_thread(job: Job, context: Context[Any]) -> str:
+    """Work in a thread."""
+    say("begun", job.job_id, context.attempt, context.token)
+    return result_of(job, context.attempt)
+
+
+async def work(order: Order) -> None:
+    """Work at what is in the file until nothing is left."""
+    handler = handle_in_thread if order["handler"] == "thread" else handle
+    async with JobEngine(Path(order["path"])) as engine:
+        say("opened")
+        async with Worker(
+            engine,
+            handler,
+            concurrency=CONCURRENCY,
+            retry=ENOUGH,
+            idempotent=order["idempotent"],
+        ):
+            page = await engine.list_jobs(JobStatus.RUNNING, limit=1_000)
+            for job in page.jobs:
+                await engine.wait(job.job_id)
+    say("all ended")
+
+
+def warm() -> None:
+    """Run both event loops once; have the log moved often."""
+    logging.disable(logging.CRITICAL)
+    pytest.MonkeyPatch().setattr("engine.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG)
+    for backend in ("asyncio", "trio"):
+        anyio.run(checkpoint, backend=backend)
+
+
+def run(order: Order) -> None:
+    """Work as an order says; ``planted`` is the bug that it has, if it has one."""
+    if order["planted"] == "any token will do":
+        pytest.MonkeyPatch().setattr(Decisions, "_check_holder", lambda *_: None)
+    anyio.run(work, order, backend=order["backend"])

@@ -1,0 +1,190 @@
+"""Row 14, and a real Ctrl-C: handlers that block, go on for ever, or will not be cancelled.
+
+Each runs in a process of its own. The log names the job and the stack within 5 seconds; told to
+stop, `Worker.serve` ends within its time of grace and 5 seconds more; a second signal ends the
+process at once. A Ctrl-C is never taken for a handler's own error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.systems import needs_interrupts
+from tests.unit.portal.starting import ROOTS
+
+pytestmark = needs_interrupts
+
+GRACE_SECONDS = 0.5
+MARGIN_SECONDS = 5.0
+NOTICED_SECONDS = 5.0
+SLACK_SECONDS = 3.0
+"""For a machine that is busy with other things."""
+EXIT_CODE = 70
+SECONDS_AGAINST_HANGS = 40
+
+
+@dataclass
+class Program:
+    """A process whose handler is at work.
+
+    Attributes:
+        job_id: Its job.
+        began: When the handler began; by `time.monotonic`, as all that follows.
+        signalled: When it was told to stop last.
+    """
+
+    process: subprocess.Popen[str]
+    job_id: str
+    began: float
+    signalled: float = 0.0
+
+    def send(self, number: signal.Signals) -> None:
+        self.signalled = time.monotonic()
+        self.process.send_signal(number)
+
+    def next_log(self) -> dict[str, Any]:
+        """Return the next line of the log."""
+        assert self.process.stderr is not None
+        line: dict[str, Any] = json.loads(self.process.stderr.readline())
+        return line
+
+    def end(self) -> tuple[list[str], list[dict[str, Any]], int]:
+        """Return what it still prints and logs until it ends, and its exit code."""
+        output, log = self.process.communicate(timeout=SECONDS_AGAINST_HANGS)
+        lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+        assert len(lines) == len(log.splitlines()), log
+        return output.split(), lines, self.process.returncode
+
+    def seconds(self) -> float:
+        """Return how long it has been since it was told to stop."""
+        return time.monotonic() - self.signalled
+
+
+@contextmanager
+def _at_work(backend: str, kind: str, how: str = "serve") -> Iterator[Program]:
+    module = "tests.reliability.programs.at_work"
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", module, backend, kind, how, str(GRACE_SECONDS)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(ROOTS)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            _, job_id = process.stdout.readline().split()
+            _, began = process.stdout.readline().split()
+            yield Program(process, job_id, float(began))
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("kind", "line"), [("spins", "pass"), ("sleeps", "time.sleep")])
+def test_a_handler_that_never_yields_is_named_with_its_stack(
+    kind: str, line: str, anyio_backend: str
+) -> None:
+    with _at_work(anyio_backend, kind) as program:
+        told = program.next_log()
+        assert told["seconds"] - program.began < NOTICED_SECONDS + SLACK_SECONDS
+        assert (told["job_id"], told["attempt"], told["status"]) == (program.job_id, 1, "running")
+        assert program.job_id in told["text"]
+        assert f"in {kind}" in told["text"]
+        assert line in told["text"] or "while time.monotonic() < until" in told["text"]
+
+
+@pytest.mark.parametrize("kind", ["spins", "sleeps"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_blocked_loop_ends_after_grace_and_margin(
+    kind: str, number: signal.Signals, anyio_backend: str
+) -> None:
+    with _at_work(anyio_backend, kind) as program:
+        program.send(number)
+        output, log, code = program.end()
+        assert program.seconds() >= GRACE_SECONDS + MARGIN_SECONDS - 0.1
+        assert program.seconds() < GRACE_SECONDS + MARGIN_SECONDS + SLACK_SECONDS
+        assert (output, code) == ([], EXIT_CODE)
+        assert f"in {kind}" in log[-1]["text"], "its last words have the stacks"
+
+
+def test_a_task_that_will_not_be_cancelled_is_named_and_ended(anyio_backend: str) -> None:
+    with _at_work(anyio_backend, "refuses") as program:
+        program.send(signal.SIGTERM)
+        output, log, code = program.end()
+        assert program.seconds() < GRACE_SECONDS + MARGIN_SECONDS + SLACK_SECONDS
+        assert (output, code) == (["told"], EXIT_CODE)
+        [named] = [line for line in log if "goes on" in line["text"]]
+        assert (named["job_id"], named["attempt"]) == (program.job_id, 1)
+        assert "in refuses" in named["text"]
+        assert named["seconds"] - program.signalled < GRACE_SECONDS + NOTICED_SECONDS
+
+
+def test_a_thread_that_never_returns_does_not_hold_up_the_end(anyio_backend: str) -> None:
+    with _at_work(anyio_backend, "thread") as program:
+        program.send(signal.SIGTERM)
+        output, log, code = program.end()
+        assert GRACE_SECONDS <= program.seconds() < GRACE_SECONDS + SLACK_SECONDS
+        assert (output, code) == (["told", "closed"], 0)
+        assert log[0]["job_id"] == program.job_id
+
+
+@pytest.mark.parametrize("kind", ["waits", "computes"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_handler_that_can_be_cancelled_is_at_the_end_of_the_grace(
+    kind: str, number: signal.Signals, anyio_backend: str
+) -> None:
+    with _at_work(anyio_backend, kind) as program:
+        program.send(number)
+        output, log, code = program.end()
+        assert GRACE_SECONDS <= program.seconds() < GRACE_SECONDS + SLACK_SECONDS
+        assert (output, code) == (["told", "closed"], 0)
+        [stopped] = log
+        assert "the worker is closing" in stopped["text"]
+
+
+@pytest.mark.parametrize("kind", ["waits", "spins", "refuses", "thread"])
+def test_a_second_signal_ends_the_process_at_once(kind: str, anyio_backend: str) -> None:
+    with _at_work(anyio_backend, kind) as program:
+        program.send(signal.SIGINT)
+        if kind == "spins":
+            time.sleep(0.2)  # two signals at once are one; and a blocked loop tells nothing
+        else:
+            assert program.process.stdout is not None
+            assert program.process.stdout.readline() == "told\n"
+        program.send(signal.SIGTERM)
+        output, _, code = program.end()
+        assert program.seconds() < SLACK_SECONDS
+        assert (output, code) == ([], -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("kind", ["waits", "computes", "thread"])
+def test_a_ctrl_c_closes_a_program_that_knows_of_no_signals(kind: str, anyio_backend: str) -> None:
+    with _at_work(anyio_backend, kind, "body") as program:
+        program.send(signal.SIGINT)
+        output, log, code = program.end()
+        assert program.seconds() < GRACE_SECONDS + SLACK_SECONDS
+        assert (output, code) == (["interrupted"], 2)
+        [stopped] = log
+        assert "the worker is closing" in stopped["text"], "it has not failed"
+
+
+def test_a_second_ctrl_c_is_not_the_handlers_own(anyio_backend: str) -> None:
+    """On asyncio it is raised in whatever runs then, which is the handler."""
+    with _at_work(anyio_backend, "computes", "body") as program:
+        program.send(signal.SIGINT)
+        time.sleep(0.2)  # two signals at once are one; in the time of grace
+        program.send(signal.SIGINT)
+        output, log, code = program.end()
+        assert program.seconds() < GRACE_SECONDS + SLACK_SECONDS
+        assert (output, code) == (["interrupted"], 2)
+        assert not [line for line in log if "failed" in line["text"]]

@@ -1,0 +1,82 @@
+"""Jobs are claimed, released and ended here by messages, as a worker does it, without a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import anyio
+
+from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine
+from engine.core import Core
+from engine.domain.record import JOB_ID, Record, WorkState
+from engine.facade import Place, core_of
+from engine.messages import ClaimJobs, ReleaseJob
+
+AgentJob: TypeAlias = Job[AgentJobStatus]
+NewPlace: TypeAlias = Callable[[], Place]
+"""Returns a place for jobs: the same one each time, where one outlives its engine."""
+
+
+def agents(place: Place | None = None, **how: Any) -> JobEngine[AgentJobStatus]:  # noqa: ANN401
+    """Return an engine for jobs with five statuses."""
+    return JobEngine(place, lifecycle=AGENT_JOB_LIFECYCLE, **how)
+
+
+class Claim:
+    """A claim that is on its way, or parked."""
+
+    def __init__(
+        self, core: Core[Any], limit: int = 1, *, max_attempts: int = 3, idempotent: bool = True
+    ) -> None:
+        self._told = anyio.Event()
+        self.message = ClaimJobs(
+            limit, max_attempts=max_attempts, idempotent=idempotent, told=self._told.set
+        )
+        self._seen = core.inbox.put(self.message)
+
+    @property
+    def is_told(self) -> bool:
+        return self._told.is_set()
+
+    async def seen(self) -> Claim:
+        """Wait until the owner has looked at it; it is answered then, or parked."""
+        with anyio.fail_after(5):
+            await self._seen.wait()
+        return self
+
+    async def records(self) -> Sequence[Record]:
+        """Wait for what it gets."""
+        with anyio.fail_after(5):
+            await self._told.wait()
+        return self.message.outcome()
+
+
+async def claimed(engine: JobEngine[Any], limit: int = 1, **how: Any) -> Sequence[Record]:  # noqa: ANN401
+    """Return jobs that are ready, each given to a new attempt."""
+    return await Claim(core_of(engine), limit, **how).records()
+
+
+async def claimed_one(engine: JobEngine[Any], **how: Any) -> tuple[str, str]:  # noqa: ANN401
+    """Return the id of a job that is ready, and the token of its new attempt."""
+    [record] = await claimed(engine, **how)
+    return record[JOB_ID], token_of(record)
+
+
+def token_of(record: Record) -> str:
+    token = WorkState.of(record).token
+    assert token is not None
+    return token
+
+
+async def running(engine: JobEngine[AgentJobStatus], **given: Any) -> AgentJob:  # noqa: ANN401
+    """Return a new job that is ready to be claimed."""
+    job = await engine.create("hash", **given)
+    return await engine.transition(job.job_id, AgentJobStatus.RUNNING)
+
+
+async def release(
+    engine: JobEngine[Any], job_id: str, token: str, delay_seconds: float = 0, *, failed: bool
+) -> None:
+    """Give a job back, as its attempt."""
+    await core_of(engine).ask(ReleaseJob(job_id, token, delay_seconds, failed=failed))

@@ -1,0 +1,84 @@
+"""Deadlines: what is accepted, how it is kept, and when it is over."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from engine import AGENT_JOB_LIFECYCLE, PAID_JOB_LIFECYCLE, AgentJobStatus, InvalidValueError
+from engine.domain.deadlines import check_expires, deadline_at, deadlines_text, time_after
+
+A = AgentJobStatus
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LAST = datetime.max.replace(tzinfo=UTC)
+
+
+def _at(deadline: timedelta | datetime, now: datetime = NOW) -> datetime | None:
+    """Return when a deadline for running jobs is over, after it was kept as a text."""
+    text = deadlines_text(AGENT_JOB_LIFECYCLE, {A.RUNNING: deadline})
+    return deadline_at(text, "running", now)
+
+
+def test_a_timedelta_counts_from_each_entering() -> None:
+    for delay in (timedelta(microseconds=1), timedelta(seconds=0.1), timedelta(days=400)):
+        assert _at(delay) == NOW + delay
+        assert _at(delay, NOW + timedelta(days=1)) == NOW + timedelta(days=1) + delay
+
+
+def test_a_datetime_stays_what_it_is_in_any_zone() -> None:
+    at = datetime(2026, 3, 2, 1, 30, 0, 7, tzinfo=timezone(timedelta(hours=5)))
+    for now in (NOW, NOW + timedelta(days=9)):
+        assert _at(at, now) == at
+    assert _at(at).tzinfo is UTC  # type: ignore[union-attr]
+
+
+def test_other_statuses_have_no_deadline() -> None:
+    text = deadlines_text(AGENT_JOB_LIFECYCLE, {"running": timedelta(1)})
+    assert deadline_at(text, "awaiting_payment", NOW) is None
+    assert deadline_at(None, "running", NOW) is None
+    assert deadlines_text(AGENT_JOB_LIFECYCLE, {}) is deadlines_text(AGENT_JOB_LIFECYCLE, None)
+
+
+@pytest.mark.parametrize("delay", [timedelta.max, timedelta(days=999_999_999), LAST - NOW])
+def test_time_never_runs_past_the_end_of_the_calendar(delay: timedelta) -> None:
+    assert _at(delay) == LAST
+    assert time_after(NOW, delay) == LAST
+
+
+@pytest.mark.parametrize(
+    "deadline",
+    [
+        timedelta(0),
+        timedelta(-1),
+        5,
+        1.5,
+        "1 h",
+        None,
+        datetime(2026, 3, 1),  # noqa: DTZ001 - what is refused
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))),  # past the end in UTC
+    ],
+    ids=str,
+)
+def test_what_is_no_time_is_refused(deadline: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidValueError, match="must be a timedelta above 0 or an aware") as bad:
+        deadlines_text(AGENT_JOB_LIFECYCLE, {A.RUNNING: deadline})
+    assert bad.value.field == "deadlines"
+
+
+@pytest.mark.parametrize("deadlines", [[A.RUNNING], timedelta(1), "running"], ids=str)
+def test_what_is_no_mapping_is_refused(deadlines: Any) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidValueError, match="must map statuses to times"):
+        deadlines_text(AGENT_JOB_LIFECYCLE, deadlines)
+
+
+def test_a_status_that_is_unknown_or_has_no_end_by_time_is_refused() -> None:
+    with pytest.raises(InvalidValueError, match="is not one of"):
+        deadlines_text(AGENT_JOB_LIFECYCLE, {"unheard of": timedelta(1)})
+    with pytest.raises(InvalidValueError, match="can't be kept in completed"):
+        check_expires(AGENT_JOB_LIFECYCLE, "completed")
+
+
+def test_in_the_default_lifecycle_a_deadline_is_for_running_jobs_alone() -> None:
+    assert deadlines_text(PAID_JOB_LIFECYCLE, {"running": timedelta(1)})
+    with pytest.raises(InvalidValueError, match=r"lets time run out running; see on_expiry"):
+        deadlines_text(PAID_JOB_LIFECYCLE, {"awaiting_payment": timedelta(1)})

@@ -1,0 +1,1 @@
+"""Programs that a test starts, because they are sent signals."""

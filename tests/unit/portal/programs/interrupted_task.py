@@ -1,0 +1,66 @@
+"""Run a task as a worker runs a handler, be interrupted by Ctrl-C, and say where it was raised.
+
+Usage: python -m tests.unit.portal.programs.interrupted_task BACKEND WHERE [protected]
+
+WHERE is "task" or "child", a task that the task has started.
+"""
+
+# ruff: noqa: T201 - a test looks at what is printed
+
+import signal
+import sys
+
+import anyio
+
+from engine.portal.interrupts import is_ctrl_c, protect
+
+BACKEND, WHERE = sys.argv[1:3]
+IS_PROTECTED = sys.argv[3:] == ["protected"]
+
+
+def interrupt() -> None:
+    """Be interrupted while this runs. asyncio's runner keeps the first one for the main task."""
+    for _ in range(2 if BACKEND == "asyncio" else 1):
+        signal.raise_signal(signal.SIGINT)
+
+
+async def child() -> None:
+    """Be a task of the user's own."""
+    interrupt()
+
+
+async def handle() -> None:
+    """Be what a user wrote."""
+    if WHERE == "task":
+        interrupt()
+    else:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(child)
+
+
+async def run_attempt() -> None:
+    """Be what a worker wraps it in."""
+    try:
+        await handle()
+    except (KeyboardInterrupt, BaseExceptionGroup) as error:
+        print(f"the attempt was interrupted: {is_ctrl_c(error)}")
+    else:
+        print("the attempt went on")
+
+
+async def main() -> None:
+    """Be a program that runs a worker."""
+    if IS_PROTECTED:
+        protect(run_attempt)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_attempt)
+        await anyio.wait_all_tasks_blocked()
+    await anyio.sleep(0.1)  # what the loop still owes to the main task
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    try:
+        anyio.run(main, backend=BACKEND)
+    except (KeyboardInterrupt, BaseExceptionGroup):
+        print("the main task was interrupted")

@@ -1,0 +1,178 @@
+"""Wait to be told to stop, and then do so or not.
+
+Usage: python -m tests.unit.portal.programs.stopping BACKEND HOW
+
+HOW is one of the functions below whose name does not begin with "_".
+"""
+
+# ruff: noqa: T201 - a test looks at what is printed
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import anyio
+
+from engine.portal.last_resort import end_by
+from engine.portal.signals import StopSignals, stop_signals
+
+SECONDS = 0.5
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _hang_for_good() -> None:
+    """Do as a handler that blocks the loop and takes every exception for its own."""
+    while True:
+        with suppress(BaseException):
+            time.sleep(0.05)  # short: a signal that comes just before does not end it
+
+
+def _say_when_told(told: StopSignals) -> None:
+    """Say so from another thread; the loop may be blocked."""
+
+    def watch() -> None:
+        while told.at is None:
+            time.sleep(0.01)
+        _say(f"told {told.signal_name}")
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+async def returns() -> None:
+    """Say what came, and end."""
+    began = time.monotonic()
+    async with stop_signals(60) as told:
+        _say("ready")
+        await told.wait()
+        assert told.at is not None
+        assert began < told.at <= time.monotonic()
+        await told.wait()
+        _say(f"told {told.signal_name}")
+
+
+async def blocks() -> None:
+    """Block the loop; it never sees a signal."""
+    async with stop_signals() as told:
+        _say_when_told(told)
+        _say("ready")
+        _hang_for_good()
+
+
+async def blocks_and_is_ended() -> None:
+    """Block the loop, with a last resort."""
+    async with stop_signals(SECONDS):
+        _say("ready")
+        _hang_for_good()
+
+
+async def closes_for_ever() -> None:
+    """See the signal, and then wait in a shielded task."""
+    async with stop_signals() as told:
+        _say("ready")
+        await told.wait()
+        with anyio.CancelScope(shield=True):
+            _say(f"told {told.signal_name}")
+            await anyio.sleep_forever()
+
+
+async def closes_in_time() -> None:
+    """Leave the context in time, and then go on for longer than the last resort would wait."""
+    async with stop_signals(SECONDS) as told:
+        _say("ready")
+        await told.wait()
+    await anyio.sleep(SECONDS * 2)
+    with end_by(SECONDS):
+        pass
+    await anyio.sleep(SECONDS * 2)
+    _say(f"told {told.signal_name}")
+
+
+async def is_ended() -> None:
+    """Close for too long, without any signal, while a thread has the lock of the log."""
+    held = threading.Event()
+
+    def hold() -> None:
+        logging.getLogger().handlers[0].acquire()
+        held.set()
+        _hang_for_good()
+
+    threading.Thread(target=hold, daemon=True).start()
+    held.wait()
+    with end_by(SECONDS):
+        _say("ready")
+        await anyio.sleep_forever()
+
+
+async def twice() -> None:
+    """Have two wait, the first of which leaves first, and one come late."""
+
+    async def wait(ready: anyio.Event) -> None:
+        async with stop_signals() as told:
+            ready.set()
+            await told.wait()
+            _say(f"told {told.signal_name}")
+
+    async with anyio.create_task_group() as tasks:
+        async with stop_signals():
+            ready = anyio.Event()
+            tasks.start_soon(wait, ready)
+            await ready.wait()
+        async with stop_signals() as last:
+            _say("ready")
+            await last.wait()
+            await wait(anyio.Event())
+
+
+def _code_of_a_child_that_is_told(number: signal.Signals) -> int:
+    came, there = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(there, b"!")  # Python forgets a signal that comes before its fork returns
+        _hang_for_good()
+    os.read(came, 1)
+    os.kill(child, number)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+async def forks() -> None:
+    """Fork a child that gets SIGTERM, and be told by a signal of its own."""
+    async with stop_signals(60) as told:
+        _say(f"child {_code_of_a_child_that_is_told(signal.SIGTERM)}")
+        assert told.at is None
+        _say("ready")
+        await told.wait()
+        _say(f"told {told.signal_name}")
+
+
+async def ignores_interrupts() -> None:
+    """Be a process in a shell's background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.kill(os.getpid(), signal.SIGINT)
+    async with stop_signals() as told:
+        os.kill(os.getpid(), signal.SIGINT)
+        _say("ready")
+        await told.wait()
+        _say(f"told {told.signal_name}")
+
+
+if __name__ == "__main__":
+    logging.basicConfig()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    before: list[object] = []
+
+    async def main() -> None:
+        """See that the signals do in the end what they did before."""
+        before.extend(map(signal.getsignal, (signal.SIGINT, signal.SIGTERM)))
+        await globals()[sys.argv[2]]()
+        if sys.argv[2] != ignores_interrupts.__name__:
+            assert before == [*map(signal.getsignal, (signal.SIGINT, signal.SIGTERM))]
+
+    anyio.run(main, backend=sys.argv[1])
+    _say("the end")

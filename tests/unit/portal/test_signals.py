@@ -1,0 +1,123 @@
+"""Being told to stop: the first signal is a wish, the second one an order."""
+
+import re
+import signal
+import subprocess
+import threading
+from concurrent.futures import Future
+
+import anyio
+import pytest
+
+from engine.domain.exceptions import WrongLoopError
+from engine.portal.last_resort import EXIT_CODE
+from engine.portal.signals import stop_signals
+from tests.systems import needs_fork, needs_interrupts
+from tests.unit.portal.starting import started
+
+pytestmark = needs_interrupts
+
+SECONDS = 20
+BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip()
+
+
+def _rest(process: "subprocess.Popen[str]") -> tuple[str, str, int]:
+    """Return what the program prints until it ends, what it complains of, and its exit code."""
+    output, complaints = process.communicate(timeout=SECONDS)
+    return output, complaints, process.returncode
+
+
+@BOTH
+def test_the_first_signal_is_told_and_the_program_ends_as_it_likes(
+    anyio_backend: str, number: signal.Signals
+) -> None:
+    with started("stopping", anyio_backend, "returns") as process:
+        assert _line(process) == "ready"
+        process.send_signal(number)
+        assert _rest(process) == (f"told {number.name}\nthe end\n", "", 0)
+
+
+@BOTH
+@pytest.mark.parametrize("how", ["blocks", "closes_for_ever"])
+def test_the_second_signal_ends_the_process_at_once(
+    anyio_backend: str, how: str, number: signal.Signals
+) -> None:
+    with started("stopping", anyio_backend, how) as process:
+        assert _line(process) == "ready"
+        process.send_signal(signal.SIGTERM)
+        assert _line(process) == "told SIGTERM"
+        process.send_signal(number)
+        assert _rest(process) == ("", "", -number)
+
+
+@BOTH
+def test_a_blocked_program_is_ended_and_says_where_it_hangs(
+    anyio_backend: str, number: signal.Signals
+) -> None:
+    with started("stopping", anyio_backend, "blocks_and_is_ended") as process:
+        assert _line(process) == "ready"
+        process.send_signal(number)
+        output, complaints, code = _rest(process)
+    assert (output, code) == ("", EXIT_CODE)
+    assert re.search(
+        r"CRITICAL:engine:.*within 0.5 s.*MainThread.*_hang_for_good", complaints, re.DOTALL
+    )
+
+
+def test_a_program_that_closes_in_time_is_not_ended(anyio_backend: str) -> None:
+    with started("stopping", anyio_backend, "closes_in_time") as process:
+        assert _line(process) == "ready"
+        process.send_signal(signal.SIGTERM)
+        assert _rest(process) == ("told SIGTERM\nthe end\n", "", 0)
+
+
+def test_a_program_is_ended_without_a_signal_and_without_a_log(anyio_backend: str) -> None:
+    with started("stopping", anyio_backend, "is_ended") as process:
+        assert _line(process) == "ready"
+        assert _rest(process) == ("", "", EXIT_CODE)
+
+
+def test_all_that_wait_are_told_in_whatever_order_they_come_and_leave(anyio_backend: str) -> None:
+    with started("stopping", anyio_backend, "twice") as process:
+        assert _line(process) == "ready"
+        process.send_signal(signal.SIGINT)
+        assert _rest(process) == ("told SIGINT\n" * 2 + "the end\n", "", 0)
+
+
+@needs_fork
+def test_a_forked_child_has_the_default_action() -> None:
+    with started("stopping", "asyncio", "forks") as process:
+        assert _line(process) == f"child {-signal.SIGTERM}"
+        assert _line(process) == "ready"
+        process.send_signal(signal.SIGINT)
+        assert _rest(process) == ("told SIGINT\nthe end\n", "", 0)
+
+
+def test_a_signal_that_was_ignored_stays_ignored(anyio_backend: str) -> None:
+    with started("stopping", anyio_backend, "ignores_interrupts") as process:
+        assert _line(process) == "ready"
+        process.send_signal(signal.SIGTERM)
+        assert _rest(process) == ("told SIGTERM\nthe end\n", "", 0)
+
+
+def test_other_threads_are_refused(anyio_backend: str) -> None:
+    async def main() -> None:
+        with pytest.raises(WrongLoopError, match="main thread"):
+            async with stop_signals():
+                pass
+
+    ended: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            ended.set_result(anyio.run(main, backend=anyio_backend))
+        except BaseException as error:  # noqa: BLE001 - it is raised in the test
+            ended.set_exception(error)
+
+    threading.Thread(target=run).start()
+    ended.result(SECONDS)

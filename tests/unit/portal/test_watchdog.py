@@ -1,0 +1,160 @@
+"""The watchdog: a loop that stops to turn is reported, and no other."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from queue import SimpleQueue
+from types import FrameType
+
+import anyio
+import pytest
+
+from engine.portal.loop_thread import the_loop_thread
+from engine.portal.stacks import all_stacks, frames_of, stack_text
+from engine.portal.watchdog import Watchdog
+
+SECONDS = 20
+AFTER_SECONDS = 0.2
+
+Report = tuple[str, float, list[str]]
+
+
+class Reports:
+    """What a watchdog reports, in order; each with the names of the functions that were running."""
+
+    def __init__(self) -> None:
+        self.all: SimpleQueue[Report] = SimpleQueue()
+
+    def blocked(self, frames: Sequence[FrameType], seconds: float) -> None:
+        self.all.put(("blocked", seconds, [frame.f_code.co_name for frame in frames]))
+
+    def went_on(self, seconds: float) -> None:
+        self.all.put(("went on", seconds, []))
+
+    def next(self) -> Report:
+        return self.all.get(timeout=SECONDS)
+
+    def watchdog(self) -> Watchdog:
+        return Watchdog(self.blocked, self.went_on, AFTER_SECONDS)
+
+
+def _watching() -> set[threading.Thread]:
+    return {each for each in threading.enumerate() if each.name == "engine watchdog"}
+
+
+def _join(ended: set[threading.Thread]) -> None:
+    for each in ended:
+        each.join(SECONDS)
+        assert not each.is_alive()
+
+
+def block_the_loop(reports: Reports, more_seconds: float) -> Report:
+    """Block until that is reported, and some more."""
+    report = reports.next()
+    threading.Event().wait(more_seconds)
+    return report
+
+
+async def run_attempt(reports: Reports, more_seconds: float) -> Report:
+    """What a frame is looked for by."""
+    return block_the_loop(reports, more_seconds)
+
+
+async def _is_reported(reports: Reports) -> None:
+    """Block the loop twice, and see both reported, once each, with where and for how long."""
+    for more_seconds in (AFTER_SECONDS * 3, 0):
+        what, seconds, names = await run_attempt(reports, more_seconds)
+        assert what == "blocked"
+        assert AFTER_SECONDS <= seconds < SECONDS
+        assert names.index("block_the_loop") < names.index("run_attempt")
+        what, in_all, _ = await anyio.to_thread.run_sync(reports.next)  # the loop turns
+        assert what == "went on"
+        assert in_all >= seconds + more_seconds
+
+
+@pytest.mark.anyio
+async def test_a_blocked_loop_is_reported_once_and_one_that_sleeps_never() -> None:
+    reports = Reports()
+    watchdog = reports.watchdog()
+    watchdog.start()
+    await anyio.sleep(1.5 + AFTER_SECONDS)  # it has asked once
+    assert reports.all.empty()
+    await _is_reported(reports)
+    watching = _watching()
+    watchdog.close()
+    _join(watching)
+    assert reports.all.empty()
+
+
+def test_the_loop_of_the_blocking_engines_can_be_watched() -> None:
+    reports = Reports()
+
+    async def blocked() -> None:
+        watchdog = reports.watchdog()
+        watchdog.start()
+        await _is_reported(reports)
+        watchdog.close()
+
+    the_loop_thread().start(blocked()).result(SECONDS)
+    _join(_watching())
+
+
+def test_it_ends_when_it_is_closed_while_the_loop_is_blocked(anyio_backend: str) -> None:
+    async def main() -> None:
+        reports = Reports()
+        watchdog = reports.watchdog()
+        watchdog.start()
+        assert reports.next()[0] == "blocked"
+        watchdog.close()
+        _join(_watching())
+
+    anyio.run(main, backend=anyio_backend)
+
+
+def test_it_ends_with_a_loop_that_nobody_told_it_to_leave(anyio_backend: str) -> None:
+    async def main() -> None:
+        Reports().watchdog().start()
+
+    anyio.run(main, backend=anyio_backend)
+    _join(_watching())
+
+
+@pytest.mark.anyio
+async def test_a_report_that_fails_is_logged_and_the_watching_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tried: SimpleQueue[str] = SimpleQueue()
+
+    def fail(_frames: Sequence[FrameType], _seconds: float) -> None:
+        tried.put("blocked")
+        raise ValueError("no")
+
+    watchdog = Watchdog(fail, lambda _seconds: tried.put("went on"), AFTER_SECONDS)
+    watchdog.start()
+    with caplog.at_level(logging.ERROR, "engine"):
+        for _ in range(2):
+            assert tried.get(timeout=SECONDS) == "blocked"  # blocks the loop
+            assert await anyio.to_thread.run_sync(lambda: tried.get(timeout=SECONDS)) == "went on"
+    assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == ["no"] * 2
+    watching = _watching()
+    watchdog.close()
+    _join(watching)
+
+
+def test_stacks_of_other_threads_can_be_seen() -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        begun.set()
+        let_go.wait(SECONDS)
+
+    thread = threading.Thread(target=hold, name="a holder")
+    thread.start()
+    begun.wait(SECONDS)
+    ident = thread.ident or 0
+    text = stack_text(frames_of(ident))
+    assert text.index("in _bootstrap") < text.index("in hold")  # the innermost comes last
+    assert "thread a holder:\n" in all_stacks()
+    let_go.set()
+    thread.join(SECONDS)
+    assert frames_of(ident) == []

@@ -1,0 +1,267 @@
+"""The gate: asks for all that wait, at its times, and moves on those that may; whatever happens."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from engine import (
+    AGENT_JOB_LIFECYCLE,
+    AgentJobStatus,
+    EngineClosedError,
+    Gate,
+    Job,
+    JobEngine,
+    JobStatus,
+    SyncJobEngine,
+    WaitingJobs,
+    Worker,
+)
+from engine.facade import core_of
+from engine.messages import CountJobs
+from engine.testing import VirtualClock
+from tests.unit.claiming import NewPlace
+from tests.unit.gating import Asked, complaints, everybody
+
+pytestmark = pytest.mark.anyio
+
+WAITING, RUNNING = JobStatus.AWAITING_PAYMENT, JobStatus.RUNNING
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test in which the gate complains."""
+    yield
+    assert complaints(caplog) == []
+
+
+# Who may go on.
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_those_that_may_go_on_and_no_others(clock: VirtualClock, new_place: NewPlace) -> None:
+    async with JobEngine(new_place(), clock=clock) as engine:
+        jobs = [await engine.create(f"hash {number}") for number in range(5)]
+        gone = await engine.create("gone")
+        await engine.transition(gone.job_id, RUNNING)
+        by_id, by_job = jobs[1].job_id, jobs[3]
+        asked = Asked(clock, [by_id, by_job, gone, "unknown", "", by_id, by_job], [])
+        async with Gate(engine, asked):
+            await clock.advance(HOUR)
+        assert asked.jobs[0] == [job.job_id for job in jobs]
+        assert asked.jobs[1] == [jobs[number].job_id for number in (0, 2, 4)]
+        found = await engine.get_many(job.job_id for job in jobs)
+        assert [job.status is RUNNING for job in found] == [False, True, False, True, False]
+        assert {job.version for job in found} == {1, 2}
+
+
+async def test_a_check_sees_those_that_wait_while_it_looks(clock: VirtualClock) -> None:
+    async with JobEngine(clock=clock) as engine:
+        stays, goes = [await engine.create(name) for name in ("stays", "goes")]
+
+        async def check(jobs: WaitingJobs) -> list[str]:
+            assert (len(jobs), list(jobs)) == (2, [stays, goes])
+            await engine.transition(goes.job_id, RUNNING)
+            comes = await engine.create("comes")
+            assert list(jobs) == [stays, comes]
+            assert stays in jobs
+            assert comes.job_id in jobs  # type: ignore[comparison-overlap] # a job or its id
+            assert goes not in jobs
+            assert (jobs.get(stays.job_id), jobs.get(goes.job_id)) == (stays, None)
+            seen.append(len(jobs))
+            return [goes.job_id]
+
+        seen: list[int] = []
+        async with Gate(engine, check, interval_seconds=3_600):
+            await clock.advance(1)
+        assert seen == [2]
+
+
+def test_it_serves_threads() -> None:
+    with SyncJobEngine() as engine, Gate(engine, everybody, interval_seconds=0.01):
+        for _ in range(3):
+            job = engine.create("hash")
+            assert engine.wait(job.job_id, until=[RUNNING], timeout=30).status is RUNNING
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_more_may_go_on_than_the_inbox_holds(clock: VirtualClock) -> None:
+    async with JobEngine(clock=clock, max_waiting=10) as engine:
+        jobs = [await engine.create("hash") for _ in range(35)]
+        async with Gate(engine, everybody):
+            await clock.advance(1)
+        assert await engine.count(RUNNING) == len(jobs)
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_what_a_busy_engine_refuses_is_asked_for_again_soon(clock: VirtualClock) -> None:
+    async with JobEngine(clock=clock, max_waiting=2) as engine:
+        job = await engine.create("hash")
+
+        def fill(jobs: WaitingJobs) -> WaitingJobs:
+            for _ in range(2):
+                core_of(engine).inbox.put(CountJobs(None))
+            return jobs
+
+        asked = Asked(clock, fill, lambda jobs: jobs)
+        async with Gate(engine, asked):
+            await clock.advance(1)
+            assert (await engine.get(job.job_id)).status is WAITING
+            await clock.advance(5)
+        assert (await engine.get(job.job_id)).status is RUNNING
+
+
+async def test_it_may_be_of_another_status_and_lead_elsewhere(clock: VirtualClock) -> None:
+    status = AgentJobStatus
+    async with JobEngine(lifecycle=AGENT_JOB_LIFECYCLE, clock=clock) as engine:
+        unpaid, running = [await engine.create(name) for name in ("unpaid", "running")]
+        await engine.transition(running.job_id, status.RUNNING)
+        async with (
+            Gate(engine, everybody, status=status.RUNNING, target=status.AWAITING_INPUT),
+            Gate(engine, everybody, target=status.FAILED),
+        ):
+            await clock.advance(1)
+        assert (await engine.get(unpaid.job_id)).status is status.FAILED
+        assert (await engine.get(running.job_id)).status is status.AWAITING_INPUT
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_jobs_that_an_attempt_has_are_passed_over(clock: VirtualClock) -> None:
+    async def work(_job: Job) -> None:
+        await clock.sleep(3_600)
+
+    async with (
+        JobEngine(clock=clock) as engine,
+        Worker(engine, work, grace_seconds=0),
+        Gate(engine, everybody, status=RUNNING, target=JobStatus.FAILED),
+    ):
+        job = await engine.create("hash")
+        await engine.transition(job.job_id, RUNNING)
+        await clock.advance(HOUR)
+        assert (await engine.get(job.job_id)).status is JobStatus.COMPLETED
+
+
+# When it asks.
+
+
+async def test_it_asks_at_its_interval_a_little_spread(clock: VirtualClock) -> None:
+    asked = Asked(clock, [])
+    async with JobEngine(clock=clock) as engine, Gate(engine, asked, interval_seconds=60):
+        await engine.create("hash")
+        await clock.advance(300 * 60)
+    pauses = asked.pauses()
+    assert 270 < len(pauses) < 335
+    assert all(54 <= pause <= 66 for pause in pauses)
+    assert min(pauses) < 56  # with 300 of them, never by chance
+    assert max(pauses) > 64
+
+
+async def test_it_asks_nothing_while_nobody_waits_and_at_once_when_somebody_does(
+    clock: VirtualClock,
+) -> None:
+    asked = Asked(clock, lambda jobs: jobs)
+    async with JobEngine(clock=clock) as engine, Gate(engine, asked, interval_seconds=60):
+        await clock.advance(1_000)
+        assert asked.seconds == []
+        await engine.create("hash")
+        await clock.advance(1_000)
+        assert asked.seconds == [1_000]
+
+
+async def test_after_errors_it_asks_ever_less_often_and_then_as_before(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = Asked(clock, *[ConnectionError("no network")] * 8, [])
+    async with JobEngine(clock=clock) as engine, Gate(engine, asked, interval_seconds=10):
+        await engine.create("hash")
+        await clock.advance(HOUR)
+    for pause, wanted in zip(asked.pauses(), [20, 40, 80, 160, 300, 300, 300, 300, 10, 10]):  # noqa: B905 - more follow
+        assert 0.9 * wanted <= pause <= 1.1 * wanted
+    errors = [record for record in caplog.records if record.name == "engine.gate"]
+    assert len(errors) == 8
+    assert {str(record.exc_info and record.exc_info[1]) for record in errors} == {"no network"}
+
+
+async def test_a_long_interval_gets_no_shorter_by_errors(clock: VirtualClock) -> None:
+    asked = Asked(clock, ConnectionError("no network"))
+    async with JobEngine(clock=clock) as engine, Gate(engine, asked, interval_seconds=3_600):
+        await engine.create("hash")
+        await clock.advance(10 * HOUR)
+    assert min(asked.pauses()) >= 0.9 * 3_600
+
+
+async def test_a_check_that_takes_too_long_is_given_up(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = Asked(clock, lambda _jobs: anyio.sleep_forever(), lambda jobs: jobs)
+    async with JobEngine(clock=clock) as engine:
+        job = await engine.create("hash")
+        async with Gate(engine, asked, timeout_seconds=30):
+            await clock.advance(29)
+            assert caplog.records == []
+            await clock.advance(20)
+        assert (await engine.get(job.job_id)).status is RUNNING
+    assert 30 + 9 <= asked.seconds[1] <= 30 + 11
+    assert "a check took more than 30 s" in caplog.text
+
+
+# Whatever a check does.
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        17,
+        "an id by itself",
+        [17],
+        [None],
+        ZeroDivisionError(),
+        EngineClosedError(),  # of another engine that it uses
+        SystemExit(1),
+        KeyboardInterrupt(),
+        BaseExceptionGroup("many", [SystemExit(1), ValueError()]),
+    ],
+)
+async def test_what_is_wrong_with_a_check_is_logged_and_it_is_asked_again(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture, answer: object
+) -> None:
+    asked = Asked(clock, answer, lambda jobs: jobs)
+    async with JobEngine(clock=clock) as engine, Gate(engine, asked):
+        job = await engine.create("hash")
+        await clock.advance(1)
+        assert (await engine.get(job.job_id)).status is WAITING
+        [record] = caplog.records
+        assert (record.name, record.levelname) == ("engine.gate", "ERROR")
+        assert record.exc_info is not None
+        await clock.advance(60)
+        assert (await engine.get(job.job_id)).status is RUNNING
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # trio's can't be made
+async def test_a_stray_cancellation_of_a_check_does_not_end_the_gate(clock: VirtualClock) -> None:
+    asked = Asked(clock, asyncio.CancelledError(), lambda jobs: jobs)
+    async with JobEngine(clock=clock) as engine, Gate(engine, asked):
+        job = await engine.create("hash")
+        await clock.advance(60)
+        assert (await engine.get(job.job_id)).status is RUNNING
+
+
+async def test_a_function_that_is_not_async_is_named_in_the_log(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    not_async: Any = list
+    async with JobEngine(clock=clock) as engine, Gate(engine, not_async):
+        await engine.create("hash")
+        await clock.advance(1)
+    assert "await" in caplog.text

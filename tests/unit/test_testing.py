@@ -1,0 +1,333 @@
+"""`engine.testing` for its users: first tests of theirs as they stand, then what it promises.
+
+Nothing here sleeps, and days pass in milliseconds.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from pydantic import BaseModel
+
+import engine.testing
+from engine import (
+    AGENT_JOB_LIFECYCLE,
+    AgentJobStatus,
+    Context,
+    Gate,
+    InvalidValueError,
+    Job,
+    JobStatus,
+    Lifecycle,
+    MemoryStorage,
+    Retry,
+    StalePromptError,
+    WaitingJobs,
+)
+from engine.testing import Lab, StandstillError
+
+HOUR = timedelta(hours=1)
+HOURLY = Retry(max_attempts=3, first_delay_seconds=3_600, max_delay_seconds=86_400, jitter=0)
+
+
+# What a user writes: a service that sells reports, and the tests of its handler.
+
+
+class Address(BaseModel):
+    """Where a report is sent."""
+
+    town: str
+
+
+class Printer:
+    """What a handler depends on, as a test wants it to be."""
+
+    def __init__(self, *outcomes: Exception | None, minutes: float = 0) -> None:
+        self.outcomes = iter(outcomes)
+        self.seconds = minutes * 60
+        self.printed = 0
+
+    async def print_report(self, job: Job, context: Context) -> str:
+        context.progress(0, job.input["pages"])
+        if (outcome := next(self.outcomes, None)) is not None:
+            raise outcome
+        await self.work()
+        self.printed += 1
+        return f"{job.input['pages']} pages"
+
+    async def work(self) -> None:
+        await anyio.sleep_forever() if self.seconds else None
+
+
+async def ask_and_send(_job: Job[AgentJobStatus], context: Context[AgentJobStatus]) -> str:
+    address = context.request_input(Address, timedelta(days=30), question="Where to?")
+    return f"sent to {address.town}"
+
+
+@pytest.mark.anyio
+async def test_a_report_is_tried_again_after_hours() -> None:
+    printer = Printer(ConnectionError("no paper"), ConnectionError("no ink"))
+    async with Lab(printer.print_report, retry=HOURLY) as lab:
+        job = await lab.run({"pages": 3})
+    assert (job.status, job.result, job.attempt) == (JobStatus.COMPLETED, "3 pages", 3)
+    assert job.updated_at - job.created_at == 3 * HOUR  # one, and then two
+
+
+@pytest.mark.anyio
+async def test_a_report_that_hangs_is_given_up() -> None:
+    printer = Printer(minutes=10)
+    once = Retry(max_attempts=1)
+    async with Lab(printer.print_report, retry=once, timeout_seconds=60) as lab:
+        job = await lab.run({"pages": 3})
+    assert (job.status, printer.printed) == (JobStatus.FAILED, 0)
+    assert job.error == "AttemptTimeoutError: the attempt took more than 60 s"
+    assert job.updated_at - job.created_at == timedelta(minutes=1)
+
+
+@pytest.mark.anyio
+async def test_a_report_that_is_not_ready_in_time_has_failed() -> None:
+    broken = Printer(*[ConnectionError("no paper")] * 3)
+    async with Lab(broken.print_report, retry=HOURLY) as lab:
+        job = await lab.run({"pages": 3}, deadlines={JobStatus.RUNNING: 2 * HOUR})
+        assert (job.status, job.attempt) == (JobStatus.FAILED, 2)
+        assert job.error is not None
+        assert "expired" in job.error
+        assert job.updated_at - job.created_at == 2 * HOUR
+
+
+@pytest.mark.anyio
+async def test_the_customer_is_asked_for_an_address() -> None:
+    async with Lab(ask_and_send, lifecycle=AGENT_JOB_LIFECYCLE) as lab:
+        job = await lab.run()
+        assert job.status is AgentJobStatus.AWAITING_INPUT
+        assert job.prompt is not None
+        assert job.prompt.question == "Where to?"
+        await lab.advance(timedelta(days=29))
+        job = await lab.answer(job, {"town": "Ghent"})
+        assert (job.status, job.result) == (AgentJobStatus.COMPLETED, "sent to Ghent")
+
+
+@pytest.mark.anyio
+async def test_who_does_not_answer_in_a_month_gets_no_report() -> None:
+    async with Lab(ask_and_send, lifecycle=AGENT_JOB_LIFECYCLE) as lab:
+        job = await lab.run()
+        await lab.advance(timedelta(days=30))
+        job = await lab.engine.get(job.job_id)
+        assert job.status is AgentJobStatus.FAILED
+        with pytest.raises(StalePromptError):
+            await lab.answer(job, {"town": "Ghent"})
+
+
+@pytest.mark.anyio
+async def test_a_report_is_printed_when_it_is_paid() -> None:
+    paid: list[str] = []
+
+    async def check(_jobs: WaitingJobs) -> list[str]:
+        return paid
+
+    async with Lab(Printer().print_report) as lab, Gate(lab.engine, check):
+        job = await lab.engine.create("a report", input={"pages": 1})
+        await lab.advance(HOUR)
+        assert (await lab.engine.get(job.job_id)).status is JobStatus.AWAITING_PAYMENT
+        paid.append(job.job_id)
+        assert (await lab.finish(job)).result == "1 pages"
+
+
+def test_the_same_without_async() -> None:
+    def count(job: Job) -> int:
+        return len(job.input.split())
+
+    job = engine.testing.run(count, "to be or not to be", retry=HOURLY)
+    assert job.result == "6"
+
+
+# What the lab promises besides.
+
+
+@pytest.fixture(autouse=True)
+def _in_no_time() -> Iterator[None]:
+    started = time.monotonic()
+    yield
+    assert time.monotonic() - started < 10  # a hundred times what it takes
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_without_async_it_is_the_same_on_both_loops(backend: str) -> None:
+    names: list[str] = []
+
+    async def fail(_job: Job[AgentJobStatus]) -> None:
+        names.append(anyio.get_cancelled_exc_class().__module__.partition(".")[0])
+        raise LookupError("nothing")
+
+    job = engine.testing.run(
+        fail,
+        lifecycle=AGENT_JOB_LIFECYCLE,
+        deadlines={AgentJobStatus.RUNNING: HOUR / 2},
+        backend=backend,
+        retry=HOURLY,
+    )
+    assert names == [backend]
+    assert (job.status, job.attempt) == (AgentJobStatus.FAILED, 1)
+    assert job.updated_at - job.created_at == HOUR / 2
+
+
+@pytest.mark.anyio
+async def test_time_stands_still_but_for_the_calls_that_move_it() -> None:
+    lab = Lab(Printer(ConnectionError("no paper")).print_report, retry=HOURLY)
+    async with lab:
+        before = lab.clock()
+        job = await lab.start({"pages": 1})
+        await anyio.wait_all_tasks_blocked()
+        assert lab.clock() == before
+        await lab.advance(HOUR - timedelta(seconds=1))
+        assert (await lab.engine.get(job.job_id)).status is JobStatus.RUNNING
+        await lab.advance(1)
+        assert (await lab.engine.get(job.job_id)).status is JobStatus.COMPLETED
+
+
+@pytest.mark.anyio
+async def test_several_jobs_may_be_at_work() -> None:
+    met = anyio.Event()
+
+    async def meet(job: Job) -> str:
+        if job.input == "second":
+            met.set()
+        await met.wait()
+        return str(job.input)
+
+    async with Lab(meet) as lab:
+        jobs = [await lab.start(name) for name in ("first", "second")]
+        assert [(await lab.finish(job)).result for job in jobs] == ["first", "second"]
+
+
+class Plain(StrEnum):
+    """The statuses of jobs that wait for nothing."""
+
+    RUNNING = "running"
+    DONE = "done"
+    LOST = "lost"
+
+
+PLAIN = Lifecycle(
+    Plain,
+    {Plain.RUNNING: {Plain.DONE, Plain.LOST}, Plain.DONE: set(), Plain.LOST: set()},
+    initial=Plain.RUNNING,
+    running=Plain.RUNNING,
+    success={Plain.DONE},
+    failure={Plain.LOST},
+)
+
+
+@pytest.mark.anyio
+async def test_jobs_that_wait_for_nothing_are_run_as_they_are() -> None:
+    async with Lab(len, lifecycle=PLAIN, retry=Retry(max_attempts=1)) as lab:
+        job = await lab.run()
+        assert (job.status, job.version) == (Plain.LOST, 2)  # a job has no length
+
+
+@pytest.mark.anyio
+async def test_what_can_never_end_is_told_and_not_waited_for() -> None:
+    async with Lab(Printer().print_report, clock=engine.testing.VirtualClock()) as lab:
+        unpaid = await lab.engine.create("a report")
+        with pytest.raises(StandstillError):
+            await lab.finish(unpaid)
+
+
+@pytest.mark.anyio
+async def test_leaving_stops_what_is_at_work_and_a_second_lab_goes_on() -> None:
+    storage = MemoryStorage()
+    begun: list[int] = []
+
+    async def work(_job: Job, context: Context) -> None:
+        begun.append(context.attempt)
+        if context.attempt == 1:
+            await anyio.sleep_forever()
+
+    async with Lab(work, storage=storage, grace_seconds=3_600) as lab:
+        job = await lab.start()
+        await anyio.wait_all_tasks_blocked()
+    async with Lab(work, storage=storage, clock=lab.clock) as lab:
+        job = await lab.finish(job)
+    assert (job.status, begun) == (JobStatus.COMPLETED, [1, 2])
+    assert job.updated_at - job.created_at == HOUR  # its time of grace
+
+
+@pytest.mark.anyio
+async def test_leaving_by_an_error_or_a_cancellation_stops_all_the_same() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with Lab(Printer(minutes=1).print_report) as lab:
+            await lab.start({"pages": 1})
+            raise ZeroDivisionError
+    with anyio.CancelScope() as scope:
+        async with Lab(Printer(minutes=1).print_report) as lab:
+            await lab.start({"pages": 1})
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.anyio
+async def test_arguments_are_refused_as_by_those_that_take_them() -> None:
+    with pytest.raises(InvalidValueError, match="concurrency"):
+        Lab(ask_and_send, concurrency=0)
+    with pytest.raises(TypeError, match="concurency"):
+        Lab(ask_and_send, concurency=1)
+    async with Lab(ask_and_send) as lab:
+        with pytest.raises(InvalidValueError, match="deadlines"):
+            await lab.run(deadlines={JobStatus.AWAITING_PAYMENT: HOUR})
+
+
+# What is imported.
+
+
+def _python(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", dedent(program)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_only_the_suite_needs_pytest(tmp_path: Path) -> None:
+    run = _python(
+        tmp_path,
+        """
+        import sys
+        sys.modules["pytest"] = None
+        import engine.testing
+        assert engine.testing.run(len).error.startswith("TypeError")
+        assert "engine.testing.suite" not in sys.modules
+        assert not hasattr(engine.testing, "Suite")
+        from engine.testing import StorageSuite
+        """,
+    )
+    last = run.stderr.splitlines()[-1]
+    assert last == (
+        "ModuleNotFoundError: engine.testing.StorageSuite needs pytest: "
+        "pip install 'engine[testing]'"
+    )
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    documentation = engine.testing.__doc__ or ""
+    example = documentation.split("::\n", 1)[1].split("\n\nAny runner")[0]
+    calls = "anyio.run(test_a_report_is_tried_again); test_a_report_that_hangs_is_given_up()"
+    run = _python(tmp_path, f"{dedent(example)}\n{calls}")
+    assert run.returncode == 0, run.stderr
+
+
+def test_every_public_name_is_there() -> None:
+    names: dict[str, Any] = {name: getattr(engine.testing, name) for name in engine.testing.__all__}
+    assert names["StorageSuite"].__module__ == "engine.testing.suite"

@@ -1,0 +1,53 @@
+"""Handlers that are run in processes, where they are found by their names."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class Report(BaseModel):
+    """What a handler may return."""
+
+    pages: int
+    title: str
+
+
+def outcome(job: Any) -> Any:  # noqa: ANN401
+    """Return, or raise, what the job's input names."""
+    values: dict[str, Any] = {
+        "text": "a text",
+        "nothing": None,
+        "json": {"pages": [1, 2.5, None, True, "é"]},
+        "model": Report(pages=3, title="A title"),
+        "long": "x" * 2_000_000,
+        "object": object(),
+    }
+    if job.input == "error":
+        raise ValueError("it can't be done")
+    return values[job.input]
+
+
+def process_id(job: Any) -> int:  # noqa: ANN401
+    """Say where it is run, and leave a mark of each time."""
+    with Path(job.input).open("a") as file:
+        print(os.getpid(), file=file, flush=True)
+    return os.getpid()
+
+
+def sleep_for_ever(job: Any) -> None:  # noqa: ANN401
+    """Say in a file who sleeps here, and never return."""
+    process_id(job)
+    while True:
+        time.sleep(60)
+
+
+def sleep_at_first(job: Any) -> int:  # noqa: ANN401
+    """Sleep in the first attempt; return in the second."""
+    if job.attempt == 1:
+        sleep_for_ever(job)
+    return process_id(job)

@@ -1,0 +1,259 @@
+"""Asking in the middle: the attempt ends, somebody answers, the next attempt finds the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+from pydantic import BaseModel, field_validator
+
+from engine import (
+    Context,
+    InvalidValueError,
+    JobEngine,
+    JobStatus,
+    Prompt,
+    StalePromptError,
+    Worker,
+)
+from engine.testing.virtual_clock import VirtualClock
+from tests.unit.claiming import AgentJob, NewPlace, agents, running
+from tests.unit.worker.at_work import (
+    ASKING,
+    COMPLETED,
+    FAILED,
+    ONCE,
+    RUNNING,
+    AgentEngine,
+    ended,
+    working,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+class Address(BaseModel):
+    """What a handler asks for."""
+
+    street: str
+    number: int
+
+    @field_validator("number")
+    @classmethod
+    def _is_even(cls, number: int) -> int:
+        if number % 2:
+            raise ValueError("we deliver on one side of the street alone")
+        return number
+
+
+async def asks(job: AgentJob, context: Context[Any]) -> str:
+    address = context.request_input(Address, question="Where to?")
+    assert isinstance(address, Address)
+    return f"{job.input} to {address.street} {address.number}"
+
+
+async def _asking(engine: AgentEngine, job: AgentJob) -> Prompt:
+    waiting = await engine.wait(job.job_id, until=[ASKING])
+    assert waiting.status is ASKING
+    assert waiting.prompt is not None
+    return waiting.prompt
+
+
+async def test_a_whole_round_with_a_restart_between(lasting_place: NewPlace) -> None:
+    async with working(asks, lasting_place()) as engine:
+        job = await running(engine, input="flowers")
+        prompt = await _asking(engine, job)
+        assert prompt.question == "Where to?"
+        assert prompt.json_schema == Address.model_json_schema()
+        assert (await engine.statistics()).waiting == 1
+    async with working(asks, lasting_place()) as engine:
+        assert (await engine.get(job.job_id)).prompt == prompt
+        with pytest.raises(InvalidValueError, match=r"\$\.number"):
+            await engine.provide_input(
+                job.job_id, prompt.prompt_id, {"street": "High", "number": "x"}
+            )
+        with pytest.raises(StalePromptError):
+            await engine.provide_input(job.job_id, "another", {"street": "High", "number": 2})
+        answer = Address(street="High Street", number=12)
+        answered = await engine.provide_input(job.job_id, prompt.prompt_id, answer)
+        assert (answered.status, answered.prompt) == (RUNNING, None)
+        with pytest.raises(StalePromptError):
+            await engine.provide_input(job.job_id, prompt.prompt_id, answer)
+        done = await engine.wait(job.job_id)
+        assert (done.status, done.result, done.attempt) == (
+            COMPLETED,
+            "flowers to High Street 12",
+            2,
+        )
+        history = await engine.history(job.job_id)
+        assert [line.to_status for line in history[1:]] == [RUNNING, ASKING, RUNNING, COMPLETED]
+
+
+async def test_an_answer_that_was_given_while_nobody_worked_is_found(
+    lasting_place: NewPlace,
+) -> None:
+    async with working(asks, lasting_place()) as engine:
+        job = await running(engine, input="flowers")
+        prompt = await _asking(engine, job)
+    async with agents(lasting_place()) as idle:
+        await idle.provide_input(job.job_id, prompt.prompt_id, {"street": "A", "number": 2})
+    async with working(asks, lasting_place()) as engine:
+        assert (await engine.wait(job.job_id)).result == "flowers to A 2"
+
+
+@pytest.mark.parametrize("names", [(None, None), ("first", "second")])
+async def test_two_prompts_are_asked_one_after_the_other(names: tuple[str | None, ...]) -> None:
+    def handler(_: AgentJob, context: Context[Any]) -> list[int]:
+        return [context.request_input(int, name=name) for name in names]
+
+    async with working(handler) as engine:
+        job = await running(engine)
+        prompts = []
+        for value in (1, 2):
+            prompts.append(await _asking(engine, job))
+            await engine.provide_input(job.job_id, prompts[-1].prompt_id, value)
+        assert await engine.result(job.job_id, list[int]) == [1, 2]
+        assert (await engine.get(job.job_id)).attempt == 3
+    assert len({each.prompt_id for each in prompts}) == 2
+    assert len({each.name for each in prompts}) == 2
+
+
+async def test_an_answer_that_the_model_itself_refuses_is_asked_for_again() -> None:
+    async with working(asks) as engine:
+        job = await running(engine, input="flowers")
+        first = await _asking(engine, job)
+        await engine.provide_input(job.job_id, first.prompt_id, {"street": "A", "number": 3})
+        second = await _asking(engine, job)
+        assert second.prompt_id != first.prompt_id
+        assert second.name == first.name
+        await engine.provide_input(job.job_id, second.prompt_id, {"street": "A", "number": 4})
+        assert (await engine.wait(job.job_id)).result == "flowers to A 4"
+
+
+async def test_a_json_schema_gives_the_answer_as_it_is() -> None:
+    def handler(_: AgentJob, context: Context[Any]) -> Any:  # noqa: ANN401
+        return context.request_input({"type": "array", "maxItems": 2})
+
+    async with working(handler) as engine:
+        job = await running(engine)
+        prompt = await _asking(engine, job)
+        with pytest.raises(InvalidValueError):
+            await engine.provide_input(job.job_id, prompt.prompt_id, [1, 2, 3])
+        await engine.provide_input(job.job_id, prompt.prompt_id, ["é", None])
+        assert await engine.result(job.job_id, list[Any]) == ["é", None]
+
+
+async def test_who_does_not_answer_in_time_is_not_waited_for(lasting_place: NewPlace) -> None:
+    clock = VirtualClock()
+
+    async def handler(_: AgentJob, context: Context[Any]) -> None:
+        context.request_input(int, timedelta(hours=1))
+
+    async with working(handler, lasting_place(), clock=clock) as engine:
+        job = await running(engine)
+        prompt = await clock.run_until(_asking(engine, job))
+        assert (await engine.get(job.job_id)).deadline_at == clock() + timedelta(hours=1)
+        await clock.advance(3_599)
+    async with working(handler, lasting_place(), clock=clock) as engine:
+        assert (await engine.get(job.job_id)).status is ASKING
+        await clock.advance(1)
+        expired = await engine.get(job.job_id)
+        assert (expired.status, expired.error, expired.prompt) == (FAILED, "expired", None)
+        with pytest.raises(StalePromptError):
+            await engine.provide_input(job.job_id, prompt.prompt_id, 1)
+        assert (await engine.statistics()).expired == 1
+
+
+async def _swallows(_: AgentJob, context: Context[Any]) -> str:
+    try:
+        context.request_input(int)
+    except BaseException:  # noqa: BLE001 - it is what such a handler does
+        return "it goes on without an answer"
+    return "answered"
+
+
+async def _asks_in_a_task(_: AgentJob, context: Context[Any]) -> str:
+    async def ask() -> None:
+        context.request_input(int)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(ask)
+    return "answered"
+
+
+def _asks_in_a_thread(_: AgentJob, context: Context[Any]) -> str:
+    context.request_input(int)
+    return "answered"
+
+
+@pytest.mark.parametrize("handler", [_swallows, _asks_in_a_task, _asks_in_a_thread])
+async def test_asking_ends_the_attempt_whatever_the_handler_does(
+    handler: Callable[..., Any],
+) -> None:
+    async with working(handler, retry=ONCE) as engine:
+        job = await running(engine)
+        prompt = await _asking(engine, job)
+        await engine.provide_input(job.job_id, prompt.prompt_id, 1)
+        assert (await engine.wait(job.job_id)).result == "answered"
+
+
+async def test_asking_is_no_failure_and_takes_no_attempt_of_the_retries() -> None:
+    def handler(job: AgentJob, context: Context[Any]) -> int:
+        answers = [context.request_input(int) for _ in range(5)]
+        if job.attempt == 6:
+            raise ValueError("the first failure")
+        return sum(answers)
+
+    clock = VirtualClock()
+    async with working(handler, clock=clock) as engine:
+        job = await running(engine)
+        for value in range(5):
+            prompt = await _asking(engine, job)
+            await engine.provide_input(job.job_id, prompt.prompt_id, value)
+        done = await clock.run_until(engine.wait(job.job_id))
+        assert (done.result, done.attempt) == ("10", 7)
+
+
+async def test_a_job_that_asks_can_be_cancelled() -> None:
+    async with working(asks) as engine:
+        job = await running(engine)
+        prompt = await _asking(engine, job)
+        assert (await engine.cancel(job.job_id, "no")).status is FAILED
+        with pytest.raises(StalePromptError):
+            await engine.provide_input(job.job_id, prompt.prompt_id, {"street": "A", "number": 2})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"schema": {"type": "no such type"}},
+        {"schema": object()},
+        {"schema": int, "name": ""},
+        {"schema": int, "question": ""},
+        {"schema": int, "deadline": timedelta(0)},
+        {"schema": int, "deadline": 5},
+    ],
+    ids=str,
+)
+async def test_a_bad_request_fails_as_any_error(arguments: dict[str, Any]) -> None:
+    async def handler(_: AgentJob, context: Context[Any]) -> None:
+        context.request_input(**arguments)
+
+    async with working(handler, retry=ONCE) as engine:
+        job = await ended(engine)
+        assert (job.error or "").startswith("InvalidValueError")
+
+
+async def test_who_can_not_ask_is_told() -> None:
+    async def handler(_: Any, context: Context[Any]) -> None:  # noqa: ANN401
+        context.request_input(int)
+
+    async with JobEngine() as engine, Worker(engine, handler, retry=ONCE):
+        job = await engine.create("hash")
+        await engine.transition(job.job_id, JobStatus.RUNNING)
+        error = (await engine.wait(job.job_id)).error or ""
+        assert error.startswith("LifecycleError")
+        assert "AGENT_JOB_LIFECYCLE" in error

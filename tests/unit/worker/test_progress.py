@@ -1,0 +1,133 @@
+"""What a handler says of its progress reaches `get` and watchers, and never the history."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from engine import Context, Progress, Retry, Transition
+from tests.unit.claiming import AgentJob, running
+from tests.unit.worker.at_work import ONCE, SECONDS, Turnstile, ended, until_progress, working
+
+pytestmark = pytest.mark.anyio
+
+MANY = 20_000
+
+
+async def test_a_task_is_heard_by_get_and_by_watchers() -> None:
+    gate = Turnstile()
+
+    async def handler(job: AgentJob, context: Context[Any]) -> str:
+        context.progress(1, 3, "the first of three")
+        return await gate(job)
+
+    async with working(handler) as engine:
+        job = await running(engine)
+        told = Progress(job_id=job.job_id, attempt=1, done=1, total=3, note="the first of three")
+        assert await until_progress(engine, job) == told
+        assert (await engine.get(job.job_id)).progress == told
+        version = (await engine.get(job.job_id)).version
+        gate.open()
+        done = await engine.wait(job.job_id)
+        assert done.version == version + 1, "it is no change"
+        assert (await engine.get(job.job_id)).progress is None
+        assert len(await engine.history(job.job_id)) == 3
+
+
+async def test_who_does_not_ask_for_progress_gets_none() -> None:
+    async def handler(_: AgentJob, context: Context[Any]) -> None:
+        context.progress(1)
+        await checkpoint()
+
+    async with working(handler) as engine:
+        job = await running(engine)
+        seen = [each async for each in engine.watch(job.job_id)]
+        assert len(seen) == 3
+        assert all(isinstance(each, Transition) for each in seen)
+
+
+async def test_threads_that_say_much_are_heard_to_the_last() -> None:
+    """Coalesced: the newest of each job is told, when the event loop comes to it."""
+    said, let_go = threading.Barrier(4), threading.Event()
+
+    def handler(_: AgentJob, context: Context[Any]) -> None:
+        for number in range(MANY + 1):
+            context.progress(number, MANY)
+        said.wait(SECONDS)
+        let_go.wait(SECONDS)
+
+    async def last(job: AgentJob) -> None:
+        numbers = []
+        async for each in engine.watch(job.job_id, progress=True):
+            if isinstance(each, Progress):
+                numbers.append(each.done)
+                if each.done == MANY:
+                    break
+        assert numbers == sorted(set(numbers)), "in their order, none twice"
+        assert len(numbers) < MANY / 2
+        assert (progress := (await engine.get(job.job_id)).progress)
+        assert progress.done == MANY
+
+    async with working(handler, retry=ONCE) as engine:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(last, await running(engine))
+        let_go.set()
+
+
+async def test_a_new_attempt_begins_without_progress() -> None:
+    gate = Turnstile()
+
+    async def handler(job: AgentJob, context: Context[Any]) -> str:
+        if job.attempt == 1:
+            context.progress(5)
+            await checkpoint()
+            raise OSError("not now")
+        return await gate(job)
+
+    async with working(handler, retry=Retry(first_delay_seconds=0, jitter=0)) as engine:
+        job = await running(engine)
+        await gate.until(1)
+        assert (await engine.get(job.job_id)).progress is None
+        gate.open()
+
+
+async def test_a_thread_that_was_left_is_heard_no_more() -> None:
+    let_go, said = threading.Event(), threading.Event()
+
+    def handler(_: AgentJob, context: Context[Any]) -> None:
+        let_go.wait(SECONDS)
+        context.progress(1)
+        said.set()
+
+    async with working(handler, timeout_seconds=0.05, retry=ONCE) as engine:
+        job = await ended(engine)
+        let_go.set()
+        assert await anyio.to_thread.run_sync(said.wait, SECONDS)
+        await checkpoint()
+        assert (await engine.get(job.job_id)).progress is None
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("1",),
+        (float("nan"),),
+        (True,),
+        (1, float("inf")),
+        (1, 2, 3),
+        (1, 2, "x" * 1_025),
+        (1, 2, "\ud800"),
+    ],
+    ids=repr,
+)
+async def test_what_is_no_progress_is_refused(arguments: tuple[Any, ...]) -> None:
+    async def handler(_: AgentJob, context: Context[Any]) -> None:
+        context.progress(*arguments)
+
+    async with working(handler, retry=ONCE) as engine:
+        assert ((await ended(engine)).error or "").startswith("InvalidValueError")
