@@ -1,10 +1,17 @@
 """The benchmark runs: in small, and without looking at its figures."""
 
+import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
+
+from tests.bench import peers, working, working_peers
+from tests.bench.working_floors import PlainWork
 
 
 def _run(*arguments: str) -> list[str]:
@@ -39,9 +46,13 @@ def test_the_benchmark_prints_every_table() -> None:
         "### Threads",
         "### Durable",
         "### Start on a large file",
+        "### Jobs with a handler",
+        "### One job at a time",
+        "### Jobs that wait at a gate",
+        "### Watching",
         "### What a get is made of",
     ]
-    assert len(_rows(lines)) == 5 + 7 + 8 + 8 + 6 + 3
+    assert len(_rows(lines)) == 5 + 7 + 8 + 8 + 6 + 9 + 9 + 4 + 11 + 3
 
 
 def test_the_benchmark_draws_the_durable_figures(tmp_path: Path) -> None:
@@ -60,3 +71,34 @@ def test_the_benchmark_measures_peers_that_are_installed() -> None:
     lines = _run("--only", "peers")
     assert _titles(lines) == ["### Durable, beside other packages"]
     assert len(_rows(lines)) == 1 + 4
+
+
+def test_the_benchmark_has_peers_run_jobs() -> None:
+    names = [name for name in working_peers.NAMES if peers.why_left_out(name) is None]
+    if not names:
+        pytest.skip("an optional part of the benchmark")
+    lines = _run("--only", "working_peers")
+    assert _titles(lines) == ["### Jobs with a handler, beside other packages"]
+    assert len(_rows(lines)) == 1 + len(names)
+    left_out = [line for line in lines if "is left out" in line]
+    assert len(left_out) == len(working_peers.NAMES) - len(names)
+
+
+@pytest.mark.parametrize("way", ["in bulks of 100", "at once, in bulks of 100"])
+def test_the_floor_writes_the_rows_of_jobs_with_a_handler(tmp_path: Path, way: str) -> None:
+    _, at_once = working.WAYS[way]
+    anyio.run(working.run_jobs, way, tmp_path / "engine.db", working.BATCH)
+    with closing(PlainWork(tmp_path / "floor.db")) as plain:
+        (plain.live_running if at_once else plain.live)(working.BATCH)
+    ours, theirs = (_shapes(tmp_path / name) for name in ("engine.db", "floor.db"))
+    assert len(ours) == working.BATCH * (3 if at_once else 4)
+    assert ours == theirs
+
+
+def _shapes(path: Path) -> list[str]:
+    """Return the rows of jobs and transitions; ids and times, which differ, are question marks."""
+    with closing(sqlite3.connect(path)) as connection:
+        jobs = connection.execute("SELECT * FROM jobs ORDER BY position").fetchall()
+        lines = connection.execute("SELECT * FROM transitions ORDER BY sequence").fetchall()
+    different = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\dT[\d:.]+Z")
+    return [different.sub("?", str(row[:-1])) for row in (*jobs, *lines)]  # but their checksums

@@ -13,10 +13,39 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
-from tests.bench import awaited, durable, million, peers, picture, pieces, startup, threaded
+from tests.bench import (
+    alone,
+    awaited,
+    durable,
+    gated,
+    million,
+    peers,
+    picture,
+    pieces,
+    startup,
+    threaded,
+    watched,
+    working,
+    working_peers,
+)
 from tests.bench.measure import Best, Row, print_table, progress
+from tests.bench.rounds import Rounds
 
-_NAMES = ("million", "awaited", "threads", "durable", "startup", "peers", "pieces")
+_NAMES = (
+    "million",
+    "awaited",
+    "threads",
+    "durable",
+    "startup",
+    "working",
+    "alone",
+    "gated",
+    "watched",
+    "peers",
+    "working_peers",
+    "pieces",
+)
+_PEERS = {"peers": peers.NAMES, "working_peers": working_peers.NAMES}
 
 Tables: TypeAlias = dict[str, tuple[str, Callable[[], list[Row]]]]
 
@@ -34,7 +63,11 @@ def main() -> int:
     names = _names(options)
     ours, theirs = Best(), Best()
     met = True
-    tables = _tables(scale, turns) | _durable_tables(scale, turns, ours, theirs)
+    tables = (
+        _tables(scale, turns)
+        | _durable_tables(scale, turns, ours, theirs)
+        | _working_tables(scale, turns)
+    )
     for name, (title, measure) in tables.items():
         if name in names:
             rows = measure()
@@ -80,6 +113,26 @@ def _durable_tables(scale: int, turns: int, ours: Best, theirs: Best) -> Tables:
     }
 
 
+def _working_tables(scale: int, turns: int) -> Tables:
+    """Return how to measure jobs that are run, waited for and watched."""
+    return {
+        "working": (
+            "Jobs with a handler",
+            lambda: working.rows(Rounds(), max(200, 10_000 // scale), turns),
+        ),
+        "alone": ("One job at a time", lambda: alone.rows(Rounds(), 1_000 // scale, turns)),
+        "gated": (
+            "Jobs that wait at a gate",
+            lambda: gated.rows(Rounds(), 100_000 // scale, 100 // min(scale, 10), 10.0 / scale),
+        ),
+        "watched": ("Watching", lambda: watched.rows(Rounds(), 10_000 // scale, turns)),
+        "working_peers": (
+            "Jobs with a handler, beside other packages",
+            lambda: working_peers.rows(Rounds(), max(200, 10_000 // scale), 1 / scale, turns),
+        ),
+    }
+
+
 def _options() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
@@ -99,13 +152,16 @@ def _options() -> argparse.Namespace:
 def _names(options: argparse.Namespace) -> set[str]:
     """Return which tables to print; say which peers are left out."""
     if options.only is None and options.quick:
-        return {*_NAMES} - {"peers"}
+        return {*_NAMES} - {*_PEERS}
     names = {*_NAMES} if options.only is None else {options.only}
-    missing = [name for name in peers.NAMES if not peers.is_installed(name)]
-    if "peers" in names:
-        for name in missing:
-            print(f"{name} is left out: it is not installed (pip install -e '.[peers]')")
-    return names - {"peers"} if len(missing) == len(peers.NAMES) else names
+    for table, its_peers in _PEERS.items():
+        reasons = {name: peers.why_left_out(name) for name in its_peers if table in names}
+        for name, reason in reasons.items():
+            if reason is not None:
+                print(f"{table}: {name} is left out: {reason}")
+        if reasons and all(reasons.values()):
+            names.remove(table)
+    return names
 
 
 def _draw(path: Path, ours: Best, theirs: Best | None) -> None:

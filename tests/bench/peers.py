@@ -17,6 +17,7 @@ callers of the peers are threads, as both block. Each measurement is a process o
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -50,21 +51,29 @@ class Compared(Row):
         return (*super().cells()[:4], "none", "")
 
 
-def is_installed(name: str) -> bool:
-    """Tell if a peer can be measured."""
-    return find_spec(name) is not None
+def why_left_out(name: str) -> str | None:
+    """Return why a peer can't be measured here; None if it can."""
+    if name == "dura" and sys.version_info < (3, 13):
+        return "it needs Python 3.13"
+    if find_spec(name) is None:
+        return f"it is not installed (pip install {name})"
+    old = sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42)
+    if name == "dbos" and old:
+        return "on Python 3.12 and newer it needs SQLite 3.42"  # for `unixepoch('subsec')`
+    return None
 
 
 def rows(best: Best, scale: float, turns: int) -> list[Row]:
     """Measure the engine and each installed peer in turns; scale 1 takes a second each."""
-    names = [name for name in NAMES if is_installed(name)]
+    names = [name for name in NAMES if why_left_out(name) is None]
     for turn in range(turns):
         for callers in CALLERS:
             progress(f"peers, {callers:,} callers, turn {turn + 1} of {turns}")
             anyio.run(time_creates, best, callers, jobs_of(callers, scale))
             for name in names:
                 jobs = max(callers, int(NAMES[name] * scale))
-                best.add(f"{name} {callers}", jobs, _in_process(name, callers, jobs))
+                seconds = in_process("tests.bench.peers", name, str(callers), str(jobs))
+                best.add(f"{name} {callers}", jobs, seconds)
     return [_row(best, name, callers) for callers in (1, 100) for name in names]
 
 
@@ -77,11 +86,11 @@ def _row(best: Best, name: str, callers: int) -> Row:
     )
 
 
-def _in_process(name: str, callers: int, jobs: int) -> float:
-    """Return how many seconds a peer takes, in a fresh process and on a fresh file."""
+def in_process(module: str, *arguments: str) -> float:
+    """Return how many seconds a peer takes, in a fresh process and in a fresh folder."""
     with new_folder() as folder:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.bench.peers", name, str(callers), str(jobs), folder],
+            [sys.executable, "-m", module, *arguments, folder],
             stdout=subprocess.PIPE,
             text=True,
             timeout=_SECONDS,

@@ -62,7 +62,7 @@ def _throughput(axes: Any, figures: Best, peer_figures: Best | None) -> None:
         lines += [
             (f"{title} {version(name)}", colour, "-", _rates(name, peer_figures))
             for name, title, colour in (("huey", "huey", _HUEY), ("dbos", "DBOS", _DBOS))
-            if peers.is_installed(name)
+            if peers.why_left_out(name) is None
         ]
     for label, colour, style, rates in lines:
         axes.plot(durable.CALLERS, rates, style, color=colour, label=label, marker="o", ms=4)

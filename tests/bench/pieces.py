@@ -22,10 +22,10 @@ _FEW = 1_000
 def lines(jobs: int, operations: int, turns: int) -> list[str]:
     """Return a line for each piece."""
     codec = Codec(PAID_JOB_LIFECYCLE, new_job_id)
-    snapshots = Snapshots(PAID_JOB_LIFECYCLE)
+    snapshots = Snapshots(PAID_JOB_LIFECYCLE, {})
     job_id, now = new_job_id(), datetime.now(UTC)
     status = PAID_JOB_LIFECYCLE.initial_value
-    record: Record = (job_id, status, _HASH, None, now, now, None, None, 1, 1, None)
+    record: Record = (job_id, status, _HASH, None, now, now, None, None, 1, 1, None, None, None)
     message = _microseconds(lambda: codec.get(job_id), operations, turns)
     snapshot = _microseconds(lambda: snapshots.job(record), operations, turns)
     few, many = _plain_get(_FEW, operations, turns), _plain_get(jobs, operations, turns)

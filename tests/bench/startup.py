@@ -23,7 +23,7 @@ import anyio
 from engine import JobEngine, JobStatus
 from engine.codec import new_job_id
 from engine.domain.record import Change, Record, moved
-from engine.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, rows_of
+from engine.sqlite.rows import SHORT_COLUMNS, TRANSITION_COLUMNS, rows_of
 from tests.bench.durable import new_folder
 from tests.bench.durable_floors import HASH, RESULT
 from tests.bench.measure import Best, Row, progress
@@ -71,9 +71,9 @@ def _fill(path: Path, finished: int, live: int) -> None:
             for position in range(first, min(first + _BATCH, jobs + 1)):
                 changes += _life(position, sequence + len(changes), live=position % every == 0)
             sequence += len(changes)
-            job_rows, lines = rows_of(changes, {JobStatus.COMPLETED.value})
-            _insert(connection, "jobs", JOB_COLUMNS, job_rows)
-            _insert(connection, "transitions", TRANSITION_COLUMNS, lines)
+            rows = rows_of(changes, {JobStatus.COMPLETED.value})
+            _insert(connection, "jobs", SHORT_COLUMNS, rows.jobs())
+            _insert(connection, "transitions", TRANSITION_COLUMNS, rows.transitions)
             progress(f"filling a file, {position:,} of {jobs:,} jobs")
         connection.execute("COMMIT")
 
@@ -85,7 +85,10 @@ def _life(position: int, sequence: int, *, live: bool) -> list[Change]:
         status.value
         for status in (JobStatus.AWAITING_PAYMENT, JobStatus.RUNNING, JobStatus.COMPLETED)
     )
-    first: Record = (new_job_id(), waiting, HASH, None, at, at, None, None, 1, position, None)
+    first: Record = (
+        *(new_job_id(), waiting, HASH, None, at, at, None, None, 1, position),
+        *(None, None, None),
+    )
     if live:
         return [(sequence + 1, None, first)]
     second = moved(first, running, at, None, None)

@@ -1,0 +1,130 @@
+"""Jobs that wait at a gate: what a hundred thousand of them cost, and how soon one is let through.
+
+Two engines on memory stand side by side, one with few jobs that wait and one with many, and are
+asked in turns. The check looks at what was paid, as one that asks a payment service does, and not
+at every job.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+
+from engine import Gate, Job, JobEngine, JobStatus, NewJob, WaitingJobs, Worker
+from tests.bench.durable_floors import HASH
+from tests.bench.measure import Row, progress
+from tests.bench.rounds import Rounds
+
+FEW = 10
+_BULK = 10_000
+_POLL_SECONDS = 1.0
+_QUICK_POLL_SECONDS = 0.02  # so that not the pause is measured, but what comes after it
+_LATER = 1.25  # as fast, but for the noise of a shared machine
+
+
+class Waiting:
+    """An engine with so many jobs that wait, one of which is let through again and again."""
+
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.engine = JobEngine()
+        self.paid: list[str] = []
+        self.answered_at = 0.0
+        self.begun_at = 0.0
+        self.begun = anyio.Event()
+
+    async def fill(self) -> None:
+        """Have jobs wait."""
+        for first in range(0, self.jobs, _BULK):
+            await self.engine.create_many([NewJob(HASH)] * min(_BULK, self.jobs - first))
+
+    async def check(self, jobs: WaitingJobs[Any]) -> Iterable[str]:
+        """Let those through that are paid."""
+        chosen = [job_id for job_id in self.paid if jobs.get(job_id) is not None]
+        if chosen:
+            self.answered_at = time.perf_counter()
+        return chosen
+
+    async def handle(self, _job: Job) -> None:
+        """Take the time."""
+        self.begun_at = time.perf_counter()
+        self.begun.set()
+
+    async def by_call(self) -> float:
+        """Return the seconds from a call of `transition` to the handler's beginning."""
+        job_id = await self._new()
+        start = time.perf_counter()
+        await self.engine.transition(job_id, JobStatus.RUNNING)
+        await self.begun.wait()
+        return self.begun_at - start
+
+    async def by_check(self) -> float:
+        """Return the seconds from the gate's answer to the handler's beginning."""
+        self.paid = [await self._new()]
+        await self.begun.wait()
+        return self.begun_at - self.answered_at
+
+    async def _new(self) -> str:
+        self.begun = anyio.Event()
+        return (await self.engine.create(HASH)).job_id
+
+
+def rows(rounds: Rounds, jobs: int, tries: int, seconds: float) -> list[Row]:
+    """Measure ``tries`` jobs that are let through, and ``seconds`` of doing nothing."""
+    anyio.run(_measure, rounds, jobs, tries, seconds)
+    few, many = f"{FEW} jobs", f"{jobs:,} jobs"
+    return [
+        Row(
+            f"{many} wait, a check each second: idle CPU",
+            rounds["idle"],
+            "limit",
+            2.0,
+            1.0,
+            "%",
+            at_most=True,
+        ),
+        _reaction(rounds, f"{many} wait: transition → handler begins", "call", few),
+        _reaction(rounds, f"{many} wait: check's answer → handler begins", "check", few),
+    ]
+
+
+def _reaction(rounds: Rounds, work: str, way: str, few: str) -> Row:
+    figure, floor = rounds[f"many by {way}"], rounds[f"few by {way}"]
+    return Row(work, figure, few, floor, _LATER, "ms", at_most=True)
+
+
+async def _measure(rounds: Rounds, jobs: int, tries: int, seconds: float) -> None:
+    few, many = Waiting(FEW), Waiting(jobs)
+    async with AsyncExitStack() as stack:
+        for each in (few, many):
+            progress(f"{each.jobs:,} jobs come to wait")
+            await stack.enter_async_context(each.engine)
+            await each.fill()
+            await stack.enter_async_context(Worker(each.engine, each.handle))
+        progress("one of those that wait is moved on")
+        for _ in range(tries):
+            for name, each in (("few", few), ("many", many)):
+                rounds.add(f"{name} by call", 1e3 * await each.by_call())
+        progress("a gate lets one of those that wait through")
+        async with (
+            Gate(few.engine, few.check, interval_seconds=_QUICK_POLL_SECONDS),
+            Gate(many.engine, many.check, interval_seconds=_QUICK_POLL_SECONDS),
+        ):
+            for _ in range(tries):
+                for name, each in (("few", few), ("many", many)):
+                    rounds.add(f"{name} by check", 1e3 * await each.by_check())
+        progress("nothing happens")
+        async with Gate(many.engine, many.check, interval_seconds=_POLL_SECONDS):
+            rounds.add("idle", await _idle_percent(seconds))
+
+
+async def _idle_percent(seconds: float) -> float:
+    """Return how much of one processor the process takes while nothing happens."""
+    await anyio.sleep(_POLL_SECONDS / 2)
+    used, start = time.process_time(), time.perf_counter()
+    await anyio.sleep(seconds)
+    return 100.0 * (time.process_time() - used) / (time.perf_counter() - start)

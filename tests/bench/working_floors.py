@@ -1,0 +1,87 @@
+"""What jobs with a handler are compared with: `sqlite3` in a plain loop, which runs nothing.
+
+It writes the rows that the engine writes for them, as often: that a job was created, that an
+attempt has it, that it has ended. See `tests.bench.durable_floors` for what it leaves out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from os import urandom
+from typing import Any
+
+from engine import JobStatus
+from engine.codec import new_job_id
+from engine.sqlite.rows import time_text
+from tests.bench.durable_floors import HASH, PlainSqlite
+
+DONE = "done"
+_CHECKSUM = 0x5EED_5EED
+_WAITING, _RUNNING, _COMPLETED = (
+    status.value for status in (JobStatus.AWAITING_PAYMENT, JobStatus.RUNNING, JobStatus.COMPLETED)
+)
+
+_INSERT_CLAIMED = (
+    "INSERT INTO jobs (position, job_id, status, input_hash, created_at, updated_at, version,"
+    " priority, attempt, failures, token, checksum) VALUES (?, ?, ?, ?, ?, ?, 1, 0, 1, 0, ?, ?)"
+)
+_CLAIM = (
+    "UPDATE jobs SET status = ?, updated_at = ?, version = version + 1, priority = 0, attempt = 1,"
+    " failures = 0, token = ?, checksum = ? WHERE position = ?"
+)
+_END = (
+    "UPDATE jobs SET status = ?, updated_at = ?, result = ?, ended_at = ?, token = NULL,"
+    " version = version + 1, checksum = ? WHERE position = ?"
+)
+
+
+class PlainWork(PlainSqlite):
+    """A file with jobs that attempts have had; each call is one transaction."""
+
+    def live(self, jobs: int) -> None:
+        """Write whole lives, in three transactions: created, moved on and claimed, ended."""
+        positions = self.create(jobs)
+        now = _now()
+        claims = [(_RUNNING, now, _token(), _CHECKSUM, place) for place in positions]
+        self._write(_CLAIM, claims, positions, _WAITING, _RUNNING, now)
+        self._end(positions)
+
+    def live_running(self, jobs: int) -> None:
+        """Write lives that begin by running, in two transactions: created and claimed, ended."""
+        now, first = _now(), self._position + 1
+        self._position += jobs
+        positions = range(first, first + jobs)
+        rows = [
+            (place, new_job_id(), _RUNNING, HASH, now, now, _token(), _CHECKSUM)
+            for place in positions
+        ]
+        self._write(_INSERT_CLAIMED, rows, positions, None, _RUNNING, now)
+        self._end(positions)
+
+    def _end(self, positions: range) -> None:
+        now = _now()
+        rows = [(_COMPLETED, now, DONE, now, _CHECKSUM, place) for place in positions]
+        self._write(_END, rows, positions, _RUNNING, _COMPLETED, now)
+
+    def _write(
+        self,
+        statement: str,
+        rows: Sequence[Sequence[Any]],
+        positions: range,
+        source: str | None,
+        target: str,
+        now: str,
+    ) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany(statement, rows)
+        self._insert_lines(positions, source, target, now)
+        self._connection.execute("COMMIT")
+
+
+def _now() -> str:
+    return time_text(datetime.now(UTC))
+
+
+def _token() -> str:
+    return urandom(8).hex()

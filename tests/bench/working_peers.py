@@ -1,0 +1,154 @@
+"""What a user would take from PyPI instead, to have jobs run without a server.
+
+Measured is how many jobs that do nothing are accepted, run, and have their result kept, a second;
+see `tests.bench.peers` for how each peer keeps them. Each is set up as its own documentation has
+it, and as it was fastest here:
+
+- huey: `SqliteHuey(fsync=True)`, a consumer with two threads that looks again after a millisecond.
+  All jobs are enqueued before it starts, which is faster than while it works; with one thread, or
+  four, it is slower.
+- DBOS: a workflow that is started with `DBOS.start_workflow`, one after the other. Ten callers are
+  no faster, nor is calling the workflow itself; by a queue it takes twice as long.
+- dura: tasks are spawned before two workers start, as in its own quick start. It needs Python 3.13.
+
+Each measurement is a process of its own (``python -m tests.bench.working_peers huey 1000 FOLDER``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.bench.durable_floors import HASH
+from tests.bench.measure import Row, progress
+from tests.bench.peers import in_process, why_left_out
+from tests.bench.rounds import Rounds, Stated
+from tests.bench.working import engine_seconds
+from tests.bench.working_floors import DONE
+
+# How many jobs each peer has to run: as many as it runs in a few seconds, roughly.
+NAMES = {"huey": 3_000, "dbos": 600, "dura": 1_000}
+
+_WAY = "in bulks of 100"
+_TIMES_THE_BEST = 6.0
+_WORKERS = 2
+_LOOK_AGAIN_SECONDS = 0.002
+
+
+def rows(rounds: Rounds, jobs: int, scale: float, turns: int) -> list[Row]:
+    """Measure the engine with so many jobs, and each installed peer in turns."""
+    names = [name for name in NAMES if why_left_out(name) is None]
+    for turn in range(turns):
+        progress(f"jobs with a handler, turn {turn + 1} of {turns}")
+        rounds.add("engine", jobs / engine_seconds(_WAY, "file", jobs))
+        for name in names:
+            progress(f"jobs with a handler, {name}, turn {turn + 1} of {turns}")
+            its_jobs = max(10, int(NAMES[name] * scale))
+            its_seconds = in_process("tests.bench.working_peers", name, str(its_jobs))
+            rounds.add(name, its_jobs / its_seconds)
+    best = max(names, key=rounds.__getitem__)
+    return [_row(rounds, name, is_best=name == best) for name in names]
+
+
+def _row(rounds: Rounds, name: str, *, is_best: bool) -> Row:
+    work, peer = f"jobs run, {_WAY}", f"{name} {version(name)}"
+    if is_best:
+        return Row(work, rounds["engine"], f"{peer}, the best", rounds[name], _TIMES_THE_BEST)
+    return Stated(work, rounds["engine"], peer, rounds[name])
+
+
+def _huey(folder: Path, jobs: int) -> float:
+    huey = import_module("huey").SqliteHuey(filename=str(folder / "huey.db"), fsync=True)
+    ran: list[str] = []
+
+    @huey.task()  # type: ignore[untyped-decorator]
+    def work(input_hash: str) -> str:
+        ran.append(input_hash)
+        return DONE
+
+    consumer = huey.create_consumer(
+        workers=_WORKERS, periodic=False, initial_delay=0.001, backoff=1.0
+    )
+    start = time.perf_counter()
+    results = [work(HASH) for _ in range(jobs)]
+    consumer.start()
+    _look_until(lambda: len(ran) == jobs and huey.result_count() == jobs)
+    seconds = time.perf_counter() - start
+    consumer.stop(graceful=True)
+    _check([result.get() for result in results], jobs)
+    return seconds
+
+
+def _dbos(folder: Path, jobs: int) -> float:
+    dbos = import_module("dbos").DBOS
+    url = f"sqlite:///{folder / 'dbos.sqlite'}"
+    dbos(config={"name": "bench", "system_database_url": url, "log_level": "ERROR"})
+
+    @dbos.workflow()  # type: ignore[untyped-decorator]
+    def work(_input_hash: str) -> str:
+        return DONE
+
+    dbos.launch()
+    start = time.perf_counter()
+    results = [dbos.start_workflow(work, HASH).get_result() for _ in range(jobs)]
+    seconds = time.perf_counter() - start
+    dbos.destroy()
+    _check(results, jobs)
+    return seconds
+
+
+def _dura(folder: Path, jobs: int) -> float:
+    dura = import_module("dura")
+    engine = dura.DurableEngine(folder / "dura.db")
+    ran: list[str] = []
+
+    def work(_engine: object, task: object) -> str:
+        ran.append(str(task))
+        return DONE
+
+    def stop() -> None:
+        _look_until(
+            lambda: len(ran) == jobs and engine.task_counts_by_state().get("completed") == jobs
+        )
+        ends.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ends: list[float] = []
+    start = time.perf_counter()
+    ids = [engine.spawn_task(name="work", params={"input_hash": HASH}).task_id for _ in range(jobs)]
+    threading.Thread(target=stop, daemon=True).start()
+    dura.run_workers(engine, handlers={"work": work}, worker_count=_WORKERS)
+    _check([engine.get_task(task_id).result for task_id in ids], jobs)
+    return ends[0] - start
+
+
+def _look_until(is_done: Callable[[], bool]) -> None:
+    while not is_done():
+        time.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def _check(results: list[object], jobs: int) -> None:
+    """Make sure that every job has its result.
+
+    Raises:
+        RuntimeError: One has not: what was measured is something else.
+    """
+    if results != [DONE] * jobs:
+        raise RuntimeError(f"{results.count(DONE)} of {jobs} jobs have their result")
+
+
+def main(name: str, jobs: str, folder: str) -> None:
+    """Measure one peer once, and print the seconds."""
+    run = {"huey": _huey, "dbos": _dbos, "dura": _dura}[name]
+    print(run(Path(folder), int(jobs)), flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
