@@ -173,8 +173,8 @@ class Agenda:
         seen: list[tuple[Rank, str]] = []
         while self._ready_heap and len(found) < limit:
             line = its_rank, job_id = heappop(self._ready_heap)
-            if self._ready.get(job_id) != its_rank:
-                continue
+            if self._ready.get(job_id) != its_rank or line in seen[-1:]:
+                continue  # it isn't ready, or has been so before and stands here twice
             seen.append(line)
             if job_id not in but and (record := self._find(job_id)) is not None:
                 found.append(record)

@@ -50,7 +50,8 @@ class Attempt:
 
     Attributes:
         job_id, number, token, failures: As they are in the job.
-        stopped_at: When it was told to stop, by the event loop's time; None before.
+        stopped_at: When it was told to stop, or will be by its limit, in the event loop's time;
+            None if nothing tells it.
         is_reported: Whether it has been said that it goes on though it was told to stop.
         refusals: How often its outcome could not be kept.
     """
@@ -131,9 +132,9 @@ class Attempt:
         with self._scope as scope:
             if timeout_seconds is not None:
                 self._core.time.limit(scope, timeout_seconds)
+                self.stopped_at = anyio.current_time() + timeout_seconds
             return await self._call()
         if self._stop_reason is None:
-            self.stopped_at = anyio.current_time()
             self.context.is_stopping = True
             raise AttemptTimeoutError(timeout_seconds or 0.0)
         raise JobCancelled

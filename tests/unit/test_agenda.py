@@ -82,6 +82,15 @@ def test_only_running_jobs_without_an_attempt_are_ready() -> None:
     assert (jobs.ready(), jobs.agenda.counts()) == ([held], (1, 1, 0))
 
 
+def test_a_job_that_is_ready_again_is_ready_once() -> None:
+    jobs = Jobs()
+    name = jobs.add(1)
+    for token in (TOKEN, None, TOKEN, None):  # nobody looks meanwhile
+        jobs.work(name, token=token)
+    assert jobs.ready() == [name]
+    assert jobs.ready() == [name]
+
+
 def test_a_later_attempt_is_ready_when_its_time_has_come() -> None:
     jobs = Jobs()
     late, soon = jobs.add(1, retry_at=at(9)), jobs.add(2, retry_at=at(5))
