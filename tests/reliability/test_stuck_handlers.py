@@ -103,8 +103,9 @@ def test_a_handler_that_never_yields_is_named_with_its_stack(
         assert line in told["text"] or "while time.monotonic() < until" in told["text"]
 
 
-@pytest.mark.parametrize("kind", ["spins", "sleeps"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("kind", "number"), [("spins", signal.SIGTERM), ("sleeps", signal.SIGINT)]
+)
 def test_a_blocked_loop_ends_after_grace_and_margin(
     kind: str, number: signal.Signals, anyio_backend: str
 ) -> None:
@@ -138,8 +139,9 @@ def test_a_thread_that_never_returns_does_not_hold_up_the_end(anyio_backend: str
         assert log[0]["job_id"] == program.job_id
 
 
-@pytest.mark.parametrize("kind", ["waits", "computes"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("kind", "number"), [("waits", signal.SIGTERM), ("computes", signal.SIGINT)]
+)
 def test_a_handler_that_can_be_cancelled_is_at_the_end_of_the_grace(
     kind: str, number: signal.Signals, anyio_backend: str
 ) -> None:
