@@ -41,12 +41,10 @@ class Claims:
     def decide(self, decisions: Decisions) -> Served:
         """Decide what each gets, after all else that is decided in the batch."""
         served: list[tuple[ClaimJobs, Sequence[Record]]] = []
-        found = self._still_found(decisions)
+        for record in self._still_found(decisions):
+            decisions.give_back(record)
         for claim in self._parked:
-            records: list[Record] = []
-            if not claim.given_up:
-                records, found = found[: claim.limit], found[claim.limit :]
-                records = records or self._serve(claim, decisions)
+            records = [] if claim.given_up else self._serve(claim, decisions)
             if records or claim.given_up:
                 served.append((claim, records))
         return served
@@ -75,18 +73,16 @@ class Claims:
         """Give committed claims to those who wait for them."""
         for claim, records in served:
             self._parked.remove(claim)
-            for record in records:
-                self._found.pop(_token(record), None)
             claim.answer(records)
             claim.told()
+        self._found.clear()  # given back, in the same commit
 
     def doubt(self, served: Served) -> None:
         """Remember claims of which it is not known whether they are committed."""
-        claimed = [record for _, records in served for record in records]
-        self._in_doubt = [each for each in claimed if _token(each) not in self._found]
+        self._in_doubt = [record for _, records in served for record in records]
 
     def resolve(self, *, applied: bool) -> None:
-        """Learn whether those are committed; if so, others will get them."""
+        """Learn whether those are committed; if so, they are given back: nobody works on them."""
         if applied:
             self._found.update((_token(each), each[JOB_ID]) for each in self._in_doubt)
         self._in_doubt = []

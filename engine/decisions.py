@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from os import urandom
 from typing import Any
 
@@ -21,6 +21,7 @@ from engine.domain.exceptions import (
     EngineError,
     IdempotencyConflictError,
     InvalidStateTransitionError,
+    InvalidValueError,
     JobClaimedError,
     JobEndedError,
     JobNotFoundError,
@@ -29,6 +30,7 @@ from engine.domain.exceptions import (
     VersionConflictError,
 )
 from engine.domain.lifecycle import Lifecycle
+from engine.domain.limits import MAX_ANSWERS_CHARACTERS
 from engine.domain.record import (
     BLOCKCHAIN_IDENTIFIER,
     DEADLINE_AT,
@@ -207,6 +209,20 @@ class Decisions:
         )
         return self.batch.amend_work(record, claimed)
 
+    def give_back(self, record: Record) -> None:
+        """Let a job be ready again whose claim nobody has taken: as if it had not been."""
+        self._give_up(record, retry_at=None, failed=False)
+
+    def _give_up(self, record: Record, *, retry_at: datetime | None, failed: bool) -> Record:
+        """End an attempt: its job is ready again, or later; or it ends, if that was asked for."""
+        work = WorkState.of(record)
+        if work.cancel_reason is not None:
+            return self._end_cancelled(record)
+        self.retried += failed
+        return self.batch.amend(
+            record, token=None, retry_at=retry_at, failures=work.failures + failed
+        )
+
     def _end_died(self, record: Record, attempt: int) -> Record:
         error = f"the process ended while attempt {attempt} was at work"
         return self._force(record, self._lifecycle.failure_value or "", error)
@@ -214,15 +230,9 @@ class Decisions:
     def _release(self, message: ReleaseJob) -> Record:
         record = self.batch.job(message.job_id)
         self._check_holder(record, message.token)
-        work = WorkState.of(record)
-        if work.cancel_reason is not None:
-            return self._end_cancelled(record)
-        self.retried += message.failed
         delay = timedelta(seconds=message.delay_seconds)
         retry_at = time_after(self.batch.now, delay) if delay else None
-        return self.batch.amend(
-            record, token=None, retry_at=retry_at, failures=work.failures + message.failed
-        )
+        return self._give_up(record, retry_at=retry_at, failed=message.failed)
 
     # Asking for input.
 
@@ -249,12 +259,14 @@ class Decisions:
             raise StalePromptError(message.job_id, message.prompt_id, prompt.get("prompt_id"))
         answers = {} if state.answers is None else json.loads(state.answers)
         answers[prompt["name"]] = json.loads(message.value)
+        kept = json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
+        if len(kept) > MAX_ANSWERS_CHARACTERS:
+            problem = (
+                f"is too long: all answers of a job may have {MAX_ANSWERS_CHARACTERS} characters"
+            )
+            raise InvalidValueError("value", problem)
         target = self._lifecycle.running_value
-        work = self._entering(
-            state.kept(),
-            target,
-            answers=json.dumps(answers, ensure_ascii=False, separators=(",", ":")),
-        )
+        work = self._entering(state.kept(), target, answers=kept)
         return self.batch.move(record, target, work=work)
 
     # Forced ends.
@@ -279,7 +291,11 @@ class Decisions:
     def _end_cancelled(self, record: Record, reason: str | None = None) -> Record:
         reason = WorkState.of(record).cancel_reason if reason is None else reason
         error = f"{CANCELLED}: {reason}" if reason else CANCELLED
-        target = self._lifecycle.cancel_of[record[STATUS]]
+        # The lifecycle may have lost this since it was asked for; a job that runs can fail then.
+        target = self._lifecycle.cancel_of.get(record[STATUS], self._lifecycle.failure_value)
+        if target is None:
+            ways = self._lifecycle.targets(record[STATUS])
+            raise InvalidStateTransitionError(record[STATUS], CANCELLED, ways, record[JOB_ID])
         return self._force(record, target, error, cancel_reason=reason)
 
     def _expire(self, job_id: str) -> Record | None:

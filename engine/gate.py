@@ -18,6 +18,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
+from inspect import iscoroutinefunction, isfunction
 from random import random
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeAlias
@@ -42,7 +43,7 @@ from engine.domain.limits import check_seconds
 from engine.domain.models import Job, Progress, Status
 from engine.domain.record import JOB_ID, POSITION, STATUS, VERSION, Change, Damaged, Record
 from engine.facade import core_of
-from engine.job_engine import JobEngine
+from engine.job_engine import JobEngine, check_home
 from engine.messages import ListJobs, MoveJobs
 from engine.portal import Held, is_ctrl_c
 from engine.snapshots import Snapshots
@@ -138,7 +139,11 @@ class Gate:
     ) -> None:
         if not isinstance(engine, JobEngine | SyncJobEngine):
             raise InvalidValueError("engine", f"must be a JobEngine, not {shown(engine)}")
-        if not callable(check):
+        given: object = check
+        plain = (
+            isfunction(check) and not iscoroutinefunction(check) and check.__name__ != "<lambda>"
+        )
+        if not callable(given) or plain:
             raise InvalidValueError("check", f"must be an async function, not {shown(check)}")
         check_seconds("interval_seconds", interval_seconds, above_zero=True)
         check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
@@ -162,8 +167,7 @@ class Gate:
         if not isinstance(self._engine, kind):
             raise InvalidValueError("engine", f"is a {type(self._engine).__name__}: use `{how}`")
         if self._started:
-            raise EngineStartedError
-        self._started = True
+            raise EngineStartedError("gate")
 
     async def __aenter__(self) -> Self:
         """Begin to ask.
@@ -173,7 +177,9 @@ class Gate:
             EngineNotStartedError, EngineClosedError: The engine is not open.
         """
         self._start(JobEngine, "with")
+        check_home(self._engine)
         await self._keeper.open()
+        self._started = True
         return self
 
     async def __aexit__(
@@ -193,6 +199,7 @@ class Gate:
         """
         self._start(SyncJobEngine, "async with")
         self._held = Held(_kept(self._keeper))
+        self._started = True
         weakref.finalize(self, self._held.leave_soon).atexit = False
         return self
 

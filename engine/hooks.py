@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeAlias
 from engine.domain.exceptions import EngineUnavailableError, InvalidValueError, shown
 from engine.domain.models import Progress, Status, Transition
 from engine.domain.record import JOB_ID, STATUS, UPDATED_AT, Change, Entry
+from engine.portal import is_ctrl_c
 from engine.snapshots import Snapshots
 
 logger = logging.getLogger("engine")
@@ -47,7 +48,9 @@ class TransitionHook(Generic[Status]):
         for transition in self._snapshots.transitions(lines):
             try:
                 self._function(transition)
-            except Exception:
+            except BaseException as error:
+                if is_ctrl_c(error):
+                    raise
                 logger.exception("a hook failed at transition %s", transition.sequence)
 
     def tell_progress(self, progress: Progress) -> None:

@@ -135,8 +135,16 @@ class Inbox:
         self._gathering: Turn | None = None
         self._closed_by = None
 
-    def put(self, message: Message[Any], notify: Notify | None = None) -> Event:
+    def put(
+        self, message: Message[Any], notify: Notify | None = None, *, is_own: bool = False
+    ) -> Event:
         """Queue a message and return what tells that its answer is there. Never waits.
+
+        Args:
+            message: The message.
+            notify: Called when its answer is there, too.
+            is_own: It is the engine's own, such as the outcome of an attempt, and is not refused
+                because callers are too many: or else jobs could never end while callers insist.
 
         Raises:
             OverloadedError: Too much is waiting.
@@ -144,7 +152,7 @@ class Inbox:
         """
         if self._closed_by is not None:
             self.check_open()
-        if self.waiting >= self.max_waiting:
+        if self.waiting >= self.max_waiting and not is_own:
             self.refused += 1
             raise OverloadedError(self.waiting, self.max_waiting)
         turn = self._gathering

@@ -505,3 +505,14 @@ class JobEngine(Facade[Status]):
             raise EngineNotStartedError
         home.check()
         return self._inbox.put(message).wait()
+
+
+def check_home(engine: Facade[Any]) -> None:
+    """Refuse what an awaited engine can't be used for from here.
+
+    Raises:
+        EngineNotStartedError: It has not started.
+        WrongLoopError: It lives on another event loop.
+    """
+    if isinstance(engine, JobEngine):
+        engine._check_home()  # noqa: SLF001 - for workers and gates, which live where it does

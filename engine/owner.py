@@ -47,6 +47,7 @@ from engine.domain.record import Record
 from engine.domain.retention import Retention
 from engine.inbox import Turn
 from engine.messages import ReadStatistics, RemoveEnded, Write
+from engine.portal import protect
 from engine.reads import Reads, refuse
 from engine.retaining import retain
 from engine.storage.protocol import CheckedOut, Storage
@@ -113,8 +114,8 @@ class Owner(Generic[Status]):
             raise
         self._inbox.open()
         self._tasks = self._core.tasks = await anyio.create_task_group().__aenter__()
-        self._tasks.start_soon(self._run, name="engine owner")
-        self._aside = anyio.CancelScope()
+        self._tasks.start_soon(protect(self._run), name="engine owner")
+        self._aside = anyio.CancelScope(shield=True)  # also while workers have their time of grace
         self._tasks.start_soon(self._work_aside, name="engine timekeeping")
         return self
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from importlib import import_module
-from typing import Any, TypeAlias
+from itertools import islice
+from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter
 
@@ -21,7 +22,8 @@ from engine.domain.models import Job
 Schema: TypeAlias = type[BaseModel] | dict[str, Any] | Any
 """A pydantic model, any type that pydantic knows, or a JSON Schema as a dict."""
 
-MAX_QUESTION_CHARACTERS = 65_536
+MAX_QUESTION_CHARACTERS: Final = 65_536
+_MOST_ERRORS: Final = 20  # of so many the worst is told; to find all may take seconds
 
 
 def prompt_text(prompt_id: str, schema: Schema, name: str, question: str | None) -> str:
@@ -31,6 +33,7 @@ def prompt_text(prompt_id: str, schema: Schema, name: str, question: str | None)
         InvalidValueError: The schema is none, or too large; or the name or question is not right.
         RuntimeError: The package `jsonschema` is not installed.
     """
+    _jsonschema()  # or else it would be asked what nobody can answer
     check_text("name", name, MAX_IDENTIFIER_CHARACTERS)
     if question is not None:
         check_text("question", question, MAX_QUESTION_CHARACTERS)
@@ -81,7 +84,8 @@ def check_answer(job: Job[Any], prompt_id: str, value: str) -> None:
     registry = import_module("referencing").Registry()
     kind = judge.validators.validator_for(schema, judge.Draft202012Validator)
     try:
-        errors = list(kind(schema, registry=registry).iter_errors(json.loads(value)))
+        found = kind(schema, registry=registry).iter_errors(json.loads(value))
+        errors = list(islice(found, _MOST_ERRORS))
     except import_module("referencing.exceptions").Unresolvable as error:
         raise InvalidValueError("value", f"can't be judged by its schema: {error}") from error
     worst = judge.exceptions.best_match(errors)

@@ -39,7 +39,7 @@ async def keep_time(inbox: Inbox, agenda: Agenda, time: Time) -> None:
             logger.debug("the owner reads the clock, too, and will crash by it", exc_info=True)
         message = ExpireJobs(due)
         try:
-            await inbox.put(message).wait()
+            await inbox.put(message, is_own=True).wait()
             for record in message.outcome():
                 fields = {"job_id": record[JOB_ID], "status": record[STATUS]}
                 logger.info("the time of job %s ran out", record[JOB_ID], extra=fields)

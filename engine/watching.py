@@ -151,6 +151,7 @@ class Watcher(Generic[Status]):
         for sequence, from_status, record in changes:
             if sequence is None:
                 continue
+            self._progress.pop(record[JOB_ID], None)  # what it said before it moved is over
             if len(self._kept) == MAX_KEPT:
                 self._kept.clear()
                 self._is_behind = True

@@ -26,7 +26,7 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -374,16 +374,17 @@ async def stop_when_told(scope: anyio.CancelScope) -> None:
 
 def number_at_once(text: str) -> int:
     """Return the number of files that are counted at the same time."""
-    if not 1 <= int(text) <= MAX_AT_ONCE:
+    if not (text.isdecimal() and 1 <= int(text) <= MAX_AT_ONCE):
         raise argparse.ArgumentTypeError(f"{text} is not 1 to {MAX_AT_ONCE}")
     return int(text)
 
 
 def seconds_slow(text: str) -> float:
     """Return how many seconds a file takes more."""
-    if not 0 <= float(text) <= MAX_SLOW_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text} is not 0 to {MAX_SLOW_SECONDS:g}")
-    return float(text)
+    with suppress(ValueError):
+        if 0 <= (seconds := float(text)) <= MAX_SLOW_SECONDS:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text} is not 0 to {MAX_SLOW_SECONDS:g}")
 
 
 def command_line() -> argparse.ArgumentParser:

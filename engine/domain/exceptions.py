@@ -292,6 +292,8 @@ class InvalidValueError(EngineError, ValueError):
         problem: What is wrong with it, and what is accepted.
     """
 
+    retryable = False  # a handler that tries it again gets the same
+
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
         self.field = field
@@ -300,6 +302,8 @@ class InvalidValueError(EngineError, ValueError):
 
 class LifecycleError(EngineError, ValueError):
     """A table of moves that can't work: the message names the status and the rule."""
+
+    retryable = False
 
 
 class OverloadedError(EngineError):
@@ -408,6 +412,9 @@ class CommitUnknownError(OutcomeUnknownError):
         self.__cause__ = reason
 
 
+_FORMS = {"engine": "JobEngine() as …", "worker": "Worker(…) as …"}
+
+
 class EngineUnavailableError(EngineError, RuntimeError):
     """This engine can't be called. Nothing was applied, but for a `CommitCrashedError`."""
 
@@ -415,15 +422,15 @@ class EngineUnavailableError(EngineError, RuntimeError):
 class EngineNotStartedError(EngineUnavailableError):
     """The engine was called before it was started."""
 
-    def __init__(self) -> None:
-        super().__init__("the engine has not started: use it inside `async with JobEngine() as …`")
+    def __init__(self, what: str = "engine") -> None:
+        super().__init__(f"the {what} has not started: use it inside `async with {_FORMS[what]}`")
 
 
 class EngineStartedError(EngineUnavailableError):
     """The engine was started before; an engine is started once."""
 
-    def __init__(self) -> None:
-        super().__init__("the engine was started before: make a new one")
+    def __init__(self, what: str = "engine") -> None:
+        super().__init__(f"the {what} was started before: make a new one")
 
 
 class EngineClosedError(EngineUnavailableError):

@@ -18,6 +18,7 @@ MAX_RESULT_CHARACTERS: Final = 1_048_576
 MAX_ERROR_CHARACTERS: Final = 65_536
 MAX_INPUT_CHARACTERS: Final = 262_144  # of an input as JSON
 MAX_ANSWER_CHARACTERS: Final = 262_144  # of an answer to a prompt as JSON
+MAX_ANSWERS_CHARACTERS: Final = 1_048_576  # all answers of a job together
 MAX_REASON_CHARACTERS: Final = 4_096
 MAX_PRIORITY: Final = 1_000_000  # and -MAX_PRIORITY is the lowest
 MAX_BULK_ITEMS: Final = 10_000

@@ -132,15 +132,20 @@ class Attempt:
         with self._scope as scope:
             if timeout_seconds is not None:
                 self._core.time.limit(scope, timeout_seconds)
-                self.stopped_at = anyio.current_time() + timeout_seconds
-            return await self._call()
+                self.stopped_at = scope.deadline  # infinite where another clock tells the time
+            try:
+                return await self._call()
+            except Exception as error:
+                if scope.cancel_called and self._stop_reason is None:  # what came of its limit
+                    raise AttemptTimeoutError(timeout_seconds or 0.0) from error
+                raise
         if self._stop_reason is None:
             self.context.is_stopping = True
             raise AttemptTimeoutError(timeout_seconds or 0.0)
         raise JobCancelled
 
     async def _call(self) -> str | None:
-        """Run the handler. The watchdog looks for this function's frame."""
+        """Run the handler, where it is to be run."""
         self.awaited, self.call = self._handler.call(self.context)
         if self._handler.is_async:
             result = await self.awaited

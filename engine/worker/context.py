@@ -146,5 +146,9 @@ def _value_of(schema: Schema, answer: object) -> object:
 
 def _check_number(field: str, value: object) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value):  # type: ignore[arg-type]
+    try:
+        fits = number and math.isfinite(value)  # type: ignore[arg-type]
+    except OverflowError:  # an integer past 1.8e308
+        fits = False
+    if not fits:
         raise InvalidValueError(field, f"must be a finite number, not {shown(value)}")

@@ -212,8 +212,11 @@ class Crew:
 
     async def _run(self, attempt: Attempt) -> None:
         """Run an attempt and tell what came of it. Never raises, but for a Ctrl-C."""
+        message: Message[Any] | None
         try:
             message = await self._outcome(attempt)
+        except Exception as error:  # noqa: BLE001 - not the handler's own: a filter of the log, say
+            message = self._failure(attempt, error)
         except BaseException:
             self._forget(attempt)  # who closes the worker must not wait for it
             raise
@@ -229,7 +232,8 @@ class Crew:
     def _send(self, attempt: Attempt, message: Message[Any]) -> None:
         """Tell the owner what came of an attempt; no task waits for the answer."""
         try:
-            self._core.inbox.put(message, lambda: self._take_answer(attempt, message))
+            # Past the limit of callers: their number is the concurrency's, and they end a job.
+            self._core.inbox.put(message, lambda: self._take_answer(attempt, message), is_own=True)
         except EngineError as error:
             self._take_error(attempt, message, error)
 
@@ -262,7 +266,8 @@ class Crew:
     async def _send_later(self, attempt: Attempt, message: Message[Any]) -> None:
         seconds = min(_FIRST_PAUSE_SECONDS * 2 ** min(attempt.refusals, 10), _LONGEST_PAUSE_SECONDS)
         attempt.refusals += 1
-        await self._pause(seconds, lambda: self._is_out_of_time)
+        with anyio.CancelScope(shield=True):
+            await self._pause(seconds, lambda: self._is_out_of_time)
         self._send(attempt, message)
 
     def _forget(self, attempt: Attempt) -> None:
@@ -307,16 +312,20 @@ class Crew:
         return ReleaseJob(attempt.job_id, attempt.token, 0.0, failed=False)
 
     def _after_failure(self, attempt: Attempt, error: BaseException) -> Message[Any]:
-        """Have the job tried again, or failed."""
-        retry, failures = self._rules.retry, attempt.failures + 1
-        may_retry = retry.may_retry(error, failures)
+        """Say that an attempt failed, and return what the owner is to be told."""
+        may_retry = self._rules.retry.may_retry(error, attempt.failures + 1)
         logger.warning(
             "attempt %s of job %s failed%s",
             *(attempt.number, attempt.job_id, ", and is followed by another" * may_retry),
             exc_info=error,
             extra=attempt.fields,
         )
-        if may_retry:
+        return self._failure(attempt, error)
+
+    def _failure(self, attempt: Attempt, error: BaseException) -> Message[Any]:
+        """Have the job tried again, or failed."""
+        retry, failures = self._rules.retry, attempt.failures + 1
+        if retry.may_retry(error, failures):
             delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
             return ReleaseJob(attempt.job_id, attempt.token, delay, failed=True)
         failure, told = self._core.lifecycle.failure_value or "", error_text(error)
@@ -332,6 +341,8 @@ class Crew:
             self._core.tasks.start_soon(self._outwait, attempt, call, name="engine stray thread")
 
     async def _outwait(self, attempt: Attempt, call: Call[Any]) -> None:
+        if self._is_left_alone:
+            return
         self._overseer.add_stray(attempt)
         with anyio.CancelScope(shield=True) as scope:
             self._outwaits.add(scope)

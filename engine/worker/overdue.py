@@ -32,7 +32,7 @@ class Overseer:
 
     def open(self) -> None:
         """Begin to watch the event loop that is running."""
-        self._scope = anyio.CancelScope()
+        self._scope = anyio.CancelScope(shield=True)
         self._watchdog.start()
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from engine.domain.exceptions import (
+    EngineNotStartedError,
     EngineStartedError,
     InvalidValueError,
     LifecycleError,
@@ -17,7 +18,7 @@ from engine.domain.exceptions import (
 from engine.domain.limits import check_integer, check_seconds
 from engine.domain.retry import Retry
 from engine.facade import core_of
-from engine.job_engine import JobEngine
+from engine.job_engine import JobEngine, check_home
 from engine.portal import Held, stop_signals
 from engine.sync_job_engine import SyncJobEngine
 from engine.worker.attempt import Around
@@ -64,8 +65,9 @@ class Worker:
         concurrency: How many handlers may run at once: 1 to 10,000. A thread that goes on after
             its attempt was given up still counts.
         retry: What happens when an attempt fails.
-        timeout_seconds: How long an attempt may take; above 0. Then it has failed, with an
-            `AttemptTimeoutError`, and its handler is cancelled. None: no limit.
+        timeout_seconds: How long an attempt may take; above 0. Then its handler is cancelled, and
+            it has failed, with an `AttemptTimeoutError`; but for a handler that goes on in spite
+            of it and ends well. None: no limit.
         idempotent: Whether a job may be run again whose attempt died with its process. False: it
             fails then. True: the attempt counts as one that failed.
         grace_seconds: How long closing waits for handlers, 0 or more.
@@ -103,6 +105,12 @@ class Worker:
         check_seconds("grace_seconds", grace_seconds)
         if timeout_seconds is not None:
             check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
+        for field, value in (("idempotent", idempotent), ("processes", processes)):
+            if value not in {True, False}:
+                raise InvalidValueError(field, f"must be True or False, not {shown(value)}")
+        hooks: object = around
+        if not isinstance(hooks, list | tuple) or not all(map(callable, hooks)):
+            raise InvalidValueError("around", f"must be a list of functions, not {shown(hooks)}")
         core = core_of(engine)
         if core.lifecycle.success_value is None or core.lifecycle.failure_value is None:
             raise LifecycleError(
@@ -123,8 +131,7 @@ class Worker:
         if not isinstance(self._engine, kind):
             raise InvalidValueError("engine", f"is a {type(self._engine).__name__}: use `{how}`")
         if self._started:
-            raise EngineStartedError
-        self._started = True
+            raise EngineStartedError("worker")
 
     async def __aenter__(self) -> Self:
         """Begin to work.
@@ -132,9 +139,12 @@ class Worker:
         Raises:
             EngineStartedError: The worker was started before.
             EngineNotStartedError, EngineClosedError: The engine is not open.
+            WrongLoopError: It is open on another event loop.
         """
         self._start(JobEngine, "with")
+        check_home(self._engine)
         self._crew.open()
+        self._started = True
         return self
 
     async def __aexit__(
@@ -161,8 +171,11 @@ class Worker:
         blocks the event loop or will not be cancelled. What was acknowledged is not lost by either.
 
         Raises:
+            EngineNotStartedError: The worker has not been entered.
             WrongLoopError: This is not the main thread, the only one to which signals come.
         """
+        if not self._started:
+            raise EngineNotStartedError("worker")
         end_by = self._grace_seconds + _MARGIN_SECONDS
         signals = await self._serving.enter_async_context(stop_signals(end_by))
         await signals.wait()
@@ -175,6 +188,7 @@ class Worker:
         """
         self._start(SyncJobEngine, "async with")
         self._held = Held(_at_work(self._crew))
+        self._started = True
         weakref.finalize(self, self._held.leave_soon).atexit = False
         return self
 

@@ -103,9 +103,7 @@ def test_a_handler_that_never_yields_is_named_with_its_stack(
         assert line in told["text"] or "while time.monotonic() < until" in told["text"]
 
 
-@pytest.mark.parametrize(
-    ("kind", "number"), [("spins", signal.SIGTERM), ("sleeps", signal.SIGINT)]
-)
+@pytest.mark.parametrize(("kind", "number"), [("spins", signal.SIGTERM), ("sleeps", signal.SIGINT)])
 def test_a_blocked_loop_ends_after_grace_and_margin(
     kind: str, number: signal.Signals, anyio_backend: str
 ) -> None:
