@@ -202,7 +202,8 @@ class Codec(Generic[Status]):
             return self._lifecycle.final_values
         given: object = statuses
         if isinstance(given, str) or not isinstance(given, Collection):
-            raise InvalidValueError("until", f"must hold statuses, not {shown(given)}")
+            example = shown(self._lifecycle.running.value)
+            raise InvalidValueError("until", f"must be as [{example}], not {shown(given)}")
         return self._lifecycle.final_values | {self._lifecycle.value(each) for each in statuses}
 
     def get(self, job_id: str) -> GetJobs:

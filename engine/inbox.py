@@ -13,6 +13,7 @@ blocked in a send would cost another 6 KB; so its bound is the bound of all that
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
@@ -68,9 +69,12 @@ class Half(Generic[Kind]):
     def tell(self) -> None:
         """Tell every caller that the answer is there. Again, it does nothing."""
         self.answered.set()
-        notify, self.notify = self.notify, []
-        for each in notify:
-            each()
+        notify, self.notify = deque(self.notify), []
+        try:
+            while notify:
+                notify.popleft()()
+        finally:
+            self.notify.extend(notify)  # after an interrupt: who tells again tells the rest
 
 
 class Turn:
@@ -122,6 +126,8 @@ class Inbox:
         self.max_waiting = max_waiting
         self.waiting = 0
         self.refused = 0
+        self.taken: Turn | None = None
+        """The turn that was taken last."""
         self._max_batch = max_batch
         self._choose_event = choose_event
         self._closed_by: Callable[[], EngineUnavailableError] | None = EngineNotStartedError
@@ -189,7 +195,7 @@ class Inbox:
             # Not `receive`, whose checkpoint, event and bookkeeping cost as much as a call.
             self._arrived = self._new_event()
             await self._arrived.wait()
-        turn = self._receive.receive_nowait()
+        turn = self.taken = self._receive.receive_nowait()
         self._taken(turn)
         return turn
 

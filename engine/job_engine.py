@@ -188,7 +188,8 @@ class JobEngine(Facade[Status]):
             blockchain_identifier: The payment's name elsewhere: 1 to 256 characters; by default
                 ``mock_bc_`` and the job's id.
             idempotency_key: 1 to 256 characters. The same key with the same content gives the job
-                that exists already, as it is now.
+                that exists already, as it is now. The content is ``input_hash``,
+                ``blockchain_identifier`` and ``input``.
             input: What the handler is to be given: a JSON value, or a pydantic model, of up to
                 262,144 characters as JSON.
             priority: Of the jobs that are ready, those with a higher one are run first:

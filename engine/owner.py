@@ -177,10 +177,18 @@ class Owner(Generic[Status]):
             if not isinstance(bug, (Exception, anyio.get_cancelled_exc_class())):
                 self._interrupt = bug
                 self._tasks.cancel_scope.cancel()
+        self._refuse_taken()
         self._inbox.refuse_rest(self._refusal)
         self._claims.refuse_all(self._refusal())
         self._jobs.feed.end(self._refusal)
         await self._close_storage()
+
+    def _refuse_taken(self) -> None:
+        """Answer what is left of the turn that an interrupt came into, and tell its callers."""
+        if (turn := self._inbox.taken) is not None:
+            for message in turn.unanswered():
+                message.answer(self._refusal())
+            turn.tell()
 
     async def _answer_turns(self) -> None:
         while True:

@@ -202,8 +202,11 @@ class StalePromptError(EngineError):
     """
 
     def __init__(self, job_id: str, prompt_id: str, current: str | None) -> None:
-        waits = "for no answer" if current is None else f"for an answer to {shown(current)}"
-        super().__init__(f"job {shown(job_id)} waits {waits}, not to {shown(prompt_id)}")
+        waits = "no prompt" if current is None else shown(current)
+        super().__init__(
+            f"job {shown(job_id)} waits for an answer to {waits}, and not (or no more) to "
+            f"{shown(prompt_id)}"
+        )
         self.job_id = job_id
         self.prompt_id = prompt_id
         self.current = current

@@ -35,7 +35,8 @@ class Context(Generic[Status]):
     Attributes:
         job: The job as it was when the attempt began.
         attempt: The attempt's number: 1 for the first.
-        token: Proves that the attempt has the job: `JobEngine.transition` takes it.
+        token: Proves that the attempt has the job: `JobEngine.transition` takes it, from whoever
+            works for the attempt. A handler that ends its job by it is cancelled, as it is done.
     """
 
     def __init__(

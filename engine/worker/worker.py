@@ -47,7 +47,9 @@ class Worker:
     runs on the event loop, a plain one in a thread. What it returns becomes the job's result: a
     text as it is; a JSON value or a pydantic model as JSON; None as no result. What it raises
     becomes the job's error, its type and message; the traceback goes to the log,
-    ``engine.worker``. Whatever that is, an exit or an interrupt too, it ends its own job alone.
+    ``engine.worker``. Whatever that is, an exit or an interrupt too, it ends its own job alone; but
+    an exit out of a task that a handler has started on asyncio ends the program, as asyncio does.
+    A function in a thread can't await a `JobEngine`: give it a `SyncJobEngine`, or what it needs.
 
     **Attempts**: each run is an attempt with a number. A job may be run more than once: when an
     attempt fails and ``retry`` allows another, and when the process ended in the middle of one. So
@@ -57,7 +59,8 @@ class Worker:
     **Closing** claims no more jobs, waits ``grace_seconds`` for the handlers at work, and then
     cancels them. What is cut short is ready again at the next start, and doesn't count as failed. A
     function in a thread can't be cancelled: it is left to itself, and does not hold up the
-    interpreter's exit.
+    interpreter's exit. A task that will not be cancelled holds up closing, and is named in the log;
+    only `serve` has an end for it.
 
     Args:
         engine: The engine, which is to be entered before and left after.

@@ -121,7 +121,7 @@ async def test_a_job_that_waits_for_an_answer_is_cancelled_with_its_prompt() -> 
         await core_of(engine).ask(RequestInput(job.job_id, token, prompt, None))
         ended = await engine.cancel(job.job_id)
         assert (ended.status, ended.prompt) == (FAILED, None)
-        with pytest.raises(Exception, match="waits for no answer"):
+        with pytest.raises(Exception, match="answer to no prompt"):
             await core_of(engine).ask(ProvideInput(job.job_id, "p", "1"))
 
 
