@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
-import sqlite3
 import sys
-import tempfile
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,39 +22,37 @@ from tests.bench import (
     working,
     working_peers,
 )
-from tests.bench.measure import Best, Row, print_table, progress
+from tests.bench.against import compare
+from tests.bench.checkouts import ComparisonError
+from tests.bench.measure import Best, Row, print_table, progress, versions
+from tests.bench.options import Options, read_options, table_names
 from tests.bench.rounds import Rounds
 
-_NAMES = (
-    "million",
-    "awaited",
-    "threads",
-    "durable",
-    "startup",
-    "working",
-    "alone",
-    "gated",
-    "watched",
-    "peers",
-    "working_peers",
-    "pieces",
-)
-_PEERS = {"peers": peers.NAMES, "working_peers": working_peers.NAMES}
+_ROOT = Path(__file__).parents[2]
 
 Tables: TypeAlias = dict[str, tuple[str, Callable[[], list[Row]]]]
 
 
 def main() -> int:
-    """Run the benchmarks; exit code 1 if a target was not met."""
-    options = _options()
+    """Run the benchmarks; exit code 1 if a target was not met, or something has become worse."""
+    options = read_options()
     scale = 100 if options.quick else 1
+    if options.against is None:
+        met = _print_tables(options, scale)
+        return 0 if met or options.quick else 1
+    try:
+        met = compare(_ROOT, options.against, options.only, options.rounds, 1 / scale)
+    except ComparisonError as error:
+        print(f"python -m tests.bench: error: {error}", file=sys.stderr)
+        return 2
+    return 0 if met or options.quick else 1
+
+
+def _print_tables(options: Options, scale: int) -> bool:
+    """Measure and print what is asked for; return whether every target is met."""
     turns = 1 if options.quick else 5
-    print(
-        f"CPython {platform.python_version()}, anyio {version('anyio')}, trio {version('trio')}, "
-        f"pydantic {version('pydantic')}, SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores, "
-        f"files in {tempfile.gettempdir()}, best of {turns} turns"
-    )
-    names = _names(options)
+    print(f"{versions()}, best of {turns} turns")
+    names = table_names(options)
     ours, theirs = Best(), Best()
     met = True
     tables = (
@@ -77,12 +69,16 @@ def main() -> int:
                 print("", *durable.lines(ours), sep="\n")
             met = met and all(row.met for row in rows)
     if "pieces" in names:
-        made_of = pieces.lines(1_000_000 // scale, 20_000 // scale, turns)
-        progress("")
-        print("\n### What a get is made of\n", *made_of, sep="\n")
+        _print_pieces(scale, turns)
     if options.picture is not None:
         _draw(options.picture, ours, theirs if "peers" in names else None)
-    return 0 if met or options.quick else 1
+    return met
+
+
+def _print_pieces(scale: int, turns: int) -> None:
+    made_of = pieces.lines(1_000_000 // scale, 20_000 // scale, turns)
+    progress("")
+    print("\n### What a get is made of\n", *made_of, sep="\n")
 
 
 def _tables(scale: int, turns: int) -> Tables:
@@ -131,37 +127,6 @@ def _working_tables(scale: int, turns: int) -> Tables:
             lambda: working_peers.rows(Rounds(), max(200, 10_000 // scale), 1 / scale, turns),
         ),
     }
-
-
-def _options() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="small counts, no peers: a smoke test, no figures"
-    )
-    parser.add_argument("--only", choices=_NAMES, help="one table only")
-    parser.add_argument(
-        "--picture", type=Path, metavar="FILE", help="draw the durable figures (SVG or PNG)"
-    )
-    options = parser.parse_args()
-    if options.picture is not None and options.only not in {None, "durable"}:
-        parser.error("the picture shows the durable table: leave --only out, or --only durable")
-    return options
-
-
-def _names(options: argparse.Namespace) -> set[str]:
-    """Return which tables to print; say which peers are left out."""
-    if options.only is None and options.quick:
-        return {*_NAMES} - {*_PEERS}
-    names = {*_NAMES} if options.only is None else {options.only}
-    for table, its_peers in _PEERS.items():
-        reasons = {name: peers.why_left_out(name) for name in its_peers if table in names}
-        for name, reason in reasons.items():
-            if reason is not None:
-                print(f"{table}: {name} is left out: {reason}")
-        if reasons and all(reasons.values()):
-            names.remove(table)
-    return names
 
 
 def _draw(path: Path, ours: Best, theirs: Best | None) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import gc
+import os
+import platform
+import sqlite3
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import TypeVar
 
 import anyio
@@ -39,8 +45,8 @@ class Row:
         bound = "at most" if self.at_most else "at least"
         return (
             self.work,
-            f"{_number(self.figure)} {self.unit}",
-            f"{self.floor_name}: {_number(self.floor)} {self.unit}",
+            f"{number(self.figure)} {self.unit}",
+            f"{self.floor_name}: {number(self.floor)} {self.unit}",
             f"{self.ratio:.2f}",
             f"{bound} {self.target:g}",
             "met" if self.met else "NOT MET",
@@ -50,20 +56,34 @@ class Row:
 HEAD = ("work", "engine", "floor", "ratio", "target", "")
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def print_table(title: str, rows: Sequence[Row]) -> None:
     """Print rows as a Markdown table."""
-    cells = [HEAD, *(row.cells() for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
+    print_cells(title, [HEAD, *(row.cells() for row in rows)])
+
+
+def print_cells(title: str, lines: Sequence[tuple[str, ...]]) -> None:
+    """Print lines of cells, the first of which are the heads, as a Markdown table."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print(f"\n### {title}\n")
-    for number, line in enumerate(cells):
+    for place, line in enumerate(lines):
         padded = " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         print(f"| {padded} |")
-        if number == 0:
+        if place == 0:
             print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+
+
+def versions() -> str:
+    """Say when, with what and where the figures are measured."""
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, CPython {platform.python_version()},"
+        f" anyio {version('anyio')}, trio {version('trio')}, pydantic {version('pydantic')},"
+        f" SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores, files in"
+        f" {tempfile.gettempdir()}"
+    )
 
 
 def progress(text: str) -> None:

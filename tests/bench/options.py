@@ -1,0 +1,100 @@
+"""The command line of ``python -m tests.bench``."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench import peers, working_peers
+
+_TABLES = (
+    "million",
+    "awaited",
+    "threads",
+    "durable",
+    "startup",
+    "working",
+    "alone",
+    "gated",
+    "watched",
+    "peers",
+    "working_peers",
+    "pieces",
+)
+_PEERS = {"peers": peers.NAMES, "working_peers": working_peers.NAMES}
+_ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    quick: bool
+    only: list[str] | None
+    """The names of tables, or of scenarios if there is a revision to compare with."""
+    picture: Path | None
+    against: str | None
+    rounds: int
+
+
+def read_options() -> Options:
+    """Read the command line; on a wrong one exit with code 2."""
+    parser = _parser()
+    arguments = parser.parse_args()
+    only = None if arguments.only is None else arguments.only.split(",")
+    if arguments.against is None:
+        _check_tables(parser, arguments, only)
+    elif arguments.picture is not None:
+        parser.error("the picture shows one tree: leave --picture or --against out")
+    rounds = _ROUNDS if arguments.rounds is None else arguments.rounds
+    if rounds < 1:
+        parser.error(f"--rounds must be 1 or more, not {rounds}")
+    return Options(arguments.quick, only, arguments.picture, arguments.against, rounds)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description="Measure everything and print the tables."
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small counts, no peers: a smoke test, no figures"
+    )
+    parser.add_argument("--only", metavar="A,B", help="these tables, or these scenarios, only")
+    parser.add_argument(
+        "--picture", type=Path, metavar="FILE", help="draw the durable figures (SVG or PNG)"
+    )
+    parser.add_argument(
+        "--against", metavar="REV", help="compare with a commit, scenario by scenario, instead"
+    )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help=f"how often to compare each scenario: {_ROUNDS}"
+    )
+    return parser
+
+
+def _check_tables(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, only: list[str] | None
+) -> None:
+    for name in only or ():
+        if name not in _TABLES:
+            parser.error(f"there is no table {name!r}: choose from {', '.join(_TABLES)}")
+    if arguments.picture is not None and only is not None and "durable" not in only:
+        parser.error("the picture shows the durable table: leave --only out, or --only durable")
+    if arguments.rounds is not None:
+        parser.error("--rounds is for --against")
+
+
+def table_names(options: Options) -> set[str]:
+    """Return which tables to print; say which peers are left out."""
+    if options.only is None and options.quick:
+        return {*_TABLES} - {*_PEERS}
+    names = {*_TABLES} if options.only is None else {*options.only}
+    for table, its_peers in _PEERS.items():
+        reasons = {name: peers.why_left_out(name) for name in its_peers if table in names}
+        for name, reason in reasons.items():
+            if reason is not None:
+                print(f"{table}: {name} is left out: {reason}")
+        if reasons and all(reasons.values()):
+            names.remove(table)
+    return names
