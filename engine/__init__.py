@@ -4,6 +4,9 @@
 talk by messages to one owner task, which decides every change in one order, by a `Lifecycle`.
 """
 
+from engine._gate import Gate, WaitingJobs
+from engine._job_engine import JobEngine
+from engine._sync_job_engine import SyncJobEngine
 from engine.domain.exceptions import (
     AttemptTimeoutError,
     CallTimeoutError,
@@ -59,11 +62,8 @@ from engine.domain.models import (
 )
 from engine.domain.retention import Retention
 from engine.domain.retry import Retry
-from engine.gate import Gate, WaitingJobs
-from engine.job_engine import JobEngine
-from engine.sqlite import SQLiteStorage
 from engine.storage import MemoryStorage, Storage
-from engine.sync_job_engine import SyncJobEngine
+from engine.storage.sqlite import SQLiteStorage
 from engine.worker import Context, Worker
 
 __all__ = [

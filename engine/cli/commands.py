@@ -18,7 +18,7 @@ from engine.cli.exits import Exit
 from engine.cli.texts import Cells, lines_of, plain, widths_of
 from engine.domain.exceptions import JobDamagedError, shown
 from engine.domain.json_text import value_of
-from engine.domain.record import (
+from engine.storage.record import (
     IDEMPOTENCY_KEY,
     INPUT,
     POSITION,
@@ -28,13 +28,13 @@ from engine.domain.record import (
     WorkState,
     blockchain_identifier,
 )
-from engine.sqlite import reading
-from engine.sqlite.backup import back_up
-from engine.sqlite.check import Report, check_file
-from engine.sqlite.file import connect_reader
-from engine.sqlite.location import check_place
-from engine.sqlite.problems import system_told_of, told_of
-from engine.sqlite.rows import time_text
+from engine.storage.sqlite import reading
+from engine.storage.sqlite.backup import back_up
+from engine.storage.sqlite.check import Report, check_file
+from engine.storage.sqlite.file import connect_reader
+from engine.storage.sqlite.location import check_place
+from engine.storage.sqlite.problems import system_told_of, told_of
+from engine.storage.sqlite.rows import time_text
 
 _BLOCK_JOBS: Final = 100  # read at once: each may have a result of a megabyte
 _NOTHING: Final = "-"  # stands for None, so that a column is never empty

@@ -18,8 +18,8 @@ from engine.cli import commands
 from engine.cli.console import Console
 from engine.cli.exits import MEANINGS, Exit
 from engine.domain.exceptions import InvalidValueError, StorageDamagedError, StorageError
-from engine.domain.limits import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
-from engine.sqlite.location import check_path
+from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
+from engine.storage.sqlite.location import check_path
 
 Run: TypeAlias = Callable[[Namespace, Console], Exit]
 Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.domain.limits import check_integer
+from engine.domain.validation import check_integer
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.domain.limits import check_integer
+from engine.domain.validation import check_integer
 
 MAX_ATTEMPTS: Final = 1_000
 MAX_FACTOR: Final = 1_000

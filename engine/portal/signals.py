@@ -17,7 +17,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from types import FrameType
 
 from engine.domain.exceptions import WrongLoopError
-from engine.portal.home import choose_event
+from engine.portal.affinity import choose_event
 from engine.portal.last_resort import LastResort
 from engine.portal.work import call_soon
 

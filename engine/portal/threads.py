@@ -20,7 +20,7 @@ from typing import Any, TypeVarTuple, Unpack
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from engine.domain.exceptions import EngineForkedError
-from engine.portal.home import choose_event
+from engine.portal.affinity import choose_event
 from engine.portal.stacks import frames_of, stack_text
 from engine.portal.work import Result, Work, call_soon
 

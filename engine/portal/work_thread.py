@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, ParamSpec
 
 from engine.domain.exceptions import EngineForkedError
-from engine.portal.home import choose_event
+from engine.portal.affinity import choose_event
 from engine.portal.work import Result, Work, call_soon
 
 Parameters = ParamSpec("Parameters")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from engine._sync_job_engine import SyncJobEngine
 from engine.domain.models import Job, JobStatus
-from engine.sync_job_engine import SyncJobEngine
 
 
 class InMemoryJobRepository:

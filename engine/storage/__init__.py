@@ -3,10 +3,10 @@
 Somebody who writes a storage needs `Storage`, the protocol, and what its calls take and give.
 """
 
-from engine.domain.record import Change, Damaged, Entry, Record
-from engine.domain.table import Table
 from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import CheckedOut, Opened, Progress, Storage
+from engine.storage.record import Change, Damaged, Entry, Record
+from engine.storage.table import Table
 
 __all__ = [
     "Change",

@@ -18,7 +18,8 @@ from typing import Final, cast
 
 from engine.domain.exceptions import StorageError
 from engine.domain.lifecycle import MAX_STATUSES
-from engine.domain.record import (
+from engine.storage.protocol import CheckedOut, Opened, Progress
+from engine.storage.record import (
     JOB_ID,
     POSITION,
     STATUS,
@@ -28,8 +29,7 @@ from engine.domain.record import (
     Record,
     newest_records,
 )
-from engine.domain.table import Table
-from engine.storage.protocol import CheckedOut, Opened, Progress
+from engine.storage.table import Table
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)

@@ -23,8 +23,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from engine.domain.record import Change, Damaged, Entry, Record
-from engine.domain.table import Table
+from engine.storage.record import Change, Damaged, Entry, Record
+from engine.storage.table import Table
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Is told how much is done, and of how much; what it raises ends the work."""

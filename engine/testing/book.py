@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Self
 
-from engine.domain.record import (
+from engine.storage.record import (
     JOB_ID,
     POSITION,
     STATUS,

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 from anyio import to_thread
 
-from engine.job_engine import JobEngine
-from engine.storage.protocol import Storage
-from engine.sync_job_engine import SyncJobEngine
+from engine._job_engine import JobEngine
+from engine._sync_job_engine import SyncJobEngine
+from engine.storage.locations import Location
 
 FACADES: Final = (JobEngine, SyncJobEngine)
+Engine: TypeAlias = Any
+"""Either of them, with calls to be awaited."""
 
 
 class InThreads:
@@ -36,7 +38,7 @@ class InThreads:
 @asynccontextmanager
 async def opened_engine(
     facade: type[JobEngine[Any] | SyncJobEngine[Any]],
-    storage: Storage,
+    storage: Location | None = None,
     **how: Any,  # noqa: ANN401 - the facade's own
 ) -> AsyncIterator[Any]:
     """Open one of the `FACADES` for calls to be awaited; close it at the end."""

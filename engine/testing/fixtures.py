@@ -9,9 +9,9 @@ from typing import Any, ClassVar, TypeAlias
 
 import pytest
 
-from engine.job_engine import JobEngine
+from engine._job_engine import JobEngine
+from engine._sync_job_engine import SyncJobEngine
 from engine.storage.protocol import Storage
-from engine.sync_job_engine import SyncJobEngine
 from engine.testing.book import Book
 from engine.testing.facades import FACADES, opened_engine
 from engine.testing.store import Session, opened

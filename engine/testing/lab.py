@@ -9,11 +9,11 @@ from typing import Any, Generic, Self, overload
 
 import anyio
 
+from engine._job_engine import JobEngine
 from engine.domain.deadlines import Deadline
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import PAID_JOB_LIFECYCLE, Job, JobStatus, Status
-from engine.facade import Place
-from engine.job_engine import JobEngine
+from engine.storage.locations import Location
 from engine.testing.virtual_clock import Span, VirtualClock
 from engine.worker import Worker
 from engine.worker.handler import Function
@@ -58,7 +58,7 @@ class Lab(Generic[Status]):
         handler: Function,
         *,
         lifecycle: Lifecycle[Status],
-        storage: Place | None = None,
+        storage: Location | None = None,
         clock: VirtualClock | None = None,
         **worker: Any,  # noqa: ANN401 - those of Worker
     ) -> None: ...
@@ -67,7 +67,7 @@ class Lab(Generic[Status]):
         self: Lab[JobStatus],
         handler: Function,
         *,
-        storage: Place | None = None,
+        storage: Location | None = None,
         clock: VirtualClock | None = None,
         **worker: Any,  # noqa: ANN401 - those of Worker
     ) -> None: ...
@@ -76,7 +76,7 @@ class Lab(Generic[Status]):
         handler: Function,
         *,
         lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
-        storage: Place | None = None,
+        storage: Location | None = None,
         clock: VirtualClock | None = None,
         **worker: Any,
     ) -> None:

@@ -9,7 +9,8 @@ from typing import Final
 
 import anyio
 
-from engine.domain.record import (
+from engine.storage.protocol import Opened, Storage
+from engine.storage.record import (
     IDEMPOTENCY_KEY,
     JOB_ID,
     POSITION,
@@ -21,7 +22,6 @@ from engine.domain.record import (
     Record,
     newest_records,
 )
-from engine.storage.protocol import Opened, Storage
 from engine.testing.book import Batch, Book
 from engine.testing.values import ODD_LIFECYCLE, OddStatus
 
@@ -212,7 +212,7 @@ def near_misses(texts: Iterable[str]) -> set[str]:
 
 
 def check_record(record: Record | Damaged) -> Record:
-    """Return a record that is one by its form, too: see `engine.domain.record`."""
+    """Return a record that is one by its form, too: see `engine.storage.record`."""
     assert type(record) is tuple
     assert not isinstance(record, Damaged)
     work = record[WORK] or ()

@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.limits import MAX_INTEGER, MAX_RESULT_CHARACTERS
-from engine.domain.record import NO_WORK, WorkState
+from engine.domain.validation import MAX_INTEGER, MAX_RESULT_CHARACTERS
+from engine.storage.record import NO_WORK, WorkState
 
 
 class OddStatus(StrEnum):

@@ -16,8 +16,8 @@ from weakref import WeakKeyDictionary
 import anyio
 import anyio.lowlevel
 
-from engine.domain.clock import read_clock
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.portal.time import read_clock
 
 Answer = TypeVar("Answer")
 Span: TypeAlias = float | timedelta  # seconds, or a timedelta
@@ -40,8 +40,8 @@ class StandstillError(AssertionError):
 class VirtualClock:
     """A clock that a test moves; given to an engine as its clock, it moves all of its waiting.
 
-    It is called as any clock is, and has the calls of `engine.timing.Time`. It belongs to one event
-    loop, of asyncio or trio. One task at a time may move it, by `advance` or `run_until`.
+    It is called as any clock is, and has the calls of `engine.portal.time.Time`. It belongs to one
+    event loop, of asyncio or trio. One task at a time may move it, by `advance` or `run_until`.
 
     Time moves only while all tasks are blocked: beside one that never blocks, such as a loop of
     ``anyio.sleep(0)``, it stands still for ever. ``anyio.sleep`` and sockets wait for real seconds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.domain.record import NO_WORK, WorkState
+from engine.storage.record import NO_WORK, WorkState
 from engine.testing.fixtures import OpenStore, StorageFixtures
 from engine.testing.store import Session
 from engine.testing.values import INPUTS, LONGEST_RESULT, NOON, TIMES, WORKS, OddStatus

@@ -15,13 +15,13 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from engine.core import Core
 from engine.domain.exceptions import AttemptTimeoutError
 from engine.domain.json_text import json_text
-from engine.domain.limits import MAX_ERROR_CHARACTERS, MAX_RESULT_CHARACTERS, check_text
 from engine.domain.models import Progress
-from engine.domain.record import JOB_ID, Record, WorkState
+from engine.domain.validation import MAX_ERROR_CHARACTERS, MAX_RESULT_CHARACTERS, check_text
+from engine.owner.core import Core
 from engine.portal import Call, awaiting_text
+from engine.storage.record import JOB_ID, Record, WorkState
 from engine.worker.context import Context, InputNeeded, JobCancelled
 from engine.worker.handler import Handler
 

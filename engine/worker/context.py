@@ -9,14 +9,14 @@ from typing import Any, Generic
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine.codec import new_job_id
 from engine.domain.deadlines import Deadline, check_deadline, check_expires
 from engine.domain.exceptions import InvalidValueError, LifecycleError, shown
+from engine.domain.ids import new_job_id
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.limits import check_optional_text
 from engine.domain.models import Job, Progress, Status
-from engine.domain.record import JOB_ID, Record, WorkState
-from engine.prompts import Schema, prompt_text
+from engine.domain.validation import check_optional_text
+from engine.owner.prompts import Schema, prompt_text
+from engine.storage.record import JOB_ID, Record, WorkState
 
 MAX_NOTE_CHARACTERS = 1_024
 

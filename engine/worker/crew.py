@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import anyio
 
-from engine.core import Core
 from engine.domain.exceptions import (
     EngineError,
     EngineUnavailableError,
@@ -27,10 +26,11 @@ from engine.domain.exceptions import (
     StaleAttemptError,
 )
 from engine.domain.models import Progress
-from engine.domain.record import JOB_ID, STATUS, Change, Record, WorkState
 from engine.domain.retry import Retry
-from engine.messages import ClaimJobs, ExpireJobs, Message, MoveJobs, ReleaseJob, RequestInput
+from engine.owner.core import Core
+from engine.owner.messages import ClaimJobs, ExpireJobs, Message, MoveJobs, ReleaseJob, RequestInput
 from engine.portal import Call, call_soon, is_ctrl_c, task_starter
+from engine.storage.record import JOB_ID, STATUS, Change, Record, WorkState
 from engine.worker.attempt import Around, Attempt, Stop, error_text
 from engine.worker.context import InputNeeded
 from engine.worker.handler import Handler
@@ -75,7 +75,7 @@ class Crew:
 
     # Beginning and ending.
 
-    def open(self) -> None:
+    async def open(self) -> None:
         """Begin to work. On the event loop of the engine.
 
         Raises:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from engine.domain.exceptions import (
-    EngineNotStartedError,
-    EngineStartedError,
     InvalidValueError,
     LifecycleError,
     shown,
 )
-from engine.domain.limits import check_integer, check_seconds
 from engine.domain.retry import Retry
-from engine.facade import core_of
-from engine.job_engine import JobEngine, check_home
-from engine.portal import Held, stop_signals
-from engine.sync_job_engine import SyncJobEngine
+from engine.domain.validation import check_integer, check_seconds
+from engine.owner.attachment import Attachment
+from engine.owner.base import EngineBase
+from engine.portal import stop_signals
 from engine.worker.attempt import Around
 from engine.worker.crew import Crew, Rules
 from engine.worker.handler import Function, Handler
@@ -29,7 +25,7 @@ MAX_CONCURRENCY = 10_000
 _MARGIN_SECONDS = 5.0  # after the time of grace, for what is left to be committed
 
 
-class Worker:
+class Worker(Attachment):
     """Runs a handler for the jobs of an engine that are ready: running, and nobody at work on them.
 
     ::
@@ -86,9 +82,11 @@ class Worker:
         LifecycleError: Its running status leads to no success, or to no failure.
     """
 
+    _name = "worker"
+
     def __init__(
         self,
-        engine: JobEngine[Any] | SyncJobEngine[Any],
+        engine: EngineBase[Any],
         handler: Function,
         *,
         concurrency: int = 10,
@@ -99,8 +97,7 @@ class Worker:
         processes: bool = False,
         around: Sequence[Around] = (),
     ) -> None:
-        if not isinstance(engine, JobEngine | SyncJobEngine):
-            raise InvalidValueError("engine", f"must be a JobEngine, not {shown(engine)}")
+        super().__init__(engine)
         retry = Retry() if retry is None else retry
         if not isinstance(retry, Retry):
             raise InvalidValueError("retry", f"must be a Retry, not {shown(retry)}")
@@ -114,41 +111,19 @@ class Worker:
         hooks: object = around
         if not isinstance(hooks, list | tuple) or not all(map(callable, hooks)):
             raise InvalidValueError("around", f"must be a list of functions, not {shown(hooks)}")
-        core = core_of(engine)
+        core = engine.core
         if core.lifecycle.success_value is None or core.lifecycle.failure_value is None:
             raise LifecycleError(
                 f"{core.lifecycle.running.name} leads to no success, or to no failure, so that a "
                 "handler could not end its job"
             )
-        self._engine = engine
         self._grace_seconds = grace_seconds
-        self._crew = Crew(
+        self._part = Crew(
             core,
             Handler(handler, processes=processes, at_once=concurrency),
             Rules(concurrency, retry, timeout_seconds, idempotent, grace_seconds, tuple(around)),
         )
-        self._started = False
         self._serving = AsyncExitStack()
-
-    def _start(self, kind: type[object], how: str) -> None:
-        if not isinstance(self._engine, kind):
-            raise InvalidValueError("engine", f"is a {type(self._engine).__name__}: use `{how}`")
-        if self._started:
-            raise EngineStartedError("worker")
-
-    async def __aenter__(self) -> Self:
-        """Begin to work.
-
-        Raises:
-            EngineStartedError: The worker was started before.
-            EngineNotStartedError, EngineClosedError: The engine is not open.
-            WrongLoopError: It is open on another event loop.
-        """
-        self._start(JobEngine, "with")
-        check_home(self._engine)
-        self._crew.open()
-        self._started = True
-        return self
 
     async def __aexit__(
         self,
@@ -156,9 +131,9 @@ class Worker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop to work. A cancellation does not cut it short; a second signal does, see `serve`."""
+        """Stop working. A cancellation does not cut it short; a second signal does, see `serve`."""
         async with self._serving:
-            await self._crew.close()
+            await super().__aexit__(kind, error, traceback)
 
     async def serve(self) -> None:
         """Work until the process is told to stop, by SIGINT (Ctrl-C) or SIGTERM.
@@ -177,38 +152,7 @@ class Worker:
             EngineNotStartedError: The worker has not been entered.
             WrongLoopError: This is not the main thread, the only one to which signals come.
         """
-        if not self._started:
-            raise EngineNotStartedError("worker")
+        self._check_started()
         end_by = self._grace_seconds + _MARGIN_SECONDS
         signals = await self._serving.enter_async_context(stop_signals(end_by))
         await signals.wait()
-
-    def __enter__(self) -> Self:
-        """Begin to work, on the event-loop thread of the blocking engines.
-
-        Raises:
-            EngineStartedError: The worker was started before.
-        """
-        self._start(SyncJobEngine, "async with")
-        self._held = Held(_at_work(self._crew))
-        self._started = True
-        weakref.finalize(self, self._held.leave_soon).atexit = False
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Stop to work, and wait until all handlers have ended."""
-        self._held.leave()
-
-
-@asynccontextmanager
-async def _at_work(crew: Crew) -> AsyncIterator[None]:
-    crew.open()
-    try:
-        yield
-    finally:
-        await crew.close()

@@ -16,8 +16,8 @@ from typing import Any
 import anyio
 
 from engine import Job, JobEngine, JobStatus, Worker
-from engine.domain.record import Change
-from engine.sqlite.storage import SQLiteStorage
+from engine.storage.record import Change
+from engine.storage.sqlite.storage import SQLiteStorage
 from tests.bench.durable import new_folder
 from tests.bench.durable_floors import HASH
 from tests.bench.measure import Row, progress

@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path
 
 from engine import JobStatus
-from engine.codec import new_job_id
-from engine.sqlite.schema import STEPS
+from engine.domain.ids import new_job_id
+from engine.storage.sqlite.schema import STEPS
 
 HASH = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"
 RESULT = "the result of the work, a line of text as long as a link to a file: about 80 characters"

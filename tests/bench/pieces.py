@@ -8,10 +8,11 @@ import timeit
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from engine.codec import Codec, new_job_id
+from engine.domain.ids import new_job_id
 from engine.domain.models import PAID_JOB_LIFECYCLE
-from engine.domain.record import Record
-from engine.snapshots import Snapshots
+from engine.owner.codec import Codec
+from engine.owner.views import Snapshots
+from engine.storage.record import Record
 from tests.bench.floors import LockedDict, PlainJob
 from tests.bench.measure import Best, progress
 

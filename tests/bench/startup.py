@@ -21,9 +21,9 @@ from pathlib import Path
 import anyio
 
 from engine import JobEngine, JobStatus
-from engine.codec import new_job_id
-from engine.domain.record import Change, Record, moved
-from engine.sqlite.rows import SHORT_COLUMNS, TRANSITION_COLUMNS, rows_of
+from engine.domain.ids import new_job_id
+from engine.storage.record import Change, Record, moved
+from engine.storage.sqlite.rows import SHORT_COLUMNS, TRANSITION_COLUMNS, rows_of
 from tests.bench.durable import new_folder
 from tests.bench.durable_floors import HASH, RESULT
 from tests.bench.measure import Best, Row, progress

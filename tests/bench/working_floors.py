@@ -12,8 +12,8 @@ from os import urandom
 from typing import Any
 
 from engine import JobStatus
-from engine.codec import new_job_id
-from engine.sqlite.rows import time_text
+from engine.domain.ids import new_job_id
+from engine.storage.sqlite.rows import time_text
 from tests.bench.durable_floors import HASH, PlainSqlite
 
 DONE = "done"

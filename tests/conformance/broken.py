@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from engine import DuplicateJobIdError, SQLiteStorage
-from engine.domain.record import (
+from engine.storage import CheckedOut, Opened, Progress
+from engine.storage.record import (
     INPUT,
     JOB_ID,
     NO_WORK,
@@ -28,7 +29,6 @@ from engine.domain.record import (
     Record,
     newest_records,
 )
-from engine.storage import CheckedOut, Opened, Progress
 from engine.testing import NewStorage, StorageSuite
 from tests.proof.storages import PlainStorage
 

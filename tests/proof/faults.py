@@ -7,8 +7,8 @@ from enum import Enum
 from typing import Any
 
 from engine import Job, JobEngine, Move, SyncJobEngine
-from engine.domain.record import STATUS, VERSION, Change
 from engine.storage import CheckedOut
+from engine.storage.record import STATUS, VERSION, Change
 
 from .specification import LIFECYCLE
 from .storages import PlainStorage

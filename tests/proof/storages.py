@@ -10,7 +10,8 @@ from pathlib import Path
 from anyio.lowlevel import checkpoint
 
 from engine import DuplicateJobIdError, MemoryStorage, Storage, StorageError
-from engine.domain.record import (
+from engine.storage import CheckedOut, Opened, Progress
+from engine.storage.record import (
     IDEMPOTENCY_KEY,
     JOB_ID,
     POSITION,
@@ -21,8 +22,7 @@ from engine.domain.record import (
     Entry,
     Record,
 )
-from engine.domain.table import Table
-from engine.storage import CheckedOut, Opened, Progress
+from engine.storage.table import Table
 
 
 class PlainStorage:

@@ -19,7 +19,7 @@ from engine import (
     Lifecycle,
     MemoryStorage,
 )
-from engine.domain.record import Damaged, Entry, Record
+from engine.storage.record import Damaged, Entry, Record
 from tests.tries import first_seed, report, tries
 
 from .comparison import FACADES, MakeStorage, compare_with_the_model, comparison_on

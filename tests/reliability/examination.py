@@ -18,7 +18,7 @@ from engine import (
     SyncJobEngine,
     Transition,
 )
-from engine.sqlite.check import check_file
+from engine.storage.sqlite.check import check_file
 
 JOBS = 40
 PAGE = 4_096

@@ -10,7 +10,7 @@ from anyio import sleep_forever, to_thread
 from anyio.lowlevel import checkpoint
 
 from engine import MemoryStorage
-from engine.domain.record import INPUT_HASH, Change
+from engine.storage.record import INPUT_HASH, Change
 
 SECONDS_AGAINST_HANGS = 30
 

@@ -27,7 +27,7 @@ from engine import (
     StorageError,
     SyncJobEngine,
 )
-from engine.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
+from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
 from tests.files import as_killed
 from tests.reliability.examination import Examination, Sound, flip_bit, make_sound, reported
 from tests.tries import report, seeded, tries
@@ -95,7 +95,7 @@ def test_a_flipped_bit_is_never_shown_as_a_job(sound: Sound, tmp_path: Path) -> 
 def test_without_checksums_wrong_jobs_are_shown(
     sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.sqlite.rows.check", lambda _row: None)
+    monkeypatch.setattr("engine.storage.sqlite.rows.check", lambda _row: None)
     _, problems = _flips(sound, tmp_path, 60)
     wrong = [problem for problem in problems if "Job(" in problem]
     report(f"{len(wrong)} wrong jobs were shown")

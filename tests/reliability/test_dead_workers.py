@@ -27,7 +27,7 @@ from engine import (
     SyncJobEngine,
     Worker,
 )
-from engine.decisions import Decisions
+from engine.owner.decisions import Decisions
 from tests.reliability.programs.working import result_of
 from tests.reliability.programs.zygote import Life, Zygote, zygote
 from tests.systems import needs_fork

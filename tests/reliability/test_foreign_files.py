@@ -13,7 +13,7 @@ from random import Random
 import pytest
 
 from engine import StorageError, StorageFormatError, SyncJobEngine
-from engine.sqlite.schema import APPLICATION_ID
+from engine.storage.sqlite.schema import APPLICATION_ID
 from tests.files import as_killed
 from tests.reliability.examination import (
     HEADER,

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from engine import InvalidValueError, JobStatus, Move, NewJob
-from engine.domain.limits import (
+from engine.domain.validation import (
     MAX_ERROR_CHARACTERS,
     MAX_IDENTIFIER_CHARACTERS,
     MAX_INPUT_HASH_CHARACTERS,
     MAX_RESULT_CHARACTERS,
 )
-from tests.unit.both_engines import FACADES, opened
+from engine.testing.facades import FACADES, opened_engine
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +112,7 @@ OTHERS: dict[str, Callable[[Engine, Any], Any]] = {
 
 @pytest.fixture(params=FACADES)
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    async with opened(request.param) as engine:
+    async with opened_engine(request.param) as engine:
         yield engine
 
 

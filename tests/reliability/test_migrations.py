@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from engine import Job, JobStatus, Move, NewJob, StorageFormatError, SyncJobEngine
-from engine.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
-from engine.sqlite.schema import APPLICATION_ID, STEPS
+from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
+from engine.storage.sqlite.schema import APPLICATION_ID, STEPS
 from tests.files import as_killed
 from tests.reliability.programs.migrating import NEWER_STEPS, NOTES_OF_A_JOB, become_newer
 from tests.reliability.programs.zygote import MOST_SECONDS, Life, Zygote, zygote

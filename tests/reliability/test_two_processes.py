@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from engine import JobEngine, SQLiteStorage, StorageError, StorageInUseError, SyncJobEngine
-from engine.sqlite.check import check_file
+from engine.storage.sqlite.check import check_file
 from tests.files import as_killed
 from tests.reliability.programs.zygote import program
 from tests.systems import needs_fork

@@ -8,17 +8,17 @@ from typing import Any, TypeAlias
 import anyio
 
 from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine
-from engine.core import Core
-from engine.domain.record import JOB_ID, Record, WorkState
-from engine.facade import Place, core_of
-from engine.messages import ClaimJobs, ReleaseJob
+from engine.owner.core import Core
+from engine.owner.messages import ClaimJobs, ReleaseJob
+from engine.storage.locations import Location
+from engine.storage.record import JOB_ID, Record, WorkState
 
 AgentJob: TypeAlias = Job[AgentJobStatus]
-NewPlace: TypeAlias = Callable[[], Place]
+NewPlace: TypeAlias = Callable[[], Location]
 """Returns a place for jobs: the same one each time, where one outlives its engine."""
 
 
-def agents(place: Place | None = None, **how: Any) -> JobEngine[AgentJobStatus]:  # noqa: ANN401
+def agents(place: Location | None = None, **how: Any) -> JobEngine[AgentJobStatus]:  # noqa: ANN401
     """Return an engine for jobs with five statuses."""
     return JobEngine(place, lifecycle=AGENT_JOB_LIFECYCLE, **how)
 
@@ -54,7 +54,7 @@ class Claim:
 
 async def claimed(engine: JobEngine[Any], limit: int = 1, **how: Any) -> Sequence[Record]:  # noqa: ANN401
     """Return jobs that are ready, each given to a new attempt."""
-    return await Claim(core_of(engine), limit, **how).records()
+    return await Claim(engine.core, limit, **how).records()
 
 
 async def claimed_one(engine: JobEngine[Any], **how: Any) -> tuple[str, str]:  # noqa: ANN401
@@ -79,4 +79,4 @@ async def release(
     engine: JobEngine[Any], job_id: str, token: str, delay_seconds: float = 0, *, failed: bool
 ) -> None:
     """Give a job back, as its attempt."""
-    await core_of(engine).ask(ReleaseJob(job_id, token, delay_seconds, failed=failed))
+    await engine.core.ask(ReleaseJob(job_id, token, delay_seconds, failed=failed))

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 
 from engine import MemoryStorage
+from engine.testing.facades import FACADES, Engine, opened_engine
 from tests.proof.storages import PlainStorage
-from tests.unit.both_engines import FACADES, Engine, opened
 from tests.unit.claiming import NewPlace
 
 
 @pytest.fixture(params=FACADES)
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     """One engine of either kind, for calls to be awaited."""
-    async with opened(request.param) as engine:
+    async with opened_engine(request.param) as engine:
         yield engine
 
 

@@ -23,9 +23,10 @@ from engine import (
     SyncJobEngine,
 )
 from engine.storage import Progress
+from engine.testing.facades import FACADES, opened_engine
 from tests.systems import skip_without_permissions
-from tests.unit.both_engines import FACADES, finished, opened
-from tests.unit.sqlite.places import without_privileges
+from tests.unit.finishing import finished
+from tests.unit.storage.sqlite.places import without_privileges
 
 pytestmark = pytest.mark.anyio
 
@@ -42,12 +43,12 @@ WRONG_PATHS: list[Any] = [
 async def test_a_copy_is_an_engines_file(
     facade: type[Any], form: type[Any], tmp_path: Path
 ) -> None:
-    async with opened(facade, tmp_path / "jobs.db") as engine:
+    async with opened_engine(facade, tmp_path / "jobs.db") as engine:
         job, live = await finished(engine), await engine.create("hash", idempotency_key="key")
         await engine.backup(form(tmp_path / "copy.db"))
         await engine.create("later")
         history = await engine.history(job.job_id)
-    async with opened(facade, tmp_path / "copy.db") as copy:
+    async with opened_engine(facade, tmp_path / "copy.db") as copy:
         assert (await copy.list_jobs()).jobs == (job, live)
         assert await copy.history(job.job_id) == history
         assert await copy.create("hash", idempotency_key="key") == live
@@ -83,7 +84,7 @@ async def test_a_copy_is_of_one_moment_though_others_write(tmp_path: Path) -> No
 @pytest.mark.parametrize("facade", FACADES)
 async def test_what_is_there_is_never_written_over(facade: type[Any], tmp_path: Path) -> None:
     (tmp_path / "copy.db").write_text("precious")
-    async with opened(facade, tmp_path / "jobs.db") as engine:
+    async with opened_engine(facade, tmp_path / "jobs.db") as engine:
         for target, problem in {
             tmp_path / "copy.db": "is there already",
             tmp_path / "jobs.db": "is there already",
@@ -100,7 +101,7 @@ async def test_a_copy_is_made_at_a_path_or_a_url(
     facade: type[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    async with opened(facade, "jobs.db") as engine:
+    async with opened_engine(facade, "jobs.db") as engine:
         await engine.create("hash")
         before = _files_beside(tmp_path / "jobs.db")
         for wrong in WRONG_PATHS:
@@ -108,7 +109,7 @@ async def test_a_copy_is_made_at_a_path_or_a_url(
                 await engine.backup(wrong)
         assert _files_beside(tmp_path / "jobs.db") == before
         await engine.backup("sqlite:///copy.db")
-    async with opened(facade, tmp_path / "copy.db") as copy:
+    async with opened_engine(facade, tmp_path / "copy.db") as copy:
         assert await copy.count() == 1
 
 

@@ -15,8 +15,8 @@ from engine import (
     NewJob,
     VersionConflictError,
 )
-from engine.domain.limits import MAX_BULK_ITEMS
-from tests.unit.both_engines import Engine
+from engine.domain.validation import MAX_BULK_ITEMS
+from engine.testing.facades import Engine
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,8 @@ from engine import (
     Move,
     VersionConflictError,
 )
-from tests.unit.both_engines import FACADES, Engine, finished, opened
+from engine.testing.facades import FACADES, Engine, opened_engine
+from tests.unit.finishing import finished
 
 pytestmark = pytest.mark.anyio
 
@@ -149,7 +150,7 @@ async def test_other_content_under_the_same_key_is_a_conflict(engine: Engine, en
 
 @pytest.mark.parametrize("facade", FACADES)
 async def test_a_lifecycle_of_ones_own_rules_everything(facade: type[Any]) -> None:
-    async with opened(facade, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+    async with opened_engine(facade, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
         job = await engine.create("hash")
         await engine.transition(job.job_id, AgentJobStatus.RUNNING)
         asking = await engine.transition(job.job_id, AgentJobStatus.AWAITING_INPUT)

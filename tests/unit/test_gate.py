@@ -21,8 +21,7 @@ from engine import (
     WaitingJobs,
     Worker,
 )
-from engine.facade import core_of
-from engine.messages import CountJobs
+from engine.owner.messages import CountJobs
 from engine.testing import VirtualClock
 from tests.unit.claiming import NewPlace
 from tests.unit.gating import Asked, complaints, everybody
@@ -110,7 +109,7 @@ async def test_what_a_busy_engine_refuses_is_asked_for_again_soon(clock: Virtual
 
         def fill(jobs: WaitingJobs) -> WaitingJobs:
             for _ in range(2):
-                core_of(engine).inbox.put(CountJobs(None))
+                engine.core.inbox.put(CountJobs(None))
             return jobs
 
         asked = Asked(clock, fill, lambda jobs: jobs)

@@ -27,8 +27,7 @@ from engine import (
     VersionConflictError,
     WaitingJobs,
 )
-from engine.domain.record import JOB_ID, Record
-from engine.facade import core_of
+from engine.storage.record import JOB_ID, Record
 from engine.testing import VirtualClock
 from tests.tries import repeatable, report, seeds, tries
 from tests.unit.claiming import NewPlace
@@ -306,7 +305,7 @@ async def calls_to_let_one_in(clock: VirtualClock, count: int) -> int:
             jobs = await engine.create_many(NewJob("hash") for _ in some)
         async with Gate(engine, check, interval_seconds=10):
             await clock.advance(1)
-            core = core_of(engine)
+            core = engine.core
             counting: Any = Counting(core.snapshots)
             core.snapshots = counting
             paid.append(jobs[-1].job_id)

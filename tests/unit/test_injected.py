@@ -17,8 +17,8 @@ from engine import (
     JobStatus,
     NewJob,
 )
+from engine.testing.facades import FACADES, opened_engine
 from tests.reliability.planted import PlantedStorage
-from tests.unit.both_engines import FACADES, opened
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("facade", FACADES)]
 
@@ -44,7 +44,7 @@ class SetClock:
 
 async def test_all_times_are_the_clocks(facade: type[Any]) -> None:
     clock = SetClock()
-    async with opened(facade, clock=clock) as engine:
+    async with opened_engine(facade, clock=clock) as engine:
         job = await engine.create("hash")
         clock.now = NOON + timedelta(seconds=1)
         running = await engine.transition(job.job_id, JobStatus.RUNNING)
@@ -56,7 +56,7 @@ async def test_all_times_are_the_clocks(facade: type[Any]) -> None:
 async def test_times_are_utc_whatever_the_clocks_zone(facade: type[Any]) -> None:
     clock = SetClock()
     clock.now = NOON.astimezone(timezone(timedelta(hours=-5)))
-    async with opened(facade, clock=clock) as engine:
+    async with opened_engine(facade, clock=clock) as engine:
         job = await engine.create("hash")
         assert job.created_at == NOON
         assert job.created_at.tzinfo is UTC
@@ -69,7 +69,7 @@ async def test_a_clock_that_jumps_turns_nothing_back_and_loses_nothing(
     facade: type[Any], jump: timedelta, back: timedelta
 ) -> None:
     clock = SetClock()
-    async with opened(facade, clock=clock) as engine:
+    async with opened_engine(facade, clock=clock) as engine:
         seen: list[Job] = [await engine.create("hash", idempotency_key="key")]
         job_id = seen[0].job_id
         clock.now += jump
@@ -97,7 +97,7 @@ async def test_an_engine_does_not_start_with_a_clock_that_tells_no_time(
 ) -> None:
     storage = PlantedStorage()
     with pytest.raises(InvalidValueError, match=r"^clock must return an aware datetime"):
-        async with opened(facade, storage, clock=lambda: NONSENSE[nonsense]):
+        async with opened_engine(facade, storage, clock=lambda: NONSENSE[nonsense]):
             pytest.fail("it has started")
     assert storage.closed == 0  # nor was it opened
 
@@ -108,7 +108,7 @@ async def test_a_clock_that_breaks_later_is_a_crash_with_its_cause(
 ) -> None:
     clock = SetClock()
     with pytest.raises(EngineCrashedError) as crash:
-        async with opened(facade, clock=clock) as engine:
+        async with opened_engine(facade, clock=clock) as engine:
             job = await engine.create("hash")
             clock.now = NONSENSE[nonsense]
             assert await engine.get(job.job_id) == job
@@ -121,7 +121,7 @@ async def test_a_clock_that_breaks_later_is_a_crash_with_its_cause(
 
 async def test_ids_are_the_sources(facade: type[Any]) -> None:
     ids = iter(["one", "two", "three"])
-    async with opened(facade, new_id=lambda: next(ids)) as engine:
+    async with opened_engine(facade, new_id=lambda: next(ids)) as engine:
         assert (await engine.create("hash")).job_id == "one"
         jobs = await engine.create_many([NewJob("hash")] * 2)
         assert [job.job_id for job in jobs] == ["two", "three"]
@@ -134,7 +134,7 @@ async def test_ids_are_the_sources(facade: type[Any]) -> None:
 async def test_an_id_that_is_taken_is_refused_and_nothing_is_overwritten(
     facade: type[Any], end: list[JobStatus]
 ) -> None:
-    async with opened(facade, new_id=lambda: "same") as engine:
+    async with opened_engine(facade, new_id=lambda: "same") as engine:
         job = await engine.create("hash")
         for status in end:
             job = await engine.transition("same", status)
@@ -152,7 +152,7 @@ async def test_an_id_that_is_taken_is_refused_and_nothing_is_overwritten(
 
 async def test_an_id_that_is_taken_in_the_same_call_undoes_the_call(facade: type[Any]) -> None:
     ids = iter(["one", "two", "one", "three"])
-    async with opened(facade, new_id=lambda: next(ids)) as engine:
+    async with opened_engine(facade, new_id=lambda: next(ids)) as engine:
         with pytest.raises(DuplicateJobIdError) as caught:
             await engine.create_many([NewJob("hash")] * 3)
         assert (caught.value.job_id, caught.value.item) == ("one", 2)
@@ -162,7 +162,7 @@ async def test_an_id_that_is_taken_in_the_same_call_undoes_the_call(facade: type
 
 @pytest.mark.parametrize("nonsense", [None, 5, "", "x" * 257, "\0", "\ud800", b"id"], ids=repr)
 async def test_an_id_that_cannot_be_one_is_refused(facade: type[Any], nonsense: object) -> None:
-    async with opened(facade, new_id=lambda: nonsense) as engine:
+    async with opened_engine(facade, new_id=lambda: nonsense) as engine:
         with pytest.raises(InvalidValueError, match=r"^job_id "):
             await engine.create("hash")
         with pytest.raises(InvalidValueError, match=r"^item 0: job_id "):
@@ -172,7 +172,7 @@ async def test_an_id_that_cannot_be_one_is_refused(facade: type[Any], nonsense: 
 
 async def test_a_source_that_raises_is_its_callers_matter(facade: type[Any]) -> None:
     ids: Iterator[str] = iter(["one"])
-    async with opened(facade, new_id=ids.__next__) as engine:
+    async with opened_engine(facade, new_id=ids.__next__) as engine:
         await engine.create("hash")
         with pytest.raises((StopIteration, RuntimeError)):
             await engine.create("hash")

@@ -12,7 +12,8 @@ from engine import (
     Move,
     NewJob,
 )
-from tests.unit.both_engines import FACADES, Engine, finished, opened
+from engine.testing.facades import FACADES, Engine, opened_engine
+from tests.unit.finishing import finished
 
 pytestmark = pytest.mark.anyio
 
@@ -127,10 +128,10 @@ async def test_statistics_count_what_was_done(engine: Engine) -> None:
 @pytest.mark.parametrize("facade", FACADES)
 async def test_a_storage_can_be_used_by_one_engine_after_another(facade: type[Any]) -> None:
     storage = MemoryStorage()
-    async with opened(facade, storage) as first:
+    async with opened_engine(facade, storage) as first:
         job = await first.create("hash", idempotency_key="key")
         done = await finished(first)
-    async with opened(facade, storage) as second:
+    async with opened_engine(facade, storage) as second:
         assert await _all(second) == [job, done]
         assert await second.create("hash", idempotency_key="key") == job
         with pytest.raises(InvalidStateTransitionError):

@@ -18,7 +18,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from engine import AGENT_JOB_LIFECYCLE, Context, Job, JobStatus, Retry
 from engine.telemetry import Telemetry
 from engine.testing import Lab
-from tests.unit.both_engines import FACADES, finished, opened
+from engine.testing.facades import FACADES, opened_engine
+from tests.unit.finishing import finished
 
 pytestmark = pytest.mark.anyio
 
@@ -83,7 +84,7 @@ def outcome_of(span: ReadableSpan) -> object:
 async def test_transitions_are_counted_by_their_statuses(
     collected: Collected, facade: type[Any]
 ) -> None:
-    async with opened(facade, on_transition=collected.telemetry.on_transition) as engine:
+    async with opened_engine(facade, on_transition=collected.telemetry.on_transition) as engine:
         for _ in range(3):
             await engine.create("hash")
         await finished(engine)

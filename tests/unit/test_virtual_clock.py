@@ -14,8 +14,8 @@ import anyio.to_thread
 import pytest
 
 from engine.domain.exceptions import InvalidValueError
+from engine.portal.time import time_of
 from engine.testing.virtual_clock import StandstillError, VirtualClock
-from engine.timing import time_of
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from engine import EngineError, Job, JobStatus, OutcomeUnknownError, StorageError
-from engine.domain.record import INPUT_HASH, STATUS, VERSION
 from engine.storage import Change
+from engine.storage.record import INPUT_HASH, STATUS, VERSION
 from tests.reliability.disk.stored import StoredJob
 
 

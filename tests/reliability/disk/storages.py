@@ -148,8 +148,8 @@ async def making_a_file(folder: Path) -> AsyncIterator[Bench]:
 async def _running(disk: Disk, kind: type[RecordedStorage]) -> AsyncIterator[Bench]:
     account = Account(lambda: disk.recording.moment)
     with (
-        patch("engine.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG),
-        patch("engine.sqlite.database._LOG_PAGES", PAGES_IN_THE_LOG),
+        patch("engine.storage.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG),
+        patch("engine.storage.sqlite.database._LOG_PAGES", PAGES_IN_THE_LOG),
     ):
         async with JobEngine(kind(disk, account)) as engine:
             yield Bench(disk, engine, account)

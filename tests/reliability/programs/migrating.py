@@ -11,7 +11,7 @@ import logging
 import pytest
 
 from engine import SyncJobEngine
-from engine.sqlite.schema import STEPS, Step
+from engine.storage.sqlite.schema import STEPS, Step
 from tests.reliability.programs.zygote import Order, say
 
 NOTES_OF_A_JOB = 4
@@ -36,7 +36,7 @@ HALVED_STEPS = (*STEPS, (*SLOW_STEP[:_HALF], "COMMIT", "BEGIN EXCLUSIVE", *SLOW_
 
 def become_newer(patch: pytest.MonkeyPatch, steps: tuple[Step, ...] = NEWER_STEPS) -> None:
     """Let the engines of this process be of the newer version."""
-    patch.setattr("engine.sqlite.storage.STEPS", steps)
+    patch.setattr("engine.storage.sqlite.storage.STEPS", steps)
 
 
 def warm() -> None:

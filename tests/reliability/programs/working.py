@@ -22,7 +22,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from engine import Context, Job, JobEngine, JobStatus, Retry, Worker
-from engine.decisions import Decisions
+from engine.owner.decisions import Decisions
 from tests.reliability.programs.zygote import Order, say
 
 MOST_FAILURES = 1_000
@@ -75,7 +75,7 @@ async def work(order: Order) -> None:
 def warm() -> None:
     """Run both event loops once; have the log moved often."""
     logging.disable(logging.CRITICAL)
-    pytest.MonkeyPatch().setattr("engine.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG)
+    pytest.MonkeyPatch().setattr("engine.storage.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG)
     for backend in ("asyncio", "trio"):
         anyio.run(checkpoint, backend=backend)
 

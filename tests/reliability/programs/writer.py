@@ -24,7 +24,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from engine import Job, JobEngine, JobStatus, Move, NewJob, SQLiteStorage, SyncJobEngine
-from engine.domain.record import Change
+from engine.storage.record import Change
 from tests.reliability.programs.zygote import Order, say
 
 CALLERS = 4
@@ -181,7 +181,7 @@ def _block_all(engine: SyncJobEngine, calls: Calls) -> None:
 
 def warm() -> None:
     """Run both event loops once; have the log moved often."""
-    pytest.MonkeyPatch().setattr("engine.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG)
+    pytest.MonkeyPatch().setattr("engine.storage.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG)
     for backend in ("asyncio", "trio"):
         anyio.run(checkpoint, backend=backend)
 

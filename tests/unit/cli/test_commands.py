@@ -10,13 +10,13 @@ from pathlib import Path
 import anyio
 
 from engine import Job, SQLiteStorage, SyncJobEngine, Transition
-from engine.domain.record import NO_WORK, WorkState
+from engine.storage.record import NO_WORK, WorkState
 from engine.testing.book import Book
 from engine.testing.store import opened
 from engine.testing.values import MICROSECOND, NOON, OddStatus
 from tests.examples.programs import Terminal
 from tests.unit.cli.programs import PROGRAM, Run, damage, run
-from tests.unit.sqlite.places import without_privileges
+from tests.unit.storage.sqlite.places import without_privileges
 
 
 def second(job: Job) -> str:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, RootModel, field_serializer
 
 from engine.domain.exceptions import InvalidValueError
 from engine.domain.json_text import json_text, value_of
-from engine.domain.limits import MAX_INPUT_CHARACTERS
+from engine.domain.validation import MAX_INPUT_CHARACTERS
 from tests.tries import is_full, report, tries
 
 LONGEST = MAX_INPUT_CHARACTERS

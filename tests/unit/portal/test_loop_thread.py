@@ -12,8 +12,8 @@ import anyio.abc
 import pytest
 
 from engine import JobStatus, MemoryStorage, SyncJobEngine
-from engine.domain.record import Change
 from engine.storage import Opened
+from engine.storage.record import Change
 
 
 class _Echo(socketserver.StreamRequestHandler):

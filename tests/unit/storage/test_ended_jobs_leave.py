@@ -12,8 +12,9 @@ import pytest
 
 from engine import Job, JobEngine, JobNotFoundError, JobStatus, StorageError
 from engine.storage import CheckedOut
+from engine.testing.facades import FACADES, opened_engine
 from tests.proof.storages import PlainStorage
-from tests.unit.both_engines import FACADES, finished, opened
+from tests.unit.finishing import finished
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +37,7 @@ class Archive(PlainStorage):
 @pytest.mark.parametrize("facade", FACADES)
 async def test_what_is_live_is_not_asked_for_and_what_has_ended_is(facade: type[Any]) -> None:
     storage = Archive()
-    async with opened(facade, storage) as engine:
+    async with opened_engine(facade, storage) as engine:
         live: Job = await engine.create("live", idempotency_key="live")
         job: Job = await finished(engine)
         await engine.create("live", idempotency_key="live")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from engine import StorageError
-from engine.domain.record import JOB_ID, STATUS
 from engine.storage import MemoryStorage
+from engine.storage.record import JOB_ID, STATUS
 from engine.testing.book import Batch, Book
 from engine.testing.store import FINAL_STATUSES
 from engine.testing.values import OddStatus

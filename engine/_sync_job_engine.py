@@ -1,0 +1,308 @@
+"""The facade that threads call: the same calls as `JobEngine`, blocking."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from os import PathLike
+from types import TracebackType
+from typing import Any, Literal, Self, overload
+
+from typing_extensions import TypeVar
+
+from engine.domain.deadlines import Deadline
+from engine.domain.ids import IdSource, new_job_id
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.models import (
+    PAID_JOB_LIFECYCLE,
+    Job,
+    JobPage,
+    JobStatus,
+    Move,
+    NewJob,
+    Progress,
+    Statistics,
+    Status,
+    Transition,
+)
+from engine.domain.retention import Retention
+from engine.owner.base import EngineBase
+from engine.owner.hooks import OnTransition
+from engine.owner.messages import CountJobs, ReadStatistics
+from engine.owner.prompts import check_answer
+from engine.owner.watching import Watcher
+from engine.portal import SyncBridge, check_timeout, until
+from engine.portal.time import Clock, utc_now
+from engine.storage.locations import Location
+from engine.storage.sqlite.location import check_path
+
+Kind = TypeVar("Kind")
+
+
+class SyncJobEngine(EngineBase[Status]):
+    """`JobEngine` for threads: any number of them may call it at the same time.
+
+    ::
+
+        with SyncJobEngine() as engine:
+            job = engine.create("2c26b46b…")
+            engine.transition(job.job_id, JobStatus.RUNNING)
+
+    It has started when it has been made, and is used as a context manager or closed by hand. Its
+    owner runs on one event-loop thread, which serves all blocking engines of the process. An engine
+    that nobody closes does not hold up the interpreter's exit; one that is garbage is closed.
+
+    The calls and their errors are those of `JobEngine`, which documents them. Besides, each takes a
+    ``timeout`` in seconds, 0 or more, without limit by default. It is the time to wait for the
+    answer: past it a read raises `CallTimeoutError`, and a write `WriteTimeoutError`, which is an
+    `OutcomeUnknownError` too, because the change is not taken back. An interrupt
+    (`KeyboardInterrupt`) ends the waiting in the same way, and the engine is usable as before.
+
+    Further errors of every call: `EngineForkedError` in a forked child of the process that made the
+    engine; `WrongLoopError` on the event-loop thread that would have to answer.
+
+    The arguments are those of `JobEngine`, which documents them too.
+
+    Raises:
+        InvalidValueError: As for `JobEngine`; or the clock tells no usable time.
+        StorageError: The storage can't be opened.
+        LifecycleError: The storage has a job in a status that the lifecycle doesn't know.
+        WrongLoopError: Made on the event-loop thread that would have to serve it.
+    """
+
+    @overload
+    def __init__(
+        self: SyncJobEngine[JobStatus],
+        storage: Location | None = None,
+        *,
+        retention: Retention | None = None,
+        on_transition: OnTransition | None = None,
+        clock: Clock = utc_now,
+        new_id: IdSource = new_job_id,
+        max_waiting: int = 10_000,
+        max_batch: int = 1_000,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        storage: Location | None = None,
+        *,
+        lifecycle: Lifecycle[Status],
+        retention: Retention | None = None,
+        on_transition: OnTransition | None = None,
+        clock: Clock = utc_now,
+        new_id: IdSource = new_job_id,
+        max_waiting: int = 10_000,
+        max_batch: int = 1_000,
+    ) -> None: ...
+    def __init__(
+        self,
+        storage: Location | None = None,
+        *,
+        lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
+        retention: Retention | None = None,
+        on_transition: OnTransition | None = None,
+        clock: Clock = utc_now,
+        new_id: IdSource = new_job_id,
+        max_waiting: int = 10_000,
+        max_batch: int = 1_000,
+    ) -> None:
+        super().__init__(
+            storage,
+            lifecycle=lifecycle,
+            retention=retention,
+            on_transition=on_transition,
+            clock=clock,
+            new_id=new_id,
+            max_waiting=max_waiting,
+            max_batch=max_batch,
+            is_blocking=True,
+        )
+        self._bridge = SyncBridge(
+            self._owner,
+            put=self._inbox.put,
+            max_waiting=max_waiting,
+            count_refused=self._inbox.count_refused,
+        )
+        # The loop thread holds the owner and nothing of this facade, which can thus become garbage.
+        weakref.finalize(self, self._bridge.close_soon).atexit = False
+
+    def __enter__(self) -> Self:
+        """Return the engine, which has started already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the engine; see `close`. Its errors do not hide the body's own."""
+        try:
+            self.close()
+        except Exception:
+            if error is None:
+                raise
+
+    def close(self) -> None:
+        """Refuse new calls, answer those that wait, close the storage. Again, it does nothing.
+
+        Raises:
+            EngineCrashedError: The owner had crashed.
+            StorageError: The storage can't be closed.
+            WrongLoopError: Called on the event-loop thread that serves the engine.
+        """
+        self._bridge.close()
+
+    def create(
+        self,
+        input_hash: str,
+        *,
+        blockchain_identifier: str | None = None,
+        idempotency_key: str | None = None,
+        input: object = None,  # noqa: A002 - what a handler calls it, too
+        priority: int = 0,
+        deadlines: Mapping[Status, Deadline] | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Create a job in the initial status."""
+        message = self._codec.create(
+            input_hash, blockchain_identifier, idempotency_key, input, priority, deadlines
+        )
+        self._bridge.send(message, timeout)
+        return self._snapshots.one(message)
+
+    def create_many(
+        self, jobs: Iterable[NewJob], *, timeout: float | None = None
+    ) -> list[Job[Status]]:
+        """Create up to 10,000 jobs in one message, all or none, in their order."""
+        return self._snapshots.jobs(self._bridge.ask(self._codec.create_many(jobs), timeout))
+
+    def get(self, job_id: str, *, timeout: float | None = None) -> Job[Status]:
+        """Return the job as it is now."""
+        message = self._codec.get(job_id)
+        self._bridge.send(message, timeout)
+        return self._snapshots.one(message)
+
+    def get_many(
+        self, job_ids: Iterable[str], *, timeout: float | None = None
+    ) -> list[Job[Status]]:
+        """Return up to 10,000 jobs as they are at one moment, in the order of their ids."""
+        return self._snapshots.jobs(self._bridge.ask(self._codec.get_many(job_ids), timeout))
+
+    def transition(
+        self,
+        job_id: str,
+        target: Status,
+        *,
+        result: str | None = None,
+        error: str | None = None,
+        expected_version: int | None = None,
+        attempt_token: str | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Move a job to another status."""
+        message = self._codec.transition(
+            job_id, target, result, error, expected_version, attempt_token
+        )
+        self._bridge.send(message, timeout)
+        return self._snapshots.one(message)
+
+    def transition_many(
+        self, moves: Iterable[Move[Status]], *, timeout: float | None = None
+    ) -> list[Job[Status]]:
+        """Make up to 10,000 moves in one message, all or none, in their order."""
+        return self._snapshots.jobs(self._bridge.ask(self._codec.transition_many(moves), timeout))
+
+    def cancel(self, job_id: str, reason: str = "", *, timeout: float | None = None) -> Job[Status]:
+        """End a job that waits, or ask the attempt that has it to stop."""
+        message = self._codec.cancel(job_id, reason)
+        self._bridge.send(message, timeout)
+        return self._snapshots.one(message)
+
+    def provide_input(
+        self, job_id: str, prompt_id: str, value: object, *, timeout: float | None = None
+    ) -> Job[Status]:
+        """Answer what a job waits to be told, and let it go on."""
+        message = self._codec.provide_input(job_id, prompt_id, value)
+        check_answer(self.get(job_id, timeout=timeout), prompt_id, message.value)
+        self._bridge.send(message, timeout)
+        return self._snapshots.one(message)
+
+    def wait(
+        self,
+        job_id: str,
+        *,
+        until: Collection[Status] | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Wait until a job has ended, or has come to one of some statuses; return it then."""
+        core, seconds = self.core, check_timeout(timeout)
+        message, statuses = self._codec.get(job_id), self._codec.until(until)
+        return self._bridge.run(lambda: core.wait(message, statuses, seconds))
+
+    @overload
+    def result(self, job_id: str, *, timeout: float | None = None) -> str | None: ...
+    @overload
+    def result(self, job_id: str, kind: type[Kind], *, timeout: float | None = None) -> Kind: ...
+    def result(self, job_id: str, kind: Any = None, *, timeout: float | None = None) -> Any:
+        """Wait until a job has ended, and return its result."""
+        return self._snapshots.result(self.wait(job_id, timeout=timeout), kind)
+
+    @overload
+    def watch(
+        self, job_id: str | None = None, *, after: int | None = None, progress: Literal[False] = ...
+    ) -> Iterator[Transition[Status]]: ...
+    @overload
+    def watch(
+        self, job_id: str | None = None, *, after: int | None = None, progress: bool
+    ) -> Iterator[Transition[Status] | Progress]: ...
+    def watch(
+        self, job_id: str | None = None, *, after: int | None = None, progress: bool = False
+    ) -> Iterator[Any]:
+        """Return the transitions of one job or of all, in order, those to come as well.
+
+        To be used in ``for``; the thread waits for each. An interrupt ends the waiting.
+        """
+        watcher = self.core.watcher(*self._codec.watch(job_id, after), progress=progress)
+        return _watched(watcher, self._bridge)
+
+    def count(self, status: Status | None = None, *, timeout: float | None = None) -> int:
+        """Return how many jobs have this status; all of them by default."""
+        return self._bridge.ask(self._codec.count(status), timeout)
+
+    def list_jobs(
+        self,
+        status: Status | None = None,
+        *,
+        limit: int = 100,
+        after: str | None = None,
+        timeout: float | None = None,
+    ) -> JobPage[Status]:
+        """Return a page of jobs in the order of their creation."""
+        records = self._bridge.ask(self._codec.list_jobs(status, limit, after), timeout)
+        return self._snapshots.page(records, limit)
+
+    def history(self, job_id: str, *, timeout: float | None = None) -> list[Transition[Status]]:
+        """Return every transition of a job, oldest first; the first one created it."""
+        return self._snapshots.transitions(self._bridge.ask(self._codec.history(job_id), timeout))
+
+    def backup(self, path: str | PathLike[str], *, timeout: float | None = None) -> None:
+        """Write a consistent copy of all jobs into a new file, while others go on writing."""
+        target, check_timeout = check_path(path, "path"), until(timeout)
+        self._bridge.ask(CountJobs(None), timeout)  # refuses when the engine can't be called
+        self._storage.backup(target, check_timeout)
+
+    def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
+        """Return what the engine holds, and what it has done since it started."""
+        return self._snapshots.statistics(self._bridge.ask(ReadStatistics(), timeout))
+
+
+def _watched(
+    watcher: Watcher[Status], bridge: SyncBridge
+) -> Iterator[Transition[Status] | Progress]:
+    try:
+        while found := bridge.run(watcher.next):
+            yield from found
+    finally:
+        bridge.call_soon(watcher.close)

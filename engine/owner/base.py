@@ -1,0 +1,72 @@
+"""The base of both facades: the parts of an engine, put together once."""
+
+from __future__ import annotations
+
+from typing import Any, Generic
+
+from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.ids import IdSource
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.models import Status
+from engine.domain.retention import Retention
+from engine.domain.validation import check_integer
+from engine.owner.codec import Codec
+from engine.owner.core import Core
+from engine.owner.hooks import OnTransition, TransitionHook
+from engine.owner.inbox import Inbox
+from engine.owner.owner import Owner
+from engine.owner.state import CommittedJobs
+from engine.owner.views import Snapshots
+from engine.portal import choose_event
+from engine.portal.time import Clock, time_of
+from engine.storage.locations import Location, storage_at
+
+
+class EngineBase(Generic[Status]):
+    """What both engines are made of; workers and gates work with either.
+
+    The arguments are those of `engine.JobEngine`, which tells what they mean. Both facades repeat
+    them, because type checkers look for the two ways to make an engine on the class itself.
+    ``is_blocking`` says whether its calls block a thread instead of being awaited.
+
+    Attributes:
+        core: The parts that workers and gates share with the engine. Internal: callers have the
+            engine's own calls.
+    """
+
+    def __init__(
+        self,
+        storage: Location | None,
+        *,
+        lifecycle: Lifecycle[Any],
+        retention: Retention | None,
+        on_transition: OnTransition | None,
+        clock: Clock,
+        new_id: IdSource,
+        max_waiting: int,
+        max_batch: int,
+        is_blocking: bool,
+    ) -> None:
+        if not isinstance(lifecycle, Lifecycle):
+            raise InvalidValueError("lifecycle", f"must be a Lifecycle, not {shown(lifecycle)}")
+        if not isinstance(retention, Retention | None):
+            raise InvalidValueError("retention", f"must be a Retention, not {shown(retention)}")
+        check_integer("max_waiting", max_waiting, 1, 1_000_000)
+        check_integer("max_batch", max_batch, 1, 100_000)
+        self._storage = storage_at(storage)
+        jobs = CommittedJobs(self._storage, lifecycle)
+        self.core: Core[Status] = Core(
+            lifecycle,
+            Codec(lifecycle, new_id),
+            Inbox(max_waiting, max_batch, choose_event),
+            jobs,
+            Snapshots(lifecycle, jobs.feed.progress),
+            time_of(clock),
+            is_blocking=is_blocking,
+        )
+        if on_transition is not None:
+            jobs.feed.join(TransitionHook(on_transition, self.core.snapshots))
+        self._codec = self.core.codec
+        self._inbox = self.core.inbox
+        self._snapshots = self.core.snapshots
+        self._owner: Owner[Status] = Owner(self.core, self._storage, clock, retention)

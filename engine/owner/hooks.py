@@ -1,0 +1,60 @@
+"""Hooks: the user's own functions, called with what has been committed.
+
+On them counters, metrics and logs can be built; `engine.telemetry` is. They run on the event loop
+of the owner, between two batches: what takes long there holds up every caller.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from inspect import iscoroutinefunction
+from typing import Any, Generic, TypeAlias
+
+from engine.domain.exceptions import EngineUnavailableError, InvalidValueError, shown
+from engine.domain.models import Progress, Status, Transition
+from engine.owner.views import Snapshots
+from engine.portal import is_ctrl_c
+from engine.storage.record import JOB_ID, STATUS, UPDATED_AT, Change, Entry
+
+logger = logging.getLogger("engine")
+
+OnTransition: TypeAlias = Callable[[Transition[Any]], object]
+
+
+class TransitionHook(Generic[Status]):
+    """Calls a function with every transition, in their order. What it raises is logged.
+
+    Raises:
+        InvalidValueError: It is no function, or an async one, which nobody would await.
+    """
+
+    def __init__(self, function: OnTransition, snapshots: Snapshots[Status]) -> None:
+        given: object = function
+        if not callable(given) or iscoroutinefunction(given):
+            raise InvalidValueError(
+                "on_transition", f"must be a function, and not async: {shown(function)}"
+            )
+        self._function = function
+        self._snapshots = snapshots
+
+    def tell(self, changes: Sequence[Change]) -> None:
+        """Call the function with the transitions among these."""
+        lines = [
+            Entry(sequence, record[JOB_ID], before, record[STATUS], record[UPDATED_AT])
+            for sequence, before, record in changes
+            if sequence is not None
+        ]
+        for transition in self._snapshots.transitions(lines):
+            try:
+                self._function(transition)
+            except BaseException as error:
+                if is_ctrl_c(error):
+                    raise
+                logger.exception("a hook failed at transition %s", transition.sequence)
+
+    def tell_progress(self, progress: Progress) -> None:
+        """Ignore it: it is no transition."""
+
+    def end(self, error: EngineUnavailableError) -> None:
+        """Nothing more will come."""

@@ -1,0 +1,242 @@
+"""Records become what callers see: jobs, pages, histories.
+
+Done in the caller's own task or thread, so that the owner is not kept busy with it. The values were
+checked when they came in; validating them again would take four times as long as building a model
+from them, and `pydantic.BaseModel.model_construct` does not take less. So a snapshot is given just
+the four attributes that pydantic documents every model to have, here and nowhere else; a test
+compares the outcome with a validated model.
+"""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic
+
+from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from typing_extensions import TypeVar
+
+from engine.domain.exceptions import (
+    EngineError,
+    InvalidValueError,
+    JobFailedError,
+    LifecycleError,
+    shown,
+)
+from engine.domain.json_text import value_of
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.models import (
+    Job,
+    JobPage,
+    JobStatus,
+    Progress,
+    Prompt,
+    Statistics,
+    Status,
+    Transition,
+)
+from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
+from engine.owner.messages import Message
+from engine.storage.record import (
+    POSITION,
+    Damaged,
+    Entry,
+    Record,
+    Work,
+    blockchain_identifier,
+)
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_CURSOR_FORM: Final = "position "
+
+_new = object.__new__
+_set_fields = BaseModel.__dict__["__dict__"].__set__
+_set_fields_set = BaseModel.__dict__["__pydantic_fields_set__"].__set__
+_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
+_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
+
+
+class Snapshots(Generic[Status]):
+    """Makes the snapshots of one lifecycle.
+
+    Args:
+        lifecycle: Has the statuses.
+        progress: What handlers have said last, by their jobs' ids.
+    """
+
+    def __init__(self, lifecycle: Lifecycle[Status], progress: Mapping[str, Progress]) -> None:
+        self._success = lifecycle.success
+        self._member_of = {lifecycle.value(status): status for status in lifecycle.statuses}
+        statuses: Any = lifecycle.statuses
+        # The default lifecycle's snapshots are of the plain classes, as callers write them.
+        plain = statuses is JobStatus
+        self._page = JobPage if plain else JobPage[statuses]
+        self._transition = Transition if plain else Transition[statuses]
+        self._statistics = Statistics if plain else Statistics[statuses]
+        self.job = _job_maker(Job if plain else Job[statuses], self._member_of, progress)
+        """Returns the snapshot of a record."""
+
+    def one(self, message: Message[Sequence[Record]]) -> Job[Status]:
+        """Return the snapshot that answers a message about one job.
+
+        Raises:
+            EngineError: The answer; it speaks of no item, as there is only one.
+        """
+        try:
+            [record] = message.outcome()
+        except EngineError as error:
+            error.item = None
+            raise
+        return self.job(record)
+
+    def result(self, job: Job[Status], kind: Any) -> Any:  # noqa: ANN401 - as it is asked for
+        """Return the result of a job that has ended, made into a kind of value.
+
+        Raises:
+            JobFailedError: It has none, because it has failed.
+            InvalidValueError: It is no such value, or pydantic doesn't know the kind.
+        """
+        if job.status not in self._success:
+            raise JobFailedError(job.job_id, str(job.status.value), job.error)
+        if kind is None or (kind is str and job.result is not None):
+            return job.result
+        try:
+            return TypeAdapter(kind).validate_json(job.result or "null")
+        except (ValidationError, PydanticUserError) as error:
+            raise InvalidValueError(
+                "kind", f"{shown(kind)} doesn't fit the result: {error}"
+            ) from error
+
+    def jobs(self, records: Sequence[Record]) -> list[Job[Status]]:
+        """Return the snapshots of records."""
+        return [self.job(record) for record in records]
+
+    def page(self, found: Sequence[Record | Damaged], limit: int) -> JobPage[Status]:
+        """Return a page of up to ``limit`` jobs; one more says that there is another page."""
+        cursor = None
+        if len(found) > limit:
+            found = found[:limit]
+            last = found[-1]
+            cursor = _cursor(last.position if isinstance(last, Damaged) else last[POSITION])
+        jobs = tuple(self.job(each) for each in found if not isinstance(each, Damaged))
+        damaged = tuple(each.job_id for each in found if isinstance(each, Damaged))
+        return _build(self._page, {"jobs": jobs, "next_cursor": cursor, "damaged": damaged})
+
+    def transitions(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
+        """Return the lines of a history.
+
+        Raises:
+            LifecycleError: The job went through a status that the lifecycle doesn't have any more.
+        """
+        try:
+            return self._lines(entries)
+        except KeyError as status:
+            raise LifecycleError(f"the history has the status {status}, now unknown") from None
+
+    def _lines(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
+        return [
+            _build(
+                self._transition,
+                {
+                    "sequence": entry.sequence,
+                    "job_id": entry.job_id,
+                    "from_status": entry.from_status and self._member_of[entry.from_status],
+                    "to_status": self._member_of[entry.to_status],
+                    "at": entry.at,
+                },
+            )
+            for entry in entries
+        ]
+
+    def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:
+        """Return the statistics that these fields are."""
+        return _build(self._statistics, fields)
+
+
+def _job_maker(
+    kind: type[Job[Status]], member_of: Mapping[str, Status], progress: Mapping[str, Progress]
+) -> Callable[[Record], Job[Status]]:
+    """Return what makes a job of a record. A closure: it runs once for each job of each answer."""
+    names = set(kind.model_fields)  # one for all: nobody changes the fields set of a frozen model
+
+    def make(record: Record) -> Job[Status]:
+        job_id, status, input_hash, identifier, created, updated = record[:6]
+        result, error, version, _, key, given, work = record[6:]
+        job = _new(kind)
+        _set_fields(
+            job,
+            {
+                "job_id": job_id,
+                "status": member_of[status],
+                "input_hash": input_hash,
+                "blockchain_identifier": blockchain_identifier(job_id, identifier),
+                "created_at": created,
+                "updated_at": updated,
+                "result": result,
+                "error": error,
+                "version": version,
+                "idempotency_key": key,
+                "input": None if given is None else value_of(given),
+                **(_NO_WORK if work is None else _work_fields(work)),
+                "progress": progress.get(job_id),
+            },
+        )
+        _set_fields_set(job, names)
+        _set_extra(job, None)
+        _set_private(job, None)
+        return job
+
+    return make
+
+
+_NO_WORK: Final[dict[str, Any]] = {
+    "priority": 0,
+    "attempt": 0,
+    "next_attempt_at": None,
+    "deadline_at": None,
+    "prompt": None,
+    "cancel_reason": None,
+}
+
+
+def _work_fields(work: Work) -> dict[str, Any]:
+    priority, _, deadline_at, attempt, _, _, retry_at, prompt, _, cancel_reason = work
+    return {
+        "priority": priority,
+        "attempt": attempt,
+        "next_attempt_at": retry_at,
+        "deadline_at": deadline_at,
+        "prompt": None if prompt is None else Prompt.model_validate_json(prompt),
+        "cancel_reason": cancel_reason,
+    }
+
+
+def position_of(cursor: object) -> int:
+    """Return the position that a page's cursor stands for.
+
+    Raises:
+        InvalidValueError: It is not a cursor of ours.
+    """
+    text = check_text("after", cursor, MAX_IDENTIFIER_CHARACTERS)
+    try:
+        plain = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+        position = int(plain.removeprefix(_CURSOR_FORM))
+    except ValueError:
+        position = 0
+    if not 0 < position <= MAX_INTEGER or _cursor(position) != text:
+        raise InvalidValueError("after", f"must be the next_cursor of a page, not {shown(cursor)}")
+    return position
+
+
+def _cursor(position: int) -> str:
+    return urlsafe_b64encode(f"{_CURSOR_FORM}{position}".encode()).decode().rstrip("=")
+
+
+def _build(kind: type[Model], fields: dict[str, Any]) -> Model:
+    model = _new(kind)
+    _set_fields(model, fields)
+    _set_fields_set(model, set(fields))
+    _set_extra(model, None)
+    _set_private(model, None)
+    return model

@@ -1,0 +1,279 @@
+"""Waiting for jobs and watching them: no polling, any number of callers.
+
+Both first join the feed and then ask the owner what there was before, so nothing falls between. A
+watcher that is slower than the engine loses nothing and holds nobody up: it keeps a bounded number
+of changes, and past that reads the history again from where it is.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from typing import Any, Final, Generic, Self, TypeAlias, cast
+
+import anyio
+
+from engine.domain.exceptions import EngineError, EngineUnavailableError
+from engine.domain.models import Progress, Status, Transition
+from engine.owner.events import Feed
+from engine.owner.messages import GetJobs, Message, ReadTransitions
+from engine.owner.views import Snapshots
+from engine.storage.record import JOB_ID, STATUS, UPDATED_AT, Change, Entry, Record
+
+Ask: TypeAlias = Callable[[Message[Any]], Awaitable[Any]]
+"""Sends a message and returns its answer."""
+
+MAX_KEPT: Final = 1_000  # changes that a watcher keeps before it reads the history again
+
+
+class _Waiter:
+    """Waits until a job has one of some statuses."""
+
+    def __init__(self, statuses: Collection[str]) -> None:
+        self._statuses = statuses
+        self._told = anyio.Event()
+        self._outcome: Record | EngineUnavailableError | None = None
+
+    def tell(self, changes: Sequence[Change]) -> None:
+        """Look whether the job has come there."""
+        for _, _, record in changes:
+            if self._outcome is None and record[STATUS] in self._statuses:
+                self._outcome = record
+                self._told.set()
+
+    def tell_progress(self, progress: Progress) -> None:
+        """Ignore it."""
+
+    def end(self, error: EngineUnavailableError) -> None:
+        """Wait no more."""
+        if self._outcome is None:
+            self._outcome = error
+            self._told.set()
+
+    async def wait(self) -> Record:
+        """Return the job as it was when it came there.
+
+        Raises:
+            EngineUnavailableError: The engine was closed, or crashed, before.
+        """
+        await self._told.wait()
+        if isinstance(self._outcome, EngineUnavailableError):
+            raise self._outcome
+        assert self._outcome is not None  # noqa: S101 - told
+        return self._outcome
+
+
+async def wait_for(
+    feed: Feed,
+    ask: Ask,
+    message: GetJobs,
+    statuses: Collection[str],
+    limit: Callable[[], object],
+) -> Record:
+    """Return a job as soon as it has one of these statuses.
+
+    Args:
+        feed: Tells when the job moves.
+        ask: Asks how it is.
+        message: Asks for that one job.
+        statuses: Those to wait for.
+        limit: Called when it has to be waited for, to limit how long that may take.
+
+    Raises:
+        EngineError: Whatever the message is answered; or the engine was closed meanwhile.
+    """
+    [job_id] = message.job_ids
+    waiter = _Waiter(statuses)
+    feed.join(waiter, job_id)
+    try:
+        record = await _read(ask, message)
+        if record[STATUS] in statuses:
+            return record
+        limit()
+        return await waiter.wait()
+    finally:
+        feed.leave(waiter, job_id)
+
+
+async def _read(ask: Ask, message: GetJobs) -> Record:
+    try:
+        [record] = await ask(message)
+    except EngineError as error:
+        error.item = None  # there is only one
+        raise
+    return cast("Record", record)
+
+
+class Watcher(Generic[Status]):
+    """Gives the transitions of one job or of all, in order, without a gap or a double.
+
+    A watcher of one job ends after the job's last transition; one of all jobs ends with the engine.
+    Who made it closes it.
+
+    Args:
+        job_id: None for all jobs.
+        after: The sequence number behind which to begin.
+        progress: Whether to give what handlers say of their progress, too. Only the newest of each
+            job is kept, and none of it belongs to the history.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        ask: Ask,
+        snapshots: Snapshots[Status],
+        final_statuses: Collection[str],
+        *,
+        job_id: str | None,
+        after: int,
+        progress: bool,
+    ) -> None:
+        self._feed = feed
+        self._ask = ask
+        self._snapshots = snapshots
+        self._final_statuses = final_statuses
+        self._job_id = job_id
+        self._after = after
+        self._wants_progress = progress
+        self._joined = False
+        self._kept: deque[Entry] = deque()
+        self._progress: dict[str, Progress] = {}
+        self._is_behind = True  # what comes next is in the history, not here
+        self._has_ended = False  # the one job that is watched
+        self._told = anyio.Event()
+        self._error: EngineUnavailableError | None = None
+
+    # What the feed tells.
+
+    def tell(self, changes: Sequence[Change]) -> None:
+        """Keep what happened, or remember that it was more than can be kept."""
+        for sequence, from_status, record in changes:
+            if sequence is None:
+                continue
+            self._progress.pop(record[JOB_ID], None)  # what it said before it moved is over
+            if len(self._kept) == MAX_KEPT:
+                self._kept.clear()
+                self._is_behind = True
+            if not self._is_behind:
+                job_id, to_status, at = record[JOB_ID], record[STATUS], record[UPDATED_AT]
+                self._kept.append(Entry(sequence, job_id, from_status, to_status, at))
+            self._told.set()
+
+    def tell_progress(self, progress: Progress) -> None:
+        """Keep the newest of each job."""
+        if self._wants_progress:
+            self._progress[progress.job_id] = progress
+            self._told.set()
+
+    def end(self, error: EngineUnavailableError) -> None:
+        """Give what is kept, and then end."""
+        self._error = error
+        self._told.set()
+
+    # What the caller asks.
+
+    async def next(self) -> Sequence[Transition[Status] | Progress]:
+        """Wait for what comes next, and return all that is there; nothing when it has ended.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            EngineUnavailableError: The engine was closed, or crashed.
+        """
+        if not self._joined:
+            await self._join()
+        while True:
+            self._told = anyio.Event()
+            found: list[Transition[Status] | Progress] = [*await self._transitions()]
+            if not self._has_ended:
+                found += self._progress.values()
+            self._progress.clear()
+            if found or self._has_ended:
+                return found
+            if self._error is not None:
+                raise self._error
+            if not self._is_behind:
+                await self._told.wait()
+
+    async def _join(self) -> None:
+        self._feed.join(self, self._job_id)
+        try:
+            if self._job_id is not None:
+                await _read(self._ask, GetJobs([self._job_id]))
+        except BaseException:  # there is no such job; or a cancellation
+            self.close()
+            raise
+        self._joined = True
+
+    async def _transitions(self) -> Sequence[Transition[Status]]:
+        if self._is_behind:
+            # What is committed from now on is kept, and perhaps read as well.
+            self._is_behind = False
+            self._kept.clear()
+            try:
+                lines = await self._ask(ReadTransitions(self._after, MAX_KEPT, self._job_id))
+            except BaseException:  # a cancellation, too: it is to be read the next time
+                self._is_behind = True
+                raise
+            if len(lines) == MAX_KEPT:
+                self._is_behind = True
+            elif not lines:
+                await self._look_for_end()
+        else:
+            lines = list(self._kept)
+            self._kept.clear()
+        new = [line for line in lines if line.sequence > self._after]
+        if new:
+            self._after = new[-1].sequence
+        if self._job_id is not None and lines and lines[-1].to_status in self._final_statuses:
+            self._has_ended = True
+        return self._snapshots.transitions(new)
+
+    async def _look_for_end(self) -> None:
+        """Find out whether the job had its last transition before the watcher begins."""
+        if self._job_id is not None:
+            record = await _read(self._ask, GetJobs([self._job_id]))
+            # What came after the reading is kept, and is to be given first.
+            nothing_more = not self._kept and not self._is_behind
+            self._has_ended = nothing_more and record[STATUS] in self._final_statuses
+
+    def close(self) -> None:
+        """Watch no more. May be called again."""
+        self._feed.leave(self, self._job_id)
+
+
+class Watch(Generic[Status]):
+    """Iterates over what a watcher gives, for one task at a time.
+
+    Not an asynchronous generator: that would end with the first cancellation, and trio warns of
+    those that are left before their end.
+
+    Args:
+        watcher: Closed at its end, or when nobody refers to the iterator any longer.
+        call_soon: Has the event loop call something; for the garbage collector, which may run in
+            any thread and in the middle of anything.
+    """
+
+    def __init__(
+        self, watcher: Watcher[Status], call_soon: Callable[[Callable[[], object]], object]
+    ) -> None:
+        self._watcher = watcher
+        self._call_soon = call_soon
+        self._found: deque[Transition[Status] | Progress] = deque()
+        self._asking = anyio.ResourceGuard("iterating over these transitions")
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Transition[Status] | Progress:
+        if not self._found:
+            with self._asking:
+                self._found += await self._watcher.next()
+        if not self._found:
+            self._watcher.close()
+            raise StopAsyncIteration
+        return self._found.popleft()
+
+    def __del__(self) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            self._call_soon(self._watcher.close)

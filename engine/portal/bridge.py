@@ -1,0 +1,259 @@
+"""The way of threads into an engine's inbox.
+
+A queue, and one wake-up of the event loop for all that is put into it before the loop looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from engine.domain.exceptions import (
+    CallTimeoutError,
+    EngineCrashedError,
+    EngineError,
+    InvalidValueError,
+    OverloadedError,
+    WriteTimeoutError,
+    shown,
+)
+from engine.portal.loop_thread import the_loop_thread
+
+Result = TypeVar("Result")
+Answer_co = TypeVar("Answer_co", covariant=True)
+
+Notify: TypeAlias = Callable[[], object]
+
+
+class Request(Protocol[Answer_co]):
+    """A message from a thread, with the slot of its answer."""
+
+    given_up: bool
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change jobs."""
+        ...
+
+    def answer(self, value: EngineError, /) -> None:
+        """Refuse it."""
+        ...
+
+    def outcome(self) -> Answer_co:
+        """Return the answer, or raise it."""
+        ...
+
+
+class HeldContext:
+    """An asynchronous context that is held open on the loop thread.
+
+    Entering it blocks. From then on the loop thread holds it, and it ends by `leave` or
+    `leave_soon`.
+
+    Args:
+        context: What is entered and left there.
+
+    Raises:
+        WrongLoopError: Made on the loop thread itself.
+        BaseException: Whatever entering the context raises.
+    """
+
+    def __init__(self, context: AbstractAsyncContextManager[object]) -> None:
+        self._thread = the_loop_thread()
+        self._thread.check()
+        self._leave = asyncio.Event()
+        self._told = False  # how it ended
+        opened: Future[None] = Future()
+        self._left = self._thread.start(_stay(context, opened, self._leave))
+        try:
+            opened.result()
+        except BaseException:  # an interrupt, too
+            self.leave_soon()
+            raise
+
+    def leave(self) -> None:
+        """Leave the context and wait until it has been left. Does nothing the second time.
+
+        Raises:
+            WrongLoopError: Called on the loop thread.
+            Exception: What leaving it raises.
+        """
+        if self._thread.forked or self._told:
+            return
+        self._thread.check()
+        self.leave_soon()
+        error = self._left.exception()
+        self._told = True
+        if error is not None:
+            raise error
+
+    def leave_soon(self) -> None:
+        """Leave the context without waiting. May be called anywhere, by a finalizer too."""
+        self._thread.call_soon(self._leave.set)
+
+
+class SyncBridge:
+    """The way of threads to an owner that is served on the loop thread.
+
+    Args:
+        owner: The context in which messages are answered; see `HeldContext`, also for its errors.
+        put: Passes a message on to the owner, on the loop thread.
+        max_waiting: How many messages of threads may wait for the loop thread.
+        count_refused: Called on the loop thread with the number of messages refused meanwhile.
+    """
+
+    def __init__(
+        self,
+        owner: AbstractAsyncContextManager[object],
+        *,
+        put: Callable[[Any, Notify], object],
+        max_waiting: int,
+        count_refused: Callable[[int], object],
+    ) -> None:
+        self._thread = the_loop_thread()
+        self._put = put
+        self._max_waiting = max_waiting
+        self._count_refused = count_refused
+        self._queue: deque[tuple[Request[Any], Notify]] = deque()
+        self._awake = False
+        self._refused = 0  # by this lane since the loop looked
+        self._counting = threading.Lock()
+        self._held = HeldContext(owner)
+        self.close = self._held.leave
+        """Closes the owner and waits until it has answered all; see `HeldContext.leave`."""
+        self.close_soon = self._held.leave_soon
+
+    def ask(self, message: Request[Result], timeout: float | None) -> Result:
+        """Send a message and return its answer; see `send`.
+
+        Raises:
+            EngineError: The answer.
+        """
+        self.send(message, timeout)
+        return message.outcome()
+
+    def send(self, message: Request[Any], timeout: float | None) -> None:
+        """Send a message to the owner and wait for its answer, for ``timeout`` seconds at most.
+
+        Raises:
+            CallTimeoutError: No answer in time; `WriteTimeoutError` for a message that writes.
+            OverloadedError: Too many messages of threads are waiting.
+            EngineForkedError, WrongLoopError: See `LoopThread.check`.
+        """
+        self._thread.check()
+        seconds = check_timeout(timeout)
+        if len(self._queue) >= self._max_waiting:
+            with self._counting:
+                self._refused += 1
+            raise OverloadedError(len(self._queue), self._max_waiting)
+        answered = threading.Lock()
+        answered.acquire()
+        self._queue.append((message, answered.release))
+        if not self._awake:
+            try:
+                self._awake = True
+                self._thread.call_soon(self._pump)
+            except BaseException:  # an interrupt: let the next caller wake the loop
+                self._awake = False
+                raise
+        try:
+            in_time = answered.acquire(timeout=-1 if seconds is None else seconds)
+        except BaseException:  # an interrupt
+            message.given_up = True
+            raise
+        if seconds is not None and not in_time:
+            message.given_up = True
+            raise WriteTimeoutError(seconds) if message.writes else CallTimeoutError(seconds)
+
+    def _pump(self) -> None:
+        """On the loop: put into the inbox what the threads have queued."""
+        self._awake = False  # first, so that whatever is queued from now on wakes the loop again
+        if self._refused:
+            with self._counting:
+                self._count_refused(self._refused)
+                self._refused = 0
+        while self._queue:
+            message, notify = self._queue.popleft()
+            try:
+                self._put(message, notify)
+            except EngineError as error:
+                message.answer(error)
+                notify()
+
+    def run(self, function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        """Run an asynchronous function on the loop thread, and return what it returns.
+
+        An interrupt cancels it.
+
+        Raises:
+            EngineForkedError, WrongLoopError: See `LoopThread.check`.
+            BaseException: What it raises.
+        """
+        self._thread.check()
+        future = self._thread.start(function())
+        try:
+            return future.result()
+        except BaseException:  # an interrupt, too
+            future.cancel()
+            raise
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Have the loop thread call this, soon."""
+        self._thread.call_soon(callback)
+
+
+async def _stay(
+    context: AbstractAsyncContextManager[object], opened: Future[None], leave: asyncio.Event
+) -> None:
+    """Hold the owner's context open until told to leave.
+
+    Nothing is raised but into one of the two futures: an interrupt or an exit that got out of a
+    task would stop the loop for every engine of the process.
+    """
+    try:
+        async with context:
+            opened.set_result(None)
+            await leave.wait()
+    except BaseException as error:  # noqa: BLE001 - see above
+        failure = error if isinstance(error, Exception) else EngineCrashedError(error)
+        if opened.done():
+            raise failure from failure.__cause__
+        opened.set_exception(failure)
+
+
+def until(timeout: float | None) -> Callable[[object, object], None]:
+    """Return what raises when it is called after ``timeout`` seconds, whatever it is called with.
+
+    Raises:
+        CallTimeoutError: From that call.
+        InvalidValueError: The timeout is no number, or below zero.
+    """
+    if timeout is None:
+        return lambda _done, _of: None
+    seconds = check_timeout(timeout) or 0.0
+    end = time.monotonic() + seconds
+
+    def check(_done: object, _of: object) -> None:
+        if time.monotonic() > end:
+            raise CallTimeoutError(seconds)
+
+    return check
+
+
+def check_timeout(timeout: object) -> float | None:
+    """Return the timeout in seconds, as much as a thread can wait; None for no limit.
+
+    Raises:
+        InvalidValueError: It is no number, or below zero.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
+        raise InvalidValueError("timeout", f"must be seconds, 0 or more, not {shown(timeout)}")
+    return float(min(timeout, threading.TIMEOUT_MAX))

@@ -1,5 +1,0 @@
-"""The storage in one SQLite file, and what reads such a file without an engine."""
-
-from engine.sqlite.storage import SQLiteStorage
-
-__all__ = ["SQLiteStorage"]

@@ -1,0 +1,33 @@
+"""Locations: what users give as an engine's storage, and the storage that it stands for."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Final, TypeAlias, cast
+
+from engine.domain.exceptions import InvalidValueError, shown
+from engine.storage.memory import MemoryStorage
+from engine.storage.protocol import Storage
+from engine.storage.sqlite import SQLiteStorage
+from engine.storage.sqlite.location import IN_MEMORY
+
+Location: TypeAlias = Storage | str | PathLike[str]
+"""A storage, or where one is to be: the path of a file, or a URL such as ``sqlite:///jobs.db``."""
+
+_STORAGE_CALLS: Final = sorted(name for name in vars(Storage) if not name.startswith("_"))
+
+
+def storage_at(location: Location | None) -> Storage:
+    """Return the storage that a location stands for; None stands for a new memory storage.
+
+    Raises:
+        InvalidValueError: It is neither a storage nor a location of one.
+    """
+    if location is None or (isinstance(location, str) and location in IN_MEMORY):
+        return MemoryStorage()
+    if hasattr(location, "commit"):
+        missing = [name for name in _STORAGE_CALLS if not hasattr(location, name)]
+        if missing:
+            raise InvalidValueError("storage", f"{shown(location)} has no {', '.join(missing)}")
+        return cast("Storage", location)
+    return SQLiteStorage(location)  # which refuses anything else

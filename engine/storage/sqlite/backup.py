@@ -1,0 +1,74 @@
+"""Backup: a consistent copy of a file, made while an engine goes on writing to it."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from contextlib import closing, suppress
+from pathlib import Path
+from secrets import token_hex
+from typing import Final
+
+from engine.domain.exceptions import StorageError
+from engine.storage.protocol import Progress
+from engine.storage.sqlite.file import connect_reader, make_durable, sync_folder
+from engine.storage.sqlite.location import beside, check_place
+from engine.storage.sqlite.problems import system_told_of, told_of
+
+_STEP_PAGES: Final = 1_024  # 4 MiB: so often is progress told
+
+
+def back_up(source: Path, target: Path, progress: Progress) -> None:
+    """Copy an engine's file by SQLite's own backup (https://www.sqlite.org/backup.html).
+
+    The copy has all that was committed when this began. It is read with a connection that holds one
+    state of the file for the whole of it, and no writer waits for it; but the log can't be reused
+    meanwhile, and grows. The copy is made under another name, and is there whole or not at all.
+
+    Raises:
+        StorageError: The source can't be read; or the target is there already, or can't be written.
+    """
+    check_place(target)
+    _check_free(target)
+    partial = beside(target, f"-partial-{token_hex(4)}")
+    try:
+        with system_told_of(f"{target} can't be written"):
+            with (
+                closing(connect_reader(source)) as reader,
+                told_of(f"copying {source} to {target}"),
+            ):
+                _make(partial, like=source)
+                _copy(reader, partial, progress)
+            _check_free(target)  # it may have been made meanwhile
+            partial.replace(target)
+            sync_folder(target.parent)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+            beside(partial, "-journal").unlink(missing_ok=True)
+
+
+def _check_free(target: Path) -> None:
+    if target.exists():
+        raise StorageError(f"{target} is there already: choose another name, or delete it first")
+
+
+def _make(partial: Path, *, like: Path) -> None:
+    """Make an empty file. Who may read the one may read the other; we may write this one."""
+    mode = stat.S_IMODE(like.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR
+    partial.touch(mode)
+    partial.chmod(mode)  # whatever the process's mask is
+
+
+def _copy(reader: sqlite3.Connection, partial: Path, progress: Progress) -> None:
+    with closing(sqlite3.connect(partial)) as copy:
+        make_durable(copy)
+        # A transaction keeps the state: a backup starts anew when the file changes.
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM engine").fetchone()
+        reader.backup(
+            copy,
+            pages=_STEP_PAGES,
+            progress=lambda _, left, pages: progress(pages - left, pages),
+            sleep=0,
+        )

@@ -1,0 +1,279 @@
+"""The file: made complete or not at all, looked at before it is touched, migrated in one step.
+
+A new file is made under another name, ``jobs.db-new``, and then renamed, so that a file which has
+the right name is whole, whenever the process was killed. Whatever is not an engine's file, or is of
+a newer version, is left as it is, byte for byte.
+
+SQLite before 3.51.3 may damage a file in which one connection writes while another checkpoints
+(https://www.sqlite.org/wal.html#walresetbug). So one connection does both, and all others
+are made by `connect_reader`, which can do neither.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from engine.domain.exceptions import (
+    StorageDamagedError,
+    StorageError,
+    StorageFormatError,
+    StorageReadOnlyError,
+)
+from engine.storage.sqlite.location import beside
+from engine.storage.sqlite.problems import system_told_of, told_of
+from engine.storage.sqlite.schema import APPLICATION_ID, STEPS, Step
+
+logger = logging.getLogger("engine")
+
+Connect: TypeAlias = Callable[[Path], sqlite3.Connection]
+
+OLDEST_SQLITE: Final = (3, 35, 0)
+_BUSY_SECONDS: Final = 5.0
+
+
+def connect(path: Path, mode: str) -> sqlite3.Connection:
+    """Open a file that is there; ``mode`` is ``rw`` or ``ro``, as in SQLite's URIs."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+    )
+    # A damaged text need not be UTF-8. It is to be found by its checksum, not by a failing query.
+    connection.text_factory = _text
+    return connection
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def connect_reader(path: Path) -> sqlite3.Connection:
+    """Open a file for reading, whether or not an engine has it; the caller closes it.
+
+    Raises:
+        StorageError: It can't be read.
+        StorageFormatError: It is no engine's, or of another version.
+    """
+    version = _look_at(path, ())
+    if version != len(STEPS):
+        raise StorageFormatError(
+            f"{path} has version {version} of the schema, and this program reads {len(STEPS)}: "
+            "open it with an engine first, which migrates it"
+        )
+    with told_of(path):
+        # Where no file may be made, SQLite can't look for a log; and there is none.
+        usual = _has_log(path) or _allowed(path.parent, os.W_OK)
+        return connect(path, "ro" if usual else "ro&immutable=1")
+
+
+def prepare(path: Path, steps: Sequence[Step]) -> None:
+    """Make the file if it is not there; migrate it if it is an older one.
+
+    Raises:
+        StorageError: It can't be made, read or written.
+        StorageFormatError: It is no engine's, or of a newer version. It was not touched.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
+    if not path.exists() or path.stat().st_size == 0:
+        _check_no_log(path)
+        with system_told_of(f"{path} can't be made"):
+            _make(path, steps)
+        return
+    version = _look_at(path, steps)
+    if not _allowed(path, os.W_OK):
+        raise StorageReadOnlyError(
+            f"{path} can't be written; `python -m engine list` and `show` only read"
+        )
+    if version > len(steps):
+        raise StorageFormatError(
+            f"{path} has version {version} of the schema, and this engine knows up to "
+            f"{len(steps)}: use a newer engine"
+        )
+    if version < len(steps):
+        _migrate(path, version, steps)
+
+
+def _look_at(path: Path, steps: Sequence[Step]) -> int:
+    """Return the version of the schema of a file that is there, without touching it.
+
+    Always through SQLite: to open and close the file by other means would end the locks that the
+    process has on it (https://www.sqlite.org/howtocorrupt.html, 2.2). ``immutable`` keeps SQLite
+    from making files beside it; but where there is a log, it has to be looked at, too.
+
+    Raises:
+        StorageError: It can't be read.
+        StorageFormatError: It is no engine's.
+    """
+    _check_readable(path)
+    if path.stat().st_size == 0:
+        raise StorageFormatError(f"{path} is empty: it becomes an engine's file when one opens it")
+    mode = "ro" if _has_log(path) else "ro&immutable=1"
+    with told_of(path), closing(connect(path, mode)) as connection:
+        version = _version(path, connection)
+        if version <= len(steps):
+            _check_schema(path, connection, steps[:version])
+    return version
+
+
+def _check_readable(path: Path) -> None:
+    """Say why SQLite could not open a file; it would only say that it can't.
+
+    Raises:
+        StorageError: It is missing, a folder, or not allowed to be read.
+    """
+    try:
+        problem = os.strerror(errno.EISDIR) if stat.S_ISDIR(path.stat().st_mode) else None
+    except OSError as error:
+        problem = error.strerror
+    if problem is None and not _allowed(path, os.R_OK):
+        problem = os.strerror(errno.EACCES)
+    if problem is not None:
+        raise StorageError(f"{path} can't be read: {problem}")
+
+
+def _allowed(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _version(path: Path, connection: sqlite3.Connection) -> int:
+    """Return the version of the schema.
+
+    Raises:
+        StorageFormatError: The file is no engine's.
+    """
+    [application_id] = connection.execute("PRAGMA application_id").fetchone()
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    if application_id != APPLICATION_ID:
+        raise StorageFormatError(
+            f"{path} is an SQLite database, but no engine's: its application id is "
+            f"{application_id}, not {APPLICATION_ID}"
+        )
+    return int(version)
+
+
+def _check_schema(path: Path, connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
+    """Look for the tables and indexes that the steps make; there may be others beside them.
+
+    Raises:
+        StorageDamagedError: One is missing, or another.
+    """
+    with new_database(steps) as model:
+        missing = definitions(model).items() - definitions(connection).items()
+    if missing or not steps:
+        names = ", ".join(sorted(name for name, _ in missing)) or "all tables"
+        raise StorageDamagedError(f"{path}: not as its version says: {names}")
+
+
+@contextmanager
+def new_database(steps: Sequence[Step] = STEPS) -> Iterator[sqlite3.Connection]:
+    """Give a database, in memory, as a new file is."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        for statement in chain.from_iterable(steps):
+            model.execute(statement)
+        yield model
+
+
+def definitions(connection: sqlite3.Connection) -> dict[str, str]:
+    """Return what tables and indexes are, by their names; without SQLite's own statistics."""
+    return {
+        f"{kind} {name}": f"of {table}: {sql}"
+        for kind, name, table, sql in connection.execute(
+            "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat_'"
+        )
+    }
+
+
+def _check_no_log(path: Path) -> None:
+    """Refuse to make a file beside a log, which SQLite would take for the new file's.
+
+    Raises:
+        StorageError: There is one: it belongs to a file that was deleted, moved or emptied.
+    """
+    for suffix in ("-wal", "-journal"):
+        if _has_log(path, suffix):
+            log = beside(path, suffix)
+            raise StorageError(f"{path} is missing or empty, and its log {log} is not: restore it")
+
+
+def _has_log(path: Path, suffix: str = "-wal") -> bool:
+    log = beside(path, suffix)
+    return log.exists() and log.stat().st_size > 0
+
+
+def _make(path: Path, steps: Sequence[Step]) -> None:
+    new = beside(path, "-new")
+    for leftover in (new, beside(new, "-journal")):
+        leftover.unlink(missing_ok=True)
+    with told_of(path), closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        make_durable(connection)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        _take_steps(connection, 0, steps)
+        connection.execute("PRAGMA journal_mode = WAL")
+    if path.exists():  # an empty one, whose owner has set who may read it
+        new.chmod(stat.S_IMODE(path.stat().st_mode))
+    new.replace(path)
+    sync_folder(path.parent)
+
+
+def _migrate(path: Path, version: int, steps: Sequence[Step]) -> None:
+    logger.warning("migrating %s from version %s to %s", path, version, len(steps))
+    with told_of(path), closing(connect(path, "rw")) as connection:
+        make_durable(connection)
+        _take_steps(connection, version, steps)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _take_steps(connection: sqlite3.Connection, version: int, steps: Sequence[Step]) -> None:
+    """Take the steps from a version on, all or none."""
+    connection.execute("BEGIN EXCLUSIVE")
+    for step in steps[version:]:
+        for statement in step:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {len(steps)}")
+    connection.execute("COMMIT")
+
+
+def make_durable(connection: sqlite3.Connection) -> None:
+    """Have a commit return when what it wrote is on the disk; on macOS, too, not in its cache."""
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA checkpoint_fullfsync = ON")
+
+
+def sync(descriptor: int) -> None:
+    """Wait until what was written is on the disk.
+
+    Raises:
+        OSError: It can't be known.
+    """
+    if sys.platform == "darwin":
+        import fcntl  # noqa: PLC0415 - it is not everywhere
+
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+    else:
+        os.fsync(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name durable.
+
+    Raises:
+        OSError: It can't be known.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)

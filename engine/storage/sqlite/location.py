@@ -1,0 +1,85 @@
+"""Where a file is: what users write as an engine's storage, and what they may mean by it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+from engine.domain.exceptions import InvalidValueError, StorageError, shown
+from engine.storage.sqlite.problems import system_told_of
+
+IN_MEMORY: Final = frozenset({":memory:", "sqlite://", "sqlite:///", "sqlite:///:memory:"})
+"""What stands for a database without a file, in SQLite's and in SQLAlchemy's way."""
+
+_URL: Final = re.compile(r"file:|[A-Za-z][A-Za-z0-9+.-]+://")
+_SQLITE_URL: Final = "sqlite:///"
+
+
+def check_path(place: object, field: str = "storage") -> Path:
+    """Return the path that is meant by a text, a path, or a URL such as ``sqlite:///jobs.db``.
+
+    After the three slashes comes the path, relative or, with a fourth, absolute.
+
+    Raises:
+        InvalidValueError: It is something else, or no path can be made of it.
+    """
+    if not isinstance(place, str | os.PathLike):
+        kinds = "a storage, a path or a URL" if field == "storage" else "a path or a URL"
+        raise InvalidValueError(field, f"must be {kinds}, not {shown(place)}")
+    text = os.fspath(place)
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidValueError(field, f"must be the path of a file, not {shown(text)}")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise InvalidValueError(field, f"must be a path, not {shown(text)}") from None
+    if text in IN_MEMORY:
+        raise InvalidValueError(field, f"must be the path of a file; {text} is in memory")
+    if isinstance(place, str) and _URL.match(text):
+        return Path(_path_of_url(text, field))
+    return Path(text)
+
+
+def _path_of_url(text: str, field: str) -> str:
+    if not text.startswith(_SQLITE_URL):
+        raise InvalidValueError(
+            field, f"must be a path, or a URL such as sqlite:///jobs.db, not {shown(text)}"
+        )
+    path = text.removeprefix(_SQLITE_URL)
+    if "?" in path:
+        raise InvalidValueError(field, f"must be a URL without options, not {shown(text)}")
+    return path
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the file that belongs to another and lies beside it, such as ``jobs.db-wal``."""
+    return path.with_name(f"{path.name}{suffix}")
+
+
+def check_place(path: Path) -> None:
+    """Say what is wrong with a path, if a file can't be there.
+
+    Raises:
+        StorageError: Its folder is missing or no folder; or the path is a folder, or has two names.
+    """
+    with system_told_of(f"{path} can't be reached"):
+        problem = _problem(path)
+    if problem is not None:
+        raise StorageError(f"{path} {problem}")
+
+
+def _problem(path: Path) -> str | None:
+    if not path.parent.is_dir():
+        return f"can't be made: there is no folder {path.parent}"
+    if not path.exists():
+        return None
+    if path.is_dir():
+        return "is a folder: give the path of a file"
+    if not path.is_file():
+        return "is no regular file"
+    if path.stat().st_nlink > 1:
+        # https://www.sqlite.org/howtocorrupt.html, 2.4: each name would have a log of its own.
+        return "has other names (hard links): remove those first"
+    return None

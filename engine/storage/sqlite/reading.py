@@ -1,0 +1,254 @@
+"""Reading: what is asked of an engine's file, by an engine or by a program that only reads.
+
+Every row is compared with its checksum; a damaged one is given as a mark in its place.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any, Final
+
+from engine.domain.exceptions import JobDamagedError, StorageDamagedError
+from engine.storage.protocol import CheckedOut
+from engine.storage.record import (
+    IDEMPOTENCY_KEY,
+    JOB_ID,
+    POSITION,
+    STATUS,
+    VERSION,
+    Damaged,
+    Entry,
+    Record,
+)
+from engine.storage.sqlite.rows import (
+    JOB_COLUMNS,
+    TRANSITION_COLUMNS,
+    DamagedRowError,
+    Row,
+    check,
+    entry_of,
+    job_row,
+    record_of,
+)
+
+SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs"
+SELECT_TRANSITIONS: Final = f"SELECT {', '.join(TRANSITION_COLUMNS)} FROM transitions"
+# Whose it is, twice: as it stands in the job's row, and where the index of the ids finds this id.
+# To make the row's checksum all of the row would have to be read, and a result may be long.
+_SELECT_ENTRIES: Final = f"""
+    SELECT {", ".join(f"transitions.{column}" for column in TRANSITION_COLUMNS)}, jobs.job_id,
+        (SELECT position FROM jobs AS found WHERE found.job_id = jobs.job_id)
+    FROM transitions LEFT JOIN jobs ON jobs.position = transitions.position
+"""
+_OF_JOB: Final = TRANSITION_COLUMNS.index("position")
+_OF_ALL: Final = f"{_SELECT_ENTRIES} WHERE sequence > ? ORDER BY sequence LIMIT ?"
+_OF_ONE: Final = f"""
+    {_SELECT_ENTRIES}
+    WHERE transitions.position = (SELECT position FROM jobs WHERE job_id = ?) AND sequence > ?
+    ORDER BY sequence LIMIT ?
+"""
+
+_ENDED_AT: Final = JOB_COLUMNS.index("ended_at")
+_BLOCKS: Final = (1, 16, 256)  # so many are looked up by one statement
+
+
+def counts(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return how many jobs have each status."""
+    return dict(connection.execute("SELECT status, count(*) FROM jobs GROUP BY status"))
+
+
+def records(connection: sqlite3.Connection, statuses: Collection[str]) -> Iterator[Record]:
+    """Return the jobs that have one of these statuses, without the damaged ones."""
+    for status in statuses:
+        yield from _sound(connection.execute(f"{SELECT_JOBS} WHERE status = ?", (status,)))
+
+
+def ended(
+    connection: sqlite3.Connection, final_statuses: Collection[str], before: str | None
+) -> Iterator[Record]:
+    """Return ended jobs, oldest end first, that ended before a time; without the damaged ones."""
+    condition = "ended_at IS NOT NULL" if before is None else "ended_at < ?"
+    rows = connection.execute(
+        f"{SELECT_JOBS} WHERE {condition} ORDER BY ended_at, position",
+        () if before is None else (before,),
+    )
+    # A status that was final for an earlier lifecycle need not be so for this one.
+    return (record for record in _sound(rows) if record[STATUS] in final_statuses)
+
+
+def sound_statuses(statuses: Iterable[object]) -> set[str]:
+    """Return those statuses that can be asked for; a damaged one need not be a text."""
+    return {
+        status
+        for status in statuses
+        if isinstance(status, str)
+        and (status.isascii() or not any("\ud800" <= each <= "\udfff" for each in status))
+    }
+
+
+def other_ends(
+    connection: sqlite3.Connection, status: str, *, ended: bool
+) -> Iterator[list[tuple[str | None, int, int]]]:
+    """Return jobs of a status that are not marked as ended, and should be; or the other way round.
+
+    In parts, each job as its right ``ended_at`` and checksum, and its position. They may be changed
+    while they are being read.
+    """
+    after = 0
+    condition = "IS NULL" if ended else "IS NOT NULL"
+    while rows := connection.execute(
+        f"{SELECT_JOBS} WHERE status = ? AND position > ? AND ended_at {condition} "
+        "ORDER BY position LIMIT 1000",
+        (status, after),
+    ).fetchall():
+        after = rows[-1][0]
+        right = (job_row(record, ended=ended) for record in _sound(rows))
+        yield [(row[_ENDED_AT], row[-1], row[0]) for row in right]
+
+
+def newest(connection: sqlite3.Connection, number: str, table: str) -> int:
+    """Return the newest number that was ever given; of removed rows there is a note."""
+    [there] = connection.execute(f"SELECT coalesce(max({number}), 0) FROM {table}").fetchone()
+    return max(int(there), int(note(connection, f"last_{number}")))
+
+
+def note(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - text or number
+    """Return what is noted by a name.
+
+    Raises:
+        StorageDamagedError: The note is missing or damaged.
+    """
+    row = connection.execute(
+        "SELECT name, value, checksum FROM engine WHERE name = ?", (name,)
+    ).fetchone()
+    try:
+        check(row or (name, None, None))
+    except DamagedRowError as error:
+        raise StorageDamagedError(f"the note {name} is damaged: {error}") from error
+    return row[1]
+
+
+def checkout(
+    connection: sqlite3.Connection, job_ids: Collection[str], keys: Collection[str]
+) -> CheckedOut:
+    """Return the jobs that have these ids and keys."""
+    jobs, damaged = _find(connection, "job_id", JOB_ID, job_ids)
+    by_key, damaged_keys = _find(connection, "idempotency_key", IDEMPOTENCY_KEY, keys)
+    return CheckedOut(jobs, by_key, damaged, damaged_keys)
+
+
+def _find(
+    connection: sqlite3.Connection, column: str, index: int, texts: Collection[str]
+) -> tuple[dict[str, Record], dict[str, Damaged]]:
+    """Return the jobs that have one of these texts in a column, and those that are damaged."""
+    found: dict[str, Record] = {}
+    sound = True
+    for row in rows_with(connection, column, texts):
+        record = _read(row)
+        if isinstance(record, Damaged):
+            sound = False
+        else:
+            found[str(record[index])] = record
+    if sound:
+        return found, {}
+    # A damaged row need not say which job it is: look for it by each text that has no job.
+    damaged = {
+        text: mark
+        for text in texts
+        if text not in found
+        for row in rows_with(connection, column, [text])
+        if isinstance(mark := _read(row), Damaged)
+    }
+    return found, damaged
+
+
+def rows_with(connection: sqlite3.Connection, column: str, texts: Collection[str]) -> Iterator[Row]:
+    """Return the rows of jobs that have one of these texts in a column."""
+    waiting = list(texts)
+    for start in range(0, len(waiting), _BLOCKS[-1]):
+        block = waiting[start : start + _BLOCKS[-1]]
+        # Filled up with its last text: few statements are then enough, and SQLite keeps them ready.
+        size = next(size for size in _BLOCKS if size >= len(block))
+        block += block[-1:] * (size - len(block))
+        marks = ", ".join("?" * size)
+        yield from connection.execute(f"{SELECT_JOBS} WHERE {column} IN ({marks})", block)
+
+
+def page(
+    connection: sqlite3.Connection, status: str | None, after: int, limit: int
+) -> list[Record | Damaged]:
+    """Return the jobs with a position above ``after``, in that order."""
+    condition = "" if status is None else "status = ? AND "
+    chosen = () if status is None else (status,)
+    rows = connection.execute(
+        f"{SELECT_JOBS} WHERE {condition}position > ? ORDER BY position LIMIT ?",
+        (*chosen, after, limit),
+    )
+    return [_read(row) for row in rows]
+
+
+def _read(row: Row) -> Record | Damaged:
+    try:
+        return record_of(row)
+    except DamagedRowError as error:
+        return Damaged(str(row[1]), int(row[0] or 0), str(error))  # a damaged page may have NULL
+
+
+def _sound(rows: Iterable[Row]) -> Iterator[Record]:
+    """Return the records of rows, without the damaged ones: who asks for those jobs is told."""
+    return (record for row in rows if not isinstance(record := _read(row), Damaged))
+
+
+def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
+    """Return the transitions of a job, oldest first; None if there is no such job.
+
+    Raises:
+        JobDamagedError: One of them is damaged.
+    """
+    jobs, damaged = _find(connection, "job_id", JOB_ID, [job_id])
+    if damaged:
+        raise JobDamagedError(job_id, damaged[job_id].problem)
+    if not jobs:
+        return None
+    job = jobs[job_id]
+    rows = connection.execute(
+        f"{SELECT_TRANSITIONS} WHERE position = ? ORDER BY sequence", (job[POSITION],)
+    ).fetchall()
+    try:
+        entries = [entry_of(row, job_id) for row in rows]
+    except DamagedRowError as error:
+        raise JobDamagedError(job_id, f"in its history, {error}") from error
+    # A damaged index leads to rows that are sound and another job's, or to too few.
+    if len(entries) != job[VERSION] or any(row[1] != job[POSITION] for row in rows):
+        raise JobDamagedError(job_id, "its history is not complete")
+    return entries
+
+
+def transitions(
+    connection: sqlite3.Connection, after: int, limit: int, job_id: str | None
+) -> list[Entry]:
+    """Return the transitions with a sequence number above ``after``, in that order.
+
+    Raises:
+        StorageDamagedError: One of them is damaged, or it can't be told whose it is.
+    """
+    if job_id is None:
+        rows = connection.execute(_OF_ALL, (after, limit))
+    else:
+        rows = connection.execute(_OF_ONE, (job_id, after, limit))
+    entries: list[Entry] = []
+    for *columns, found_id, found_at in rows:
+        if found_at != columns[_OF_JOB] or job_id not in {None, found_id}:
+            raise StorageDamagedError(f"it can't be told whose transition {columns[0]} is")
+        try:
+            entries.append(entry_of(tuple(columns), found_id))
+        except DamagedRowError as error:
+            raise StorageDamagedError(f"transition {columns[0]} is damaged: {error}") from error
+    return entries
+
+
+def has_jobs(connection: sqlite3.Connection, rows: Iterable[Row]) -> bool:
+    """Tell whether all of these rows are in the file; of each the checksum is compared."""
+    statement = "SELECT 1 FROM jobs WHERE position = ? AND checksum = ?"
+    return all(connection.execute(statement, (row[0], row[-1])).fetchone() for row in rows)

@@ -1,0 +1,109 @@
+"""The schema: what an engine's file is made of, whose it is, and how an older one becomes a newer.
+
+The names are for readers too: the tables may be read with any SQLite program while an engine has
+the file, and be written by the engine alone.
+
+* ``jobs``: a row for each job, as it is now. ``position`` is the order of creation; ``ended_at`` is
+  NULL as long as the job has not ended; a ``blockchain_identifier`` that is NULL is the default,
+  ``mock_bc_`` and the job's id. ``input`` is JSON, what the job's handler is given. The columns
+  from ``priority`` to ``cancel_reason`` are the job's work; most jobs have none, and NULLs there:
+
+  * ``priority``: of the jobs that are ready, higher ones are claimed first. It, ``attempt`` and
+    ``failures`` are NULL for a job without work, and for no other.
+  * ``deadlines``: by status, a JSON object of seconds or times. ``deadline_at``: when the job is
+    moved out of its present status.
+  * ``attempt``: the number of the newest attempt, 0 before the first. ``failures``: how many of
+    them count against the retries. ``token``: of the attempt that has the job; NULL when none has.
+    ``retry_at``: the job is not claimed before.
+  * ``prompt``: what is being asked, a JSON object. ``answers``: what was answered so far, a JSON
+    object by the names of the prompts.
+  * ``cancel_reason``: why somebody wants the job to end; NULL when nobody does.
+
+* ``transitions``: a row for each change of a job's status, in one order, without gaps but for
+  removed jobs. ``position`` is the job's.
+* ``engine``: what else is to be kept, a note by its name: ``final_statuses``, by which ``ended_at``
+  is set, as JSON; ``last_sequence`` and ``last_position``, the newest that were ever removed;
+  ``failed_commits``, how many commits have failed and were overwritten in the log.
+
+Times are texts such as ``2026-11-22T13:01:02.123456Z``. `engine.storage.sqlite.rows`
+makes the checksums.
+
+The first bytes of the file say whose it is (https://www.sqlite.org/fileformat2.html, 1.3):
+``application_id`` is ours, ``user_version`` is the number of steps below that made the file. A step
+that has been released is never changed; a new version adds one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.storage.sqlite.rows import checksum
+
+APPLICATION_ID: Final = 0x656E676A  # "engj"
+
+Step = tuple[str, ...]
+
+STEPS: Final[tuple[Step, ...]] = (
+    (
+        """
+        CREATE TABLE jobs (
+            position INTEGER PRIMARY KEY,
+            job_id TEXT NOT NULL UNIQUE,
+            status TEXT NOT NULL,
+            input_hash TEXT NOT NULL,
+            blockchain_identifier TEXT,
+            created_at TEXT NOT NULL,
+            updated_at TEXT NOT NULL,
+            result TEXT,
+            error TEXT,
+            version INTEGER NOT NULL,
+            idempotency_key TEXT,
+            ended_at TEXT,
+            input TEXT,
+            priority INTEGER,
+            deadlines TEXT,
+            deadline_at TEXT,
+            attempt INTEGER,
+            failures INTEGER,
+            token TEXT,
+            retry_at TEXT,
+            prompt TEXT,
+            answers TEXT,
+            cancel_reason TEXT,
+            checksum INTEGER NOT NULL
+        )
+        """,
+        # The position is the row's own key, so an index on the status is one in its order, too.
+        "CREATE INDEX jobs_by_status ON jobs (status)",
+        """
+        CREATE UNIQUE INDEX jobs_by_idempotency_key ON jobs (idempotency_key)
+        WHERE idempotency_key IS NOT NULL
+        """,
+        "CREATE INDEX jobs_by_end ON jobs (ended_at) WHERE ended_at IS NOT NULL",
+        """
+        CREATE TABLE transitions (
+            sequence INTEGER PRIMARY KEY,
+            position INTEGER NOT NULL REFERENCES jobs (position),
+            from_status TEXT,
+            to_status TEXT NOT NULL,
+            at TEXT NOT NULL,
+            checksum INTEGER NOT NULL
+        )
+        """,
+        "CREATE INDEX transitions_by_job ON transitions (position)",
+        """
+        CREATE TABLE engine (
+            name TEXT PRIMARY KEY,
+            value NOT NULL,
+            checksum INTEGER NOT NULL
+        ) WITHOUT ROWID
+        """,
+        f"""
+        INSERT INTO engine VALUES
+            ('final_statuses', '[]', {checksum(("final_statuses", "[]"))}),
+            ('last_sequence', 0, {checksum(("last_sequence", 0))}),
+            ('last_position', 0, {checksum(("last_position", 0))}),
+            ('failed_commits', 0, {checksum(("failed_commits", 0))})
+        """,
+    ),
+)

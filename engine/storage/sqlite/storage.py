@@ -1,0 +1,133 @@
+"""The SQLite storage: one file, no server; what is committed survives a crash and a power cut."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from engine.domain.exceptions import StorageInUseError
+from engine.portal import WorkThread
+from engine.storage.protocol import CheckedOut, Opened, Progress
+from engine.storage.record import Change, Damaged, Entry, Record
+from engine.storage.sqlite import file
+from engine.storage.sqlite.backup import back_up
+from engine.storage.sqlite.database import Database
+from engine.storage.sqlite.location import check_path, check_place
+from engine.storage.sqlite.ownership import Ownership
+from engine.storage.sqlite.schema import STEPS
+
+
+class SQLiteStorage:
+    """Keeps jobs in one SQLite file, which it makes if it is not there.
+
+    One engine at a time has the file; any program may read it meanwhile, and none but the engine
+    may write it. Beside ``jobs.db`` there are ``jobs.db-wal`` and ``jobs.db-shm``, which are part
+    of the database while it is open, and ``jobs.db-lock``, which says who has it. The file has to
+    be on a disk of this machine: SQLite's log does not work across a network.
+
+    Args:
+        path: The file. Its folder has to be there.
+
+    Raises:
+        InvalidValueError: The path is no text or path, or is empty.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        # With its links followed, as SQLite does: a file has one log and one lock.
+        self.path = Path(os.path.realpath(check_path(path)))
+        self._thread = WorkThread(f"engine storage {self.path.name}")
+        self._database = Database(self.path, self.connect)
+        self._ownership: Ownership | None = None
+        self._users = 0  # engines that have opened it; the second is told to close it again
+
+    def connect(self, path: Path) -> sqlite3.Connection:
+        """Return a connection that writes to the file, which is there."""
+        return file.connect(path, "rw")
+
+    async def open(self, final_statuses: Collection[str]) -> Opened:
+        """Take the file, make or migrate it if need be, and read what is live.
+
+        Raises:
+            StorageInUseError: Another engine has it.
+            StorageFormatError: It is no engine's, or of a newer version. It was not touched.
+            StorageDamagedError: SQLite can't read it.
+            StorageReadOnlyError: It can't be written.
+            StorageError: Its folder is missing, or something else is wrong with it.
+        """
+        self._users += 1
+        if self._users > 1:
+            raise StorageInUseError(str(self.path), "one that was given this very storage")
+        return await self._thread.run(self._open, final_statuses)
+
+    def _open(self, final_statuses: Collection[str]) -> Opened:
+        check_place(self.path)
+        self._ownership = Ownership(self.path)
+        file.prepare(self.path, STEPS)
+        return self._database.open(final_statuses, self._ownership)
+
+    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+        """Read ended jobs."""
+        return await self._thread.run(self._database.checkout, job_ids, keys)
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        """Write a batch in one transaction, and sync it."""
+        await self._thread.run(self._database.commit, changes)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        if self._database.has_long_log():
+            self._thread.start(self._database.tidy)
+
+    async def resolve(self, changes: Sequence[Change]) -> bool:
+        """Find out whether a batch is in the file."""
+        return await self._thread.run(self._database.resolve, changes)
+
+    async def count(self, status: str | None) -> int:
+        """Count the jobs with this status; they are counted as they are committed."""
+        counts = self._database.counts
+        return sum(counts.values()) if status is None else counts.get(status, 0)
+
+    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
+        """Read a page of jobs."""
+        return await self._thread.run(self._database.page, status, after, limit)
+
+    async def history(self, job_id: str) -> Sequence[Entry] | None:
+        """Read the transitions of a job."""
+        return await self._thread.run(self._database.history, job_id)
+
+    async def transitions(
+        self, after: int, limit: int, job_id: str | None = None
+    ) -> Sequence[Entry]:
+        """Read transitions in their order, of all jobs or of one."""
+        return await self._thread.run(self._database.transitions, after, limit, job_id)
+
+    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        """Remove ended jobs in one transaction."""
+        removed = await self._thread.run(self._database.remove_ended, before, keep, limit)
+        self._tidy()
+        return removed
+
+    def backup(self, path: Path, progress: Progress) -> None:
+        """Copy the file by SQLite's own backup; the writing connection is not asked."""
+        back_up(self.path, path, progress)
+
+    async def aclose(self) -> None:
+        """Close the file, and let another engine have it."""
+        self._users -= 1
+        if self._users:
+            return
+        try:
+            await self._thread.run(self._close)
+        finally:
+            self._thread.close()
+
+    def _close(self) -> None:
+        try:
+            self._database.close()
+        finally:
+            if self._ownership is not None:
+                self._ownership.release()
+                self._ownership = None

@@ -1,0 +1,13 @@
+"""Jobs that have ended, for tests that need one."""
+
+from typing import Any
+
+from engine import JobStatus
+from engine.testing.facades import Engine
+
+
+async def finished(engine: Engine) -> Any:  # noqa: ANN401 - the facades' shared shape
+    """Return a job that has completed."""
+    job = await engine.create("hash")
+    await engine.transition(job.job_id, JobStatus.RUNNING)
+    return await engine.transition(job.job_id, JobStatus.COMPLETED, result="done")

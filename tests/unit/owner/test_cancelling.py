@@ -1,0 +1,141 @@
+"""Cancelling: what waits ends at once, what runs is asked to stop, and one of two ends wins."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine import (
+    AGENT_JOB_LIFECYCLE,
+    AgentJobStatus,
+    InvalidStateTransitionError,
+    InvalidValueError,
+    JobEndedError,
+    JobNotFoundError,
+    JobStatus,
+)
+from engine.owner.messages import ProvideInput, RequestInput
+from engine.owner.prompts import prompt_text
+from engine.testing.facades import FACADES, Engine, opened_engine
+from tests.unit.claiming import (
+    Claim,
+    NewPlace,
+    agents,
+    claimed_one,
+    release,
+    running,
+)
+from tests.unit.finishing import finished
+
+pytestmark = pytest.mark.anyio
+
+RUNNING, COMPLETED, FAILED = (
+    *(AgentJobStatus.RUNNING, AgentJobStatus.COMPLETED, AgentJobStatus.FAILED),
+)
+
+
+async def test_what_waits_ends_at_once(engine: Engine) -> None:
+    job = await engine.create("hash")
+    await engine.transition(job.job_id, JobStatus.RUNNING)
+    ended = await engine.cancel(job.job_id, "not wanted")
+    assert (ended.status, ended.error) == (JobStatus.FAILED, "cancelled: not wanted")
+    assert (ended.cancel_reason, ended.version) == ("not wanted", 3)
+    for _ in range(2):
+        assert await engine.cancel(job.job_id, "again") == ended
+    assert len(await engine.history(job.job_id)) == 3
+
+
+async def test_what_cannot_be_cancelled_is_refused(engine: Engine) -> None:
+    done = await finished(engine)
+    with pytest.raises(JobEndedError) as ended:
+        await engine.cancel(done.job_id)
+    assert (ended.value.status, ended.value.item) == ("completed", None)
+    unpaid = await engine.create("hash")
+    with pytest.raises(InvalidStateTransitionError) as illegal:
+        await engine.cancel(unpaid.job_id)
+    assert (illegal.value.from_state, illegal.value.item) == ("awaiting_payment", None)
+    assert await engine.get(unpaid.job_id) == unpaid
+    with pytest.raises(JobNotFoundError):
+        await engine.cancel("unheard of")
+    for wrong in ("x" * 4_097, None, "\0"):
+        with pytest.raises(InvalidValueError):
+            await engine.cancel(unpaid.job_id, wrong)
+
+
+@pytest.mark.parametrize("facade", FACADES)
+async def test_a_job_is_cancelled_without_a_reason_too(facade: type) -> None:
+    async with opened_engine(facade, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+        ended = await engine.cancel((await engine.create("hash")).job_id)
+        assert (ended.error, ended.cancel_reason) == ("cancelled", "")
+        assert await engine.cancel(ended.job_id) == ended
+
+
+async def test_a_failure_of_its_own_is_no_cancellation(new_place: NewPlace) -> None:
+    async with agents(new_place()) as engine:
+        job = await running(engine)
+        _, token = await claimed_one(engine)
+        await engine.transition(job.job_id, FAILED, error="no paper", attempt_token=token)
+        with pytest.raises(JobEndedError):
+            await engine.cancel(job.job_id)
+
+
+async def test_what_runs_is_asked_to_stop_and_may_complete_first(new_place: NewPlace) -> None:
+    async with agents(new_place()) as engine:
+        job = await running(engine)
+        _, token = await claimed_one(engine)
+        asked = await engine.cancel(job.job_id, "too slow")
+        assert (asked.status, asked.cancel_reason, asked.version) == (RUNNING, "too slow", 2)
+        assert await engine.cancel(job.job_id, "again") == asked
+        done = await engine.transition(job.job_id, COMPLETED, attempt_token=token)
+        assert done.cancel_reason == "too slow"
+        with pytest.raises(JobEndedError):
+            await engine.cancel(job.job_id)
+
+
+async def test_an_attempt_that_gives_its_job_back_ends_it(new_place: NewPlace) -> None:
+    async with agents(new_place()) as engine:
+        job = await running(engine)
+        _, token = await claimed_one(engine)
+        await engine.cancel(job.job_id, "too slow")
+        await release(engine, job.job_id, token, 60, failed=True)
+        ended = await engine.get(job.job_id)
+        assert (ended.status, ended.error) == (FAILED, "cancelled: too slow")
+        assert (await engine.statistics()).retried == 0
+        assert not (await Claim(engine.core).seen()).is_told
+
+
+async def test_an_attempt_that_asks_ends_its_job_instead() -> None:
+    async with agents() as engine:
+        job = await running(engine)
+        _, token = await claimed_one(engine)
+        await engine.cancel(job.job_id)
+        prompt = prompt_text("p", {}, "name", None)
+        await engine.core.ask(RequestInput(job.job_id, token, prompt, None))
+        assert (await engine.get(job.job_id)).error == "cancelled"
+
+
+async def test_a_job_that_waits_for_an_answer_is_cancelled_with_its_prompt() -> None:
+    async with agents() as engine:
+        job = await running(engine)
+        _, token = await claimed_one(engine)
+        prompt = prompt_text("p", {}, "name", None)
+        await engine.core.ask(RequestInput(job.job_id, token, prompt, None))
+        ended = await engine.cancel(job.job_id)
+        assert (ended.status, ended.prompt) == (FAILED, None)
+        with pytest.raises(Exception, match="answer to no prompt"):
+            await engine.core.ask(ProvideInput(job.job_id, "p", "1"))
+
+
+async def test_the_wish_to_cancel_outlives_a_crash(lasting_place: NewPlace) -> None:
+    async with agents(lasting_place()) as engine:
+        jobs = [await running(engine) for _ in range(2)]
+        for _ in jobs:
+            await claimed_one(engine)
+        for job in jobs:
+            await engine.cancel(job.job_id, "too slow")
+    async with agents(lasting_place()) as engine:
+        assert (await engine.get(jobs[0].job_id)).status is RUNNING
+        ended = [await engine.cancel(jobs[0].job_id, "again")]
+        assert not (await Claim(engine.core).seen()).is_told
+        ended.append(await engine.get(jobs[1].job_id))
+        assert [job.status for job in ended] == [FAILED] * 2
+        assert ended[1].error == "cancelled: too slow"

@@ -1,0 +1,350 @@
+"""Claims: each ready job goes to one attempt, whose token alone moves it on; none is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+
+from engine import (
+    AgentJobStatus,
+    CommitUnknownError,
+    DuplicateJobIdError,
+    EngineClosedError,
+    EngineCrashedError,
+    JobClaimedError,
+    JobEngine,
+    MemoryStorage,
+    StaleAttemptError,
+    StorageError,
+    StorageFullError,
+)
+from engine.owner.messages import ClaimJobs
+from engine.storage.record import JOB_ID, Change, Record, WorkState
+from engine.testing.virtual_clock import VirtualClock
+from tests.unit.claiming import (
+    Claim,
+    NewPlace,
+    agents,
+    claimed,
+    claimed_one,
+    release,
+    running,
+    token_of,
+)
+
+pytestmark = pytest.mark.anyio
+
+RUNNING, COMPLETED, FAILED = (
+    *(AgentJobStatus.RUNNING, AgentJobStatus.COMPLETED, AgentJobStatus.FAILED),
+)
+
+
+class Counting(MemoryStorage):
+    """Keeps the batches that it committed; fails in the next ones as a test says.
+
+    Attributes:
+        failures: What the next commits raise.
+        applied: Whether a commit of unknown outcome has been applied, as `resolve` finds out.
+        silent: How often `resolve` can't tell.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[list[Change]] = []
+        self.failures: list[Exception] = []
+        self.applied = False
+        self.silent = 0
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.batches.append(list(changes))
+        await super().commit(changes)
+
+    async def resolve(self, changes: Sequence[Change]) -> bool:
+        if self.silent:
+            self.silent -= 1
+            raise StorageError("it can't be asked")
+        if self.applied:
+            await super().commit(changes)
+        return self.applied
+
+
+async def test_a_job_is_claimed_in_the_commit_that_makes_it_ready() -> None:
+    storage = Counting()
+    async with agents(storage) as engine:
+        job = await engine.create("hash")
+        claim = await Claim(engine.core).seen()
+        assert not claim.is_told
+        await engine.transition(job.job_id, RUNNING)
+        [record] = await claim.records()
+    assert record[JOB_ID] == job.job_id
+    assert [len(batch) for batch in storage.batches] == [1, 2]
+
+
+async def test_a_claim_is_no_transition(new_place: NewPlace) -> None:
+    async with agents(new_place()) as engine:
+        job = await running(engine)
+        await claimed(engine)
+        assert await engine.get(job.job_id) == job.model_copy(update={"attempt": 1})
+        assert [line.sequence for line in await engine.history(job.job_id)] == [1, 2]
+        statistics = await engine.statistics()
+        assert (statistics.ready, statistics.running, statistics.attempts) == (0, 1, 1)
+
+
+async def test_several_parked_claims_never_get_the_same_job(new_place: NewPlace) -> None:
+    async with agents(new_place()) as engine:
+        claims = [await Claim(engine.core, limit).seen() for limit in (1, 3, 2)]
+        for count in (2, 5):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(count):
+                    tasks.start_soon(running, engine)
+        got = [record[JOB_ID] for claim in claims for record in await claim.records()]
+        got += [record[JOB_ID] for record in await claimed(engine, 10)] if len(got) < 7 else []
+        assert len(got) == len(set(got)) == 7
+        assert not (await Claim(engine.core).seen()).is_told
+
+
+async def test_a_claim_that_was_given_up_gets_nothing() -> None:
+    async with agents() as engine:
+        job = await engine.create("hash")
+        left = await Claim(engine.core).seen()
+        stays = await Claim(engine.core).seen()
+        left.message.given_up = True
+        await engine.transition(job.job_id, RUNNING)
+        assert await left.records() == []
+        assert [record[JOB_ID] for record in await stays.records()] == [job.job_id]
+
+
+async def test_only_the_holder_of_the_token_may_move_a_job_on(new_place: NewPlace) -> None:
+    async with agents(new_place()) as engine:
+        job = await running(engine)
+        _, first = await claimed_one(engine)
+        with pytest.raises(JobClaimedError) as held:
+            await engine.transition(job.job_id, COMPLETED)
+        assert (held.value.job_id, held.value.attempt) == (job.job_id, 1)
+        await release(engine, job.job_id, first, failed=True)
+        _, second = await claimed_one(engine)
+        for late in (
+            lambda: engine.transition(job.job_id, COMPLETED, attempt_token=first),
+            lambda: release(engine, job.job_id, first, failed=True),
+        ):
+            with pytest.raises(StaleAttemptError) as stale:
+                await late()
+            assert (stale.value.job_id, stale.value.attempt) == (job.job_id, 2)
+        assert (await engine.get(job.job_id)).version == job.version
+        done = await engine.transition(job.job_id, COMPLETED, attempt_token=second, result="yes")
+        assert (done.status, done.result, done.attempt) == (COMPLETED, "yes", 2)
+        with pytest.raises(StaleAttemptError):
+            await engine.transition(job.job_id, FAILED, attempt_token=second)
+
+
+async def test_a_token_where_no_attempt_has_the_job_is_stale() -> None:
+    async with agents() as engine:
+        job = await engine.create("hash")
+        with pytest.raises(StaleAttemptError):
+            await engine.transition(job.job_id, RUNNING, attempt_token="unheard of")  # noqa: S106
+        assert await engine.get(job.job_id) == job
+
+
+async def test_the_time_of_the_next_attempt_survives_reopening(lasting_place: NewPlace) -> None:
+    clock = VirtualClock()
+    async with agents(lasting_place(), clock=clock) as engine:
+        job = await running(engine)
+        _, token = await claimed_one(engine)
+        await release(engine, job.job_id, token, 60, failed=True)
+        assert (await engine.statistics()).retried == 1
+    async with agents(lasting_place(), clock=clock) as engine:
+        assert ((await engine.get(job.job_id)).next_attempt_at or clock()) > clock()
+        claim = await Claim(engine.core).seen()
+        await clock.advance(59)
+        assert not claim.is_told
+        await clock.advance(1)
+        [record] = await claim.records()
+        work = WorkState.of(record)
+        assert (record[JOB_ID], work.attempt, work.failures) == (job.job_id, 2, 1)
+        assert (await engine.get(job.job_id)).next_attempt_at is None
+
+
+async def test_an_attempt_that_was_cut_short_is_no_failure(lasting_place: NewPlace) -> None:
+    async with agents(lasting_place()) as engine:
+        job = await running(engine)
+        _, token = await claimed_one(engine)
+        await release(engine, job.job_id, token, failed=False)
+    async with agents(lasting_place()) as engine:
+        [record] = await claimed(engine, max_attempts=1, idempotent=False)
+        work = WorkState.of(record)
+        assert (record[JOB_ID], work.attempt, work.failures) == (job.job_id, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "again"),
+    [
+        ({"max_attempts": 2}, True),
+        ({"max_attempts": 1}, False),
+        ({"idempotent": False}, False),
+    ],
+    ids=str,
+)
+async def test_what_was_left_in_the_middle_runs_again_or_fails(
+    lasting_place: NewPlace,
+    how: dict[str, Any],
+    again: bool,  # noqa: FBT001 - expected
+) -> None:
+    async with agents(lasting_place()) as engine:
+        job = await running(engine)
+        _, dead = await claimed_one(engine)
+    async with agents(lasting_place()) as engine:
+        claim = await Claim(engine.core, **how).seen()
+        assert claim.is_told is again
+        now = await engine.get(job.job_id)
+        if again:
+            [record] = await claim.records()
+            assert (WorkState.of(record).attempt, WorkState.of(record).failures) == (2, 1)
+            with pytest.raises(StaleAttemptError):
+                await engine.transition(job.job_id, COMPLETED, attempt_token=dead)
+        else:
+            assert now.status is FAILED
+            assert now.error == "the process ended while attempt 1 was at work"
+
+
+async def test_a_storage_that_fails_refuses_all_claims_and_loses_no_job() -> None:
+    storage = Counting()
+    async with agents(storage) as engine:
+        job = await engine.create("hash")
+        claims = [await Claim(engine.core).seen() for _ in range(2)]
+        storage.failures = [StorageFullError("full")]
+        with pytest.raises(StorageFullError):
+            await engine.transition(job.job_id, RUNNING)
+        for claim in claims:
+            with pytest.raises(StorageFullError):
+                await claim.records()
+        await engine.transition(job.job_id, RUNNING)
+        storage.failures = [StorageFullError("full")]
+        with pytest.raises(StorageFullError):
+            await claimed(engine)
+        assert (await claimed_one(engine))[0] == job.job_id
+        assert (await engine.statistics()).attempts == 1
+
+
+@pytest.mark.parametrize("silent", [0, 2])
+@pytest.mark.parametrize("applied", [False, True])
+async def test_jobs_of_a_claim_of_unknown_outcome_come_to_a_later_one(
+    applied: bool,  # noqa: FBT001 - a parameter of the test
+    silent: int,
+) -> None:
+    storage = Counting()
+    async with agents(storage) as engine:
+        jobs = [await running(engine) for _ in range(3)]
+        storage.failures = [CommitUnknownError(StorageFullError("the sync failed"))]
+        storage.applied, storage.silent = applied, silent
+        got: list[Record] = []
+        for _ in range(silent + 3):
+            try:
+                got += await claimed(engine, 2)
+            except (StorageError, CommitUnknownError):
+                continue
+            if len(got) == len(jobs):
+                break
+        assert sorted(record[JOB_ID] for record in got) == sorted(job.job_id for job in jobs)
+        for record in got:
+            await engine.transition(record[JOB_ID], COMPLETED, attempt_token=token_of(record))
+
+
+def _doubt(engine: JobEngine[AgentJobStatus], record: Record) -> None:
+    """Have the owner find again what was claimed, as after a commit of unknown outcome."""
+    claims = engine._owner._claims  # noqa: SLF001 - a storage that fails so is no file
+    refused = ClaimJobs(1, max_attempts=1, idempotent=True, told=lambda: None)
+    claims.doubt([(refused, [record])])
+    claims.resolve(applied=True)
+
+
+async def _found(
+    engine: JobEngine[AgentJobStatus],
+    storage: Counting,
+    **given: Any,  # noqa: ANN401 - of `create`
+) -> str:
+    """Have a job claimed in a commit of unknown outcome, which was applied; return its id."""
+    job = await running(engine, **given)
+    storage.failures = [CommitUnknownError(StorageFullError("the sync failed"))]
+    storage.applied, storage.silent = True, 1
+    with pytest.raises(CommitUnknownError):
+        await claimed(engine)
+    return job.job_id
+
+
+async def test_a_job_found_again_is_not_lost_when_the_next_commit_fails_too() -> None:
+    storage = Counting()
+    async with agents(storage) as engine:
+        job_id = await _found(engine, storage)
+        storage.failures = [StorageFullError("full")]
+        claim = Claim(engine.core)
+        with pytest.raises(StorageFullError):
+            await engine.create("the change that fails")
+        with pytest.raises(StorageFullError):
+            await claim.records()
+        assert (await claimed_one(engine))[0] == job_id
+
+
+async def test_a_job_found_again_is_not_lost_in_a_second_doubt() -> None:
+    storage = Counting()
+    async with agents(storage) as engine:
+        job = await running(engine)
+        [record] = await claimed(engine)
+        _doubt(engine, record)
+        storage.failures = [CommitUnknownError(StorageFullError("the sync failed"))]
+        claim = Claim(engine.core)
+        with pytest.raises(StorageFullError):
+            await engine.create("the change that is not applied")
+        with pytest.raises(StorageFullError):
+            await claim.records()
+        assert (await claimed_one(engine))[0] == job.job_id
+
+
+async def test_a_job_found_again_is_not_lost_when_the_batch_is_decided_twice(
+    lasting_place: NewPlace,
+) -> None:
+    ids = iter(["ended", "one", "ended"])
+    storage = lasting_place()
+    async with agents(storage, new_id=lambda: next(ids)) as engine:
+        await engine.cancel((await engine.create("hash")).job_id)
+        job = await running(engine)
+        [record] = await claimed(engine)
+        _doubt(engine, record)
+        claim = Claim(engine.core)
+        with pytest.raises(DuplicateJobIdError):
+            await engine.create("hash")
+        assert [each[JOB_ID] for each in await claim.records()] == [job.job_id]
+
+
+async def test_a_job_found_again_that_has_moved_on_is_given_to_nobody() -> None:
+    storage, clock = Counting(), VirtualClock()
+    async with agents(storage, clock=clock) as engine:
+        deadlines = {RUNNING: timedelta(hours=1)}
+        job_id = await _found(engine, storage, deadlines=deadlines)
+        await clock.advance(3_600)
+        assert (await engine.wait(job_id, timeout=5)).error == "expired"
+        assert not (await Claim(engine.core).seen()).is_told
+
+
+async def test_parked_claims_are_told_when_the_engine_ends() -> None:
+    async with agents() as engine:
+        claim = await Claim(engine.core).seen()
+    with pytest.raises(EngineClosedError):
+        await claim.records()
+
+
+async def test_parked_claims_are_told_when_the_engine_crashes() -> None:
+    storage = Counting()
+    with pytest.raises(EngineCrashedError):
+        async with agents(storage) as engine:
+            claim = await Claim(engine.core).seen()
+            storage.failures = [KeyError("planted")]
+            with pytest.raises(EngineCrashedError):
+                await engine.create("hash")
+            with pytest.raises(EngineCrashedError):
+                await claim.records()

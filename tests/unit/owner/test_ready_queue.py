@@ -1,0 +1,213 @@
+"""The agenda: who is next, what comes when, and that it forgets what is over."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sized
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from engine import AGENT_JOB_LIFECYCLE
+from engine.owner.ready_queue import Agenda
+from engine.storage.record import JOB_ID, STATUS, Record, WorkState, moved, reworked
+from tests.tries import repeatable, report, seeds
+
+TOKEN, DEAD = "alive", "dead"
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def at(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+class Jobs:
+    """Committed jobs, and an agenda that is told of them."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.agenda = Agenda(AGENT_JOB_LIFECYCLE, self.records.get)
+        self.earlier = 0
+        self.agenda.on_earlier = self._count
+
+    def _count(self) -> None:
+        self.earlier += 1
+
+    def add(self, position: int, status: str = "running", **work: Any) -> str:  # noqa: ANN401
+        """Commit a new job."""
+        name = f"job-{position}"
+        record: Record = (
+            *(name, status, "hash", None, NOW, NOW, None, None, 1, position, None, None),
+            WorkState(**work).kept() if work else None,
+        )
+        self.commit(record)
+        return name
+
+    def commit(self, record: Record) -> None:
+        if record[STATUS] in AGENT_JOB_LIFECYCLE.final_values:
+            self.records.pop(record[JOB_ID], None)
+        else:
+            self.records[record[JOB_ID]] = record
+        self.agenda.note([(1, None, record)])
+
+    def work(self, name: str, **changes: Any) -> None:  # noqa: ANN401
+        self.commit(reworked(self.records[name], **changes))
+
+    def end(self, name: str) -> None:
+        record = self.records[name]
+        self.commit(moved(record, "failed", NOW, None, None, record[-1]))
+
+    def ready(self, limit: int = 100) -> list[str]:
+        return [record[JOB_ID] for record in self.agenda.ready(limit, ())]
+
+
+def test_ready_jobs_come_by_priority_and_then_by_age() -> None:
+    jobs = Jobs()
+    for position, priority in [(4, 0), (2, 5), (1, 0), (5, 5), (3, -1)]:
+        jobs.add(position, "running", **({"priority": priority} if priority else {}))
+    assert jobs.ready() == ["job-2", "job-5", "job-1", "job-4", "job-3"]
+    assert jobs.ready(2) == ["job-2", "job-5"]
+    assert jobs.ready(2) == ["job-2", "job-5"], "who looks takes nothing"
+    assert [r[JOB_ID] for r in jobs.agenda.ready(2, {"job-2", "job-1"})] == ["job-5", "job-4"]
+
+
+def test_only_running_jobs_without_an_attempt_are_ready() -> None:
+    jobs = Jobs()
+    jobs.add(1, "awaiting_payment")
+    jobs.add(2, "awaiting_input", prompt="{}")
+    held = jobs.add(3, token=TOKEN)
+    free = jobs.add(4)
+    assert (jobs.ready(), jobs.agenda.counts()) == ([free], (1, 1, 0))
+    jobs.work(held, token=None)
+    jobs.work(free, token=TOKEN)
+    assert (jobs.ready(), jobs.agenda.counts()) == ([held], (1, 1, 0))
+
+
+def test_a_job_that_is_ready_again_is_ready_once() -> None:
+    jobs = Jobs()
+    name = jobs.add(1)
+    for token in (TOKEN, None, TOKEN, None):  # nobody looks meanwhile
+        jobs.work(name, token=token)
+    assert jobs.ready() == [name]
+    assert jobs.ready() == [name]
+
+
+def test_a_later_attempt_is_ready_when_its_time_has_come() -> None:
+    jobs = Jobs()
+    late, soon = jobs.add(1, retry_at=at(9)), jobs.add(2, retry_at=at(5))
+    assert (jobs.agenda.next_time(), jobs.agenda.counts()) == (at(5), (0, 0, 2))
+    for seconds, expected in [(4.9, []), (5, [soon]), (9, [late, soon])]:
+        jobs.agenda.turn_to(at(seconds))
+        assert jobs.ready() == expected
+    assert (jobs.agenda.next_time(), jobs.agenda.counts()) == (None, (2, 0, 0))
+
+
+def test_deadlines_stay_until_the_job_has_moved_on() -> None:
+    jobs = Jobs()
+    one = jobs.add(1, "awaiting_payment", deadline_at=at(7))
+    two = jobs.add(2, token=TOKEN, deadline_at=at(3))
+    jobs.add(3, deadline_at=at(99))
+    assert jobs.agenda.next_time() == at(3)
+    assert jobs.agenda.expired(at(2.9), 10) == []
+    for _ in range(2):
+        assert jobs.agenda.expired(at(7), 10) == [two, one]
+        assert jobs.agenda.expired(at(7), 1) == [two]
+    jobs.end(two)
+    assert jobs.agenda.expired(at(7), 10) == [one]
+    jobs.work(one, deadline_at=None)
+    assert (jobs.agenda.expired(at(7), 10), jobs.agenda.next_time()) == ([], at(99))
+
+
+def test_it_tells_when_something_comes_earlier_than_all_that_was_known() -> None:
+    jobs = Jobs()
+    one = jobs.add(1, deadline_at=at(5))
+    assert jobs.earlier == 1
+    jobs.add(2, deadline_at=at(9))
+    jobs.work(one, token=TOKEN)
+    assert jobs.earlier == 1
+    jobs.add(3, retry_at=at(4))
+    assert jobs.earlier == 2
+
+
+def test_attempts_that_were_left_in_the_middle_are_ready_and_dead() -> None:
+    jobs = Jobs()
+    jobs.records["job-1"] = orphan = (
+        *("job-1", "running", "hash", None, NOW, NOW, None, None, 1, 1, None, None),
+        WorkState(token=DEAD, attempt=1).kept(),
+    )
+    jobs.agenda.open([orphan])
+    assert jobs.agenda.is_dead(DEAD)
+    assert not jobs.agenda.is_dead(TOKEN)
+    assert (jobs.ready(), jobs.agenda.counts()) == (["job-1"], (1, 0, 0))
+    jobs.work("job-1", token=TOKEN)
+    assert (jobs.ready(), jobs.agenda.counts()) == ([], (0, 1, 0))
+
+
+def _lines(agenda: Agenda) -> int:
+    """Return how much an agenda keeps."""
+    heap, later, deadlines = agenda._ready_heap, agenda._later, agenda._deadlines  # noqa: SLF001
+    kept: list[Sized] = [heap, later, deadlines, later._heap, deadlines._heap]  # noqa: SLF001
+    return sum(len(each) for each in (*kept, agenda._ready, agenda._held))  # noqa: SLF001
+
+
+def test_it_keeps_nothing_of_jobs_that_end_unclaimed() -> None:
+    jobs = Jobs()
+    first = jobs.add(20_001, deadline_at=at(-2), priority=9)  # ahead of all others
+    later = jobs.add(20_002, retry_at=at(-1))
+    for number in range(20_000):
+        retry_at = at(number) if number % 2 else None
+        jobs.end(jobs.add(number, deadline_at=at(number), retry_at=retry_at))
+        jobs.end(jobs.add(number))
+    assert jobs.agenda.counts() == (1, 0, 1)
+    assert _lines(jobs.agenda) <= 3 * 1_010
+    jobs.end(first)
+    jobs.end(later)
+    assert jobs.agenda.counts() == (0, 0, 0)
+    assert jobs.agenda.next_time() is None
+
+
+def test_it_agrees_with_a_look_at_all_jobs() -> None:
+    """Against the plainest way to answer, in random order."""
+    claims = 0
+    for seed in seeds(1_000):
+        draw, jobs, now = random.Random(seed), Jobs(), 0
+        with repeatable(seed, "agenda"):
+            for step in range(60):
+                _change(draw, jobs, step, now)
+                now += draw.randrange(3)
+                jobs.agenda.turn_to(at(now))
+                limit = draw.randrange(1, 9)
+                assert jobs.ready(limit) == _ready(jobs, now)[:limit]
+                assert jobs.agenda.expired(at(now), 99) == _expired(jobs, now)
+                claims += len(jobs.ready())
+    report(f"agenda: {claims} ready jobs seen")
+    assert claims > len(seeds(1_000)) * 60
+
+
+def _change(draw: random.Random, jobs: Jobs, step: int, now: int) -> None:
+    if not jobs.records or draw.random() < 0.4:
+        deadline = at(now + draw.randrange(9)) if draw.random() < 0.5 else None
+        jobs.add(step, priority=draw.randrange(3), deadline_at=deadline)
+        return
+    name = draw.choice(list(jobs.records))
+    work = WorkState.of(jobs.records[name])
+    if draw.random() < 0.2:
+        jobs.end(name)
+    elif work.token is None and (work.retry_at is None or work.retry_at <= at(now)):
+        jobs.work(name, token=TOKEN, retry_at=None)
+    elif work.token is not None:
+        jobs.work(name, token=None, retry_at=at(now + draw.randrange(-1, 5)))
+
+
+def _ready(jobs: Jobs, now: int) -> list[str]:
+    works = {name: WorkState.of(record) for name, record in jobs.records.items()}
+    ready = [
+        (-work.priority, jobs.records[name][9], name)
+        for name, work in works.items()
+        if work.token is None and (work.retry_at is None or work.retry_at <= at(now))
+    ]
+    return [name for _, _, name in sorted(ready)]
+
+
+def _expired(jobs: Jobs, now: int) -> list[str]:
+    times = [(WorkState.of(record).deadline_at, name) for name, record in jobs.records.items()]
+    return [name for time, name in sorted((t, n) for t, n in times if t and t <= at(now))]

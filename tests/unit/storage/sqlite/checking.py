@@ -1,0 +1,41 @@
+"""A file to be checked, and its check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine import JobStatus, SQLiteStorage, SyncJobEngine
+from engine.storage.sqlite import file
+from engine.storage.sqlite.check import Report, check_file
+from engine.storage.sqlite.database import Database
+from engine.storage.sqlite.ownership import Ownership
+
+FINAL = ["completed", "failed"]
+JOBS = [f"job-{number}" for number in range(1, 11)]
+
+
+def ignore(_done: int, _of: int) -> None:
+    pass
+
+
+def checked(path: Path) -> Report:
+    return check_file(path, ignore)
+
+
+def make_file(folder: Path) -> Path:
+    """Return a file with 7 jobs and 13 transitions; the 3 jobs that ended first were removed."""
+    path = folder / "jobs.db"
+    ids = iter(JOBS)
+    with SyncJobEngine(SQLiteStorage(path), new_id=lambda: next(ids)) as engine:
+        for number, job_id in enumerate(JOBS, start=1):
+            engine.create(f"input {number}", idempotency_key=f"key {number}")
+            if number % 3 != 1:
+                engine.transition(job_id, JobStatus.RUNNING)
+                engine.transition(job_id, JobStatus.COMPLETED, result=f"result {number}")
+    database = Database(path, lambda path: file.connect(path, "rw"))
+    ownership = Ownership(path)
+    database.open(FINAL, ownership)
+    assert database.remove_ended(None, 3, 100) == 3
+    database.close()
+    ownership.release()
+    return path

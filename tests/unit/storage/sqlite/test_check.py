@@ -1,0 +1,359 @@
+"""The check: what an engine wrote is sound, and whatever is changed in it is found."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine import (
+    JobStatus,
+    NewJob,
+    SQLiteStorage,
+    StorageError,
+    StorageFormatError,
+    SyncJobEngine,
+)
+from engine.storage.sqlite import check
+from engine.storage.sqlite.check import Report, check_file
+from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, checksum
+from tests.unit.storage.sqlite.checking import checked, make_file
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return make_file(tmp_path)
+
+
+def test_what_an_engine_wrote_and_removed_is_sound(path: Path) -> None:
+    assert checked(path) == Report(jobs=7, transitions=13, problems=0, findings=())
+
+
+def test_a_file_without_jobs_is_sound(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SyncJobEngine(SQLiteStorage(path)):
+        pass
+    assert checked(path) == Report(jobs=0, transitions=0, problems=0, findings=())
+
+
+def findings(path: Path) -> list[str]:
+    return [f"{where}: {problem}" for where, problem in checked(path).findings]
+
+
+def written(path: Path, *statements: str) -> None:
+    """Write into the file what no engine would."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount != 0
+
+
+def sealed(path: Path) -> None:
+    """Let every checksum fit what is there."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_function("checksum", -1, lambda *values: checksum(values))
+        for table, columns in (
+            ("jobs", JOB_COLUMNS),
+            ("transitions", TRANSITION_COLUMNS),
+            ("engine", ("name", "value", "checksum")),
+        ):
+            values = ", ".join(columns[:-1])
+            connection.execute(f"UPDATE {table} SET checksum = checksum({values})")  # noqa: S608 - our own names
+
+
+def test_sealing_a_sound_file_changes_nothing(path: Path) -> None:
+    sealed(path)
+    assert findings(path) == []
+
+
+def test_a_changed_value_of_a_job_is_found(path: Path) -> None:
+    written(path, "UPDATE jobs SET result = 'another' WHERE job_id = 'job-6'")
+    [finding] = findings(path)
+    assert finding.startswith("job job-6: its checksum is ")
+
+
+def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
+    written(path, "UPDATE transitions SET to_status = 'running' WHERE sequence = 22")
+    assert [finding.partition(" is ")[0] for finding in findings(path)] == [
+        "transition 22: its checksum",
+        "job job-10: its version",  # is 1, and it has 0 sound transitions
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (
+            "UPDATE jobs SET version = 4 WHERE job_id = 'job-6'",
+            ["job job-6: its version is 4, and it has 3 sound transitions"],
+        ),
+        (
+            "UPDATE jobs SET status = 'failed' WHERE job_id = 'job-6'",
+            ["job job-6: its status is failed, and its history ends with completed"],
+        ),
+        (
+            "UPDATE jobs SET updated_at = '2999-01-01' WHERE job_id = 'job-10'",
+            ["job job-10: it changed at 2999-01-01, and its history ends at "],
+        ),
+        (
+            "UPDATE jobs SET ended_at = '2999-01-01' WHERE job_id = 'job-6'",
+            ["job job-6: it ended at 2999-01-01, and changed at "],
+        ),
+        (
+            "UPDATE jobs SET created_at = '1999-01-01' WHERE job_id = 'job-10'",
+            ["job job-10: it was created at 1999-01-01, and its history begins at "],
+        ),
+        (
+            "UPDATE transitions SET at = '1999-01-01' WHERE sequence = 13",
+            ["job job-6: its transition 13 is of 1999-01-01, which is before "],
+        ),
+        (
+            "UPDATE transitions SET from_status = 'failed' WHERE sequence = 13",
+            ["job job-6: its transition 13 is from failed, not from awaiting_payment"],
+        ),
+        (
+            "UPDATE transitions SET from_status = 'failed' WHERE sequence = 12",
+            ["job job-6: its transition 12 is from failed, not from None"],
+        ),
+        (
+            "DELETE FROM transitions WHERE sequence = 22",
+            ["job job-10: its version is 1, and it has 0 sound transitions"],
+        ),
+        (
+            "DELETE FROM transitions WHERE sequence = 14",
+            [
+                "job job-6: its version is 3, and it has 2 sound transitions",
+                "transition 15: what comes before it is missing",
+            ],
+        ),
+        (
+            "DELETE FROM transitions WHERE sequence = 12",
+            [
+                "job job-6: its transition 13 is from awaiting_payment, not from None",
+                "job job-6: it was created at ",
+                "job job-6: its version is 3, and it has 2 sound transitions",
+                "transition 13: what comes before it is missing",
+            ],
+        ),
+        (
+            "UPDATE transitions SET position = 77 WHERE sequence = 22",
+            [
+                "job job-10: its version is 1, and it has 0 sound transitions",
+                "transition 22: there is no job with its position 77",
+            ],
+        ),
+        (
+            "DELETE FROM jobs WHERE job_id = 'job-10'",
+            ["transition 22: there is no job with its position 10"],
+        ),
+        (
+            "DELETE FROM jobs WHERE position = 4",
+            ["transition 8: there is no job with its position 4"],
+        ),
+        (
+            "UPDATE engine SET value = -1 WHERE name = 'failed_commits'",
+            ["note failed_commits: it can't be -1"],
+        ),
+        (
+            "UPDATE engine SET value = 'x' WHERE name = 'failed_commits'",
+            ["note failed_commits: it can't be 'x'"],
+        ),
+        (
+            "UPDATE engine SET value = 12 WHERE name = 'last_sequence'",
+            ["the notes: transition 12 is there, and was to be removed"],
+        ),
+        (
+            "UPDATE engine SET value = 2 WHERE name = 'last_sequence'",
+            ["transition 8: what comes before it is missing", "transition 12: what comes before"],
+        ),
+        (
+            "UPDATE engine SET value = 0 WHERE name = 'last_position'",
+            [
+                "the notes: only one of last_sequence and last_position is 0",
+                "job 4: what comes before it is missing",
+                "job 6: what comes before it is missing",
+            ],
+        ),
+        (
+            "UPDATE engine SET value = '[' WHERE name = 'final_statuses'",
+            ["note final_statuses: it can't be '['"],
+        ),
+        (
+            "UPDATE jobs SET ended_at = NULL WHERE job_id = 'job-6'",
+            ["job job-6: its status completed is a final one, and its end is None"],
+        ),
+        (
+            "UPDATE jobs SET ended_at = updated_at WHERE job_id = 'job-10'",
+            ["job job-10: its status awaiting_payment is no final one, and its end is 2"],
+        ),
+        (
+            "UPDATE jobs SET input = '{' WHERE job_id = 'job-10'",
+            ["job job-10: its input is no JSON: '{'"],
+        ),
+        (
+            "UPDATE jobs SET attempt = 1 WHERE job_id = 'job-10'",
+            ["job job-10: it has a work without priority", "job job-10: it has a work without fa"],
+        ),
+        (
+            "UPDATE jobs SET cancel_reason = 'x' WHERE job_id = 'job-10'",
+            ["job job-10: it has no work, and its cancel_reason is 'x'"],
+        ),
+        (
+            "DELETE FROM engine WHERE name = 'failed_commits'",
+            ["note failed_commits: it is missing or damaged"],
+        ),
+    ],
+)
+def test_what_does_not_belong_together_is_found(
+    path: Path, statement: str, expected: list[str]
+) -> None:
+    written(path, statement)
+    sealed(path)
+    found = findings(path)
+    assert len(found) == len(expected), found
+    for finding, start in zip(found, expected, strict=True):
+        assert finding.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ("prompt = 'x'", ["job job-6: its prompt is no JSON: 'x'"]),
+        ("answers = ''", ["job job-6: its answers is no JSON: ''"]),
+        ("deadlines = ']'", ["job job-6: its deadlines is no JSON: ']'"]),
+        ("token = 't'", ["job job-6: it has ended, and an attempt has it: 't'"]),
+        ("prompt = '{}', answers = '{}', deadlines = '{}', input = 'null', attempt = 2", []),
+    ],
+)
+def test_a_work_that_can_not_be_is_found(path: Path, values: str, expected: list[str]) -> None:
+    written(path, "UPDATE jobs SET priority = -1, attempt = 1, failures = 0 WHERE position = 6")
+    written(path, f"UPDATE jobs SET {values} WHERE position = 6")  # noqa: S608 - from above
+    sealed(path)
+    assert findings(path) == expected
+
+
+def test_a_job_that_is_gone_with_its_history_is_found(path: Path) -> None:
+    written(
+        path, "DELETE FROM jobs WHERE position = 8", "DELETE FROM transitions WHERE position = 8"
+    )
+    assert findings(path) == [
+        "job 9: what comes before it is missing",
+        "transition 19: what comes before it is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("DROP INDEX jobs_by_end", "the schema: index jobs_by_end: it is missing"),
+        (
+            "CREATE TRIGGER t AFTER INSERT ON jobs BEGIN DELETE FROM jobs; END",
+            "the schema: trigger t: no engine has made it",
+        ),
+        (
+            "ALTER TABLE jobs ADD COLUMN more TEXT",
+            "the schema: table jobs: it has changed: ",
+        ),
+    ],
+)
+def test_a_changed_schema_is_found(path: Path, statement: str, expected: str) -> None:
+    written(path, statement)
+    [finding] = findings(path)
+    assert finding.startswith(expected)
+
+
+def test_a_column_that_has_another_name_is_found(path: Path) -> None:
+    written(path, "ALTER TABLE jobs RENAME COLUMN result TO outcome")
+    assert [finding.partition(": ")[0] for finding in findings(path)] == ["the schema", "the file"]
+
+
+def test_statistics_that_sqlite_gathers_are_no_change(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ANALYZE")
+    assert findings(path) == []
+
+
+def test_what_is_wrong_in_an_index_alone_is_found(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    places = [at for at in range(len(data)) if data.startswith(b"key 10", at)]
+    assert len(places) >= 2, "in the table and in the index"
+    for place in places:
+        damaged = data.copy()
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        assert findings(path) != []
+
+
+def test_a_row_that_seems_to_be_there_twice_is_found(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        [[page]] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'jobs'")
+        [[size]] = connection.execute("PRAGMA page_size")
+    data = bytearray(path.read_bytes())
+    pointers = (page - 1) * size + 8  # where the rows of a page are, 2 bytes for each
+    data[pointers + 4 : pointers + 6] = data[pointers + 6 : pointers + 8]
+    path.write_bytes(data)
+    found = checked(path)
+    assert found.jobs == 7
+    assert found.problems > 0
+
+
+def test_the_first_thousand_problems_are_kept_and_all_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SyncJobEngine(SQLiteStorage(path)) as engine:
+        engine.create_many(NewJob(f"input {number}") for number in range(1_100))
+    written(path, "UPDATE jobs SET error = 'none'")
+    found = checked(path)
+    assert (found.jobs, found.problems, len(found.findings)) == (1_100, 1_100, 1_000)
+
+
+@pytest.fixture
+def _often_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have progress told after each row, and each of SQLite's instructions."""
+    monkeypatch.setattr(check, "_STEP_ROWS", 1)
+    monkeypatch.setattr(check, "_STEP_INSTRUCTIONS", 1)
+
+
+@pytest.mark.usefixtures("_often_told")
+def test_a_check_sees_one_state_while_an_engine_writes(path: Path) -> None:
+    with SyncJobEngine(SQLiteStorage(path)) as engine:
+        for written_at in (0, 1, 19):
+            before, told = engine.count(), 0
+
+            def write(done: int, _of: int, written_at: int = written_at) -> None:
+                nonlocal told
+                told += done == written_at
+                if done == written_at and told == 1:
+                    job = engine.create("input")
+                    engine.transition(job.job_id, JobStatus.RUNNING)
+
+            found = check_file(path, write)
+            assert (found.jobs, found.findings) == (before, ())
+            assert engine.count() == before + 1, "nothing was written meanwhile"
+
+
+@pytest.mark.usefixtures("_often_told")
+def test_progress_is_told_and_may_end_the_check(path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    check_file(path, lambda done, of: told.append((done, of)))
+    assert told[0] == (0, 20)
+    assert [done for done, _ in told if done] == list(range(1, 21))
+
+    for end in (0, 7):
+
+        def stop(done: int, _of: int, end: int = end) -> None:
+            if done == end:
+                raise StopAsyncIteration
+
+        with pytest.raises(StopAsyncIteration):
+            check_file(path, stop)
+
+
+def test_what_is_no_file_of_an_engine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="No such file"):
+        checked(tmp_path / "none.db")
+    other = tmp_path / "other.db"
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE other (column)")
+    with pytest.raises(StorageFormatError):
+        checked(other)

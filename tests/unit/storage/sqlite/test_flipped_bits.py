@@ -1,0 +1,83 @@
+"""The check, and any bit of a file: if it changes an answer, it is found."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from engine import StorageError
+from engine.storage.sqlite import file, reading
+from tests.tries import report, seeded, tries
+from tests.unit.storage.sqlite.checking import JOBS, checked, make_file
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return make_file(tmp_path)
+
+
+def answers(path: Path) -> list[object]:
+    """Return all that can be asked of a file."""
+    return list(_answers(path))
+
+
+NUMBERED = (("sequence", "transitions"), ("position", "jobs"))
+
+
+def _answers(path: Path) -> Iterator[object]:
+    with closing(file.connect_reader(path)) as connection:
+        counts = reading.counts(connection)
+        yield counts
+        yield [reading.newest(connection, *each) for each in NUMBERED]
+        for status in [None, *counts]:
+            yield reading.page(connection, status, 0, 100)
+        yield reading.checkout(connection, JOBS, [f"key {number}" for number in range(1, 11)])
+        for job_id in JOBS:
+            yield reading.history(connection, job_id)
+
+
+def changes_an_answer(path: Path, right: list[object]) -> bool:
+    try:
+        return answers(path) != right
+    except Exception:  # noqa: BLE001 - whatever it is, it is not the right answer
+        return True
+
+
+def is_found(path: Path) -> bool:
+    try:
+        return checked(path).problems > 0
+    except StorageError:
+        return True
+
+
+def integrity_check_finds(path: Path) -> bool:
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            return connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]
+    except (sqlite3.Error, UnicodeDecodeError):
+        return True
+
+
+def test_a_bit_that_changes_an_answer_is_found(path: Path) -> None:
+    random = seeded("check: flips")
+    right, sound = answers(path), path.read_bytes()
+    assert answers(path) == right
+    # Most of a small file is empty: take what is used, and what is beside it.
+    used = [at for at in range(len(sound)) if any(sound[max(at - 1, 0) : at + 2])]
+    changed = missed_by_sqlite = 0
+    for _ in range(tries(5_000)):
+        at, bit = random.choice(used), random.randrange(8)
+        damaged = bytearray(sound)
+        damaged[at] ^= 1 << bit
+        path.write_bytes(damaged)
+        if changes_an_answer(path, right):
+            changed += 1
+            assert is_found(path), f"byte {at}, bit {bit}"
+            missed_by_sqlite += not integrity_check_finds(path)
+    report(f"{changed} flips changed an answer; integrity_check alone missed {missed_by_sqlite}")
+    assert changed > tries(5_000) / 5
+    assert missed_by_sqlite > changed / 5
