@@ -38,10 +38,14 @@ from engine.domain.validation import check_seconds
 from engine.owner.attachment import Attachment
 from engine.owner.base import EngineBase
 from engine.owner.core import Core
-from engine.owner.messages import ListJobs, MoveJobs
+from engine.owner.messages import CheckedMove, ListJobs, MoveJobs
 from engine.owner.views import Snapshots
 from engine.portal import is_ctrl_c
-from engine.storage.record import JOB_ID, POSITION, STATUS, VERSION, Change, Damaged, Record
+from engine.storage.record import (
+    Change,
+    Damaged,
+    Record,
+)
 
 logger = logging.getLogger("engine.gate")
 
@@ -205,28 +209,29 @@ class _Keeper:
         while True:
             page = await self._core.ask(ListJobs(self._status, _PAGE_JOBS, after))
             for record in page:
-                if not isinstance(record, Damaged) and record[JOB_ID] not in self._gone:
-                    self._waiting.setdefault(record[JOB_ID], record)
+                if not isinstance(record, Damaged) and record.job_id not in self._gone:
+                    self._waiting.setdefault(record.job_id, record)
             if len(page) < _PAGE_JOBS:
                 break
             last = page[-1]
-            after = last.position if isinstance(last, Damaged) else last[POSITION]
+            after = last.position
         self._gone = None
         # Those that came meanwhile stand before older ones of later pages.
-        self._waiting = dict(sorted(self._waiting.items(), key=lambda pair: pair[1][POSITION]))
+        self._waiting = dict(sorted(self._waiting.items(), key=lambda pair: pair[1].position))
 
     # What the feed tells.
 
     def tell(self, changes: Sequence[Change]) -> None:
         """Take in who comes and who goes."""
-        for _, before, record in changes:
-            if record[STATUS] == self._status:
-                self._waiting[record[JOB_ID]] = record
+        for change in changes:
+            record = change.record
+            if record.status == self._status:
+                self._waiting[record.job_id] = record
                 self._arrived.set()
-            elif before == self._status:
-                self._waiting.pop(record[JOB_ID], None)
+            elif change.from_status == self._status:
+                self._waiting.pop(record.job_id, None)
                 if self._gone is not None:
-                    self._gone.add(record[JOB_ID])
+                    self._gone.add(record.job_id)
 
     def tell_progress(self, progress: Progress) -> None:
         """Ignore it: nobody works on jobs that wait."""
@@ -311,7 +316,7 @@ class _Keeper:
         at_once = min(_PAGE_JOBS, self._core.inbox.max_waiting)
         for start in range(0, len(records), at_once):
             moves = [
-                MoveJobs([(each[JOB_ID], self._target, None, None, each[VERSION], None)])
+                MoveJobs([CheckedMove(each.job_id, self._target, expected_version=each.version)])
                 for each in records[start : start + at_once]
             ]
             for move in moves:

@@ -19,14 +19,9 @@ from engine.cli.texts import Cells, lines_of, plain, widths_of
 from engine.domain.exceptions import JobDamagedError, shown
 from engine.domain.json_text import value_of
 from engine.storage.record import (
-    IDEMPOTENCY_KEY,
-    INPUT,
-    POSITION,
     Damaged,
     Entry,
     Record,
-    WorkState,
-    blockchain_identifier,
 )
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.backup import back_up
@@ -79,7 +74,7 @@ class _Page:
         for each in self._found:
             self.jobs += 1
             self.damaged += isinstance(each, Damaged)
-            self.last_position = _position(each)
+            self.last_position = each.position
             yield each
 
 
@@ -109,11 +104,7 @@ def _jobs(
 ) -> Iterator[Record | Damaged]:
     while block := reading.page(connection, status, after, _BLOCK_JOBS):
         yield from block
-        after = _position(block[-1])
-
-
-def _position(job: Record | Damaged) -> int:
-    return job.position if isinstance(job, Damaged) else job[POSITION]
+        after = block[-1].position
 
 
 def _write_table(jobs: Iterable[Record | Damaged], console: Console) -> None:
@@ -131,9 +122,9 @@ def _cells(job: Record | Damaged, room: int | None) -> Cells:
     if isinstance(job, Damaged):
         cells = (job.job_id, "(damaged)", _NOTHING, _NOTHING, job.problem)
     else:
-        job_id, status, input_hash, _, _, updated_at, result, error, *_ = job
-        seconds = time_text(updated_at).partition(".")[0] + "Z"
-        cells = (job_id, status, seconds, input_hash, result or error or _NOTHING)
+        seconds = time_text(job.updated_at).partition(".")[0] + "Z"
+        outcome = job.result or job.error or _NOTHING
+        cells = (job.job_id, job.status, seconds, job.input_hash, outcome)
     # What can't be seen need not be made fit to be seen.
     return [plain(cell if room is None else cell[: room + 1]) for cell in cells]
 
@@ -142,33 +133,32 @@ def _fields(job: Record | Damaged) -> dict[str, Any]:
     """Return a job's fields, as `engine.Job` has them."""
     if isinstance(job, Damaged):
         return {"job_id": job.job_id, "damaged": job.problem}
-    job_id, status, input_hash, identifier, created, updated, result, error, version = job[:9]
     return {
-        "job_id": job_id,
-        "status": status,
-        "input_hash": input_hash,
-        "blockchain_identifier": blockchain_identifier(job_id, identifier),
-        "created_at": time_text(created),
-        "updated_at": time_text(updated),
-        "result": result,
-        "error": error,
-        "version": version,
-        "idempotency_key": job[IDEMPOTENCY_KEY],
-        **_work_fields(job),
+        "job_id": job.job_id,
+        "status": job.status,
+        "input_hash": job.input_hash,
+        "blockchain_identifier": job.identifier,
+        "created_at": time_text(job.created_at),
+        "updated_at": time_text(job.updated_at),
+        "result": job.result,
+        "error": job.error,
+        "version": job.version,
+        "idempotency_key": job.idempotency_key,
+        **_execution_fields(job),
     }
 
 
-def _work_fields(job: Record) -> dict[str, Any]:
+def _execution_fields(job: Record) -> dict[str, Any]:
     """Return the fields that few jobs have, for a job that has them."""
-    work = WorkState.of(job)
+    execution = job.execution
     fields = {
-        "input": value_of(job[INPUT]),
-        "priority": work.priority or None,
-        "attempt": work.attempt or None,
-        "next_attempt_at": _time_text(work.retry_at),
-        "deadline_at": _time_text(work.deadline_at),
-        "prompt": value_of(work.prompt),
-        "cancel_reason": work.cancel_reason,
+        "input": value_of(job.input),
+        "priority": execution.priority or None,
+        "attempt": execution.attempt or None,
+        "next_attempt_at": _time_text(execution.retry_at),
+        "deadline_at": _time_text(execution.deadline_at),
+        "prompt": value_of(execution.prompt),
+        "cancel_reason": execution.cancel_reason,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -220,7 +210,7 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
 
 def _write_fields(job: Record, console: Console) -> None:
     fields = _fields(job)
-    if failures := WorkState.of(job).failures:
+    if failures := job.execution.failures:
         fields["failures"] = failures
     width = max(map(len, fields))
     for name, value in fields.items():

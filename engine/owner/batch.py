@@ -14,20 +14,9 @@ from engine.domain.exceptions import (
     JobDamagedError,
     JobNotFoundError,
 )
+from engine.owner.messages import CheckedJob
 from engine.storage.protocol import CheckedOut
-from engine.storage.record import (
-    IDEMPOTENCY_KEY,
-    JOB_ID,
-    STATUS,
-    WORK,
-    Change,
-    Damaged,
-    Record,
-    Work,
-    moved,
-    newest_records,
-    reworked,
-)
+from engine.storage.record import Change, Damaged, Execution, Record, newest_records
 
 
 class Batch:
@@ -61,14 +50,14 @@ class Batch:
         self._next_sequence = last_sequence + 1
         self._named = named
         self._jobs = dict(named.jobs)  # as they are after the changes so far
-        self._ids_of_keys = {key: record[JOB_ID] for key, record in named.keys.items()}
-        self._jobs.update({record[JOB_ID]: record for record in named.keys.values()})
+        self._ids_of_keys = {key: record.job_id for key, record in named.keys.items()}
+        self._jobs.update({record.job_id: record for record in named.keys.values()})
         self._find = find
         self._before: list[Record | None] = []  # for each change, the job before it
 
     def new_ids(self) -> set[str]:
         """Return the ids of the new jobs."""
-        return {record[JOB_ID] for _, from_status, record in self.changes if not from_status}
+        return {change.record.job_id for change in self.changes if change.from_status is None}
 
     def changed(self) -> dict[str, Record]:
         """Return the jobs that change, as they are after it, by id."""
@@ -102,43 +91,32 @@ class Batch:
         _check_sound(self._named.damaged_keys.get(key))
         return None
 
-    def create(
-        self,
-        job_id: str,
-        status: str,
-        input_hash: str,
-        identifier: str | None,
-        key: str | None,
-        given: str | None,
-        work: Work | None,
-    ) -> Record:
+    def create(self, job: CheckedJob, status: str, execution: Execution) -> Record:
         """Add a new job.
 
         Raises:
             DuplicateJobIdError: There is one with this id.
         """
+        job_id = job.job_id
         taken = job_id in self._jobs or job_id in self._named.damaged
         if taken or self._find(job_id) is not None:
             raise DuplicateJobIdError(job_id)
-        now, position = self.now, self.last_position + 1
-        record: Record = (
+        now = self.now
+        self.last_position += 1
+        record = Record(
             job_id,
             status,
-            input_hash,
-            identifier,
+            job.input_hash,
+            job.blockchain_identifier,
             now,
             now,
-            None,
-            None,
-            1,
-            position,
-            key,
-            given,
-            work,
+            self.last_position,
+            idempotency_key=job.idempotency_key,
+            input=job.input,
+            execution=execution,
         )
-        if key is not None:
-            self._ids_of_keys[key] = job_id
-        self.last_position = position
+        if job.idempotency_key is not None:
+            self._ids_of_keys[job.idempotency_key] = job_id
         self._add(None, None, record)
         return record
 
@@ -149,30 +127,26 @@ class Batch:
         *,
         result: str | None = None,
         error: str | None = None,
-        work: Work | None,
+        execution: Execution,
     ) -> Record:
         """Add a transition."""
-        record = moved(before, status, self.now, result, error, work)
-        self._add(before, before[STATUS], record)
+        record = before.moved(status, self.now, result=result, error=error, execution=execution)
+        self._add(before, before.status, record)
         return record
 
-    def amend(self, before: Record, **work: object) -> Record:
-        """Add a change that is no transition: of some fields of `WorkState`."""
-        return self.amend_work(before, reworked(before, **work)[WORK])
-
-    def amend_work(self, before: Record, work: Work | None) -> Record:
-        """Add a change that is no transition: of the work."""
-        record: Record = (*before[:WORK], work)
-        self.changes.append((None, before[STATUS], record))
+    def amend(self, before: Record, execution: Execution) -> Record:
+        """Add a change that is no transition: of the execution."""
+        record = before.with_execution(execution)
+        self.changes.append(Change(None, before.status, record))
         self._before.append(before)
-        self._jobs[record[JOB_ID]] = record
+        self._jobs[record.job_id] = record
         return record
 
     def _add(self, before: Record | None, from_status: str | None, record: Record) -> None:
-        self.changes.append((self._next_sequence, from_status, record))
+        self.changes.append(Change(self._next_sequence, from_status, record))
         self._next_sequence += 1
         self._before.append(before)
-        self._jobs[record[JOB_ID]] = record
+        self._jobs[record.job_id] = record
 
     def take_back(self, to: int) -> None:
         """Undo the newest changes, until there are so many."""
@@ -180,16 +154,17 @@ class Batch:
             self._take_back()
 
     def _take_back(self) -> None:
-        sequence, _, record = self.changes.pop()
-        if sequence is not None:
+        change = self.changes.pop()
+        record = change.record
+        if change.sequence is not None:
             self._next_sequence -= 1
         before = self._before.pop()
         if before is not None:
-            self._jobs[record[JOB_ID]] = before
+            self._jobs[record.job_id] = before
             return
-        del self._jobs[record[JOB_ID]]
+        del self._jobs[record.job_id]
         self.last_position -= 1
-        if (key := record[IDEMPOTENCY_KEY]) is not None:
+        if (key := record.idempotency_key) is not None:
             del self._ids_of_keys[key]
 
 

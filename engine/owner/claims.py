@@ -14,7 +14,9 @@ from engine.owner.decisions import Decisions
 from engine.owner.messages import ClaimJobs, Write
 from engine.owner.reads import refuse
 from engine.owner.ready_queue import Agenda, rank
-from engine.storage.record import JOB_ID, Record, WorkState
+from engine.storage.record import (
+    Record,
+)
 
 Served: TypeAlias = Sequence[tuple[ClaimJobs, Sequence[Record]]]
 """Claims, and the jobs that each gets."""
@@ -84,7 +86,7 @@ class Claims:
     def resolve(self, *, applied: bool) -> None:
         """Learn whether those are committed; if so, they are given back: nobody works on them."""
         if applied:
-            self._found.update((_token(each), each[JOB_ID]) for each in self._in_doubt)
+            self._found.update((_token(each), each.job_id) for each in self._in_doubt)
         self._in_doubt = []
 
     def refuse_all(self, error: EngineError) -> None:
@@ -96,4 +98,4 @@ class Claims:
 
 
 def _token(record: Record) -> str:
-    return WorkState.of(record).token or ""
+    return record.execution.token or ""

@@ -34,18 +34,18 @@ from engine.domain.validation import (
 )
 from engine.owner.messages import (
     CancelJob,
+    CheckedJob,
+    CheckedMove,
     CountJobs,
     CreateJobs,
-    Draft,
     GetJobs,
     ListJobs,
     MoveJobs,
     ProvideInput,
     ReadHistory,
-    Step,
 )
 from engine.owner.views import position_of
-from engine.storage.record import Work, WorkState
+from engine.storage.record import NO_EXECUTION, Execution
 
 Item = TypeVar("Item")
 Checked = TypeVar("Checked")
@@ -77,7 +77,7 @@ class Codec(Generic[Status]):
         """
         return CreateJobs(
             [
-                self._draft(
+                self._checked_job(
                     input_hash, blockchain_identifier, idempotency_key, given, priority, deadlines
                 )
             ]
@@ -93,7 +93,7 @@ class Codec(Generic[Status]):
             _each(
                 jobs,
                 NewJob,
-                lambda job: self._draft(
+                lambda job: self._checked_job(
                     job.input_hash,
                     job.blockchain_identifier,
                     job.idempotency_key,
@@ -120,7 +120,7 @@ class Codec(Generic[Status]):
                 success, or an error without failure.
         """
         return MoveJobs(
-            [self._step(job_id, target, result, error, expected_version, attempt_token)]
+            [self._checked_move(job_id, target, result, error, expected_version, attempt_token)]
         )
 
     def transition_many(self, moves: Iterable[Move[Status]]) -> MoveJobs:
@@ -133,7 +133,7 @@ class Codec(Generic[Status]):
             _each(
                 moves,
                 Move,
-                lambda move: self._step(
+                lambda move: self._checked_move(
                     move.job_id,
                     move.target,
                     move.result,
@@ -234,7 +234,7 @@ class Codec(Generic[Status]):
         """
         return ReadHistory(_check_job_id(job_id))
 
-    def _draft(
+    def _checked_job(
         self,
         input_hash: str,
         blockchain_identifier: str | None,
@@ -242,8 +242,8 @@ class Codec(Generic[Status]):
         given: object,
         priority: int,
         deadlines: Mapping[Status, Deadline] | None,
-    ) -> Draft:
-        return (
+    ) -> CheckedJob:
+        return CheckedJob(
             check_text("job_id", self._new_id(), MAX_IDENTIFIER_CHARACTERS),
             check_text("input_hash", input_hash, MAX_INPUT_HASH_CHARACTERS),
             check_optional_text(
@@ -251,17 +251,16 @@ class Codec(Generic[Status]):
             ),
             check_optional_text("idempotency_key", idempotency_key, MAX_IDENTIFIER_CHARACTERS),
             None if given is None else json_text("input", given, MAX_INPUT_CHARACTERS),
-            None
+            NO_EXECUTION
             if priority is _NO_PRIORITY and deadlines is None
-            else self._work(priority, deadlines),
+            else self._execution(priority, deadlines),
         )
 
-    def _work(self, priority: int, deadlines: Mapping[Status, Deadline] | None) -> Work:
+    def _execution(self, priority: int, deadlines: Mapping[Status, Deadline] | None) -> Execution:
         check_integer("priority", priority, -MAX_PRIORITY, MAX_PRIORITY)
-        kept = deadlines_text(self._lifecycle, deadlines)
-        return WorkState(priority=priority, deadlines=kept).kept()
+        return Execution(priority, deadlines_text(self._lifecycle, deadlines))
 
-    def _step(
+    def _checked_move(
         self,
         job_id: str,
         target: Status,
@@ -269,7 +268,7 @@ class Codec(Generic[Status]):
         error: str | None,
         expected_version: int | None,
         attempt_token: str | None,
-    ) -> Step:
+    ) -> CheckedMove:
         value = self._lifecycle.value(target)
         if result is not None or error is not None:
             result = check_optional_text("result", result, MAX_RESULT_CHARACTERS, shortest=0)
@@ -279,7 +278,9 @@ class Codec(Generic[Status]):
             check_integer("expected_version", expected_version, 1)
         if attempt_token is not None:
             check_text("attempt_token", attempt_token, MAX_IDENTIFIER_CHARACTERS)
-        return (_check_job_id(job_id), value, result, error, expected_version, attempt_token)
+        return CheckedMove(
+            _check_job_id(job_id), value, result, error, expected_version, attempt_token
+        )
 
 
 def _each(

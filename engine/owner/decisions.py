@@ -33,33 +33,18 @@ from engine.domain.validation import MAX_ANSWERS_CHARACTERS
 from engine.owner.batch import Batch
 from engine.owner.messages import (
     CancelJob,
+    CheckedJob,
+    CheckedMove,
     ClaimJobs,
     CreateJobs,
-    Draft,
     ExpireJobs,
     MoveJobs,
     ProvideInput,
     ReleaseJob,
     RequestInput,
-    Step,
     Write,
 )
-from engine.storage.record import (
-    BLOCKCHAIN_IDENTIFIER,
-    DEADLINE_AT,
-    INPUT,
-    INPUT_HASH,
-    JOB_ID,
-    RETRY_AT,
-    STATUS,
-    TOKEN,
-    VERSION,
-    WORK,
-    Record,
-    Work,
-    WorkState,
-    blockchain_identifier,
-)
+from engine.storage.record import NO_EXECUTION, Execution, Record, default_identifier
 
 EXPIRED = "expired"
 CANCELLED = "cancelled"
@@ -100,11 +85,11 @@ class Decisions:
         records: list[Record] = []
         try:
             if isinstance(message, CreateJobs):
-                for draft in message.drafts:
-                    records.append(self._create(draft))
+                for job in message.jobs:
+                    records.append(self._create(job))
             elif isinstance(message, MoveJobs):
-                for step in message.steps:
-                    records.append(self._move(step))
+                for move in message.moves:
+                    records.append(self._move(move))
             else:
                 return self._decide_other(message)
         except EngineError as error:
@@ -130,38 +115,32 @@ class Decisions:
 
     # Creating and moving.
 
-    def _create(self, draft: Draft) -> Record:
-        job_id, input_hash, identifier, key, given, work = draft
+    def _create(self, job: CheckedJob) -> Record:
+        key, execution = job.idempotency_key, job.execution
         if key is not None and (existing := self.batch.job_with_key(key)) is not None:
-            return _same_content(existing, draft)
+            return _same_content(existing, job)
         status = self._lifecycle.initial_value
-        if work is not None:
-            work = self._entering(work, status)
-        return self.batch.create(job_id, status, input_hash, identifier, key, given, work)
+        if execution is not NO_EXECUTION:
+            execution = self._entering(execution, status)
+        return self.batch.create(job, status, execution)
 
-    def _move(self, step: Step) -> Record:
-        job_id, target, result, error, expected_version, token = step
-        before = self.batch.job(job_id)
-        if expected_version is not None and expected_version != before[VERSION]:
-            raise VersionConflictError(job_id, expected_version, before[VERSION])
-        work = before[WORK]
-        if token is not None or work is not None:
-            self._check_holder(before, token)
-        self._lifecycle.validate(before[STATUS], target, job_id)
-        if work is not None:
-            work = self._entering(work, target)
-        return self.batch.move(before, target, result=result, error=error, work=work)
-
-    def _entering(self, work: Work, status: str, **changes: Any) -> Work:  # noqa: ANN401
-        """Return the work of a job that enters a status: no attempt has it, its time begins."""
-        priority, deadlines, _, attempt, failures, _, _, _, answers, reason = work
-        ends = None if deadlines is None else deadline_at(deadlines, status, self.batch.now)
-        entered: Work = (
-            *(priority, deadlines, ends, attempt, failures),
-            *(None, None, None),  # token, retry_at, prompt
-            *(answers, reason),
+    def _move(self, move: CheckedMove) -> Record:
+        before = self.batch.job(move.job_id)
+        expected, target, execution = move.expected_version, move.target, before.execution
+        if expected is not None and expected != before.version:
+            raise VersionConflictError(move.job_id, expected, before.version)
+        if move.token is not None or execution is not NO_EXECUTION:
+            self._check_holder(before, move.token)
+        self._lifecycle.validate(before.status, target, move.job_id)
+        if execution is not NO_EXECUTION:
+            execution = self._entering(execution, target)
+        return self.batch.move(
+            before, target, result=move.result, error=move.error, execution=execution
         )
-        return WorkState(*entered)._replace(**changes).kept() if changes else entered
+
+    def _entering(self, execution: Execution, status: str) -> Execution:
+        """Return the execution of a job that enters a status: its time there begins."""
+        return execution.entering(deadline_at(execution.deadlines, status, self.batch.now))
 
     def _check_holder(self, record: Record, token: str | None) -> None:
         """Check that whoever has this token, or none, may move a job.
@@ -170,44 +149,40 @@ class Decisions:
             JobClaimedError: An attempt has the job.
             StaleAttemptError: The attempt that has the token hasn't.
         """
-        work = record[WORK]
+        execution = record.execution
         if token is None:
             if self._is_held(record):
-                raise JobClaimedError(record[JOB_ID], WorkState.of(record).attempt)
-        elif work is None or token != work[TOKEN]:
-            raise StaleAttemptError(record[JOB_ID], WorkState.of(record).attempt)
+                raise JobClaimedError(record.job_id, execution.attempt)
+        elif token != execution.token:
+            raise StaleAttemptError(record.job_id, execution.attempt)
 
     def _is_held(self, record: Record) -> bool:
-        token = None if record[WORK] is None else record[WORK][TOKEN]
+        token = record.execution.token
         return token is not None and not self._is_dead(token)
 
     # Attempts.
 
     def is_ready(self, record: Record) -> bool:
         """Tell whether a job may be claimed."""
-        if record[STATUS] != self._lifecycle.running_value:
+        if record.status != self._lifecycle.running_value:
             return False
-        retry_at = None if record[WORK] is None else record[WORK][RETRY_AT]
+        retry_at = record.execution.retry_at
         return (retry_at is None or retry_at <= self.batch.now) and not self._is_held(record)
 
     def claim(self, record: Record, message: ClaimJobs) -> Record | None:
         """Give a ready job to a new attempt; None if it is ended instead."""
-        work = WorkState.of(record)
-        if work.cancel_reason is not None:
+        execution = record.execution
+        if execution.cancel_reason is not None:
             self._end_cancelled(record)
             return None
-        failures = work.failures
-        if work.token is not None:
+        failures = execution.failures
+        if execution.token is not None:
             failures += 1
             if not message.idempotent or failures >= message.max_attempts:
-                self._end_died(record, work.attempt)
+                self._end_died(record, execution.attempt)
                 return None
             self.retried += 1
-        claimed: Work = (
-            *(work.priority, work.deadlines, work.deadline_at, work.attempt + 1, failures),
-            *(urandom(8).hex(), None, work.prompt, work.answers, work.cancel_reason),
-        )
-        return self.batch.amend_work(record, claimed)
+        return self.batch.amend(record, execution.claimed(urandom(8).hex(), failures))
 
     def give_back(self, record: Record) -> None:
         """Let a job be ready again whose claim nobody has taken: as if it had not been."""
@@ -215,17 +190,15 @@ class Decisions:
 
     def _give_up(self, record: Record, *, retry_at: datetime | None, failed: bool) -> Record:
         """End an attempt: its job is ready again, or later; or it ends, if that was asked for."""
-        work = WorkState.of(record)
-        if work.cancel_reason is not None:
+        execution = record.execution
+        if execution.cancel_reason is not None:
             return self._end_cancelled(record)
         self.retried += failed
-        return self.batch.amend(
-            record, token=None, retry_at=retry_at, failures=work.failures + failed
-        )
+        return self.batch.amend(record, execution.released(retry_at, execution.failures + failed))
 
     def _end_died(self, record: Record, attempt: int) -> Record:
         error = f"the process ended while attempt {attempt} was at work"
-        return self._force(record, self._lifecycle.failure_value or "", error)
+        return self._force(record, self._lifecycle.failure_value or "", error, record.execution)
 
     def _release(self, message: ReleaseJob) -> Record:
         record = self.batch.job(message.job_id)
@@ -239,25 +212,25 @@ class Decisions:
     def _request_input(self, message: RequestInput) -> Record:
         record = self.batch.job(message.job_id)
         self._check_holder(record, message.token)
-        if WorkState.of(record).cancel_reason is not None:
+        if record.execution.cancel_reason is not None:
             return self._end_cancelled(record)
         target = self._lifecycle.asking_value or ""
-        self._lifecycle.validate(record[STATUS], target, message.job_id)
-        changes: dict[str, object] = {"prompt": message.prompt}
+        self._lifecycle.validate(record.status, target, message.job_id)
+        execution = self._entering(record.execution, target)
+        ends = execution.deadline_at
         if isinstance(message.deadline, timedelta):
-            changes["deadline_at"] = time_after(self.batch.now, message.deadline)
+            ends = time_after(self.batch.now, message.deadline)
         elif message.deadline is not None:
-            changes["deadline_at"] = message.deadline.astimezone(UTC)
-        work = self._entering(WorkState.of(record).kept(), target, **changes)
-        return self.batch.move(record, target, work=work)
+            ends = message.deadline.astimezone(UTC)
+        return self.batch.move(record, target, execution=execution.asking(message.prompt, ends))
 
     def _provide_input(self, message: ProvideInput) -> Record:
         record = self.batch.job(message.job_id)
-        state = WorkState.of(record)
-        prompt = {} if state.prompt is None else json.loads(state.prompt)
+        before = record.execution
+        prompt = {} if before.prompt is None else json.loads(before.prompt)
         if prompt.get("prompt_id") != message.prompt_id:
             raise StalePromptError(message.job_id, message.prompt_id, prompt.get("prompt_id"))
-        answers = {} if state.answers is None else json.loads(state.answers)
+        answers = {} if before.answers is None else json.loads(before.answers)
         answers[prompt["name"]] = json.loads(message.value)
         kept = json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
         if len(kept) > MAX_ANSWERS_CHARACTERS:
@@ -266,37 +239,37 @@ class Decisions:
             )
             raise InvalidValueError("value", problem)
         target = self._lifecycle.running_value
-        work = self._entering(state.kept(), target, answers=kept)
-        return self.batch.move(record, target, work=work)
+        return self.batch.move(
+            record, target, execution=self._entering(before, target).answered(kept)
+        )
 
     # Forced ends.
 
     def _cancel(self, message: CancelJob) -> Record:
         record = self.batch.job(message.job_id)
-        work = WorkState.of(record)
-        if record[STATUS] in self._lifecycle.final_values:
-            if work.cancel_reason is None or record[STATUS] not in self._lifecycle.cancel_targets:
-                raise JobEndedError(message.job_id, record[STATUS])
+        reason = record.execution.cancel_reason
+        if record.status in self._lifecycle.final_values:
+            if reason is None or record.status not in self._lifecycle.cancel_targets:
+                raise JobEndedError(message.job_id, record.status)
             return record
-        if record[STATUS] not in self._lifecycle.cancel_of:
-            ways = self._lifecycle.targets(record[STATUS])
-            raise InvalidStateTransitionError(record[STATUS], CANCELLED, ways, message.job_id)
+        if record.status not in self._lifecycle.cancel_of:
+            ways = self._lifecycle.targets(record.status)
+            raise InvalidStateTransitionError(record.status, CANCELLED, ways, message.job_id)
         if not self._is_held(record):
-            again = work.cancel_reason is not None
-            return self._end_cancelled(record, None if again else message.reason)
-        if work.cancel_reason is not None:
+            return self._end_cancelled(record, message.reason if reason is None else reason)
+        if reason is not None:
             return record
-        return self.batch.amend(record, cancel_reason=message.reason)
+        return self.batch.amend(record, record.execution.to_be_cancelled(message.reason))
 
     def _end_cancelled(self, record: Record, reason: str | None = None) -> Record:
-        reason = WorkState.of(record).cancel_reason if reason is None else reason
+        reason = record.execution.cancel_reason if reason is None else reason
         error = f"{CANCELLED}: {reason}" if reason else CANCELLED
         # The lifecycle may have lost this since it was asked for; a job that runs can fail then.
-        target = self._lifecycle.cancel_of.get(record[STATUS], self._lifecycle.failure_value)
+        target = self._lifecycle.cancel_of.get(record.status, self._lifecycle.failure_value)
         if target is None:
-            ways = self._lifecycle.targets(record[STATUS])
-            raise InvalidStateTransitionError(record[STATUS], CANCELLED, ways, record[JOB_ID])
-        return self._force(record, target, error, cancel_reason=reason)
+            ways = self._lifecycle.targets(record.status)
+            raise InvalidStateTransitionError(record.status, CANCELLED, ways, record.job_id)
+        return self._force(record, target, error, record.execution.to_be_cancelled(reason))
 
     def _expire(self, job_id: str) -> Record | None:
         """Move a job on whose time has run out; it may have moved on by itself, or be removed."""
@@ -304,35 +277,29 @@ class Decisions:
             record = self.batch.job(job_id)
         except JobNotFoundError:
             return None
-        work = record[WORK]
-        ends = None if work is None else work[DEADLINE_AT]
-        target = self._lifecycle.expiry_of.get(record[STATUS])
+        ends = record.execution.deadline_at
+        target = self._lifecycle.expiry_of.get(record.status)
         if ends is None or ends > self.batch.now or target is None:
             return None
         self.expired += 1
-        return self._force(record, target, EXPIRED)
+        return self._force(record, target, EXPIRED, record.execution)
 
-    def _force(self, record: Record, target: str, error: str, **changes: object) -> Record:
+    def _force(self, record: Record, target: str, error: str, execution: Execution) -> Record:
         """Move a job, whoever has it. The error goes with it where it can hold one."""
-        work = self._entering(WorkState.of(record).kept(), target, **changes)
+        execution = self._entering(execution, target)
         told = error if self._lifecycle.is_failure(target) else None
-        return self.batch.move(record, target, error=told, work=work)
+        return self.batch.move(record, target, error=told, execution=execution)
 
 
-def _same_content(existing: Record, draft: Draft) -> Record:
-    """Return the job that has the draft's key already, if it was created with the same content."""
-    _, input_hash, identifier, key, given, _ = draft
-    job_id = existing[JOB_ID]
-    existing_identifier = blockchain_identifier(job_id, existing[BLOCKCHAIN_IDENTIFIER])
+def _same_content(existing: Record, job: CheckedJob) -> Record:
+    """Return the job that has this key already, if it was created with the same content."""
+    job_id = existing.job_id
+    given_identifier = job.blockchain_identifier or default_identifier(job_id)
     for field, before, now in (
-        ("input_hash", existing[INPUT_HASH], input_hash),
-        (
-            "blockchain_identifier",
-            existing_identifier,
-            blockchain_identifier(job_id, identifier),
-        ),
-        ("input", existing[INPUT], given),
+        ("input_hash", existing.input_hash, job.input_hash),
+        ("blockchain_identifier", existing.identifier, given_identifier),
+        ("input", existing.input, job.input),
     ):
         if before != now:
-            raise IdempotencyConflictError(str(key), job_id, field)
+            raise IdempotencyConflictError(str(job.idempotency_key), job_id, field)
     return existing

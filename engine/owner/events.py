@@ -12,7 +12,9 @@ from typing import Protocol
 
 from engine.domain.exceptions import EngineUnavailableError
 from engine.domain.models import Progress
-from engine.storage.record import JOB_ID, Change
+from engine.storage.record import (
+    Change,
+)
 
 
 class Listener(Protocol):
@@ -69,7 +71,7 @@ class Feed:
         """Tell of committed changes."""
         if self._of_job:
             for change in changes:
-                for listener in tuple(self._of_job.get(change[2][JOB_ID], ())):
+                for listener in tuple(self._of_job.get(change.record.job_id, ())):
                     listener.tell((change,))
         for listener in tuple(self._of_all):
             listener.tell(changes)

@@ -15,7 +15,7 @@ from engine.domain.exceptions import EngineUnavailableError, InvalidValueError, 
 from engine.domain.models import Progress, Status, Transition
 from engine.owner.views import Snapshots
 from engine.portal import is_ctrl_c
-from engine.storage.record import JOB_ID, STATUS, UPDATED_AT, Change, Entry
+from engine.storage.record import Change, entries_of
 
 logger = logging.getLogger("engine")
 
@@ -40,12 +40,7 @@ class TransitionHook(Generic[Status]):
 
     def tell(self, changes: Sequence[Change]) -> None:
         """Call the function with the transitions among these."""
-        lines = [
-            Entry(sequence, record[JOB_ID], before, record[STATUS], record[UPDATED_AT])
-            for sequence, before, record in changes
-            if sequence is not None
-        ]
-        for transition in self._snapshots.transitions(lines):
+        for transition in self._snapshots.transitions(entries_of(changes)):
             try:
                 self._function(transition)
             except BaseException as error:

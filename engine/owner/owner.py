@@ -51,7 +51,9 @@ from engine.owner.timers import keep_time
 from engine.portal import protect
 from engine.portal.time import Clock, read_clock
 from engine.storage.protocol import CheckedOut, Storage
-from engine.storage.record import Record
+from engine.storage.record import (
+    Record,
+)
 
 logger = logging.getLogger("engine")
 

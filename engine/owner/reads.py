@@ -20,7 +20,9 @@ from engine.owner.messages import (
 )
 from engine.owner.state import CommittedJobs, why_missing
 from engine.storage.protocol import Storage
-from engine.storage.record import Record
+from engine.storage.record import (
+    Record,
+)
 
 Answering: TypeAlias = Callable[[ReadStatistics | RemoveEnded], Awaitable[Any]]
 

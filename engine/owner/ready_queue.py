@@ -13,18 +13,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any, Final, TypeAlias
 
 from engine.domain.lifecycle import Lifecycle
-from engine.storage.record import (
-    DEADLINE_AT,
-    JOB_ID,
-    POSITION,
-    RETRY_AT,
-    STATUS,
-    TOKEN,
-    WORK,
-    Change,
-    Record,
-    newest_records,
-)
+from engine.storage.record import NO_EXECUTION, Change, Record, newest_records
 
 Rank: TypeAlias = tuple[int, int]
 
@@ -33,8 +22,7 @@ _SPARE: Final = 1_000  # so many outdated lines are kept before they are cleared
 
 def rank(record: Record) -> Rank:
     """Return what ready jobs are ordered by: higher priorities first, then older jobs."""
-    work = record[WORK]
-    return (0 if work is None else -work[0], record[POSITION])
+    return (-record.execution.priority, record.position)
 
 
 class _Times:
@@ -107,9 +95,10 @@ class Agenda:
     def open(self, records: Iterable[Record]) -> None:
         """Take in what a storage holds that was just opened. No attempt outlived its engine."""
         for record in records:
-            work = record[WORK]
-            if record[STATUS] == self._running and work is not None and work[TOKEN] is not None:
-                self._dead_tokens.add(work[TOKEN])
+            if record.execution is NO_EXECUTION and record.status != self._running:
+                continue
+            if record.status == self._running and record.execution.token is not None:
+                self._dead_tokens.add(record.execution.token)
             self._note(record)
 
     def is_dead(self, token: str) -> bool:
@@ -124,20 +113,18 @@ class Agenda:
         """Take in what has been committed."""
         running, ready, held = self._running, self._ready, self._held
         for record in newest_records(changes).values():
-            if record[WORK] is not None or record[STATUS] == running:
+            if record.execution is not NO_EXECUTION or record.status == running:
                 self._note(record)
             elif ready or held:  # most jobs have nothing to do with handlers
-                ready.pop(record[JOB_ID], None)
+                ready.pop(record.job_id, None)
 
     def _note(self, record: Record) -> None:
-        job_id, work = record[JOB_ID], record[WORK]
-        token = retry_at = deadline_at = None
-        if work is not None:
-            token, retry_at = work[TOKEN], work[RETRY_AT]
-            deadline_at = work[DEADLINE_AT] if record[STATUS] in self._expires else None
-            if token in self._dead_tokens:
-                token = None
-        runs = record[STATUS] == self._running
+        job_id, execution = record.job_id, record.execution
+        token, retry_at = execution.token, execution.retry_at
+        deadline_at = execution.deadline_at if record.status in self._expires else None
+        if token in self._dead_tokens:
+            token = None
+        runs = record.status == self._running
         if runs and token is not None:
             self._held.add(job_id)
         else:

@@ -20,7 +20,11 @@ from engine.owner.events import Feed
 from engine.owner.messages import Message
 from engine.owner.ready_queue import Agenda
 from engine.storage.protocol import CheckedOut, Storage
-from engine.storage.record import STATUS, Change, Record, newest_records
+from engine.storage.record import (
+    Change,
+    Record,
+    newest_records,
+)
 from engine.storage.table import Table
 
 
@@ -99,13 +103,13 @@ class CommittedJobs:
 
     def publish(self, changes: Sequence[Change], last_position: int) -> None:
         """Show committed changes to readers."""
-        self.last_sequence += sum(sequence is not None for sequence, _, _ in changes)
+        self.last_sequence += sum(change.sequence is not None for change in changes)
         self.last_position = last_position
         if self._updates_table:
             changed = newest_records(changes)
             self.table.update(changed)
             for record in changed.values():
-                if record[STATUS] in self._lifecycle.final_values:
+                if record.status in self._lifecycle.final_values:
                     self.table.remove(record)
         self.agenda.note(changes)
         self.feed.publish(changes)

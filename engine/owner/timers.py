@@ -16,7 +16,6 @@ from engine.owner.inbox import Inbox
 from engine.owner.messages import ExpireJobs
 from engine.owner.ready_queue import Agenda
 from engine.portal.time import Time
-from engine.storage.record import JOB_ID, STATUS
 
 logger = logging.getLogger("engine")
 
@@ -41,8 +40,8 @@ async def keep_time(inbox: Inbox, agenda: Agenda, time: Time) -> None:
         try:
             await inbox.put(message, is_own=True).wait()
             for record in message.outcome():
-                fields = {"job_id": record[JOB_ID], "status": record[STATUS]}
-                logger.info("the time of job %s ran out", record[JOB_ID], extra=fields)
+                fields = {"job_id": record.job_id, "status": record.status}
+                logger.info("the time of job %s ran out", record.job_id, extra=fields)
         except EngineUnavailableError:
             return
         except EngineError as error:

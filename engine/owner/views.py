@@ -37,14 +37,7 @@ from engine.domain.models import (
 )
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
 from engine.owner.messages import Message
-from engine.storage.record import (
-    POSITION,
-    Damaged,
-    Entry,
-    Record,
-    Work,
-    blockchain_identifier,
-)
+from engine.storage.record import NO_EXECUTION, Damaged, Entry, Execution, Record
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -117,8 +110,7 @@ class Snapshots(Generic[Status]):
         cursor = None
         if len(found) > limit:
             found = found[:limit]
-            last = found[-1]
-            cursor = _cursor(last.position if isinstance(last, Damaged) else last[POSITION])
+            cursor = _cursor(found[-1].position)
         jobs = tuple(self.job(each) for each in found if not isinstance(each, Damaged))
         damaged = tuple(each.job_id for each in found if isinstance(each, Damaged))
         return _build(self._page, {"jobs": jobs, "next_cursor": cursor, "damaged": damaged})
@@ -161,24 +153,23 @@ def _job_maker(
     names = set(kind.model_fields)  # one for all: nobody changes the fields set of a frozen model
 
     def make(record: Record) -> Job[Status]:
-        job_id, status, input_hash, identifier, created, updated = record[:6]
-        result, error, version, _, key, given, work = record[6:]
+        job_id, given, execution = record.job_id, record.input, record.execution
         job = _new(kind)
         _set_fields(
             job,
             {
                 "job_id": job_id,
-                "status": member_of[status],
-                "input_hash": input_hash,
-                "blockchain_identifier": blockchain_identifier(job_id, identifier),
-                "created_at": created,
-                "updated_at": updated,
-                "result": result,
-                "error": error,
-                "version": version,
-                "idempotency_key": key,
+                "status": member_of[record.status],
+                "input_hash": record.input_hash,
+                "blockchain_identifier": record.identifier,
+                "created_at": record.created_at,
+                "updated_at": record.updated_at,
+                "result": record.result,
+                "error": record.error,
+                "version": record.version,
+                "idempotency_key": record.idempotency_key,
                 "input": None if given is None else value_of(given),
-                **(_NO_WORK if work is None else _work_fields(work)),
+                **(_NO_EXECUTION if execution is NO_EXECUTION else _execution_fields(execution)),
                 "progress": progress.get(job_id),
             },
         )
@@ -190,26 +181,19 @@ def _job_maker(
     return make
 
 
-_NO_WORK: Final[dict[str, Any]] = {
-    "priority": 0,
-    "attempt": 0,
-    "next_attempt_at": None,
-    "deadline_at": None,
-    "prompt": None,
-    "cancel_reason": None,
-}
-
-
-def _work_fields(work: Work) -> dict[str, Any]:
-    priority, _, deadline_at, attempt, _, _, retry_at, prompt, _, cancel_reason = work
+def _execution_fields(execution: Execution) -> dict[str, Any]:
+    prompt = execution.prompt
     return {
-        "priority": priority,
-        "attempt": attempt,
-        "next_attempt_at": retry_at,
-        "deadline_at": deadline_at,
+        "priority": execution.priority,
+        "attempt": execution.attempt,
+        "next_attempt_at": execution.retry_at,
+        "deadline_at": execution.deadline_at,
         "prompt": None if prompt is None else Prompt.model_validate_json(prompt),
-        "cancel_reason": cancel_reason,
+        "cancel_reason": execution.cancel_reason,
     }
+
+
+_NO_EXECUTION: Final = _execution_fields(NO_EXECUTION)
 
 
 def position_of(cursor: object) -> int:

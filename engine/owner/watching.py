@@ -19,7 +19,7 @@ from engine.domain.models import Progress, Status, Transition
 from engine.owner.events import Feed
 from engine.owner.messages import GetJobs, Message, ReadTransitions
 from engine.owner.views import Snapshots
-from engine.storage.record import JOB_ID, STATUS, UPDATED_AT, Change, Entry, Record
+from engine.storage.record import Change, Entry, Record, entries_of
 
 Ask: TypeAlias = Callable[[Message[Any]], Awaitable[Any]]
 """Sends a message and returns its answer."""
@@ -37,9 +37,9 @@ class _Waiter:
 
     def tell(self, changes: Sequence[Change]) -> None:
         """Look whether the job has come there."""
-        for _, _, record in changes:
-            if self._outcome is None and record[STATUS] in self._statuses:
-                self._outcome = record
+        for change in changes:
+            if self._outcome is None and change.record.status in self._statuses:
+                self._outcome = change.record
                 self._told.set()
 
     def tell_progress(self, progress: Progress) -> None:
@@ -88,7 +88,7 @@ async def wait_for(
     feed.join(waiter, job_id)
     try:
         record = await _read(ask, message)
-        if record[STATUS] in statuses:
+        if record.status in statuses:
             return record
         limit()
         return await waiter.wait()
@@ -148,16 +148,13 @@ class Watcher(Generic[Status]):
 
     def tell(self, changes: Sequence[Change]) -> None:
         """Keep what happened, or remember that it was more than can be kept."""
-        for sequence, from_status, record in changes:
-            if sequence is None:
-                continue
-            self._progress.pop(record[JOB_ID], None)  # what it said before it moved is over
+        for entry in entries_of(changes):
+            self._progress.pop(entry.job_id, None)  # what it said before it moved is over
             if len(self._kept) == MAX_KEPT:
                 self._kept.clear()
                 self._is_behind = True
             if not self._is_behind:
-                job_id, to_status, at = record[JOB_ID], record[STATUS], record[UPDATED_AT]
-                self._kept.append(Entry(sequence, job_id, from_status, to_status, at))
+                self._kept.append(entry)
             self._told.set()
 
     def tell_progress(self, progress: Progress) -> None:
@@ -235,7 +232,7 @@ class Watcher(Generic[Status]):
             record = await _read(self._ask, GetJobs([self._job_id]))
             # What came after the reading is kept, and is to be given first.
             nothing_more = not self._kept and not self._is_behind
-            self._has_ended = nothing_more and record[STATUS] in self._final_statuses
+            self._has_ended = nothing_more and record.status in self._final_statuses
 
     def close(self) -> None:
         """Watch no more. May be called again."""

@@ -5,7 +5,12 @@ Somebody who writes a storage needs `Storage`, the protocol, and what its calls 
 
 from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import CheckedOut, Opened, Progress, Storage
-from engine.storage.record import Change, Damaged, Entry, Record
+from engine.storage.record import (
+    Change,
+    Damaged,
+    Entry,
+    Record,
+)
 from engine.storage.table import Table
 
 __all__ = [

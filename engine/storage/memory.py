@@ -20,10 +20,6 @@ from engine.domain.exceptions import StorageError
 from engine.domain.lifecycle import MAX_STATUSES
 from engine.storage.protocol import CheckedOut, Opened, Progress
 from engine.storage.record import (
-    JOB_ID,
-    POSITION,
-    STATUS,
-    UPDATED_AT,
     Change,
     Entry,
     Record,
@@ -96,30 +92,31 @@ class MemoryStorage:
         )
         new_codes: list[int] = []
         previous: list[int] = []
-        transitions = [change for change in changes if change[0] is not None]
-        for sequence, (_, from_status, record) in enumerate(transitions, len(self._times) + 1):
-            code = code_of[record[STATUS]]
+        transitions = [change for change in changes if change.sequence is not None]
+        for sequence, change in enumerate(transitions, len(self._times) + 1):
+            record = change.record
+            code = code_of[record.status]
             new_codes.append(code)
             counts[code] += 1
-            if from_status is None:
-                self._ids.append(record[JOB_ID])
+            if change.from_status is None:
+                self._ids.append(record.job_id)
                 codes.append(code)
                 newest.append(sequence)
                 previous.append(0)
             else:
-                row = record[POSITION] - 1
+                row = record.position - 1
                 counts[codes[row]] -= 1
                 codes[row] = code
                 previous.append(newest[row])
                 newest[row] = sequence
         self._to_codes.extend(new_codes)
         self._previous.extend(previous)
-        self._rows.extend([record[POSITION] - 1 for _, _, record in transitions])
-        self._times.extend(_microseconds([record[UPDATED_AT] for _, _, record in transitions]))
+        self._rows.extend([change.record.position - 1 for change in transitions])
+        self._times.extend(_microseconds([change.record.updated_at for change in transitions]))
         newest_of = newest_records(changes)
         self._table.update(newest_of)
         if self._ends is not None:
-            moved = {record[JOB_ID] for _, _, record in transitions}
+            moved = {change.record.job_id for change in transitions}
             self._note_ends(self._ends, map(newest_of.__getitem__, moved))
 
     async def resolve(self, changes: Sequence[Change]) -> bool:
@@ -166,7 +163,7 @@ class MemoryStorage:
 
     def _entries(self, record: Record, after: int) -> list[Entry]:
         newest_first: list[Entry] = []
-        sequence = self._newest[record[POSITION] - 1]
+        sequence = self._newest[record.position - 1]
         while sequence > after:
             newest_first.append(self._entry(sequence))
             sequence = self._previous[sequence - 1]
@@ -206,8 +203,8 @@ class MemoryStorage:
 
     def _note_ends(self, ends: list[tuple[datetime, int]], records: Iterable[Record]) -> None:
         for record in records:
-            if record[STATUS] in self._final_statuses:
-                heappush(ends, (record[UPDATED_AT], record[POSITION] - 1))
+            if record.status in self._final_statuses:
+                heappush(ends, (record.updated_at, record.position - 1))
 
     def _remove(self, row: int) -> None:
         self._table.remove(self._record(row))

@@ -23,7 +23,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from engine.storage.record import Change, Damaged, Entry, Record
+from engine.storage.record import (
+    Change,
+    Damaged,
+    Entry,
+    Record,
+)
 from engine.storage.table import Table
 
 Progress: TypeAlias = Callable[[int, int], None]

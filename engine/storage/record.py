@@ -1,113 +1,170 @@
-"""The record: how the engine keeps a job, and the one place that knows its layout.
+"""Records: how the engine keeps a job.
 
-A record is a plain tuple of texts, integers and times, for two measured reasons. A live frozen
-pydantic job takes 1,290 bytes where a record and its texts take less than 500; and CPython's
-garbage collector stops tracking an exact tuple whose items hold no references (``gcmodule.c``,
-``_PyTuple_MaybeUntrack``), so that a million live jobs cost a collection nothing, where a million
-objects stop the event loop for a tenth of a second. A subclass, such as a NamedTuple, would be
-walked for ever; so would an enum member in it: the status is therefore its plain value.
+A record is a frozen `msgspec.Struct` that the garbage collector never tracks (``gc=False``): it
+holds texts, numbers and times alone, so it can't be part of a cycle. A live frozen pydantic job
+takes 1,290 bytes where a record and its texts take less than 500; and a million records cost a
+collection nothing, where a million tracked objects stop the event loop for a tenth of a second.
 
 Records never leave the engine: callers get `engine.domain.models.Job`.
-
-What only jobs with handlers, deadlines or a priority have stands in a tuple of its own, the work;
-most jobs of an engine that is used as a mere state machine have none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple
 
-Work: TypeAlias = tuple[
-    int,  # priority: higher ones are claimed first
-    str | None,  # deadlines: by status, a JSON object of seconds or times; see `deadlines`
-    datetime | None,  # deadline_at: when the present status is left by force
-    int,  # attempt: the number of the newest attempt; 0 before the first
-    int,  # failures: how many attempts count against the retries
-    str | None,  # token: of the attempt that has the job; None when none has
-    datetime | None,  # retry_at: not claimed before
-    str | None,  # prompt: what is being asked, a JSON object; see `prompts`
-    str | None,  # answers: what was answered so far, a JSON object by the names of the prompts
-    str | None,  # cancel_reason: why somebody wants it to end; None when nobody does
-]
-
-Record: TypeAlias = tuple[
-    str,  # the job's id
-    str,  # its status, the enum member's value
-    str,  # input_hash
-    str | None,  # blockchain_identifier; None for the default, which is made of the id
-    datetime,  # created_at, aware, UTC
-    datetime,  # updated_at, aware, UTC, never before created_at
-    str | None,  # result
-    str | None,  # error
-    int,  # version: 1 when created, one more with each change
-    int,  # position: 1 for the first job of the engine; the order of a listing
-    str | None,  # idempotency_key
-    str | None,  # input: what the handler is given, as JSON
-    Work | None,
-]
-
-JOB_ID: Final = 0
-STATUS: Final = 1
-INPUT_HASH: Final = 2
-BLOCKCHAIN_IDENTIFIER: Final = 3
-CREATED_AT: Final = 4
-UPDATED_AT: Final = 5
-VERSION: Final = 8
-POSITION: Final = 9
-IDEMPOTENCY_KEY: Final = 10
-INPUT: Final = 11
-WORK: Final = 12
-
-# Of a work:
-DEADLINE_AT: Final = 2
-TOKEN: Final = 5
-RETRY_AT: Final = 6
+from msgspec import Struct
+from msgspec.structs import replace
 
 
-class WorkState(NamedTuple):
-    """A work with names, to be read or changed; it is kept as a plain tuple, `kept`."""
+class Execution(Struct, frozen=True, gc=False):
+    """The part of a job that only handlers, deadlines and priorities need.
+
+    Most jobs of an engine that is used as a mere state machine share `NO_EXECUTION`.
+    """
 
     priority: int = 0
+    """Jobs with a higher one are claimed first."""
     deadlines: str | None = None
+    """By status, a JSON object of seconds or times; see `engine.domain.deadlines`."""
     deadline_at: datetime | None = None
+    """When the present status is left by force."""
     attempt: int = 0
+    """The number of the newest attempt; 0 before the first."""
     failures: int = 0
+    """How many attempts count against the retries."""
     token: str | None = None
+    """Of the attempt that has the job; None when none has."""
     retry_at: datetime | None = None
+    """The job is not claimed before."""
     prompt: str | None = None
+    """The open question, a JSON object; see `engine.owner.prompts`."""
     answers: str | None = None
+    """The answers so far, a JSON object by the names of the prompts."""
     cancel_reason: str | None = None
+    """Why somebody wants the job to end; None when nobody does."""
 
-    @classmethod
-    def of(cls, record: Record) -> WorkState:
-        """Return the work of a job."""
-        work = record[WORK]
-        return NO_WORK if work is None else cls(*work)
+    def entering(self, deadline_at: datetime | None) -> Execution:
+        """Return it for a job that enters a status: no attempt has the job, its time begins."""
+        return Execution(
+            priority=self.priority,
+            deadlines=self.deadlines,
+            deadline_at=deadline_at,
+            attempt=self.attempt,
+            failures=self.failures,
+            answers=self.answers,
+            cancel_reason=self.cancel_reason,
+        )
 
-    def kept(self) -> Work:
-        """Return it as it is kept in a record."""
-        return cast("Work", tuple(self))
+    def claimed(self, token: str, failures: int) -> Execution:
+        """Return it for a new attempt."""
+        return replace(
+            self, attempt=self.attempt + 1, failures=failures, token=token, retry_at=None
+        )
+
+    def released(self, retry_at: datetime | None, failures: int) -> Execution:
+        """Return it for a job whose attempt has ended and left it running."""
+        return replace(self, token=None, retry_at=retry_at, failures=failures)
+
+    def asking(self, prompt: str, deadline_at: datetime | None) -> Execution:
+        """Return it with an open question, and the time until which that may be answered."""
+        return replace(self, prompt=prompt, deadline_at=deadline_at)
+
+    def answered(self, answers: str) -> Execution:
+        """Return it with these answers."""
+        return replace(self, answers=answers)
+
+    def to_be_cancelled(self, reason: str | None) -> Execution:
+        """Return it with a reason to end the job."""
+        return replace(self, cancel_reason=reason)
 
 
-NO_WORK: Final = WorkState()
+NO_EXECUTION: Final = Execution()
 
 
-Change: TypeAlias = tuple[
-    int | None,  # the transition's sequence number: 1 for the engine's first one, without gaps
-    str | None,  # the status before; None when the job was created
-    Record,  # the job after it: its status is the one moved to, its updated_at the time
-]
-"""One decided change: what a storage commits.
+def default_identifier(job_id: str) -> str:
+    """Return the payment's name of a job that was given none."""
+    return f"mock_bc_{job_id}"
 
-Most are transitions. One without a sequence number is none: only the job's work is another. It
-leaves status, version and updated_at as they are, and no line in the history.
-"""
+
+class Record(Struct, frozen=True, gc=False):
+    """A job as the engine keeps it."""
+
+    job_id: str
+    status: str
+    """The enum member's value."""
+    input_hash: str
+    blockchain_identifier: str | None
+    """None for the default, which is made of the id; see `identifier`."""
+    created_at: datetime
+    """Aware, UTC, as are all times here."""
+    updated_at: datetime
+    """Never before ``created_at``."""
+    position: int
+    """1 for the first job of the engine; the order of a listing."""
+    version: int = 1
+    """One more with each transition."""
+    result: str | None = None
+    error: str | None = None
+    idempotency_key: str | None = None
+    input: str | None = None
+    """What the handler is given, as JSON."""
+    execution: Execution = NO_EXECUTION
+
+    @property
+    def identifier(self) -> str:
+        """The payment's name: as it was given, or the default."""
+        return self.blockchain_identifier or default_identifier(self.job_id)
+
+    def moved(
+        self,
+        status: str,
+        now: datetime,
+        *,
+        result: str | None = None,
+        error: str | None = None,
+        execution: Execution = NO_EXECUTION,
+    ) -> Record:
+        """Return the record after a move; its time never goes backwards when the clock does."""
+        return Record(
+            self.job_id,
+            status,
+            self.input_hash,
+            self.blockchain_identifier,
+            self.created_at,
+            max(self.updated_at, now),
+            self.position,
+            self.version + 1,
+            result,
+            error,
+            self.idempotency_key,
+            self.input,
+            execution,
+        )
+
+    def with_execution(self, execution: Execution) -> Record:
+        """Return the record with another execution, and nothing else changed."""
+        return replace(self, execution=execution)
+
+
+class Change(Struct, frozen=True, gc=False):
+    """One decided change: what a storage commits.
+
+    Most are transitions. One without a sequence number is none: only the job's execution changes.
+    It leaves status, version and updated_at as they are, and no line in the history.
+    """
+
+    sequence: int | None
+    """The transition's number: 1 for the engine's first one, without gaps."""
+    from_status: str | None
+    """The status before; None when the job is created."""
+    record: Record
+    """The job after it: its status is the one moved to, its updated_at the time."""
 
 
 class Damaged(NamedTuple):
-    """What stands in the place of a record that a storage could not read."""
+    """Stands in the place of a record that a storage could not read."""
 
     job_id: str
     position: int
@@ -124,46 +181,21 @@ class Entry(NamedTuple):
     at: datetime
 
 
-def blockchain_identifier(job_id: str, given: str | None) -> str:
-    """Return a job's identifier: the one it was given, or the default."""
-    return given or f"mock_bc_{job_id}"
-
-
 def newest_records(changes: Sequence[Change]) -> dict[str, Record]:
     """Return the newest record of each job that changes, by id."""
-    return {record[JOB_ID]: record for _, _, record in changes}
+    return {change.record.job_id: change.record for change in changes}
 
 
-def moved(
-    record: Record,
-    status: str,
-    now: datetime,
-    result: str | None,
-    error: str | None,
-    work: Work | None = None,
-) -> Record:
-    """Return the record after a move; its time never goes backwards when the clock does."""
-    job_id, _, input_hash, identifier, created_at, updated_at, _, _, version, position, key, *_ = (
-        record
-    )
-    return (
-        job_id,
-        status,
-        input_hash,
-        identifier,
-        created_at,
-        max(updated_at, now),
-        result,
-        error,
-        version + 1,
-        position,
-        key,
-        record[INPUT],
-        work,
-    )
-
-
-def reworked(record: Record, **changes: Any) -> Record:  # noqa: ANN401 - fields of `WorkState`
-    """Return the record with another work, and nothing else changed."""
-    work = WorkState.of(record)._replace(**changes).kept()
-    return (*record[:WORK], work)
+def entries_of(changes: Sequence[Change]) -> list[Entry]:
+    """Return the lines of history that changes make: one for each transition."""
+    return [
+        Entry(
+            change.sequence,
+            change.record.job_id,
+            change.from_status,
+            change.record.status,
+            change.record.updated_at,
+        )
+        for change in changes
+        if change.sequence is not None
+    ]

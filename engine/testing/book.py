@@ -10,17 +10,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Self
 
+from msgspec.structs import replace
+
 from engine.storage.record import (
-    JOB_ID,
-    POSITION,
-    STATUS,
-    UPDATED_AT,
+    NO_EXECUTION,
     Change,
     Entry,
+    Execution,
     Record,
-    Work,
-    moved,
-    reworked,
+    entries_of,
 )
 from engine.testing.values import NOON, OddStatus
 
@@ -47,26 +45,24 @@ class Book:
     def enter(self, changes: Sequence[Change]) -> None:
         """Write a committed batch down."""
         self.commits.append(changes)
-        for sequence, before, record in changes:
-            job_id = record[JOB_ID]
-            self.jobs[job_id] = record
-            self.last_position = max(self.last_position, record[POSITION])
-            if sequence is not None:
-                line = Entry(sequence, job_id, before, record[STATUS], record[UPDATED_AT])
-                self.lines.setdefault(job_id, []).append(line)
-                self.last_sequence = sequence
+        for record in (change.record for change in changes):
+            self.jobs[record.job_id] = record
+            self.last_position = max(self.last_position, record.position)
+        for line in entries_of(changes):
+            self.lines.setdefault(line.job_id, []).append(line)
+            self.last_sequence = line.sequence
 
     def strike(self, records: Iterable[Record]) -> None:
         """Take removed jobs out; their numbers stay taken."""
         for record in records:
-            del self.jobs[record[JOB_ID]]
-            del self.lines[record[JOB_ID]]
+            del self.jobs[record.job_id]
+            del self.lines[record.job_id]
 
     def ended(self, final_statuses: Iterable[str]) -> list[Record]:
         """Return the jobs that have ended, oldest end first."""
         finals = set(final_statuses)
-        ended = [record for record in self.jobs.values() if record[STATUS] in finals]
-        return sorted(ended, key=lambda record: record[UPDATED_AT])
+        ended = [record for record in self.jobs.values() if record.status in finals]
+        return sorted(ended, key=lambda record: record.updated_at)
 
     def up_to(self, sequence: int) -> Book:
         """Return the book as it was when this was the newest sequence number.
@@ -78,7 +74,7 @@ class Book:
 
 
 def _newest(changes: Sequence[Change]) -> int:
-    return max(sequence for sequence, _, _ in changes if sequence is not None)
+    return max(line.sequence for line in entries_of(changes))
 
 
 class Batch:
@@ -99,16 +95,18 @@ class Batch:
         input_hash: str = "hash",
         identifier: str | None = None,
         given_input: str | None = None,
-        work: Work | None = None,
+        execution: Execution = NO_EXECUTION,
     ) -> Self:
         """Add the creation of a job."""
         self._position += 1
         status = OddStatus.WAITING.value
         self._add(
             None,
-            (
-                *(job_id, status, input_hash, identifier, at, at),
-                *(None, None, 1, self._position, key, given_input, work),
+            Record(
+                *(job_id, status, input_hash, identifier, at, at, self._position),
+                idempotency_key=key,
+                input=given_input,
+                execution=execution,
             ),
         )
         return self
@@ -121,21 +119,23 @@ class Batch:
         at: datetime = NOON,
         result: str | None = None,
         error: str | None = None,
-        work: Work | None = None,
+        execution: Execution = NO_EXECUTION,
     ) -> Self:
         """Add a transition of a job; its time is that of the one before, at least."""
         before = self._jobs[job_id]
-        self._add(before[STATUS], moved(before, status.value, at, result, error, work))
+        after = before.moved(status.value, at, result=result, error=error, execution=execution)
+        self._add(before.status, after)
         return self
 
-    def amend(self, job_id: str, **work: Any) -> Self:  # noqa: ANN401 - fields of `WorkState`
-        """Add a change of a job's work alone, which is no transition."""
-        record = reworked(self._jobs[job_id], **work)
-        self.changes.append((None, record[STATUS], record))
+    def amend(self, job_id: str, **fields: Any) -> Self:  # noqa: ANN401 - fields of `Execution`
+        """Add a change of a job's execution alone, which is no transition."""
+        before = self._jobs[job_id]
+        record = before.with_execution(replace(before.execution, **fields))
+        self.changes.append(Change(None, record.status, record))
         self._jobs[job_id] = record
         return self
 
     def _add(self, from_status: str | None, record: Record) -> None:
         self._sequence += 1
-        self.changes.append((self._sequence, from_status, record))
-        self._jobs[record[JOB_ID]] = record
+        self.changes.append(Change(self._sequence, from_status, record))
+        self._jobs[record.job_id] = record

@@ -8,15 +8,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
+from msgspec.structs import astuple
 
 from engine.storage.protocol import Opened, Storage
 from engine.storage.record import (
-    IDEMPOTENCY_KEY,
-    JOB_ID,
-    POSITION,
-    STATUS,
-    UPDATED_AT,
-    WORK,
     Damaged,
     Entry,
     Record,
@@ -72,7 +67,7 @@ class Session:
             changed = newest_records(batch.changes)
             self._table.update(changed)
             for record in changed.values():
-                if record[STATUS] in self._final_statuses:
+                if record.status in self._final_statuses:
                     self._table.remove(record)
 
     async def remove(self, *, before: datetime | None = None, keep: int | None = None) -> int:
@@ -98,7 +93,7 @@ class Session:
     def _removable(self, before: datetime | None, keep: int | None) -> Sequence[Record]:
         ended = self.book.ended(self._final_statuses)
         too_many = 0 if keep is None else max(0, len(ended) - keep)
-        too_old = [each for each in ended if before is not None and each[UPDATED_AT] < before]
+        too_old = [each for each in ended if before is not None and each.updated_at < before]
         return ended[: max(too_many, len(too_old))]
 
     # Looking at everything.
@@ -107,14 +102,14 @@ class Session:
         """Compare what `open` returned with the book."""
         numbers = (self._opening.last_sequence, self._opening.last_position)
         assert numbers == (self.book.last_sequence, self.book.last_position)
-        held = {record[JOB_ID]: record for record in self._table.records()}
+        held = {record.job_id: record for record in self._table.records()}
         assert held == (self.book.jobs if self.keeps_table else self._live())
 
     def _live(self) -> dict[str, Record]:
         return {
             job_id: record
             for job_id, record in self.book.jobs.items()
-            if record[STATUS] not in self._final_statuses
+            if record.status not in self._final_statuses
         }
 
     async def check(self, *, every: int = 1) -> None:
@@ -134,7 +129,7 @@ class Session:
         assert list(await self.storage.transitions(0, 1, "unheard of")) == []
 
     async def _check_counts(self) -> None:
-        statuses = [record[STATUS] for record in self.book.jobs.values()]
+        statuses = [record.status for record in self.book.jobs.values()]
         for status in OddStatus:
             assert await self.storage.count(status.value) == statuses.count(status)
         assert await self.storage.count(None) == len(statuses)
@@ -142,7 +137,7 @@ class Session:
 
     async def _check_pages(self, status: OddStatus | None) -> None:
         value = None if status is None else status.value
-        expected = [each for each in self.book.jobs.values() if value in {None, each[STATUS]}]
+        expected = [each for each in self.book.jobs.values() if value in {None, each.status}]
         assert await self._pages(value, max(_PAGE_JOBS, len(expected) // 5)) == expected
         assert list(await self.storage.page(value, 0, len(expected) + 1)) == expected
         for after in (self.book.last_position, _LAST):
@@ -155,7 +150,7 @@ class Session:
         while page := await self.storage.page(status, after, limit):
             assert len(page) <= limit
             records += [check_record(each) for each in page]
-            after = records[-1][POSITION]
+            after = records[-1].position
         return records
 
     async def _check_transitions(self, job_id: str | None, expected: list[Entry]) -> None:
@@ -177,7 +172,7 @@ class Session:
     async def _check_jobs(self) -> None:
         """Look for every job as the owner does: in the table, and then in the storage."""
         expected = self.book.jobs
-        keys = {key: each for each in expected.values() if (key := each[IDEMPOTENCY_KEY])}
+        keys = {key: each for each in expected.values() if (key := each.idempotency_key)}
         jobs, by_key = await self.find(expected, keys)
         assert jobs == expected
         assert by_key == keys
@@ -213,11 +208,9 @@ def near_misses(texts: Iterable[str]) -> set[str]:
 
 def check_record(record: Record | Damaged) -> Record:
     """Return a record that is one by its form, too: see `engine.storage.record`."""
-    assert type(record) is tuple
-    assert not isinstance(record, Damaged)
-    work = record[WORK] or ()
-    assert type(work) is tuple
-    check_times(value for value in (*record, *work) if isinstance(value, datetime))
+    assert isinstance(record, Record)
+    values = (*astuple(record), *astuple(record.execution))
+    check_times(value for value in values if isinstance(value, datetime))
     return record
 
 

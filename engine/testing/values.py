@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.validation import MAX_INTEGER, MAX_RESULT_CHARACTERS
-from engine.storage.record import NO_WORK, WorkState
+from engine.storage.record import NO_EXECUTION, Execution
 
 
 class OddStatus(StrEnum):
@@ -64,7 +64,7 @@ TIMES: Final = (
     datetime.max.replace(tzinfo=UTC),
 )
 
-_WORK_FIELDS: Final[dict[str, tuple[Any, ...]]] = {
+_FIELDS: Final[dict[str, tuple[Any, ...]]] = {
     "priority": (1, -1, MAX_INTEGER, -MAX_INTEGER),
     "deadlines": ("", "{}"),
     "deadline_at": TIMES,
@@ -77,18 +77,13 @@ _WORK_FIELDS: Final[dict[str, tuple[Any, ...]]] = {
     "cancel_reason": ("", "None"),
 }
 
-WORKS: Final = (
-    # None is another value than a work of which nothing is set; and each field is one of its own.
-    None,
-    NO_WORK.kept(),
-    *(
-        NO_WORK._replace(**{field: value}).kept()
-        for field, values in _WORK_FIELDS.items()
-        for value in values
-    ),
+EXECUTIONS: Final = (
+    # Each field is one of its own.
+    NO_EXECUTION,
+    *(Execution(**{field: value}) for field, values in _FIELDS.items() for value in values),
     # Each text has other neighbours.
     *(
-        WorkState(
+        Execution(
             number,
             text,
             TIMES[number % len(TIMES)],
@@ -97,7 +92,7 @@ WORKS: Final = (
             TEXTS[number - 1],
             TIMES[-1 - number % len(TIMES)],
             *(TEXTS[number - shift] for shift in (2, 3, 4)),
-        ).kept()
+        )
         for number, text in enumerate(TEXTS)
     ),
 )

@@ -1,25 +1,27 @@
-"""Work: what only jobs with handlers, deadlines or a priority have is kept, whatever changes."""
+"""Tests of executions: the part of a job that only handlers, deadlines and priorities need."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from engine.storage.record import NO_WORK, WorkState
+from msgspec.structs import asdict
+
+from engine.storage.record import NO_EXECUTION, Execution
 from engine.testing.fixtures import OpenStore, StorageFixtures
 from engine.testing.store import Session
-from engine.testing.values import INPUTS, LONGEST_RESULT, NOON, TIMES, WORKS, OddStatus
+from engine.testing.values import EXECUTIONS, INPUTS, LONGEST_RESULT, NOON, TIMES, OddStatus
 
 _FIRST: Final = "the first attempt"
 _SECOND: Final = "the second"
-_CLAIMED: Final = NO_WORK._replace(attempt=1, token=_FIRST).kept()
-_ALL: Final = WorkState(
+_CLAIMED: Final = Execution(attempt=1, token=_FIRST)
+_ALL: Final = Execution(
     *(7, "deadlines", NOON, 3, 2, "token", TIMES[-1], "prompt", "answers", "reason")
 )
 _MANY: Final = 1_000
 
 
 class WorkingTests(StorageFixtures):
-    """Inputs and works; changes without a sequence number, which are no transitions.
+    """Inputs and executions; changes without a sequence number, which are no transitions.
 
     Each `Session.check`, and each opening, compares all answers with what was committed.
     """
@@ -29,7 +31,7 @@ class WorkingTests(StorageFixtures):
             batch = session.batch()
             for number, text in enumerate(INPUTS):
                 batch.create(f"new {number}", given_input=text)
-                batch.create(f"at work {number}", given_input=text, work=_CLAIMED)
+                batch.create(f"at work {number}", given_input=text, execution=_CLAIMED)
                 batch.create(f"ended {number}", given_input=text)
                 batch.move(f"ended {number}", OddStatus.DONE, result="done")
             await session.commit(batch.create("long", given_input=LONGEST_RESULT))
@@ -38,37 +40,37 @@ class WorkingTests(StorageFixtures):
             for number in range(len(INPUTS)):
                 batch.move(f"new {number}", OddStatus.RUNNING)
                 batch.amend(f"at work {number}", attempt=2)
-            await session.commit(batch.move("long", OddStatus.RUNNING, work=_CLAIMED))
+            await session.commit(batch.move("long", OddStatus.RUNNING, execution=_CLAIMED))
             await session.check()
         await self._check_reopened(open_store)
 
-    async def test_works_are_kept_as_they_are(self, open_store: OpenStore) -> None:
+    async def test_executions_are_kept_as_they_are(self, open_store: OpenStore) -> None:
         async with open_store() as session:
             batch = session.batch()
-            for number, work in enumerate(WORKS):
-                batch.create(f"new {number}", work=work)
+            for number, execution in enumerate(EXECUTIONS):
+                batch.create(f"new {number}", execution=execution)
                 batch.create(f"moved {number}").create(f"ended {number}")
-                batch.move(f"ended {number}", OddStatus.LOST, error="lost", work=work)
+                batch.move(f"ended {number}", OddStatus.LOST, error="lost", execution=execution)
             await session.commit(batch)
             await session.check()
             batch = session.batch()
-            for number, work in enumerate(WORKS):
-                batch.move(f"moved {number}", OddStatus.RUNNING, work=work)
-                batch.amend(f"new {number}", **WorkState(*WORKS[-1 - number] or ())._asdict())
+            for number, execution in enumerate(EXECUTIONS):
+                batch.move(f"moved {number}", OddStatus.RUNNING, execution=execution)
+                batch.amend(f"new {number}", **asdict(EXECUTIONS[-1 - number]))
             await session.commit(batch)
             await session.check()
         await self._check_reopened(open_store)
 
-    async def test_a_work_may_come_and_go(self, open_store: OpenStore) -> None:
+    async def test_an_execution_may_come_and_go(self, open_store: OpenStore) -> None:
         async with open_store() as session:
-            await session.commit(session.batch().create("a").create("b", work=_ALL.kept()))
-            for work in (NO_WORK.kept(), None, _ALL.kept(), None, NO_WORK.kept(), _ALL.kept()):
-                batch = session.batch().move("a", OddStatus.RUNNING, work=work)
-                await session.commit(batch.move("b", OddStatus.WAITING, work=work))
+            await session.commit(session.batch().create("a").create("b", execution=_ALL))
+            for execution in (NO_EXECUTION, _ALL, NO_EXECUTION, _ALL):
+                batch = session.batch().move("a", OddStatus.RUNNING, execution=execution)
+                await session.commit(batch.move("b", OddStatus.WAITING, execution=execution))
                 await session.check()
         await self._check_reopened(open_store)
 
-    async def test_a_change_of_work_is_no_transition(self, open_store: OpenStore) -> None:
+    async def test_a_change_of_an_execution_is_no_transition(self, open_store: OpenStore) -> None:
         async with open_store() as session:
             batch = session.batch().create("a").create("b").create("c", key="of c")
             await session.commit(batch.move("b", OddStatus.RUNNING))
@@ -87,9 +89,9 @@ class WorkingTests(StorageFixtures):
             await session.commit(session.batch().create("a").create("b", key="of b"))
             batch = session.batch().create("new", key="of new", given_input="{}")
             batch.amend("new", token=_FIRST).amend("new", token=_SECOND)
-            batch.amend("a", token=_FIRST).move("a", OddStatus.RUNNING, work=_CLAIMED)
+            batch.amend("a", token=_FIRST).move("a", OddStatus.RUNNING, execution=_CLAIMED)
             batch.amend("a", prompt="asked").amend("b", failures=1)
-            batch.move("b", OddStatus.RUNNING, work=_CLAIMED).move("b", OddStatus.DONE)
+            batch.move("b", OddStatus.RUNNING, execution=_CLAIMED).move("b", OddStatus.DONE)
             batch.create("ended").amend("ended", token=_FIRST).move("ended", OddStatus.LOST)
             await session.commit(batch)
             await session.check()
@@ -104,22 +106,24 @@ class WorkingTests(StorageFixtures):
         self.needs_reopening()
         async with open_store() as session:
             await session.commit(session.batch().create("a").create("b").create("c"))
-            await session.commit(session.batch().amend("a", **_ALL._asdict()))
+            await session.commit(session.batch().amend("a", **asdict(_ALL)))
         async with open_store() as session:
             await session.commit(session.batch().amend("a", token=None).amend("b", token=_FIRST))
         async with open_store() as session:
             batch = session.batch().amend("a", token=_SECOND, attempt=4)
             await session.commit(batch.move("b", OddStatus.DONE))
         async with open_store() as session:
-            await session.commit(session.batch().move("a", OddStatus.LOST, work=_ALL.kept()))
+            await session.commit(session.batch().move("a", OddStatus.LOST, execution=_ALL))
         await self._check_reopened(open_store)
 
-    async def test_large_batches_of_work(self, open_store: OpenStore) -> None:
+    async def test_large_batches_of_executions(self, open_store: OpenStore) -> None:
         async with open_store() as session:
             created = session.batch()
             for number in range(_MANY):
-                work = NO_WORK._replace(priority=number).kept() if number % 3 else None
-                created.create(f"job {number}", given_input="[]" * (number % 2), work=work)
+                execution = Execution(priority=number) if number % 3 else NO_EXECUTION
+                created.create(
+                    f"job {number}", given_input="[]" * (number % 2), execution=execution
+                )
             await session.commit(created)
             claimed = session.batch()
             for number in range(_MANY):
@@ -127,8 +131,8 @@ class WorkingTests(StorageFixtures):
             await session.commit(claimed)
             moved = session.batch()
             for number in range(0, _MANY, 2):
-                work = _CLAIMED if number % 3 else None
-                moved.move(f"job {number}", OddStatus.DONE, work=work)
+                execution = _CLAIMED if number % 3 else NO_EXECUTION
+                moved.move(f"job {number}", OddStatus.DONE, execution=execution)
                 moved.amend(f"job {number + 1}", token=None)
             await session.commit(moved)
             await session.check(every=_MANY // 4 + 1)
@@ -151,13 +155,13 @@ class WorkingTests(StorageFixtures):
 
 async def _fill_and_amend(session: Session) -> None:
     """Commit jobs whose transitions are mixed, and ten of which have ended."""
-    batch = session.batch().create("a", work=_CLAIMED)
+    batch = session.batch().create("a", execution=_CLAIMED)
     for number in range(20):
-        batch.create(f"job {number}", work=_CLAIMED)
+        batch.create(f"job {number}", execution=_CLAIMED)
     for status in (OddStatus.RUNNING, OddStatus.DONE):
         for number in range(0, 20, 2):
-            batch.move(f"job {number}", status, work=_CLAIMED).amend("a", attempt=number)
-    # What has ended is not removed twice because its work has changed since.
+            batch.move(f"job {number}", status, execution=_CLAIMED).amend("a", attempt=number)
+    # What has ended is not removed twice because its execution has changed since.
     await session.commit(batch.amend("job 4", prompt="late"))
     await session.remove(keep=8)
     await session.commit(session.batch().amend("job 8", prompt="late").amend("job 9", attempt=2))

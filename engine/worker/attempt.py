@@ -21,7 +21,9 @@ from engine.domain.models import Progress
 from engine.domain.validation import MAX_ERROR_CHARACTERS, MAX_RESULT_CHARACTERS, check_text
 from engine.owner.core import Core
 from engine.portal import Call, awaiting_text
-from engine.storage.record import JOB_ID, Record, WorkState
+from engine.storage.record import (
+    Record,
+)
 from engine.worker.context import Context, InputNeeded, JobCancelled
 from engine.worker.handler import Handler
 
@@ -63,8 +65,8 @@ class Attempt:
         handler: Handler,
         publish: Callable[[Progress], object],
     ) -> None:
-        work = WorkState.of(record)
-        self.job_id = record[JOB_ID]
+        work = record.execution
+        self.job_id = record.job_id
         self.number = work.attempt
         self.token = work.token or ""
         self.failures = work.failures

@@ -16,7 +16,9 @@ from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Job, Progress, Status
 from engine.domain.validation import check_optional_text
 from engine.owner.prompts import Schema, prompt_text
-from engine.storage.record import JOB_ID, Record, WorkState
+from engine.storage.record import (
+    Record,
+)
 
 MAX_NOTE_CHARACTERS = 1_024
 
@@ -46,7 +48,7 @@ class Context(Generic[Status]):
         lifecycle: Lifecycle[Status],
         publish: Callable[[Progress], object],
     ) -> None:
-        work = WorkState.of(record)
+        work = record.execution
         self.job = job
         self.attempt = work.attempt
         self.token = work.token or ""
@@ -54,7 +56,7 @@ class Context(Generic[Status]):
         """The prompt that ended the attempt; for the worker."""
         self.is_stopping = False
         """Whether the handler has been told to stop: the worker sets it, from the event loop."""
-        self._job_id = record[JOB_ID]
+        self._job_id = record.job_id
         self._lifecycle = lifecycle
         self._publish = publish
         self._answers: dict[str, Any] = {} if work.answers is None else json.loads(work.answers)

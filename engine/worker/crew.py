@@ -28,9 +28,20 @@ from engine.domain.exceptions import (
 from engine.domain.models import Progress
 from engine.domain.retry import Retry
 from engine.owner.core import Core
-from engine.owner.messages import ClaimJobs, ExpireJobs, Message, MoveJobs, ReleaseJob, RequestInput
+from engine.owner.messages import (
+    CheckedMove,
+    ClaimJobs,
+    ExpireJobs,
+    Message,
+    MoveJobs,
+    ReleaseJob,
+    RequestInput,
+)
 from engine.portal import Call, call_soon, is_ctrl_c, task_starter
-from engine.storage.record import JOB_ID, STATUS, Change, Record, WorkState
+from engine.storage.record import (
+    Change,
+    Record,
+)
 from engine.worker.attempt import Around, Attempt, Stop, error_text
 from engine.worker.context import InputNeeded
 from engine.worker.handler import Handler
@@ -206,7 +217,7 @@ class Crew:
             attempt = Attempt(self._core, record, self._handler, self._publish)
             self._attempts[attempt.token] = self._by_job[attempt.job_id] = attempt
             self._free -= 1
-            if WorkState.of(record).cancel_reason is not None:  # while the claim was in doubt
+            if record.execution.cancel_reason is not None:  # while the claim was in doubt
                 attempt.stop(Stop.CANCELLED)
             self._start(self._run, attempt, name=f"engine attempt {attempt.job_id}")
 
@@ -293,7 +304,9 @@ class Crew:
                 return self._after_stop(attempt, reason)
             return self._after_failure(attempt, error)
         self._log(attempt, "is done")
-        return MoveJobs([(job_id, lifecycle.success_value or "", result, None, None, token)])
+        return MoveJobs(
+            [CheckedMove(job_id, lifecycle.success_value or "", result=result, token=token)]
+        )
 
     @staticmethod
     def _log(attempt: Attempt, what: str) -> None:
@@ -329,7 +342,7 @@ class Crew:
             delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
             return ReleaseJob(attempt.job_id, attempt.token, delay, failed=True)
         failure, told = self._core.lifecycle.failure_value or "", error_text(error)
-        return MoveJobs([(attempt.job_id, failure, None, told, None, attempt.token)])
+        return MoveJobs([CheckedMove(attempt.job_id, failure, error=told, token=attempt.token)])
 
     def _leave_place(self, attempt: Attempt) -> None:
         """Free the place of an attempt; a thread keeps it until its function has ended."""
@@ -366,14 +379,14 @@ class Crew:
         if not self._by_job:
             return
         running = self._core.lifecycle.running_value
-        for _, _, record in changes:
-            attempt = self._by_job.get(record[JOB_ID])
+        for change in changes:
+            record = change.record
+            attempt = self._by_job.get(record.job_id)
             if attempt is None:
                 continue
-            work = WorkState.of(record)
-            if record[STATUS] != running or work.token != attempt.token:
+            if record.status != running or record.execution.token != attempt.token:
                 attempt.stop(Stop.LOST)
-            elif work.cancel_reason is not None:
+            elif record.execution.cancel_reason is not None:
                 attempt.stop(Stop.CANCELLED)
 
     def tell_progress(self, progress: Progress) -> None:

@@ -12,7 +12,9 @@ from engine.domain.ids import new_job_id
 from engine.domain.models import PAID_JOB_LIFECYCLE
 from engine.owner.codec import Codec
 from engine.owner.views import Snapshots
-from engine.storage.record import Record
+from engine.storage.record import (
+    Record,
+)
 from tests.bench.floors import LockedDict, PlainJob
 from tests.bench.measure import Best, progress
 
@@ -26,7 +28,7 @@ def lines(jobs: int, operations: int, turns: int) -> list[str]:
     snapshots = Snapshots(PAID_JOB_LIFECYCLE, {})
     job_id, now = new_job_id(), datetime.now(UTC)
     status = PAID_JOB_LIFECYCLE.initial_value
-    record: Record = (job_id, status, _HASH, None, now, now, None, None, 1, 1, None, None, None)
+    record = Record(job_id, status, _HASH, None, now, now, 1)
     message = _microseconds(lambda: codec.get(job_id), operations, turns)
     snapshot = _microseconds(lambda: snapshots.job(record), operations, turns)
     few, many = _plain_get(_FEW, operations, turns), _plain_get(jobs, operations, turns)

@@ -22,7 +22,7 @@ import anyio
 
 from engine import JobEngine, JobStatus
 from engine.domain.ids import new_job_id
-from engine.storage.record import Change, Record, moved
+from engine.storage.record import Change, Record
 from engine.storage.sqlite.rows import SHORT_COLUMNS, TRANSITION_COLUMNS, rows_of
 from tests.bench.durable import new_folder
 from tests.bench.durable_floors import HASH, RESULT
@@ -85,18 +85,15 @@ def _life(position: int, sequence: int, *, live: bool) -> list[Change]:
         status.value
         for status in (JobStatus.AWAITING_PAYMENT, JobStatus.RUNNING, JobStatus.COMPLETED)
     )
-    first: Record = (
-        *(new_job_id(), waiting, HASH, None, at, at, None, None, 1, position),
-        *(None, None, None),
-    )
+    first = Record(new_job_id(), waiting, HASH, None, at, at, position)
     if live:
-        return [(sequence + 1, None, first)]
-    second = moved(first, running, at, None, None)
-    third = moved(second, completed, at, RESULT, None)
+        return [Change(sequence + 1, None, first)]
+    second = first.moved(running, at)
+    third = second.moved(completed, at, result=RESULT)
     return [
-        (sequence + 1, None, first),
-        (sequence + 2, waiting, second),
-        (sequence + 3, running, third),
+        Change(sequence + 1, None, first),
+        Change(sequence + 2, waiting, second),
+        Change(sequence + 3, running, third),
     ]
 
 

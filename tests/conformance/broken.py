@@ -6,42 +6,33 @@ Not collected by itself: `test_suite_catches` runs it in a process of its own.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from engine import DuplicateJobIdError, SQLiteStorage
 from engine.storage import CheckedOut, Opened, Progress
 from engine.storage.record import (
-    INPUT,
-    JOB_ID,
-    NO_WORK,
-    STATUS,
-    UPDATED_AT,
-    WORK,
+    NO_EXECUTION,
     Change,
     Damaged,
     Entry,
+    Execution,
     Record,
     newest_records,
 )
 from engine.testing import NewStorage, StorageSuite
 from tests.proof.storages import PlainStorage
 
-_RESULT, _ERROR = 6, 7
 
-
-def _changed(change: Change, fields: dict[int, Any]) -> Change:
+def _changed(change: Change, **fields: Any) -> Change:  # noqa: ANN401 - of a record
     """Return a change with other values in its record."""
-    sequence, before, record = change
-    values: list[Any] = list(record)
-    for field, value in fields.items():
-        values[field] = value
-    return sequence, before, tuple(values)
+    return replace(change, record=replace(change.record, **fields))
 
 
 # Bugs of commits.
@@ -60,7 +51,7 @@ class OverwritesEndedJobs(PlainStorage):
 
     async def commit(self, changes: Sequence[Change]) -> None:
         self.changes += changes
-        self.jobs |= {job[JOB_ID]: job for _, _, job in changes}
+        self.jobs |= newest_records(changes)
 
 
 class NamesTheWrongJob(PlainStorage):
@@ -70,14 +61,14 @@ class NamesTheWrongJob(PlainStorage):
         try:
             await super().commit(changes)
         except DuplicateJobIdError as error:
-            raise DuplicateJobIdError(changes[-1][2][JOB_ID]) from error
+            raise DuplicateJobIdError(changes[-1].record.job_id) from error
 
 
 class KeepsTheLastChangeOfABatch(PlainStorage):
     """Keeps of each job in a batch the newest change alone."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit(list({each[2][JOB_ID]: each for each in changes}.values()))
+        await super().commit(list({each.record.job_id: each for each in changes}.values()))
 
 
 class TakesEmptyForNone(PlainStorage):
@@ -86,7 +77,7 @@ class TakesEmptyForNone(PlainStorage):
     async def commit(self, changes: Sequence[Change]) -> None:
         await super().commit(
             [
-                _changed(each, {_RESULT: each[2][_RESULT] or None, _ERROR: each[2][_ERROR] or None})
+                _changed(each, result=each.record.result or None, error=each.record.error or None)
                 for each in changes
             ]
         )
@@ -98,7 +89,7 @@ class CutsLongResults(PlainStorage):
     async def commit(self, changes: Sequence[Change]) -> None:
         await super().commit(
             [
-                _changed(each, {_RESULT: each[2][_RESULT] and str(each[2][_RESULT])[:65_535]})
+                _changed(each, result=each.record.result and each.record.result[:65_535])
                 for each in changes
             ]
         )
@@ -108,15 +99,15 @@ class CutsMicroseconds(PlainStorage):
     """Keeps times to the millisecond."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit([_changed(each, {UPDATED_AT: _cut(each)}) for each in changes])
+        await super().commit([_changed(each, updated_at=_cut(each)) for each in changes])
 
 
 def _cut(change: Change) -> datetime:
-    at = change[2][UPDATED_AT]
+    at = change.record.updated_at
     return at.replace(microsecond=at.microsecond // 1_000 * 1_000)
 
 
-# Bugs of works, and of changes that are no transitions.
+# Bugs of executions, and of changes that are no transitions.
 
 
 class LosesInputs(PlainStorage):
@@ -124,51 +115,43 @@ class LosesInputs(PlainStorage):
 
     async def commit(self, changes: Sequence[Change]) -> None:
         await super().commit(
-            [_changed(each, {INPUT: None}) if each[1] else each for each in changes]
+            [_changed(each, input=None) if each.from_status else each for each in changes]
         )
 
 
-class LosesWorks(PlainStorage):
-    """Does not keep the work of a job that has ended."""
+class LosesExecutions(PlainStorage):
+    """Does not keep the execution of a job that has ended."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         finals = self._final_statuses
         await super().commit(
             [
-                _changed(each, {WORK: None}) if each[2][STATUS] in finals else each
+                _changed(each, execution=NO_EXECUTION) if each.record.status in finals else each
                 for each in changes
             ]
         )
 
 
-class TakesNoWorkForNone(PlainStorage):
-    """Does not keep a work of which nothing is set."""
+class NeverTakesAnExecutionAway(PlainStorage):
+    """Leaves the execution that was there when there is none any more."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        empty = NO_WORK.kept()
-        await super().commit(
-            [_changed(each, {WORK: None}) if each[2][WORK] == empty else each for each in changes]
-        )
+        executions = {job_id: job.execution for job_id, job in self.jobs.items()}
+        await super().commit([_left(each, executions) for each in changes])
 
 
-class NeverTakesAWorkAway(PlainStorage):
-    """Leaves the work that was there when there is none any more."""
-
-    async def commit(self, changes: Sequence[Change]) -> None:
-        works = {job_id: job[WORK] for job_id, job in self.jobs.items()}
-        await super().commit(
-            [
-                _changed(each, {WORK: each[2][WORK] or works.get(each[2][JOB_ID])})
-                for each in changes
-            ]
-        )
+def _left(change: Change, executions: Mapping[str, Execution]) -> Change:
+    record = change.record
+    if record.execution != NO_EXECUTION or record.job_id not in executions:
+        return change
+    return _changed(change, execution=executions[record.job_id])
 
 
 class DropsAmendments(PlainStorage):
     """Commits transitions alone."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit([each for each in changes if each[0] is not None])
+        await super().commit([each for each in changes if each.sequence is not None])
 
 
 class NumbersAmendments(PlainStorage):
@@ -177,9 +160,9 @@ class NumbersAmendments(PlainStorage):
     async def commit(self, changes: Sequence[Change]) -> None:
         number = max((line.sequence for line in self._entries()), default=0)
         numbered: list[Change] = []
-        for sequence, before, job in changes:
-            number = sequence or number
-            numbered.append((number, before, job))
+        for change in changes:
+            number = change.sequence or number
+            numbered.append(replace(change, sequence=number))
         await super().commit(numbered)
 
 
@@ -187,7 +170,7 @@ class KeepsTheFirstAmendment(PlainStorage):
     """Takes the first of a job's changes that have its newest version."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit([*changes, *(each for each in reversed(changes) if not each[0])])
+        await super().commit([*changes, *(each for each in reversed(changes) if not each.sequence)])
 
 
 class ForgetsAmendments(PlainStorage):
@@ -195,7 +178,7 @@ class ForgetsAmendments(PlainStorage):
 
     async def aclose(self) -> None:
         await super().aclose()
-        moved = newest_records([each for each in self.changes if each[0] is not None])
+        moved = newest_records([each for each in self.changes if each.sequence is not None])
         self.jobs = {job_id: moved[job_id] for job_id in self.jobs}
 
 
@@ -285,7 +268,13 @@ class CountsWhatWas(PlainStorage):
     """Counts every job that ever had a status."""
 
     async def count(self, status: str | None) -> int:
-        return len({job[JOB_ID] for _, _, job in self.changes if status in {None, job[STATUS]}})
+        return len(
+            {
+                change.record.job_id
+                for change in self.changes
+                if status in {None, change.record.status}
+            }
+        )
 
 
 class ForgetsHistory(PlainStorage):
@@ -320,7 +309,7 @@ class LosesTheLastBatch(PlainStorage):
     async def aclose(self) -> None:
         await super().aclose()
         self.changes = list(chain.from_iterable(self._commits[:-1]))
-        self.jobs = {job[JOB_ID]: job for _, _, job in self.changes}
+        self.jobs = newest_records(self.changes)
 
 
 class SequenceRestarts(PlainStorage):
@@ -377,7 +366,7 @@ class RemovesLiveJobs(PlainStorage):
     """Looks at the age alone."""
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
-        self._final_statuses = {job[STATUS] for job in self.jobs.values()}
+        self._final_statuses = {job.status for job in self.jobs.values()}
         return await super().remove_ended(before, keep, limit)
 
 
@@ -385,11 +374,11 @@ class RemovesTheOldestCreations(PlainStorage):
     """Takes the order of creation for that of the ends."""
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
-        ended = [job for job in self.jobs.values() if job[STATUS] in self._final_statuses]
+        ended = [job for job in self.jobs.values() if job.status in self._final_statuses]
         removable = [
-            job[JOB_ID]
+            job.job_id
             for place, job in enumerate(ended)
-            if (before and job[UPDATED_AT] < before)
+            if (before and job.updated_at < before)
             or (keep is not None and place < len(ended) - keep)
         ]
         self._remove(removable[:limit])
@@ -470,11 +459,10 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     CutsLongResults: "test_long_results_are_kept_as_they_are",
     CutsMicroseconds: "test_times_are_kept_to_the_microsecond",
     LosesInputs: "test_inputs_are_kept_through_every_change",
-    LosesWorks: "test_works_are_kept_as_they_are",
-    TakesNoWorkForNone: "test_works_are_kept_as_they_are",
-    NeverTakesAWorkAway: "test_a_work_may_come_and_go",
-    DropsAmendments: "test_a_change_of_work_is_no_transition",
-    NumbersAmendments: "test_a_change_of_work_is_no_transition",
+    LosesExecutions: "test_executions_are_kept_as_they_are",
+    NeverTakesAnExecutionAway: "test_an_execution_may_come_and_go",
+    DropsAmendments: "test_a_change_of_an_execution_is_no_transition",
+    NumbersAmendments: "test_a_change_of_an_execution_is_no_transition",
     KeepsTheFirstAmendment: "test_the_newest_of_many_changes_counts",
     ForgetsAmendments: "test_work_goes_on_where_it_was",
     WatchesOneTooFew: "test_every_batch_can_be_read_when_it_is_committed",

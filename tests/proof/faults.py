@@ -6,9 +6,11 @@ from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
 from typing import Any
 
+from msgspec.structs import replace
+
 from engine import Job, JobEngine, Move, SyncJobEngine
 from engine.storage import CheckedOut
-from engine.storage.record import STATUS, VERSION, Change
+from engine.storage.record import Change
 
 from .specification import LIFECYCLE
 from .storages import PlainStorage
@@ -36,15 +38,13 @@ class LosesEnds(PlainStorage):
     async def commit(self, changes: Sequence[Change]) -> None:
         ends = LIFECYCLE.final_values
         await super().commit(
-            [_undone(each) if each[2][STATUS] in ends else each for each in changes]
+            [_undone(each) if each.record.status in ends else each for each in changes]
         )
 
 
 def _undone(change: Change) -> Change:
-    sequence, from_status, record = change
-    fields: list[Any] = list(record)
-    fields[STATUS], fields[VERSION] = from_status, record[VERSION] - 1
-    return sequence, from_status, tuple(fields)
+    record, before = change.record, str(change.from_status)
+    return replace(change, record=replace(record, status=before, version=record.version - 1))
 
 
 class AnswersBeforeCommit(PlainStorage):

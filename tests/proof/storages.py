@@ -11,17 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from engine import DuplicateJobIdError, MemoryStorage, Storage, StorageError
 from engine.storage import CheckedOut, Opened, Progress
-from engine.storage.record import (
-    IDEMPOTENCY_KEY,
-    JOB_ID,
-    POSITION,
-    STATUS,
-    UPDATED_AT,
-    Change,
-    Damaged,
-    Entry,
-    Record,
-)
+from engine.storage.record import Change, Damaged, Entry, Record, entries_of, newest_records
 from engine.storage.table import Table
 
 
@@ -44,36 +34,37 @@ class PlainStorage:
         if self._users > 1:
             raise StorageError("another engine uses this storage")
         self._final_statuses = final_statuses
-        live = Table(each for each in self.jobs.values() if each[STATUS] not in final_statuses)
+        live = Table(each for each in self.jobs.values() if each.status not in final_statuses)
         sequence, position = self._newest_removed
         return Opened(
             live,
             last_sequence=max([sequence, *(entry.sequence for entry in self._entries())]),
-            last_position=max([position, *(job[POSITION] for job in self.jobs.values())]),
+            last_position=max([position, *(job.position for job in self.jobs.values())]),
         )
 
     async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
         return CheckedOut(
             {job_id: self.jobs[job_id] for job_id in job_ids if job_id in self.jobs},
-            {key: job for job in self.jobs.values() if (key := job[IDEMPOTENCY_KEY]) in keys},  # type: ignore[misc]
+            {key: job for job in self.jobs.values() if (key := job.idempotency_key) in keys},  # type: ignore[misc]
         )
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        for sequence, from_status, job in changes:
-            if sequence and from_status is None and job[JOB_ID] in self.jobs:
-                raise DuplicateJobIdError(job[JOB_ID])
+        for change in changes:
+            is_new = change.sequence and change.from_status is None
+            if is_new and change.record.job_id in self.jobs:
+                raise DuplicateJobIdError(change.record.job_id)
         self.changes += changes
-        self.jobs |= {job[JOB_ID]: job for _, _, job in changes}
+        self.jobs |= newest_records(changes)
 
     async def resolve(self, changes: Sequence[Change]) -> bool:
         return changes[-1] in self.changes
 
     async def count(self, status: str | None) -> int:
-        return sum(status in {None, job[STATUS]} for job in self.jobs.values())
+        return sum(status in {None, job.status} for job in self.jobs.values())
 
     async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
-        behind = [job for job in self.jobs.values() if job[POSITION] > after]
-        return [job for job in behind if status in {None, job[STATUS]}][:limit]
+        behind = [job for job in self.jobs.values() if job.position > after]
+        return [job for job in behind if status in {None, job.status}][:limit]
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         return [entry for entry in self._entries() if entry.job_id == job_id] or None
@@ -85,20 +76,16 @@ class PlainStorage:
         return [entry for entry in behind if job_id in {None, entry.job_id}][:limit]
 
     def _entries(self) -> list[Entry]:
-        return [
-            Entry(sequence, job[JOB_ID], before, job[STATUS], job[UPDATED_AT])
-            for sequence, before, job in self.changes
-            if sequence is not None
-        ]
+        return entries_of(self.changes)
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
-        ended = [job for job in self.jobs.values() if job[STATUS] in self._final_statuses]
-        ended.sort(key=lambda job: job[UPDATED_AT])
+        ended = [job for job in self.jobs.values() if job.status in self._final_statuses]
+        ended.sort(key=lambda job: job.updated_at)
         too_many = 0 if keep is None else len(ended) - keep
         removable = [
-            job[JOB_ID]
+            job.job_id
             for place, job in enumerate(ended)
-            if place < too_many or (before is not None and job[UPDATED_AT] < before)
+            if place < too_many or (before is not None and job.updated_at < before)
         ]
         self._remove(removable[:limit])
         return len(removable[:limit])
@@ -106,11 +93,11 @@ class PlainStorage:
     def _remove(self, job_ids: Collection[str]) -> None:
         sequence, position = self._newest_removed
         for job_id in job_ids:
-            position = max(position, self.jobs.pop(job_id)[POSITION])
-        for number, _, job in self.changes:
-            if job[JOB_ID] in job_ids:
-                sequence = max(sequence, number or 0)
-        self.changes = [change for change in self.changes if change[2][JOB_ID] not in job_ids]
+            position = max(position, self.jobs.pop(job_id).position)
+        for change in self.changes:
+            if change.record.job_id in job_ids:
+                sequence = max(sequence, change.sequence or 0)
+        self.changes = [each for each in self.changes if each.record.job_id not in job_ids]
         self._newest_removed = sequence, position
 
     def backup(self, path: Path, progress: Progress) -> None:

@@ -24,7 +24,9 @@ from engine import (
     Storage,
     SyncJobEngine,
 )
-from engine.storage.record import Change
+from engine.storage.record import (
+    Change,
+)
 from tests.tries import first_seed, repeatable, report, seeds
 
 from .linearizability import REFUSED, UNKNOWN

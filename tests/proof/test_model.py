@@ -19,7 +19,11 @@ from engine import (
     Lifecycle,
     MemoryStorage,
 )
-from engine.storage.record import Damaged, Entry, Record
+from engine.storage.record import (
+    Damaged,
+    Entry,
+    Record,
+)
 from tests.tries import first_seed, report, tries
 
 from .comparison import FACADES, MakeStorage, compare_with_the_model, comparison_on

@@ -10,7 +10,9 @@ from anyio import sleep_forever, to_thread
 from anyio.lowlevel import checkpoint
 
 from engine import MemoryStorage
-from engine.storage.record import INPUT_HASH, Change
+from engine.storage.record import (
+    Change,
+)
 
 SECONDS_AGAINST_HANGS = 30
 
@@ -69,7 +71,7 @@ class PlantedStorage(MemoryStorage):
         return await super().checkout(*arguments)
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        self.committing = {record[INPUT_HASH] for _, _, record in changes}
+        self.committing = {change.record.input_hash for change in changes}
         if not self._let_go.is_set():
             self.begun.set()
             if self._for_ever:

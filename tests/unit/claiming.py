@@ -11,7 +11,9 @@ from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine
 from engine.owner.core import Core
 from engine.owner.messages import ClaimJobs, ReleaseJob
 from engine.storage.locations import Location
-from engine.storage.record import JOB_ID, Record, WorkState
+from engine.storage.record import (
+    Record,
+)
 
 AgentJob: TypeAlias = Job[AgentJobStatus]
 NewPlace: TypeAlias = Callable[[], Location]
@@ -60,11 +62,11 @@ async def claimed(engine: JobEngine[Any], limit: int = 1, **how: Any) -> Sequenc
 async def claimed_one(engine: JobEngine[Any], **how: Any) -> tuple[str, str]:  # noqa: ANN401
     """Return the id of a job that is ready, and the token of its new attempt."""
     [record] = await claimed(engine, **how)
-    return record[JOB_ID], token_of(record)
+    return record.job_id, token_of(record)
 
 
 def token_of(record: Record) -> str:
-    token = WorkState.of(record).token
+    token = record.execution.token
     assert token is not None
     return token
 

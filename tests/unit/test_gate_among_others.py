@@ -27,7 +27,9 @@ from engine import (
     VersionConflictError,
     WaitingJobs,
 )
-from engine.storage.record import JOB_ID, Record
+from engine.storage.record import (
+    Record,
+)
 from engine.testing import VirtualClock
 from tests.tries import repeatable, report, seeds, tries
 from tests.unit.claiming import NewPlace
@@ -323,7 +325,7 @@ class Counting:
         self.made: list[str] = []
 
     def job(self, record: Record) -> Job:
-        self.made.append(record[JOB_ID])
+        self.made.append(record.job_id)
         job: Job = self._snapshots.job(record)
         return job
 

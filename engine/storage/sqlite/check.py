@@ -9,7 +9,7 @@ looked for, in this order:
 * each job against its transitions: as many as its version says, in a chain from None to its status,
   their times in order; it has ended if its status is a final one, and then no attempt has it; no
   transition is without a job;
-* each job's input and work: all or nothing of a work is there, and what is to be JSON is;
+* each job's input and execution: all or nothing of an execution is there, and JSON where it is due;
 * the numbers of jobs and transitions: none is missing above the newest that was ever removed.
 
 One thing can't be found. A log, ``jobs.db-wal``, whose end is damaged is the same to SQLite as one
@@ -35,7 +35,7 @@ from engine.storage.protocol import Progress
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.problems import storage_error
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
-from engine.storage.sqlite.rows import JOB_COLUMNS, WORK_COLUMNS, DamagedRowError, Row, check
+from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, DamagedRowError, Row, check
 
 MAX_FINDINGS: Final = 1_000
 """So many are kept; the rest is counted."""
@@ -44,7 +44,7 @@ _STEP_ROWS: Final = 10_000  # so often is progress told, about 20 times a second
 _STEP_INSTRUCTIONS: Final = 1_000_000  # of SQLite's machine; about as often
 
 _JSON_COLUMNS: Final = ("input", "deadlines", "prompt", "answers")
-_OF_EVERY_WORK: Final = ("priority", "attempt", "failures")
+_OF_EVERY_EXECUTION: Final = ("priority", "attempt", "failures")
 _NUMBERED: Final = (("position", "jobs", "job"), ("sequence", "transitions", "transition"))
 
 
@@ -229,7 +229,7 @@ class _Check:
         # In a table whose pages are out of order, more than one job may seem to have a position.
         rest = (row for _, is_transition, row in rows if is_transition)
         if not is_transition:
-            problems = (_problems(first, rest), self._problem_of_end(first), _of_work(first))
+            problems = (_problems(first, rest), self._problem_of_end(first), _of_execution(first))
             for problem in chain.from_iterable(problems):
                 self._found(f"job {_plain(first[1])}", problem)
         elif not self._connection.execute(
@@ -293,20 +293,20 @@ def _problems(job: Row, history: Iterator[Row]) -> Iterator[str]:
         yield f"it changed at {updated_at}, and its history ends at {last_at}"
 
 
-def _of_work(job: Row) -> Iterator[str]:
-    """Say what is wrong with a job's input and work."""
+def _of_execution(job: Row) -> Iterator[str]:
+    """Say what is wrong with a job's input and execution."""
     values = dict(zip(JOB_COLUMNS, job, strict=True))
     for column in _JSON_COLUMNS:
         if not _is_json(values[column]):
             yield f"its {column} is no JSON: {shown(values[column])}"
-    missing = [column for column in _OF_EVERY_WORK if values[column] is None]
-    if len(missing) == len(_OF_EVERY_WORK):
-        for column in WORK_COLUMNS:
+    missing = [column for column in _OF_EVERY_EXECUTION if values[column] is None]
+    if len(missing) == len(_OF_EVERY_EXECUTION):
+        for column in EXECUTION_COLUMNS:
             if values[column] is not None:
-                yield f"it has no work, and its {column} is {shown(values[column])}"
+                yield f"it has no execution, and its {column} is {shown(values[column])}"
     else:
         for column in missing:
-            yield f"it has a work without {column}"
+            yield f"it has an execution without {column}"
     if values["ended_at"] is not None and values["token"] is not None:
         yield f"it has ended, and an attempt has it: {shown(values['token'])}"
 

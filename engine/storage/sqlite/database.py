@@ -27,7 +27,12 @@ from engine.domain.exceptions import (
     StorageFullError,
 )
 from engine.storage.protocol import CheckedOut, Opened
-from engine.storage.record import JOB_ID, POSITION, STATUS, Change, Damaged, Entry, Record
+from engine.storage.record import (
+    Change,
+    Damaged,
+    Entry,
+    Record,
+)
 from engine.storage.sqlite import file, reading, writing
 from engine.storage.sqlite.file import Connect
 from engine.storage.sqlite.location import beside
@@ -167,10 +172,10 @@ class Database:
             self._undecided = True
             raise
         self._log_changes += len(changes)
-        for _, from_status, record in changes:
-            self._count(record[STATUS], 1)
-            if from_status is not None:
-                self._count(from_status, -1)
+        for change in changes:
+            self._count(change.record.status, 1)
+            if change.from_status is not None:
+                self._count(change.from_status, -1)
 
     def _put(
         self, connection: sqlite3.Connection, changes: Sequence[Change], rows: BatchRows
@@ -243,7 +248,7 @@ class Database:
 
     def _in_the_way(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> Exception:
         """Return the error for a row that can't be written because of one that is there."""
-        new = [record[JOB_ID] for _, from_status, record in changes if from_status is None]
+        new = [change.record.job_id for change in changes if change.from_status is None]
         there = reading.checkout(connection, new, ())
         for job_id in (*there.jobs, *there.damaged):
             return DuplicateJobIdError(job_id)
@@ -382,10 +387,10 @@ class Database:
         too_many = 0 if keep is None else ended - keep
         if too_many > 0:
             found = reading.ended(connection, self._final_statuses, None)
-            return {job[POSITION]: job[STATUS] for job in islice(found, min(limit, too_many))}
+            return {job.position: job.status for job in islice(found, min(limit, too_many))}
         if before is not None:
             found = reading.ended(connection, self._final_statuses, time_text(before))
-            return {job[POSITION]: job[STATUS] for job in islice(found, limit)}
+            return {job.position: job.status for job in islice(found, limit)}
         return {}
 
 

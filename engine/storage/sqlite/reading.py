@@ -12,11 +12,6 @@ from typing import Any, Final
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError
 from engine.storage.protocol import CheckedOut
 from engine.storage.record import (
-    IDEMPOTENCY_KEY,
-    JOB_ID,
-    POSITION,
-    STATUS,
-    VERSION,
     Damaged,
     Entry,
     Record,
@@ -74,7 +69,7 @@ def ended(
         () if before is None else (before,),
     )
     # A status that was final for an earlier lifecycle need not be so for this one.
-    return (record for record in _sound(rows) if record[STATUS] in final_statuses)
+    return (record for record in _sound(rows) if record.status in final_statuses)
 
 
 def sound_statuses(statuses: Iterable[object]) -> set[str]:
@@ -133,13 +128,13 @@ def checkout(
     connection: sqlite3.Connection, job_ids: Collection[str], keys: Collection[str]
 ) -> CheckedOut:
     """Return the jobs that have these ids and keys."""
-    jobs, damaged = _find(connection, "job_id", JOB_ID, job_ids)
-    by_key, damaged_keys = _find(connection, "idempotency_key", IDEMPOTENCY_KEY, keys)
+    jobs, damaged = _find(connection, "job_id", job_ids)
+    by_key, damaged_keys = _find(connection, "idempotency_key", keys)
     return CheckedOut(jobs, by_key, damaged, damaged_keys)
 
 
 def _find(
-    connection: sqlite3.Connection, column: str, index: int, texts: Collection[str]
+    connection: sqlite3.Connection, column: str, texts: Collection[str]
 ) -> tuple[dict[str, Record], dict[str, Damaged]]:
     """Return the jobs that have one of these texts in a column, and those that are damaged."""
     found: dict[str, Record] = {}
@@ -149,7 +144,7 @@ def _find(
         if isinstance(record, Damaged):
             sound = False
         else:
-            found[str(record[index])] = record
+            found[str(getattr(record, column))] = record
     if sound:
         return found, {}
     # A damaged row need not say which job it is: look for it by each text that has no job.
@@ -206,21 +201,21 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
     Raises:
         JobDamagedError: One of them is damaged.
     """
-    jobs, damaged = _find(connection, "job_id", JOB_ID, [job_id])
+    jobs, damaged = _find(connection, "job_id", [job_id])
     if damaged:
         raise JobDamagedError(job_id, damaged[job_id].problem)
     if not jobs:
         return None
     job = jobs[job_id]
     rows = connection.execute(
-        f"{SELECT_TRANSITIONS} WHERE position = ? ORDER BY sequence", (job[POSITION],)
+        f"{SELECT_TRANSITIONS} WHERE position = ? ORDER BY sequence", (job.position,)
     ).fetchall()
     try:
         entries = [entry_of(row, job_id) for row in rows]
     except DamagedRowError as error:
         raise JobDamagedError(job_id, f"in its history, {error}") from error
     # A damaged index leads to rows that are sound and another job's, or to too few.
-    if len(entries) != job[VERSION] or any(row[1] != job[POSITION] for row in rows):
+    if len(entries) != job.version or any(row[1] != job.position for row in rows):
         raise JobDamagedError(job_id, "its history is not complete")
     return entries
 

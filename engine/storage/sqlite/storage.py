@@ -11,7 +11,12 @@ from pathlib import Path
 from engine.domain.exceptions import StorageInUseError
 from engine.portal import WorkThread
 from engine.storage.protocol import CheckedOut, Opened, Progress
-from engine.storage.record import Change, Damaged, Entry, Record
+from engine.storage.record import (
+    Change,
+    Damaged,
+    Entry,
+    Record,
+)
 from engine.storage.sqlite import file
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.database import Database

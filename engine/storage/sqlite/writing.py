@@ -16,14 +16,14 @@ from typing import Final
 from engine.domain.exceptions import StorageDamagedError
 from engine.storage.sqlite.reading import note
 from engine.storage.sqlite.rows import (
+    EXECUTION_COLUMNS,
     JOB_COLUMNS,
-    LEFT_OUT,
     SHORT_COLUMNS,
     TRANSITION_COLUMNS,
-    WORK_COLUMNS,
     BatchRows,
     Row,
     checksum,
+    full_row,
 )
 
 _BLOCKS: Final = (256, 32, 4, 1)
@@ -79,24 +79,24 @@ _PUT_SHORT_NEW_JOBS: Final = _inserts("jobs", _NEW_COLUMNS)
 
 # To give a value costs as much as to write it, so nothing is given that stays as it is.
 _SHORT_MOVE: Final = ("position", "job_id", *_CHANGING)
-_MOVE_SHORT_JOBS: Final = _updates(_SHORT_MOVE, "<", WORK_COLUMNS)
+_MOVE_SHORT_JOBS: Final = _updates(_SHORT_MOVE, "<", EXECUTION_COLUMNS)
 _short_move_values: Final = _values(_SHORT_MOVE, SHORT_COLUMNS)
 
-# The work of most attempts has no more than these.
-_PLAIN_WORK: Final = ("priority", "attempt", "failures", "token")
-_OTHER_WORK: Final = [column for column in WORK_COLUMNS if column not in _PLAIN_WORK]
-_other_work_values: Final = _values(_OTHER_WORK)
-_NO_OTHER_WORK: Final = (None,) * len(_OTHER_WORK)
-_PLAIN_MOVE: Final = ("position", "job_id", *_CHANGING, *_PLAIN_WORK)
-_MOVE_PLAIN_JOBS: Final = _updates(_PLAIN_MOVE, "<", _OTHER_WORK)
+# The execution of most attempts has no more than these.
+_PLAIN_EXECUTION: Final = ("priority", "attempt", "failures", "token")
+_OTHER_EXECUTION: Final = [column for column in EXECUTION_COLUMNS if column not in _PLAIN_EXECUTION]
+_other_execution_values: Final = _values(_OTHER_EXECUTION)
+_NO_OTHER_EXECUTION: Final = (None,) * len(_OTHER_EXECUTION)
+_PLAIN_MOVE: Final = ("position", "job_id", *_CHANGING, *_PLAIN_EXECUTION)
+_MOVE_PLAIN_JOBS: Final = _updates(_PLAIN_MOVE, "<", _OTHER_EXECUTION)
 _plain_move_values: Final = _values(_PLAIN_MOVE)
 
-_MOVE: Final = ("position", "job_id", *_CHANGING, *WORK_COLUMNS)
+_MOVE: Final = ("position", "job_id", *_CHANGING, *EXECUTION_COLUMNS)
 _MOVE_JOBS: Final = _updates(_MOVE, "<")
 _move_values: Final = _values(_MOVE)
 
 # None of these columns is in an index: with the others the indexes would be written, too.
-_AMENDED: Final = ("position", "job_id", "version", *WORK_COLUMNS, "checksum")
+_AMENDED: Final = ("position", "job_id", "version", *EXECUTION_COLUMNS, "checksum")
 _AMEND_JOBS: Final = _updates(_AMENDED, "=")
 _amended_values: Final = _values(_AMENDED)
 
@@ -111,20 +111,20 @@ def put(connection: sqlite3.Connection, rows: BatchRows) -> None:
     _put(
         connection, _PUT_SHORT_NEW_JOBS, [_new_values(row) for row in rows.created if _is_new(row)]
     )
-    _put(connection, _PUT_NEW_JOBS, [_full(row) for row in rows.created if not _is_new(row)])
+    _put(connection, _PUT_NEW_JOBS, [full_row(row) for row in rows.created if not _is_new(row)])
     short = [_short_move_values(row) for row in rows.moved if _is_short(row)]
     _put(connection, _MOVE_SHORT_JOBS, short)
     if len(short) < len(rows.moved):
-        _move_workers(connection, [row for row in rows.moved if not _is_short(row)])
-    _put(connection, _AMEND_JOBS, [_amended_values(_full(row)) for row in rows.amended])
+        _move_executed(connection, [row for row in rows.moved if not _is_short(row)])
+    _put(connection, _AMEND_JOBS, [_amended_values(full_row(row)) for row in rows.amended])
     _put(connection, _PUT_TRANSITIONS, rows.transitions)
 
 
-def _move_workers(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Change jobs that have a work."""
+def _move_executed(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    """Change jobs that have an execution."""
     plain, others = [], []
     for row in rows:
-        if _other_work_values(row) == _NO_OTHER_WORK:
+        if _other_execution_values(row) == _NO_OTHER_EXECUTION:
             plain.append(_plain_move_values(row))
         else:
             others.append(_move_values(row))
@@ -138,11 +138,6 @@ def _is_short(row: Row) -> bool:
 
 def _is_new(row: Row) -> bool:
     return len(row) == len(SHORT_COLUMNS) and row[_VERSION] == 1
-
-
-def _full(row: Row) -> Row:
-    """Return a row with all columns."""
-    return (*row[:-1], *LEFT_OUT, row[-1]) if _is_short(row) else row
 
 
 def _put(connection: sqlite3.Connection, statements: dict[int, str], rows: Sequence[Row]) -> None:

@@ -13,7 +13,6 @@ from enum import Enum, auto
 
 from engine import EngineError, Job, JobStatus, OutcomeUnknownError, StorageError
 from engine.storage import Change
-from engine.storage.record import INPUT_HASH, STATUS, VERSION
 from tests.reliability.disk.stored import StoredJob
 
 
@@ -102,8 +101,8 @@ class Account:
     def begin_commit(self, changes: Sequence[Change]) -> None:
         """Keep that the storage was given these changes."""
         now = self.moment()
-        for _, _, record in changes:
-            name, version, status = record[INPUT_HASH], record[VERSION], record[STATUS]
+        for record in (change.record for change in changes):
+            name, version, status = record.input_hash, record.version, record.status
             _begin(Attempt((name,), version, JobStatus(status), now), self.commits)
 
     def end_commit(self, told: Told, *, had_failed: bool) -> None:

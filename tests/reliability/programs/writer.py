@@ -24,7 +24,9 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from engine import Job, JobEngine, JobStatus, Move, NewJob, SQLiteStorage, SyncJobEngine
-from engine.storage.record import Change
+from engine.storage.record import (
+    Change,
+)
 from tests.reliability.programs.zygote import Order, say
 
 CALLERS = 4

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 
 from engine import Job, SQLiteStorage, SyncJobEngine, Transition
-from engine.storage.record import NO_WORK, WorkState
+from engine.storage.record import Execution
 from engine.testing.book import Book
 from engine.testing.store import opened
 from engine.testing.values import MICROSECOND, NOON, OddStatus
@@ -165,13 +165,13 @@ def test_show_gives_json_of_a_job_and_its_history(
 
 
 async def _commit_job_at_work(path: Path) -> None:
-    work = WorkState(
+    execution = Execution(
         *(7, "{}", NOON, 3, 1, None, NOON + MICROSECOND),
         *('{"prompt_id":"p","name":"n","question":"","json_schema":{}}', "{}", "too\nlate"),
-    ).kept()
+    )
     async with opened(SQLiteStorage(path), Book()) as session:
-        batch = session.batch().create("plain", work=NO_WORK.kept())
-        await session.commit(batch.create("job", given_input='{"a":["ä"]}', work=work))
+        batch = session.batch().create("plain", execution=Execution())
+        await session.commit(batch.create("job", given_input='{"a":["ä"]}', execution=execution))
 
 
 def test_show_gives_what_a_job_at_work_has(path: Path) -> None:

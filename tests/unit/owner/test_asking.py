@@ -24,7 +24,6 @@ from engine import (
 from engine.domain.lifecycle import Lifecycle
 from engine.owner.messages import ProvideInput, RequestInput
 from engine.owner.prompts import Schema, json_schema_of, prompt_text
-from engine.storage.record import WorkState
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.claiming import Claim, NewPlace, agents, claimed, claimed_one, running
 
@@ -68,7 +67,7 @@ async def test_a_prompt_is_shown_answered_and_gone(new_place: NewPlace) -> None:
         answered = await engine.provide_input(job.job_id, "p-1", Size(width=3))
         assert (answered.status, answered.prompt) == (RUNNING, None)
         [record] = await claim.records()
-        work = WorkState.of(record)
+        work = record.execution
         assert json.loads(work.answers or "") == {"size": {"width": 3, "unit": "mm"}}
         assert (work.attempt, work.failures) == (2, 0)
 
@@ -105,7 +104,7 @@ async def test_answers_outlive_the_engine_and_gather_by_their_names(
         await engine.provide_input(job.job_id, "p-2", 7)
     async with agents(lasting_place()) as engine:
         [record] = await claimed(engine, idempotent=False)
-        answers = json.loads(WorkState.of(record).answers or "")
+        answers = json.loads(record.execution.answers or "")
         assert answers == {"colour": "röt \u2028", "size": 7}
 
 
@@ -176,7 +175,7 @@ async def test_of_many_who_answer_one_wins(new_place: NewPlace) -> None:
                 tasks.start_soon(answer, value)
         assert (len(won), len(stale)) == (1, 19)
         [record] = await claimed(engine)
-        assert json.loads(WorkState.of(record).answers or "") == {"size": won[0]}
+        assert json.loads(record.execution.answers or "") == {"size": won[0]}
 
 
 async def test_only_the_attempt_that_has_the_job_may_ask() -> None:

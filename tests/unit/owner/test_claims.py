@@ -23,7 +23,10 @@ from engine import (
     StorageFullError,
 )
 from engine.owner.messages import ClaimJobs
-from engine.storage.record import JOB_ID, Change, Record, WorkState
+from engine.storage.record import (
+    Change,
+    Record,
+)
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.claiming import (
     Claim,
@@ -82,7 +85,7 @@ async def test_a_job_is_claimed_in_the_commit_that_makes_it_ready() -> None:
         assert not claim.is_told
         await engine.transition(job.job_id, RUNNING)
         [record] = await claim.records()
-    assert record[JOB_ID] == job.job_id
+    assert record.job_id == job.job_id
     assert [len(batch) for batch in storage.batches] == [1, 2]
 
 
@@ -103,8 +106,8 @@ async def test_several_parked_claims_never_get_the_same_job(new_place: NewPlace)
             async with anyio.create_task_group() as tasks:
                 for _ in range(count):
                     tasks.start_soon(running, engine)
-        got = [record[JOB_ID] for claim in claims for record in await claim.records()]
-        got += [record[JOB_ID] for record in await claimed(engine, 10)] if len(got) < 7 else []
+        got = [record.job_id for claim in claims for record in await claim.records()]
+        got += [record.job_id for record in await claimed(engine, 10)] if len(got) < 7 else []
         assert len(got) == len(set(got)) == 7
         assert not (await Claim(engine.core).seen()).is_told
 
@@ -117,7 +120,7 @@ async def test_a_claim_that_was_given_up_gets_nothing() -> None:
         left.message.given_up = True
         await engine.transition(job.job_id, RUNNING)
         assert await left.records() == []
-        assert [record[JOB_ID] for record in await stays.records()] == [job.job_id]
+        assert [record.job_id for record in await stays.records()] == [job.job_id]
 
 
 async def test_only_the_holder_of_the_token_may_move_a_job_on(new_place: NewPlace) -> None:
@@ -165,8 +168,8 @@ async def test_the_time_of_the_next_attempt_survives_reopening(lasting_place: Ne
         assert not claim.is_told
         await clock.advance(1)
         [record] = await claim.records()
-        work = WorkState.of(record)
-        assert (record[JOB_ID], work.attempt, work.failures) == (job.job_id, 2, 1)
+        work = record.execution
+        assert (record.job_id, work.attempt, work.failures) == (job.job_id, 2, 1)
         assert (await engine.get(job.job_id)).next_attempt_at is None
 
 
@@ -177,8 +180,8 @@ async def test_an_attempt_that_was_cut_short_is_no_failure(lasting_place: NewPla
         await release(engine, job.job_id, token, failed=False)
     async with agents(lasting_place()) as engine:
         [record] = await claimed(engine, max_attempts=1, idempotent=False)
-        work = WorkState.of(record)
-        assert (record[JOB_ID], work.attempt, work.failures) == (job.job_id, 2, 0)
+        work = record.execution
+        assert (record.job_id, work.attempt, work.failures) == (job.job_id, 2, 0)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +207,7 @@ async def test_what_was_left_in_the_middle_runs_again_or_fails(
         now = await engine.get(job.job_id)
         if again:
             [record] = await claim.records()
-            assert (WorkState.of(record).attempt, WorkState.of(record).failures) == (2, 1)
+            assert (record.execution.attempt, record.execution.failures) == (2, 1)
             with pytest.raises(StaleAttemptError):
                 await engine.transition(job.job_id, COMPLETED, attempt_token=dead)
         else:
@@ -250,9 +253,9 @@ async def test_jobs_of_a_claim_of_unknown_outcome_come_to_a_later_one(
                 continue
             if len(got) == len(jobs):
                 break
-        assert sorted(record[JOB_ID] for record in got) == sorted(job.job_id for job in jobs)
+        assert sorted(record.job_id for record in got) == sorted(job.job_id for job in jobs)
         for record in got:
-            await engine.transition(record[JOB_ID], COMPLETED, attempt_token=token_of(record))
+            await engine.transition(record.job_id, COMPLETED, attempt_token=token_of(record))
 
 
 def _doubt(engine: JobEngine[AgentJobStatus], record: Record) -> None:
@@ -318,7 +321,7 @@ async def test_a_job_found_again_is_not_lost_when_the_batch_is_decided_twice(
         claim = Claim(engine.core)
         with pytest.raises(DuplicateJobIdError):
             await engine.create("hash")
-        assert [each[JOB_ID] for each in await claim.records()] == [job.job_id]
+        assert [each.job_id for each in await claim.records()] == [job.job_id]
 
 
 async def test_a_job_found_again_that_has_moved_on_is_given_to_nobody() -> None:

@@ -7,9 +7,11 @@ from collections.abc import Sized
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
+
 from engine import AGENT_JOB_LIFECYCLE
 from engine.owner.ready_queue import Agenda
-from engine.storage.record import JOB_ID, STATUS, Record, WorkState, moved, reworked
+from engine.storage.record import NO_EXECUTION, Change, Execution, Record
 from tests.tries import repeatable, report, seeds
 
 TOKEN, DEAD = "alive", "dead"
@@ -32,32 +34,30 @@ class Jobs:
     def _count(self) -> None:
         self.earlier += 1
 
-    def add(self, position: int, status: str = "running", **work: Any) -> str:  # noqa: ANN401
+    def add(self, position: int, status: str = "running", **execution: Any) -> str:  # noqa: ANN401
         """Commit a new job."""
         name = f"job-{position}"
-        record: Record = (
-            *(name, status, "hash", None, NOW, NOW, None, None, 1, position, None, None),
-            WorkState(**work).kept() if work else None,
-        )
-        self.commit(record)
+        kept = Execution(**execution) if execution else NO_EXECUTION
+        self.commit(Record(name, status, "hash", None, NOW, NOW, position, execution=kept))
         return name
 
     def commit(self, record: Record) -> None:
-        if record[STATUS] in AGENT_JOB_LIFECYCLE.final_values:
-            self.records.pop(record[JOB_ID], None)
+        if record.status in AGENT_JOB_LIFECYCLE.final_values:
+            self.records.pop(record.job_id, None)
         else:
-            self.records[record[JOB_ID]] = record
-        self.agenda.note([(1, None, record)])
+            self.records[record.job_id] = record
+        self.agenda.note([Change(1, None, record)])
 
     def work(self, name: str, **changes: Any) -> None:  # noqa: ANN401
-        self.commit(reworked(self.records[name], **changes))
+        before = self.records[name]
+        self.commit(before.with_execution(replace(before.execution, **changes)))
 
     def end(self, name: str) -> None:
         record = self.records[name]
-        self.commit(moved(record, "failed", NOW, None, None, record[-1]))
+        self.commit(record.moved("failed", NOW, execution=record.execution))
 
     def ready(self, limit: int = 100) -> list[str]:
-        return [record[JOB_ID] for record in self.agenda.ready(limit, ())]
+        return [record.job_id for record in self.agenda.ready(limit, ())]
 
 
 def test_ready_jobs_come_by_priority_and_then_by_age() -> None:
@@ -67,7 +67,7 @@ def test_ready_jobs_come_by_priority_and_then_by_age() -> None:
     assert jobs.ready() == ["job-2", "job-5", "job-1", "job-4", "job-3"]
     assert jobs.ready(2) == ["job-2", "job-5"]
     assert jobs.ready(2) == ["job-2", "job-5"], "who looks takes nothing"
-    assert [r[JOB_ID] for r in jobs.agenda.ready(2, {"job-2", "job-1"})] == ["job-5", "job-4"]
+    assert [r.job_id for r in jobs.agenda.ready(2, {"job-2", "job-1"})] == ["job-5", "job-4"]
 
 
 def test_only_running_jobs_without_an_attempt_are_ready() -> None:
@@ -130,9 +130,9 @@ def test_it_tells_when_something_comes_earlier_than_all_that_was_known() -> None
 
 def test_attempts_that_were_left_in_the_middle_are_ready_and_dead() -> None:
     jobs = Jobs()
-    jobs.records["job-1"] = orphan = (
-        *("job-1", "running", "hash", None, NOW, NOW, None, None, 1, 1, None, None),
-        WorkState(token=DEAD, attempt=1).kept(),
+    jobs.records["job-1"] = orphan = Record(
+        *("job-1", "running", "hash", None, NOW, NOW, 1),
+        execution=Execution(token=DEAD, attempt=1),
     )
     jobs.agenda.open([orphan])
     assert jobs.agenda.is_dead(DEAD)
@@ -189,7 +189,7 @@ def _change(draw: random.Random, jobs: Jobs, step: int, now: int) -> None:
         jobs.add(step, priority=draw.randrange(3), deadline_at=deadline)
         return
     name = draw.choice(list(jobs.records))
-    work = WorkState.of(jobs.records[name])
+    work = jobs.records[name].execution
     if draw.random() < 0.2:
         jobs.end(name)
     elif work.token is None and (work.retry_at is None or work.retry_at <= at(now)):
@@ -199,9 +199,9 @@ def _change(draw: random.Random, jobs: Jobs, step: int, now: int) -> None:
 
 
 def _ready(jobs: Jobs, now: int) -> list[str]:
-    works = {name: WorkState.of(record) for name, record in jobs.records.items()}
+    works = {name: record.execution for name, record in jobs.records.items()}
     ready = [
-        (-work.priority, jobs.records[name][9], name)
+        (-work.priority, jobs.records[name].position, name)
         for name, work in works.items()
         if work.token is None and (work.retry_at is None or work.retry_at <= at(now))
     ]
@@ -209,5 +209,5 @@ def _ready(jobs: Jobs, now: int) -> list[str]:
 
 
 def _expired(jobs: Jobs, now: int) -> list[str]:
-    times = [(WorkState.of(record).deadline_at, name) for name, record in jobs.records.items()]
+    times = [(record.execution.deadline_at, name) for name, record in jobs.records.items()]
     return [name for time, name in sorted((t, n) for t, n in times if t and t <= at(now))]

@@ -13,7 +13,9 @@ import pytest
 
 from engine import JobStatus, MemoryStorage, SyncJobEngine
 from engine.storage import Opened
-from engine.storage.record import Change
+from engine.storage.record import (
+    Change,
+)
 
 
 class _Echo(socketserver.StreamRequestHandler):

@@ -8,7 +8,6 @@ import pytest
 
 from engine import StorageError
 from engine.storage import MemoryStorage
-from engine.storage.record import JOB_ID, STATUS
 from engine.testing.book import Batch, Book
 from engine.testing.store import FINAL_STATUSES
 from engine.testing.values import OddStatus
@@ -36,7 +35,7 @@ async def test_it_keeps_the_table_and_has_nothing_else() -> None:
     opened = await storage.open(FINAL_STATUSES)
     assert opened.keeps_table
     book = await _filled(storage)
-    assert {record[JOB_ID]: record for record in opened.table.records()} == book.jobs
+    assert {record.job_id: record for record in opened.table.records()} == book.jobs
     checked_out = await storage.checkout(["job 0", "job 1"], ["key 0", "key 1"])
     assert (checked_out.jobs, checked_out.keys) == ({}, {})
 
@@ -46,11 +45,11 @@ async def test_jobs_are_removed_from_every_block_of_ids() -> None:
     table = (await storage.open(FINAL_STATUSES)).table
     book = await _filled(storage)
     assert await storage.remove_ended(None, 0, _MANY) == _MANY // 2
-    live = [record for record in book.jobs.values() if record[STATUS] == OddStatus.WAITING]
+    live = [record for record in book.jobs.values() if record.status == OddStatus.WAITING]
     assert list(await storage.page(None, 0, _MANY)) == live
     assert list(await storage.page(OddStatus.WAITING, 0, _MANY)) == live
     assert list(await storage.page(OddStatus.DONE, 0, _MANY)) == []
-    assert {record[JOB_ID] for record in table.records()} == {job[JOB_ID] for job in live}
+    assert {record.job_id for record in table.records()} == {job.job_id for job in live}
 
 
 async def test_two_storages_have_nothing_in_common() -> None:

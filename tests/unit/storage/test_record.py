@@ -1,28 +1,24 @@
-"""Records: what storages are given is plain, so that the garbage collector need not walk it."""
+"""Records hold plain values, so that the garbage collector need not track them."""
 
 import gc
+import pickle
 from collections.abc import Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import pytest
+from msgspec.structs import astuple, replace
 
 from engine import Job, JobStatus, MemoryStorage, SyncJobEngine
-from engine.storage.record import (
-    NO_WORK,
-    WORK,
-    Change,
-    Record,
-    WorkState,
-    moved,
-    newest_records,
-    reworked,
-)
+from engine.storage.record import NO_EXECUTION, Change, Execution, Record, newest_records
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-RECORD: Record = (
-    *("id", "new", "hash", "bc", NOW, NOW, None, None, 4, 7, "key", "[1]"),
-    NO_WORK._replace(attempt=1, retry_at=NOW).kept(),
+RECORD = Record(
+    *("id", "new", "hash", "bc", NOW, NOW, 7, 4),
+    idempotency_key="key",
+    input="[1]",
+    execution=Execution(attempt=1, retry_at=NOW),
 )
 
 
@@ -48,36 +44,52 @@ class KeepingStorage(MemoryStorage):
 
 def test_a_move_changes_status_time_outcome_and_version_and_nothing_else() -> None:
     later = NOW + timedelta(seconds=1)
-    assert moved(RECORD, "done", later, "a result", None) == (
-        *("id", "done", "hash", "bc", NOW, later, "a result", None, 5, 7, "key", "[1]", None),
+    done = RECORD.moved("done", later, result="a result")
+    assert done == Record(
+        *("id", "done", "hash", "bc", NOW, later, 7, 5),
+        result="a result",
+        idempotency_key="key",
+        input="[1]",
     )
-    assert moved(RECORD, "done", later, None, None, RECORD[WORK])[WORK] == RECORD[WORK]
-    assert moved(RECORD, "lost", later, None, "an error")[6:8] == (None, "an error")
+    assert RECORD.moved("done", later, execution=RECORD.execution).execution == RECORD.execution
+    lost = RECORD.moved("lost", later, error="an error")
+    assert (lost.result, lost.error) == (None, "an error")
 
 
 @pytest.mark.parametrize("seconds", [-1, -86_400 * 365, 0])
 def test_a_move_never_turns_the_time_back(seconds: int) -> None:
-    assert moved(RECORD, "done", NOW + timedelta(seconds=seconds), None, None)[5] == NOW
+    assert RECORD.moved("done", NOW + timedelta(seconds=seconds)).updated_at == NOW
 
 
-def test_a_rework_changes_the_work_and_nothing_else() -> None:
-    again = reworked(RECORD, attempt=2, retry_at=None)
-    assert again == (*RECORD[:WORK], NO_WORK._replace(attempt=2).kept())
-    assert WorkState.of(again).attempt == 2
-    idle: Record = (*RECORD[:WORK], None)
-    assert WorkState.of(idle) == NO_WORK
-    assert reworked(idle, priority=3)[WORK] == NO_WORK._replace(priority=3).kept()
-    assert newest_records([(1, None, idle), (None, "new", again)]) == {"id": again}
+def test_another_execution_changes_nothing_else() -> None:
+    again = RECORD.with_execution(Execution(attempt=2))
+    assert again == replace(RECORD, execution=Execution(attempt=2))
+    assert newest_records([Change(1, None, RECORD), Change(None, "new", again)]) == {"id": again}
 
 
-def test_the_garbage_collector_lets_go_of_works() -> None:
-    records = [
-        reworked(RECORD, deadlines=str(number), token=f"token {number}") for number in range(3)
-    ]
-    gc.collect()  # of the works, and then
-    gc.collect()  # of the records, which hold nothing else that is tracked
-    assert type(records[0][WORK]) is tuple
-    assert not any(gc.is_tracked(record) for record in records)
+NEW = "the token of a new attempt"
+ALL = Execution(3, "deadlines", NOW, 5, 2, "token", NOW, "prompt", "answers", "reason")
+
+
+def test_each_step_of_an_execution_changes_what_it_names_and_nothing_else() -> None:
+    later = NOW + timedelta(seconds=1)
+    entering = Execution(3, "deadlines", later, 5, 2, answers="answers", cancel_reason="reason")
+    assert ALL.entering(later) == entering
+    assert ALL.claimed(NEW, 4) == replace(ALL, attempt=6, failures=4, token=NEW, retry_at=None)
+    assert ALL.released(later, 3) == replace(ALL, token=None, retry_at=later, failures=3)
+    assert ALL.asking("asked", later) == replace(ALL, prompt="asked", deadline_at=later)
+    assert ALL.answered("{}") == replace(ALL, answers="{}")
+    assert ALL.to_be_cancelled(None) == replace(ALL, cancel_reason=None)
+    assert Execution() == NO_EXECUTION
+
+
+def test_records_can_be_pickled_copied_and_hashed() -> None:
+    for each in (RECORD, ALL, Change(1, None, RECORD)):
+        assert pickle.loads(pickle.dumps(each)) == each  # noqa: S301 - our own
+        assert copy(each) == each
+        assert len({each, copy(each)}) == 1
+        with pytest.raises(AttributeError):
+            each.status = "other"  # type: ignore[union-attr, misc]
 
 
 def _run_jobs(storage: MemoryStorage) -> list[Job]:
@@ -99,10 +111,10 @@ def test_a_record_holds_plain_values_whatever_the_caller_gave() -> None:
     storage = KeepingStorage()
     _run_jobs(storage)
     assert len(storage.changes) == 6
-    for _, from_status, record in storage.changes:
-        assert type(record) is tuple
-        assert {type(value) for value in record} <= {str, int, datetime, type(None)}
-        assert type(from_status) in {str, type(None)}
+    for change in storage.changes:
+        values = [*astuple(change.record)[:-1], *astuple(change.record.execution)]
+        assert {type(value) for value in values} <= {str, int, datetime, type(None)}
+        assert type(change.from_status) in {str, type(None)}
 
 
 def test_a_snapshot_holds_plain_texts_whatever_the_caller_gave() -> None:
@@ -111,8 +123,9 @@ def test_a_snapshot_holds_plain_texts_whatever_the_caller_gave() -> None:
         assert {type(text) for text in texts} <= {str, type(None)}
 
 
-def test_the_garbage_collector_lets_go_of_records() -> None:
+def test_the_garbage_collector_never_tracks_records() -> None:
     storage = KeepingStorage()
     _run_jobs(storage)
-    gc.collect()
-    assert not any(gc.is_tracked(record) for _, _, record in storage.changes)
+    for change in storage.changes:
+        assert not any(map(gc.is_tracked, (change, change.record, change.record.execution)))
+    assert not gc.is_tracked(ALL)

@@ -4,7 +4,9 @@ import gc
 from datetime import UTC, datetime
 from random import Random
 
-from engine.storage.record import Record
+from engine.storage.record import (
+    Record,
+)
 from engine.storage.table import Table
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -13,7 +15,9 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 def _record(number: int, version: int) -> Record:
     key = f"key {number}" if number % 3 == 0 else None
     job_id = f"job {number}"
-    return (job_id, "new", "hash", "bc", NOW, NOW, None, None, version, number + 1, key, None, None)
+    return Record(
+        *(job_id, "new", "hash", "bc", NOW, NOW, number + 1, version), idempotency_key=key
+    )
 
 
 def _check(table: Table, expected: dict[str, Record], jobs: int) -> None:
@@ -22,7 +26,7 @@ def _check(table: Table, expected: dict[str, Record], jobs: int) -> None:
         job_id, key = f"job {number}", f"key {number}"
         record = expected.get(job_id)
         assert table.find(job_id) == record
-        assert table.find_by_key(key) == (record if record and record[10] else None)
+        assert table.find_by_key(key) == (record if record and record.idempotency_key else None)
     assert table.find_all(expected) == list(expected.values())
     assert table.find_all([*expected, "unheard of"]) is None
 
@@ -36,7 +40,7 @@ def test_an_empty_table_finds_nothing() -> None:
 
 def test_a_table_is_made_of_records() -> None:
     records = [_record(number, 1) for number in range(3_000)]
-    _check(Table(records), {record[0]: record for record in records}, 3_010)
+    _check(Table(records), {record.job_id: record for record in records}, 3_010)
 
 
 def test_a_table_is_as_good_as_a_dictionary() -> None:
@@ -44,7 +48,7 @@ def test_a_table_is_as_good_as_a_dictionary() -> None:
     table, expected = Table(), dict[str, Record]()
     for round_ in range(40):
         batch = {
-            record[0]: record
+            record.job_id: record
             for record in (_record(random.randrange(jobs), round_ + 1) for _ in range(500))
         }
         table.update(batch)

@@ -16,7 +16,9 @@ from engine import (
     StorageError,
     Worker,
 )
-from engine.storage.record import Change
+from engine.storage.record import (
+    Change,
+)
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.claiming import AgentJob, agents, running
 from tests.unit.worker.at_work import (

@@ -193,11 +193,11 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
         ),
         (
             "UPDATE jobs SET attempt = 1 WHERE job_id = 'job-10'",
-            ["job job-10: it has a work without priority", "job job-10: it has a work without fa"],
+            ["job job-10: it has an execution without priority", "job job-10: it has an execution without fa"],
         ),
         (
             "UPDATE jobs SET cancel_reason = 'x' WHERE job_id = 'job-10'",
-            ["job job-10: it has no work, and its cancel_reason is 'x'"],
+            ["job job-10: it has no execution, and its cancel_reason is 'x'"],
         ),
         (
             "DELETE FROM engine WHERE name = 'failed_commits'",

@@ -12,7 +12,7 @@ import pytest
 
 from engine import SQLiteStorage, StorageDamagedError, StorageError
 from engine.domain.exceptions import CommitUnknownError
-from engine.storage.record import NO_WORK, Damaged
+from engine.storage.record import Damaged, Execution
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.file import connect_reader
 from engine.testing.book import Batch, Book
@@ -23,14 +23,18 @@ pytestmark = pytest.mark.anyio
 
 Add: TypeAlias = Callable[[Batch], Batch]
 
-WORK = NO_WORK._replace(
-    **dict.fromkeys(("deadlines", "token", "prompt", "answers", "cancel_reason"), "{}"),
+EXECUTION = Execution(
     priority=1,
     attempt=2,
     failures=3,
     deadline_at=NOON,
     retry_at=NOON,
-).kept()
+    deadlines="{}",
+    token="{}",  # noqa: S106 - of an attempt
+    prompt="{}",
+    answers="{}",
+    cancel_reason="{}",
+)
 
 
 @pytest.fixture
@@ -75,7 +79,7 @@ BATCHES: dict[str, Add] = {
     ),
     "the last one stays": lambda batch: batch.amend("a", attempt=1).amend("c", attempt=2),
     "with a move": lambda batch: batch.move("b", OddStatus.RUNNING).amend("c", attempt=2),
-    "with a creation": lambda batch: batch.amend("a", attempt=1).create("new", work=WORK),
+    "with a creation": lambda batch: batch.amend("a", attempt=1).create("new", execution=EXECUTION),
     "an end": lambda batch: batch.amend("a", attempt=1).move("c", OddStatus.DONE),
 }
 
@@ -84,7 +88,9 @@ BATCHES: dict[str, Add] = {
 async def _three_jobs(storage: SQLiteStorage, book: Book) -> AsyncIterator[Session]:
     async with opened(storage, book) as session:
         if not book.jobs:
-            await session.commit(session.batch().create("a").create("b").create("c", work=WORK))
+            await session.commit(
+                session.batch().create("a").create("b").create("c", execution=EXECUTION)
+            )
         yield session
 
 
