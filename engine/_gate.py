@@ -37,9 +37,10 @@ from engine.domain.models import Job, Progress, Status
 from engine.domain.validation import check_seconds
 from engine.owner.attachment import Attachment
 from engine.owner.base import EngineBase
+from engine.owner.commands.move import CheckedMove, MoveJobs
+from engine.owner.commands.read import ListJobs
 from engine.owner.core import Core
-from engine.owner.messages import CheckedMove, ListJobs, MoveJobs
-from engine.owner.views import Snapshots
+from engine.owner.views import Views
 from engine.portal import is_ctrl_c
 from engine.storage.record import (
     Change,
@@ -69,9 +70,9 @@ class WaitingJobs(Collection[Job[Status]], Generic[Status]):
     for a hundred thousand waiting jobs as for ten.
     """
 
-    def __init__(self, records: dict[str, Record], snapshots: Snapshots[Status]) -> None:
+    def __init__(self, records: dict[str, Record], views: Views[Status]) -> None:
         self._records = records
-        self._snapshots = snapshots
+        self._views = views
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -79,7 +80,7 @@ class WaitingJobs(Collection[Job[Status]], Generic[Status]):
 
     def __iter__(self) -> Iterator[Job[Status]]:
         """Return them one after the other."""
-        return (self._snapshots.job(record) for record in list(self._records.values()))
+        return (self._views.job(record) for record in list(self._records.values()))
 
     def __contains__(self, job: object) -> bool:
         """Tell whether a job waits, given as a job or by its id."""
@@ -88,7 +89,7 @@ class WaitingJobs(Collection[Job[Status]], Generic[Status]):
     def get(self, job_id: str) -> Job[Status] | None:
         """Return the job with an id, if it waits."""
         record = self._records.get(job_id)
-        return None if record is None else self._snapshots.job(record)
+        return None if record is None else self._views.job(record)
 
 
 Check: TypeAlias = Callable[[WaitingJobs[Any]], Awaitable[Iterable[Job[Any] | str]]]
@@ -150,8 +151,10 @@ class Gate(Attachment):
         lifecycle = core.lifecycle
         start = lifecycle.value(lifecycle.initial if status is None else status)
         end = lifecycle.value(lifecycle.running if target is None else target)
-        if end not in lifecycle.targets(start):
-            raise LifecycleError(f"a gate from {start} to {end}: the lifecycle has no such move")
+        try:
+            lifecycle.validate(start, end)
+        except InvalidStateTransitionError as error:
+            raise LifecycleError(f"a gate from {start} to {end}: {error}") from None
         self._part = _Keeper(
             core,
             check,
@@ -188,17 +191,17 @@ class _Keeper:
         self._scope = anyio.CancelScope(shield=True)
         self._arrived = anyio.Event()
         self._ended = anyio.Event()
-        self._core.feed.join(self)
+        self._core.state.events.subscribe(self)
         try:
             await self._read_waiting()
         except BaseException:
-            self._core.feed.leave(self)
+            self._core.state.events.unsubscribe(self)
             raise
         self._core.tasks.start_soon(self._ask_on, name="engine gate")
 
     async def close(self) -> None:
         """Ask no more."""
-        self._core.feed.leave(self)
+        self._core.state.events.unsubscribe(self)
         self._scope.cancel()
         with anyio.CancelScope(shield=True):
             await self._ended.wait()
@@ -221,7 +224,7 @@ class _Keeper:
 
     # What the feed tells.
 
-    def tell(self, changes: Sequence[Change]) -> None:
+    def on_changes(self, changes: Sequence[Change]) -> None:
         """Take in who comes and who goes."""
         for change in changes:
             record = change.record
@@ -233,10 +236,10 @@ class _Keeper:
                 if self._gone is not None:
                     self._gone.add(record.job_id)
 
-    def tell_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Ignore it: nobody works on jobs that wait."""
 
-    def end(self, error: EngineUnavailableError) -> None:
+    def on_end(self, error: EngineUnavailableError) -> None:
         """Ask no more."""
         logger.debug("the gate ends: %s", error)
         self._scope.cancel()
@@ -291,7 +294,7 @@ class _Keeper:
         Raises:
             BaseException: What the check raised; or it took too long, or returned something else.
         """
-        jobs = WaitingJobs(self._waiting, self._core.snapshots)
+        jobs = WaitingJobs(self._waiting, self._core.views)
         with anyio.CancelScope() as scope:
             self._core.time.limit(scope, self._timeout_seconds)
             chosen = await self._check(jobs)

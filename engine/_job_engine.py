@@ -28,8 +28,21 @@ from engine.domain.models import (
 )
 from engine.domain.retention import Retention
 from engine.owner.base import EngineBase
+from engine.owner.commands.answer import AnswerPrompt
+from engine.owner.commands.cancel import CancelJob
+from engine.owner.commands.create import CreateJobs
+from engine.owner.commands.move import MoveJobs
+from engine.owner.commands.read import (
+    CountJobs,
+    GetJobs,
+    ListJobs,
+    ReadHistory,
+    ReadStatistics,
+    checked_until,
+    checked_watch,
+)
 from engine.owner.hooks import OnTransition
-from engine.owner.messages import Answer, CountJobs, Message, ReadStatistics
+from engine.owner.message import Answer, Message
 from engine.owner.prompts import check_answer
 from engine.owner.watching import Watch
 from engine.portal import LoopAffinity, call_soon, check_timeout
@@ -197,19 +210,26 @@ class JobEngine(EngineBase[Status]):
             priority: Of the jobs that are ready, those with a higher one are run first:
                 -1,000,000 to 1,000,000.
             deadlines: How long the job may stay in a status: a `timedelta` from entering it, or an
-                aware `datetime`. Then it goes where the lifecycle's ``on_expiry`` says.
+                aware `datetime`. Then it goes where the lifecycle's ``expires_to`` says.
 
         Raises:
             InvalidValueError: A value is of the wrong type, size or form; or a deadline is for a
-                status that has no ``on_expiry``.
+                status that has no ``expires_to``.
             IdempotencyConflictError: The key belongs to a job with other content.
             DuplicateJobIdError: The id source gave an id that a job has already.
         """
-        message = self._codec.create(
-            input_hash, blockchain_identifier, idempotency_key, input, priority, deadlines
+        message = CreateJobs.one(
+            self._lifecycle,
+            self._new_id,
+            input_hash,
+            blockchain_identifier,
+            idempotency_key,
+            input,
+            priority,
+            deadlines,
         )
         await self._sent(message)
-        return self._snapshots.one(message)
+        return self._views.one(message)
 
     async def create_many(self, jobs: Iterable[NewJob]) -> list[Job[Status]]:
         """Create up to 10,000 jobs in one message, all or none, in their order.
@@ -218,7 +238,9 @@ class JobEngine(EngineBase[Status]):
             InvalidValueError, IdempotencyConflictError, DuplicateJobIdError: As for `create`; the
                 error's ``item`` says which job was wrong, counted from 0.
         """
-        return self._snapshots.jobs(await self._ask(self._codec.create_many(jobs)))
+        return self._views.jobs(
+            await self._ask(CreateJobs.many(self._lifecycle, self._new_id, jobs))
+        )
 
     async def get(self, job_id: str) -> Job[Status]:
         """Return the job as it is now.
@@ -227,9 +249,9 @@ class JobEngine(EngineBase[Status]):
             InvalidValueError: The id is no text of 1 to 256 characters.
             JobNotFoundError: There is no such job.
         """
-        message = self._codec.get(job_id)
+        message = GetJobs.one(job_id)
         await self._sent(message)
-        return self._snapshots.one(message)
+        return self._views.one(message)
 
     async def get_many(self, job_ids: Iterable[str]) -> list[Job[Status]]:
         """Return up to 10,000 jobs as they are at one moment, in the order of their ids.
@@ -238,7 +260,7 @@ class JobEngine(EngineBase[Status]):
             InvalidValueError, JobNotFoundError: As for `get`; the error's ``item`` says which id
                 was wrong, counted from 0.
         """
-        return self._snapshots.jobs(await self._ask(self._codec.get_many(job_ids)))
+        return self._views.jobs(await self._ask(GetJobs.many(job_ids)))
 
     async def transition(
         self,
@@ -270,11 +292,11 @@ class JobEngine(EngineBase[Status]):
             JobClaimedError: An attempt of a handler has the job, and no token was given.
             StaleAttemptError: The attempt with this token has the job no more.
         """
-        message = self._codec.transition(
-            job_id, target, result, error, expected_version, attempt_token
+        message = MoveJobs.one(
+            self._lifecycle, job_id, target, result, error, expected_version, attempt_token
         )
         await self._sent(message)
-        return self._snapshots.one(message)
+        return self._views.one(message)
 
     async def transition_many(self, moves: Iterable[Move[Status]]) -> list[Job[Status]]:
         """Make up to 10,000 moves in one message, all or none, in their order.
@@ -285,12 +307,12 @@ class JobEngine(EngineBase[Status]):
             InvalidValueError, JobNotFoundError, VersionConflictError, InvalidStateTransitionError:
                 As for `transition`; the error's ``item`` says which move was wrong, counted from 0.
         """
-        return self._snapshots.jobs(await self._ask(self._codec.transition_many(moves)))
+        return self._views.jobs(await self._ask(MoveJobs.many(self._lifecycle, moves)))
 
     async def cancel(self, job_id: str, reason: str = "") -> Job[Status]:
         """End a job that waits, or ask the attempt that has it to stop.
 
-        A job that no attempt has ends at once, in the status that the lifecycle's ``on_cancel``
+        A job that no attempt has ends at once, in the status that the lifecycle's ``cancels_to``
         says, with the error ``cancelled`` and the reason. A handler at work is cancelled, and may
         still complete its job before it learns of it: of the two one wins. The request is kept with
         the job, so it also outlives a crash. Cancelling again changes nothing.
@@ -308,9 +330,9 @@ class JobEngine(EngineBase[Status]):
             JobEndedError: It has ended otherwise.
             InvalidStateTransitionError: The lifecycle can't cancel a job in its status.
         """
-        message = self._codec.cancel(job_id, reason)
+        message = CancelJob.checked(job_id, reason)
         await self._sent(message)
-        return self._snapshots.one(message)
+        return self._views.one(message)
 
     async def provide_input(self, job_id: str, prompt_id: str, value: object) -> Job[Status]:
         """Answer what a job waits to be told, and let it go on.
@@ -329,10 +351,10 @@ class JobEngine(EngineBase[Status]):
             JobNotFoundError: There is no such job.
             RuntimeError: The extra ``engine[input]`` is not installed.
         """
-        message = self._codec.provide_input(job_id, prompt_id, value)
+        message = AnswerPrompt.checked(job_id, prompt_id, value)
         check_answer(await self.get(job_id), prompt_id, message.value)
         await self._sent(message)
-        return self._snapshots.one(message)
+        return self._views.one(message)
 
     async def wait(
         self,
@@ -357,8 +379,10 @@ class JobEngine(EngineBase[Status]):
             CallTimeoutError: It did not come there in time. It goes on.
         """
         self.core.check_caller()
-        message = self._codec.get(job_id)
-        return await self.core.wait(message, self._codec.until(until), check_timeout(timeout))
+        message = GetJobs.one(job_id)
+        return await self.core.wait(
+            message, checked_until(self._lifecycle, until), check_timeout(timeout)
+        )
 
     @overload
     async def result(self, job_id: str, *, timeout: float | None = None) -> str | None: ...
@@ -387,7 +411,7 @@ class JobEngine(EngineBase[Status]):
             JobNotFoundError: There is no such job.
             CallTimeoutError: It has not ended in time. It goes on.
         """
-        return self._snapshots.result(await self.wait(job_id, timeout=timeout), kind)
+        return self._views.result(await self.wait(job_id, timeout=timeout), kind)
 
     @overload
     def watch(
@@ -421,7 +445,7 @@ class JobEngine(EngineBase[Status]):
                 ended.
         """
         self.core.check_caller()
-        watcher = self.core.watcher(*self._codec.watch(job_id, after), progress=progress)
+        watcher = self.core.watcher(*checked_watch(job_id, after), progress=progress)
         return Watch(watcher, call_soon())
 
     async def count(self, status: Status | None = None) -> int:
@@ -430,7 +454,7 @@ class JobEngine(EngineBase[Status]):
         Raises:
             InvalidValueError: The lifecycle has no such status.
         """
-        return await self._ask(self._codec.count(status))
+        return await self._ask(CountJobs.checked(self._lifecycle, status))
 
     async def list_jobs(
         self, status: Status | None = None, *, limit: int = 100, after: str | None = None
@@ -448,8 +472,8 @@ class JobEngine(EngineBase[Status]):
         Raises:
             InvalidValueError: One of them is not right.
         """
-        records = await self._ask(self._codec.list_jobs(status, limit, after))
-        return self._snapshots.page(records, limit)
+        records = await self._ask(ListJobs.checked(self._lifecycle, status, limit, after))
+        return self._views.page(records, limit)
 
     async def history(self, job_id: str) -> list[Transition[Status]]:
         """Return every transition of a job, oldest first; the first one created it.
@@ -459,11 +483,11 @@ class JobEngine(EngineBase[Status]):
             JobNotFoundError: There is no such job.
             LifecycleError: It went through a status that the lifecycle doesn't have any more.
         """
-        return self._snapshots.transitions(await self._ask(self._codec.history(job_id)))
+        return self._views.transitions(await self._ask(ReadHistory.checked(job_id)))
 
     async def statistics(self) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""
-        return self._snapshots.statistics(await self._ask(ReadStatistics()))
+        return self.core.statistics(await self._ask(ReadStatistics()))
 
     async def backup(self, path: str | PathLike[str]) -> None:
         """Write a consistent copy of all jobs into a new file, while others go on writing.

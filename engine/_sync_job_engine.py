@@ -27,8 +27,20 @@ from engine.domain.models import (
 )
 from engine.domain.retention import Retention
 from engine.owner.base import EngineBase
+from engine.owner.commands.answer import AnswerPrompt
+from engine.owner.commands.cancel import CancelJob
+from engine.owner.commands.create import CreateJobs
+from engine.owner.commands.move import MoveJobs
+from engine.owner.commands.read import (
+    CountJobs,
+    GetJobs,
+    ListJobs,
+    ReadHistory,
+    ReadStatistics,
+    checked_until,
+    checked_watch,
+)
 from engine.owner.hooks import OnTransition
-from engine.owner.messages import CountJobs, ReadStatistics
 from engine.owner.prompts import check_answer
 from engine.owner.watching import Watcher
 from engine.portal import SyncBridge, check_timeout, until
@@ -166,29 +178,38 @@ class SyncJobEngine(EngineBase[Status]):
         timeout: float | None = None,
     ) -> Job[Status]:
         """Create a job in the initial status."""
-        message = self._codec.create(
-            input_hash, blockchain_identifier, idempotency_key, input, priority, deadlines
+        message = CreateJobs.one(
+            self._lifecycle,
+            self._new_id,
+            input_hash,
+            blockchain_identifier,
+            idempotency_key,
+            input,
+            priority,
+            deadlines,
         )
         self._bridge.send(message, timeout)
-        return self._snapshots.one(message)
+        return self._views.one(message)
 
     def create_many(
         self, jobs: Iterable[NewJob], *, timeout: float | None = None
     ) -> list[Job[Status]]:
         """Create up to 10,000 jobs in one message, all or none, in their order."""
-        return self._snapshots.jobs(self._bridge.ask(self._codec.create_many(jobs), timeout))
+        return self._views.jobs(
+            self._bridge.ask(CreateJobs.many(self._lifecycle, self._new_id, jobs), timeout)
+        )
 
     def get(self, job_id: str, *, timeout: float | None = None) -> Job[Status]:
         """Return the job as it is now."""
-        message = self._codec.get(job_id)
+        message = GetJobs.one(job_id)
         self._bridge.send(message, timeout)
-        return self._snapshots.one(message)
+        return self._views.one(message)
 
     def get_many(
         self, job_ids: Iterable[str], *, timeout: float | None = None
     ) -> list[Job[Status]]:
         """Return up to 10,000 jobs as they are at one moment, in the order of their ids."""
-        return self._snapshots.jobs(self._bridge.ask(self._codec.get_many(job_ids), timeout))
+        return self._views.jobs(self._bridge.ask(GetJobs.many(job_ids), timeout))
 
     def transition(
         self,
@@ -202,32 +223,32 @@ class SyncJobEngine(EngineBase[Status]):
         timeout: float | None = None,
     ) -> Job[Status]:
         """Move a job to another status."""
-        message = self._codec.transition(
-            job_id, target, result, error, expected_version, attempt_token
+        message = MoveJobs.one(
+            self._lifecycle, job_id, target, result, error, expected_version, attempt_token
         )
         self._bridge.send(message, timeout)
-        return self._snapshots.one(message)
+        return self._views.one(message)
 
     def transition_many(
         self, moves: Iterable[Move[Status]], *, timeout: float | None = None
     ) -> list[Job[Status]]:
         """Make up to 10,000 moves in one message, all or none, in their order."""
-        return self._snapshots.jobs(self._bridge.ask(self._codec.transition_many(moves), timeout))
+        return self._views.jobs(self._bridge.ask(MoveJobs.many(self._lifecycle, moves), timeout))
 
     def cancel(self, job_id: str, reason: str = "", *, timeout: float | None = None) -> Job[Status]:
         """End a job that waits, or ask the attempt that has it to stop."""
-        message = self._codec.cancel(job_id, reason)
+        message = CancelJob.checked(job_id, reason)
         self._bridge.send(message, timeout)
-        return self._snapshots.one(message)
+        return self._views.one(message)
 
     def provide_input(
         self, job_id: str, prompt_id: str, value: object, *, timeout: float | None = None
     ) -> Job[Status]:
         """Answer what a job waits to be told, and let it go on."""
-        message = self._codec.provide_input(job_id, prompt_id, value)
+        message = AnswerPrompt.checked(job_id, prompt_id, value)
         check_answer(self.get(job_id, timeout=timeout), prompt_id, message.value)
         self._bridge.send(message, timeout)
-        return self._snapshots.one(message)
+        return self._views.one(message)
 
     def wait(
         self,
@@ -238,7 +259,7 @@ class SyncJobEngine(EngineBase[Status]):
     ) -> Job[Status]:
         """Wait until a job has ended, or has come to one of some statuses; return it then."""
         core, seconds = self.core, check_timeout(timeout)
-        message, statuses = self._codec.get(job_id), self._codec.until(until)
+        message, statuses = GetJobs.one(job_id), checked_until(self._lifecycle, until)
         return self._bridge.run(lambda: core.wait(message, statuses, seconds))
 
     @overload
@@ -247,7 +268,7 @@ class SyncJobEngine(EngineBase[Status]):
     def result(self, job_id: str, kind: type[Kind], *, timeout: float | None = None) -> Kind: ...
     def result(self, job_id: str, kind: Any = None, *, timeout: float | None = None) -> Any:
         """Wait until a job has ended, and return its result."""
-        return self._snapshots.result(self.wait(job_id, timeout=timeout), kind)
+        return self._views.result(self.wait(job_id, timeout=timeout), kind)
 
     @overload
     def watch(
@@ -264,12 +285,12 @@ class SyncJobEngine(EngineBase[Status]):
 
         To be used in ``for``; the thread waits for each. An interrupt ends the waiting.
         """
-        watcher = self.core.watcher(*self._codec.watch(job_id, after), progress=progress)
+        watcher = self.core.watcher(*checked_watch(job_id, after), progress=progress)
         return _watched(watcher, self._bridge)
 
     def count(self, status: Status | None = None, *, timeout: float | None = None) -> int:
         """Return how many jobs have this status; all of them by default."""
-        return self._bridge.ask(self._codec.count(status), timeout)
+        return self._bridge.ask(CountJobs.checked(self._lifecycle, status), timeout)
 
     def list_jobs(
         self,
@@ -280,12 +301,12 @@ class SyncJobEngine(EngineBase[Status]):
         timeout: float | None = None,
     ) -> JobPage[Status]:
         """Return a page of jobs in the order of their creation."""
-        records = self._bridge.ask(self._codec.list_jobs(status, limit, after), timeout)
-        return self._snapshots.page(records, limit)
+        records = self._bridge.ask(ListJobs.checked(self._lifecycle, status, limit, after), timeout)
+        return self._views.page(records, limit)
 
     def history(self, job_id: str, *, timeout: float | None = None) -> list[Transition[Status]]:
         """Return every transition of a job, oldest first; the first one created it."""
-        return self._snapshots.transitions(self._bridge.ask(self._codec.history(job_id), timeout))
+        return self._views.transitions(self._bridge.ask(ReadHistory.checked(job_id), timeout))
 
     def backup(self, path: str | PathLike[str], *, timeout: float | None = None) -> None:
         """Write a consistent copy of all jobs into a new file, while others go on writing."""
@@ -295,7 +316,7 @@ class SyncJobEngine(EngineBase[Status]):
 
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""
-        return self._snapshots.statistics(self._bridge.ask(ReadStatistics(), timeout))
+        return self.core.statistics(self._bridge.ask(ReadStatistics(), timeout))
 
 
 def _watched(

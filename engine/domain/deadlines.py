@@ -2,7 +2,7 @@
 
 A deadline is a `timedelta`, counted from the moment at which the job enters the status, each time
 anew; or an aware `datetime`, the same however often the job enters it. Where the job goes then is
-the lifecycle's choice, `Lifecycle.on_expiry`.
+the lifecycle's choice, `Lifecycle.expires_to`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.domain.lifecycle import Lifecycle
+from engine.domain.lifecycle import Event, Lifecycle
 
 Deadline: TypeAlias = timedelta | datetime
 
@@ -53,11 +53,13 @@ def check_expires(lifecycle: Lifecycle[Any], status: str) -> None:
     Raises:
         InvalidValueError: The lifecycle doesn't say where such a job would go.
     """
-    if status not in lifecycle.expiry_of:
-        able = " or ".join(lifecycle.expiry_of) or "in no status"
+    if lifecycle.target(status, Event.EXPIRE) is None:
+        able = " or ".join(lifecycle.able(Event.EXPIRE))
+        whose = (
+            f"only a job in {able} may have a deadline" if able else "no job may have a deadline"
+        )
         raise InvalidValueError(
-            "deadlines",
-            f"can't be kept in {status}: this lifecycle lets time run out {able}; see on_expiry",
+            "deadlines", f"can't be kept in {status}: {whose} in this lifecycle; see `expires_to`"
         )
 
 

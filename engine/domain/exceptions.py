@@ -119,7 +119,8 @@ class InvalidStateTransitionError(EngineError, ValueError):
 
     Attributes:
         from_state: The status that the job has, as a plain string.
-        to_state: The status that was asked for, as a plain string.
+        to_state: The status that was asked for, as a plain string; or the event that can't happen
+            there, such as ``cancel``.
         allowed: The statuses that the job may move to from here; empty if it has ended.
         job_id: The job, or None where no job was involved (``validate_transition``).
     """
@@ -130,10 +131,14 @@ class InvalidStateTransitionError(EngineError, ValueError):
         to_state: str,
         allowed: tuple[str, ...] = (),
         job_id: str | None = None,
+        why: str | None = None,
     ) -> None:
         whose = "a job" if job_id is None else f"job {shown(job_id)}"
-        ways = f"it may move to {' or '.join(allowed)}" if allowed else "that status is final"
-        super().__init__(f"{whose} can't move from {from_state} to {to_state}: {ways}")
+        if why is None:
+            ways = f"it may move to {' or '.join(allowed)}" if allowed else "that status is final"
+            super().__init__(f"{whose} can't move from {from_state} to {to_state}: {ways}")
+        else:
+            super().__init__(f"{whose} in {from_state} {why}")
         self.from_state = from_state
         self.to_state = to_state
         self.allowed = allowed
@@ -319,7 +324,7 @@ class OverloadedError(EngineError):
 
     def __init__(self, waiting: int, limit: int) -> None:
         super().__init__(
-            f"{waiting} requests are waiting and the limit is {limit}: try again later"
+            f"the calls that wait name {waiting} jobs, and the limit is {limit}: try again later"
         )
         self.waiting = waiting
         self.limit = limit

@@ -1,12 +1,15 @@
-"""The lifecycle: statuses and legal moves as data, and the one place where a move is judged.
+"""The lifecycle: statuses and moves as data, and every rule of a move in one place.
 
 A lifecycle is a finite state machine without actions. Its statuses are the members of a string
 enum. Exactly one is initial, exactly one means that a handler is at work; a status without moves is
-final, and every final one means either success or failure. What may follow from what stands in a
-table, and `Lifecycle.validate` is its only judge, whatever the storage or the facade. Where a job
-goes whose time has run out, or that is cancelled, is the lifecycle's choice as well.
+final, and every final one means either success or failure.
 
-The table is checked when the lifecycle is built, so that a job can never get stuck by mistake:
+A job changes its status in two ways. A caller asks for a move: `Lifecycle.validate` looks it up in
+the table of moves. Or an `Event` happens, such as a cancel or the end of its handler:
+`Lifecycle.after` says where that leads. Both raise the same typed error where there is no way. No
+other module reads the tables. Who holds a job, its version and its retries are not their business.
+
+The tables are checked when the lifecycle is built, so that a job can never get stuck by mistake:
 every status has a row, every status can be reached from the initial one, and from every status
 some final one can be reached.
 """
@@ -16,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from enum import Enum, EnumType
 from types import MappingProxyType
-from typing import Generic, NoReturn
+from typing import Final, Generic, NoReturn, cast
 
 from typing_extensions import TypeVar
 
@@ -32,6 +35,36 @@ Status = TypeVar("Status", bound=Enum)
 MAX_STATUSES = 255  # so that storages can keep a status in one byte
 
 
+class Event(Enum):
+    """An event of a job's life other than a move that a caller asks for."""
+
+    EXPIRE = "expire"
+    """Its time in its status has run out."""
+    CANCEL = "cancel"
+    """A caller wants it to end."""
+    ASK = "ask"
+    """Its handler needs an input."""
+    ANSWER = "answer"
+    """The input is there."""
+    SUCCEED = "succeed"
+    """Its handler has returned."""
+    FAIL = "fail"
+    """Its handler has failed for the last time."""
+    DIE = "die"
+    """The process of its handler has died, and the handler may not be run again."""
+
+
+_REFUSALS: Final = {
+    Event.EXPIRE: "can't expire: its lifecycle says no `expires_to` for it",
+    Event.CANCEL: "can't be cancelled: its lifecycle says no `cancels_to` for it",
+    Event.ASK: "can't ask for an input: its lifecycle leads from there to no `awaiting_input`",
+    Event.ANSWER: "can't be answered: it is not its lifecycle's `awaiting_input`",
+    Event.SUCCEED: "can't succeed: its lifecycle leads from there to no success",
+    Event.FAIL: "can't fail: its lifecycle leads from there to no failure",
+    Event.DIE: "can't fail: its lifecycle leads from there to no failure",
+}
+
+
 class Lifecycle(Generic[Status]):
     """The statuses of a kind of job and its legal moves. Immutable, safe to share.
 
@@ -42,13 +75,14 @@ class Lifecycle(Generic[Status]):
         running: The status in which a handler is at work. It may not be final.
         success: The final statuses that may hold a result. At least one.
         failure: The final statuses that may hold an error.
-        asking: The status in which a job waits for an answer that its handler has asked for. It
+        awaiting_input: The status in which a job waits for an input that its handler asked for. It
             must be possible to move there from ``running``, and back. None: handlers can't ask.
-        on_expiry: For statuses in which a deadline may run out: the status that it leads to. By
+        expires_to: For statuses in which a deadline may run out: the status that follows. By
             default, wherever a job may move to just one status of failure, that one. A status
             without such a move can have no deadline.
-        on_cancel: For statuses in which a job may be cancelled: the status that this leads to. By
-            default as for ``on_expiry``.
+        cancels_to: For statuses in which a job may be cancelled: the status that follows. By
+            default as for ``expires_to``.
+        hint: Added to the error of an event that leads nowhere, such as another lifecycle to use.
 
     Raises:
         LifecycleError: A table that can't work; the message names the status and the rule.
@@ -63,9 +97,10 @@ class Lifecycle(Generic[Status]):
         running: Status,
         success: Collection[Status],
         failure: Collection[Status],
-        asking: Status | None = None,
-        on_expiry: Mapping[Status, Status] | None = None,
-        on_cancel: Mapping[Status, Status] | None = None,
+        awaiting_input: Status | None = None,
+        expires_to: Mapping[Status, Status] | None = None,
+        cancels_to: Mapping[Status, Status] | None = None,
+        hint: str = "",
     ) -> None:
         _check_members(statuses, moves, [initial, running, *success, *failure])
         self.statuses = statuses
@@ -76,38 +111,47 @@ class Lifecycle(Generic[Status]):
         self.moves: Mapping[Status, frozenset[Status]] = MappingProxyType(
             {status: frozenset(moves[status]) for status in statuses}
         )
-        self.asking = asking
+        self.awaiting_input = awaiting_input
         _check_ends(self)
         _check_ways(self)
-        _check_asking(self)
-        self.on_expiry = _forced_moves(self, "on_expiry", on_expiry)
-        self.on_cancel = _forced_moves(self, "on_cancel", on_cancel)
-        # The tables that the owner works with: plain strings, in the order of the enum.
-        self.values = tuple(str(status.value) for status in statuses)
+        _check_awaiting_input(self)
+        self.expires_to = _forced_moves(self, "expires_to", expires_to)
+        self.cancels_to = _forced_moves(self, "cancels_to", cancels_to)
+        self._hint = hint
+        self._set_tables()
+
+    def _set_tables(self) -> None:
+        """Set the tables that the owner works with: plain strings, in the order of the enum."""
+        statuses = self.statuses
+        self.values = tuple(_text(status) for status in statuses)
         # A member of a string enum hashes and compares as its value.
         self._value_of: dict[object, str] = {value: value for value in self.values}
+        self._longest = max(map(len, self.values))
         self._targets_of = {
-            str(status.value): tuple(str(to.value) for to in statuses if to in self.moves[status])
+            _text(status): tuple(_text(to) for to in statuses if to in self.moves[status])
             for status in statuses
         }
-        self._success_values = frozenset(str(status.value) for status in success)
-        self._failure_values = frozenset(str(status.value) for status in failure)
+        self._success_values = frozenset(map(_text, self.success))
+        self._failure_values = frozenset(map(_text, self.failure))
         self.final_values = self._success_values | self._failure_values
-        self.initial_value = str(initial.value)
-        self.running_value = str(running.value)
-        self.asking_value = None if asking is None else str(asking.value)
-        self.failure_value = next(
-            (str(to.value) for to in statuses if to in self.failure & self.moves[running]), None
-        )
-        """Where a running job goes that has failed: the first status of failure that it may."""
-        self.success_value = next(
-            (str(to.value) for to in statuses if to in self.success & self.moves[running]), None
-        )
-        """Where a running job goes that went well."""
-        self.expiry_of = {str(at.value): str(to.value) for at, to in self.on_expiry.items()}
-        self.cancel_targets = frozenset(str(to.value) for to in self.on_cancel.values())
-        self.cancel_of = {str(at.value): str(to.value) for at, to in self.on_cancel.items()}
-        self._longest = max(map(len, self.values))
+        self.initial_value = _text(self.initial)
+        self.running_value = _text(self.running)
+        self._event_targets = {
+            Event.EXPIRE: _texts(self.expires_to),
+            Event.CANCEL: _texts(self.cancels_to),
+            Event.ASK: self._from_running({self.awaiting_input}),
+            Event.SUCCEED: self._from_running(self.success),
+            Event.FAIL: self._from_running(self.failure),
+            Event.DIE: self._from_running(self.failure),
+            Event.ANSWER: {}
+            if self.awaiting_input is None
+            else {_text(self.awaiting_input): self.running_value},
+        }
+
+    def _from_running(self, ends: Collection[Status | None]) -> dict[str, str]:
+        """Return the way from running to the first of these statuses that it leads to, if any."""
+        ways = [to for to in self.statuses if to in ends and to in self.moves[self.running]]
+        return {self.running_value: _text(ways[0])} if ways else {}
 
     def value(self, status: object) -> str:
         """Return the plain string for a member of the enum, or for its value.
@@ -126,17 +170,13 @@ class Lifecycle(Generic[Status]):
             raise InvalidValueError("status", f"{shown(status)} is not one of {known}")
         return value
 
-    def targets(self, value: str) -> tuple[str, ...]:
-        """Return the statuses that may follow on one; all are given as their values."""
-        return self._targets_of[value]
+    def is_final(self, status: Status) -> bool:
+        """Tell whether a job in this status, or in the status with this value, has ended."""
+        return cast("str", status) in self.final_values
 
     def is_failure(self, value: str) -> bool:
         """Tell whether a status, given as its value, may hold an error."""
         return value in self._failure_values
-
-    def is_final(self, status: Status) -> bool:
-        """Tell whether a job in this status has ended."""
-        return not self.moves[status]
 
     def validate(self, current: str, target: str, job_id: str | None = None) -> None:
         """Check a move, given as members of the enum or as their values.
@@ -148,6 +188,31 @@ class Lifecycle(Generic[Status]):
         if target not in self._targets_of.get(current, ()):
             current, target = self.value(current), self.value(target)
             raise InvalidStateTransitionError(current, target, self._targets_of[current], job_id)
+
+    def target(self, current: str, event: Event) -> str | None:
+        """Return the status that an event leads to; None if it can't happen in this status."""
+        return self._event_targets[event].get(current)
+
+    def after(self, current: str, event: Event, job_id: str | None = None) -> str:
+        """Return the status that an event leads to.
+
+        Raises:
+            InvalidStateTransitionError: The event can't happen in this status.
+        """
+        target = self._event_targets[event].get(current)
+        if target is None:
+            allowed = self._targets_of.get(current, ())
+            why = _REFUSALS[event] + (f"; {self._hint}" if self._hint else "")
+            raise InvalidStateTransitionError(current, event.value, allowed, job_id, why)
+        return target
+
+    def leads_to(self, event: Event, status: str) -> bool:
+        """Tell whether an event may have led to a status, from whichever other."""
+        return status in self._event_targets[event].values()
+
+    def able(self, event: Event) -> tuple[str, ...]:
+        """Return the statuses in which an event can happen."""
+        return tuple(self._event_targets[event])
 
     def validate_outcome(self, target: str, result: str | None, error: str | None) -> None:
         """Check that a result goes with a success, and an error with a failure.
@@ -179,6 +244,14 @@ class Lifecycle(Generic[Status]):
     def __repr__(self) -> str:
         """Name the enum and the initial status."""
         return f"<Lifecycle of {self.statuses.__name__} from {self.initial.value}>"
+
+
+def _text(status: Enum) -> str:
+    return str(status.value)
+
+
+def _texts(ways: Mapping[Status, Status]) -> dict[str, str]:
+    return {_text(start): _text(end) for start, end in ways.items()}
 
 
 def _refuse_outcome(field: str, target: str, holders: Iterable[str]) -> NoReturn:
@@ -216,28 +289,28 @@ def _check_ends(lifecycle: Lifecycle[Status]) -> None:
         ends = (status in lifecycle.success) + (status in lifecycle.failure)
         if ends > 1:
             raise LifecycleError(f"{status.name} can't mean both success and failure")
-        if lifecycle.is_final(status) and not ends:
+        if not lifecycle.moves[status] and not ends:
             raise LifecycleError(f"{status.name} is final and means neither success nor failure")
-        if ends and not lifecycle.is_final(status):
+        if ends and lifecycle.moves[status]:
             raise LifecycleError(f"{status.name} means an end, and so may have no moves")
     if not lifecycle.success:
         raise LifecycleError("no status means success: a job could never go well")
     for status, role in ((lifecycle.initial, "initial"), (lifecycle.running, "running")):
-        if lifecycle.is_final(status):
+        if not lifecycle.moves[status]:
             raise LifecycleError(f"{status.name} is the {role} status, and so may not be final")
 
 
-def _check_asking(lifecycle: Lifecycle[Status]) -> None:
-    """A running job may move to the status of asking, and back."""
-    asking, running = lifecycle.asking, lifecycle.running
-    if asking is None:
+def _check_awaiting_input(lifecycle: Lifecycle[Status]) -> None:
+    """A running job may move to the status of awaiting an input, and back."""
+    awaiting, running = lifecycle.awaiting_input, lifecycle.running
+    if awaiting is None:
         return
-    if not isinstance(asking, lifecycle.statuses):
-        raise LifecycleError(f"{shown(asking)} is not a member of {lifecycle.statuses.__name__}")
-    for start, end in ((running, asking), (asking, running)):
+    if not isinstance(awaiting, lifecycle.statuses):
+        raise LifecycleError(f"{shown(awaiting)} is not a member of {lifecycle.statuses.__name__}")
+    for start, end in ((running, awaiting), (awaiting, running)):
         if end not in lifecycle.moves[start]:
             raise LifecycleError(
-                f"{asking.name} is the status of asking, so {start.name} must lead to {end.name}"
+                f"{awaiting.name} is `awaiting_input`, so {start.name} must lead to {end.name}"
             )
 
 

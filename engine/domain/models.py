@@ -42,6 +42,7 @@ PAID_JOB_LIFECYCLE = Lifecycle(
     running=JobStatus.RUNNING,
     success={JobStatus.COMPLETED},
     failure={JobStatus.FAILED},
+    hint="in AGENT_JOB_LIFECYCLE unpaid jobs can expire and be cancelled, and handlers can ask",
 )
 """The default: a job waits for its payment, runs, and completes or fails."""
 
@@ -73,7 +74,7 @@ AGENT_JOB_LIFECYCLE = Lifecycle(
     running=AgentJobStatus.RUNNING,
     success={AgentJobStatus.COMPLETED},
     failure={AgentJobStatus.FAILED},
-    asking=AgentJobStatus.AWAITING_INPUT,
+    awaiting_input=AgentJobStatus.AWAITING_INPUT,
 )
 """For agent services: a running job may stop to ask its user, and whatever waits may fail, because
 it expired or was cancelled."""

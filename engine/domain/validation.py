@@ -8,9 +8,13 @@ refuses it, SQLite's own shell cuts at it) and lone surrogates (they have no UTF
 from __future__ import annotations
 
 import math
-from typing import Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
 
-from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.exceptions import EngineError, InvalidValueError, shown
+
+Item = TypeVar("Item")
+Checked = TypeVar("Checked")
 
 MAX_INPUT_HASH_CHARACTERS: Final = 256
 MAX_IDENTIFIER_CHARACTERS: Final = 256  # blockchain identifiers, idempotency keys, job ids
@@ -84,6 +88,35 @@ def check_seconds(field: str, value: object, *, above_zero: bool = False) -> Non
     if not number or not math.isfinite(value) or value < 0 or (above_zero and not value):  # type: ignore[arg-type, operator]
         least = "above 0" if above_zero else "0 or more"
         raise InvalidValueError(field, f"must be seconds, {least}, not {shown(value)}")
+
+
+def check_job_id(value: object) -> str:
+    """Return the value if it can be a job's id; see `check_text`."""
+    return check_text("job_id", value, MAX_IDENTIFIER_CHARACTERS)
+
+
+def check_each(
+    items: Iterable[Item], kind: type[Item], check: Callable[[Item], Checked]
+) -> list[Checked]:
+    """Check the items of a bulk call; an error says which one was wrong.
+
+    Raises:
+        InvalidValueError: An item is of another kind, or did not pass; or there are too many.
+    """
+    checked: list[Checked] = []
+    if not isinstance(items, Iterable):
+        raise InvalidValueError("items", f"must be several, not {shown(items)}")
+    try:
+        for item in items:
+            if not isinstance(item, kind):
+                raise InvalidValueError("item", f"must be a {kind.__name__}, not {shown(item)}")
+            if len(checked) == MAX_BULK_ITEMS:
+                raise InvalidValueError("item", f"is one too many: {MAX_BULK_ITEMS} at most a call")
+            checked.append(check(item))
+    except EngineError as error:
+        error.item = len(checked)
+        raise
+    return checked
 
 
 def _kind(value: object) -> str:

@@ -10,13 +10,12 @@ from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Status
 from engine.domain.retention import Retention
 from engine.domain.validation import check_integer
-from engine.owner.codec import Codec
 from engine.owner.core import Core
 from engine.owner.hooks import OnTransition, TransitionHook
 from engine.owner.inbox import Inbox
 from engine.owner.owner import Owner
-from engine.owner.state import CommittedJobs
-from engine.owner.views import Snapshots
+from engine.owner.state import State
+from engine.owner.views import Views
 from engine.portal import choose_event
 from engine.portal.time import Clock, time_of
 from engine.storage.locations import Location, storage_at
@@ -54,19 +53,20 @@ class EngineBase(Generic[Status]):
         check_integer("max_waiting", max_waiting, 1, 1_000_000)
         check_integer("max_batch", max_batch, 1, 100_000)
         self._storage = storage_at(storage)
-        jobs = CommittedJobs(self._storage, lifecycle)
+        state = State(self._storage, lifecycle)
         self.core: Core[Status] = Core(
             lifecycle,
-            Codec(lifecycle, new_id),
+            new_id,
             Inbox(max_waiting, max_batch, choose_event),
-            jobs,
-            Snapshots(lifecycle, jobs.feed.progress),
+            state,
+            Views(lifecycle, state.events.progress),
             time_of(clock),
             is_blocking=is_blocking,
         )
         if on_transition is not None:
-            jobs.feed.join(TransitionHook(on_transition, self.core.snapshots))
-        self._codec = self.core.codec
+            state.events.subscribe(TransitionHook(on_transition, self.core.views))
+        self._lifecycle = self.core.lifecycle
+        self._new_id = new_id
         self._inbox = self.core.inbox
-        self._snapshots = self.core.snapshots
+        self._views = self.core.views
         self._owner: Owner[Status] = Owner(self.core, self._storage, clock, retention)

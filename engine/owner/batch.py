@@ -1,59 +1,88 @@
-"""The batch: what is to be committed together, and how the jobs are after it, so far.
+"""The batch: the changes that a round decides, and the jobs as they are after them.
 
-It judges nothing. Every change can be taken back until it is committed, so that a request that
-fails half way leaves no trace.
+Nothing is visible to anybody until the owner has committed it. Every change can be taken back until
+then, so that a request that fails half way leaves no trace.
+
+The batch also knows who holds a job: while an attempt has it, that attempt alone may move it, and
+proves it by its token. Which moves are legal is the lifecycle's to say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Any, TypeVar
 
+from engine.domain.deadlines import deadline_at
 from engine.domain.exceptions import (
     DuplicateJobIdError,
+    EngineError,
+    JobClaimedError,
     JobDamagedError,
     JobNotFoundError,
+    StaleAttemptError,
 )
-from engine.owner.messages import CheckedJob
+from engine.domain.lifecycle import Lifecycle
 from engine.storage.protocol import CheckedOut
-from engine.storage.record import Change, Damaged, Execution, Record, newest_records
+from engine.storage.record import (
+    NO_EXECUTION,
+    Change,
+    Damaged,
+    Execution,
+    Record,
+    newest_records,
+)
+
+Item = TypeVar("Item")
 
 
 class Batch:
-    """The changes of one turn.
+    """The changes of one round.
 
     Args:
+        lifecycle: The judge of moves.
         now: The time of every change.
         last_sequence: The number of the newest committed transition.
         last_position: The position of the newest committed job.
-        named: The committed jobs that the turn's messages name, by id and by key. Read only.
+        named: The committed jobs that the round's messages name, by id and by key. Read only.
         find: Returns the job with an id, if the owner holds it.
+        is_dead: Tells whether the attempt that has a token can't end its job any more.
 
     Attributes:
-        now: The same.
+        lifecycle, now: The same.
         changes: What is to be committed, in order.
         last_position: The position of the newest job, new ones included.
+        expired: How many jobs a deadline has moved on.
+        retried: How many attempts have failed and are followed by another.
     """
 
     def __init__(
         self,
+        lifecycle: Lifecycle[Any],
         *,
         now: datetime,
         last_sequence: int,
         last_position: int,
         named: CheckedOut,
         find: Callable[[str], Record | None],
+        is_dead: Callable[[str], bool],
     ) -> None:
+        self.lifecycle = lifecycle
         self.now = now
         self.changes: list[Change] = []
         self.last_position = last_position
+        self.expired = 0
+        self.retried = 0
         self._next_sequence = last_sequence + 1
         self._named = named
         self._jobs = dict(named.jobs)  # as they are after the changes so far
         self._ids_of_keys = {key: record.job_id for key, record in named.keys.items()}
         self._jobs.update({record.job_id: record for record in named.keys.values()})
         self._find = find
+        self._is_dead = is_dead
         self._before: list[Record | None] = []  # for each change, the job before it
+
+    # Looking.
 
     def new_ids(self) -> set[str]:
         """Return the ids of the new jobs."""
@@ -91,32 +120,76 @@ class Batch:
         _check_sound(self._named.damaged_keys.get(key))
         return None
 
-    def create(self, job: CheckedJob, status: str, execution: Execution) -> Record:
-        """Add a new job.
+    # Who has a job.
+
+    def is_held(self, record: Record) -> bool:
+        """Tell whether a living attempt has a job."""
+        token = record.execution.token
+        return token is not None and not self._is_dead(token)
+
+    def check_holder(self, record: Record, token: str | None) -> None:
+        """Check that the holder of this token, or of none, may move a job.
+
+        Raises:
+            JobClaimedError: An attempt has the job.
+            StaleAttemptError: The attempt that has the token hasn't.
+        """
+        execution = record.execution
+        if token is None:
+            if self.is_held(record):
+                raise JobClaimedError(record.job_id, execution.attempt)
+        elif token != execution.token:
+            raise StaleAttemptError(record.job_id, execution.attempt)
+
+    def is_ready(self, record: Record) -> bool:
+        """Tell whether a job may be claimed."""
+        if record.status != self.lifecycle.running_value:
+            return False
+        retry_at = record.execution.retry_at
+        return (retry_at is None or retry_at <= self.now) and not self.is_held(record)
+
+    # Changing.
+
+    def entering(self, execution: Execution, status: str) -> Execution:
+        """Return the execution of a job that enters a status: its time there begins."""
+        if execution is NO_EXECUTION:
+            return execution
+        return execution.entering(deadline_at(execution.deadlines, status, self.now))
+
+    def create(
+        self,
+        job_id: str,
+        *,
+        input_hash: str,
+        blockchain_identifier: str | None,
+        idempotency_key: str | None,
+        given: str | None,
+        execution: Execution,
+    ) -> Record:
+        """Add a new job, in the initial status.
 
         Raises:
             DuplicateJobIdError: There is one with this id.
         """
-        job_id = job.job_id
         taken = job_id in self._jobs or job_id in self._named.damaged
         if taken or self._find(job_id) is not None:
             raise DuplicateJobIdError(job_id)
-        now = self.now
+        status = self.lifecycle.initial_value
         self.last_position += 1
         record = Record(
             job_id,
             status,
-            job.input_hash,
-            job.blockchain_identifier,
-            now,
-            now,
+            input_hash,
+            blockchain_identifier,
+            self.now,
+            self.now,
             self.last_position,
-            idempotency_key=job.idempotency_key,
-            input=job.input,
-            execution=execution,
+            idempotency_key=idempotency_key,
+            input=given,
+            execution=self.entering(execution, status),
         )
-        if job.idempotency_key is not None:
-            self._ids_of_keys[job.idempotency_key] = job_id
+        if idempotency_key is not None:
+            self._ids_of_keys[idempotency_key] = job_id
         self._add(None, None, record)
         return record
 
@@ -129,10 +202,15 @@ class Batch:
         error: str | None = None,
         execution: Execution,
     ) -> Record:
-        """Add a transition."""
+        """Add a transition, with the execution that the job has after it."""
         record = before.moved(status, self.now, result=result, error=error, execution=execution)
         self._add(before, before.status, record)
         return record
+
+    def force(self, before: Record, status: str, error: str, execution: Execution) -> Record:
+        """Add a transition, whoever has the job. The error goes with it where it can hold one."""
+        kept = error if self.lifecycle.is_failure(status) else None
+        return self.move(before, status, error=kept, execution=self.entering(execution, status))
 
     def amend(self, before: Record, execution: Execution) -> Record:
         """Add a change that is no transition: of the execution."""
@@ -148,24 +226,41 @@ class Batch:
         self._before.append(before)
         self._jobs[record.job_id] = record
 
-    def take_back(self, to: int) -> None:
+    # Taking back.
+
+    def all_or_none(
+        self, items: Iterable[Item], decide: Callable[[Batch, Item], Record]
+    ) -> list[Record]:
+        """Decide items in their order; return a job for each.
+
+        Raises:
+            EngineError: An item's; its ``item`` says which one, and nothing is added.
+        """
+        before = len(self.changes)
+        records: list[Record] = []
+        try:
+            for item in items:
+                records.append(decide(self, item))
+        except EngineError as error:
+            error.item = len(records)
+            self._take_back(before)
+            raise
+        return records
+
+    def _take_back(self, to: int) -> None:
         """Undo the newest changes, until there are so many."""
         while len(self.changes) > to:
-            self._take_back()
-
-    def _take_back(self) -> None:
-        change = self.changes.pop()
-        record = change.record
-        if change.sequence is not None:
-            self._next_sequence -= 1
-        before = self._before.pop()
-        if before is not None:
-            self._jobs[record.job_id] = before
-            return
-        del self._jobs[record.job_id]
-        self.last_position -= 1
-        if (key := record.idempotency_key) is not None:
-            del self._ids_of_keys[key]
+            change = self.changes.pop()
+            before, record = self._before.pop(), change.record
+            if change.sequence is not None:
+                self._next_sequence -= 1
+            if before is not None:
+                self._jobs[record.job_id] = before
+                continue
+            del self._jobs[record.job_id]
+            self.last_position -= 1
+            if record.idempotency_key is not None:
+                del self._ids_of_keys[record.idempotency_key]
 
 
 def _check_sound(damaged: Damaged | None) -> None:

@@ -1,4 +1,4 @@
-"""Retaining: the task that has ended jobs removed, a few at a time, between the other messages."""
+"""The cleaner: deletes ended jobs as the retention rule says, a few at a time."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Final
 
 from engine.domain.exceptions import EngineUnavailableError, OverloadedError, StorageError
 from engine.domain.retention import Retention
+from engine.owner.commands.remove import RemoveEnded
 from engine.owner.inbox import Inbox
-from engine.owner.messages import RemoveEnded
+from engine.portal.logs import log
 from engine.portal.time import Time
 
 logger = logging.getLogger("engine")
@@ -16,22 +17,26 @@ logger = logging.getLogger("engine")
 _STEP_JOBS: Final = 200  # so that a step takes no longer than a small batch
 
 
-async def retain(inbox: Inbox, retention: Retention, time: Time) -> None:
-    """Have ended jobs removed as the rule says, until the engine ends."""
+async def clean_up(inbox: Inbox, retention: Retention, time: Time) -> None:
+    """Delete ended jobs as the rule says, until the engine ends.
+
+    Raises:
+        Exception: A bug: the owner crashes by it.
+    """
     while True:
         try:
             await _remove_all(inbox, retention)
         except OverloadedError:
-            logger.debug("no ended jobs are removed: the engine is overloaded")
-        except StorageError:
-            logger.exception("ended jobs could not be removed")
+            log(logger, logging.DEBUG, "no ended jobs are removed: the engine is overloaded")
+        except StorageError as error:
+            log(logger, logging.ERROR, "ended jobs could not be removed", error=error)
         except EngineUnavailableError:
             return
         await time.sleep(retention.interval_seconds)
 
 
 async def _remove_all(inbox: Inbox, retention: Retention) -> None:
-    """Have all removed that are to be removed now, and say how many."""
+    """Remove all jobs that the rule doesn't keep now, and log how many."""
     removed, step = 0, -1
     try:
         while step != 0:
@@ -41,4 +46,4 @@ async def _remove_all(inbox: Inbox, retention: Retention) -> None:
             removed += step
     finally:
         if removed:
-            logger.info("removed %s ended jobs with their histories", removed)
+            log(logger, logging.INFO, "removed %s ended jobs with their histories", removed)

@@ -1,7 +1,7 @@
-"""Commits: batches go into the storage, and what becomes of each is found out.
+"""The committer: writes batches to the storage, and finds out the outcome of each.
 
-A commit that has failed is either known not to be applied, or it is asked after until that is
-known; nothing else is committed before.
+A failed commit is either known not to be applied, or the storage is asked until that is known;
+nothing else is committed before.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from typing import cast
 
 from engine.domain.exceptions import CommitUnknownError, DuplicateJobIdError, StorageError
 from engine.owner.batch import Batch
-from engine.owner.state import CommittedJobs
+from engine.owner.state import State
 from engine.storage.protocol import Storage
 
 logger = logging.getLogger("engine")
 
 
-class Commits:
+class Committer:
     """Commits batches to a storage, one after the other.
 
     Args:
-        storage: Where they go.
-        jobs: Shows what is committed.
+        storage: Keeps them.
+        state: Shows committed changes.
 
     Attributes:
         is_committing: Whether a batch is on its way, so that a crash leaves its outcome unknown.
     """
 
-    def __init__(self, storage: Storage, jobs: CommittedJobs) -> None:
+    def __init__(self, storage: Storage, state: State) -> None:
         self.is_committing = False
         self._storage = storage
-        self._jobs = jobs
-        self._undecided: Batch | None = None  # what became of its commit is not known
+        self._state = state
+        self._undecided: Batch | None = None  # the outcome of its commit is unknown
 
     async def commit(self, batch: Batch) -> str | None:
         """Commit the changes, if there are any, and show them.
@@ -55,7 +55,7 @@ class Commits:
                 return taken.job_id
             except CommitUnknownError as unknown:
                 await self._learn_outcome(batch, unknown)
-            self._jobs.publish(batch.changes, batch.last_position)
+            self._state.publish(batch.changes, batch.last_position)
         return None
 
     async def _learn_outcome(self, batch: Batch, unknown: CommitUnknownError) -> None:
@@ -76,7 +76,7 @@ class Commits:
             raise cast("StorageError", unknown.__cause__)
 
     async def resolve(self) -> bool | None:
-        """Learn what became of earlier changes, if that is not known; show them if they are there.
+        """Find out the outcome of earlier changes, if it is unknown; show them if they are there.
 
         Returns:
             Whether they are committed; None if there were none to ask after.
@@ -91,5 +91,5 @@ class Commits:
         logger.warning("an earlier commit is %s", "applied" if applied else "not applied")
         self._undecided = None
         if applied:
-            self._jobs.publish(undecided.changes, undecided.last_position)
+            self._state.publish(undecided.changes, undecided.last_position)
         return applied

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
 import anyio
 from anyio.abc import TaskGroup
 
-from engine.domain.exceptions import CallTimeoutError, EngineError, EngineNotStartedError
+from engine.domain.exceptions import CallTimeoutError, EngineNotStartedError
+from engine.domain.ids import IdSource
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.models import Job, Status
-from engine.owner.codec import Codec
-from engine.owner.events import Feed
+from engine.domain.models import Job, Statistics, Status
+from engine.owner.commands.read import GetJobs
 from engine.owner.inbox import Inbox
-from engine.owner.messages import Answer, GetJobs, Message
-from engine.owner.state import CommittedJobs
-from engine.owner.views import Snapshots
+from engine.owner.message import Answer, Message
+from engine.owner.state import State
+from engine.owner.views import Views
 from engine.owner.watching import Watcher, wait_for
 from engine.portal import LoopAffinity
 from engine.portal.time import Time
@@ -29,10 +29,10 @@ class Core(Generic[Status]):
     """An engine as seen from the event loop on which its owner runs; its calls are made there."""
 
     lifecycle: Lifecycle[Status]
-    codec: Codec[Status]
+    new_id: IdSource
     inbox: Inbox
-    jobs: CommittedJobs
-    snapshots: Snapshots[Status]
+    state: State
+    views: Views[Status]
     time: Time
     is_blocking: bool
     """Whether the engine's calls block a thread, instead of being awaited."""
@@ -40,11 +40,6 @@ class Core(Generic[Status]):
     """The event loop that an awaited engine belongs to, once it has started."""
     tasks: TaskGroup = field(init=False)
     """Of all that works with the engine while it is open; the owner opens and closes it."""
-
-    @property
-    def feed(self) -> Feed:
-        """What tells of committed changes."""
-        return self.jobs.feed
 
     def check_caller(self) -> None:
         """Refuse to work with an awaited engine before its start, or on another event loop.
@@ -68,61 +63,42 @@ class Core(Generic[Status]):
         await self.inbox.put(message).wait()
         return message.outcome()
 
-    async def send_all(self, messages: Sequence[Message[Any]]) -> None:
-        """Send messages, each for itself, and wait until all have their answers.
-
-        Those that the inbox refuses are answered with that.
-        """
-        all_told = anyio.Event()
-        waiting = 0
-
-        def tell() -> None:
-            nonlocal waiting
-            waiting -= 1
-            if not waiting:
-                all_told.set()
-
-        for message in messages:
-            try:
-                self.inbox.put(message, tell)
-            except EngineError as refusal:
-                message.answer(refusal)
-            else:
-                waiting += 1
-        if waiting:
-            await all_told.wait()
-
     async def wait(
         self, message: GetJobs, statuses: Collection[str], seconds: float | None
     ) -> Job[Status]:
         """Return a job as soon as it has one of these statuses.
 
         Raises:
-            EngineError: Whatever the message is answered; or the engine was closed meanwhile.
-            CallTimeoutError: It did not come there within so many seconds.
+            EngineError: The answer to the message; or the engine was closed meanwhile.
+            CallTimeoutError: The job did not come there within so many seconds.
         """
         with anyio.CancelScope() as scope:
             limit = math.inf if seconds is None else seconds
             record = await wait_for(
-                self.feed,
+                self.state.events,
                 self.ask,
                 message,
                 statuses,
                 lambda: self.time.limit(scope, limit),
             )
-            return self.snapshots.job(record)
+            return self.views.job(record)
         raise CallTimeoutError(seconds or 0.0)
 
     def watcher(self, job_id: str | None, after: int | None, *, progress: bool) -> Watcher[Status]:
-        """Return what gives transitions; by default of one job all, of all jobs the coming ones."""
+        """Return a watcher; by default of all transitions of one job, or of all coming ones."""
         if after is None:
-            after = self.jobs.last_sequence if job_id is None else 0
+            after = self.state.last_sequence if job_id is None else 0
         return Watcher(
-            self.feed,
+            self.state.events,
             self.ask,
-            self.snapshots,
+            self.views,
             self.lifecycle.final_values,
             job_id=job_id,
             after=after,
             progress=progress,
         )
+
+    def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:
+        """Return statistics: the owner's fields, and those of the inbox."""
+        waiting = {"refused": self.inbox.refused, "queued": self.inbox.waiting}
+        return self.views.statistics({**fields, **waiting})

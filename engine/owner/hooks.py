@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeAlias
 
 from engine.domain.exceptions import EngineUnavailableError, InvalidValueError, shown
 from engine.domain.models import Progress, Status, Transition
-from engine.owner.views import Snapshots
+from engine.owner.views import Views
 from engine.portal import is_ctrl_c
 from engine.storage.record import Change, entries_of
 
@@ -29,18 +29,18 @@ class TransitionHook(Generic[Status]):
         InvalidValueError: It is no function, or an async one, which nobody would await.
     """
 
-    def __init__(self, function: OnTransition, snapshots: Snapshots[Status]) -> None:
+    def __init__(self, function: OnTransition, views: Views[Status]) -> None:
         given: object = function
         if not callable(given) or iscoroutinefunction(given):
             raise InvalidValueError(
                 "on_transition", f"must be a function, and not async: {shown(function)}"
             )
         self._function = function
-        self._snapshots = snapshots
+        self._views = views
 
-    def tell(self, changes: Sequence[Change]) -> None:
+    def on_changes(self, changes: Sequence[Change]) -> None:
         """Call the function with the transitions among these."""
-        for transition in self._snapshots.transitions(entries_of(changes)):
+        for transition in self._views.transitions(entries_of(changes)):
             try:
                 self._function(transition)
             except BaseException as error:
@@ -48,8 +48,8 @@ class TransitionHook(Generic[Status]):
                     raise
                 logger.exception("a hook failed at transition %s", transition.sequence)
 
-    def tell_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Ignore it: it is no transition."""
 
-    def end(self, error: EngineUnavailableError) -> None:
+    def on_end(self, error: EngineUnavailableError) -> None:
         """Nothing more will come."""

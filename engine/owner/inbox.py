@@ -1,21 +1,21 @@
-"""The inbox: the bounded anyio memory channel into the owner, and who waits for which answer.
+"""The inbox: the bounded anyio memory channel into the owner.
 
-What is put in between two looks of the owner is one *turn*: the messages that it will take and
-answer together. A turn lies in the channel from its first
-message on, and later messages join it there until the owner takes it or it is full; so to drain
-what is waiting is to receive once, and one event tells all who read, another all who write. Both
-are measured: a channel operation for each message costs a third more a call, an event for each
-doubles it.
+The messages that come in between two looks of the owner are one `Round`: it takes and answers them
+together. A round lies in the channel from its first message on, and later messages join it there
+until the owner takes it or it is full; so the owner drains its inbox by one receive, and one event
+wakes all readers, another all writers. Both are measured: a channel operation for each message
+costs a third more a call, an event for each doubles it.
 
 The inbox never waits for room. A full one refuses at once, with a typed error, because every caller
-blocked in a send would cost another 6 KB; so its bound is the bound of all that waits.
+blocked in a send would cost another 6 KB. So the bound is here, at admission, and the channel has
+none of its own: it never refuses an admitted message.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -26,70 +26,9 @@ from engine.domain.exceptions import (
     EngineUnavailableError,
     OverloadedError,
 )
-from engine.owner.messages import Message, Read, Write
+from engine.owner.message import Message
+from engine.owner.round import Round
 from engine.portal import Event, Notify
-
-Kind = TypeVar("Kind", bound=Message[Any])
-
-
-class Half(Generic[Kind]):
-    """The reads of a turn, or its writes, in the order in which they came."""
-
-    __slots__ = ("answered", "messages", "notify")
-
-    def __init__(self, answered: Event) -> None:
-        self.messages: list[Kind] = []
-        self.answered = answered
-        """Set when every message has its answer."""
-        self.notify: list[Notify] = []
-        """Called then too: the threads that wait."""
-
-    def is_given_up(self) -> bool:
-        """Tell whether a caller has stopped to wait: a task by cancellation, a thread by time."""
-        tasks = len(self.messages) - len(self.notify)
-        return self.answered.waiting() < tasks or any(each.given_up for each in self.messages)
-
-    def tell(self) -> None:
-        """Tell every caller that the answer is there. Again, it does nothing."""
-        self.answered.set()
-        notify, self.notify = deque(self.notify), []
-        try:
-            while notify:
-                notify.popleft()()
-        finally:
-            self.notify.extend(notify)  # after an interrupt: who tells again tells the rest
-
-
-class Turn:
-    """The messages that are answered together."""
-
-    __slots__ = ("reads", "weight", "writes")
-
-    def __init__(self, new_event: Callable[[], Event]) -> None:
-        self.reads: Half[Read] = Half(new_event())
-        self.writes: Half[Write] = Half(new_event())
-        self.weight = 0
-
-    def __len__(self) -> int:
-        """Return the number of messages."""
-        return len(self.reads.messages) + len(self.writes.messages)
-
-    def has_reads_last(self) -> bool:
-        """Tell whether its reads are to come after its writes: a caller has given up one of them.
-
-        That caller may read to learn what became of it.
-        """
-        return bool(self.reads.messages and self.writes.messages) and self.writes.is_given_up()
-
-    def unanswered(self) -> list[Read | Write]:
-        """Return the messages that have no answer yet."""
-        messages = (*self.reads.messages, *self.writes.messages)
-        return [message for message in messages if not message.answered]
-
-    def tell(self) -> None:
-        """Tell every caller who has not been told yet."""
-        self.reads.tell()
-        self.writes.tell()
 
 
 class Inbox:
@@ -98,9 +37,14 @@ class Inbox:
     Args:
         max_waiting: How much weight of messages may wait; past it they are refused. One message
             that is heavier is accepted while less than this is waiting.
-        max_batch: From how much weight on a turn is full.
-        choose_event: Called on the event loop that the inbox is opened on; returns what makes its
-            events.
+        max_batch: From how much weight on a round is full.
+        choose_event: Called on the event loop that the inbox is opened on; returns the function
+            that makes its events.
+
+    Attributes:
+        waiting: The weight of the messages that wait.
+        refused: How many messages were refused.
+        taken: The round that was taken last, until `done`.
     """
 
     def __init__(
@@ -109,30 +53,28 @@ class Inbox:
         self.max_waiting = max_waiting
         self.waiting = 0
         self.refused = 0
-        self.taken: Turn | None = None
-        """The turn that was taken last."""
+        self.taken: Round | None = None
         self._max_batch = max_batch
         self._choose_event = choose_event
         self._closed_by: Callable[[], EngineUnavailableError] | None = EngineNotStartedError
 
     def open(self) -> None:
         """Make the channel, on the running event loop; `refuse_rest` closes both its ends."""
-        # No more turns than weight can wait, so the channel's own bound is never met first.
-        self._send, self._receive = anyio.create_memory_object_stream[Turn](self.max_waiting)
+        self._send, self._receive = anyio.create_memory_object_stream[Round](math.inf)
         self._new_event = self._choose_event()
-        self._arrived = self._new_event()  # what the owner waits for when nothing is waiting
-        self._gathering: Turn | None = None
+        self._arrived = self._new_event()  # the owner waits for it when nothing is waiting
+        self._gathering: Round | None = None
         self._closed_by = None
 
     def put(
-        self, message: Message[Any], notify: Notify | None = None, *, is_own: bool = False
+        self, message: Message[Any], notify: Notify | None = None, *, internal: bool = False
     ) -> Event:
-        """Queue a message and return what tells that its answer is there. Never waits.
+        """Queue a message; return the event that is set when its answer is there. Never waits.
 
         Args:
             message: The message.
             notify: Called when its answer is there, too.
-            is_own: It is the engine's own, such as the outcome of an attempt, and is not refused
+            internal: It is the engine's own, such as the outcome of an attempt, and is not refused
                 because callers are too many: or else jobs could never end while callers insist.
 
         Raises:
@@ -141,21 +83,17 @@ class Inbox:
         """
         if self._closed_by is not None:
             self.check_open()
-        if self.waiting >= self.max_waiting and not is_own:
+        if self.waiting >= self.max_waiting and not internal:
             self.refused += 1
             raise OverloadedError(self.waiting, self.max_waiting)
-        turn = self._gathering
-        if turn is None or turn.weight >= self._max_batch:
-            turn = self._gathering = Turn(self._new_event)
-            self._send.send_nowait(turn)
+        gathering = self._gathering
+        if gathering is None or gathering.weight >= self._max_batch:
+            gathering = Round(self._new_event)
+            self._send.send_nowait(gathering)
+            self._gathering = gathering  # after it is in the channel: no message joins a lost round
             self._arrived.set()
-        half: Half[Any] = turn.writes if message.writes else turn.reads
-        half.messages.append(message)
-        turn.weight += message.weight
         self.waiting += message.weight
-        if notify is not None:
-            half.notify.append(notify)
-        return half.answered
+        return gathering.add(message, notify)
 
     def count_refused(self, messages: int) -> None:
         """Count messages that were refused before they came here."""
@@ -170,8 +108,8 @@ class Inbox:
         if self._closed_by is not None:
             raise self._closed_by()
 
-    async def take(self) -> Turn:
-        """Wait for a turn, and take it out.
+    async def take(self) -> Round:
+        """Wait for a round, and take it out.
 
         Raises:
             anyio.EndOfStream: The inbox is closed and empty.
@@ -182,33 +120,37 @@ class Inbox:
             # Not `receive`, whose checkpoint, event and bookkeeping cost as much as a call.
             self._arrived = self._new_event()
             await self._arrived.wait()
-        turn = self.taken = self._receive.receive_nowait()
-        self._taken(turn)
-        return turn
+        self.taken = self._receive.receive_nowait()
+        self._count_out(self.taken)
+        return self.taken
 
-    def _taken(self, turn: Turn) -> None:
-        if turn is self._gathering:
+    def _count_out(self, taken: Round) -> None:
+        if taken is self._gathering:
             self._gathering = None
-        self.waiting -= turn.weight
+        self.waiting -= taken.weight
+
+    def done(self) -> None:
+        """Let go of the round that was taken last: it has been answered."""
+        self.taken = None
 
     def close(self, error: Callable[[], EngineUnavailableError] = EngineClosedError) -> None:
-        """Refuse from now on what is put in, with this error; what is in it can still be taken."""
+        """Refuse new messages from now on, with this error; those inside can still be taken."""
         if self._closed_by is None:
             self._closed_by = error
             self._send.close()
             self._arrived.set()
 
     def refuse_rest(self, error: Callable[[], EngineUnavailableError]) -> None:
-        """Close, and answer whatever is still in the inbox with this error."""
+        """Close, and answer all that is still in the inbox with this error."""
         self._closed_by = error
         self._send.close()
         while True:
             try:
-                turn = self._receive.receive_nowait()
+                left = self._receive.receive_nowait()
             except anyio.EndOfStream:
                 break
-            self._taken(turn)
-            for message in turn.unanswered():
+            self._count_out(left)
+            for message in left.unanswered():
                 message.answer(error())
-            turn.tell()
+            left.wake_all()
         self._receive.close()

@@ -1,4 +1,4 @@
-"""The committed jobs: those that the owner holds, and behind them all others, in the storage.
+"""State: the committed jobs that the owner holds; behind them all others, in the storage.
 
 Nothing that is not yet committed is ever here.
 """
@@ -16,65 +16,67 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.domain.lifecycle import Lifecycle
-from engine.owner.events import Feed
-from engine.owner.messages import Message
-from engine.owner.ready_queue import Agenda
+from engine.owner.events import Events
+from engine.owner.message import Message
+from engine.owner.ready_queue import ReadyQueue
+from engine.owner.times import JobTimes
 from engine.storage.protocol import CheckedOut, Storage
-from engine.storage.record import (
-    Change,
-    Record,
-    newest_records,
-)
+from engine.storage.record import NO_EXECUTION, Change, Record, newest_records
 from engine.storage.table import Table
 
 
-class CommittedJobs:
-    """What the owner knows of jobs.
+class State:
+    """The owner's knowledge of jobs.
 
     Args:
-        storage: Where the jobs are that are not held here.
+        storage: Has the jobs that are not held here.
         lifecycle: Says which jobs have ended, and need not be held.
 
     Attributes:
+        lifecycle: The same.
         table: The jobs that are held.
         last_sequence: The number of the newest change.
         last_position: The position of the newest job.
-        feed: Tells of what is committed.
-        agenda: What is to be done with the jobs.
+        events: Passes committed changes on.
+        times: When jobs are due.
+        ready_queue: The jobs that may be claimed.
     """
 
     def __init__(self, storage: Storage, lifecycle: Lifecycle[Any]) -> None:
+        self.lifecycle = lifecycle
         self.table = Table()
         self.last_sequence = 0
         self.last_position = 0
+        self.events = Events()
+        self.times = JobTimes(lifecycle)
+        self.ready_queue = ReadyQueue(lifecycle, self._find, self.times.retries)
         self._storage = storage
-        self._lifecycle = lifecycle
         self._updates_table = True
-        self.feed = Feed()
-        self.agenda = Agenda(lifecycle, self._find)
 
     def _find(self, job_id: str) -> Record | None:
         return self.table.find(job_id)
 
     async def open(self) -> None:
-        """Open the storage, and hold what it says is live.
+        """Open the storage, and hold the jobs that it says are live.
 
         Raises:
             StorageError: It can't be opened.
             LifecycleError: A job has a status that the lifecycle doesn't know.
         """
-        opened = await self._storage.open(self._lifecycle.final_values)
+        opened = await self._storage.open(self.lifecycle.final_values)
         for status in opened.table.statuses():
-            if status not in self._lifecycle.values:
+            if status not in self.lifecycle.values:
                 raise LifecycleError(
                     f"the storage has a job in the status {shown(status)}, "
-                    f"which {self._lifecycle!r} does not have"
+                    f"which {self.lifecycle!r} does not have"
                 )
         self.table = opened.table
         self._updates_table = not opened.keeps_table
         self.last_sequence = opened.last_sequence
         self.last_position = opened.last_position
-        self.agenda.open(self.table.records())
+        for record in self.table.records():
+            self.ready_queue.add_orphan(record)
+            self._note(record)
 
     async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
         """Return the committed jobs that messages name; those not held here are checked out."""
@@ -105,18 +107,27 @@ class CommittedJobs:
         """Show committed changes to readers."""
         self.last_sequence += sum(change.sequence is not None for change in changes)
         self.last_position = last_position
+        changed = newest_records(changes)
         if self._updates_table:
-            changed = newest_records(changes)
             self.table.update(changed)
-            for record in changed.values():
-                if record.status in self._lifecycle.final_values:
-                    self.table.remove(record)
-        self.agenda.note(changes)
-        self.feed.publish(changes)
+        for record in changed.values():
+            self._note(record)
+            if self._updates_table and self.lifecycle.is_final(record.status):
+                self.table.remove(record)
+        self.events.publish(changes)
+
+    def _note(self, record: Record) -> None:
+        """Take in when a job is due, and whether it is ready."""
+        queue = self.ready_queue
+        if record.execution is not NO_EXECUTION or record.status == self.lifecycle.running_value:
+            queue.note(record)
+            self.times.note(record)
+        elif not queue.is_empty():  # most jobs have nothing to do with handlers
+            queue.discard(record.job_id)
 
 
 def why_missing(job_id: str, named: CheckedOut) -> EngineError:
-    """Return the error that stands for a job that is not among those that were found."""
+    """Return the error for a job that is not among those that were found."""
     if (damaged := named.damaged.get(job_id)) is not None:
         return JobDamagedError(job_id, damaged.problem)
     return JobNotFoundError(job_id)

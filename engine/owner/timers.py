@@ -1,4 +1,4 @@
-"""Timekeeping: the task that has done what is due by the clock, by messages like any other."""
+"""Timers: the task that lets jobs expire and be tried again when their time has come."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from engine.domain.exceptions import (
     EngineUnavailableError,
     OverloadedError,
 )
+from engine.owner.commands.expire import ExpireJobs
 from engine.owner.inbox import Inbox
-from engine.owner.messages import ExpireJobs
-from engine.owner.ready_queue import Agenda
+from engine.owner.times import JobTimes
+from engine.portal.logs import log
 from engine.portal.time import Time
 
 logger = logging.getLogger("engine")
@@ -23,28 +24,29 @@ _STEP_JOBS: Final = 200  # so that a step takes no longer than a small batch
 _PAUSE_SECONDS: Final = 1.0  # after a step that was refused
 
 
-async def keep_time(inbox: Inbox, agenda: Agenda, time: Time) -> None:
-    """Have jobs moved on whose time has run out, and others run again, until the engine ends."""
+async def fire_timers(inbox: Inbox, times: JobTimes, time: Time) -> None:
+    """Have due jobs moved on, or run again, until the engine ends.
+
+    Raises:
+        Exception: A bug, such as a clock that fails: the owner crashes by it.
+    """
     while True:
         earlier = anyio.Event()
-        agenda.on_earlier = earlier.set
-        due: list[str] = []
+        times.on_earlier = earlier.set
+        await time.wait_until(times.earliest(), earlier)
+        if earlier.is_set():
+            continue
+        message = ExpireJobs(times.deadlines.due(time.now(), _STEP_JOBS))
         try:
-            await time.wait_until(agenda.next_time(), earlier)
-            if earlier.is_set():
-                continue
-            due = agenda.expired(time.now(), _STEP_JOBS)
-        except Exception:  # the clock's own
-            logger.debug("the owner reads the clock, too, and will crash by it", exc_info=True)
-        message = ExpireJobs(due)
-        try:
-            await inbox.put(message, is_own=True).wait()
-            for record in message.outcome():
-                fields = {"job_id": record.job_id, "status": record.status}
-                logger.info("the time of job %s ran out", record.job_id, extra=fields)
+            await inbox.put(message, internal=True).wait()
+            expired = message.outcome()
         except EngineUnavailableError:
             return
         except EngineError as error:
-            log = logger.debug if isinstance(error, OverloadedError) else logger.exception
-            log("what is due by the clock could not be done, and is tried again")
+            level = logging.DEBUG if isinstance(error, OverloadedError) else logging.ERROR
+            log(logger, level, "due jobs can't be moved on, and are tried again", error=error)
             await time.sleep(_PAUSE_SECONDS)
+            continue
+        for record in expired:
+            fields = {"job_id": record.job_id, "status": record.status}
+            log(logger, logging.INFO, "the time of job %s ran out", record.job_id, fields=fields)

@@ -36,7 +36,7 @@ from engine.domain.models import (
     Transition,
 )
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
-from engine.owner.messages import Message
+from engine.owner.message import Message
 from engine.storage.record import NO_EXECUTION, Damaged, Entry, Execution, Record
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -50,8 +50,8 @@ _set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
 _set_private = BaseModel.__dict__["__pydantic_private__"].__set__
 
 
-class Snapshots(Generic[Status]):
-    """Makes the snapshots of one lifecycle.
+class Views(Generic[Status]):
+    """Makes snapshots of records, for one lifecycle.
 
     Args:
         lifecycle: Has the statuses.

@@ -16,9 +16,10 @@ import anyio
 
 from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.domain.models import Progress, Status, Transition
-from engine.owner.events import Feed
-from engine.owner.messages import GetJobs, Message, ReadTransitions
-from engine.owner.views import Snapshots
+from engine.owner.commands.read import GetJobs, ReadTransitions
+from engine.owner.events import Events
+from engine.owner.message import Message
+from engine.owner.views import Views
 from engine.storage.record import Change, Entry, Record, entries_of
 
 Ask: TypeAlias = Callable[[Message[Any]], Awaitable[Any]]
@@ -35,17 +36,17 @@ class _Waiter:
         self._told = anyio.Event()
         self._outcome: Record | EngineUnavailableError | None = None
 
-    def tell(self, changes: Sequence[Change]) -> None:
+    def on_changes(self, changes: Sequence[Change]) -> None:
         """Look whether the job has come there."""
         for change in changes:
             if self._outcome is None and change.record.status in self._statuses:
                 self._outcome = change.record
                 self._told.set()
 
-    def tell_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Ignore it."""
 
-    def end(self, error: EngineUnavailableError) -> None:
+    def on_end(self, error: EngineUnavailableError) -> None:
         """Wait no more."""
         if self._outcome is None:
             self._outcome = error
@@ -65,7 +66,7 @@ class _Waiter:
 
 
 async def wait_for(
-    feed: Feed,
+    events: Events,
     ask: Ask,
     message: GetJobs,
     statuses: Collection[str],
@@ -74,7 +75,7 @@ async def wait_for(
     """Return a job as soon as it has one of these statuses.
 
     Args:
-        feed: Tells when the job moves.
+        events: Says when the job moves.
         ask: Asks how it is.
         message: Asks for that one job.
         statuses: Those to wait for.
@@ -85,7 +86,7 @@ async def wait_for(
     """
     [job_id] = message.job_ids
     waiter = _Waiter(statuses)
-    feed.join(waiter, job_id)
+    events.subscribe(waiter, job_id)
     try:
         record = await _read(ask, message)
         if record.status in statuses:
@@ -93,7 +94,7 @@ async def wait_for(
         limit()
         return await waiter.wait()
     finally:
-        feed.leave(waiter, job_id)
+        events.unsubscribe(waiter, job_id)
 
 
 async def _read(ask: Ask, message: GetJobs) -> Record:
@@ -120,18 +121,18 @@ class Watcher(Generic[Status]):
 
     def __init__(
         self,
-        feed: Feed,
+        events: Events,
         ask: Ask,
-        snapshots: Snapshots[Status],
+        views: Views[Status],
         final_statuses: Collection[str],
         *,
         job_id: str | None,
         after: int,
         progress: bool,
     ) -> None:
-        self._feed = feed
+        self._events = events
         self._ask = ask
-        self._snapshots = snapshots
+        self._views = views
         self._final_statuses = final_statuses
         self._job_id = job_id
         self._after = after
@@ -146,7 +147,7 @@ class Watcher(Generic[Status]):
 
     # What the feed tells.
 
-    def tell(self, changes: Sequence[Change]) -> None:
+    def on_changes(self, changes: Sequence[Change]) -> None:
         """Keep what happened, or remember that it was more than can be kept."""
         for entry in entries_of(changes):
             self._progress.pop(entry.job_id, None)  # what it said before it moved is over
@@ -157,13 +158,13 @@ class Watcher(Generic[Status]):
                 self._kept.append(entry)
             self._told.set()
 
-    def tell_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Keep the newest of each job."""
         if self._wants_progress:
             self._progress[progress.job_id] = progress
             self._told.set()
 
-    def end(self, error: EngineUnavailableError) -> None:
+    def on_end(self, error: EngineUnavailableError) -> None:
         """Give what is kept, and then end."""
         self._error = error
         self._told.set()
@@ -193,7 +194,7 @@ class Watcher(Generic[Status]):
                 await self._told.wait()
 
     async def _join(self) -> None:
-        self._feed.join(self, self._job_id)
+        self._events.subscribe(self, self._job_id)
         try:
             if self._job_id is not None:
                 await _read(self._ask, GetJobs([self._job_id]))
@@ -224,7 +225,7 @@ class Watcher(Generic[Status]):
             self._after = new[-1].sequence
         if self._job_id is not None and lines and lines[-1].to_status in self._final_statuses:
             self._has_ended = True
-        return self._snapshots.transitions(new)
+        return self._views.transitions(new)
 
     async def _look_for_end(self) -> None:
         """Find out whether the job had its last transition before the watcher begins."""
@@ -236,7 +237,7 @@ class Watcher(Generic[Status]):
 
     def close(self) -> None:
         """Watch no more. May be called again."""
-        self._feed.leave(self, self._job_id)
+        self._events.unsubscribe(self, self._job_id)
 
 
 class Watch(Generic[Status]):

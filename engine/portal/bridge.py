@@ -34,7 +34,7 @@ Notify: TypeAlias = Callable[[], object]
 class Request(Protocol[Answer_co]):
     """A message from a thread, with the slot of its answer."""
 
-    given_up: bool
+    is_abandoned: bool
 
     @property
     def writes(self) -> bool:
@@ -165,10 +165,10 @@ class SyncBridge:
         try:
             in_time = answered.acquire(timeout=-1 if seconds is None else seconds)
         except BaseException:  # an interrupt
-            message.given_up = True
+            message.is_abandoned = True
             raise
         if seconds is not None and not in_time:
-            message.given_up = True
+            message.is_abandoned = True
             raise WriteTimeoutError(seconds) if message.writes else CallTimeoutError(seconds)
 
     def _pump(self) -> None:

@@ -159,8 +159,8 @@ class Lab(Generic[Status]):
             StandstillError: It can't end: it waits for what will never happen, such as a payment.
             JobNotFoundError: There is no such job.
         """
-        asking = self._lifecycle.asking
-        until = None if asking is None else [asking]
+        awaiting = self._lifecycle.awaiting_input
+        until = None if awaiting is None else [awaiting]
         return await self.clock.run_until(self.engine.wait(job.job_id, until=until))
 
     async def answer(self, job: Job[Status], value: object) -> Job[Status]:

@@ -71,7 +71,7 @@ class Attempt:
         self.token = work.token or ""
         self.failures = work.failures
         self.context: Context[Any] = Context(
-            core.snapshots.job(record), record, core.lifecycle, publish
+            core.views.job(record), record, core.lifecycle, publish
         )
         self.stopped_at: float | None = None
         self._stop_reason: Stop | None = None

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from engine.domain.deadlines import Deadline, check_deadline, check_expires
 from engine.domain.exceptions import InvalidValueError, LifecycleError, shown
 from engine.domain.ids import new_job_id
-from engine.domain.lifecycle import Lifecycle
+from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.models import Job, Progress, Status
 from engine.domain.validation import check_optional_text
 from engine.owner.prompts import Schema, prompt_text
@@ -101,7 +101,7 @@ class Context(Generic[Status]):
     ) -> Any:  # noqa: ANN401 - of the type that is asked for
         """Return the answer to a question, if it has been given; else end this attempt and ask.
 
-        Asking ends the attempt and leaves the job in the lifecycle's status of asking, with a
+        Asking ends the attempt and leaves the job in the lifecycle's ``awaiting_input``, with a
         `Prompt` under an id that is never used again. `provide_input` answers it, now or in a month
         and after any number of restarts. Then the handler is run again, from its beginning, and
         this call returns. So a handler is to ask the same things in the same order, or to name
@@ -114,20 +114,21 @@ class Context(Generic[Status]):
             schema: What the answer has to look like: a pydantic model or another type that pydantic
                 knows, which is returned; or a JSON Schema as a dict.
             deadline: How long to wait for the answer. Then the job goes where the lifecycle's
-                ``on_expiry`` says.
+                ``expires_to`` says.
             name: What tells this question from others of the handler; by default its number.
             question: What to show to whoever answers: up to 65,536 characters.
 
         Raises:
-            LifecycleError: The lifecycle has no status of asking.
+            LifecycleError: The lifecycle has no ``awaiting_input``.
             InvalidValueError: An argument is not right.
             RuntimeError: The extra ``engine[input]`` is not installed.
         """
         self._asked += 1
         name = f"input {self._asked}" if name is None else name
-        if self._lifecycle.asking_value is None:
+        awaiting = self._lifecycle.target(self._lifecycle.running_value, Event.ASK)
+        if awaiting is None:
             raise LifecycleError(
-                f"{self._lifecycle!r} has no status of asking: AGENT_JOB_LIFECYCLE has one"
+                f"{self._lifecycle!r} has no `awaiting_input`: AGENT_JOB_LIFECYCLE has one"
             )
         if name in self._answers:
             try:
@@ -136,7 +137,7 @@ class Context(Generic[Status]):
                 pass  # it fits the JSON Schema, and not the model's own rules: ask again
         if deadline is not None:
             check_deadline("deadline", deadline)
-            check_expires(self._lifecycle, self._lifecycle.asking_value)
+            check_expires(self._lifecycle, awaiting)
         self.request = (prompt_text(new_job_id(), schema, name, question), deadline)
         raise InputNeeded
 

@@ -25,18 +25,16 @@ from engine.domain.exceptions import (
     OverloadedError,
     StaleAttemptError,
 )
+from engine.domain.lifecycle import Event
 from engine.domain.models import Progress
 from engine.domain.retry import Retry
+from engine.owner.commands.ask import AskForInput
+from engine.owner.commands.claim import ClaimJobs
+from engine.owner.commands.expire import ExpireJobs
+from engine.owner.commands.finish import FinishJob
+from engine.owner.commands.release import ReleaseJob
 from engine.owner.core import Core
-from engine.owner.messages import (
-    CheckedMove,
-    ClaimJobs,
-    ExpireJobs,
-    Message,
-    MoveJobs,
-    ReleaseJob,
-    RequestInput,
-)
+from engine.owner.message import Message
 from engine.portal import Call, call_soon, is_ctrl_c, task_starter
 from engine.storage.record import (
     Change,
@@ -98,7 +96,7 @@ class Crew:
         self._call_soon = call_soon()
         self._start = task_starter(self._core.tasks)
         self._handler.open()
-        self._core.feed.join(self)
+        self._core.state.events.subscribe(self)
         self._core.tasks.start_soon(self._claim_jobs, name="engine worker")
         self._overseer.open()
         self._core.tasks.start_soon(self._overseer.look_after, name="engine overseer")
@@ -118,7 +116,7 @@ class Crew:
             self._change()
             self._stop_all(Stop.CLOSING)
             await self._until(lambda: not self._attempts and self._claim is None)
-        self._core.feed.leave(self)
+        self._core.state.events.unsubscribe(self)
         self._leave_alone()
         self._handler.close()
 
@@ -187,7 +185,7 @@ class Crew:
             told.set()
 
         claim = self._claim = ClaimJobs(
-            self._free, max_attempts=retry.max_attempts, idempotent=rules.idempotent, told=take
+            self._free, max_attempts=retry.max_attempts, idempotent=rules.idempotent, notify=take
         )
         await self._core.inbox.put(claim).wait()
         if not claim.answered:  # as it is where there was nothing to claim
@@ -197,7 +195,7 @@ class Crew:
     async def _withdraw_claim(self) -> None:
         """Have the owner look at its claims, which finds that nobody wants this one any more."""
         if self._claim is not None:
-            self._claim.given_up = True
+            self._claim.is_abandoned = True
         while self._claim is not None:
             try:
                 await self._core.ask(ExpireJobs(()))
@@ -233,7 +231,7 @@ class Crew:
             raise
         if self._by_job.get(attempt.job_id) is attempt:
             del self._by_job[attempt.job_id]
-            self._core.feed.progress.pop(attempt.job_id, None)
+            self._core.state.events.progress.pop(attempt.job_id, None)
         self._leave_place(attempt)
         if message is None:
             self._forget(attempt)
@@ -244,7 +242,9 @@ class Crew:
         """Tell the owner what came of an attempt; no task waits for the answer."""
         try:
             # Past the limit of callers: their number is the concurrency's, and they end a job.
-            self._core.inbox.put(message, lambda: self._take_answer(attempt, message), is_own=True)
+            self._core.inbox.put(
+                message, lambda: self._take_answer(attempt, message), internal=True
+            )
         except EngineError as error:
             self._take_error(attempt, message, error)
 
@@ -287,7 +287,7 @@ class Crew:
 
     async def _outcome(self, attempt: Attempt) -> Message[Any] | None:
         """Run an attempt, and return what the owner is to be told."""
-        job_id, token, lifecycle = attempt.job_id, attempt.token, self._core.lifecycle
+        job_id, token = attempt.job_id, attempt.token
         if self._is_closing:
             attempt.stop(Stop.CLOSING)
         if reason := attempt.why_stopped():  # before it began
@@ -299,14 +299,12 @@ class Crew:
             if is_ctrl_c(error):
                 raise
             if isinstance(error, InputNeeded) and attempt.context.request is not None:
-                return RequestInput(job_id, token, *attempt.context.request)
+                return AskForInput(job_id, token, *attempt.context.request)
             if reason := attempt.why_stopped():
                 return self._after_stop(attempt, reason)
             return self._after_failure(attempt, error)
         self._log(attempt, "is done")
-        return MoveJobs(
-            [CheckedMove(job_id, lifecycle.success_value or "", result=result, token=token)]
-        )
+        return FinishJob(job_id, token, Event.SUCCEED, result=result)
 
     @staticmethod
     def _log(attempt: Attempt, what: str) -> None:
@@ -341,8 +339,7 @@ class Crew:
         if retry.may_retry(error, failures):
             delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
             return ReleaseJob(attempt.job_id, attempt.token, delay, failed=True)
-        failure, told = self._core.lifecycle.failure_value or "", error_text(error)
-        return MoveJobs([CheckedMove(attempt.job_id, failure, error=told, token=attempt.token)])
+        return FinishJob(attempt.job_id, attempt.token, Event.FAIL, error=error_text(error))
 
     def _leave_place(self, attempt: Attempt) -> None:
         """Free the place of an attempt; a thread keeps it until its function has ended."""
@@ -374,7 +371,7 @@ class Crew:
 
     # What the feed tells.
 
-    def tell(self, changes: Sequence[Change]) -> None:
+    def on_changes(self, changes: Sequence[Change]) -> None:
         """Stop attempts whose jobs have moved on, or are to be cancelled."""
         if not self._by_job:
             return
@@ -389,10 +386,10 @@ class Crew:
             elif record.execution.cancel_reason is not None:
                 attempt.stop(Stop.CANCELLED)
 
-    def tell_progress(self, progress: Progress) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Ignore what the crew has published itself."""
 
-    def end(self, error: EngineUnavailableError) -> None:
+    def on_end(self, error: EngineUnavailableError) -> None:
         """Stop all: the engine has ended, and nothing can be told any more."""
         logger.debug("the worker ends: %s", error)
         self._is_closing = True
@@ -416,4 +413,4 @@ class Crew:
             _, each = self._progress.popitem()
             attempt = self._by_job.get(each.job_id)
             if attempt is not None and attempt.number == each.attempt:
-                self._core.feed.publish_progress(each)
+                self._core.state.events.publish_progress(each)

@@ -12,6 +12,7 @@ from engine.domain.exceptions import (
     LifecycleError,
     shown,
 )
+from engine.domain.lifecycle import Event
 from engine.domain.retry import Retry
 from engine.domain.validation import check_integer, check_seconds
 from engine.owner.attachment import Attachment
@@ -112,7 +113,8 @@ class Worker(Attachment):
         if not isinstance(hooks, list | tuple) or not all(map(callable, hooks)):
             raise InvalidValueError("around", f"must be a list of functions, not {shown(hooks)}")
         core = engine.core
-        if core.lifecycle.success_value is None or core.lifecycle.failure_value is None:
+        ends = (core.lifecycle.able(event) for event in (Event.SUCCEED, Event.FAIL))
+        if not all(ends):
             raise LifecycleError(
                 f"{core.lifecycle.running.name} leads to no success, or to no failure, so that a "
                 "handler could not end its job"

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from engine.domain.ids import new_job_id
 from engine.domain.models import PAID_JOB_LIFECYCLE
-from engine.owner.codec import Codec
-from engine.owner.views import Snapshots
+from engine.owner.commands.read import GetJobs
+from engine.owner.views import Views
 from engine.storage.record import (
     Record,
 )
@@ -24,13 +24,12 @@ _FEW = 1_000
 
 def lines(jobs: int, operations: int, turns: int) -> list[str]:
     """Return a line for each piece."""
-    codec = Codec(PAID_JOB_LIFECYCLE, new_job_id)
-    snapshots = Snapshots(PAID_JOB_LIFECYCLE, {})
+    views = Views(PAID_JOB_LIFECYCLE, {})
     job_id, now = new_job_id(), datetime.now(UTC)
     status = PAID_JOB_LIFECYCLE.initial_value
     record = Record(job_id, status, _HASH, None, now, now, 1)
-    message = _microseconds(lambda: codec.get(job_id), operations, turns)
-    snapshot = _microseconds(lambda: snapshots.job(record), operations, turns)
+    message = _microseconds(lambda: GetJobs.one(job_id), operations, turns)
+    snapshot = _microseconds(lambda: views.job(record), operations, turns)
     few, many = _plain_get(_FEW, operations, turns), _plain_get(jobs, operations, turns)
     plain = (
         f"- (a), getting a job and reading six of its fields, takes {few:.2f} µs with {_FEW:,} "

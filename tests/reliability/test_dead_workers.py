@@ -27,7 +27,7 @@ from engine import (
     SyncJobEngine,
     Worker,
 )
-from engine.owner.decisions import Decisions
+from engine.owner.batch import Batch
 from tests.reliability.programs.working import result_of
 from tests.reliability.programs.zygote import Life, Zygote, zygote
 from tests.systems import needs_fork
@@ -178,7 +178,7 @@ def test_jobs_of_a_killed_process_are_run_again_and_end_once(tmp_path: Path) -> 
 def test_a_token_check_that_takes_any_token_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Decisions, "_check_holder", lambda *_: None)
+    monkeypatch.setattr(Batch, "check_holder", lambda *_: None)
     problems, _ = _kill(tmp_path, 12, "any token will do")
     assert [each for each in problems if "a dead attempt" in each]
 

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 import anyio
 
 from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine
+from engine.owner.commands.claim import ClaimJobs
+from engine.owner.commands.release import ReleaseJob
 from engine.owner.core import Core
-from engine.owner.messages import ClaimJobs, ReleaseJob
 from engine.storage.locations import Location
 from engine.storage.record import (
     Record,
@@ -33,7 +34,7 @@ class Claim:
     ) -> None:
         self._told = anyio.Event()
         self.message = ClaimJobs(
-            limit, max_attempts=max_attempts, idempotent=idempotent, told=self._told.set
+            limit, max_attempts=max_attempts, idempotent=idempotent, notify=self._told.set
         )
         self._seen = core.inbox.put(self.message)
 

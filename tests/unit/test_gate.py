@@ -21,7 +21,7 @@ from engine import (
     WaitingJobs,
     Worker,
 )
-from engine.owner.messages import CountJobs
+from engine.owner.commands.read import CountJobs
 from engine.testing import VirtualClock
 from tests.unit.claiming import NewPlace
 from tests.unit.gating import Asked, complaints, everybody

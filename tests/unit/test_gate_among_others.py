@@ -308,8 +308,8 @@ async def calls_to_let_one_in(clock: VirtualClock, count: int) -> int:
         async with Gate(engine, check, interval_seconds=10):
             await clock.advance(1)
             core = engine.core
-            counting: Any = Counting(core.snapshots)
-            core.snapshots = counting
+            counting: Any = Counting(core.views)
+            core.views = counting
             paid.append(jobs[-1].job_id)
             calls = await calls_during(partial(clock.advance, 12))
             assert counting.made == paid

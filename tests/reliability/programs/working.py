@@ -22,7 +22,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from engine import Context, Job, JobEngine, JobStatus, Retry, Worker
-from engine.owner.decisions import Decisions
+from engine.owner.batch import Batch
 from tests.reliability.programs.zygote import Order, say
 
 MOST_FAILURES = 1_000
@@ -83,5 +83,5 @@ def warm() -> None:
 def run(order: Order) -> None:
     """Work as an order says; ``planted`` is the bug that it has, if it has one."""
     if order["planted"] == "any token will do":
-        pytest.MonkeyPatch().setattr(Decisions, "_check_holder", lambda *_: None)
+        pytest.MonkeyPatch().setattr(Batch, "check_holder", lambda *_: None)
     anyio.run(work, order, backend=order["backend"])

@@ -80,5 +80,7 @@ def test_a_status_that_is_unknown_or_has_no_end_by_time_is_refused() -> None:
 
 def test_in_the_default_lifecycle_a_deadline_is_for_running_jobs_alone() -> None:
     assert deadlines_text(PAID_JOB_LIFECYCLE, {"running": timedelta(1)})
-    with pytest.raises(InvalidValueError, match=r"lets time run out running; see on_expiry"):
+    with pytest.raises(
+        InvalidValueError, match=r"only a job in running may have a deadline .*; see `expires_to`"
+    ):
         deadlines_text(PAID_JOB_LIFECYCLE, {"awaiting_payment": timedelta(1)})

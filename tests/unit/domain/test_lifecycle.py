@@ -1,17 +1,20 @@
 """Lifecycles: a table that can't work is refused when it is built, and the message names why."""
 
+import ast
 from enum import Enum, IntEnum, StrEnum
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import pytest
 
+import engine
 from engine.domain.exceptions import (
     InvalidStateTransitionError,
     InvalidValueError,
     LifecycleError,
 )
-from engine.domain.lifecycle import MAX_STATUSES, Lifecycle
+from engine.domain.lifecycle import MAX_STATUSES, Event, Lifecycle
 
 Statuses: TypeAlias = Any
 """An enum that is made by a call, or by a test's parameter."""
@@ -99,31 +102,37 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         r"STRANGE.* not a member of Step",
     ),
     "a plain string for a member": ({"initial": "new"}, r"'new' is not a member of Step"),
-    "a foreign status of asking": ({"asking": Foreign.STRANGE}, r"STRANGE.* not a member of Step"),
+    "a foreign status of asking": (
+        {"awaiting_input": Foreign.STRANGE},
+        r"STRANGE.* not a member of Step",
+    ),
     "asking that can't be begun": (
-        {"asking": Step.NEW},
-        r"NEW is the status of asking, so BUSY must lead to NEW",
+        {"awaiting_input": Step.NEW},
+        r"NEW is `awaiting_input`, so BUSY must lead to NEW",
     ),
     "asking that never ends": (
-        {"asking": Step.LOST},
-        r"LOST is the status of asking, so LOST must lead to BUSY",
+        {"awaiting_input": Step.LOST},
+        r"LOST is `awaiting_input`, so LOST must lead to BUSY",
     ),
     "expiry by no legal move": (
-        {"on_expiry": {Step.NEW: Step.LOST}},
-        r"on_expiry leads from .*NEW.* to .*LOST.*, which is no legal move",
+        {"expires_to": {Step.NEW: Step.LOST}},
+        r"expires_to leads from .*NEW.* to .*LOST.*, which is no legal move",
     ),
     "cancelling by no legal move": (
-        {"on_cancel": {Step.NEW: Step.LOST}},
-        r"on_cancel leads from .*NEW.* to .*LOST.*, which is no legal move",
+        {"cancels_to": {Step.NEW: Step.LOST}},
+        r"cancels_to leads from .*NEW.* to .*LOST.*, which is no legal move",
     ),
-    "expiry of what has ended": ({"on_expiry": {Step.DONE: Step.LOST}}, r"which is no legal move"),
-    "expiry in plain strings": ({"on_expiry": {"busy": "lost"}}, r"'busy' is not a member of Step"),
+    "expiry of what has ended": ({"expires_to": {Step.DONE: Step.LOST}}, r"which is no legal move"),
+    "expiry in plain strings": (
+        {"expires_to": {"busy": "lost"}},
+        r"'busy' is not a member of Step",
+    ),
     "cancelling to a plain string": (
-        {"on_cancel": {Step.BUSY: "lost"}},
+        {"cancels_to": {Step.BUSY: "lost"}},
         r"'lost' is not a member of Step",
     ),
-    "expiry that is no table": ({"on_expiry": Step.LOST}, r"on_expiry must map statuses"),
-    "cancelling that is no table": ({"on_cancel": [Step.LOST]}, r"on_cancel must map statuses"),
+    "expiry that is no table": ({"expires_to": Step.LOST}, r"expires_to must map statuses"),
+    "cancelling that is no table": ({"cancels_to": [Step.LOST]}, r"cancels_to must map statuses"),
 }
 
 
@@ -221,9 +230,9 @@ def test_one_status_may_be_initial_and_running() -> None:
 
 def test_by_default_jobs_are_forced_to_the_one_failure_that_they_may_move_to() -> None:
     lifecycle = Lifecycle(**GOOD)
-    for forced in (lifecycle.on_expiry, lifecycle.on_cancel):
+    for forced in (lifecycle.expires_to, lifecycle.cancels_to):
         assert dict(forced) == {Step.BUSY: Step.LOST}
-    assert lifecycle.asking is None
+    assert lifecycle.awaiting_input is None
 
 
 def test_where_there_are_two_failures_nothing_is_forced_by_default() -> None:
@@ -239,22 +248,24 @@ def test_where_there_are_two_failures_nothing_is_forced_by_default() -> None:
         "failure": {lost, stolen},
     }
     lifecycle: Lifecycle[Any] = Lifecycle(**table)
-    assert (dict(lifecycle.on_expiry), dict(lifecycle.on_cancel)) == ({}, {})
-    chosen: Lifecycle[Any] = Lifecycle(**table, on_expiry={new: stolen}, on_cancel={new: lost})
-    assert chosen.expiry_of == {"new": "stolen"}
-    assert chosen.cancel_of == {"new": "lost"}
+    assert (dict(lifecycle.expires_to), dict(lifecycle.cancels_to)) == ({}, {})
+    chosen: Lifecycle[Any] = Lifecycle(**table, expires_to={new: stolen}, cancels_to={new: lost})
+    assert chosen.after("new", Event.EXPIRE) == "stolen"
+    assert chosen.after("new", Event.CANCEL) == "lost"
 
 
 def test_jobs_may_be_forced_to_what_is_no_end() -> None:
-    lifecycle = Lifecycle(**(GOOD | {"on_expiry": {Step.NEW: Step.BUSY}, "on_cancel": {}}))
-    assert lifecycle.expiry_of == {"new": "busy"}
-    assert lifecycle.cancel_of == {}
+    lifecycle = Lifecycle(**(GOOD | {"expires_to": {Step.NEW: Step.BUSY}, "cancels_to": {}}))
+    assert lifecycle.after("new", Event.EXPIRE) == "busy"
+    assert lifecycle.able(Event.CANCEL) == ()
 
 
 def test_asking_leads_there_and_back() -> None:
     moves = _row(NEW={Step.BUSY}, BUSY={Step.NEW, Step.DONE, Step.LOST})
-    lifecycle = Lifecycle(**(GOOD | {"moves": moves, "asking": Step.NEW}))
-    assert (lifecycle.asking, lifecycle.asking_value) == (Step.NEW, "new")
+    lifecycle = Lifecycle(**(GOOD | {"moves": moves, "awaiting_input": Step.NEW}))
+    assert lifecycle.awaiting_input is Step.NEW
+    assert lifecycle.after("busy", Event.ASK) == "new"
+    assert lifecycle.after("new", Event.ANSWER) == "busy"
 
 
 def test_every_move_is_legal_or_refused_with_the_ways_that_are_open() -> None:
@@ -356,3 +367,63 @@ def test_two_statuses_are_never_drawn_as_one() -> None:
 
 def test_it_says_what_it_is() -> None:
     assert repr(Lifecycle(**GOOD)) == "<Lifecycle of Step from new>"
+
+
+FORCED = {"expires_to": {Step.NEW: Step.BUSY}, "cancels_to": {Step.BUSY: Step.LOST}}
+
+
+@pytest.mark.parametrize("event", Event)
+def test_every_event_leads_somewhere_or_is_refused_with_the_rule_that_is_missing(
+    event: Event,
+) -> None:
+    moves = _row(NEW={Step.BUSY}, BUSY={Step.NEW, Step.DONE, Step.LOST})
+    lifecycle = Lifecycle(
+        **(GOOD | FORCED | {"moves": moves, "awaiting_input": Step.NEW}), hint="see the other"
+    )
+    able = {
+        Event.EXPIRE: {"new": "busy"},
+        Event.CANCEL: {"busy": "lost"},
+        Event.ASK: {"busy": "new"},
+        Event.ANSWER: {"new": "busy"},
+        Event.SUCCEED: {"busy": "done"},
+        Event.FAIL: {"busy": "lost"},
+        Event.DIE: {"busy": "lost"},
+    }[event]
+    assert lifecycle.able(event) == tuple(able)
+    for status in lifecycle.values:
+        assert lifecycle.target(status, event) == able.get(status)
+        assert lifecycle.leads_to(event, status) is (status in able.values())
+        if status in able:
+            assert lifecycle.after(status, event) == able[status]
+            continue
+        with pytest.raises(InvalidStateTransitionError, match="see the other") as caught:
+            lifecycle.after(status, event, "job-1")
+        assert f"job 'job-1' in {status} can't" in str(caught.value)
+        assert (caught.value.from_state, caught.value.to_state) == (status, event.value)
+    assert Lifecycle(**GOOD).able(Event.ASK) == Lifecycle(**GOOD).able(Event.ANSWER) == ()
+
+
+RULES = {
+    *("_event_targets", "_targets_of", "_success_values", "_failure_values", "_value_of"),
+    *("moves", "expires_to", "cancels_to", "awaiting_input", "success", "failure"),
+}
+SHOWN = {  # what callers see, and what they hand in
+    "engine/_job_engine.py": set[str](),
+    "engine/owner/commands/move.py": {"moves"},  # its own: what a caller asks for
+    "engine/owner/views.py": {"success"},  # which jobs have a result
+    "engine/testing/lab.py": {"awaiting_input"},  # what a test waits for
+}
+
+
+def test_no_other_module_reads_the_tables_of_a_lifecycle() -> None:
+    package = Path(engine.__file__).parent
+    for path in package.rglob("*.py"):
+        if path.name == "lifecycle.py":
+            continue
+        place = str(path.relative_to(package.parent))
+        read = {
+            node.attr
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Attribute) and node.attr in RULES
+        }
+        assert read <= SHOWN.get(place, set()), place

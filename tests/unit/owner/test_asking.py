@@ -22,7 +22,8 @@ from engine import (
     SyncJobEngine,
 )
 from engine.domain.lifecycle import Lifecycle
-from engine.owner.messages import ProvideInput, RequestInput
+from engine.owner.commands.answer import AnswerPrompt
+from engine.owner.commands.ask import AskForInput
 from engine.owner.prompts import Schema, json_schema_of, prompt_text
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.claiming import Claim, NewPlace, agents, claimed, claimed_one, running
@@ -50,7 +51,7 @@ async def ask(
     """Claim the next job, and ask for something as its attempt."""
     job_id, token = await claimed_one(engine)
     prompt = prompt_text(prompt_id, schema, name, "How large?")
-    await engine.core.ask(RequestInput(job_id, token, prompt, deadline))
+    await engine.core.ask(AskForInput(job_id, token, prompt, deadline))
 
 
 async def test_a_prompt_is_shown_answered_and_gone(new_place: NewPlace) -> None:
@@ -149,7 +150,7 @@ async def test_a_prompt_is_answered_once_and_never_after_the_next(new_place: New
         await ask(engine, "p-2", int)
         for doubled in (
             engine.provide_input(job.job_id, "p-1", 2),
-            engine.core.ask(ProvideInput(job.job_id, "p-1", "2")),  # when both came in time
+            engine.core.ask(AnswerPrompt(job.job_id, "p-1", "2")),  # when both came in time
         ):
             with pytest.raises(StalePromptError) as stale:
                 await doubled
@@ -183,7 +184,7 @@ async def test_only_the_attempt_that_has_the_job_may_ask() -> None:
         job = await running(engine)
         await ask(engine, "p-1", int)
         with pytest.raises(StaleAttemptError):
-            message = RequestInput(job.job_id, "unheard of", prompt_text("p", int, "n", None), None)
+            message = AskForInput(job.job_id, "unheard of", prompt_text("p", int, "n", None), None)
             await engine.core.ask(message)
 
 

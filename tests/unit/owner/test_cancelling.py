@@ -13,7 +13,8 @@ from engine import (
     JobNotFoundError,
     JobStatus,
 )
-from engine.owner.messages import ProvideInput, RequestInput
+from engine.owner.commands.answer import AnswerPrompt
+from engine.owner.commands.ask import AskForInput
 from engine.owner.prompts import prompt_text
 from engine.testing.facades import FACADES, Engine, opened_engine
 from tests.unit.claiming import (
@@ -109,7 +110,7 @@ async def test_an_attempt_that_asks_ends_its_job_instead() -> None:
         _, token = await claimed_one(engine)
         await engine.cancel(job.job_id)
         prompt = prompt_text("p", {}, "name", None)
-        await engine.core.ask(RequestInput(job.job_id, token, prompt, None))
+        await engine.core.ask(AskForInput(job.job_id, token, prompt, None))
         assert (await engine.get(job.job_id)).error == "cancelled"
 
 
@@ -118,11 +119,11 @@ async def test_a_job_that_waits_for_an_answer_is_cancelled_with_its_prompt() -> 
         job = await running(engine)
         _, token = await claimed_one(engine)
         prompt = prompt_text("p", {}, "name", None)
-        await engine.core.ask(RequestInput(job.job_id, token, prompt, None))
+        await engine.core.ask(AskForInput(job.job_id, token, prompt, None))
         ended = await engine.cancel(job.job_id)
         assert (ended.status, ended.prompt) == (FAILED, None)
         with pytest.raises(Exception, match="answer to no prompt"):
-            await engine.core.ask(ProvideInput(job.job_id, "p", "1"))
+            await engine.core.ask(AnswerPrompt(job.job_id, "p", "1"))
 
 
 async def test_the_wish_to_cancel_outlives_a_crash(lasting_place: NewPlace) -> None:

@@ -22,7 +22,8 @@ from engine import (
     StorageError,
     StorageFullError,
 )
-from engine.owner.messages import ClaimJobs
+from engine.owner.commands.claim import ClaimJobs
+from engine.owner.waiting_claims import ServedClaim
 from engine.storage.record import (
     Change,
     Record,
@@ -112,12 +113,12 @@ async def test_several_parked_claims_never_get_the_same_job(new_place: NewPlace)
         assert not (await Claim(engine.core).seen()).is_told
 
 
-async def test_a_claim_that_was_given_up_gets_nothing() -> None:
+async def test_a_claim_that_was_is_abandoned_gets_nothing() -> None:
     async with agents() as engine:
         job = await engine.create("hash")
         left = await Claim(engine.core).seen()
         stays = await Claim(engine.core).seen()
-        left.message.given_up = True
+        left.message.is_abandoned = True
         await engine.transition(job.job_id, RUNNING)
         assert await left.records() == []
         assert [record.job_id for record in await stays.records()] == [job.job_id]
@@ -261,8 +262,8 @@ async def test_jobs_of_a_claim_of_unknown_outcome_come_to_a_later_one(
 def _doubt(engine: JobEngine[AgentJobStatus], record: Record) -> None:
     """Have the owner find again what was claimed, as after a commit of unknown outcome."""
     claims = engine._owner._claims  # noqa: SLF001 - a storage that fails so is no file
-    refused = ClaimJobs(1, max_attempts=1, idempotent=True, told=lambda: None)
-    claims.doubt([(refused, [record])])
+    refused = ClaimJobs(1, max_attempts=1, idempotent=True, notify=lambda: None)
+    claims.doubt([ServedClaim(refused, [record])])
     claims.resolve(applied=True)
 
 

@@ -24,7 +24,7 @@ from engine import (
     StaleAttemptError,
     StorageFullError,
 )
-from engine.owner.messages import ExpireJobs
+from engine.owner.commands.expire import ExpireJobs
 from engine.storage.record import (
     Change,
 )
@@ -202,7 +202,7 @@ async def test_a_deadline_that_could_not_be_kept_is_tried_again(
         storage.failures = 3
         with caplog.at_level(logging.ERROR):
             await clock.advance(5)
-        assert "is tried again" in caplog.text
+        assert "are tried again" in caplog.text
         assert (await engine.get(job.job_id)).status is A.AWAITING_PAYMENT
         await clock.advance(3)
         assert (await engine.wait(job.job_id, timeout=5)).error == "expired"
@@ -222,7 +222,7 @@ async def test_a_deadline_may_lead_anywhere_that_the_lifecycle_says() -> None:
         running=JobStatus.RUNNING,
         success={JobStatus.COMPLETED},
         failure={JobStatus.FAILED},
-        on_expiry={
+        expires_to={
             JobStatus.AWAITING_PAYMENT: JobStatus.RUNNING,
             JobStatus.RUNNING: JobStatus.COMPLETED,
         },

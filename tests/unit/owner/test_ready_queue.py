@@ -1,17 +1,20 @@
-"""The agenda: who is next, what comes when, and that it forgets what is over."""
+"""The ready queue and the times: who is next, when, and that they forget jobs that are over."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sized
+from collections.abc import Collection, Sized
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
 
 from engine import AGENT_JOB_LIFECYCLE
-from engine.owner.ready_queue import Agenda
-from engine.storage.record import NO_EXECUTION, Change, Execution, Record
+from engine.owner.ready_queue import ReadyQueue
+from engine.owner.times import JobTimes
+from engine.storage.record import NO_EXECUTION, Execution, Record
 from tests.tries import repeatable, report, seeds
 
 TOKEN, DEAD = "alive", "dead"
@@ -23,13 +26,14 @@ def at(seconds: float) -> datetime:
 
 
 class Jobs:
-    """Committed jobs, and an agenda that is told of them."""
+    """Committed jobs, with a ready queue and times that note them."""
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
-        self.agenda = Agenda(AGENT_JOB_LIFECYCLE, self.records.get)
+        self.times = JobTimes(AGENT_JOB_LIFECYCLE)
+        self.queue = ReadyQueue(AGENT_JOB_LIFECYCLE, self.records.get, self.times.retries)
         self.earlier = 0
-        self.agenda.on_earlier = self._count
+        self.times.on_earlier = self._count
 
     def _count(self) -> None:
         self.earlier += 1
@@ -46,7 +50,8 @@ class Jobs:
             self.records.pop(record.job_id, None)
         else:
             self.records[record.job_id] = record
-        self.agenda.note([Change(1, None, record)])
+        self.queue.note(record)
+        self.times.note(record)
 
     def work(self, name: str, **changes: Any) -> None:  # noqa: ANN401
         before = self.records[name]
@@ -56,8 +61,15 @@ class Jobs:
         record = self.records[name]
         self.commit(record.moved("failed", NOW, execution=record.execution))
 
-    def ready(self, limit: int = 100) -> list[str]:
-        return [record.job_id for record in self.agenda.ready(limit, ())]
+    def ready(self, limit: int = 100, without: Collection[str] = ()) -> list[str]:
+        with closing(self.queue.in_order(without)) as ready:
+            return [record.job_id for record in islice(ready, limit)]
+
+    def counts(self) -> tuple[int, int, int]:
+        return *self.queue.counts(), len(self.times.retries)
+
+    def expired(self, now: datetime, limit: int) -> list[str]:
+        return self.times.deadlines.due(now, limit)
 
 
 def test_ready_jobs_come_by_priority_and_then_by_age() -> None:
@@ -67,7 +79,7 @@ def test_ready_jobs_come_by_priority_and_then_by_age() -> None:
     assert jobs.ready() == ["job-2", "job-5", "job-1", "job-4", "job-3"]
     assert jobs.ready(2) == ["job-2", "job-5"]
     assert jobs.ready(2) == ["job-2", "job-5"], "who looks takes nothing"
-    assert [r.job_id for r in jobs.agenda.ready(2, {"job-2", "job-1"})] == ["job-5", "job-4"]
+    assert jobs.ready(2, {"job-2", "job-1"}) == ["job-5", "job-4"]
 
 
 def test_only_running_jobs_without_an_attempt_are_ready() -> None:
@@ -76,10 +88,10 @@ def test_only_running_jobs_without_an_attempt_are_ready() -> None:
     jobs.add(2, "awaiting_input", prompt="{}")
     held = jobs.add(3, token=TOKEN)
     free = jobs.add(4)
-    assert (jobs.ready(), jobs.agenda.counts()) == ([free], (1, 1, 0))
+    assert (jobs.ready(), jobs.counts()) == ([free], (1, 1, 0))
     jobs.work(held, token=None)
     jobs.work(free, token=TOKEN)
-    assert (jobs.ready(), jobs.agenda.counts()) == ([held], (1, 1, 0))
+    assert (jobs.ready(), jobs.counts()) == ([held], (1, 1, 0))
 
 
 def test_a_job_that_is_ready_again_is_ready_once() -> None:
@@ -94,11 +106,11 @@ def test_a_job_that_is_ready_again_is_ready_once() -> None:
 def test_a_later_attempt_is_ready_when_its_time_has_come() -> None:
     jobs = Jobs()
     late, soon = jobs.add(1, retry_at=at(9)), jobs.add(2, retry_at=at(5))
-    assert (jobs.agenda.next_time(), jobs.agenda.counts()) == (at(5), (0, 0, 2))
+    assert (jobs.times.earliest(), jobs.counts()) == (at(5), (0, 0, 2))
     for seconds, expected in [(4.9, []), (5, [soon]), (9, [late, soon])]:
-        jobs.agenda.turn_to(at(seconds))
+        jobs.queue.advance(at(seconds))
         assert jobs.ready() == expected
-    assert (jobs.agenda.next_time(), jobs.agenda.counts()) == (None, (2, 0, 0))
+    assert (jobs.times.earliest(), jobs.counts()) == (None, (2, 0, 0))
 
 
 def test_deadlines_stay_until_the_job_has_moved_on() -> None:
@@ -106,15 +118,15 @@ def test_deadlines_stay_until_the_job_has_moved_on() -> None:
     one = jobs.add(1, "awaiting_payment", deadline_at=at(7))
     two = jobs.add(2, token=TOKEN, deadline_at=at(3))
     jobs.add(3, deadline_at=at(99))
-    assert jobs.agenda.next_time() == at(3)
-    assert jobs.agenda.expired(at(2.9), 10) == []
+    assert jobs.times.earliest() == at(3)
+    assert jobs.expired(at(2.9), 10) == []
     for _ in range(2):
-        assert jobs.agenda.expired(at(7), 10) == [two, one]
-        assert jobs.agenda.expired(at(7), 1) == [two]
+        assert jobs.expired(at(7), 10) == [two, one]
+        assert jobs.expired(at(7), 1) == [two]
     jobs.end(two)
-    assert jobs.agenda.expired(at(7), 10) == [one]
+    assert jobs.expired(at(7), 10) == [one]
     jobs.work(one, deadline_at=None)
-    assert (jobs.agenda.expired(at(7), 10), jobs.agenda.next_time()) == ([], at(99))
+    assert (jobs.expired(at(7), 10), jobs.times.earliest()) == ([], at(99))
 
 
 def test_it_tells_when_something_comes_earlier_than_all_that_was_known() -> None:
@@ -134,19 +146,21 @@ def test_attempts_that_were_left_in_the_middle_are_ready_and_dead() -> None:
         *("job-1", "running", "hash", None, NOW, NOW, 1),
         execution=Execution(token=DEAD, attempt=1),
     )
-    jobs.agenda.open([orphan])
-    assert jobs.agenda.is_dead(DEAD)
-    assert not jobs.agenda.is_dead(TOKEN)
-    assert (jobs.ready(), jobs.agenda.counts()) == (["job-1"], (1, 0, 0))
+    jobs.queue.add_orphan(orphan)
+    jobs.queue.note(orphan)
+    assert jobs.queue.is_dead(DEAD)
+    assert not jobs.queue.is_dead(TOKEN)
+    assert (jobs.ready(), jobs.counts()) == (["job-1"], (1, 0, 0))
     jobs.work("job-1", token=TOKEN)
-    assert (jobs.ready(), jobs.agenda.counts()) == ([], (0, 1, 0))
+    assert (jobs.ready(), jobs.counts()) == ([], (0, 1, 0))
 
 
-def _lines(agenda: Agenda) -> int:
-    """Return how much an agenda keeps."""
-    heap, later, deadlines = agenda._ready_heap, agenda._later, agenda._deadlines  # noqa: SLF001
-    kept: list[Sized] = [heap, later, deadlines, later._heap, deadlines._heap]  # noqa: SLF001
-    return sum(len(each) for each in (*kept, agenda._ready, agenda._held))  # noqa: SLF001
+def _lines(jobs: Jobs) -> int:
+    """Return how much is kept."""
+    queue, retries, deadlines = jobs.queue, jobs.times.retries, jobs.times.deadlines
+    kept: list[Sized] = [retries, deadlines, retries._heap, deadlines._heap]  # noqa: SLF001
+    kept += [queue._heap, queue._ready, queue._held]  # noqa: SLF001 - memory
+    return sum(map(len, kept))
 
 
 def test_it_keeps_nothing_of_jobs_that_end_unclaimed() -> None:
@@ -157,12 +171,12 @@ def test_it_keeps_nothing_of_jobs_that_end_unclaimed() -> None:
         retry_at = at(number) if number % 2 else None
         jobs.end(jobs.add(number, deadline_at=at(number), retry_at=retry_at))
         jobs.end(jobs.add(number))
-    assert jobs.agenda.counts() == (1, 0, 1)
-    assert _lines(jobs.agenda) <= 3 * 1_010
+    assert jobs.counts() == (1, 0, 1)
+    assert _lines(jobs) <= 3 * 1_010
     jobs.end(first)
     jobs.end(later)
-    assert jobs.agenda.counts() == (0, 0, 0)
-    assert jobs.agenda.next_time() is None
+    assert jobs.counts() == (0, 0, 0)
+    assert jobs.times.earliest() is None
 
 
 def test_it_agrees_with_a_look_at_all_jobs() -> None:
@@ -170,16 +184,16 @@ def test_it_agrees_with_a_look_at_all_jobs() -> None:
     claims = 0
     for seed in seeds(1_000):
         draw, jobs, now = random.Random(seed), Jobs(), 0
-        with repeatable(seed, "agenda"):
+        with repeatable(seed, "ready queue"):
             for step in range(60):
                 _change(draw, jobs, step, now)
                 now += draw.randrange(3)
-                jobs.agenda.turn_to(at(now))
+                jobs.queue.advance(at(now))
                 limit = draw.randrange(1, 9)
                 assert jobs.ready(limit) == _ready(jobs, now)[:limit]
-                assert jobs.agenda.expired(at(now), 99) == _expired(jobs, now)
+                assert jobs.expired(at(now), 99) == _expired(jobs, now)
                 claims += len(jobs.ready())
-    report(f"agenda: {claims} ready jobs seen")
+    report(f"ready queue: {claims} ready jobs seen")
     assert claims > len(seeds(1_000)) * 60
 
 

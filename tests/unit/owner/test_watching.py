@@ -120,7 +120,7 @@ async def test_a_watcher_that_is_slow_is_fed_from_the_history_again(new_place: N
         watch = engine.watch()
         await engine.create("hash")
         assert numbers(await taken(watch, 1)) == [1]
-        from_all, of_job = engine.core.feed._of_all, 3 * MAX_KEPT  # noqa: SLF001 - memory
+        from_all, of_job = engine.core.state.events._of_all, 3 * MAX_KEPT  # noqa: SLF001 - memory
         for _ in range(of_job):
             await engine.create("hash")
             assert len(from_all[0]._kept) <= MAX_KEPT  # type: ignore[attr-defined]  # noqa: SLF001
@@ -368,7 +368,7 @@ async def test_progress_is_shown_to_those_who_want_it_newest_first_lost_first() 
         for done in range(5):
             for job in jobs:
                 said = Progress(job_id=job.job_id, attempt=1, done=done)
-                engine.core.feed.publish_progress(said)
+                engine.core.state.events.publish_progress(said)
         last = [Progress(job_id=job.job_id, attempt=1, done=4) for job in jobs]
         assert await taken(wants, 2) == last
         assert await taken(of_job, 1) == last[:1]

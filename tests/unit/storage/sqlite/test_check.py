@@ -193,7 +193,10 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
         ),
         (
             "UPDATE jobs SET attempt = 1 WHERE job_id = 'job-10'",
-            ["job job-10: it has an execution without priority", "job job-10: it has an execution without fa"],
+            [
+                "job job-10: it has an execution without priority",
+                "job job-10: it has an execution without fa",
+            ],
         ),
         (
             "UPDATE jobs SET cancel_reason = 'x' WHERE job_id = 'job-10'",

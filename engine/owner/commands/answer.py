@@ -1,0 +1,82 @@
+"""Answer a job's prompt and resume it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Self
+
+from engine.domain.exceptions import InvalidValueError, StalePromptError
+from engine.domain.json_text import json_text
+from engine.domain.lifecycle import Event
+from engine.domain.validation import (
+    MAX_ANSWER_CHARACTERS,
+    MAX_ANSWERS_CHARACTERS,
+    MAX_IDENTIFIER_CHARACTERS,
+    check_job_id,
+    check_text,
+)
+from engine.owner.batch import Batch
+from engine.owner.commands.command import WriteOne
+from engine.owner.message import CHARACTERS_OF_WEIGHT
+from engine.storage.record import Record
+
+
+class AnswerPrompt(WriteOne):
+    """Answer a prompt, with JSON, and let the job run again."""
+
+    __slots__ = ("prompt_id", "value")
+
+    def __init__(self, job_id: str, prompt_id: str, value: str) -> None:
+        super().__init__(job_id, 1 + len(value) // CHARACTERS_OF_WEIGHT)
+        self.prompt_id = prompt_id
+        self.value = value
+
+    @classmethod
+    def checked(cls, job_id: str, prompt_id: str, value: object) -> Self:
+        """Check an answer by itself; `engine.owner.prompts` checks that it fits the prompt.
+
+        Raises:
+            InvalidValueError: One of them is not right.
+        """
+        return cls(
+            check_job_id(job_id),
+            check_text("prompt_id", prompt_id, MAX_IDENTIFIER_CHARACTERS),
+            json_text("value", value, MAX_ANSWER_CHARACTERS),
+        )
+
+    def decide(self, batch: Batch) -> Sequence[Record]:
+        """See `Write.decide`. An answer counts once.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            StalePromptError: It does not wait for this answer (any more).
+            InvalidStateTransitionError: Its lifecycle has no way from its status back to running.
+            InvalidValueError: All answers of the job together are too long.
+        """
+        record = batch.job(self.job_id)
+        before = record.execution
+        prompt = {} if before.prompt is None else json.loads(before.prompt)
+        if prompt.get("prompt_id") != self.prompt_id:
+            raise StalePromptError(self.job_id, self.prompt_id, prompt.get("prompt_id"))
+        target = batch.lifecycle.after(record.status, Event.ANSWER, self.job_id)
+        answers = _with_answer(before.answers, prompt["name"], self.value)
+        execution = batch.entering(before, target).answered(answers)
+        return [batch.move(record, target, execution=execution)]
+
+
+def _with_answer(earlier: str | None, name: str, value: str) -> str:
+    """Return all answers of a job, with a new one.
+
+    Raises:
+        InvalidValueError: They are too long.
+    """
+    answers = {} if earlier is None else json.loads(earlier)
+    answers[name] = json.loads(value)
+    kept = json.dumps(answers, ensure_ascii=False, separators=(",", ":"))
+    if len(kept) > MAX_ANSWERS_CHARACTERS:
+        raise InvalidValueError(
+            "value",
+            f"is too long: all answers of a job may have {MAX_ANSWERS_CHARACTERS} characters",
+        )
+    return kept

@@ -1,0 +1,54 @@
+"""Ask for an input: let an attempt give its job up until a prompt has been answered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from engine.domain.deadlines import time_after
+from engine.domain.lifecycle import Event
+from engine.owner.batch import Batch
+from engine.owner.commands.cancel import end_cancelled
+from engine.owner.commands.command import WriteOne
+from engine.storage.record import Record
+
+
+class AskForInput(WriteOne):
+    """Let an attempt give its job up until a prompt has been answered.
+
+    Attributes:
+        token: Of the attempt.
+        prompt: As JSON; see `engine.owner.prompts`.
+        deadline: Until when the answer has to be there; None leaves that to the job's deadlines.
+    """
+
+    __slots__ = ("deadline", "prompt", "token")
+
+    def __init__(
+        self, job_id: str, token: str, prompt: str, deadline: timedelta | datetime | None
+    ) -> None:
+        super().__init__(job_id)
+        self.token = token
+        self.prompt = prompt
+        self.deadline = deadline
+
+    def decide(self, batch: Batch) -> Sequence[Record]:
+        """See `Write.decide`.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            StaleAttemptError: The attempt has lost it.
+            InvalidStateTransitionError: The lifecycle has no status of awaiting an input.
+        """
+        record = batch.job(self.job_id)
+        batch.check_holder(record, self.token)
+        if (reason := record.execution.cancel_reason) is not None:
+            return [end_cancelled(batch, record, reason)]
+        target = batch.lifecycle.after(record.status, Event.ASK, self.job_id)
+        execution = batch.entering(record.execution, target)
+        ends = execution.deadline_at
+        if isinstance(self.deadline, timedelta):
+            ends = time_after(batch.now, self.deadline)
+        elif self.deadline is not None:
+            ends = self.deadline.astimezone(UTC)
+        return [batch.move(record, target, execution=execution.asking(self.prompt, ends))]

@@ -1,0 +1,161 @@
+"""Create jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Self
+
+from msgspec import Struct
+
+from engine.domain.deadlines import Deadline, deadlines_text
+from engine.domain.exceptions import IdempotencyConflictError
+from engine.domain.ids import IdSource
+from engine.domain.json_text import json_text
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.models import NewJob
+from engine.domain.validation import (
+    MAX_IDENTIFIER_CHARACTERS,
+    MAX_INPUT_CHARACTERS,
+    MAX_INPUT_HASH_CHARACTERS,
+    MAX_PRIORITY,
+    check_each,
+    check_integer,
+    check_job_id,
+    check_optional_text,
+    check_text,
+)
+from engine.owner.batch import Batch
+from engine.owner.commands.command import Write
+from engine.owner.message import CHARACTERS_OF_WEIGHT, UNANSWERED
+from engine.storage.record import NO_EXECUTION, Execution, Record, default_identifier
+
+_NO_PRIORITY: Final = 0  # small integers are the same object; another one is just checked
+
+
+class CheckedJob(Struct, frozen=True, gc=False):
+    """A job to be created, checked by itself."""
+
+    job_id: str
+    input_hash: str
+    blockchain_identifier: str | None
+    idempotency_key: str | None
+    input: str | None
+    """As JSON."""
+    execution: Execution
+
+
+class CreateJobs(Write):
+    """Create these jobs, all or none."""
+
+    __slots__ = ("jobs", "keys")
+
+    def __init__(self, jobs: Sequence[CheckedJob]) -> None:
+        keys: list[str] = []
+        characters = 0
+        for job in jobs:
+            if job.idempotency_key is not None:
+                keys.append(job.idempotency_key)
+            if job.input:
+                characters += len(job.input)
+        self.weight = (len(jobs) or 1) + characters // CHARACTERS_OF_WEIGHT
+        self.is_abandoned = False
+        self._outcome = UNANSWERED
+        self.jobs = jobs
+        self.keys = keys
+
+    @classmethod
+    def one(
+        cls,
+        lifecycle: Lifecycle[Any],
+        new_id: IdSource,
+        input_hash: str,
+        blockchain_identifier: str | None,
+        idempotency_key: str | None,
+        given: object,
+        priority: int,
+        deadlines: Mapping[Any, Deadline] | None,
+    ) -> Self:
+        """Check a new job and give it an id.
+
+        Raises:
+            InvalidValueError: A value is of the wrong type, size or form.
+        """
+        job = CheckedJob(
+            check_job_id(new_id()),
+            check_text("input_hash", input_hash, MAX_INPUT_HASH_CHARACTERS),
+            check_optional_text(
+                "blockchain_identifier", blockchain_identifier, MAX_IDENTIFIER_CHARACTERS
+            ),
+            check_optional_text("idempotency_key", idempotency_key, MAX_IDENTIFIER_CHARACTERS),
+            None if given is None else json_text("input", given, MAX_INPUT_CHARACTERS),
+            NO_EXECUTION
+            if priority is _NO_PRIORITY and deadlines is None
+            else _checked_execution(lifecycle, priority, deadlines),
+        )
+        return cls([job])
+
+    @classmethod
+    def many(cls, lifecycle: Lifecycle[Any], new_id: IdSource, jobs: Iterable[NewJob]) -> Self:
+        """Check new jobs and give each an id.
+
+        Raises:
+            InvalidValueError: As for `one`; or an item is no `NewJob`; or too many items.
+        """
+
+        def check(job: NewJob) -> CheckedJob:
+            [checked] = cls.one(
+                lifecycle,
+                new_id,
+                job.input_hash,
+                job.blockchain_identifier,
+                job.idempotency_key,
+                job.input,
+                job.priority,
+                job.deadlines,
+            ).jobs
+            return checked
+
+        return cls(check_each(jobs, NewJob, check))
+
+    def decide(self, batch: Batch) -> Sequence[Record]:
+        """See `Write.decide`.
+
+        Raises:
+            IdempotencyConflictError: A key belongs to a job with other content.
+            DuplicateJobIdError: There is a job with such an id.
+        """
+        return batch.all_or_none(self.jobs, _create)
+
+
+def _checked_execution(
+    lifecycle: Lifecycle[Any], priority: int, deadlines: Mapping[Any, Deadline] | None
+) -> Execution:
+    check_integer("priority", priority, -MAX_PRIORITY, MAX_PRIORITY)
+    return Execution(priority, deadlines_text(lifecycle, deadlines))
+
+
+def _create(batch: Batch, job: CheckedJob) -> Record:
+    key = job.idempotency_key
+    if key is not None and (existing := batch.job_with_key(key)) is not None:
+        return _same_content(existing, key, job)
+    return batch.create(
+        job.job_id,
+        input_hash=job.input_hash,
+        blockchain_identifier=job.blockchain_identifier,
+        idempotency_key=key,
+        given=job.input,
+        execution=job.execution,
+    )
+
+
+def _same_content(existing: Record, key: str, job: CheckedJob) -> Record:
+    """Return the job that has this key already, if it was created with the same content."""
+    identifier = job.blockchain_identifier or default_identifier(existing.job_id)
+    for field, before, now in (
+        ("input_hash", existing.input_hash, job.input_hash),
+        ("blockchain_identifier", existing.identifier, identifier),
+        ("input", existing.input, job.input),
+    ):
+        if before != now:
+            raise IdempotencyConflictError(key, existing.job_id, field)
+    return existing

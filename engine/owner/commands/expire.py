@@ -1,0 +1,45 @@
+"""Expire jobs: move those on whose time in their status has run out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from engine.domain.exceptions import JobNotFoundError
+from engine.domain.lifecycle import Event
+from engine.owner.batch import Batch
+from engine.owner.commands.command import Write
+from engine.storage.record import Record
+
+EXPIRED: Final = "expired"
+
+
+class ExpireJobs(Write):
+    """Move those of these jobs on whose time in their status has run out.
+
+    Sent by `engine.owner.timers`. Without jobs, it has the owner begin a round.
+    """
+
+    __slots__ = ("job_ids",)
+
+    def __init__(self, job_ids: Sequence[str]) -> None:
+        super().__init__(len(job_ids) or 1)
+        self.job_ids = job_ids
+
+    def decide(self, batch: Batch) -> Sequence[Record]:
+        """See `Write.decide`. It never fails."""
+        return [record for job_id in self.job_ids if (record := _expire(batch, job_id))]
+
+
+def _expire(batch: Batch, job_id: str) -> Record | None:
+    """Move a job on; it may have moved on by itself, or be removed."""
+    try:
+        record = batch.job(job_id)
+    except JobNotFoundError:
+        return None
+    ends = record.execution.deadline_at
+    target = batch.lifecycle.target(record.status, Event.EXPIRE)
+    if ends is None or ends > batch.now or target is None:
+        return None
+    batch.expired += 1
+    return batch.force(record, target, EXPIRED, record.execution)

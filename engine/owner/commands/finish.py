@@ -1,0 +1,53 @@
+"""Finish a job: let its attempt end it, with a result or with an error."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.domain.lifecycle import Event
+from engine.owner.batch import Batch
+from engine.owner.commands.command import WriteOne
+from engine.owner.message import CHARACTERS_OF_WEIGHT
+from engine.storage.record import Record
+
+
+class FinishJob(WriteOne):
+    """Let an attempt end its job.
+
+    Attributes:
+        token: Of the attempt.
+        event: `Event.SUCCEED`, perhaps with a result; or `Event.FAIL`, with an error.
+    """
+
+    __slots__ = ("error", "event", "result", "token")
+
+    def __init__(
+        self,
+        job_id: str,
+        token: str,
+        event: Event,
+        *,
+        result: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        super().__init__(job_id, 1 + len(result or error or "") // CHARACTERS_OF_WEIGHT)
+        self.token = token
+        self.event = event
+        self.result = result
+        self.error = error
+
+    def decide(self, batch: Batch) -> Sequence[Record]:
+        """See `Write.decide`.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            StaleAttemptError: The attempt has lost it.
+            InvalidStateTransitionError: The lifecycle has no such end.
+        """
+        before = batch.job(self.job_id)
+        batch.check_holder(before, self.token)
+        target = batch.lifecycle.after(before.status, self.event, self.job_id)
+        execution = batch.entering(before.execution, target)
+        return [
+            batch.move(before, target, result=self.result, error=self.error, execution=execution)
+        ]

@@ -1,0 +1,211 @@
+"""Read jobs, pages, counts, histories and statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, Self
+
+from engine.domain.exceptions import InvalidValueError, JobNotFoundError, shown
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.validation import (
+    MAX_PAGE_JOBS,
+    check_each,
+    check_integer,
+    check_job_id,
+)
+from engine.owner.commands.command import Read
+from engine.owner.message import UNANSWERED
+from engine.owner.sources import Sources
+from engine.owner.views import position_of
+from engine.storage.record import Damaged, Entry, Record
+
+
+class GetJobs(Read[Sequence[Record]]):
+    """Read these jobs, all or none; `engine.owner.reads` reads those of a round together."""
+
+    __slots__ = ("job_ids",)
+
+    def __init__(self, job_ids: Sequence[str]) -> None:
+        self.weight = len(job_ids) or 1
+        self.is_abandoned = False
+        self._outcome = UNANSWERED
+        self.job_ids = job_ids
+
+    @classmethod
+    def one(cls, job_id: str) -> Self:
+        """Check a job id.
+
+        Raises:
+            InvalidValueError: It can't be one.
+        """
+        return cls([check_job_id(job_id)])
+
+    @classmethod
+    def many(cls, job_ids: Iterable[str]) -> Self:
+        """Check job ids.
+
+        Raises:
+            InvalidValueError: One can't be an id; or too many items.
+        """
+        if isinstance(job_ids, str):
+            raise InvalidValueError("job_ids", "must hold several ids; for one there is `get`")
+        return cls(check_each(job_ids, str, check_job_id))
+
+
+class CountJobs(Read[int]):
+    """Count the jobs that have a status, or all of them."""
+
+    __slots__ = ("status",)
+
+    def __init__(self, status: str | None) -> None:
+        super().__init__()
+        self.status = status
+
+    @classmethod
+    def checked(cls, lifecycle: Lifecycle[Any], status: object) -> Self:
+        """Check a status.
+
+        Raises:
+            InvalidValueError: The lifecycle doesn't have it.
+        """
+        return cls(None if status is None else lifecycle.value(status))
+
+    async def read(self, sources: Sources) -> int:
+        """See `Read.read`."""
+        return await sources.storage.count(self.status)
+
+
+class ListJobs(Read[Sequence[Record | Damaged]]):
+    """List up to ``limit`` jobs in order of creation, behind a position."""
+
+    __slots__ = ("after", "limit", "status")
+
+    def __init__(self, status: str | None, limit: int, after: int) -> None:
+        super().__init__()
+        self.status = status
+        self.limit = limit
+        self.after = after
+
+    @classmethod
+    def checked(
+        cls, lifecycle: Lifecycle[Any], status: object, limit: int, after: str | None
+    ) -> Self:
+        """Check a status, a size and a cursor. Asks for one job more, to know if there are more.
+
+        Raises:
+            InvalidValueError: One of them is not right.
+        """
+        value = None if status is None else lifecycle.value(status)
+        check_integer("limit", limit, 1, MAX_PAGE_JOBS)
+        return cls(value, limit + 1, 0 if after is None else position_of(after))
+
+    async def read(self, sources: Sources) -> Sequence[Record | Damaged]:
+        """See `Read.read`."""
+        return await sources.storage.page(self.status, self.after, self.limit)
+
+
+class ReadHistory(Read[Sequence[Entry]]):
+    """Read every transition of one job, oldest first."""
+
+    __slots__ = ("job_id",)
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__()
+        self.job_id = job_id
+
+    @classmethod
+    def checked(cls, job_id: str) -> Self:
+        """Check a job id.
+
+        Raises:
+            InvalidValueError: It can't be one.
+        """
+        return cls(check_job_id(job_id))
+
+    async def read(self, sources: Sources) -> Sequence[Entry]:
+        """See `Read.read`.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+        """
+        entries = await sources.storage.history(self.job_id)
+        if entries is None:
+            raise JobNotFoundError(self.job_id)
+        return entries
+
+
+class ReadTransitions(Read[Sequence[Entry]]):
+    """Read up to ``limit`` transitions behind a sequence number, of one job or of all."""
+
+    __slots__ = ("after", "job_id", "limit")
+
+    def __init__(self, after: int, limit: int, job_id: str | None) -> None:
+        super().__init__()
+        self.after = after
+        self.limit = limit
+        self.job_id = job_id
+
+    async def read(self, sources: Sources) -> Sequence[Entry]:
+        """See `Read.read`."""
+        return await sources.storage.transitions(self.after, self.limit, self.job_id)
+
+
+class ReadStatistics(Read[dict[str, Any]]):
+    """Read what the engine holds and has done."""
+
+    __slots__ = ()
+
+    async def read(self, sources: Sources) -> dict[str, Any]:
+        """See `Read.read`."""
+        state, done = sources.state, sources.counters
+        lifecycle = state.lifecycle
+        counts = {
+            status: await sources.storage.count(lifecycle.value(status))
+            for status in lifecycle.statuses
+        }
+        live = sum(count for status, count in counts.items() if not lifecycle.is_final(status))
+        ready, running = state.ready_queue.counts()
+        return {
+            "jobs": counts,
+            "last_sequence": state.last_sequence,
+            "answered": done.answered,
+            "batches": done.rounds,
+            "largest_batch": done.largest_round,
+            "removed": done.removed,
+            "ready": ready,
+            "running": running,
+            "waiting": live - ready - running,
+            "attempts": done.attempts,
+            "retried": done.retried,
+            "expired": done.expired,
+            "watchers": len(state.events),
+        }
+
+
+def checked_until(
+    lifecycle: Lifecycle[Any], statuses: Collection[object] | None
+) -> Collection[str]:
+    """Check statuses to wait for; those that are final are among them anyway.
+
+    Raises:
+        InvalidValueError: The lifecycle doesn't have one of them.
+    """
+    if statuses is None:
+        return lifecycle.final_values
+    given: object = statuses
+    if isinstance(given, str) or not isinstance(given, Collection):
+        example = shown(lifecycle.running.value)
+        raise InvalidValueError("until", f"must be as [{example}], not {shown(given)}")
+    return lifecycle.final_values | {lifecycle.value(each) for each in statuses}
+
+
+def checked_watch(job_id: str | None, after: int | None) -> tuple[str | None, int | None]:
+    """Check a job id and a sequence number to watch from.
+
+    Raises:
+        InvalidValueError: One of them is not right.
+    """
+    return (
+        None if job_id is None else check_job_id(job_id),
+        None if after is None else check_integer("after", after, 0),
+    )

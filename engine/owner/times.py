@@ -1,0 +1,95 @@
+"""Times at which jobs are due: a heap that forgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from heapq import heapify, heappop, heappush
+from typing import Any, Final
+
+from engine.domain.lifecycle import Event, Lifecycle
+from engine.storage.record import Record
+
+_SPARE: Final = 1_000  # so many outdated lines are kept before they are cleared away
+
+
+class Times:
+    """Jobs by a time that each has, the earliest first.
+
+    Args:
+        on_earlier: Called when a job has an earlier time than all others had.
+    """
+
+    def __init__(self, on_earlier: Callable[[], object]) -> None:
+        self._on_earlier = on_earlier
+        self._time_of: dict[str, datetime] = {}
+        self._heap: list[tuple[datetime, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._time_of)
+
+    def set(self, job_id: str, at: datetime | None) -> None:
+        """Give a job its time, or none."""
+        if at is None:
+            if self._time_of:
+                self._time_of.pop(job_id, None)
+            return
+        if self._time_of.get(job_id) == at:
+            return
+        self._time_of[job_id] = at
+        heappush(self._heap, (at, job_id))
+        if len(self._heap) > 2 * len(self._time_of) + _SPARE:
+            self._heap = [(at, job_id) for job_id, at in self._time_of.items()]
+            heapify(self._heap)
+        if self.earliest() == at:
+            self._on_earlier()
+
+    def earliest(self) -> datetime | None:
+        """Return the earliest time."""
+        while self._heap:
+            at, job_id = self._heap[0]
+            if self._time_of.get(job_id) == at:
+                return at
+            heappop(self._heap)
+        return None
+
+    def due(self, now: datetime, limit: int) -> list[str]:
+        """Return up to so many jobs whose time has come, the earliest first. They stay."""
+        found: list[tuple[datetime, str]] = []
+        while len(found) < limit and (at := self.earliest()) is not None and at <= now:
+            found.append(heappop(self._heap))
+        for each in found:
+            heappush(self._heap, each)
+        return list(dict.fromkeys(job_id for _, job_id in found))
+
+
+class JobTimes:
+    """The times of an engine's jobs.
+
+    Args:
+        lifecycle: Says in which statuses a job can expire.
+
+    Attributes:
+        retries: When running jobs may be claimed again.
+        deadlines: When jobs expire.
+        on_earlier: Called when a job is due earlier than all others were.
+    """
+
+    def __init__(self, lifecycle: Lifecycle[Any]) -> None:
+        self.on_earlier: Callable[[], object] = lambda: None
+        self.retries = Times(self._tell_earlier)
+        self.deadlines = Times(self._tell_earlier)
+        self._expiring = frozenset(lifecycle.able(Event.EXPIRE))
+
+    def _tell_earlier(self) -> None:
+        self.on_earlier()
+
+    def note(self, record: Record) -> None:
+        """Take in when a job expires."""
+        at = record.execution.deadline_at if record.status in self._expiring else None
+        self.deadlines.set(record.job_id, at)
+
+    def earliest(self) -> datetime | None:
+        """Return when the next job is due; it may have passed."""
+        times = (self.retries.earliest(), self.deadlines.earliest())
+        return min((at for at in times if at is not None), default=None)

@@ -1,0 +1,112 @@
+"""Waiting claims: ready jobs go to workers in the batch in which they become ready.
+
+A claim that finds nothing waits, and is looked at again in every round that writes. So a job that
+its payment moves on is claimed in the same commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from heapq import merge
+from itertools import chain
+
+from engine.domain.exceptions import EngineError
+from engine.owner.batch import Batch
+from engine.owner.commands.claim import ClaimJobs
+from engine.owner.commands.command import Write
+from engine.owner.commands.release import release
+from engine.owner.message import refuse
+from engine.owner.ready_queue import ReadyQueue, rank
+from engine.storage.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class ServedClaim:
+    """A claim that is answered in this round, and the jobs that it gets."""
+
+    claim: ClaimJobs
+    records: Sequence[Record] = field(default_factory=list)
+
+
+class WaitingClaims:
+    """The claims that wait for jobs.
+
+    Args:
+        ready_queue: Has the committed jobs that are ready.
+    """
+
+    def __init__(self, ready_queue: ReadyQueue) -> None:
+        self._ready_queue = ready_queue
+        self._waiting: list[ClaimJobs] = []
+        self._in_doubt: list[Record] = []  # claimed, in a commit whose outcome is unknown
+        # Claimed, and their claims were refused: by the tokens, the jobs' ids.
+        self._unclaimed: dict[str, str] = {}
+
+    def add(self, messages: Sequence[Write]) -> None:
+        """Let the claims among the messages of a round wait."""
+        self._waiting += [each for each in messages if isinstance(each, ClaimJobs)]
+
+    def decide(self, batch: Batch) -> Sequence[ServedClaim]:
+        """Decide which jobs each gets, after all else that is decided in the batch."""
+        for record in self._still_unclaimed(batch):
+            release(batch, record, retry_at=None, failed=False)
+        if not self._waiting:
+            return []
+        changed = batch.changed()
+        fresh = sorted(filter(batch.is_ready, changed.values()), key=rank)
+        served: list[ServedClaim] = []
+        with closing(_in_order(self._ready_queue, changed, fresh)) as ready:
+            for claim in self._waiting:
+                records = [] if claim.is_abandoned else _serve(claim, ready, batch)
+                if records or claim.is_abandoned:
+                    served.append(ServedClaim(claim, records))
+        return served
+
+    def _still_unclaimed(self, batch: Batch) -> list[Record]:
+        """Return the jobs that the same attempt has still, as they are now."""
+        records = map(batch.newest, self._unclaimed.values())
+        return [each for each in records if each and each.execution.token in self._unclaimed]
+
+    def answer(self, served: Sequence[ServedClaim]) -> None:
+        """Answer committed claims."""
+        for each in served:
+            self._waiting.remove(each.claim)
+            each.claim.answer(each.records)
+            each.claim.notify()
+        self._unclaimed.clear()  # released, in the same commit
+
+    def doubt(self, served: Sequence[ServedClaim]) -> None:
+        """Remember claims that may be committed, or not."""
+        self._in_doubt = list(chain.from_iterable(each.records for each in served))
+
+    def resolve(self, *, applied: bool) -> None:
+        """Learn whether those are committed; if so, they are released: no worker has them."""
+        if applied:
+            self._unclaimed |= {each.execution.token or "": each.job_id for each in self._in_doubt}
+        self._in_doubt = []
+
+    def refuse_all(self, error: EngineError) -> None:
+        """Answer all claims with an error."""
+        refused, self._waiting = self._waiting, []
+        refuse(refused, error)
+        for claim in refused:
+            claim.notify()
+
+
+def _in_order(
+    queue: ReadyQueue, changed: dict[str, Record], fresh: Sequence[Record]
+) -> Generator[Record, None, None]:
+    """Iterate over all ready jobs, the committed ones and those of this batch."""
+    with closing(queue.in_order(changed)) as committed:
+        yield from merge(committed, fresh, key=rank)
+
+
+def _serve(claim: ClaimJobs, ready: Iterator[Record], batch: Batch) -> list[Record]:
+    """Claim the next ready jobs, up to the claim's limit."""
+    served: list[Record] = []
+    while len(served) < claim.limit and (record := next(ready, None)) is not None:
+        if (claimed := claim.claim(batch, record)) is not None:
+            served.append(claimed)
+    return served
