@@ -324,7 +324,7 @@ class OverloadedError(EngineError):
 
     def __init__(self, waiting: int, limit: int) -> None:
         super().__init__(
-            f"the calls that wait name {waiting} jobs, and the limit is {limit}: try again later"
+            f"messages about {waiting} jobs wait, and the limit is {limit}: try again later"
         )
         self.waiting = waiting
         self.limit = limit

@@ -1,7 +1,6 @@
 """The gate beside all that moves jobs at the same time, from its beginning to its end."""
 
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -32,6 +31,7 @@ from engine.storage.record import (
 )
 from engine.testing import VirtualClock
 from tests.tries import repeatable, report, seeds, tries
+from tests.unit.calls import calls_during
 from tests.unit.claiming import NewPlace
 from tests.unit.gating import Asked, complaints, nobody
 
@@ -328,20 +328,3 @@ class Counting:
         self.made.append(record.job_id)
         job: Job = self._snapshots.job(record)
         return job
-
-
-async def calls_during(act: Callable[[], Awaitable[None]]) -> int:
-    """Return how many functions are called while something is done."""
-    calls = 0
-
-    def count(_frame: object, event: str, _argument: object) -> None:
-        nonlocal calls
-        calls += event in {"call", "c_call"}
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        await act()
-    finally:
-        sys.setprofile(before)
-    return calls

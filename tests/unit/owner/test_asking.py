@@ -249,3 +249,35 @@ def test_what_is_no_schema_is_refused(schema: Any) -> None:  # noqa: ANN401
 def test_a_schema_that_is_too_large_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="262144"):
         prompt_text("p", {"enum": ["x" * 300_000]}, "name", None)
+
+
+MOVES: dict[AgentJobStatus, set[AgentJobStatus]] = {
+    AgentJobStatus.AWAITING_PAYMENT: {RUNNING, FAILED},
+    AgentJobStatus.AWAITING_INPUT: {FAILED},  # and not back to running
+    RUNNING: {AWAITING_INPUT, AgentJobStatus.COMPLETED, FAILED},
+    AgentJobStatus.COMPLETED: set(),
+    FAILED: set(),
+}
+
+
+async def test_an_answer_moves_a_job_only_along_a_way_of_the_lifecycle(
+    lasting_place: NewPlace,
+) -> None:
+    """The storage is reopened under a lifecycle whose handlers can't ask."""
+    async with agents(lasting_place()) as engine:
+        job = await running(engine)
+        await ask(engine, "p-1", int)
+    silent = Lifecycle(
+        AgentJobStatus,
+        MOVES,
+        initial=AgentJobStatus.AWAITING_PAYMENT,
+        running=RUNNING,
+        success={AgentJobStatus.COMPLETED},
+        failure={FAILED},
+    )
+    async with JobEngine(lasting_place(), lifecycle=silent) as engine:
+        before = await engine.get(job.job_id)
+        with pytest.raises(InvalidStateTransitionError, match="in awaiting_input can't be answere"):
+            await engine.provide_input(job.job_id, "p-1", 7)
+        assert await engine.get(job.job_id) == before
+        assert [line.to_status for line in await engine.history(job.job_id)][-1] is AWAITING_INPUT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -18,9 +19,11 @@ from engine import (
     JobClaimedError,
     JobEngine,
     MemoryStorage,
+    NewJob,
     StaleAttemptError,
     StorageError,
     StorageFullError,
+    Worker,
 )
 from engine.owner.commands.claim import ClaimJobs
 from engine.owner.waiting_claims import ServedClaim
@@ -29,6 +32,7 @@ from engine.storage.record import (
     Record,
 )
 from engine.testing.virtual_clock import VirtualClock
+from tests.unit.calls import calls_during
 from tests.unit.claiming import (
     Claim,
     NewPlace,
@@ -352,3 +356,17 @@ async def test_parked_claims_are_told_when_the_engine_crashes() -> None:
                 await engine.create("hash")
             with pytest.raises(EngineCrashedError):
                 await claim.records()
+
+
+async def _calls_with(workers: int) -> int:
+    """Return how many functions are called to create 1,000 jobs beside so many idle workers."""
+    async with agents() as engine, AsyncExitStack() as stack:
+        for _ in range(workers):
+            await stack.enter_async_context(Worker(engine, str))
+        await anyio.wait_all_tasks_blocked()
+        return await calls_during(lambda: engine.create_many([NewJob("hash")] * 1_000))
+
+
+async def test_idle_workers_cost_a_batch_next_to_nothing() -> None:
+    one, hundred = await _calls_with(1), await _calls_with(100)
+    assert hundred < one + 100 * 20

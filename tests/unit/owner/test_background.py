@@ -1,0 +1,130 @@
+"""The timers and the cleaner: a bug of theirs is a crash, an error of logging is none of theirs."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+import anyio
+import pytest
+
+from engine import (
+    AgentJobStatus,
+    EngineCrashedError,
+    JobEngine,
+    MemoryStorage,
+    Retention,
+    SyncJobEngine,
+)
+from engine.testing import VirtualClock
+from tests.unit.claiming import agents
+
+pytestmark = pytest.mark.anyio
+
+
+class BrokenTimeError(Exception):
+    pass
+
+
+class BrokenClock(VirtualClock):
+    """A clock whose waits fail from some moment on, where all that it tells is right."""
+
+    is_broken = False
+
+    async def wait_until(self, at: datetime | None, earlier: anyio.Event) -> None:
+        if self.is_broken:
+            raise BrokenTimeError
+        await super().wait_until(at, earlier)
+
+    async def sleep(self, seconds: float) -> None:
+        if self.is_broken:
+            raise BrokenTimeError
+        await super().sleep(seconds)
+
+
+async def _crash(engine: JobEngine[Any], caplog: pytest.LogCaptureFixture) -> None:
+    """Check that the engine has crashed once, loudly, and says so to every caller."""
+    await anyio.wait_all_tasks_blocked()
+    for _ in range(2):
+        with pytest.raises(EngineCrashedError) as caught:
+            await engine.count()
+        assert isinstance(caught.value.__cause__, BrokenTimeError)
+    critical = [each for each in caplog.records if each.levelno == logging.CRITICAL]
+    assert len(critical) == 1
+
+
+async def test_a_bug_of_the_timers_crashes_the_engine(caplog: pytest.LogCaptureFixture) -> None:
+    clock = BrokenClock()
+    engine = agents(clock=clock)
+    with pytest.raises(EngineCrashedError):
+        async with engine:
+            await anyio.wait_all_tasks_blocked()
+            clock.is_broken = True
+            deadline = {AgentJobStatus.AWAITING_PAYMENT: timedelta(seconds=1)}
+            await engine.create("hash", deadlines=deadline)  # earlier than all: they look again
+            await _crash(engine, caplog)
+
+
+async def test_a_bug_of_the_cleaner_crashes_the_engine(caplog: pytest.LogCaptureFixture) -> None:
+    clock = BrokenClock()
+    engine = JobEngine(retention=Retention(max_jobs=0), clock=clock)
+    with pytest.raises(EngineCrashedError):
+        async with engine:
+            await anyio.wait_all_tasks_blocked()
+            clock.is_broken = True
+            await clock.advance(11)
+            await _crash(engine, caplog)
+
+
+def test_threads_hear_of_it_too() -> None:
+    class Broken(MemoryStorage):
+        async def remove_ended(self, *_: object) -> int:
+            raise BrokenTimeError
+
+    with (
+        pytest.raises(EngineCrashedError) as caught,
+        SyncJobEngine(Broken(), retention=Retention(max_jobs=0)) as engine,
+    ):
+        while True:
+            engine.count()
+    assert isinstance(caught.value.__cause__, BrokenTimeError)
+
+
+class RaisingFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        raise BrokenTimeError(record.getMessage())
+
+
+@pytest.fixture
+def broken_logging(caplog: pytest.LogCaptureFixture) -> Any:  # noqa: ANN401 - a generator
+    logger, broken = logging.getLogger("engine"), RaisingFilter()
+    with caplog.at_level(logging.DEBUG, "engine"):
+        logger.addFilter(broken)
+        yield
+        logger.removeFilter(broken)
+
+
+@pytest.mark.usefixtures("broken_logging")
+async def test_an_error_of_logging_is_not_an_error_of_the_timers_or_the_cleaner() -> None:
+    clock = VirtualClock()
+    rule = Retention(max_age=timedelta(seconds=30))
+    async with agents(clock=clock, retention=rule) as engine:
+        deadline = {AgentJobStatus.AWAITING_PAYMENT: timedelta(seconds=1)}
+        jobs = [await engine.create("hash", deadlines=deadline) for _ in range(3)]
+        await clock.advance(5)
+        assert {(await engine.get(job.job_id)).error for job in jobs} == {"expired"}
+        await clock.advance(60)
+        assert await engine.count() == 0
+
+
+@pytest.mark.usefixtures("broken_logging")
+async def test_an_error_of_logging_does_not_keep_a_crash_from_its_callers() -> None:
+    class Broken(MemoryStorage):
+        async def commit(self, changes: object) -> None:
+            raise BrokenTimeError(changes)
+
+    with pytest.raises(EngineCrashedError):
+        async with JobEngine(Broken()) as engine:
+            with pytest.raises(EngineCrashedError), anyio.fail_after(30):
+                await engine.create("hash")
