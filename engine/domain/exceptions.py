@@ -417,7 +417,7 @@ class CommitUnknownError(OutcomeUnknownError):
 
     def __init__(self, reason: StorageError) -> None:
         super().__init__(f"outcome unknown: {reason}")
-        self.__cause__ = reason
+        self.__cause__: BaseException | None = reason
 
 
 _FORMS = {"engine": "JobEngine() as …", "worker": "Worker(…) as …"}
@@ -470,7 +470,7 @@ class EngineCrashedError(EngineUnavailableError):
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(f"the engine crashed: {type(cause).__name__}: {cause}{self._what_then}")
-        self.__cause__ = cause
+        self.__cause__: BaseException | None = cause
 
     _what_then = "; this call was not applied"
 

@@ -106,8 +106,8 @@ class Lifecycle(Generic[Status]):
         self.statuses = statuses
         self.initial = initial
         self.running = running
-        self.success = frozenset(success)
-        self.failure = frozenset(failure)
+        self.success: frozenset[Status] = frozenset(success)
+        self.failure: frozenset[Status] = frozenset(failure)
         self.moves: Mapping[Status, frozenset[Status]] = MappingProxyType(
             {status: frozenset(moves[status]) for status in statuses}
         )
@@ -115,15 +115,15 @@ class Lifecycle(Generic[Status]):
         _check_ends(self)
         _check_ways(self)
         _check_awaiting_input(self)
-        self.expires_to = _forced_moves(self, "expires_to", expires_to)
-        self.cancels_to = _forced_moves(self, "cancels_to", cancels_to)
+        self.expires_to: Mapping[Status, Status] = _forced_moves(self, "expires_to", expires_to)
+        self.cancels_to: Mapping[Status, Status] = _forced_moves(self, "cancels_to", cancels_to)
         self._hint = hint
         self._set_tables()
 
     def _set_tables(self) -> None:
         """Set the tables that the owner works with: plain strings, in the order of the enum."""
         statuses = self.statuses
-        self.values = tuple(_text(status) for status in statuses)
+        self.values: tuple[str, ...] = tuple(_text(status) for status in statuses)
         # A member of a string enum hashes and compares as its value.
         self._value_of: dict[object, str] = {value: value for value in self.values}
         self._longest = max(map(len, self.values))
@@ -133,9 +133,9 @@ class Lifecycle(Generic[Status]):
         }
         self._success_values = frozenset(map(_text, self.success))
         self._failure_values = frozenset(map(_text, self.failure))
-        self.final_values = self._success_values | self._failure_values
-        self.initial_value = _text(self.initial)
-        self.running_value = _text(self.running)
+        self.final_values: frozenset[str] = self._success_values | self._failure_values
+        self.initial_value: str = _text(self.initial)
+        self.running_value: str = _text(self.running)
         self._event_targets = {
             Event.EXPIRE: _texts(self.expires_to),
             Event.CANCEL: _texts(self.cancels_to),

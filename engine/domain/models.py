@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Annotated, Any, Generic
+from typing import Annotated, Any, ClassVar, Generic
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
@@ -35,7 +35,7 @@ LEGAL_TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.FAILED: frozenset(),
 }
 
-PAID_JOB_LIFECYCLE = Lifecycle(
+PAID_JOB_LIFECYCLE: Lifecycle[JobStatus] = Lifecycle(
     JobStatus,
     LEGAL_TRANSITIONS,
     initial=JobStatus.AWAITING_PAYMENT,
@@ -57,7 +57,7 @@ class AgentJobStatus(StrEnum):
     FAILED = "failed"
 
 
-AGENT_JOB_LIFECYCLE = Lifecycle(
+AGENT_JOB_LIFECYCLE: Lifecycle[AgentJobStatus] = Lifecycle(
     AgentJobStatus,
     {
         AgentJobStatus.AWAITING_PAYMENT: {AgentJobStatus.RUNNING, AgentJobStatus.FAILED},
@@ -96,7 +96,7 @@ UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda value: value.astime
 
 
 class _Snapshot(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let snapshots be pickled: pickle can't find a class such as ``Job[MyStatus]`` by name."""

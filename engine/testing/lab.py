@@ -80,7 +80,7 @@ class Lab(Generic[Status]):
         clock: VirtualClock | None = None,
         **worker: Any,
     ) -> None:
-        self.clock = VirtualClock() if clock is None else clock
+        self.clock: VirtualClock = VirtualClock() if clock is None else clock
         self.engine: JobEngine[Status] = JobEngine(storage, lifecycle=lifecycle, clock=self.clock)
         self._worker = Worker(self.engine, handler, **worker)
         self._lifecycle: Lifecycle[Status] = lifecycle

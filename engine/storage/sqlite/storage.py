@@ -42,7 +42,7 @@ class SQLiteStorage:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         # With its links followed, as SQLite does: a file has one log and one lock.
-        self.path = Path(os.path.realpath(check_path(path)))
+        self.path: Path = Path(os.path.realpath(check_path(path)))
         self._thread = WorkThread(f"engine storage {self.path.name}")
         self._database = Database(self.path, self.connect)
         self._ownership: Ownership | None = None
