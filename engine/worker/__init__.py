@@ -2,7 +2,7 @@
 
 ::
 
-    Worker ──▶ Crew: claims jobs, at most so many at once, and looks after them
+    Worker ──▶ WorkerPool: claims jobs, at most so many at once, and looks after them
                  └──▶ Attempt: one run of the handler for one job
                         ├──▶ Handler: on the loop, in a thread or in a process
                         └──▶ Context: what the handler can say and ask

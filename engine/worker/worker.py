@@ -19,8 +19,8 @@ from engine.owner.attachment import Attachment
 from engine.owner.base import EngineBase
 from engine.portal import stop_signals
 from engine.worker.attempt import Around
-from engine.worker.crew import Crew, Rules
 from engine.worker.handler import Function, Handler
+from engine.worker.pool import Rules, WorkerPool
 
 MAX_CONCURRENCY = 10_000
 _MARGIN_SECONDS = 5.0  # after the time of grace, for what is left to be committed
@@ -120,7 +120,7 @@ class Worker(Attachment):
                 "handler could not end its job"
             )
         self._grace_seconds = grace_seconds
-        self._part = Crew(
+        self._part = WorkerPool(
             core,
             Handler(handler, processes=processes, at_once=concurrency),
             Rules(concurrency, retry, timeout_seconds, idempotent, grace_seconds, tuple(around)),

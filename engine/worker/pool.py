@@ -1,4 +1,4 @@
-"""The crew: claims ready jobs, runs an attempt for each, and tells the owner what came of it.
+"""The worker pool: claims ready jobs, runs an attempt for each, and reports each outcome.
 
 It lives on the event loop of the engine, in the engine's own task group, out of reach of whatever
 cancels the application: `close` ends it, with a time of grace. A place becomes free when a handler
@@ -64,7 +64,7 @@ class Rules:
     around: Sequence[Around]
 
 
-class Crew:
+class WorkerPool:
     """Runs a handler for the ready jobs of an engine."""
 
     def __init__(self, core: Core[Any], handler: Handler, rules: Rules) -> None:
@@ -387,7 +387,7 @@ class Crew:
                 attempt.stop(Stop.CANCELLED)
 
     def on_progress(self, progress: Progress) -> None:
-        """Ignore what the crew has published itself."""
+        """Ignore what the pool has published itself."""
 
     def on_end(self, error: EngineUnavailableError) -> None:
         """Stop all: the engine has ended, and nothing can be told any more."""
