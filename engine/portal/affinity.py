@@ -1,4 +1,4 @@
-"""The event loop that an engine lives on, and events of it."""
+"""The event loop that an engine belongs to: its events, its callbacks, and the calls it refuses."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Event(Protocol):
 
 
 class AsyncioEvent:
-    """Tells any number of tasks, once, at half the cost of `asyncio.Event`.
+    """Wakes any number of tasks, once, at half the cost of `asyncio.Event`.
 
-    It makes one future for each, and keeps those of cancelled tasks too, until it has been set.
+    It makes one future for each task. It keeps those of cancelled tasks too, until it is set.
     """
 
     __slots__ = ("_loop", "_waiters")
@@ -42,7 +42,7 @@ class AsyncioEvent:
         self._waiters: list[asyncio.Future[None]] = []
 
     def wait(self) -> asyncio.Future[None]:
-        """Return a future that ends when the event is set. To be called before that."""
+        """Return a future that ends when the event is set. To be called before it is set."""
         waiter: asyncio.Future[None] = asyncio.Future(loop=self._loop)
         self._waiters.append(waiter)
         return waiter
@@ -52,14 +52,14 @@ class AsyncioEvent:
         return sum(not waiter.cancelled() for waiter in self._waiters)
 
     def set(self) -> None:
-        """Tell all that wait."""
+        """Wake all that wait."""
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
 
 def choose_event() -> Callable[[], Event]:
-    """Return what makes events of the running event loop, the cheapest that it has."""
+    """Return a maker of events for the running event loop, of its cheapest kind."""
     loop = current_token().native_token
     if isinstance(loop, asyncio.AbstractEventLoop):
         return lambda: AsyncioEvent(loop)
@@ -71,7 +71,7 @@ def _trio_event_kind() -> type[Event]:
     trio_event: Any = sys.modules["trio"].Event
 
     class TrioEvent:
-        """A `trio.Event` that tells how many tasks wait."""
+        """A `trio.Event` that counts its waiting tasks."""
 
         __slots__ = ("_event", "set", "wait")
 
@@ -88,8 +88,22 @@ def _trio_event_kind() -> type[Event]:
     return TrioEvent
 
 
+def call_soon() -> Callable[[Callable[[], object]], object]:
+    """Return a function that schedules a callback on the running event loop.
+
+    Any thread and a signal's handler may call that function. Once the loop has ended it raises a
+    `RuntimeError`.
+    """
+    loop: Any = current_token().native_token
+    asyncio_runs = isinstance(loop, asyncio.AbstractEventLoop)
+    call: Callable[[Callable[[], object]], object] = (
+        loop.call_soon_threadsafe if asyncio_runs else loop.run_sync_soon
+    )
+    return call
+
+
 class LoopAffinity:
-    """The event loop that is running when this is made."""
+    """The tie of an engine to the event loop that runs when this is made."""
 
     def __init__(self) -> None:
         self._loop = current_token().native_token
@@ -100,7 +114,7 @@ class LoopAffinity:
         )
 
     def check(self) -> None:
-        """Refuse a call that comes from elsewhere.
+        """Refuse a call from any other event loop.
 
         Raises:
             WrongLoopError: Another event loop is running in this thread, or none.
@@ -111,6 +125,6 @@ class LoopAffinity:
         except RuntimeError:
             pass
         raise WrongLoopError(
-            "this engine lives on another event loop: await it there, or use SyncJobEngine, "
+            "this engine belongs to another event loop: await it there, or use SyncJobEngine, "
             "which any thread may call"
         )

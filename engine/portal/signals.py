@@ -1,129 +1,241 @@
-"""Being told to stop, by Ctrl-C or by whoever runs the process.
+"""Signals that ask the program to stop, Ctrl-C, and the exit that is forced when it does not stop.
 
-The first SIGINT or SIGTERM tells the program, which may take its time to close. The second one has
-its default action, by the system: the process ends at once. A `KeyboardInterrupt` would not do: it
-is raised in whatever blocks the event loop, which may take it for its own and go on; or else it
-ends only after every task has been cancelled and has ended.
+`stop_signals` turns the first SIGINT or SIGTERM into a request: the program may take its time to
+close. The second one has its default action, by the system, and ends the process at once. A
+`KeyboardInterrupt` would not do: it is raised in whatever blocks the event loop, which may swallow
+it and carry on; otherwise the process ends only after every task has been cancelled and has ended.
+
+`ForcedExit` ends a process that does not close: a handler that never yields blocks the event loop,
+and a shielded task refuses to end. Acknowledged changes are safe all the same.
+
+`is_ctrl_c` tells a Ctrl-C from a `KeyboardInterrupt` that a job's handler raised by itself. Outside
+of `stop_signals`, asyncio's runner cancels the main task at the first Ctrl-C, and at the second
+raises in the task that is running. trio raises at the first, in the running task or, if none runs,
+in the main task. If a handler is running, the interrupt would pass for the handler's own failure,
+and the program would carry on.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
+from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import Any, Final, Self, TypeVar
+
+from anyio.lowlevel import current_token
 
 from engine.domain.exceptions import WrongLoopError
-from engine.portal.affinity import choose_event
-from engine.portal.last_resort import LastResort
-from engine.portal.work import call_soon
+from engine.portal.affinity import call_soon, choose_event
+from engine.portal.watchdog import all_stacks, get_unsuspended
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+logger = logging.getLogger("engine")
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
+
+EXIT_CODE: Final = 70
+"""EX_SOFTWARE of sysexits.h, an internal error. Not every system has `os.EX_SOFTWARE`."""
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_LOGGING_SECONDS: Final = 1.0
+
+# The functions of the two event loops that raise it, from the signal: module and name.
+_RAISERS: Final = {("asyncio.runners", "_on_sigint"), ("trio._core._ki", "handler")}
 
 _Disposition = Callable[[int, FrameType | None], object] | int | None
 
 
-class StopSignals:
-    """What a program knows of the signals that tell it to stop.
+class ForcedExit:
+    """Ends the process at once, if it stays armed for a number of seconds.
 
-    Attributes:
-        at: When the first one came, by `time.monotonic`; None before.
-        signal_name: Which one it was, such as "SIGTERM"; None before.
+    The end of the context disarms it. Armed for too long, it logs the stacks of all threads and
+    ends the process by ``os._exit(70)``: no ``finally`` runs, and nothing is flushed. Time during
+    which the whole process is suspended does not count.
+
+    Args:
+        seconds: How long the process may run once this is armed.
     """
 
-    def __init__(self, last_resort: LastResort | None) -> None:
-        self._last_resort = last_resort
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._armed: SimpleQueue[bool] = SimpleQueue()
+
+    def __enter__(self) -> Self:
+        """Start the waiting thread, a daemon; a signal's handler could not start one."""
+        threading.Thread(target=self._stand_by, name="engine forced exit", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Disarm it, for good."""
+        self._armed.put(False)  # noqa: FBT003 - the answer to the queue's name
+
+    def arm(self) -> None:
+        """Begin to count; again, it starts anew. May be called anywhere, even by a signal."""
+        self._armed.put(True)  # noqa: FBT003 - as above
+
+    def _stand_by(self) -> None:
+        if self._armed.get():
+            try:
+                while get_unsuspended(self._armed, self._seconds):
+                    pass  # armed again
+            except Empty:
+                self._exit()
+
+    def _exit(self) -> None:
+        try:
+            # On another thread: the code that hangs may hold the lock of the log.
+            logging_thread = threading.Thread(
+                target=self._log, name="engine forced exit log", daemon=True
+            )
+            logging_thread.start()
+            logging_thread.join(_LOGGING_SECONDS)
+        finally:
+            os._exit(EXIT_CODE)
+
+    def _log(self) -> None:
+        logger.critical(
+            "the process has not ended within %g s of the signal to stop: ending it now. "
+            "Its threads:\n%s",
+            self._seconds,
+            all_stacks(),
+        )
+
+
+class StopSignals:
+    """The signals to stop, as a program sees them.
+
+    Attributes:
+        at: The time of the first one, by `time.monotonic`; None before.
+    """
+
+    def __init__(self, forced_exit: ForcedExit | None) -> None:
+        self._forced_exit = forced_exit
         self._call_soon = call_soon()
         self._came = choose_event()()
         self.at: float | None = None
-        self.signal_name: str | None = None
 
     async def wait(self) -> None:
-        """Wait for the first signal. Returns at once when it has come."""
+        """Wait for the first signal. Returns at once if it has come."""
         if self.at is None:
             await self._came.wait()
 
-    def tell(self, at: float, signal_name: str) -> None:
-        """Tell who waits that the first signal came, from the signal's handler."""
-        self.at, self.signal_name = at, signal_name
-        if self._last_resort is not None:  # first: the loop may be blocked, or have ended
-            self._last_resort.arm()
+    def receive(self, at: float) -> None:
+        """Wake the program at the first signal. Called by the signal's handler."""
+        self.at = at
+        if self._forced_exit is not None:  # first: the loop may be blocked, or have ended
+            self._forced_exit.arm()
         with suppress(RuntimeError):  # the event loop has ended
             self._call_soon(self._came.set)
 
 
 @asynccontextmanager
-async def stop_signals(end_by_seconds: float | None = None) -> AsyncIterator[StopSignals]:
-    """Take SIGINT and SIGTERM as a wish, for as long as the context lasts.
+async def stop_signals(exit_after_seconds: float | None = None) -> AsyncIterator[StopSignals]:
+    """Take SIGINT and SIGTERM as a request to stop, for as long as the context lasts.
 
-    At the end of the context both do again what they did before. A signal that the process was
-    started to ignore, such as SIGINT in a shell's background, stays ignored. Any number of these
-    contexts may be open at once: the first signal tells all. In a forked child the signals have
-    their default action.
+    The end of the context restores the former handlers. A signal that the process was started to
+    ignore, such as SIGINT in a shell's background, stays ignored. Any number of these contexts may
+    be open at once: the first signal reaches all of them. In a forked child the signals have their
+    default action.
 
     Args:
-        end_by_seconds: How long the process has from the first signal to the end of this context.
-            It ends by `LastResort` after that, also when the event loop is blocked.
+        exit_after_seconds: How long the process may take from the first signal to the end of this
+            context. After that `ForcedExit` ends it, even if the event loop is blocked.
 
     Raises:
-        WrongLoopError: This is not the main thread, the only one to which signals come.
+        WrongLoopError: This is not the main thread, the only one that receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise WrongLoopError("signals come to the main thread alone: wait for them there")
+        raise WrongLoopError("only the main thread receives signals: wait for them there")
     with ExitStack() as stack:
-        resort = None if end_by_seconds is None else stack.enter_context(LastResort(end_by_seconds))
-        told = StopSignals(resort)
-        stack.callback(_handlers.remove, told)
-        _handlers.add(told)
-        yield told
+        forced_exit = None
+        if exit_after_seconds is not None:
+            forced_exit = stack.enter_context(ForcedExit(exit_after_seconds))
+        signals = StopSignals(forced_exit)
+        stack.callback(_handlers.remove, signals)
+        _handlers.add(signals)
+        yield signals
 
 
 class _Handlers:
-    """The process's handlers of the two signals, installed while anybody wants to be told."""
+    """The process's handlers of the two signals, installed while a `stop_signals` is open."""
 
     def __init__(self) -> None:
-        self._wanting: list[StopSignals] = []
+        self._receivers: list[StopSignals] = []
         self._former: dict[signal.Signals, _Disposition] = {}
-        self._first: tuple[float, str] | None = None
+        self._first_at: float | None = None
         self._process = 0
 
-    def add(self, told: StopSignals) -> None:
-        """Tell this one, too; at once if the others have been told."""
-        self._wanting.append(told)
-        if len(self._wanting) == 1:
+    def add(self, receiver: StopSignals) -> None:
+        """Pass the first signal on to this one; at once if it has come."""
+        self._receivers.append(receiver)
+        if len(self._receivers) == 1:
             self._install()
-        elif self._first is not None:
-            told.tell(*self._first)
+        elif self._first_at is not None:
+            receiver.receive(self._first_at)
 
     def _install(self) -> None:
-        self._process, self._first = os.getpid(), None
+        self._process, self._first_at = os.getpid(), None
         for number in _SIGNALS:
             former = signal.getsignal(number)
-            if former not in {signal.SIG_IGN, None}:  # None: not ours to take, and to give back
+            if former not in {signal.SIG_IGN, None}:  # None: not set by Python, nor to be restored
                 self._former[number] = former
                 signal.signal(number, self._handle)
 
-    def remove(self, told: StopSignals) -> None:
-        """Tell this one no more."""
-        self._wanting.remove(told)
-        if not self._wanting:
+    def remove(self, receiver: StopSignals) -> None:
+        """Pass nothing on to this one any more."""
+        self._receivers.remove(receiver)
+        if not self._receivers:
             while self._former:
                 signal.signal(*self._former.popitem())
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        """Run between any two steps of the main thread, also while the event loop is blocked."""
+        """Run between any two steps of the main thread, even while the event loop is blocked."""
         at = time.monotonic()
         for each in self._former:
             signal.signal(each, signal.SIG_DFL)
-        if os.getpid() != self._process:  # a forked child, which nobody meant to close anything
+        if os.getpid() != self._process:  # a forked child, which has nothing to close
             os.kill(os.getpid(), number)
             return
-        self._first = at, signal.Signals(number).name
-        for told in list(self._wanting):
-            told.tell(*self._first)
+        self._first_at = at
+        for receiver in list(self._receivers):
+            receiver.receive(at)
 
 
 _handlers = _Handlers()
+
+
+def protect(function: AnyFunction) -> AnyFunction:
+    """Leave a Ctrl-C to the main task while this function, or one that it calls, is running.
+
+    To be called on the event loop that will run the function; the effect lasts. Does nothing on
+    asyncio, which has no means for it, nor for other tasks that the function starts.
+    """
+    if not isinstance(current_token().native_token, asyncio.AbstractEventLoop):
+        sys.modules["trio"].lowlevel.enable_ki_protection(function)
+    return function
+
+
+def is_ctrl_c(error: BaseException) -> bool:
+    """Tell whether an event loop's own handler of SIGINT raised this, or an error in this group.
+
+    It looks at the innermost frame of the traceback. An interrupt raised by Python's own handler,
+    as under an asyncio loop without a runner, goes unnoticed: C code has no frame.
+    """
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(is_ctrl_c, error.exceptions))
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return False
+    frame, code = trace.tb_frame, trace.tb_frame.f_code
+    return (frame.f_globals.get("__name__"), code.co_name) in _RAISERS

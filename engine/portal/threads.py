@@ -1,8 +1,13 @@
-"""Threads for blocking functions of which some may never return.
+"""Threads of the engine's own for functions that block.
 
-`anyio.to_thread` is not for those. On asyncio its threads are no daemons, unless the thread that
-runs the loop is one, and the interpreter waits at its exit for every call that has been given up.
-(On trio they are.) Nor does it tell when such a call has ended, or where it hangs.
+`WorkThread` makes one call after another, such as the commits of a storage. `anyio.to_thread` would
+borrow a thread from a shared pool for each call, and for a call as short as a commit that takes as
+long as the call itself.
+
+`Threads` makes any number of calls at once, some of which may never return. `anyio.to_thread` is
+not for those: on asyncio its threads are no daemons, unless the thread that runs the loop is one,
+so the interpreter's exit would wait for every abandoned call. Nor does it report the end of such a
+call, or its stack.
 """
 
 from __future__ import annotations
@@ -13,25 +18,63 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context, copy_context
 from queue import SimpleQueue
-from typing import Any, TypeVarTuple, Unpack
-
-from anyio.lowlevel import checkpoint_if_cancelled
+from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
 from engine.domain.exceptions import EngineForkedError
-from engine.portal.affinity import choose_event
-from engine.portal.stacks import frames_of, stack_text
-from engine.portal.work import Result, Work, call_soon
+from engine.portal.affinity import call_soon, choose_event
+from engine.portal.watchdog import frames_of, stack_text
 
+Result = TypeVar("Result")
+Parameters = ParamSpec("Parameters")
 Arguments = TypeVarTuple("Arguments")
 
 
-class Call(Work[Result]):
-    """A function that a thread is calling, or has called. The event loop that asked may ask for it.
+class _Call(Generic[Result]):
+    """A call for a thread to make, and then its outcome.
+
+    Args:
+        function: The function to call.
+        notify: Called by the thread once the outcome is there.
+    """
+
+    __slots__ = ("_error", "_function", "_notify", "_result")
+
+    def __init__(self, function: Callable[[], Result], notify: Callable[[], object]) -> None:
+        self._function = function
+        self._notify = notify
+        self._error: BaseException | None = None
+
+    def make(self) -> None:
+        """Make the call, in this thread. Never raises."""
+        try:
+            self._result = self._function()
+        except BaseException as error:  # noqa: BLE001 - raised where the outcome is waited for
+            self._error = error
+
+    def notify(self) -> None:
+        """Wake the tasks that wait for the outcome."""
+        with suppress(RuntimeError):  # the event loop has ended, and its tasks with it
+            self._notify()
+
+    def outcome(self) -> Result:
+        """Return the function's result, or raise its error. To be called once."""
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame
+        return self._result
+
+
+class BlockingCall(_Call[Result]):
+    """A call that a thread makes for the event loop that started it, and can abandon.
 
     Attributes:
-        ended: Whether the function has returned or raised. Any thread may look.
+        ended: Whether the function has returned or raised. Any thread may read it.
     """
 
     __slots__ = ("_done", "_ident", "ended")
@@ -44,40 +87,106 @@ class Call(Work[Result]):
         self.ended = False
 
     def make(self) -> None:
-        """Make the call, in this thread. Never raises."""
+        """See `_Call.make`."""
         self._ident = threading.get_ident()
         super().make()
         self.ended = True
 
     async def until_ended(self) -> None:
-        """Wait until the function has ended, however it ends. Any number of tasks may wait.
+        """Wait until the function has returned or raised. Any number of tasks may wait.
 
-        Cancelled, it leaves the function to go on.
+        Cancelling it leaves the function running.
         """
-        if not self.ended:  # what is set then is set on this loop, which is here at the moment
+        if not self.ended:  # the event is then set later on this loop, which is busy here
             await self._done.wait()
 
     async def wait(self) -> Result:
-        """Return what the function returns, or raise what it raises. To be had once.
+        """Wait, then return the function's result or raise its error. Gives the outcome once.
 
-        Cancelled, it leaves the function to go on, and may be called again.
+        Cancelling it leaves the function running; it may be called again.
         """
         await self.until_ended()
         return self.outcome()
 
     def stack(self) -> str | None:
-        """Return the stack of the function's thread at this moment; None when it has ended."""
+        """Return the current stack of the function's thread; None once the function has ended."""
         frames = frames_of(self._ident)
-        # The thread may be at its next call already; then this one had ended before.
+        # The thread may be at its next call already; then this one ended before.
         return None if self.ended else stack_text(frames)
 
 
-class Threads:
-    """Calls each function in a thread of its own: as many at once as there are calls.
+class WorkThread:
+    """Makes calls on one thread of its own, one at a time. The first call starts the thread.
 
-    How many that may be is the caller's to limit. A thread whose function has ended waits for the
-    next one, so there are in the end as many as were needed at once. They are daemons: none holds
-    up the interpreter's exit. Who has this closes it by `close`.
+    The thread is a daemon: it does not delay the interpreter's exit. `close` ends it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._queue: SimpleQueue[_Call[Any] | None] = SimpleQueue()
+        self._started_in = 0  # the process
+
+    async def run(
+        self,
+        function: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Make a call on the thread, and return its result.
+
+        Cancelling it leaves the call running; the next one begins after its end.
+        """
+        self._begin()
+        done = choose_event()()
+        loop_call = call_soon()
+        call = _Call(lambda: function(*args, **kwargs), lambda: loop_call(done.set))
+        self._queue.put(call)
+        await done.wait()
+        return call.outcome()
+
+    def _begin(self) -> None:
+        """Start the thread, unless it has started.
+
+        Raises:
+            EngineForkedError: The thread stayed in the process that this one was forked from.
+        """
+        if not self._started_in:
+            # The thread refers to nothing of this object, which can thus become garbage, and end
+            # the thread.
+            queue = self._queue
+            threading.Thread(
+                target=_make_in_order, args=(queue,), name=self._name, daemon=True
+            ).start()
+            self._started_in = os.getpid()
+            weakref.finalize(self, queue.put, None).atexit = False
+        elif self._started_in != os.getpid():
+            raise EngineForkedError
+
+    def start(self, function: Callable[[], None]) -> None:
+        """Make a call on the started thread without waiting for it; the function must not raise."""
+        self._queue.put(_Call(function, lambda: None))
+
+    def close(self) -> None:
+        """End the thread after its queued calls."""
+        if self._started_in:
+            self._started_in = 0
+            self._queue.put(None)
+            self._queue = SimpleQueue()
+
+
+def _make_in_order(queue: SimpleQueue[_Call[Any] | None]) -> None:
+    while (call := queue.get()) is not None:
+        call.make()
+        call.notify()
+        del call  # it holds a caller's arguments until the next one comes
+
+
+class Threads:
+    """Makes each call on a thread of its own: as many at once as there are calls.
+
+    The caller limits their number. A thread whose function has ended waits for the next call, so
+    there are as many threads as calls were running at once. They are daemons: none delays the
+    interpreter's exit. `close` ends them.
     """
 
     def __init__(self, name: str) -> None:
@@ -86,43 +195,28 @@ class Threads:
         self._open()
 
     def _open(self) -> None:
-        self._calls: SimpleQueue[Call[Any] | None] = SimpleQueue()
-        # One item for each thread that waits and for which no call is on its way.
+        self._calls: SimpleQueue[BlockingCall[Any] | None] = SimpleQueue()
+        # One item for each thread that waits and has no call on its way.
         self._idle: deque[None] = deque()
-
-    async def run(
-        self, function: Callable[[Unpack[Arguments]], Result], *args: *Arguments
-    ) -> Result:
-        """Call a function in a thread, and return what it returns or raise what it raises.
-
-        Cancelled, it returns at once, and leaves the function to go on. Cancelled before, it calls
-        nothing.
-
-        Raises:
-            EngineForkedError: See `start`.
-        """
-        await checkpoint_if_cancelled()
-        return await self.start(function, *args).wait()
 
     def start(
         self, function: Callable[[Unpack[Arguments]], Result], *args: *Arguments
-    ) -> Call[Result]:
-        """Have a thread call a function, in a copy of this context, and do not wait for it.
+    ) -> BlockingCall[Result]:
+        """Call a function on a thread, in a copy of this context, without waiting for it.
 
         Raises:
-            EngineForkedError: The threads stayed behind in the process that this one was forked
-                from.
-            RuntimeError: The system can't start another thread. Nothing is called.
+            EngineForkedError: The threads stayed in the process that this one was forked from.
+            RuntimeError: The system can't start another thread. The function is not called.
         """
         self._check()
         context = _context_for_threads()
-        call = Call(lambda: context.run(function, *args))
+        call = BlockingCall(lambda: context.run(function, *args))
         try:
             self._idle.pop()
         except IndexError:
-            # The thread has nothing of this object, which can thus become garbage, and end it.
+            # The thread refers to nothing of this object; see `WorkThread`.
             threading.Thread(
-                target=_work, args=(self._calls, self._idle), name=self._name, daemon=True
+                target=_make_for_any, args=(self._calls, self._idle), name=self._name, daemon=True
             ).start()
         self._calls.put(call)
         return call
@@ -135,25 +229,25 @@ class Threads:
             raise EngineForkedError
 
     def close(self) -> None:
-        """Let the threads end that wait, and each other one when its function has ended."""
+        """End the waiting threads, and each busy one after its function."""
         if self._started_in:
             self._started_in = 0
             self._calls.put(None)
             self._open()
 
 
-def _work(calls: SimpleQueue[Call[Any] | None], idle: deque[None]) -> None:
+def _make_for_any(calls: SimpleQueue[BlockingCall[Any] | None], idle: deque[None]) -> None:
     while (call := calls.get()) is not None:
         call.make()
-        idle.append(None)  # first, so that who is told finds a thread that waits
-        call.tell()
+        idle.append(None)  # first, so that the woken task finds an idle thread
+        call.notify()
         del call  # it holds a caller's arguments until the next one comes
     calls.put(None)  # for the next thread
 
 
 def _context_for_threads() -> Context:
-    """Return a copy of this context in which no event loop is said to run."""
+    """Return a copy of this context in which no event loop seems to run."""
     context = copy_context()
-    if sniffio := sys.modules.get("sniffio"):  # else nothing says so
+    if sniffio := sys.modules.get("sniffio"):  # without it, nothing claims that one runs
         context.run(sniffio.current_async_library_cvar.set, None)
     return context

@@ -20,7 +20,7 @@ from engine.domain.json_text import json_text
 from engine.domain.models import Progress
 from engine.domain.validation import MAX_ERROR_CHARACTERS, MAX_RESULT_CHARACTERS, check_text
 from engine.owner.core import Core
-from engine.portal import Call, awaiting_text
+from engine.portal import BlockingCall, awaiting_text
 from engine.storage.record import (
     Record,
 )
@@ -77,7 +77,7 @@ class Attempt:
         self._stop_reason: Stop | None = None
         self.is_reported = False
         self.refusals = 0
-        self.call: Call[Any] | None = None
+        self.call: BlockingCall[Any] | None = None
         self.awaited: Any = None
         self._core = core
         self._handler = handler

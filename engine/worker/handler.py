@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from anyio import CapacityLimiter, to_process
 
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.portal import Call, Threads
+from engine.portal import BlockingCall, Threads
 from engine.worker.context import Context
 
 Function: TypeAlias = Callable[..., Any]
@@ -62,7 +62,7 @@ class Handler:
         """Let idle threads end. Those at work are left to themselves: they can't be ended."""
         self._threads.close()
 
-    def call(self, context: Context[Any]) -> tuple[Awaitable[Any], Call[Any] | None]:
+    def call(self, context: Context[Any]) -> tuple[Awaitable[Any], BlockingCall[Any] | None]:
         """Begin to run it; return what gives its outcome, and its thread if it has one.
 
         Cancelled, an async function is cancelled, a process is killed, and a thread goes on.

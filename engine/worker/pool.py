@@ -35,7 +35,7 @@ from engine.owner.commands.finish import FinishJob
 from engine.owner.commands.release import ReleaseJob
 from engine.owner.core import Core
 from engine.owner.message import Message
-from engine.portal import Call, call_soon, is_ctrl_c, task_starter
+from engine.portal import BlockingCall, call_soon, is_ctrl_c, task_starter
 from engine.storage.record import (
     Change,
     Record,
@@ -43,7 +43,7 @@ from engine.storage.record import (
 from engine.worker.attempt import Around, Attempt, Stop, error_text
 from engine.worker.context import InputNeeded
 from engine.worker.handler import Handler
-from engine.worker.overdue import Overseer
+from engine.worker.stuck_monitor import StuckMonitor
 
 logger = logging.getLogger("engine.worker")
 
@@ -80,7 +80,7 @@ class WorkerPool:
         self._claim: ClaimJobs | None = None
         self._progress: dict[str, Progress] = {}  # what is to be published
         self._is_publishing = False
-        self._overseer = Overseer(self._by_job)
+        self._stuck_monitor = StuckMonitor(self._by_job)
 
     # Beginning and ending.
 
@@ -98,8 +98,8 @@ class WorkerPool:
         self._handler.open()
         self._core.state.events.subscribe(self)
         self._core.tasks.start_soon(self._claim_jobs, name="engine worker")
-        self._overseer.open()
-        self._core.tasks.start_soon(self._overseer.look_after, name="engine overseer")
+        self._stuck_monitor.open()
+        self._core.tasks.start_soon(self._stuck_monitor.watch, name="engine stuck monitor")
 
     async def close(self) -> None:
         """Claim no more, give the handlers their time of grace, and stop the rest.
@@ -348,17 +348,17 @@ class WorkerPool:
             self._free += 1
             self._change()
         elif not self._is_left_alone:
-            self._core.tasks.start_soon(self._outwait, attempt, call, name="engine stray thread")
+            self._core.tasks.start_soon(self._outwait, attempt, call, name="engine orphan thread")
 
-    async def _outwait(self, attempt: Attempt, call: Call[Any]) -> None:
+    async def _outwait(self, attempt: Attempt, call: BlockingCall[Any]) -> None:
         if self._is_left_alone:
             return
-        self._overseer.add_stray(attempt)
+        self._stuck_monitor.add_orphan(attempt)
         with anyio.CancelScope(shield=True) as scope:
             self._outwaits.add(scope)
             await call.until_ended()
         self._outwaits.discard(scope)
-        self._overseer.remove_stray(attempt)
+        self._stuck_monitor.remove_orphan(attempt)
         self._free += 1
         self._change()
 
@@ -367,7 +367,7 @@ class WorkerPool:
         self._is_left_alone = True
         for scope in self._outwaits:
             scope.cancel()
-        self._overseer.close()
+        self._stuck_monitor.close()
 
     # What the feed tells.
 

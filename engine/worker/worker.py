@@ -155,6 +155,6 @@ class Worker(Attachment):
             WrongLoopError: This is not the main thread, the only one to which signals come.
         """
         self._check_started()
-        end_by = self._grace_seconds + _MARGIN_SECONDS
-        signals = await self._serving.enter_async_context(stop_signals(end_by))
+        seconds = self._grace_seconds + _MARGIN_SECONDS
+        signals = await self._serving.enter_async_context(stop_signals(seconds))
         await signals.wait()

@@ -113,7 +113,7 @@ def test_a_blocked_loop_ends_after_grace_and_margin(
         assert program.seconds() >= GRACE_SECONDS + MARGIN_SECONDS - 0.1
         assert program.seconds() < GRACE_SECONDS + MARGIN_SECONDS + SLACK_SECONDS
         assert (output, code) == ([], EXIT_CODE)
-        assert f"in {kind}" in log[-1]["text"], "its last words have the stacks"
+        assert f"in {kind}" in log[-1]["text"], "the forced exit logs the stacks"
 
 
 def test_a_task_that_will_not_be_cancelled_is_named_and_ended(anyio_backend: str) -> None:
@@ -122,7 +122,7 @@ def test_a_task_that_will_not_be_cancelled_is_named_and_ended(anyio_backend: str
         output, log, code = program.end()
         assert program.seconds() < GRACE_SECONDS + MARGIN_SECONDS + SLACK_SECONDS
         assert (output, code) == (["told"], EXIT_CODE)
-        [named] = [line for line in log if "goes on" in line["text"]]
+        [named] = [line for line in log if "is still running" in line["text"]]
         assert (named["job_id"], named["attempt"]) == (program.job_id, 1)
         assert "in refuses" in named["text"]
         assert named["seconds"] - program.signalled < GRACE_SECONDS + NOTICED_SECONDS

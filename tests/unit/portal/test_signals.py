@@ -1,4 +1,4 @@
-"""Being told to stop: the first signal is a wish, the second one an order."""
+"""Signals to stop and Ctrl-C: the first signal is a request, the second one an order."""
 
 import re
 import signal
@@ -10,14 +10,15 @@ import anyio
 import pytest
 
 from engine.domain.exceptions import WrongLoopError
-from engine.portal.last_resort import EXIT_CODE
-from engine.portal.signals import stop_signals
+from engine.portal.signals import EXIT_CODE, is_ctrl_c, stop_signals
 from tests.systems import needs_fork, needs_interrupts
 from tests.unit.portal.starting import started
 
 pytestmark = needs_interrupts
 
 SECONDS = 20
+CUT = "the attempt was interrupted: True\n"
+MAIN = "the main task was interrupted\n"
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
@@ -39,7 +40,7 @@ def test_the_first_signal_is_told_and_the_program_ends_as_it_likes(
     with started("stopping", anyio_backend, "returns") as process:
         assert _line(process) == "ready"
         process.send_signal(number)
-        assert _rest(process) == (f"told {number.name}\nthe end\n", "", 0)
+        assert _rest(process) == ("told\nthe end\n", "", 0)
 
 
 @BOTH
@@ -50,7 +51,7 @@ def test_the_second_signal_ends_the_process_at_once(
     with started("stopping", anyio_backend, how) as process:
         assert _line(process) == "ready"
         process.send_signal(signal.SIGTERM)
-        assert _line(process) == "told SIGTERM"
+        assert _line(process) == "told"
         process.send_signal(number)
         assert _rest(process) == ("", "", -number)
 
@@ -73,7 +74,7 @@ def test_a_program_that_closes_in_time_is_not_ended(anyio_backend: str) -> None:
     with started("stopping", anyio_backend, "closes_in_time") as process:
         assert _line(process) == "ready"
         process.send_signal(signal.SIGTERM)
-        assert _rest(process) == ("told SIGTERM\nthe end\n", "", 0)
+        assert _rest(process) == ("told\nthe end\n", "", 0)
 
 
 def test_a_program_is_ended_without_a_signal_and_without_a_log(anyio_backend: str) -> None:
@@ -86,7 +87,7 @@ def test_all_that_wait_are_told_in_whatever_order_they_come_and_leave(anyio_back
     with started("stopping", anyio_backend, "twice") as process:
         assert _line(process) == "ready"
         process.send_signal(signal.SIGINT)
-        assert _rest(process) == ("told SIGINT\n" * 2 + "the end\n", "", 0)
+        assert _rest(process) == ("told\n" * 2 + "the end\n", "", 0)
 
 
 @needs_fork
@@ -95,14 +96,14 @@ def test_a_forked_child_has_the_default_action() -> None:
         assert _line(process) == f"child {-signal.SIGTERM}"
         assert _line(process) == "ready"
         process.send_signal(signal.SIGINT)
-        assert _rest(process) == ("told SIGINT\nthe end\n", "", 0)
+        assert _rest(process) == ("told\nthe end\n", "", 0)
 
 
 def test_a_signal_that_was_ignored_stays_ignored(anyio_backend: str) -> None:
     with started("stopping", anyio_backend, "ignores_interrupts") as process:
         assert _line(process) == "ready"
         process.send_signal(signal.SIGTERM)
-        assert _rest(process) == ("told SIGTERM\nthe end\n", "", 0)
+        assert _rest(process) == ("told\nthe end\n", "", 0)
 
 
 def test_other_threads_are_refused(anyio_backend: str) -> None:
@@ -121,3 +122,33 @@ def test_other_threads_are_refused(anyio_backend: str) -> None:
 
     threading.Thread(target=run).start()
     ended.result(SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("backend", "where", "protected", "output"),
+    [
+        # The runner cancels the main task at the first one, and raises at the second.
+        ("asyncio", "task", "", CUT + MAIN),
+        ("asyncio", "task", "protected", CUT + MAIN),
+        ("asyncio", "child", "", CUT + MAIN),
+        # Whoever swallows it has swallowed it.
+        ("trio", "task", "", CUT),
+        ("trio", "task", "protected", "the attempt went on\n" + MAIN),
+        ("trio", "child", "protected", CUT),
+    ],
+)
+def test_a_ctrl_c_is_known_wherever_it_is_raised(
+    backend: str, where: str, protected: str, output: str
+) -> None:
+    arguments = filter(None, [backend, where, protected])
+    with started("interrupted_task", *arguments) as process:
+        assert process.communicate(timeout=SECONDS) == (output, "")
+
+
+def test_what_a_task_raises_by_itself_is_no_ctrl_c() -> None:
+    for kind in (KeyboardInterrupt, ValueError):
+        assert not is_ctrl_c(kind())
+        with pytest.raises(kind) as raised:
+            raise kind
+        assert not is_ctrl_c(raised.value)
+        assert not is_ctrl_c(BaseExceptionGroup("two", [ValueError(), raised.value]))

@@ -41,6 +41,11 @@ def _join(ended: set[threading.Thread]) -> None:
         assert not each.is_alive()
 
 
+async def _called(threads: Threads, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - of any function
+    """Call a function in a thread, and return what it returns."""
+    return await threads.start(function, *arguments).wait()
+
+
 class Held:
     """A function that says when it has begun, and returns when it is let go."""
 
@@ -67,40 +72,40 @@ async def test_as_many_calls_as_there_are_run_at_once_and_their_threads_are_kept
         now: set[int] = set()
         async with anyio.create_task_group() as tasks:
             for _ in range(12):
-                tasks.start_soon(threads.run, meet, now)
+                tasks.start_soon(_called, threads, meet, now)
         idents.append(now)
     assert len(idents[0]) == 12
     assert idents[0] == idents[1] == idents[2]
 
 
 async def test_calls_one_after_another_need_one_thread(threads: Threads) -> None:
-    assert len({await threads.run(threading.get_ident) for _ in range(50)}) == 1
+    assert len({await _called(threads, threading.get_ident) for _ in range(50)}) == 1
 
 
 async def test_a_call_has_its_arguments_and_its_answer_or_error(threads: Threads) -> None:
-    assert await threads.run(max, 3, 7) == 7
+    assert await _called(threads, max, 3, 7) == 7
     for error in (ValueError("no"), KeyboardInterrupt("now"), SystemExit(3)):
 
         def fail(error: BaseException = error) -> None:
             raise error
 
         with pytest.raises(type(error)) as caught:
-            await threads.run(fail)
+            await _called(threads, fail)
         assert caught.value is error
     with pytest.raises(RuntimeError, match="StopIteration"):
-        await threads.run(next, iter(()))
+        await _called(threads, next, iter(()))
 
 
 async def test_a_call_has_a_copy_of_the_callers_context(threads: Threads) -> None:
     variable: ContextVar[str] = ContextVar("variable")
     variable.set("of the caller")
-    assert await threads.run(variable.get) == "of the caller"
-    await threads.run(variable.set, "of the thread")
+    assert await _called(threads, variable.get) == "of the caller"
+    await _called(threads, variable.set, "of the thread")
     assert variable.get() == "of the caller"
 
 
 async def test_a_call_may_run_a_loop_of_its_own(threads: Threads) -> None:
-    await threads.run(lambda: anyio.run(anyio.lowlevel.checkpoint))
+    await _called(threads, lambda: anyio.run(anyio.lowlevel.checkpoint))
 
 
 async def test_a_cancelled_call_is_left_and_tells_where_it_is_and_when_it_ended(
@@ -124,24 +129,17 @@ async def test_a_cancelled_call_is_left_and_tells_where_it_is_and_when_it_ended(
     assert await call.wait() == "held"
 
 
-async def test_run_returns_at_once_when_it_is_cancelled(threads: Threads) -> None:
+async def test_a_call_that_was_left_keeps_its_thread_and_others_have_their_own(
+    threads: Threads,
+) -> None:
     held = Held()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(threads.run, held.hold)
+        tasks.start_soon(_called, threads, held.hold)
         await anyio.to_thread.run_sync(held.begun.wait, SECONDS)
         tasks.cancel_scope.cancel()
     assert len(_running()) == 1
-    assert await threads.run(max, 3, 7) == 7  # on another thread
+    assert await _called(threads, max, 3, 7) == 7  # on another thread
     held.let_go.set()
-
-
-async def test_what_was_cancelled_before_calls_nothing(threads: Threads) -> None:
-    calls: list[int] = []
-    with anyio.CancelScope() as scope:
-        scope.cancel()
-        await threads.run(calls.append, 1)
-    await threads.run(calls.append, 2)
-    assert calls == [2]
 
 
 @pytest.mark.parametrize("end", ["close", "garbage"])
@@ -149,7 +147,7 @@ async def test_idle_threads_end_with_it_and_others_after_their_call(end: str) ->
     threads = Threads(NAME)
     held = Held()
     stuck = threads.start(held.hold)
-    idle_ident = await threads.run(threading.get_ident)
+    idle_ident = await _called(threads, threading.get_ident)
     running = _running()
     assert len(running) == 2
     if end == "close":
@@ -171,7 +169,7 @@ async def test_it_keeps_nothing_of_a_call_alive(threads: Threads) -> None:
     async def call() -> weakref.ref[Any]:
         value = Value()
         with pytest.raises(TypeError):
-            await threads.run(int, value)  # type: ignore[arg-type]
+            await _called(threads, int, value)
         return weakref.ref(value, lambda _: gone.set())
 
     gc.disable()
@@ -185,7 +183,7 @@ async def test_it_keeps_nothing_of_a_call_alive(threads: Threads) -> None:
 
 @needs_fork
 async def test_a_forked_child_is_told(threads: Threads) -> None:
-    await threads.run(int)
+    await _called(threads, int)
     assert _raised_in_a_child(lambda: threads.start(int)) == "EngineForkedError"
 
 

@@ -1,17 +1,28 @@
-"""The watchdog: a loop that stops to turn is reported, and no other."""
+"""The watchdog: it reports a blocked loop and no other, and counts no suspended time."""
 
 import logging
+import os
+import signal
 import threading
+import time
 from collections.abc import Sequence
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 import anyio
 import pytest
 
 from engine.portal.loop_thread import the_loop_thread
-from engine.portal.stacks import all_stacks, frames_of, stack_text
-from engine.portal.watchdog import Watchdog
+from engine.portal.watchdog import (
+    Watchdog,
+    all_stacks,
+    frames_of,
+    get_unsuspended,
+    stack_text,
+)
+from tests.systems import needs_interrupts
+from tests.unit.portal.programs.waiting import SECONDS as WAIT_SECONDS
+from tests.unit.portal.starting import started
 
 SECONDS = 20
 AFTER_SECONDS = 0.2
@@ -28,14 +39,14 @@ class Reports:
     def blocked(self, frames: Sequence[FrameType], seconds: float) -> None:
         self.all.put(("blocked", seconds, [frame.f_code.co_name for frame in frames]))
 
-    def went_on(self, seconds: float) -> None:
-        self.all.put(("went on", seconds, []))
+    def resumed(self, seconds: float) -> None:
+        self.all.put(("resumed", seconds, []))
 
     def next(self) -> Report:
         return self.all.get(timeout=SECONDS)
 
     def watchdog(self) -> Watchdog:
-        return Watchdog(self.blocked, self.went_on, AFTER_SECONDS)
+        return Watchdog(self.blocked, self.resumed, AFTER_SECONDS)
 
 
 def _watching() -> set[threading.Thread]:
@@ -68,7 +79,7 @@ async def _is_reported(reports: Reports) -> None:
         assert AFTER_SECONDS <= seconds < SECONDS
         assert names.index("block_the_loop") < names.index("run_attempt")
         what, in_all, _ = await anyio.to_thread.run_sync(reports.next)  # the loop turns
-        assert what == "went on"
+        assert what == "resumed"
         assert in_all >= seconds + more_seconds
 
 
@@ -111,7 +122,7 @@ def test_it_ends_when_it_is_closed_while_the_loop_is_blocked(anyio_backend: str)
     anyio.run(main, backend=anyio_backend)
 
 
-def test_it_ends_with_a_loop_that_nobody_told_it_to_leave(anyio_backend: str) -> None:
+def test_it_ends_with_its_loop(anyio_backend: str) -> None:
     async def main() -> None:
         Reports().watchdog().start()
 
@@ -129,12 +140,12 @@ async def test_a_report_that_fails_is_logged_and_the_watching_goes_on(
         tried.put("blocked")
         raise ValueError("no")
 
-    watchdog = Watchdog(fail, lambda _seconds: tried.put("went on"), AFTER_SECONDS)
+    watchdog = Watchdog(fail, lambda _seconds: tried.put("resumed"), AFTER_SECONDS)
     watchdog.start()
     with caplog.at_level(logging.ERROR, "engine"):
         for _ in range(2):
             assert tried.get(timeout=SECONDS) == "blocked"  # blocks the loop
-            assert await anyio.to_thread.run_sync(lambda: tried.get(timeout=SECONDS)) == "went on"
+            assert await anyio.to_thread.run_sync(lambda: tried.get(timeout=SECONDS)) == "resumed"
     assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == ["no"] * 2
     watching = _watching()
     watchdog.close()
@@ -158,3 +169,27 @@ def test_stacks_of_other_threads_can_be_seen() -> None:
     let_go.set()
     thread.join(SECONDS)
     assert frames_of(ident) == []
+
+
+def test_what_comes_in_time_is_returned_and_else_the_wait_ends() -> None:
+    queue: SimpleQueue[int] = SimpleQueue()
+    queue.put(7)
+    assert get_unsuspended(queue, 20) == 7
+    began = time.monotonic()
+    with pytest.raises(Empty):
+        get_unsuspended(queue, 0.2)
+    assert 0.2 <= time.monotonic() - began < 2
+
+
+@needs_interrupts
+def test_time_in_which_the_process_is_suspended_does_not_count() -> None:
+    with started("waiting") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGSTOP)
+        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        time.sleep(WAIT_SECONDS * 1.2)
+        process.send_signal(signal.SIGCONT)
+        began = time.monotonic()
+        assert process.stdout.readline() == "nothing came\n"
+    assert time.monotonic() - began > WAIT_SECONDS * 0.4

@@ -12,7 +12,7 @@ import sys
 
 import anyio
 
-from engine.portal.interrupts import is_ctrl_c, protect
+from engine.portal.signals import is_ctrl_c, protect
 
 BACKEND, WHERE = sys.argv[1:3]
 IS_PROTECTED = sys.argv[3:] == ["protected"]

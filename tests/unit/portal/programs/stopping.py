@@ -1,4 +1,4 @@
-"""Wait to be told to stop, and then do so or not.
+"""Wait for the signal to stop, and then stop or not.
 
 Usage: python -m tests.unit.portal.programs.stopping BACKEND HOW
 
@@ -17,8 +17,7 @@ from contextlib import suppress
 
 import anyio
 
-from engine.portal.last_resort import end_by
-from engine.portal.signals import StopSignals, stop_signals
+from engine.portal.signals import ForcedExit, StopSignals, stop_signals
 
 SECONDS = 0.5
 
@@ -34,13 +33,13 @@ def _hang_for_good() -> None:
             time.sleep(0.05)  # short: a signal that comes just before does not end it
 
 
-def _say_when_told(told: StopSignals) -> None:
+def _say_when_told(signals: StopSignals) -> None:
     """Say so from another thread; the loop may be blocked."""
 
     def watch() -> None:
-        while told.at is None:
+        while signals.at is None:
             time.sleep(0.01)
-        _say(f"told {told.signal_name}")
+        _say("told")
 
     threading.Thread(target=watch, daemon=True).start()
 
@@ -48,25 +47,25 @@ def _say_when_told(told: StopSignals) -> None:
 async def returns() -> None:
     """Say what came, and end."""
     began = time.monotonic()
-    async with stop_signals(60) as told:
+    async with stop_signals(60) as signals:
         _say("ready")
-        await told.wait()
-        assert told.at is not None
-        assert began < told.at <= time.monotonic()
-        await told.wait()
-        _say(f"told {told.signal_name}")
+        await signals.wait()
+        assert signals.at is not None
+        assert began < signals.at <= time.monotonic()
+        await signals.wait()
+        _say("told")
 
 
 async def blocks() -> None:
     """Block the loop; it never sees a signal."""
-    async with stop_signals() as told:
-        _say_when_told(told)
+    async with stop_signals() as signals:
+        _say_when_told(signals)
         _say("ready")
         _hang_for_good()
 
 
 async def blocks_and_is_ended() -> None:
-    """Block the loop, with a last resort."""
+    """Block the loop, with a forced exit to come."""
     async with stop_signals(SECONDS):
         _say("ready")
         _hang_for_good()
@@ -74,24 +73,24 @@ async def blocks_and_is_ended() -> None:
 
 async def closes_for_ever() -> None:
     """See the signal, and then wait in a shielded task."""
-    async with stop_signals() as told:
+    async with stop_signals() as signals:
         _say("ready")
-        await told.wait()
+        await signals.wait()
         with anyio.CancelScope(shield=True):
-            _say(f"told {told.signal_name}")
+            _say("told")
             await anyio.sleep_forever()
 
 
 async def closes_in_time() -> None:
-    """Leave the context in time, and then go on for longer than the last resort would wait."""
-    async with stop_signals(SECONDS) as told:
+    """Leave the context in time, and then run on for longer than the forced exit would wait."""
+    async with stop_signals(SECONDS) as signals:
         _say("ready")
-        await told.wait()
+        await signals.wait()
     await anyio.sleep(SECONDS * 2)
-    with end_by(SECONDS):
-        pass
+    with ForcedExit(SECONDS) as forced_exit:
+        forced_exit.arm()
     await anyio.sleep(SECONDS * 2)
-    _say(f"told {told.signal_name}")
+    _say("told")
 
 
 async def is_ended() -> None:
@@ -105,7 +104,8 @@ async def is_ended() -> None:
 
     threading.Thread(target=hold, daemon=True).start()
     held.wait()
-    with end_by(SECONDS):
+    with ForcedExit(SECONDS) as forced_exit:
+        forced_exit.arm()
         _say("ready")
         await anyio.sleep_forever()
 
@@ -114,10 +114,10 @@ async def twice() -> None:
     """Have two wait, the first of which leaves first, and one come late."""
 
     async def wait(ready: anyio.Event) -> None:
-        async with stop_signals() as told:
+        async with stop_signals() as signals:
             ready.set()
-            await told.wait()
-            _say(f"told {told.signal_name}")
+            await signals.wait()
+            _say("told")
 
     async with anyio.create_task_group() as tasks:
         async with stop_signals():
@@ -130,7 +130,7 @@ async def twice() -> None:
             await wait(anyio.Event())
 
 
-def _code_of_a_child_that_is_told(number: signal.Signals) -> int:
+def _code_of_a_child_that_gets(number: signal.Signals) -> int:
     came, there = os.pipe()
     child = os.fork()
     if child == 0:
@@ -143,23 +143,23 @@ def _code_of_a_child_that_is_told(number: signal.Signals) -> int:
 
 async def forks() -> None:
     """Fork a child that gets SIGTERM, and be told by a signal of its own."""
-    async with stop_signals(60) as told:
-        _say(f"child {_code_of_a_child_that_is_told(signal.SIGTERM)}")
-        assert told.at is None
+    async with stop_signals(60) as signals:
+        _say(f"child {_code_of_a_child_that_gets(signal.SIGTERM)}")
+        assert signals.at is None
         _say("ready")
-        await told.wait()
-        _say(f"told {told.signal_name}")
+        await signals.wait()
+        _say("told")
 
 
 async def ignores_interrupts() -> None:
     """Be a process in a shell's background."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.kill(os.getpid(), signal.SIGINT)
-    async with stop_signals() as told:
+    async with stop_signals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
         _say("ready")
-        await told.wait()
-        _say(f"told {told.signal_name}")
+        await signals.wait()
+        _say("told")
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@
 
 from queue import Empty, SimpleQueue
 
-from engine.portal.awake import get_awake
+from engine.portal.watchdog import get_unsuspended
 
 SECONDS = 1.0
 
 if __name__ == "__main__":
     print("waiting", flush=True)
     try:
-        get_awake(SimpleQueue[None](), SECONDS)
+        get_unsuspended(SimpleQueue[None](), SECONDS)
     except Empty:
         print("nothing came", flush=True)
