@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Generic
 
 import anyio
 from anyio.abc import TaskGroup

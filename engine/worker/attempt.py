@@ -196,9 +196,6 @@ def error_text(error: BaseException) -> str:
 @contextmanager
 def _entered(around: Sequence[Around], context: Context[Any]) -> Iterator[None]:
     """Enter what is to be around a handler. Its own errors are logged, and change nothing."""
-    if not around:
-        yield
-        return
     with ExitStack() as stack:
         for each in around:
             stack.enter_context(_guarded(each, context))
