@@ -27,6 +27,7 @@ from engine.domain.models import (
     Transition,
 )
 from engine.domain.retention import Retention
+from engine.domain.validation import check_timeout
 from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
@@ -45,7 +46,7 @@ from engine.owner.hooks import OnTransition
 from engine.owner.message import Answer, Message
 from engine.owner.prompts import check_answer
 from engine.owner.watching import Watch
-from engine.portal import LoopAffinity, call_soon, check_timeout
+from engine.portal import LoopAffinity, call_soon
 from engine.portal.time import Clock, utc_now
 from engine.storage.locations import Location
 from engine.storage.sqlite.location import check_path

@@ -26,6 +26,7 @@ from engine.domain.models import (
     Transition,
 )
 from engine.domain.retention import Retention
+from engine.domain.validation import check_timeout
 from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
@@ -43,7 +44,7 @@ from engine.owner.commands.read import (
 from engine.owner.hooks import OnTransition
 from engine.owner.prompts import check_answer
 from engine.owner.watching import Watcher
-from engine.portal import SyncBridge, check_timeout, until
+from engine.portal import SyncBridge, until
 from engine.portal.time import Clock, utc_now
 from engine.storage.locations import Location
 from engine.storage.sqlite.location import check_path

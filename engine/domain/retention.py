@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.domain.validation import check_integer
+from engine.domain.validation import check_integer, check_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,4 @@ class Retention:
             raise InvalidValueError("max_age", f"must be a timedelta, 0 or more, not {shown(age)}")
         if self.max_jobs is not None:
             check_integer("max_jobs", self.max_jobs, 0)
-        seconds: object = self.interval_seconds
-        number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        if not number or not 0 < self.interval_seconds < float("inf"):
-            raise InvalidValueError(
-                "interval_seconds", f"must be seconds, above 0, not {shown(seconds)}"
-            )
+        check_seconds("interval_seconds", self.interval_seconds, above_zero=True)

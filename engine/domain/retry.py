@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.domain.validation import check_integer
+from engine.domain.validation import check_integer, check_number
 
 MAX_ATTEMPTS: Final = 1_000
 MAX_FACTOR: Final = 1_000
@@ -50,11 +50,11 @@ class Retry:
     def __post_init__(self) -> None:
         """Check the values."""
         check_integer("max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
-        _check_number("first_delay_seconds", self.first_delay_seconds, 0, MAX_DELAY_SECONDS)
-        _check_number("factor", self.factor, 1, MAX_FACTOR)
+        check_number("first_delay_seconds", self.first_delay_seconds, 0, MAX_DELAY_SECONDS)
+        check_number("factor", self.factor, 1, MAX_FACTOR)
         smallest = self.first_delay_seconds
-        _check_number("max_delay_seconds", self.max_delay_seconds, smallest, MAX_DELAY_SECONDS)
-        _check_number("jitter", self.jitter, 0, 1)
+        check_number("max_delay_seconds", self.max_delay_seconds, smallest, MAX_DELAY_SECONDS)
+        check_number("jitter", self.jitter, 0, 1)
         kinds: object = self.retry_on
         for kind in kinds if isinstance(kinds, tuple) else (kinds,):
             if not (isinstance(kind, type) and issubclass(kind, Exception)):
@@ -89,12 +89,3 @@ class Retry:
             return getattr(error, "retryable", True) is not False
         except Exception:  # noqa: BLE001 - a broken attribute must not hide that the handler failed
             return True
-
-
-def _check_number(field: str, value: object, smallest: float, largest: float) -> None:
-    """Refuse what is no number in the range."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not smallest <= cast("float", value) <= largest:
-        raise InvalidValueError(
-            field, f"must be a number from {smallest} to {largest}, not {shown(value)}"
-        )

@@ -8,8 +8,9 @@ refuses it, SQLite's own shell cuts at it) and lone surrogates (they have no UTF
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import Final, TypeGuard, TypeVar
 
 from engine.domain.exceptions import EngineError, InvalidValueError, shown
 
@@ -78,16 +79,70 @@ def check_integer(field: str, value: object, smallest: int, largest: int = MAX_I
     return value
 
 
-def check_seconds(field: str, value: object, *, above_zero: bool = False) -> None:
-    """Check a duration.
+def check_number(
+    field: str, value: object, smallest: float = -math.inf, largest: float = math.inf
+) -> float:
+    """Return the value if it is a finite number in the range.
+
+    Raises:
+        InvalidValueError: Another type (a bool too), NaN, infinite, or out of the range.
+    """
+    if not _is_finite(value) or not smallest <= value <= largest:
+        if smallest == -math.inf and largest == math.inf:
+            raise InvalidValueError(field, f"must be a finite number, not {shown(value)}")
+        raise InvalidValueError(
+            field, f"must be a number from {smallest} to {largest}, not {shown(value)}"
+        )
+    return value
+
+
+def check_seconds(field: str, value: object, *, above_zero: bool = False) -> float:
+    """Return the value if it is a finite duration.
 
     Raises:
         InvalidValueError: It is no finite number, or below zero, or zero where that is too little.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0 or (above_zero and not value):  # type: ignore[arg-type, operator]
+    if not _is_finite(value) or value < 0 or (above_zero and not value):
         least = "above 0" if above_zero else "0 or more"
         raise InvalidValueError(field, f"must be seconds, {least}, not {shown(value)}")
+    return value
+
+
+def check_timeout(value: object) -> float | None:
+    """Return the seconds that a call may take; None for no limit.
+
+    It may be infinite, or an integer of any size: the largest float stands for them.
+
+    Raises:
+        InvalidValueError: It is no number, or below zero.
+    """
+    if value is None:
+        return None
+    if not _is_number(value) or not value >= 0:
+        raise InvalidValueError("timeout", f"must be seconds, 0 or more, not {shown(value)}")
+    return float(min(value, sys.float_info.max))
+
+
+def check_flag(field: str, value: object) -> bool:
+    """Return the value if it is a bool.
+
+    Raises:
+        InvalidValueError: It is anything else, such as 1 or an empty list.
+    """
+    if not isinstance(value, bool):
+        raise InvalidValueError(field, f"must be True or False, not {shown(value)}")
+    return value
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> TypeGuard[float]:
+    try:
+        return _is_number(value) and math.isfinite(value)
+    except OverflowError:  # an integer past 1.8e308, the largest float
+        return False
 
 
 def check_job_id(value: object) -> str:

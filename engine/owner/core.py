@@ -14,6 +14,7 @@ from engine.domain.exceptions import CallTimeoutError, EngineNotStartedError
 from engine.domain.ids import IdSource
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Job, Statistics, Status
+from engine.domain.validation import check_flag
 from engine.owner.commands.read import GetJobs
 from engine.owner.inbox import Inbox
 from engine.owner.message import Answer, Message
@@ -85,7 +86,12 @@ class Core(Generic[Status]):
         raise CallTimeoutError(seconds or 0.0)
 
     def watcher(self, job_id: str | None, after: int | None, *, progress: bool) -> Watcher[Status]:
-        """Return a watcher; by default of all transitions of one job, or of all coming ones."""
+        """Return a watcher; by default of all transitions of one job, or of all coming ones.
+
+        Raises:
+            InvalidValueError: ``progress`` is no bool.
+        """
+        check_flag("progress", progress)
         if after is None:
             after = self.state.last_sequence if job_id is None else 0
         return Watcher(

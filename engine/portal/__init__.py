@@ -5,7 +5,7 @@
 * `LoopAffinity` ties an engine to its event loop, and refuses calls from any other.
 * `SyncBridge` carries messages from threads to an engine. One event-loop thread of the process
   serves all blocking engines; `HeldContext` keeps an asynchronous context open on it.
-* `check_timeout` checks how long a thread may wait; `until` ends a long call by its deadline.
+* `until` ends a long call by its deadline.
 * `WorkThread` makes blocking calls on one thread, in order; `Threads` makes each on its own.
 * `task_starter` returns a function that starts tasks at little cost.
 * `Watchdog` notices a blocked event loop; `stack_text` and `awaiting_text` show where it hangs.
@@ -14,7 +14,7 @@
 """
 
 from engine.portal.affinity import Event, LoopAffinity, call_soon, choose_event
-from engine.portal.bridge import HeldContext, Notify, SyncBridge, check_timeout, until
+from engine.portal.bridge import HeldContext, Notify, SyncBridge, until
 from engine.portal.signals import is_ctrl_c, protect, stop_signals
 from engine.portal.tasks import task_starter
 from engine.portal.threads import BlockingCall, Threads, WorkThread
@@ -32,7 +32,6 @@ __all__ = [
     "WorkThread",
     "awaiting_text",
     "call_soon",
-    "check_timeout",
     "choose_event",
     "is_ctrl_c",
     "protect",

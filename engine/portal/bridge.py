@@ -12,21 +12,22 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
 
 from engine.domain.exceptions import (
     CallTimeoutError,
     EngineCrashedError,
     EngineError,
-    InvalidValueError,
     OverloadedError,
     WriteTimeoutError,
-    shown,
 )
+from engine.domain.validation import check_timeout
 from engine.portal.loop_thread import the_loop_thread
 
 Result = TypeVar("Result")
 Answer_co = TypeVar("Answer_co", covariant=True)
+
+_LONGEST_SECONDS: Final = threading.TIMEOUT_MAX  # that a thread can wait
 
 Notify: TypeAlias = Callable[[], object]
 
@@ -163,7 +164,9 @@ class SyncBridge:
                 self._awake = False
                 raise
         try:
-            in_time = answered.acquire(timeout=-1 if seconds is None else seconds)
+            in_time = answered.acquire(
+                timeout=-1 if seconds is None else min(seconds, _LONGEST_SECONDS)
+            )
         except BaseException:  # an interrupt
             message.is_abandoned = True
             raise
@@ -244,16 +247,3 @@ def until(timeout: float | None) -> Callable[[object, object], None]:
             raise CallTimeoutError(seconds)
 
     return check
-
-
-def check_timeout(timeout: object) -> float | None:
-    """Return the timeout in seconds, as much as a thread can wait; None for no limit.
-
-    Raises:
-        InvalidValueError: It is no number, or below zero.
-    """
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not timeout >= 0:
-        raise InvalidValueError("timeout", f"must be seconds, 0 or more, not {shown(timeout)}")
-    return float(min(timeout, threading.TIMEOUT_MAX))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from typing import Any, Generic
 
 from pydantic import TypeAdapter, ValidationError
 
 from engine.domain.deadlines import Deadline, check_deadline, check_expires
-from engine.domain.exceptions import InvalidValueError, LifecycleError, shown
+from engine.domain.exceptions import LifecycleError
 from engine.domain.ids import new_job_id
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.models import Job, Progress, Status
-from engine.domain.validation import check_optional_text
+from engine.domain.validation import check_number, check_optional_text
 from engine.owner.prompts import Schema, prompt_text
 from engine.storage.record import (
     Record,
@@ -75,9 +74,9 @@ class Context(Generic[Status]):
         Raises:
             InvalidValueError: A value is of the wrong type or size.
         """
-        _check_number("done", done)
+        check_number("done", done)
         if total is not None:
-            _check_number("total", total)
+            check_number("total", total)
         check_optional_text("note", note, MAX_NOTE_CHARACTERS, shortest=0)
         self._publish(
             Progress(job_id=self._job_id, attempt=self.attempt, done=done, total=total, note=note)
@@ -146,13 +145,3 @@ def _value_of(schema: Schema, answer: object) -> object:
     if isinstance(schema, dict):
         return answer
     return TypeAdapter(schema).validate_json(json.dumps(answer))
-
-
-def _check_number(field: str, value: object) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    try:
-        fits = number and math.isfinite(value)  # type: ignore[arg-type]
-    except OverflowError:  # an integer past 1.8e308
-        fits = False
-    if not fits:
-        raise InvalidValueError(field, f"must be a finite number, not {shown(value)}")

@@ -14,7 +14,7 @@ from engine.domain.exceptions import (
 )
 from engine.domain.lifecycle import Event
 from engine.domain.retry import Retry
-from engine.domain.validation import check_integer, check_seconds
+from engine.domain.validation import check_flag, check_integer, check_seconds
 from engine.owner.attachment import Attachment
 from engine.owner.base import EngineBase
 from engine.portal import stop_signals
@@ -106,9 +106,8 @@ class Worker(Attachment):
         check_seconds("grace_seconds", grace_seconds)
         if timeout_seconds is not None:
             check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
-        for field, value in (("idempotent", idempotent), ("processes", processes)):
-            if value not in {True, False}:
-                raise InvalidValueError(field, f"must be True or False, not {shown(value)}")
+        check_flag("idempotent", idempotent)
+        check_flag("processes", processes)
         hooks: object = around
         if not isinstance(hooks, list | tuple) or not all(map(callable, hooks)):
             raise InvalidValueError("around", f"must be a list of functions, not {shown(hooks)}")

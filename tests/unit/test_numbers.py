@@ -1,0 +1,291 @@
+"""Numbers and flags: every public argument that takes one takes the right ones and no other.
+
+The arguments are found in the signatures, so that a new one is missed here and not by its users.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from enum import IntEnum
+from fractions import Fraction
+from typing import Any, Final, TypeAlias
+
+import anyio
+import pytest
+
+from engine import (
+    Context,
+    EngineError,
+    Gate,
+    InvalidValueError,
+    Job,
+    JobEngine,
+    JobStatus,
+    Move,
+    NewJob,
+    Retention,
+    Retry,
+    SyncJobEngine,
+    Worker,
+)
+from tests.unit.claiming import AgentJob, running
+from tests.unit.worker.at_work import working
+
+pytestmark = pytest.mark.anyio
+
+Given: TypeAlias = Any
+Call: TypeAlias = Callable[[Given], object]
+Arguments: TypeAlias = dict[str, tuple[set[str], Call]]
+"""Names that accept some of the `VALUES`, each with a call that gives it one."""
+
+
+class One(IntEnum):
+    ONE = 1
+
+
+class Measured(float):
+    """As numpy.float64 is."""
+
+    __slots__ = ()
+
+
+class Scalar:
+    """As numpy.float32 and numpy.int64 are: a number by its methods, and of no number's class."""
+
+    def __float__(self) -> float:
+        return 1.0
+
+    def __int__(self) -> int:
+        return 1
+
+    def __index__(self) -> int:
+        return 1
+
+
+VALUES: Final[dict[str, Given]] = {
+    "NaN": math.nan,
+    "infinity": math.inf,
+    "minus infinity": -math.inf,
+    "an integer past all floats": 10**400,
+    "a negative integer past all floats": -(10**400),
+    "-1": -1,
+    "1": 1,
+    "1.0": 1.0,
+    "a subclass of int": One.ONE,
+    "a subclass of float": Measured(1.0),
+    "True": True,
+    "a text": "1",
+    "bytes": b"1",
+    "None": None,
+    "a list": [],
+    "a Decimal": Decimal(1),
+    "a Fraction": Fraction(1),
+    "a complex number": 1 + 0j,
+    "a number by its methods": Scalar(),
+}
+INTEGER: Final = {"1", "a subclass of int"}
+NUMBER: Final = INTEGER | {"1.0", "a subclass of float"}
+ANY_NUMBER: Final = NUMBER | {"-1"}
+TIMEOUT: Final = NUMBER | {"None", "infinity", "an integer past all floats"}
+FLAG: Final = {"True"}
+NONE: Final = {"None"}
+
+
+async def _handle(job: Job) -> None:
+    raise AssertionError(job)
+
+
+async def _check(_: object) -> list[str]:
+    return []
+
+
+def _made() -> Arguments:
+    """Return what is checked where an object is made."""
+    awaited = JobEngine()
+    return {
+        "Worker concurrency": (
+            INTEGER,
+            lambda value: Worker(awaited, _handle, concurrency=value),
+        ),
+        "Worker timeout_seconds": (
+            NUMBER | NONE,
+            lambda value: Worker(awaited, _handle, timeout_seconds=value),
+        ),
+        "Worker grace_seconds": (
+            NUMBER,
+            lambda value: Worker(awaited, _handle, grace_seconds=value),
+        ),
+        "Worker idempotent": (FLAG, lambda value: Worker(awaited, _handle, idempotent=value)),
+        "Worker processes": (FLAG, lambda value: Worker(awaited, abs, processes=value)),
+        "Gate interval_seconds": (
+            NUMBER,
+            lambda value: Gate(awaited, _check, interval_seconds=value),
+        ),
+        "Gate timeout_seconds": (
+            NUMBER,
+            lambda value: Gate(awaited, _check, timeout_seconds=value),
+        ),
+        "Retry max_attempts": (INTEGER, lambda value: Retry(max_attempts=value)),
+        "Retry first_delay_seconds": (NUMBER, lambda value: Retry(first_delay_seconds=value)),
+        "Retry factor": (NUMBER, lambda value: Retry(factor=value)),
+        "Retry max_delay_seconds": (NUMBER, lambda value: Retry(max_delay_seconds=value)),
+        "Retry jitter": (NUMBER, lambda value: Retry(jitter=value)),
+        "Retention max_jobs": (
+            INTEGER | NONE,
+            lambda value: Retention(timedelta(1), max_jobs=value),
+        ),
+        "Retention interval_seconds": (
+            NUMBER,
+            lambda value: Retention(timedelta(1), interval_seconds=value),
+        ),
+        "JobEngine max_waiting": (INTEGER, lambda value: JobEngine(max_waiting=value)),
+        "JobEngine max_batch": (INTEGER, lambda value: JobEngine(max_batch=value)),
+        "SyncJobEngine max_waiting": (
+            INTEGER,
+            lambda value: SyncJobEngine(max_waiting=value).close(),
+        ),
+        "SyncJobEngine max_batch": (
+            INTEGER,
+            lambda value: SyncJobEngine(max_batch=value).close(),
+        ),
+    }
+
+
+def _called(engine: Any, name: str) -> Arguments:  # noqa: ANN401 - either facade
+    """Return what is checked by the calls that both facades have."""
+    return {
+        f"{name}.create priority": (
+            INTEGER | {"-1"},
+            lambda value: engine.create("hash", priority=value),
+        ),
+        f"{name}.create_many priority": (
+            INTEGER | {"-1"},
+            lambda value: engine.create_many([NewJob("hash", priority=value)]),
+        ),
+        f"{name}.transition expected_version": (
+            INTEGER | NONE,
+            lambda value: engine.transition("?", JobStatus.RUNNING, expected_version=value),
+        ),
+        f"{name}.transition_many expected_version": (
+            INTEGER | NONE,
+            lambda value: engine.transition_many(
+                [Move("?", JobStatus.RUNNING, expected_version=value)]
+            ),
+        ),
+        f"{name}.list_jobs limit": (INTEGER, lambda value: engine.list_jobs(limit=value)),
+        f"{name}.watch after": (INTEGER | NONE, lambda value: engine.watch(after=value)),
+        f"{name}.watch progress": (FLAG, lambda value: engine.watch(progress=value)),
+        f"{name}.wait timeout": (TIMEOUT, lambda value: engine.wait("?", timeout=value)),
+        f"{name}.result timeout": (TIMEOUT, lambda value: engine.result("?", timeout=value)),
+    }
+
+
+CALLED_BY_WORKERS: Final = ("Retry.delay_seconds", "Retry.may_retry")
+BULK: Final = ("create_many", "transition_many")
+TIMED: dict[str, Callable[[SyncJobEngine, Given], object]] = {
+    "create": lambda engine, value: engine.create("hash", timeout=value),
+    "create_many": lambda engine, value: engine.create_many([], timeout=value),
+    "get": lambda engine, value: engine.get("?", timeout=value),
+    "get_many": lambda engine, value: engine.get_many([], timeout=value),
+    "transition": lambda engine, value: engine.transition("?", JobStatus.RUNNING, timeout=value),
+    "transition_many": lambda engine, value: engine.transition_many([], timeout=value),
+    "cancel": lambda engine, value: engine.cancel("?", timeout=value),
+    "provide_input": lambda engine, value: engine.provide_input("?", "?", 1, timeout=value),
+    "count": lambda engine, value: engine.count(timeout=value),
+    "list_jobs": lambda engine, value: engine.list_jobs(timeout=value),
+    "history": lambda engine, value: engine.history("?", timeout=value),
+    "backup": lambda engine, value: engine.backup("copy.db", timeout=value),
+    "statistics": lambda engine, value: engine.statistics(timeout=value),
+}
+
+
+def _timed(engine: SyncJobEngine) -> Arguments:
+    return {
+        f"SyncJobEngine.{name} timeout": (TIMEOUT, lambda value, call=call: call(engine, value))  # type: ignore[misc]
+        for name, call in TIMED.items()
+    }
+
+
+def _said(context: Context[Any]) -> Arguments:
+    return {
+        "Context.progress done": (ANY_NUMBER, context.progress),
+        "Context.progress total": (ANY_NUMBER | NONE, lambda value: context.progress(1, value)),
+    }
+
+
+async def _check_all(arguments: Arguments) -> None:
+    for name, (accepts, call) in arguments.items():
+        accepted = {
+            label for label, value in VALUES.items() if await _is_accepted(name, call, value)
+        }
+        assert (name, accepted) == (name, accepts)
+
+
+async def _is_accepted(name: str, call: Call, value: Given) -> bool:
+    """Tell whether a value is accepted, or refused by an error that names the argument."""
+    try:
+        outcome = call(value)
+        if isinstance(outcome, Awaitable):
+            await outcome
+    except InvalidValueError as error:
+        if error.field != name.split()[1]:
+            raise
+        return False
+    except EngineError:  # there is no such job, say
+        return True
+    return True
+
+
+async def test_what_objects_are_made_of() -> None:
+    await _check_all(_made())
+
+
+async def test_what_both_engines_are_called_with() -> None:
+    async with JobEngine() as awaited:
+        await _check_all(_called(awaited, "JobEngine"))
+    with SyncJobEngine() as blocking:
+        await _check_all(_called(blocking, "SyncJobEngine"))
+
+
+def test_how_long_threads_wait() -> None:
+    with SyncJobEngine() as engine:
+        anyio.run(_check_all, _timed(engine))
+
+
+async def test_what_handlers_say() -> None:
+    async def handler(_: AgentJob, context: Context[Any]) -> None:
+        await _check_all(_said(context))
+
+    async with working(handler) as engine:
+        job = await running(engine)
+        assert (await engine.wait(job.job_id)).error is None
+
+
+def test_no_argument_is_missed() -> None:
+    """Every parameter of the public classes whose annotation has a number or a flag in it."""
+    with SyncJobEngine() as engine:
+        checked = {*_made(), *_timed(engine)}
+        for name in ("JobEngine", "SyncJobEngine"):
+            checked |= {*_called(engine, name)}
+        checked |= {*_said(Context.__new__(Context))}
+    found = set()
+    for kind in (Worker, Gate, Retry, Retention, JobEngine, SyncJobEngine, Context):
+        for name, call in inspect.getmembers(kind, inspect.isfunction):
+            if name == "__init__" or not name.startswith("_"):
+                owner = kind.__name__ if name == "__init__" else f"{kind.__name__}.{name}"
+                found |= {f"{owner} {each}" for each in _numbers_of(call)}
+    found = {each for each in found if not each.startswith(CALLED_BY_WORKERS)}
+    # These have them in their items.
+    items = {f"{name}.{call}" for name in ("JobEngine", "SyncJobEngine") for call in BULK}
+    assert found == {name for name in checked if name.split()[0] not in items or "timeout" in name}
+
+
+def _numbers_of(call: Callable[..., Any]) -> Iterator[str]:
+    for name, parameter in inspect.signature(call).parameters.items():
+        if re.search(r"\b(int|float|bool)\b", str(parameter.annotation)):
+            yield name
