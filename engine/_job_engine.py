@@ -372,7 +372,8 @@ class JobEngine(EngineBase[Status]):
             job_id: The job.
             until: Statuses to wait for; a job that ends first ends the waiting as well. None: until
                 it has ended.
-            timeout: Seconds to wait for the job, 0 or more; 0 just looks; None for no limit.
+            timeout: Seconds for the whole call, 0 or more, or None for no limit. 0 just looks: it
+                reads the job, however long that takes, and does not wait for it.
 
         Raises:
             InvalidValueError: An argument is not right.

@@ -26,7 +26,6 @@ from engine.domain.models import (
     Transition,
 )
 from engine.domain.retention import Retention
-from engine.domain.validation import check_timeout
 from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
@@ -44,7 +43,7 @@ from engine.owner.commands.read import (
 from engine.owner.hooks import OnTransition
 from engine.owner.prompts import check_answer
 from engine.owner.watching import Watcher
-from engine.portal import SyncBridge, until
+from engine.portal import SyncBridge, TimeLimit
 from engine.portal.time import Clock, utc_now
 from engine.storage.locations import Location
 from engine.storage.sqlite.location import check_path
@@ -66,9 +65,9 @@ class SyncJobEngine(EngineBase[Status]):
     that nobody closes does not hold up the interpreter's exit; one that is garbage is closed.
 
     The calls and their errors are those of `JobEngine`, which documents them. Besides, each takes a
-    ``timeout`` in seconds, 0 or more, without limit by default. It is the time to wait for the
-    answer: past it a read raises `CallTimeoutError`, and a write `WriteTimeoutError`, which is an
-    `OutcomeUnknownError` too, because the change is not taken back. An interrupt
+    ``timeout`` in seconds, 0 or more, without limit by default. It is the time for the whole call:
+    past it a read raises `CallTimeoutError`, and a write that was sent raises `WriteTimeoutError`,
+    which is an `OutcomeUnknownError` too, because the change is not taken back. An interrupt
     (`KeyboardInterrupt`) ends the waiting in the same way, and the engine is usable as before.
 
     Further errors of every call: `EngineForkedError` in a forked child of the process that made the
@@ -179,6 +178,7 @@ class SyncJobEngine(EngineBase[Status]):
         timeout: float | None = None,
     ) -> Job[Status]:
         """Create a job in the initial status."""
+        limit = TimeLimit(timeout)
         message = CreateJobs.one(
             self._lifecycle,
             self._new_id,
@@ -189,7 +189,7 @@ class SyncJobEngine(EngineBase[Status]):
             priority,
             deadlines,
         )
-        self._bridge.send(message, timeout)
+        self._bridge.send(limit, message)
         return self._views.one(message)
 
     def create_many(
@@ -197,20 +197,23 @@ class SyncJobEngine(EngineBase[Status]):
     ) -> list[Job[Status]]:
         """Create up to 10,000 jobs in one message, all or none, in their order."""
         return self._views.jobs(
-            self._bridge.ask(CreateJobs.many(self._lifecycle, self._new_id, jobs), timeout)
+            self._bridge.ask(TimeLimit(timeout), CreateJobs.many(self._lifecycle, self._new_id, jobs))
         )
 
     def get(self, job_id: str, *, timeout: float | None = None) -> Job[Status]:
         """Return the job as it is now."""
+        limit = TimeLimit(timeout)
         message = GetJobs.one(job_id)
-        self._bridge.send(message, timeout)
+        self._bridge.send(limit, message)
         return self._views.one(message)
 
     def get_many(
         self, job_ids: Iterable[str], *, timeout: float | None = None
     ) -> list[Job[Status]]:
         """Return up to 10,000 jobs as they are at one moment, in the order of their ids."""
-        return self._views.jobs(self._bridge.ask(GetJobs.many(job_ids), timeout))
+        return self._views.jobs(
+            self._bridge.ask(TimeLimit(timeout), GetJobs.many(job_ids))
+        )
 
     def transition(
         self,
@@ -224,31 +227,39 @@ class SyncJobEngine(EngineBase[Status]):
         timeout: float | None = None,
     ) -> Job[Status]:
         """Move a job to another status."""
+        limit = TimeLimit(timeout)
         message = MoveJobs.one(
             self._lifecycle, job_id, target, result, error, expected_version, attempt_token
         )
-        self._bridge.send(message, timeout)
+        self._bridge.send(limit, message)
         return self._views.one(message)
 
     def transition_many(
         self, moves: Iterable[Move[Status]], *, timeout: float | None = None
     ) -> list[Job[Status]]:
         """Make up to 10,000 moves in one message, all or none, in their order."""
-        return self._views.jobs(self._bridge.ask(MoveJobs.many(self._lifecycle, moves), timeout))
+        return self._views.jobs(
+            self._bridge.ask(TimeLimit(timeout), MoveJobs.many(self._lifecycle, moves))
+        )
 
     def cancel(self, job_id: str, reason: str = "", *, timeout: float | None = None) -> Job[Status]:
         """End a job that waits, or ask the attempt that has it to stop."""
+        limit = TimeLimit(timeout)
         message = CancelJob.checked(job_id, reason)
-        self._bridge.send(message, timeout)
+        self._bridge.send(limit, message)
         return self._views.one(message)
 
     def provide_input(
         self, job_id: str, prompt_id: str, value: object, *, timeout: float | None = None
     ) -> Job[Status]:
         """Answer what a job waits to be told, and let it go on."""
+        limit = TimeLimit(timeout)
         message = AnswerPrompt.checked(job_id, prompt_id, value)
-        check_answer(self.get(job_id, timeout=timeout), prompt_id, message.value)
-        self._bridge.send(message, timeout)
+        question = GetJobs.one(job_id)
+        self._bridge.send(limit, question)
+        check_answer(self._views.one(question), prompt_id, message.value)
+        limit.check()
+        self._bridge.send(limit, message)
         return self._views.one(message)
 
     def wait(
@@ -259,9 +270,12 @@ class SyncJobEngine(EngineBase[Status]):
         timeout: float | None = None,
     ) -> Job[Status]:
         """Wait until a job has ended, or has come to one of some statuses; return it then."""
-        core, seconds = self.core, check_timeout(timeout)
+        limit, core = TimeLimit(timeout), self.core
         message, statuses = GetJobs.one(job_id), checked_until(self._lifecycle, until)
-        return self._bridge.run(lambda: core.wait(message, statuses, seconds))
+        return self._bridge.run(
+            lambda: core.wait(message, statuses, limit.seconds),
+            limit if limit.seconds else None,  # with 0 it just looks; see `JobEngine.wait`
+        )
 
     @overload
     def result(self, job_id: str, *, timeout: float | None = None) -> str | None: ...
@@ -291,7 +305,7 @@ class SyncJobEngine(EngineBase[Status]):
 
     def count(self, status: Status | None = None, *, timeout: float | None = None) -> int:
         """Return how many jobs have this status; all of them by default."""
-        return self._bridge.ask(CountJobs.checked(self._lifecycle, status), timeout)
+        return self._bridge.ask(TimeLimit(timeout), CountJobs.checked(self._lifecycle, status))
 
     def list_jobs(
         self,
@@ -302,22 +316,24 @@ class SyncJobEngine(EngineBase[Status]):
         timeout: float | None = None,
     ) -> JobPage[Status]:
         """Return a page of jobs in the order of their creation."""
-        records = self._bridge.ask(ListJobs.checked(self._lifecycle, status, limit, after), timeout)
+        records = self._bridge.ask(TimeLimit(timeout), ListJobs.checked(self._lifecycle, status, limit, after))
         return self._views.page(records, limit)
 
     def history(self, job_id: str, *, timeout: float | None = None) -> list[Transition[Status]]:
         """Return every transition of a job, oldest first; the first one created it."""
-        return self._views.transitions(self._bridge.ask(ReadHistory.checked(job_id), timeout))
+        return self._views.transitions(
+            self._bridge.ask(TimeLimit(timeout), ReadHistory.checked(job_id))
+        )
 
     def backup(self, path: str | PathLike[str], *, timeout: float | None = None) -> None:
         """Write a consistent copy of all jobs into a new file, while others go on writing."""
-        target, check_timeout = check_path(path, "path"), until(timeout)
-        self._bridge.ask(CountJobs(None), timeout)  # refuses when the engine can't be called
-        self._storage.backup(target, check_timeout)
+        limit, target = TimeLimit(timeout), check_path(path, "path")
+        self._bridge.ask(limit, CountJobs(None))  # refuses when the engine can't be called
+        self._storage.backup(target, limit.check)
 
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
         """Return what the engine holds, and what it has done since it started."""
-        return self.core.statistics(self._bridge.ask(ReadStatistics(), timeout))
+        return self.core.statistics(self._bridge.ask(TimeLimit(timeout), ReadStatistics()))
 
 
 def _watched(

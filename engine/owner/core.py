@@ -20,7 +20,7 @@ from engine.owner.inbox import Inbox
 from engine.owner.message import Answer, Message
 from engine.owner.state import State
 from engine.owner.views import Views
-from engine.owner.watching import Watcher, wait_for
+from engine.owner.watching import Watcher, read_job, wait_for
 from engine.portal import LoopAffinity
 from engine.portal.time import Time
 
@@ -69,19 +69,21 @@ class Core(Generic[Status]):
     ) -> Job[Status]:
         """Return a job as soon as it has one of these statuses.
 
+        The time limits the reading of the job as well as the wait. None: no limit. With 0 the job
+        is read once, without a limit: no reading could end in no time.
+
         Raises:
             EngineError: The answer to the message; or the engine was closed meanwhile.
             CallTimeoutError: The job did not come there within so many seconds.
         """
+        if seconds == 0:
+            record = await read_job(self.ask, message)
+            if record.status in statuses:
+                return self.views.job(record)
+            raise CallTimeoutError(seconds)
         with anyio.CancelScope() as scope:
-            limit = math.inf if seconds is None else seconds
-            record = await wait_for(
-                self.state.events,
-                self.ask,
-                message,
-                statuses,
-                lambda: self.time.limit(scope, limit),
-            )
+            self.time.limit(scope, math.inf if seconds is None else seconds)
+            record = await wait_for(self.state.events, self.ask, message, statuses)
             return self.views.job(record)
         raise CallTimeoutError(seconds or 0.0)
 

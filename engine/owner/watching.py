@@ -70,7 +70,6 @@ async def wait_for(
     ask: Ask,
     message: GetJobs,
     statuses: Collection[str],
-    limit: Callable[[], object],
 ) -> Record:
     """Return a job as soon as it has one of these statuses.
 
@@ -79,7 +78,6 @@ async def wait_for(
         ask: Asks how it is.
         message: Asks for that one job.
         statuses: Those to wait for.
-        limit: Called when it has to be waited for, to limit how long that may take.
 
     Raises:
         EngineError: Whatever the message is answered; or the engine was closed meanwhile.
@@ -88,16 +86,20 @@ async def wait_for(
     waiter = _Waiter(statuses)
     events.subscribe(waiter, job_id)
     try:
-        record = await _read(ask, message)
+        record = await read_job(ask, message)
         if record.status in statuses:
             return record
-        limit()
         return await waiter.wait()
     finally:
         events.unsubscribe(waiter, job_id)
 
 
-async def _read(ask: Ask, message: GetJobs) -> Record:
+async def read_job(ask: Ask, message: GetJobs) -> Record:
+    """Return the one job that a message asks for.
+
+    Raises:
+        EngineError: The answer; it speaks of no item.
+    """
     try:
         [record] = await ask(message)
     except EngineError as error:
@@ -197,7 +199,7 @@ class Watcher(Generic[Status]):
         self._events.subscribe(self, self._job_id)
         try:
             if self._job_id is not None:
-                await _read(self._ask, GetJobs([self._job_id]))
+                await read_job(self._ask, GetJobs([self._job_id]))
         except BaseException:  # there is no such job; or a cancellation
             self.close()
             raise
@@ -230,7 +232,7 @@ class Watcher(Generic[Status]):
     async def _look_for_end(self) -> None:
         """Find out whether the job had its last transition before the watcher begins."""
         if self._job_id is not None:
-            record = await _read(self._ask, GetJobs([self._job_id]))
+            record = await read_job(self._ask, GetJobs([self._job_id]))
             # What came after the reading is kept, and is to be given first.
             nothing_more = not self._kept and not self._is_behind
             self._has_ended = nothing_more and record.status in self._final_statuses

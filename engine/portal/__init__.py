@@ -5,7 +5,7 @@
 * `LoopAffinity` ties an engine to its event loop, and refuses calls from any other.
 * `SyncBridge` carries messages from threads to an engine. One event-loop thread of the process
   serves all blocking engines; `HeldContext` keeps an asynchronous context open on it.
-* `until` ends a long call by its deadline.
+* `TimeLimit` counts the time of a blocking call from its beginning.
 * `WorkThread` makes blocking calls on one thread, in order; `Threads` makes each on its own.
 * `task_starter` returns a function that starts tasks at little cost.
 * `Watchdog` notices a blocked event loop; `stack_text` and `awaiting_text` show where it hangs.
@@ -14,7 +14,7 @@
 """
 
 from engine.portal.affinity import Event, LoopAffinity, call_soon, choose_event
-from engine.portal.bridge import HeldContext, Notify, SyncBridge, until
+from engine.portal.bridge import HeldContext, Notify, SyncBridge, TimeLimit
 from engine.portal.signals import is_ctrl_c, protect, stop_signals
 from engine.portal.tasks import task_starter
 from engine.portal.threads import BlockingCall, Threads, WorkThread
@@ -28,6 +28,7 @@ __all__ = [
     "Notify",
     "SyncBridge",
     "Threads",
+    "TimeLimit",
     "Watchdog",
     "WorkThread",
     "awaiting_text",
@@ -38,5 +39,4 @@ __all__ = [
     "stack_text",
     "stop_signals",
     "task_starter",
-    "until",
 ]

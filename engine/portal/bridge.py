@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from engine.domain.exceptions import (
     CallTimeoutError,
@@ -26,8 +26,6 @@ from engine.portal.loop_thread import the_loop_thread
 
 Result = TypeVar("Result")
 Answer_co = TypeVar("Answer_co", covariant=True)
-
-_LONGEST_SECONDS: Final = threading.TIMEOUT_MAX  # that a thread can wait
 
 Notify: TypeAlias = Callable[[], object]
 
@@ -49,6 +47,41 @@ class Request(Protocol[Answer_co]):
     def outcome(self) -> Answer_co:
         """Return the answer, or raise it."""
         ...
+
+
+class TimeLimit:
+    """The time that a whole blocking call may take, however often it waits. It begins here.
+
+    Args:
+        timeout: In seconds; None for no limit.
+
+    Attributes:
+        seconds: The timeout; None for no limit.
+
+    Raises:
+        InvalidValueError: The timeout is no number, or below zero.
+    """
+
+    __slots__ = ("_end", "seconds")
+
+    def __init__(self, timeout: object) -> None:
+        self.seconds = check_timeout(timeout)
+        self._end = 0.0 if self.seconds is None else time.monotonic() + self.seconds
+
+    def left(self) -> float | None:
+        """Return the seconds that are left, at most as many as a thread can wait."""
+        if self.seconds is None:
+            return None
+        return min(max(self._end - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
+
+    def check(self, *_: object) -> None:
+        """End the call if its time is up. Takes any arguments, as a callback.
+
+        Raises:
+            CallTimeoutError: It is.
+        """
+        if self.seconds is not None and time.monotonic() > self._end:
+            raise CallTimeoutError(self.seconds)
 
 
 class HeldContext:
@@ -122,7 +155,7 @@ class SyncBridge:
         self._max_waiting = max_waiting
         self._count_refused = count_refused
         self._queue: deque[tuple[Request[Any], Notify]] = deque()
-        self._awake = False
+        self._is_woken = False
         self._refused = 0  # by this lane since the loop looked
         self._counting = threading.Lock()
         self._held = HeldContext(owner)
@@ -130,17 +163,17 @@ class SyncBridge:
         """Closes the owner and waits until it has answered all; see `HeldContext.leave`."""
         self.close_soon = self._held.leave_soon
 
-    def ask(self, message: Request[Result], timeout: float | None) -> Result:
+    def ask(self, limit: TimeLimit, message: Request[Result]) -> Result:
         """Send a message and return its answer; see `send`.
 
         Raises:
             EngineError: The answer.
         """
-        self.send(message, timeout)
+        self.send(limit, message)
         return message.outcome()
 
-    def send(self, message: Request[Any], timeout: float | None) -> None:
-        """Send a message to the owner and wait for its answer, for ``timeout`` seconds at most.
+    def send(self, limit: TimeLimit, message: Request[Any]) -> None:
+        """Send a message to the owner and wait for its answer, until the limit is reached.
 
         Raises:
             CallTimeoutError: No answer in time; `WriteTimeoutError` for a message that writes.
@@ -148,7 +181,6 @@ class SyncBridge:
             EngineForkedError, WrongLoopError: See `LoopThread.check`.
         """
         self._thread.check()
-        seconds = check_timeout(timeout)
         if len(self._queue) >= self._max_waiting:
             with self._counting:
                 self._refused += 1
@@ -156,27 +188,27 @@ class SyncBridge:
         answered = threading.Lock()
         answered.acquire()
         self._queue.append((message, answered.release))
-        if not self._awake:
+        if not self._is_woken:
             try:
-                self._awake = True
+                self._is_woken = True
                 self._thread.call_soon(self._pump)
             except BaseException:  # an interrupt: let the next caller wake the loop
-                self._awake = False
+                self._is_woken = False
                 raise
         try:
-            in_time = answered.acquire(
-                timeout=-1 if seconds is None else min(seconds, _LONGEST_SECONDS)
-            )
+            left = limit.left()
+            in_time = answered.acquire(timeout=-1 if left is None else left)
         except BaseException:  # an interrupt
             message.is_abandoned = True
             raise
-        if seconds is not None and not in_time:
+        if limit.seconds is not None and not in_time:
             message.is_abandoned = True
-            raise WriteTimeoutError(seconds) if message.writes else CallTimeoutError(seconds)
+            error = WriteTimeoutError if message.writes else CallTimeoutError
+            raise error(limit.seconds)
 
     def _pump(self) -> None:
         """On the loop: put into the inbox what the threads have queued."""
-        self._awake = False  # first, so that whatever is queued from now on wakes the loop again
+        self._is_woken = False  # first, so that whatever is queued from now on wakes the loop again
         if self._refused:
             with self._counting:
                 self._count_refused(self._refused)
@@ -189,19 +221,26 @@ class SyncBridge:
                 message.answer(error)
                 notify()
 
-    def run(self, function: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """Run an asynchronous function on the loop thread, and return what it returns.
+    def run(
+        self, function: Callable[[], Coroutine[Any, Any, Result]], limit: TimeLimit | None = None
+    ) -> Result:
+        """Run an asynchronous function on the loop thread, and return its result.
 
-        An interrupt cancels it.
+        An interrupt cancels the function, and so does the end of its time.
 
         Raises:
+            CallTimeoutError: It has not ended in time.
             EngineForkedError, WrongLoopError: See `LoopThread.check`.
-            BaseException: What it raises.
+            BaseException: The function's own.
         """
         self._thread.check()
         future = self._thread.start(function())
         try:
-            return future.result()
+            return future.result(None if limit is None else limit.left())
+        except TimeoutError:
+            if limit is None or not future.cancel():  # it has ended: the error may be its own
+                return future.result()
+            raise CallTimeoutError(limit.seconds or 0.0) from None
         except BaseException:  # an interrupt, too
             future.cancel()
             raise
@@ -228,22 +267,3 @@ async def _stay(
         if opened.done():
             raise failure from failure.__cause__
         opened.set_exception(failure)
-
-
-def until(timeout: float | None) -> Callable[[object, object], None]:
-    """Return what raises when it is called after ``timeout`` seconds, whatever it is called with.
-
-    Raises:
-        CallTimeoutError: From that call.
-        InvalidValueError: The timeout is no number, or below zero.
-    """
-    if timeout is None:
-        return lambda _done, _of: None
-    seconds = check_timeout(timeout) or 0.0
-    end = time.monotonic() + seconds
-
-    def check(_done: object, _of: object) -> None:
-        if time.monotonic() > end:
-            raise CallTimeoutError(seconds)
-
-    return check

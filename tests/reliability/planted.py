@@ -56,6 +56,14 @@ class PlantedStorage(MemoryStorage):
         """Hold no more."""
         self._let_go.set()
 
+    @property
+    def is_let_go(self) -> bool:
+        return self._let_go.is_set()
+
+    def wait(self) -> None:
+        """Wait, in this thread, until it lets go."""
+        assert self._let_go.wait(SECONDS_AGAINST_HANGS)
+
     def plant(
         self, error: BaseException, method: str = "commit", *, skip: int = 0, applied: bool = False
     ) -> None:

@@ -5,9 +5,10 @@ engine is as usable as before.
 """
 
 import gc
+import inspect
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,15 +18,22 @@ import pytest
 
 import engine as package
 from engine import (
+    AGENT_JOB_LIFECYCLE,
+    AgentJobStatus,
     CallTimeoutError,
+    Context,
     InvalidValueError,
+    Job,
     JobStatus,
     Move,
     NewJob,
     OutcomeUnknownError,
     SyncJobEngine,
+    Worker,
     WriteTimeoutError,
 )
+from engine.portal import bridge
+from engine.storage.record import Change
 from tests.reliability.planted import SECONDS_AGAINST_HANGS, PlantedStorage
 from tests.reliability.test_misuse import CALLS
 
@@ -36,6 +44,7 @@ WRITES: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "transition_many": lambda engine, job_id: engine.transition_many(
         [Move(job_id, JobStatus.RUNNING)], timeout=0.01
     ),
+    "cancel": lambda engine, job_id: engine.cancel(job_id, timeout=0.01),
 }
 READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "get": lambda engine, job_id: engine.get(job_id, timeout=0.01),
@@ -44,15 +53,34 @@ READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "list_jobs": lambda engine, _: engine.list_jobs(timeout=0.01),
     "history": lambda engine, job_id: engine.history(job_id, timeout=0.01),
     "statistics": lambda engine, _: engine.statistics(timeout=0.01),
+    "wait": lambda engine, job_id: engine.wait(job_id, timeout=0.01),
+    "result": lambda engine, job_id: engine.result(job_id, timeout=0.01),
+    # These read first, and have sent nothing else by then.
+    "provide_input": lambda engine, job_id: engine.provide_input(job_id, "?", 1, timeout=0.01),
+    "backup": lambda engine, _: engine.backup("never.db", timeout=0.01),
 }
 
 
+class Blocked(PlantedStorage):
+    """Blocks the event loop of its engine in a commit, instead of awaiting."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        if not self.is_let_go:
+            self.begun.set()
+            self.wait()
+        await super().commit(changes)
+
+
 @contextmanager
-def _held() -> Iterator[tuple[SyncJobEngine, str, PlantedStorage]]:
+def _held(
+    kind: type[PlantedStorage], *, is_running: bool = False
+) -> Iterator[tuple[SyncJobEngine, str, PlantedStorage]]:
     """An engine with one job that is busy with a commit, until its storage lets go."""
-    storage = PlantedStorage()
+    storage = kind()
     with SyncJobEngine(storage) as engine:
         job = engine.create("old")
+        if is_running:
+            engine.transition(job.job_id, JobStatus.RUNNING)
         storage.hold()
         holding = threading.Thread(target=engine.create, args=["held"])
         holding.start()
@@ -64,31 +92,83 @@ def _held() -> Iterator[tuple[SyncJobEngine, str, PlantedStorage]]:
             holding.join(SECONDS_AGAINST_HANGS)
 
 
+behind_either = pytest.mark.parametrize("kind", [PlantedStorage, Blocked])
+
+
+def test_every_call_with_a_timeout_is_tested_here() -> None:
+    calls = inspect.getmembers(SyncJobEngine, inspect.isfunction)
+    timed = {name for name, call in calls if "timeout" in inspect.signature(call).parameters}
+    assert timed == {*WRITES, *READS}
+
+
+@behind_either
 @pytest.mark.parametrize("call", WRITES)
-def test_a_write_that_times_out_is_unknown_and_still_applied(call: str) -> None:
-    with _held() as (engine, job_id, storage):
+def test_a_write_that_times_out_is_unknown_and_still_applied(
+    call: str, kind: type[PlantedStorage]
+) -> None:
+    with _held(kind, is_running=call == "cancel") as (engine, job_id, storage):
         with pytest.raises(WriteTimeoutError) as caught:
             WRITES[call](engine, job_id)
         assert isinstance(caught.value, OutcomeUnknownError)
         assert isinstance(caught.value, TimeoutError)
         assert caught.value.timeout == 0.01
         assert "outcome unknown" in str(caught.value)
+        assert not storage.is_let_go
         storage.let_go()
         if call.startswith("create"):
             assert engine.count() == 3
+        elif call == "cancel":
+            assert engine.get(job_id).status is JobStatus.FAILED
         else:
             assert engine.get(job_id).status is JobStatus.RUNNING
 
 
+@behind_either
 @pytest.mark.parametrize("call", READS)
-def test_a_read_that_times_out_says_so_and_nothing_more(call: str) -> None:
-    with _held() as (engine, job_id, storage):
+def test_a_read_that_times_out_says_so_and_nothing_more(
+    call: str, kind: type[PlantedStorage]
+) -> None:
+    with _held(kind) as (engine, job_id, storage):
         with pytest.raises(CallTimeoutError) as caught:
             READS[call](engine, job_id)
         assert not isinstance(caught.value, OutcomeUnknownError)
         assert caught.value.timeout == 0.01
+        assert not storage.is_let_go
         storage.let_go()
         assert engine.count() == 2
+
+
+class LeapingTime:
+    """The time module to a blocking call: each look is 30 seconds after the one before."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        self._now += 30
+        return self._now
+
+
+def _ask(_: Job[AgentJobStatus], context: Context[AgentJobStatus]) -> int:
+    return int(context.request_input(int))
+
+
+def test_one_time_limit_holds_for_both_messages_of_an_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Past it after the first, nothing is sent: so the outcome is known."""
+    with SyncJobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine, Worker(engine, _ask):
+        job = engine.transition(engine.create("hash").job_id, AgentJobStatus.RUNNING)
+        asking = engine.wait(job.job_id, until=[AgentJobStatus.AWAITING_INPUT])
+        assert asking.prompt is not None
+        with monkeypatch.context() as patch:
+            patch.setattr(bridge, "time", LeapingTime())
+            with pytest.raises(CallTimeoutError) as caught:
+                engine.provide_input(job.job_id, asking.prompt.prompt_id, 5, timeout=50)
+            assert (type(caught.value), caught.value.timeout) == (CallTimeoutError, 50)
+        assert engine.get(job.job_id) == asking
+        engine.provide_input(job.job_id, asking.prompt.prompt_id, 5, timeout=50)
+        assert engine.result(job.job_id, int, timeout=50) == 5
 
 
 def test_a_timeout_that_is_not_reached_changes_nothing() -> None:

@@ -24,6 +24,7 @@ from engine import (
 )
 from engine.testing.facades import Engine
 from engine.testing.virtual_clock import VirtualClock
+from tests.reliability.planted import SECONDS_AGAINST_HANGS, PlantedStorage, begun
 from tests.unit.claiming import NewPlace, agents, claimed_one, release, running
 from tests.unit.finishing import finished
 
@@ -233,6 +234,22 @@ async def test_a_result_that_does_not_fit_or_is_none_is_told(engine: Engine) -> 
     with pytest.raises(JobFailedError, match="is failed: no paper") as failed:
         await engine.result(await _ended(engine, error="no paper"), Report)
     assert (failed.value.status, failed.value.error) == ("failed", "no paper")
+
+
+@pytest.mark.parametrize("call", ["wait", "result"])
+async def test_the_reading_of_the_job_is_a_part_of_the_time(call: str) -> None:
+    storage = PlantedStorage()
+    async with JobEngine(storage) as engine, anyio.create_task_group() as tasks:
+        job = await engine.create("work")
+        storage.hold()
+        tasks.start_soon(engine.create, "held")
+        await begun(storage)
+        with pytest.raises(CallTimeoutError) as late, anyio.fail_after(SECONDS_AGAINST_HANGS):
+            await getattr(engine, call)(job.job_id, timeout=0.01)
+        assert not storage.is_let_go
+        assert late.value.timeout == 0.01
+        storage.let_go()
+        assert (await engine.statistics()).watchers == 0
 
 
 async def test_no_time_to_wait_is_enough_to_look(engine: Engine) -> None:
