@@ -418,11 +418,11 @@ class JobEngine(EngineBase[Status]):
     @overload
     def watch(
         self, job_id: str | None = None, *, after: int | None = None, progress: Literal[False] = ...
-    ) -> AsyncIterator[Transition[Status]]: ...
+    ) -> Watch[Transition[Status]]: ...
     @overload
     def watch(
         self, job_id: str | None = None, *, after: int | None = None, progress: bool
-    ) -> AsyncIterator[Transition[Status] | Progress]: ...
+    ) -> Watch[Transition[Status] | Progress]: ...
     def watch(
         self, job_id: str | None = None, *, after: int | None = None, progress: bool = False
     ) -> AsyncIterator[Any]:
@@ -432,6 +432,8 @@ class JobEngine(EngineBase[Status]):
         goes on until the engine is closed. Who is slower than the engine loses nothing, holds
         nobody up, and takes no more memory: up to 1,000 transitions are kept for each, and what
         comes after is read from the history again. Cancelled, it can be asked for the next one.
+        ``aclose`` ends it, also for a task that waits for the next one: use `contextlib.aclosing`
+        to end it with a block.
 
         Args:
             job_id: The job; None for all.

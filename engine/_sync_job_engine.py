@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Self, overload
@@ -288,11 +288,11 @@ class SyncJobEngine(EngineBase[Status]):
     @overload
     def watch(
         self, job_id: str | None = None, *, after: int | None = None, progress: Literal[False] = ...
-    ) -> Iterator[Transition[Status]]: ...
+    ) -> Generator[Transition[Status], None, None]: ...
     @overload
     def watch(
         self, job_id: str | None = None, *, after: int | None = None, progress: bool
-    ) -> Iterator[Transition[Status] | Progress]: ...
+    ) -> Generator[Transition[Status] | Progress, None, None]: ...
     def watch(
         self, job_id: str | None = None, *, after: int | None = None, progress: bool = False
     ) -> Iterator[Any]:
@@ -338,7 +338,7 @@ class SyncJobEngine(EngineBase[Status]):
 
 def _watched(
     watcher: Watcher[Status], bridge: SyncBridge
-) -> Iterator[Transition[Status] | Progress]:
+) -> Generator[Transition[Status] | Progress, None, None]:
     try:
         while found := bridge.run(watcher.next):
             yield from found

@@ -8,9 +8,9 @@ of changes, and past that reads the history again from where it is.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Any, Final, Generic, Self, TypeAlias, cast
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import anyio
 
@@ -21,6 +21,8 @@ from engine.owner.events import Events
 from engine.owner.message import Message
 from engine.owner.views import Views
 from engine.storage.record import Change, Entry, Record, entries_of
+
+Item = TypeVar("Item")
 
 Ask: TypeAlias = Callable[[Message[Any]], Awaitable[Any]]
 """Sends a message and returns its answer."""
@@ -144,6 +146,7 @@ class Watcher(Generic[Status]):
         self._progress: dict[str, Progress] = {}
         self._is_behind = True  # what comes next is in the history, not here
         self._has_ended = False  # the one job that is watched
+        self._closed = anyio.Event()
         self._told = anyio.Event()
         self._error: EngineUnavailableError | None = None
 
@@ -174,26 +177,29 @@ class Watcher(Generic[Status]):
     # What the caller asks.
 
     async def next(self) -> Sequence[Transition[Status] | Progress]:
-        """Wait for what comes next, and return all that is there; nothing when it has ended.
+        """Wait for what comes next, and return all that is there; nothing once it has ended.
 
         Raises:
             JobNotFoundError: There is no such job.
             EngineUnavailableError: The engine was closed, or crashed.
         """
-        if not self._joined:
+        if not self._joined and not self._closed.is_set():
             await self._join()
-        while True:
+        while not self._closed.is_set():
             self._told = anyio.Event()
             found: list[Transition[Status] | Progress] = [*await self._transitions()]
             if not self._has_ended:
                 found += self._progress.values()
             self._progress.clear()
+            if self._closed.is_set():  # in the meantime
+                break
             if found or self._has_ended:
                 return found
             if self._error is not None:
                 raise self._error
             if not self._is_behind:
                 await self._told.wait()
+        return ()
 
     async def _join(self) -> None:
         self._events.subscribe(self, self._job_id)
@@ -201,7 +207,7 @@ class Watcher(Generic[Status]):
             if self._job_id is not None:
                 await read_job(self._ask, GetJobs([self._job_id]))
         except BaseException:  # there is no such job; or a cancellation
-            self.close()
+            self._events.unsubscribe(self, self._job_id)
             raise
         self._joined = True
 
@@ -238,41 +244,46 @@ class Watcher(Generic[Status]):
             self._has_ended = nothing_more and record.status in self._final_statuses
 
     def close(self) -> None:
-        """Watch no more. May be called again."""
+        """Stop watching, and end `next`. May be called again."""
+        self._closed.set()
         self._events.unsubscribe(self, self._job_id)
+        self._told.set()
 
 
-class Watch(Generic[Status]):
-    """Iterates over what a watcher gives, for one task at a time.
+class Watch(AsyncIterator[Item]):
+    """Iterates over the transitions that a watcher gives, for one task at a time.
 
-    Not an asynchronous generator: that would end with the first cancellation, and trio warns of
-    those that are left before their end.
+    It is no asynchronous generator: the first cancellation would end one, and trio warns of
+    generators that are left before their end.
 
     Args:
-        watcher: Closed at its end, or when nobody refers to the iterator any longer.
-        call_soon: Has the event loop call something; for the garbage collector, which may run in
-            any thread and in the middle of anything.
+        watcher: Closed at its end, by `aclose`, or once nothing refers to this iterator.
+        call_soon: Schedules a callback on the event loop, for the garbage collector, which may run
+            in any thread and in the middle of anything.
     """
 
     def __init__(
-        self, watcher: Watcher[Status], call_soon: Callable[[Callable[[], object]], object]
+        self, watcher: Watcher[Any], call_soon: Callable[[Callable[[], object]], object]
     ) -> None:
         self._watcher = watcher
         self._call_soon = call_soon
-        self._found: deque[Transition[Status] | Progress] = deque()
+        self._found: deque[Item] = deque()
         self._asking = anyio.ResourceGuard("iterating over these transitions")
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Transition[Status] | Progress:
+    async def __anext__(self) -> Item:
         if not self._found:
             with self._asking:
-                self._found += await self._watcher.next()
+                found: Sequence[Any] = await self._watcher.next()
+                self._found += found
         if not self._found:
             self._watcher.close()
             raise StopAsyncIteration
         return self._found.popleft()
+
+    async def aclose(self) -> None:
+        """Stop watching, and end the iteration of a task that waits. Again, it does nothing."""
+        self._found.clear()
+        self._watcher.close()
 
     def __del__(self) -> None:
         with suppress(RuntimeError):  # the loop has ended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import random
 from collections.abc import AsyncIterator
+from contextlib import aclosing, closing
 from typing import Any
 
 import anyio
@@ -27,6 +28,7 @@ from engine import (
 )
 from engine.owner.watching import MAX_KEPT
 from tests.proof.storages import yielding
+from tests.reliability.planted import PlantedStorage, begun
 from tests.tries import repeatable, report, seeds
 from tests.unit.claiming import NewPlace, agents, claimed_one, release, running
 from tests.unit.finishing import finished
@@ -378,3 +380,75 @@ async def test_progress_is_shown_to_those_who_want_it_newest_first_lost_first() 
             [line] = await taken(watch, 1)
             assert isinstance(line, Transition)
         assert len(await engine.history(jobs[0].job_id)) == 3
+
+
+@pytest.mark.parametrize("of", ["one job", "all jobs"])
+async def test_a_watch_ends_with_a_block(of: str) -> None:
+    async with JobEngine() as engine:
+        job = await engine.create("hash")
+        async with aclosing(
+            engine.watch(job.job_id if of == "one job" else None, after=0)
+        ) as watch:
+            assert numbers(await taken(watch, 1)) == [1]
+            assert (await engine.statistics()).watchers == 1
+        assert (await engine.statistics()).watchers == 0
+        await engine.transition(job.job_id, JobStatus.RUNNING)
+        assert [line async for line in watch] == []
+        await watch.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(watch)
+
+
+async def test_a_watch_that_is_closed_before_its_begin_asks_nothing() -> None:
+    async with JobEngine() as engine:
+        watch = engine.watch("unheard of")
+        await watch.aclose()
+        assert [line async for line in watch] == []
+
+
+async def test_a_closed_watch_gives_nothing_that_it_has_kept() -> None:
+    async with JobEngine() as engine:
+        for _ in range(3):
+            await engine.create("hash")
+        watch = engine.watch(after=0)
+        assert numbers(await taken(watch, 1)) == [1]
+        await watch.aclose()
+        assert [line async for line in watch] == []
+
+
+@pytest.mark.parametrize("is_reading", [False, True])
+async def test_closing_ends_the_iteration_of_another_task(*, is_reading: bool) -> None:
+    """While it waits for what comes next, or for the storage to read what was before."""
+    storage = PlantedStorage()
+    async with JobEngine(storage) as engine:
+        await engine.create("hash")
+        watch = engine.watch(after=0 if is_reading else 1)
+        seen: list[Any] = []
+
+        async def look() -> None:
+            seen.extend([line async for line in watch])
+            seen.append("the end")
+
+        async with anyio.create_task_group() as tasks:
+            if is_reading:
+                storage.hold()
+                tasks.start_soon(engine.create, "held")
+                await begun(storage)
+            tasks.start_soon(look)
+            await anyio.wait_all_tasks_blocked()
+            await watch.aclose()
+            storage.let_go()
+            with anyio.fail_after(10):
+                while seen != ["the end"]:
+                    await checkpoint()
+        assert (await engine.statistics()).watchers == 0
+
+
+def test_a_watch_of_a_thread_ends_with_a_block() -> None:
+    with SyncJobEngine() as engine:
+        engine.create("hash")
+        with closing(engine.watch(after=0)) as watch:
+            assert next(watch).sequence == 1
+            assert engine.statistics().watchers == 1
+        assert engine.statistics().watchers == 0
+        assert list(watch) == []
