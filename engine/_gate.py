@@ -15,7 +15,6 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from inspect import iscoroutinefunction, isfunction
 from random import random
 from typing import Any, Final, Generic, TypeAlias
 
@@ -34,7 +33,7 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.domain.models import Job, Progress, Status
-from engine.domain.validation import check_seconds
+from engine.domain.validation import check_seconds, is_async_function
 from engine.owner.attachment import Attachment
 from engine.owner.base import EngineBase
 from engine.owner.commands.move import CheckedMove, MoveJobs
@@ -139,11 +138,7 @@ class Gate(Attachment):
         timeout_seconds: float = 60.0,
     ) -> None:
         super().__init__(engine)
-        given: object = check
-        plain = (
-            isfunction(check) and not iscoroutinefunction(check) and check.__name__ != "<lambda>"
-        )
-        if not callable(given) or plain:
+        if not is_async_function(check):
             raise InvalidValueError("check", f"must be an async function, not {shown(check)}")
         check_seconds("interval_seconds", interval_seconds, above_zero=True)
         check_seconds("timeout_seconds", timeout_seconds, above_zero=True)

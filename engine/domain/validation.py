@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import Final, TypeGuard, TypeVar
 
 from engine.domain.exceptions import EngineError, InvalidValueError, shown
@@ -132,6 +134,18 @@ def check_flag(field: str, value: object) -> bool:
     if not isinstance(value, bool):
         raise InvalidValueError(field, f"must be True or False, not {shown(value)}")
     return value
+
+
+def is_async_function(function: object) -> bool:
+    """Tell whether a call of this returns a coroutine.
+
+    True for an async function, also as a bound method or in `functools.partial`, for an object
+    whose ``__call__`` is one, and for what `inspect.markcoroutinefunction` has marked. A plain
+    function that happens to return a coroutine doesn't say so.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

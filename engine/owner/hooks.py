@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from inspect import iscoroutinefunction
 from typing import Any, Generic, TypeAlias
 
 from engine.domain.exceptions import EngineUnavailableError, InvalidValueError, shown
 from engine.domain.models import Progress, Status, Transition
+from engine.domain.validation import is_async_function
 from engine.owner.views import Views
 from engine.portal import is_ctrl_c
 from engine.storage.record import Change, entries_of
@@ -31,7 +31,7 @@ class TransitionHook(Generic[Status]):
 
     def __init__(self, function: OnTransition, views: Views[Status]) -> None:
         given: object = function
-        if not callable(given) or iscoroutinefunction(given):
+        if not callable(given) or is_async_function(given):
             raise InvalidValueError(
                 "on_transition", f"must be a function, and not async: {shown(function)}"
             )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any, TypeAlias
 
 from anyio import CapacityLimiter, to_process
 
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.validation import is_async_function
 from engine.portal import BlockingCall, Threads
 from engine.worker.context import Context
 
@@ -35,7 +35,7 @@ class Handler:
         if not callable(function):
             raise InvalidValueError("handler", f"must be a function, not {shown(function)}")
         self.function = function
-        self.is_async = _is_async(function)
+        self.is_async = is_async_function(function)
         self._wants_context = _takes_context(function)
         self._processes = processes
         self._at_once = at_once
@@ -93,14 +93,6 @@ def _outcome_of(function: Function, job: object) -> tuple[object, BaseException 
         return function(job), None
     except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
         return None, error
-
-
-def _is_async(function: Function) -> bool:
-    while isinstance(function, partial):
-        function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004 - an object whose __call__ is async
-    )
 
 
 def _takes_context(function: Function) -> bool:
