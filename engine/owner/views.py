@@ -43,11 +43,27 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _CURSOR_FORM: Final = "position "
 
+
+def slot_setter(name: str) -> Callable[[BaseModel, object], None]:
+    """Return the function that sets a slot of any pydantic model.
+
+    Raises:
+        RuntimeError: This version of pydantic has no such slot.
+    """
+    try:
+        setter: Callable[[BaseModel, object], None] = BaseModel.__dict__[name].__set__
+    except (KeyError, AttributeError):
+        raise RuntimeError(
+            f"pydantic's BaseModel has no slot {name} any more: see engine/owner/views.py"
+        ) from None
+    return setter
+
+
 _new = object.__new__
-_set_fields = BaseModel.__dict__["__dict__"].__set__
-_set_fields_set = BaseModel.__dict__["__pydantic_fields_set__"].__set__
-_set_extra = BaseModel.__dict__["__pydantic_extra__"].__set__
-_set_private = BaseModel.__dict__["__pydantic_private__"].__set__
+_set_fields = slot_setter("__dict__")
+_set_fields_set = slot_setter("__pydantic_fields_set__")
+_set_extra = slot_setter("__pydantic_extra__")
+_set_private = slot_setter("__pydantic_private__")
 
 
 class Views(Generic[Status]):

@@ -1,0 +1,105 @@
+"""Private parts of other packages that the engine relies on are still there, and still do it.
+
+Each test fails with a sentence that names the module to look at, when an upgrade takes one away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from types import FrameType
+
+import anyio
+import pytest
+from pydantic import BaseModel
+
+from engine.owner import views
+from engine.portal import loop_thread, signals
+from engine.portal.signals import is_ctrl_c
+from tests.systems import needs_interrupts
+
+SECONDS = 20
+BELL = "see engine/portal/loop_thread.py"
+SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+
+
+def test_asyncio_has_the_method_that_wakes_a_loop() -> None:
+    assert hasattr(asyncio.BaseEventLoop, "_write_to_self"), (
+        f"asyncio has no BaseEventLoop._write_to_self any more: {BELL}"
+    )
+    assert hasattr(asyncio.SelectorEventLoop, "_write_to_self"), (
+        f"asyncio has no SelectorEventLoop._write_to_self any more: {BELL}"
+    )
+
+
+def test_asyncio_wakes_a_loop_by_that_method() -> None:
+    woken: list[str] = []
+
+    class Loop(asyncio.SelectorEventLoop):
+        def _write_to_self(self) -> None:
+            woken.append("loop")
+
+    loop = Loop()
+    loop.call_soon_threadsafe(print)
+    loop.close()
+    assert woken == ["loop"], f"asyncio wakes a loop by another means now: {BELL}"
+
+
+def test_the_engines_loop_is_woken_by_other_threads() -> None:
+    """The loop has nothing to do but sleep, again and again, until the callback wakes it."""
+    thread = loop_thread.the_loop_thread()
+    for _ in range(20):
+        ran: Future[int] = Future()
+        thread.call_soon(lambda ran=ran: ran.set_result(threading.get_ident()))  # type: ignore[misc]
+        try:
+            assert ran.result(SECONDS) != threading.get_ident()
+        except TimeoutError:
+            pytest.fail(f"the engine's event loop doesn't wake up any more: {BELL}")
+
+
+def _raiser(error: BaseException) -> FrameType:
+    """Return the frame that raised an error."""
+    trace = error.__traceback__
+    assert trace is not None
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame
+
+
+@needs_interrupts
+def test_a_ctrl_c_is_raised_where_the_engine_knows_it(anyio_backend: str) -> None:
+    caught: list[KeyboardInterrupt] = []
+
+    async def main() -> None:
+        try:
+            # asyncio cancels the main task at the first one, and raises at the second.
+            for _ in range(2):
+                signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            caught.append(error)
+
+    with suppress(KeyboardInterrupt):  # asyncio's runner, for the first one
+        anyio.run(main, backend=anyio_backend)
+    [error] = caught
+    frame = _raiser(error)
+    where = (frame.f_globals["__name__"], frame.f_code.co_name)
+    assert where in signals._RAISERS, (  # noqa: SLF001 - what is tested
+        f"{anyio_backend} raises a Ctrl-C in {'.'.join(where)} now, which `is_ctrl_c` does not "
+        "know: see _RAISERS in engine/portal/signals.py"
+    )
+    assert is_ctrl_c(error)
+
+
+def test_pydantic_has_the_slots_of_a_model() -> None:
+    """Without one of them the package can't be imported, and says the same."""
+    for slot in SLOTS:
+        assert callable(views.slot_setter(slot))
+    slots = set(BaseModel.__slots__)
+    assert slots == set(SLOTS), (
+        f"pydantic's models have the slots {sorted(slots)} now: see engine/owner/views.py"
+    )
+    with pytest.raises(RuntimeError, match=r"pydantic.*no slot __gone__.*engine/owner/views\.py"):
+        views.slot_setter("__gone__")
