@@ -52,9 +52,10 @@ async def test_who_does_not_ask_for_progress_gets_none() -> None:
 
 async def test_threads_that_say_much_are_heard_to_the_last() -> None:
     """Coalesced: the newest of each job is told, when the event loop comes to it."""
-    said, let_go = threading.Barrier(4), threading.Event()
+    said, let_go, watched = threading.Barrier(4), threading.Event(), threading.Event()
 
     def handler(_: AgentJob, context: Context[Any]) -> None:
+        watched.wait(SECONDS)
         for number in range(MANY + 1):
             context.progress(number, MANY)
         said.wait(SECONDS)
@@ -76,6 +77,9 @@ async def test_threads_that_say_much_are_heard_to_the_last() -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(4):
                 tasks.start_soon(last, await running(engine))
+            while (await engine.statistics()).watchers < 4:
+                await checkpoint()
+            watched.set()
         let_go.set()
 
 
