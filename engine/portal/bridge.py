@@ -1,6 +1,7 @@
-"""The way of threads into an engine's inbox.
+"""The bridge from threads to an engine on the loop thread, and the time limits of their calls.
 
-A queue, and one wake-up of the event loop for all that is put into it before the loop looks.
+Threads put messages into a queue. One wake-up of the event loop carries all that are queued before
+the loop looks.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ class Request(Protocol[Answer_co]):
 
     @property
     def writes(self) -> bool:
-        """Whether it may change jobs."""
+        """Whether the message may change jobs."""
         ...
 
     def answer(self, value: EngineError, /) -> None:
-        """Refuse it."""
+        """Refuse the message."""
         ...
 
     def outcome(self) -> Answer_co:
-        """Return the answer, or raise it."""
+        """Return the answer, or raise it if it is an error."""
         ...
 
 
 class TimeLimit:
-    """The time that a whole blocking call may take, however often it waits. It begins here.
+    """Limits the time of a whole blocking call, however often it waits. The time begins here.
 
     Args:
         timeout: In seconds; None for no limit.
@@ -85,24 +86,23 @@ class TimeLimit:
 
 
 class HeldContext:
-    """An asynchronous context that is held open on the loop thread.
+    """Keeps an asynchronous context open on the loop thread, until `leave` or `leave_soon`.
 
-    Entering it blocks. From then on the loop thread holds it, and it ends by `leave` or
-    `leave_soon`.
+    Making this object enters the context, and blocks meanwhile.
 
     Args:
-        context: What is entered and left there.
+        context: The context to enter and leave there.
 
     Raises:
         WrongLoopError: Made on the loop thread itself.
-        BaseException: Whatever entering the context raises.
+        BaseException: Raised on entering the context.
     """
 
     def __init__(self, context: AbstractAsyncContextManager[object]) -> None:
         self._thread = the_loop_thread()
         self._thread.check()
         self._leave = asyncio.Event()
-        self._told = False  # how it ended
+        self._is_left = False  # and its error raised
         opened: Future[None] = Future()
         self._left = self._thread.start(_stay(context, opened, self._leave))
         try:
@@ -116,30 +116,31 @@ class HeldContext:
 
         Raises:
             WrongLoopError: Called on the loop thread.
-            Exception: What leaving it raises.
+            Exception: Raised on leaving the context.
         """
-        if self._thread.forked or self._told:
+        if self._thread.forked or self._is_left:
             return
         self._thread.check()
         self.leave_soon()
         error = self._left.exception()
-        self._told = True
+        self._is_left = True
         if error is not None:
             raise error
 
     def leave_soon(self) -> None:
-        """Leave the context without waiting. May be called anywhere, by a finalizer too."""
+        """Leave the context without waiting. May be called anywhere, even by a finalizer."""
         self._thread.call_soon(self._leave.set)
 
 
 class SyncBridge:
-    """The way of threads to an owner that is served on the loop thread.
+    """Carries messages from threads to an owner on the loop thread, and answers back.
 
     Args:
-        owner: The context in which messages are answered; see `HeldContext`, also for its errors.
-        put: Passes a message on to the owner, on the loop thread.
-        max_waiting: How many messages of threads may wait for the loop thread.
-        count_refused: Called on the loop thread with the number of messages refused meanwhile.
+        owner: The context that answers messages while it is open; see `HeldContext`, also for the
+            errors.
+        put: Puts a message into the owner's inbox. Called on the loop thread.
+        max_waiting: How many messages may wait for the loop thread.
+        count_refused: Adds to the number of refused messages. Called on the loop thread.
     """
 
     def __init__(
@@ -156,11 +157,11 @@ class SyncBridge:
         self._count_refused = count_refused
         self._queue: deque[tuple[Request[Any], Notify]] = deque()
         self._is_woken = False
-        self._refused = 0  # by this lane since the loop looked
+        self._refused = 0  # by this bridge since the loop looked
         self._counting = threading.Lock()
         self._held = HeldContext(owner)
         self.close = self._held.leave
-        """Closes the owner and waits until it has answered all; see `HeldContext.leave`."""
+        """Closes the owner, and waits until it has answered all; see `HeldContext.leave`."""
         self.close_soon = self._held.leave_soon
 
     def ask(self, limit: TimeLimit, message: Request[Result]) -> Result:
@@ -177,7 +178,7 @@ class SyncBridge:
 
         Raises:
             CallTimeoutError: No answer in time; `WriteTimeoutError` for a message that writes.
-            OverloadedError: Too many messages of threads are waiting.
+            OverloadedError: Too many messages are waiting for the loop thread.
             EngineForkedError, WrongLoopError: See `LoopThread.check`.
         """
         self._thread.check()
@@ -207,8 +208,8 @@ class SyncBridge:
             raise error(limit.seconds)
 
     def _pump(self) -> None:
-        """On the loop: put into the inbox what the threads have queued."""
-        self._is_woken = False  # first, so that whatever is queued from now on wakes the loop again
+        """Put the queued messages into the inbox. Runs on the loop."""
+        self._is_woken = False  # first: a message queued from now on wakes the loop again
         if self._refused:
             with self._counting:
                 self._count_refused(self._refused)
@@ -246,17 +247,17 @@ class SyncBridge:
             raise
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Have the loop thread call this, soon."""
+        """Schedule a callback on the loop thread."""
         self._thread.call_soon(callback)
 
 
 async def _stay(
     context: AbstractAsyncContextManager[object], opened: Future[None], leave: asyncio.Event
 ) -> None:
-    """Hold the owner's context open until told to leave.
+    """Keep a context open until the event is set.
 
-    Nothing is raised but into one of the two futures: an interrupt or an exit that got out of a
-    task would stop the loop for every engine of the process.
+    Errors go to one of the two futures alone: an interrupt or an exit that leaves a task would stop
+    the loop for every engine of the process.
     """
     try:
         async with context:

@@ -1,13 +1,13 @@
-"""The process's one event-loop thread, on which every blocking engine is served.
+"""The process's one event-loop thread, which serves every blocking engine.
 
-It starts on first use, is a daemon, and is never stopped: at the interpreter's exit it just ends. A
-process that was forked has no copy of it. What belonged to it says so, and a new one starts when
-the child makes an engine of its own.
+It is a daemon, starts on first use and never stops; it just ends with the interpreter. A forked
+child has no copy of it: engines made before the fork refuse calls there, and a new thread starts
+when the child makes an engine of its own.
 
-A blocking call costs two switches between threads, and little else should be added to them. An
-asyncio loop sleeps in a system call on its sockets, and is woken by a byte through a socket pair:
-four system calls, at each of which the interpreter may be handed to another thread. So as long as
-the loop has no other sockets, it sleeps on a lock instead; that makes a call a fifth faster.
+A blocking call costs two switches between threads, and little else should come on top. An asyncio
+loop sleeps in a system call on its sockets, and a byte through a socket pair wakes it: four system
+calls, at each of which the interpreter may switch to another thread. So while the loop has no other
+sockets, it sleeps on a lock instead, which makes a call a fifth faster.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Result = TypeVar("Result")
 
 
 class _BellSelector(selectors.DefaultSelector):
-    """Waits for a bell instead of sockets, while there are no sockets but the loop's own."""
+    """Waits for a bell instead of sockets, while the loop has no sockets except its own."""
 
     def __init__(self) -> None:
         super().__init__()
         self._bell = threading.Lock()
         self._bell.acquire()
         self.has_sockets = False
-        """Whether there is more to wait for than the end of the pair that wakes the loop."""
+        """Whether the loop has more sockets than the pair that wakes it."""
 
     def register(
         self,
@@ -45,26 +45,26 @@ class _BellSelector(selectors.DefaultSelector):
         events: int,
         data: object = None,
     ) -> selectors.SelectorKey:
-        """Wait for a socket, too."""
+        """Begin to wait for a socket."""
         key = super().register(fileobj, events, data)
         self.has_sockets = len(self.get_map()) > 1
         return key
 
     def unregister(self, fileobj: Any) -> selectors.SelectorKey:  # noqa: ANN401 - as above
-        """Wait for a socket no more."""
+        """Stop waiting for a socket."""
         key = super().unregister(fileobj)
         self.has_sockets = len(self.get_map()) > 1
         return key
 
     def ring(self) -> None:
-        """End the waiting, or the next one. Any thread may call it."""
+        """End the current wait, or the next one. Any thread may call it."""
         try:  # noqa: SIM105 - `suppress` takes longer than all the rest
             self._bell.release()
         except RuntimeError:  # it has been rung already
             pass
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait for the sockets, or for the bell; ``timeout`` is in seconds."""
+        """Wait for the sockets, or for the bell. ``timeout`` is in seconds."""
         if self.has_sockets:
             return super().select(timeout)
         if timeout is None:
@@ -75,15 +75,15 @@ class _BellSelector(selectors.DefaultSelector):
 
 
 class _BellLoop(asyncio.SelectorEventLoop):
-    """An event loop that other threads wake by a bell."""
+    """An event loop that a bell wakes."""
 
     def __init__(self) -> None:
         self._bell_selector = _BellSelector()
         super().__init__(self._bell_selector)
 
     def _write_to_self(self) -> None:
-        # The loop's own hook for waking it from other threads. They have queued a callback before,
-        # and a loop with callbacks does not wait; so it can't begin to wait for sockets between
+        # asyncio calls this to wake the loop from other threads, which have queued a callback
+        # before. A loop with callbacks does not wait, so it can't begin to wait for sockets between
         # the two steps here without seeing that callback.
         self._bell_selector.ring()
         if self._bell_selector.has_sockets:
@@ -96,7 +96,7 @@ class LoopThread:
     def __init__(self) -> None:
         self.forked = False
         self._loop = _BellLoop()
-        # Nothing of a caller's context comes along: it may say that trio is running here.
+        # Without a caller's context, which may claim that trio runs here.
         self._context = Context()
         thread = threading.Thread(target=self._run, name="engine event loop", daemon=True)
         thread.start()
@@ -107,11 +107,14 @@ class LoopThread:
             try:
                 self._loop.run_forever()
             except BaseException:
-                # An exit or an interrupt out of a callback ends asyncio's loop, not all engines.
-                logger.critical("something tried to end the engine's event loop", exc_info=True)
+                # An exit or an interrupt in a callback ends asyncio's loop, and must not end all
+                # engines.
+                logger.critical(
+                    "an error ended the engine's event loop, which starts again", exc_info=True
+                )
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Have the loop call this, soon. Never waits, and may be called anywhere."""
+        """Schedule a callback on the loop. Never waits, and may be called anywhere."""
         if not self.forked:
             self._loop.call_soon_threadsafe(callback, context=self._context)
 
@@ -120,11 +123,11 @@ class LoopThread:
         return self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
 
     def check(self) -> None:
-        """Refuse a blocking call that could never be answered.
+        """Refuse a blocking call that would never get an answer.
 
         Raises:
-            EngineForkedError: The thread stayed behind in the parent process.
-            WrongLoopError: The call comes from the very thread that would have to answer it.
+            EngineForkedError: The thread stayed in the parent process.
+            WrongLoopError: The call comes from the thread that would have to answer it.
         """
         if self.forked:
             raise EngineForkedError
@@ -140,7 +143,7 @@ _starting = threading.Lock()
 
 
 def the_loop_thread() -> LoopThread:
-    """Return the process's one event-loop thread; start it if need be."""
+    """Return the process's one event-loop thread. The first call starts it."""
     global _loop_thread
     with _starting:
         if _loop_thread is None:
@@ -149,9 +152,9 @@ def the_loop_thread() -> LoopThread:
 
 
 def _leave_behind() -> None:
-    """In a forked child: the thread is not here. Keep its loop, so that it is never closed.
+    """Forget the thread, which is not in this forked child, and keep its loop unclosed.
 
-    Closing the copy would take the wake-up pipe out of the epoll set, which the parent shares.
+    Closing the copy would remove the wake-up pipe from the epoll set that the parent shares.
     """
     global _loop_thread, _starting
     _starting = threading.Lock()

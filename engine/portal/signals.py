@@ -2,8 +2,9 @@
 
 `stop_signals` turns the first SIGINT or SIGTERM into a request: the program may take its time to
 close. The second one has its default action, by the system, and ends the process at once. A
-`KeyboardInterrupt` would not do: it is raised in whatever blocks the event loop, which may swallow
-it and carry on; otherwise the process ends only after every task has been cancelled and has ended.
+`KeyboardInterrupt` would not do: it is raised in the code that blocks the event loop, which may
+swallow it and carry on; otherwise the process ends only after every task has been cancelled and has
+ended.
 
 `ForcedExit` ends a process that does not close: a handler that never yields blocks the event loop,
 and a shielded task refuses to end. Acknowledged changes are safe all the same.

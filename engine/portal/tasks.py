@@ -1,4 +1,4 @@
-"""Tasks that cost little to start, for what is started many thousand times a second."""
+"""Tasks that cost little to start, for a worker that starts many thousands a second."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class StartTask(Protocol):
         *args: *Arguments,
         name: str,
     ) -> None:
-        """Start a task that runs this function, which must not raise."""
+        """Start a task that runs a function. The function must not raise."""
         ...
 
 
 def task_starter(tasks: TaskGroup) -> StartTask:
-    """Return what starts tasks of the running event loop, out of reach of the program's scopes.
+    """Return a function that starts tasks outside of the program's cancel scopes.
 
-    On asyncio these are tasks of the loop's own, a sixth of the cost of a task group's: nothing
-    cancels them but the end of the loop, and who starts them has to wait for them. On trio they
-    belong to the task group, have to shield themselves, and no Ctrl-C is raised in them.
+    On asyncio these are plain tasks of the loop, at a sixth of the cost of a task group's. Only the
+    end of the loop cancels them, and their starter has to wait for them. On trio they belong to the
+    task group, and have to shield themselves; no Ctrl-C is raised in them.
     """
     loop: Any = current_token().native_token
-    running: set[asyncio.Task[None]] = set()  # the loop itself holds tasks only weakly
+    running: set[asyncio.Task[None]] = set()  # the loop refers to its tasks only weakly
 
     def start_on_asyncio(
         function: Callable[[Unpack[Arguments]], Coroutine[Any, Any, None]],
@@ -45,7 +45,7 @@ def task_starter(tasks: TaskGroup) -> StartTask:
         running.add(loop.create_task(_removed(function(*args)), name=name))
 
     async def _removed(function: Coroutine[Any, Any, None]) -> None:
-        # Costs a third of what a callback does.
+        # At a third of the cost of a callback.
         try:
             await function
         finally:

@@ -1,9 +1,9 @@
-"""Timing: everything that waits, for seconds or for a moment of the calendar, waits here.
+"""Time: all waits of the engine, for seconds or for a moment of the calendar.
 
-Two measures are kept apart. Seconds (`Time.sleep`, `Time.limit`) are measured monotonically, and a
-clock that is set back or forth does not touch them. Moments (`Time.wait_until`) are what the
-engine's clock tells, whatever it does; so they survive a restart, and are looked at again and
-again. `engine.testing.VirtualClock` stands in for both.
+Two measures are kept apart. Seconds (`Time.sleep`, `Time.limit`) are monotonic: setting the clock
+does not change them. Moments (`Time.wait_until`) follow the engine's clock, wherever it jumps; they
+survive a restart, and a wait for one checks the clock every second.
+`engine.testing.VirtualClock` stands in for both.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import anyio.lowlevel
 from engine.domain.exceptions import InvalidValueError, shown
 
 Clock: TypeAlias = Callable[[], datetime]
-"""Returns the time as an aware datetime. It dates what happens, and measures no duration."""
+"""Returns the time as an aware datetime. It dates events, and measures no durations."""
 
-# How late a moment may be met when the clock jumps forward over it: no system tells of a jump.
+# How late a wait may notice that the clock jumped over its moment: no system reports a jump.
 LOOK_AGAIN_SECONDS: Final = 1.0
 
-# A wait is no shorter, so that a clock that stands still just before the moment burns no CPU.
+# The shortest wait: a clock that stands still just before the moment must burn no CPU.
 _SHORTEST_SECONDS: Final = 0.001
 
 
@@ -34,10 +34,10 @@ def utc_now() -> datetime:
 
 
 def read_clock(clock: Clock) -> datetime:
-    """Return the time that a clock tells, in UTC.
+    """Return a clock's time, in UTC.
 
     Raises:
-        InvalidValueError: It tells a time without a time zone, or something else.
+        InvalidValueError: It returns a time without a time zone, or something else.
     """
     now: object = clock()
     if not isinstance(now, datetime) or now.tzinfo is None:
@@ -47,50 +47,50 @@ def read_clock(clock: Clock) -> datetime:
 
 @runtime_checkable
 class Time(Protocol):
-    """What the engine knows of time. Every wait may be cancelled and leaves nothing behind."""
+    """Measures time for the engine. Every wait may be cancelled, and leaves nothing behind."""
 
     def now(self) -> datetime:
-        """Return the time that the engine's clock tells, in UTC.
+        """Return the time of the engine's clock, in UTC.
 
         Raises:
-            InvalidValueError: The clock tells no aware time.
+            InvalidValueError: The clock returns no aware time.
         """
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for seconds; for 0 or less, just let others run."""
+        """Wait for seconds; for 0 or less, just let other tasks run."""
         ...
 
     async def wait_until(self, at: datetime | None, earlier: anyio.Event) -> None:
-        """Wait until the clock tells this time or a later one, never less, or the event is set.
+        """Wait until the clock shows this time or a later one, or the event is set.
 
         Args:
-            at: The time, aware. None: wait for the event alone.
-            earlier: What ends the wait before its time.
+            at: The time, aware. The wait is never shorter. None: wait for the event alone.
+            earlier: Ends the wait before its time.
         """
         ...
 
     def limit(self, scope: anyio.CancelScope, seconds: float) -> None:
-        """Have a scope cancelled after so many seconds from now, in place of an earlier limit.
+        """Cancel a scope after a number of seconds from now; this replaces an earlier limit.
 
-        The scope may be entered or not. A limit of 0 or less cancels it at once.
+        The scope need not have been entered. A limit of 0 or less cancels it at once.
         """
         ...
 
     def at_work(self) -> AbstractContextManager[None]:
-        """Mark what works outside the event loop, in a thread, a process or a storage.
+        """Mark work outside of the event loop, in a thread, a process or a storage.
 
-        A virtual time can see that all tasks are blocked, but not that one of them waits for real
-        work: while such a mark is set it gives the work real time before it moves on.
+        A virtual clock can see that all tasks are blocked, but not that one of them waits for real
+        work. While this context is open, the clock gives that work real time before it moves on.
         """
         ...
 
 
 class SystemTime:
-    """The real time: the calendar of a clock, and the event loop's own monotonic measure.
+    """Measures real time: moments by a clock, seconds by the event loop's monotonic time.
 
     Args:
-        clock: What tells the time.
+        clock: Returns the time.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -105,7 +105,7 @@ class SystemTime:
         await anyio.sleep(max(seconds, 0.0))
 
     async def wait_until(self, at: datetime | None, earlier: anyio.Event) -> None:
-        """See `Time.wait_until`; a jump of the clock is met within `LOOK_AGAIN_SECONDS`."""
+        """See `Time.wait_until`; it notices a jump of the clock within `LOOK_AGAIN_SECONDS`."""
         if at is None:
             await earlier.wait()
             return
@@ -124,9 +124,9 @@ class SystemTime:
 
 
 def time_of(clock: Clock) -> Time:
-    """Return the time of a clock: the clock itself if it has the calls of `Time`, as a virtual one.
+    """Return the time of a clock: the clock itself if it has the calls of `Time`.
 
-    Any other clock tells the calendar, and seconds are measured by the event loop.
+    A virtual clock has them. Any other clock gives the calendar, and the event loop the seconds.
     """
     virtual: object = clock
     return virtual if isinstance(virtual, Time) else SystemTime(clock)

@@ -1,11 +1,12 @@
-"""The worker: what runs a handler for the jobs that are ready.
+"""The worker: runs a handler for the jobs that are ready.
 
 ::
 
-    Worker ──▶ WorkerPool: claims jobs, at most so many at once, and looks after them
+    Worker ──▶ WorkerPool: claims jobs, runs an attempt for each, reports the outcomes
+                 ├──▶ StuckMonitor: reports attempts that block the event loop or refuse to stop
                  └──▶ Attempt: one run of the handler for one job
-                        ├──▶ Handler: on the loop, in a thread or in a process
-                        └──▶ Context: what the handler can say and ask
+                        ├──▶ Handler: the user's function, on the loop, in a thread or a process
+                        └──▶ Context: the handler's view of its job, its progress and questions
 """
 
 from engine.worker.context import Context

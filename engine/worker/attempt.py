@@ -1,8 +1,7 @@
-"""An attempt: one run of a handler for one job, and what comes of it.
+"""An attempt: one run of a handler for one job, and its outcome.
 
-Whatever a handler does ends its own job at most. What it raises is its outcome, be it an exit, an
-interrupt, a cancellation that nobody asked for or a group of all these; only a Ctrl-C goes on to
-the program.
+Any exception that the handler raises, SystemExit included, fails only its own job: an exit, an
+interrupt, a stray cancellation, or a group of these. Only a Ctrl-C reaches the program.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ from engine.worker.handler import Handler
 logger = logging.getLogger("engine.worker")
 
 Around: TypeAlias = Callable[[Context[Any]], AbstractContextManager[object]]
-"""Returns what is entered before each attempt's handler runs, and left after it."""
+"""Returns a context manager to enter before an attempt's handler runs, and to leave after it."""
 
 
 class Stop(Enum):
-    """Why an attempt was told to stop."""
+    """The reasons to stop an attempt."""
 
     CANCELLED = "its job was cancelled"
     LOST = "its job has moved on without it"
@@ -42,20 +41,20 @@ class Stop(Enum):
 
 
 class Attempt:
-    """One run.
+    """Runs a handler once, for one job.
 
     Args:
         core: The engine's parts.
         record: The job as it was claimed.
-        handler: What is run.
+        handler: The handler.
         publish: Takes the handler's progress; any thread may call it.
 
     Attributes:
-        job_id, number, token, failures: As they are in the job.
-        stopped_at: When it was told to stop, or will be by its limit, in the event loop's time;
-            None if nothing tells it.
-        is_reported: Whether it has been said that it goes on though it was told to stop.
-        refusals: How often its outcome could not be kept.
+        job_id, number, token, failures: As in the job.
+        stopped_at: When it was asked to stop, or its time limit will ask it, in the event loop's
+            time; None for neither.
+        is_reported: Whether the log has it as an attempt that refuses to stop.
+        refusals: How often the engine has refused its outcome.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Attempt:
 
     @property
     def fields(self) -> dict[str, object]:
-        """What a line of the log says besides its text."""
+        """The extra fields of a log record about this attempt."""
         return {
             "job_id": self.job_id,
             "attempt": self.number,
@@ -93,7 +92,7 @@ class Attempt:
         }
 
     def stop(self, reason: Stop) -> None:
-        """Tell the handler to stop. A task is cancelled; a thread has to ask whether it was."""
+        """Ask the handler to stop. A task is cancelled; a thread has to check for it."""
         if self._stop_reason is None:
             self._stop_reason = reason
             self.stopped_at = anyio.current_time()
@@ -101,23 +100,23 @@ class Attempt:
             self._scope.cancel()
 
     def why_stopped(self) -> Stop | None:
-        """Return why it was told to stop; None if it was not."""
+        """Return why it was asked to stop; None if it was not."""
         return self._stop_reason
 
     def stack(self) -> str:
-        """Return the stack of the handler, where it is at this moment."""
+        """Return the current stack of the handler."""
         if self.call is not None:
             return self.call.stack() or "(its thread has just ended)"
         return awaiting_text(self.awaited)
 
     async def run(self, around: Sequence[Around], timeout_seconds: float | None) -> str | None:
-        """Run the handler, and return the result as it is kept.
+        """Run the handler, and return the result in its stored form.
 
         Raises:
-            InputNeeded: It has asked for an input.
-            JobCancelled: It was told to stop, and did.
+            InputNeeded: The handler asked for an input.
+            JobCancelled: It was asked to stop, and did.
             AttemptTimeoutError: It took too long.
-            BaseException: What it raised; or its result is nothing that can be kept.
+            BaseException: Its own error; or its result can't be stored.
         """
         with _entered(around, self.context) if around else nullcontext():
             try:
@@ -125,20 +124,20 @@ class Attempt:
             except BaseExceptionGroup as group:
                 if group.subgroup(InputNeeded) is None:
                     raise
-                raise InputNeeded from group  # out of a task of the handler's own
+                raise InputNeeded from group  # from a task that the handler started
             self._check_request()
             return result
 
     async def _run_limited(self, timeout_seconds: float | None) -> str | None:
-        """Run the handler until it ends, or its time does, or it is told to stop."""
+        """Run the handler until it ends, reaches its time limit or is asked to stop."""
         with self._scope as scope:
             if timeout_seconds is not None:
                 self._core.time.limit(scope, timeout_seconds)
-                self.stopped_at = scope.deadline  # infinite where another clock tells the time
+                self.stopped_at = scope.deadline  # infinite if a virtual clock keeps the time
             try:
                 return await self._call()
             except Exception as error:
-                if scope.cancel_called and self._stop_reason is None:  # what came of its limit
+                if scope.cancel_called and self._stop_reason is None:  # caused by the time limit
                     raise AttemptTimeoutError(timeout_seconds or 0.0) from error
                 raise
         if self._stop_reason is None:
@@ -147,7 +146,7 @@ class Attempt:
         raise JobCancelled
 
     async def _call(self) -> str | None:
-        """Run the handler, where it is to be run."""
+        """Run the handler, on the loop, in a thread or in a process."""
         self.awaited, self.call = self._handler.call(self.context)
         if self._handler.is_async:
             result = await self.awaited
@@ -157,21 +156,23 @@ class Attempt:
         return result_text(result)
 
     def _check_request(self) -> None:
-        """Unwind, if the handler has asked for an input and caught what unwinds it.
+        """Unwind a handler that asked for an input and caught the exception that unwinds it.
 
         Raises:
-            InputNeeded: So it is.
+            InputNeeded: It did so.
         """
         if self.context.request is not None:
-            logger.warning("a handler caught what unwinds it: InputNeeded", extra=self.fields)
+            logger.warning(
+                "a handler caught InputNeeded, which has to unwind it", extra=self.fields
+            )
             raise InputNeeded
 
 
 def result_text(value: object) -> str | None:
-    """Return what a handler returned as it is kept: a text as it is, all else as JSON.
+    """Return a handler's result in its stored form: a text as it is, anything else as JSON.
 
     Raises:
-        InvalidValueError: It is too long, or neither a text, nor a JSON value, nor a model.
+        InvalidValueError: It is too long, or no text, JSON value or model.
     """
     if value is None:
         return None
@@ -181,7 +182,7 @@ def result_text(value: object) -> str | None:
 
 
 def error_text(error: BaseException) -> str:
-    """Return an error as it is kept with the job: its type and its message, cut if it is long."""
+    """Return an error in its stored form: its type and its message, cut if it is long."""
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - a broken __str__ must not hide that the handler failed
@@ -195,7 +196,7 @@ def error_text(error: BaseException) -> str:
 
 @contextmanager
 def _entered(around: Sequence[Around], context: Context[Any]) -> Iterator[None]:
-    """Enter what is to be around a handler. Its own errors are logged, and change nothing."""
+    """Enter the hooks around a handler. Their own errors are logged, and change nothing."""
     with ExitStack() as stack:
         for each in around:
             stack.enter_context(_guarded(each, context))
@@ -220,9 +221,9 @@ def _guarded(around: Around, context: Context[Any]) -> Iterator[None]:
 
 
 def _leave(manager: AbstractContextManager[object], error: BaseException | None) -> None:
-    told = (None, None, None) if error is None else (type(error), error, error.__traceback__)
+    details = (None, None, None) if error is None else (type(error), error, error.__traceback__)
     try:
-        manager.__exit__(*told)
+        manager.__exit__(*details)
     except Exception as raised:
         if raised is not error:
             logger.exception("a hook around attempts failed")

@@ -1,4 +1,4 @@
-"""The context: what a handler can know, say and ask while it runs."""
+"""The context: a handler's job, its progress, its questions and its cancellation."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ MAX_NOTE_CHARACTERS = 1_024
 
 
 class InputNeeded(BaseException):
-    """Ends an attempt whose handler has asked for an input that is not there yet."""
+    """Ends an attempt whose handler asks for an input that has not been provided yet."""
 
 
 class JobCancelled(BaseException):
-    """Ends a handler in a thread that has been told to stop."""
+    """Ends a handler in a thread that was asked to stop."""
 
 
 class Context(Generic[Status]):
-    """An attempt as its handler sees it. May be used from the handler's own thread or task.
+    """Gives a handler its view of the attempt. For the handler's own thread or task.
 
     Attributes:
         job: The job as it was when the attempt began.
         attempt: The attempt's number: 1 for the first.
-        token: Proves that the attempt has the job: `JobEngine.transition` takes it, from whoever
-            works for the attempt. A handler that ends its job by it is cancelled, as it is done.
+        token: Proves that the attempt has the job; pass it to `JobEngine.transition` in anything
+            that works for the attempt. A handler that ends its job that way is then cancelled.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Context(Generic[Status]):
         self.request: tuple[str, Deadline | None] | None = None
         """The prompt that ended the attempt; for the worker."""
         self.is_stopping = False
-        """Whether the handler has been told to stop: the worker sets it, from the event loop."""
+        """Whether the handler was asked to stop. The worker sets it, on the event loop."""
         self._job_id = record.job_id
         self._lifecycle = lifecycle
         self._publish = publish
@@ -62,14 +62,15 @@ class Context(Generic[Status]):
         self._asked = 0
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
-        """Say how far the work is. Watchers and `get` show the newest; the history has none of it.
+        """Report progress. Watchers and `get` show the newest; the history does not keep it.
 
-        Cheap, and never waits: where more is said than can be told, only the newest is.
+        Cheap, and never waits. Reports that come faster than they can be published replace each
+        other: only the newest remains.
 
         Args:
-            done: How much is done: a finite number.
-            total: Of how much.
-            note: What is being done, up to 1,024 characters.
+            done: The work done so far: a finite number.
+            total: The whole work: a finite number.
+            note: The current step, up to 1,024 characters.
 
         Raises:
             InvalidValueError: A value is of the wrong type or size.
@@ -83,9 +84,9 @@ class Context(Generic[Status]):
         )
 
     def check_cancelled(self) -> None:
-        """End the handler here if it has been told to stop; else do nothing.
+        """End the handler here if it was asked to stop.
 
-        For loops in threads. An async handler is cancelled where it awaits, and need not ask.
+        For loops in threads. An async handler is cancelled where it awaits, and needs no check.
         """
         if self.is_stopping:
             raise JobCancelled
@@ -98,28 +99,28 @@ class Context(Generic[Status]):
         name: str | None = None,
         question: str | None = None,
     ) -> Any:  # noqa: ANN401 - of the type that is asked for
-        """Return the answer to a question, if it has been given; else end this attempt and ask.
+        """Return the answer to a question if there is one; otherwise end this attempt and ask.
 
         Asking ends the attempt and leaves the job in the lifecycle's ``awaiting_input``, with a
         `Prompt` under an id that is never used again. `provide_input` answers it, now or in a month
-        and after any number of restarts. Then the handler is run again, from its beginning, and
-        this call returns. So a handler is to ask the same things in the same order, or to name
-        them, and what it does before it asks should be cheap or safe to repeat.
+        and after any number of restarts. The handler then runs again, from its beginning, and this
+        call returns the answer. So a handler has to ask the same questions in the same order, or to
+        name them, and its work before a question should be cheap or safe to repeat.
 
-        It is not awaited: it either has the answer or unwinds the handler, by an exception that is
-        no `Exception`.
+        It is not awaited: it either returns the answer or unwinds the handler, by an exception that
+        is no `Exception`.
 
         Args:
-            schema: What the answer has to look like: a pydantic model or another type that pydantic
-                knows, which is returned; or a JSON Schema as a dict.
-            deadline: How long to wait for the answer. Then the job goes where the lifecycle's
+            schema: The form of the answer: a pydantic model or another type that pydantic knows,
+                and this returns a value of it; or a JSON Schema as a dict.
+            deadline: How long to wait for the answer. After that the job moves as the lifecycle's
                 ``expires_to`` says.
-            name: What tells this question from others of the handler; by default its number.
-            question: What to show to whoever answers: up to 65,536 characters.
+            name: Distinguishes this question from the handler's others; by default its number.
+            question: The text to show to the person who answers: up to 65,536 characters.
 
         Raises:
             LifecycleError: The lifecycle has no ``awaiting_input``.
-            InvalidValueError: An argument is not right.
+            InvalidValueError: An argument is of the wrong type, size or form.
             RuntimeError: The extra ``engine[input]`` is not installed.
         """
         self._asked += 1
@@ -133,7 +134,7 @@ class Context(Generic[Status]):
             try:
                 return _value_of(schema, self._answers[name])
             except ValidationError:
-                pass  # it fits the JSON Schema, and not the model's own rules: ask again
+                pass  # it fits the JSON Schema, but not the model's own rules: ask again
         if deadline is not None:
             check_deadline("deadline", deadline)
             check_expires(self._lifecycle, awaiting)

@@ -1,4 +1,4 @@
-"""The handler: a user's function, and where it is run."""
+"""The handler: a user's function, and the place where it runs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ Function: TypeAlias = Callable[..., Any]
 
 
 class Handler:
-    """A user's function: an async one is run on the event loop, a plain one in a thread.
+    """Calls a user's function: an async one on the event loop, a plain one in a thread.
 
     Args:
         function: Takes the job, and the context if it has a second parameter.
-        processes: Run it in processes instead: for work that keeps a processor busy.
-        at_once: How many processes there may be.
+        processes: Call it in processes instead, for work that keeps a processor busy.
+        at_once: The largest number of processes.
 
     Raises:
-        InvalidValueError: It is no function of one or two positional parameters; or it is to be run
-            in processes, and is async, wants the context, or can't be found by its name there.
+        InvalidValueError: It is no function of one or two positional parameters; or it can't run in
+            processes, because it is async, takes the context or can't be imported by its name.
     """
 
     def __init__(self, function: Function, *, processes: bool, at_once: int) -> None:
@@ -45,27 +45,28 @@ class Handler:
     def _check_for_processes(self) -> None:
         if self.is_async or self._wants_context:
             raise InvalidValueError(
-                "handler", "that is run in processes must be a plain function of the job alone"
+                "handler", "that runs in processes must be a plain function of the job alone"
             )
         try:
             pickle.dumps(self.function)
         except Exception as error:
-            problem = f"that is run in processes must be a function of a module: {error}"
+            problem = f"that runs in processes must be a function of a module: {error}"
             raise InvalidValueError("handler", problem) from error
 
     def open(self) -> None:
-        """Make ready on the event loop that runs it; `close` ends what this begins."""
+        """Get ready to run on this event loop; `close` ends it."""
         self._limiter = CapacityLimiter(self._at_once)
         self._threads = Threads("engine handler")
 
     def close(self) -> None:
-        """Let idle threads end. Those at work are left to themselves: they can't be ended."""
+        """End the idle threads. Busy ones can't be ended; they end after their function."""
         self._threads.close()
 
     def call(self, context: Context[Any]) -> tuple[Awaitable[Any], BlockingCall[Any] | None]:
-        """Begin to run it; return what gives its outcome, and its thread if it has one.
+        """Start the function; return an awaitable of its outcome, and its call if in a thread.
 
-        Cancelled, an async function is cancelled, a process is killed, and a thread goes on.
+        Cancelling the awaitable cancels an async function, kills a process, and leaves a thread
+        running.
         """
         arguments = (context.job, context) if self._wants_context else (context.job,)
         if self.is_async:
@@ -85,9 +86,9 @@ class Handler:
 
 
 def _outcome_of(function: Function, job: object) -> tuple[object, BaseException | None]:
-    """Return what a function returns, or what it raises. In the process that runs it.
+    """Return a function's result or its error. Runs in the process of the function.
 
-    Raised there, an exit would end the process just after it was given back to the others.
+    An exit that was raised there would end the process just after its return to the pool.
     """
     try:
         return function(job), None
@@ -99,11 +100,11 @@ def _takes_context(function: Function) -> bool:
     """Tell whether a function has a second parameter.
 
     Raises:
-        InvalidValueError: It can't be called with a job, or with a job and a context.
+        InvalidValueError: It takes neither a job nor a job and a context.
     """
     try:
         signature = inspect.signature(function)
-    except (TypeError, ValueError):  # one that is written in C need not say what it takes
+    except (TypeError, ValueError):  # a function in C may have no signature
         return False
     places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     named = [each for each in signature.parameters.values() if each.kind in places]

@@ -1,9 +1,8 @@
 """The worker pool: claims ready jobs, runs an attempt for each, and reports each outcome.
 
-It lives on the event loop of the engine, in the engine's own task group, out of reach of whatever
-cancels the application: `close` ends it, with a time of grace. A place becomes free when a handler
-has ended; that its outcome is committed is waited for aside, so that the next job is claimed in the
-same commit.
+It runs on the event loop of the engine, in the engine's own task group, where no cancellation of
+the application reaches it: `close` ends it, with a time of grace. The end of a handler frees its
+place, before the outcome is committed, so that one commit has both the outcome and the next claim.
 """
 
 from __future__ import annotations
@@ -47,14 +46,14 @@ from engine.worker.stuck_monitor import StuckMonitor
 
 logger = logging.getLogger("engine.worker")
 
-_PAUSE_SECONDS: Final = 1.0  # after a claim that was refused
-_FIRST_PAUSE_SECONDS: Final = 0.05  # after an outcome that was refused
+_PAUSE_SECONDS: Final = 1.0  # after a refused claim
+_FIRST_PAUSE_SECONDS: Final = 0.05  # after a refused outcome
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a worker runs its handler; `engine.worker.Worker` tells what they mean."""
+    """The arguments of a worker; `engine.worker.Worker` documents them."""
 
     concurrency: int
     retry: Retry
@@ -74,18 +73,18 @@ class WorkerPool:
         self._free = rules.concurrency
         self._is_closing = False
         self._is_left_alone = False
-        self._is_out_of_time = False  # so that what can't be kept now is not kept
-        self._attempts: dict[str, Attempt] = {}  # by token, until their outcomes are kept
+        self._is_out_of_time = False  # a refused outcome is then not sent again
+        self._attempts: dict[str, Attempt] = {}  # by token, until their outcomes are committed
         self._by_job: dict[str, Attempt] = {}  # by job id, while their handlers run
         self._claim: ClaimJobs | None = None
-        self._progress: dict[str, Progress] = {}  # what is to be published
+        self._progress: dict[str, Progress] = {}  # the newest of each job, to be published
         self._is_publishing = False
         self._stuck_monitor = StuckMonitor(self._by_job)
 
     # Beginning and ending.
 
     async def open(self) -> None:
-        """Begin to work. On the event loop of the engine.
+        """Start working, on the event loop of the engine.
 
         Raises:
             EngineUnavailableError: The engine is not open.
@@ -102,14 +101,14 @@ class WorkerPool:
         self._core.tasks.start_soon(self._stuck_monitor.watch, name="engine stuck monitor")
 
     async def close(self) -> None:
-        """Claim no more, give the handlers their time of grace, and stop the rest.
+        """Stop claiming, give the handlers their time of grace, and stop the rest.
 
-        What is cut short is ready again, for the next worker. Out of reach of cancellation.
+        A job that is cut short is ready again, for the next worker. Can't be cancelled.
         """
         self._is_closing = True
         with anyio.CancelScope(shield=True):
             await self._withdraw_claim()
-            # In real time, too: nobody moves a virtual clock when a test has failed.
+            # In real time, too: a failed test no longer moves its virtual clock.
             with anyio.move_on_after(self._rules.grace_seconds):
                 await self._pause(self._rules.grace_seconds, lambda: not self._attempts)
             self._is_out_of_time = True
@@ -131,13 +130,13 @@ class WorkerPool:
             await self._changed.wait()
 
     async def _pause(self, seconds: float, condition: Callable[[], object]) -> None:
-        """Wait until the condition holds, but no longer than that."""
+        """Wait until the condition holds, for a number of seconds at most."""
         with anyio.CancelScope() as scope:
             self._core.time.limit(scope, seconds)
             await self._until(condition)
 
     def _change(self) -> None:
-        """Have those look again who wait for something here."""
+        """Wake the tasks in `_until`, to check their conditions."""
         if self._changed is not None:
             self._changed.set()
             self._changed = None
@@ -145,7 +144,7 @@ class WorkerPool:
     # Claiming.
 
     async def _claim_jobs(self) -> None:
-        """Claim jobs for the free places until the worker closes, or the engine has ended."""
+        """Claim jobs for the free places until the worker closes or the engine ends."""
         try:
             with anyio.CancelScope(shield=True):
                 while True:
@@ -168,7 +167,7 @@ class WorkerPool:
             self._change()
 
     async def _claim_some(self) -> None:
-        """Have as many jobs claimed as there are free places; at least one, whenever there is one.
+        """Claim a job for each free place; wait until there is at least one.
 
         Raises:
             EngineError: The engine refused.
@@ -177,7 +176,7 @@ class WorkerPool:
         rules, retry = self._rules, self._rules.retry
 
         def take() -> None:
-            # At once, where the owner has committed it: nothing that happens later is missed.
+            # At once, in the owner's publishing of the commit: it misses no later change.
             try:
                 self._begin(claim.outcome())
             except EngineError as error:
@@ -188,12 +187,12 @@ class WorkerPool:
             self._free, max_attempts=retry.max_attempts, idempotent=rules.idempotent, notify=take
         )
         await self._core.inbox.put(claim).wait()
-        if not claim.answered:  # as it is where there was nothing to claim
+        if not claim.answered:  # there was nothing to claim yet
             await told.wait()
         claim.outcome()
 
     async def _withdraw_claim(self) -> None:
-        """Have the owner look at its claims, which finds that nobody wants this one any more."""
+        """Take the claim back: mark it, and make the owner check its claims."""
         if self._claim is not None:
             self._claim.is_abandoned = True
         while self._claim is not None:
@@ -210,7 +209,7 @@ class WorkerPool:
     # Running.
 
     def _begin(self, records: Sequence[Record]) -> None:
-        """Begin an attempt for each of these jobs, which have been claimed for it."""
+        """Start an attempt for each of these jobs, which have been claimed."""
         for record in records:
             attempt = Attempt(self._core, record, self._handler, self._publish)
             self._attempts[attempt.token] = self._by_job[attempt.job_id] = attempt
@@ -220,14 +219,14 @@ class WorkerPool:
             self._start(self._run, attempt, name=f"engine attempt {attempt.job_id}")
 
     async def _run(self, attempt: Attempt) -> None:
-        """Run an attempt and tell what came of it. Never raises, but for a Ctrl-C."""
+        """Run an attempt and report its outcome. Raises nothing except a Ctrl-C."""
         message: Message[Any] | None
         try:
             message = await self._outcome(attempt)
         except Exception as error:  # noqa: BLE001 - not the handler's own: a filter of the log, say
             message = self._failure(attempt, error)
         except BaseException:
-            self._forget(attempt)  # who closes the worker must not wait for it
+            self._forget(attempt)  # so that closing the worker does not wait for it
             raise
         if self._by_job.get(attempt.job_id) is attempt:
             del self._by_job[attempt.job_id]
@@ -239,9 +238,9 @@ class WorkerPool:
             self._send(attempt, message)
 
     def _send(self, attempt: Attempt, message: Message[Any]) -> None:
-        """Tell the owner what came of an attempt; no task waits for the answer."""
+        """Send the outcome of an attempt to the owner; no task waits for the answer."""
         try:
-            # Past the limit of callers: their number is the concurrency's, and they end a job.
+            # Beyond the limit of callers: the concurrency bounds them, and they end jobs.
             self._core.inbox.put(
                 message, lambda: self._take_answer(attempt, message), internal=True
             )
@@ -257,19 +256,19 @@ class WorkerPool:
             self._forget(attempt)
 
     def _take_error(self, attempt: Attempt, message: Message[Any], error: EngineError) -> None:
-        """Try again later, unless the attempt doesn't count any more or the engine has ended.
+        """Send the outcome again later, unless it no longer counts or the engine has ended.
 
-        The owner may be told twice of the same: the token makes sure that only the first counts.
+        The owner may get the same outcome twice: by the token, only the first one counts.
         """
         whose = f"the outcome of attempt {attempt.number} of job {attempt.job_id}"
         if isinstance(error, StaleAttemptError | InvalidStateTransitionError | JobNotFoundError):
-            logger.info("%s counts no more: %s", whose, error, extra=attempt.fields)
+            logger.info("%s no longer counts: %s", whose, error, extra=attempt.fields)
         elif isinstance(error, EngineUnavailableError) or self._is_out_of_time:
             logger.warning(
-                "%s is lost; the job is run again: %s", whose, error, extra=attempt.fields
+                "%s is lost; the job will run again: %s", whose, error, extra=attempt.fields
             )
         else:
-            logger.warning("%s can't be kept now: %s", whose, error, extra=attempt.fields)
+            logger.warning("%s is refused, and sent again: %s", whose, error, extra=attempt.fields)
             self._start(self._send_later, attempt, message, name="engine outcome")
             return
         self._forget(attempt)
@@ -286,7 +285,7 @@ class WorkerPool:
         self._change()
 
     async def _outcome(self, attempt: Attempt) -> Message[Any] | None:
-        """Run an attempt, and return what the owner is to be told."""
+        """Run an attempt, and return the message with its outcome; None for no message."""
         job_id, token = attempt.job_id, attempt.token
         if self._is_closing:
             attempt.stop(Stop.CLOSING)
@@ -308,7 +307,7 @@ class WorkerPool:
 
     @staticmethod
     def _log(attempt: Attempt, what: str) -> None:
-        if logger.isEnabledFor(logging.DEBUG):  # the fields of each attempt cost more than asking
+        if logger.isEnabledFor(logging.DEBUG):  # the fields cost more than this check
             names = (attempt.number, attempt.job_id, what)
             logger.debug("attempt %s of job %s %s", *names, extra=attempt.fields)
 
@@ -323,18 +322,18 @@ class WorkerPool:
         return ReleaseJob(attempt.job_id, attempt.token, 0.0, failed=False)
 
     def _after_failure(self, attempt: Attempt, error: BaseException) -> Message[Any]:
-        """Say that an attempt failed, and return what the owner is to be told."""
+        """Log that an attempt failed, and return the message for the owner."""
         may_retry = self._rules.retry.may_retry(error, attempt.failures + 1)
         logger.warning(
             "attempt %s of job %s failed%s",
-            *(attempt.number, attempt.job_id, ", and is followed by another" * may_retry),
+            *(attempt.number, attempt.job_id, ", and another one follows" * may_retry),
             exc_info=error,
             extra=attempt.fields,
         )
         return self._failure(attempt, error)
 
     def _failure(self, attempt: Attempt, error: BaseException) -> Message[Any]:
-        """Have the job tried again, or failed."""
+        """Return the message that retries the job, or fails it."""
         retry, failures = self._rules.retry, attempt.failures + 1
         if retry.may_retry(error, failures):
             delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
@@ -342,7 +341,7 @@ class WorkerPool:
         return FinishJob(attempt.job_id, attempt.token, Event.FAIL, error=error_text(error))
 
     def _leave_place(self, attempt: Attempt) -> None:
-        """Free the place of an attempt; a thread keeps it until its function has ended."""
+        """Free the place of an attempt; a thread occupies it until its function ends."""
         call = attempt.call
         if call is None or call.ended:
             self._free += 1
@@ -363,16 +362,16 @@ class WorkerPool:
         self._change()
 
     def _leave_alone(self) -> None:
-        """Wait for no thread any more, and look after nothing."""
+        """Stop waiting for threads, and stop the monitor."""
         self._is_left_alone = True
         for scope in self._outwaits:
             scope.cancel()
         self._stuck_monitor.close()
 
-    # What the feed tells.
+    # The listener of events.
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Stop attempts whose jobs have moved on, or are to be cancelled."""
+        """Stop the attempts whose jobs have moved on or were cancelled."""
         if not self._by_job:
             return
         running = self._core.lifecycle.running_value
@@ -387,28 +386,28 @@ class WorkerPool:
                 attempt.stop(Stop.CANCELLED)
 
     def on_progress(self, progress: Progress) -> None:
-        """Ignore what the pool has published itself."""
+        """Ignore it: the pool published it."""
 
     def on_end(self, error: EngineUnavailableError) -> None:
-        """Stop all: the engine has ended, and nothing can be told any more."""
+        """Stop all attempts: the engine has ended, and takes no outcomes any more."""
         logger.debug("the worker ends: %s", error)
         self._is_closing = True
         self._stop_all(Stop.CLOSING)
         self._leave_alone()
         self._change()
 
-    # What handlers say.
+    # Progress of handlers.
 
     def _publish(self, progress: Progress) -> None:
-        """Pass on what a handler says; from any thread. What it said before may be lost."""
+        """Publish a handler's progress, from any thread. It replaces an earlier one."""
         self._progress[progress.job_id] = progress
         if not self._is_publishing:
             self._is_publishing = True
-            with suppress(RuntimeError):  # the event loop has ended, and nobody listens any more
+            with suppress(RuntimeError):  # the event loop has ended
                 self._call_soon(self._publish_all)
 
     def _publish_all(self) -> None:
-        self._is_publishing = False  # first: what a thread says from now on is told by another call
+        self._is_publishing = False  # first: later progress schedules another call
         for _ in range(len(self._progress)):
             _, each = self._progress.popitem()
             attempt = self._by_job.get(each.job_id)

@@ -1,4 +1,4 @@
-"""The worker as its users hold it."""
+"""The worker: the public class, its arguments and its life."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from engine.worker.handler import Function, Handler
 from engine.worker.pool import Rules, WorkerPool
 
 MAX_CONCURRENCY = 10_000
-_MARGIN_SECONDS = 5.0  # after the time of grace, for what is left to be committed
+_MARGIN_SECONDS = 5.0  # after the time of grace, for the last commits
 
 
 class Worker(Attachment):
-    """Runs a handler for the jobs of an engine that are ready: running, and nobody at work on them.
+    """Runs a handler for the ready jobs of an engine: those that run and have no attempt.
 
     ::
 
@@ -41,46 +41,44 @@ class Worker(Attachment):
     engine may have several workers.
 
     **The handler** takes the job, and a `Context` if it has a second parameter. An async function
-    runs on the event loop, a plain one in a thread. What it returns becomes the job's result: a
-    text as it is; a JSON value or a pydantic model as JSON; None as no result. What it raises
-    becomes the job's error, its type and message; the traceback goes to the log,
-    ``engine.worker``. Whatever that is, an exit or an interrupt too, it ends its own job alone; but
-    an exit out of a task that a handler has started on asyncio ends the program, as asyncio does.
-    A function in a thread can't await a `JobEngine`: give it a `SyncJobEngine`, or what it needs.
+    runs on the event loop, a plain one in a thread. Its return value becomes the job's result: a
+    text as it is; a JSON value or a pydantic model as JSON; None as no result. Its exception
+    becomes the job's error, by type and message; the traceback goes to the log ``engine.worker``.
+    Any exception that the handler raises, SystemExit included, fails only that job. The exception:
+    an exit in a task that a handler started on asyncio ends the program, as it does in asyncio.
+    A function in a thread can't await a `JobEngine`: pass it a `SyncJobEngine`, or its data.
 
-    **Attempts**: each run is an attempt with a number. A job may be run more than once: when an
-    attempt fails and ``retry`` allows another, and when the process ended in the middle of one. So
-    a handler has to be safe to repeat, or ``idempotent=False`` says that it is not. The job itself
-    ends once: an attempt that was given up can change nothing any more.
+    **Attempts**: each run is an attempt with a number. A job may run more than once: after a failed
+    attempt if ``retry`` allows another, and after an attempt that died with its process. So a
+    handler has to be safe to repeat; if yours is not, pass ``idempotent=False``. The job itself
+    ends once: an abandoned attempt can't change it any more.
 
-    **Closing** claims no more jobs, waits ``grace_seconds`` for the handlers at work, and then
-    cancels them. What is cut short is ready again at the next start, and doesn't count as failed. A
-    function in a thread can't be cancelled: it is left to itself, and does not hold up the
-    interpreter's exit. A task that will not be cancelled holds up closing, and is named in the log;
-    only `serve` has an end for it.
+    **Closing** claims no more jobs, waits ``grace_seconds`` for the running handlers, and then
+    cancels them. A job that is cut short is ready again at the next start, without a failure. A
+    function in a thread can't be cancelled: it runs on, and does not delay the interpreter's exit.
+    A task that refuses to be cancelled delays closing, and the log names it; only `serve` ends it.
 
     Args:
-        engine: The engine, which is to be entered before and left after.
+        engine: The engine. Enter it before the worker, and leave it after.
         handler: ``async def handle(job)`` or ``def handle(job)``, or with a second parameter.
-        concurrency: How many handlers may run at once: 1 to 10,000. A thread that goes on after
-            its attempt was given up still counts.
-        retry: What happens when an attempt fails.
-        timeout_seconds: How long an attempt may take; above 0. Then its handler is cancelled, and
-            it has failed, with an `AttemptTimeoutError`; but for a handler that goes on in spite
-            of it and ends well. None: no limit.
-        idempotent: Whether a job may be run again whose attempt died with its process. False: it
-            fails then. True: the attempt counts as one that failed.
+        concurrency: How many handlers may run at once: 1 to 10,000. A thread that outlives its
+            attempt still counts.
+        retry: The rule after a failed attempt.
+        timeout_seconds: How long an attempt may take; above 0. After that its handler is cancelled,
+            and it fails with an `AttemptTimeoutError`, unless the handler carries on regardless and
+            succeeds. None: no limit.
+        idempotent: Whether to run a job again whose attempt died with its process. True: yes, and
+            the attempt counts as failed. False: the job fails.
         grace_seconds: How long closing waits for handlers, 0 or more.
-        processes: Run a plain function in processes, for work that keeps a processor busy. It is to
-            be importable, and takes the job alone. A process is killed when its attempt is given
-            up.
-        around: Called with the context before each attempt; each returns a context manager that is
-            entered before the handler runs, and left after it, with what the handler raised. For
-            metrics and traces. Their own errors are logged.
+        processes: Run a plain function in processes, for work that keeps a processor busy. It has
+            to be importable, and takes the job alone. The end of an attempt kills its process.
+        around: Called with the context before each attempt. Each returns a context manager, entered
+            before the handler runs and left after it, with the handler's exception. For metrics and
+            traces. Their own errors are logged.
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range.
-        LifecycleError: Its running status leads to no success, or to no failure.
+        LifecycleError: The running status leads to no success, or to no failure.
     """
 
     _name = "worker"
@@ -115,8 +113,8 @@ class Worker(Attachment):
         ends = (core.lifecycle.able(event) for event in (Event.SUCCEED, Event.FAIL))
         if not all(ends):
             raise LifecycleError(
-                f"{core.lifecycle.running.name} leads to no success, or to no failure, so that a "
-                "handler could not end its job"
+                f"{core.lifecycle.running.name} leads to no success, or to no failure, so a "
+                "handler could not end its job: add the move to the lifecycle"
             )
         self._grace_seconds = grace_seconds
         self._part = WorkerPool(
@@ -137,21 +135,21 @@ class Worker(Attachment):
             await super().__aexit__(kind, error, traceback)
 
     async def serve(self) -> None:
-        """Work until the process is told to stop, by SIGINT (Ctrl-C) or SIGTERM.
+        """Work until SIGINT (Ctrl-C) or SIGTERM asks the process to stop.
 
         ::
 
             async with JobEngine("jobs.db") as engine, Worker(engine, handle) as worker:
                 await worker.serve()
 
-        Then it returns, so that worker and engine are closed, with the time of grace. A second
-        signal ends the process at once, by its default action. So does the worker itself, with the
-        exit code 70, if closing takes 5 seconds longer than the time of grace because a handler
-        blocks the event loop or will not be cancelled. What was acknowledged is not lost by either.
+        It then returns, and your program closes worker and engine, with the time of grace. A second
+        signal ends the process at once, by its default action. So does the worker itself, with exit
+        code 70, if closing takes 5 seconds longer than the time of grace, because a handler blocks
+        the event loop or refuses to be cancelled. Neither loses an acknowledged change.
 
         Raises:
             EngineNotStartedError: The worker has not been entered.
-            WrongLoopError: This is not the main thread, the only one to which signals come.
+            WrongLoopError: This is not the main thread, the only one that receives signals.
         """
         self._check_started()
         seconds = self._grace_seconds + _MARGIN_SECONDS
