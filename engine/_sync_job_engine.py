@@ -197,7 +197,9 @@ class SyncJobEngine(EngineBase[Status]):
     ) -> list[Job[Status]]:
         """Create up to 10,000 jobs in one message, all or none, in their order."""
         return self._views.jobs(
-            self._bridge.ask(TimeLimit(timeout), CreateJobs.many(self._lifecycle, self._new_id, jobs))
+            self._bridge.ask(
+                TimeLimit(timeout), CreateJobs.many(self._lifecycle, self._new_id, jobs)
+            )
         )
 
     def get(self, job_id: str, *, timeout: float | None = None) -> Job[Status]:
@@ -211,9 +213,7 @@ class SyncJobEngine(EngineBase[Status]):
         self, job_ids: Iterable[str], *, timeout: float | None = None
     ) -> list[Job[Status]]:
         """Return up to 10,000 jobs as they are at one moment, in the order of their ids."""
-        return self._views.jobs(
-            self._bridge.ask(TimeLimit(timeout), GetJobs.many(job_ids))
-        )
+        return self._views.jobs(self._bridge.ask(TimeLimit(timeout), GetJobs.many(job_ids)))
 
     def transition(
         self,
@@ -316,7 +316,9 @@ class SyncJobEngine(EngineBase[Status]):
         timeout: float | None = None,
     ) -> JobPage[Status]:
         """Return a page of jobs in the order of their creation."""
-        records = self._bridge.ask(TimeLimit(timeout), ListJobs.checked(self._lifecycle, status, limit, after))
+        records = self._bridge.ask(
+            TimeLimit(timeout), ListJobs.checked(self._lifecycle, status, limit, after)
+        )
         return self._views.page(records, limit)
 
     def history(self, job_id: str, *, timeout: float | None = None) -> list[Transition[Status]]:

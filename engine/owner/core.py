@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Any, Generic
 
 import anyio
 from anyio.abc import TaskGroup
