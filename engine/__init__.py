@@ -66,6 +66,8 @@ from engine.storage import MemoryStorage, Storage
 from engine.storage.sqlite import SQLiteStorage
 from engine.worker import Context, Worker
 
+__version__ = "0.1.0"  # of the distribution, too: pyproject.toml reads it here
+
 __all__ = [
     "AGENT_JOB_LIFECYCLE",
     "LEGAL_TRANSITIONS",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from engine import __version__
 from engine.cli import commands
 from engine.cli.console import Console
 from engine.cli.exits import MEANINGS, Exit
@@ -36,18 +37,19 @@ _SHARED: Final[dict[str, Any]] = {
 _LIMIT: Final = 100
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, program: str = "engine") -> int:
     """Run the program; return its exit code.
 
     Args:
-        arguments: What follows ``python -m engine``; by default, what the process was given.
+        arguments: The arguments behind the program's name; by default those of the process.
+        program: The program's name in help and usage: the command that users type.
 
     Raises:
-        SystemExit: The usage is wrong, or help was asked for.
+        SystemExit: The usage is wrong, or the arguments ask for help or the version.
     """
     console = Console()
     try:
-        code = _run(arguments, console)
+        code = _run(arguments, program, console)
         console.flush()
     except KeyboardInterrupt:
         code = Exit.INTERRUPTED
@@ -62,8 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: Sequence[str] | None, console: Console) -> Exit:
-    given = _parser().parse_args(arguments)
+def _run(arguments: Sequence[str] | None, program: str, console: Console) -> Exit:
+    given = _parser(program).parse_args(arguments)
     try:
         code: Exit = given.run(given, console)
     except StorageDamagedError as error:
@@ -79,12 +81,13 @@ def _run(arguments: Sequence[str] | None, console: Console) -> Exit:
     return code
 
 
-def _parser() -> ArgumentParser:
+def _parser(program: str) -> ArgumentParser:
     parser = ArgumentParser(
-        prog="python -m engine",
+        prog=program,
         description="Look into an engine's file, also while an engine uses it.",
         **_SHARED,
     )
+    parser.add_argument("--version", action="version", version=f"engine {__version__}")
     added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_list(added)
     _add_show(added)

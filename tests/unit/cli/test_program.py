@@ -6,17 +6,22 @@ import os
 import signal
 import sqlite3
 import subprocess
+import tomllib
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
 import engine.cli
 from engine import JobStatus, SQLiteStorage, SyncJobEngine
 from engine.cli.exits import MEANINGS, Exit
-from engine.cli.program import EPILOG
+from engine.cli.program import EPILOG, main
 from tests.systems import needs_full_device, needs_interrupts, needs_named_pipes
-from tests.unit.cli.programs import ENVIRONMENT, PROGRAM, SECONDS_AGAINST_HANGS, Run
+from tests.unit.cli.programs import ENVIRONMENT, PROGRAM, SECONDS_AGAINST_HANGS, Run, run
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", "job-1"], ["check"], ["backup", "to"]])
@@ -67,8 +72,37 @@ def test_a_named_pipe_is_not_waited_for(path: Path, here: Run) -> None:
 def test_wrong_usage_is_told_of(arguments: list[str], here: Run) -> None:
     code, lines, notes = here(*arguments)
     assert (code, lines) == (2, [])
-    assert notes[0].startswith("usage: python -m engine ")
+    assert notes[0].startswith("usage: engine ")
+    assert notes[-1].startswith("engine")
     assert ": error: " in notes[-1]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["lost"], ["list"]])
+def test_help_and_usage_name_the_command_that_was_typed(
+    arguments: list[str], here: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, lines, notes = here(*arguments)
+    with pytest.raises(SystemExit) as ended:
+        main(arguments, program="python -m engine")
+    as_a_module = capsys.readouterr()
+    assert ended.value.code == code
+    shown = as_a_module.out + as_a_module.err
+    assert shown.startswith("usage: python -m engine ")
+    # The longer name may break the lines elsewhere.
+    assert shown.replace("python -m engine", "engine").split() == " ".join(lines + notes).split()
+    assert run(*arguments) == (code, as_a_module.out.splitlines(), as_a_module.err.splitlines())
+
+
+def test_it_says_its_version(here: Run) -> None:
+    assert here("--version") == run("--version") == (0, [f"engine {engine.__version__}"], [])
+    assert engine.__version__ == version("engine")
+
+
+def test_the_script_that_is_installed_is_this_program() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert {name: resolve_name(place) for name, place in project["scripts"].items()} == {
+        "engine": main
+    }
 
 
 def test_the_exit_codes_are_told_of_in_every_help_and_in_the_docstring(here: Run) -> None:
