@@ -1,0 +1,292 @@
+"""The documentation is true: its snippets run and print what it says, its tables are the code's.
+
+The pages are README.md, CONTRIBUTING.md and docs/*.md. A Python block is run as a program of its
+own, in an empty folder; a text block that follows it is its output, and without one it prints
+nothing. A console block of `engine` commands is run in the folder of the Python block before it;
+ids, times and sizes may differ. That of the main example is run on a terminal, and interrupted
+where it shows a Ctrl-C; the counts may differ. `.ci/run` runs the README's two commands, which it
+takes from the README; here it is checked that it finds them.
+"""
+
+import argparse
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import engine
+from engine.cli.exits import MEANINGS
+from tests.examples.programs import COUNT_WORDS, Terminal
+
+ROOT = Path(__file__).parent.parent
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https://)([^)#]*)(?:#([^)]*))?\)")
+COUNT_WORDS_COMMAND = re.compile(
+    r"^\$ python examples/count_words.py (.*)\n((?:[^$].*\n)*)", re.MULTILINE
+)
+ENGINE_COMMAND = re.compile(r"^\$ engine (.*)\n((?:[^$].*\n)*)", re.MULTILINE)
+
+Block = tuple[str, str]
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Every page by its path."""
+    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").iterdir())):
+        yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
+
+
+PAGES = dict(texts())
+BLOCKS: dict[str, list[Block]] = {page: BLOCK.findall(text) for page, text in PAGES.items()}
+
+
+def prose(page: str) -> str:
+    """A page without its blocks: snippets have headings, links and errors of their own."""
+    return BLOCK.sub("", PAGES[page])
+
+
+def table(page: str, head: str) -> str:
+    """The rows of the one table of a page that begins with this head."""
+    [found] = re.findall(rf"^\| {head} \|.*\n\|[-| ]+\n((?:\|.*\n)+)", PAGES[page], re.MULTILINE)
+    return str(found)
+
+
+def snippets() -> list[object]:
+    """Every Python block, with its output."""
+    return [
+        pytest.param(text, after if after_kind == "text" else "", id=f"{page}-{number}")
+        for page, blocks in BLOCKS.items()
+        for number, ((kind, text), (after_kind, after)) in enumerate(pairwise([*blocks, ("", "")]))
+        if kind == "python"
+    ]
+
+
+def test_every_page_is_markdown_with_one_title_and_blocks_of_known_kinds() -> None:
+    assert all(page.endswith(".md") for page in PAGES)
+    for page, blocks in BLOCKS.items():
+        kinds = [kind for kind, _ in blocks]
+        assert set(kinds) <= {"python", "text", "sh", "mermaid", "console"}, page
+        assert PAGES[page].count("```") == 2 * len(blocks), page
+        assert len(re.findall(r"^# ", prose(page), re.MULTILINE)) == 1, page
+        assert all(before == "python" for before, kind in pairwise(["", *kinds]) if kind == "text")
+    assert len(snippets()) >= 20
+
+
+def run(arguments: list[str], folder: Path) -> str:
+    """Run Python; return what it prints when all is well."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def run_snippet(snippet: str, folder: Path) -> str:
+    (folder / "snippet.py").write_text(snippet, encoding="utf-8")
+    return run(["snippet.py"], folder)
+
+
+@pytest.mark.parametrize(("snippet", "output"), snippets())
+def test_snippet(snippet: str, output: str, tmp_path: Path) -> None:
+    assert run_snippet(snippet, tmp_path) == output
+
+
+def test_snippets_have_the_types_that_they_say(tmp_path: Path) -> None:
+    for page, blocks in BLOCKS.items():
+        for number, (kind, text) in enumerate(blocks):
+            if kind == "python":
+                name = re.sub(r"\W", "_", f"{page} {number}")
+                (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "."],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_console_shows_commands_that_are_run() -> None:
+    for blocks in BLOCKS.values():
+        for kind, text in blocks:
+            if kind == "console":
+                found = COUNT_WORDS_COMMAND.findall(text) or ENGINE_COMMAND.findall(text)
+                assert len(found) == text.count("$ ") >= 1
+
+
+def test_the_consoles_show_what_the_commands_print(tmp_path: Path) -> None:
+    consoles = 0
+    for page, blocks in BLOCKS.items():
+        folder = tmp_path / page
+        folder.mkdir(parents=True)
+        snippet = ""
+        for kind, text in blocks:
+            snippet = text if kind == "python" else snippet
+            if kind == "console" and (shown := ENGINE_COMMAND.findall(text)):
+                consoles += 1
+                run_snippet(snippet, folder)
+                for command, output in shown:
+                    printed = run(["-m", "engine", *command.split()], folder)
+                    assert without_particulars(printed) == without_particulars(output)
+    assert consoles >= 1
+
+
+def without_particulars(text: str) -> str:
+    """Return a text without what is different each time."""
+    text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z", "TIME", text)
+    return re.sub(r"[\d,]+ bytes", "SIZE bytes", text)
+
+
+def test_the_main_example_is_stopped_and_goes_on_as_it_is_shown(tmp_path: Path) -> None:
+    [shown] = [
+        commands
+        for blocks in BLOCKS.values()
+        for kind, text in blocks
+        if kind == "console" and (commands := COUNT_WORDS_COMMAND.findall(text))
+    ]
+    assert [output.startswith("^C\n") for _, output in shown] == [True, False]
+    for command, output in shown:
+        for name in command.split()[4:]:
+            (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+        with Terminal([*COUNT_WORDS, *command.split()], tmp_path) as terminal:
+            if output.startswith("^C\n"):
+                terminal.read_until("1 completed")
+                terminal.process.send_signal(signal.SIGINT)
+            _, errors = terminal.finish()
+        _, head, rows = terminal.output.replace("\r\n", "\n").partition("file  ")
+        printed = head + rows + errors
+        assert without_counts(printed) == without_counts(output.removeprefix("^C\n"))
+
+
+def without_counts(text: str) -> str:
+    return re.sub(r"completed +\d.*", "completed", text)
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    return {
+        re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_sections_that_are_linked_exist(page: str) -> None:
+    folder = (ROOT / page).parent
+    for file, section in LINK.findall(prose(page)):
+        target = (folder / file).resolve() if file else ROOT / page
+        assert target.exists(), file
+        if section:
+            assert section in anchors(str(target.relative_to(ROOT))), (file, section)
+
+
+def test_every_page_is_linked_from_the_index() -> None:
+    linked = {file for file, _ in LINK.findall(PAGES["docs/README.md"])}
+    pages = {path.name for path in (ROOT / "docs").iterdir()} - {"README.md"}
+    assert linked == pages
+
+
+def test_the_diagram_is_the_default_lifecycle() -> None:
+    diagrams = [text for blocks in BLOCKS.values() for kind, text in blocks if kind == "mermaid"]
+    assert diagrams == [engine.PAID_JOB_LIFECYCLE.mermaid()]
+
+
+def test_every_error_is_in_the_table_and_every_row_is_an_error() -> None:
+    named = set(re.findall(r"`(\w+Error)`", table("docs/errors.md", "error")))
+    groups = {"EngineError", "EngineUnavailableError", "OutcomeUnknownError"}
+    assert named == {name for name in engine.__all__ if name.endswith("Error")} - groups
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_error_that_is_named_is_one(page: str) -> None:
+    from_elsewhere = {"StandstillError"}  # of engine.testing
+    named = {*re.findall(r"\b\w+Error\b", prose(page))}
+    assert named <= {*engine.__all__} | from_elsewhere
+
+
+def test_unknown_outcomes_are_marked_as_such() -> None:
+    rows = table("docs/errors.md", "error")
+    for name in re.findall(r"^\| `(\w+Error)` \|.*\*\*unknown\*\* \|$", rows, re.MULTILINE):
+        assert issubclass(getattr(engine, name), engine.OutcomeUnknownError)
+    for name in re.findall(r"^\| `(\w+Error)` \|.*\| no \|$", rows, re.MULTILINE):
+        assert not issubclass(getattr(engine, name), engine.OutcomeUnknownError)
+
+
+def test_every_call_of_the_engine_is_in_the_table() -> None:
+    named = set(re.findall(r"`(\w+)[(`]", table("docs/running-jobs.md", "call")))
+    assert named == {name for name in vars(engine.JobEngine) if not name.startswith("_")}
+
+
+def test_every_call_of_a_storage_is_in_the_table() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", table("docs/writing-a-storage.md", "call"), re.MULTILINE)
+    assert named == [name for name in vars(engine.Storage) if not name.startswith("_")]
+
+
+def test_every_exit_code_is_in_the_table() -> None:
+    codes = re.findall(r"^\| (\d+) \|", table("docs/one-file.md", "exit code"), re.MULTILINE)
+    assert [int(code) for code in codes] == [*MEANINGS]
+
+
+def test_every_request_of_the_service_is_in_the_table() -> None:
+    spec = spec_from_file_location("service", ROOT / "examples" / "service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    service = module_from_spec(spec)
+    sys.modules["service"] = service  # where its annotations are looked up
+    spec.loader.exec_module(service)
+    options = argparse.Namespace(pause=0, jobs="", max_waiting=1, pay_within=1)
+    routes = service.application(options, b"secret").routes
+    rows = table("docs/running-jobs.md", "request")
+    named = re.findall(r"^\| `(\w+) (/\S*)` \|", rows, re.MULTILINE)
+    assert named == [(next(iter(route.methods - {"HEAD"})), route.path) for route in routes]
+
+
+def test_the_commands_of_the_readme_are_those_that_the_checks_run() -> None:
+    commands = [text for kind, text in BLOCKS["README.md"] if kind == "sh"]
+    assert len(commands) == 2
+    for number, command in enumerate(commands, start=1):
+        done = subprocess.run(
+            [str(ROOT / ".ci" / "run"), "--command", str(number)],
+            cwd=ROOT,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (0, command)
+
+
+def test_the_checks_that_contributors_run_are_those_of_the_script() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    for command in ("ruff format --check .", "ruff check .", "mypy", "lint-imports"):
+        assert f" {command}\n" in script
+        assert f"\n{command}\n" in PAGES["CONTRIBUTING.md"]
+
+
+def test_the_reliability_table_names_tests_that_are_there() -> None:
+    rows = table("docs/guarantees.md", "#").splitlines()
+    named = [re.findall(r"`(\w+/(?:\w+/)?test_\w+)`", row.rsplit("|", 2)[1]) for row in rows]
+    assert len(rows) >= 20
+    assert all(named)
+    for modules in named:
+        assert all((ROOT / "tests" / f"{module}.py").exists() for module in modules)
+
+
+def test_the_newest_version_of_the_changelog_is_the_packages() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.findall(r"^## \[(.*?)\]", changelog, re.MULTILINE)[0]
+    assert newest == engine.__version__
