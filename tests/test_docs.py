@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from itertools import pairwise
@@ -275,6 +276,14 @@ def test_the_checks_that_contributors_run_are_those_of_the_script() -> None:
     for command in ("ruff format --check .", "ruff check .", "mypy", "lint-imports"):
         assert f" {command}\n" in script
         assert f"\n{command}\n" in PAGES["CONTRIBUTING.md"]
+
+
+def test_the_workflow_checks_every_python_that_the_package_names() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(project["classifiers"]))
+    assert re.findall(r'"(3\.\d+)"', workflow) == named
+    assert project["requires-python"] == f">={named[0]}"
 
 
 def test_the_reliability_table_names_tests_that_are_there() -> None:
