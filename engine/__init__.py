@@ -1,10 +1,37 @@
 """A durable, typed state machine for jobs that wait on money or people.
 
-`JobEngine` is awaited from asyncio and trio; `SyncJobEngine` has the same calls for threads. Both
-talk by messages to one owner task, which decides every change in one order, by a `Lifecycle`.
+`JobEngine` is awaited from asyncio and trio; `SyncJobEngine` has the same calls for threads; a
+`Worker` runs a handler for each job that may run, and a `Gate` polls for payments and the like.
+
+The design, for readers of the code. One owner task holds the jobs and decides every message, so
+that order comes from message passing and not from locks::
+
+    caller ─▶ facade ─▶ inbox (bounded) ─▶ owner ─▶ answer ─▶ caller
+                                            │  take a round: all that waits, capped
+                                            │  decide each in order: pure code, no await, no I/O
+                                            │  commit the changes in one storage transaction
+                                            │  publish: dictionary, events
+                                            └  answer
+
+While one round is committed, the next one gathers: group commit comes free, without a timer. No
+reader sees an uncommitted change. Known errors go to the caller; anything else is a bug, stops the
+owner, and every caller gets it as the cause of an error.
+
+Six floors, each of which imports only from those below; siblings leave each other alone:
+
+* the edges: ``cli``, ``telemetry``, ``testing``, ``repository``, ``services``
+* running: ``_job_engine`` and ``_sync_job_engine``, the facades; ``worker``, ``_gate``
+* ``owner``: the owner, its inbox, one file for each command in ``owner/commands``, its state
+* ``storage``: the protocol, records, the memory storage, ``sqlite``
+* ``portal``: the only place for threads, locks, signals, time and the event loops' own calls
+* ``domain``: models, errors, lifecycles and other rules, pure
+
+Public are the names in ``__all__``, and the modules `engine.domain.models`,
+`engine.domain.exceptions`, `engine.repository.job_repo`, `engine.services.job_service`,
+`engine.storage`, `engine.telemetry` and `engine.testing`. Everything else may change at any time.
 """
 
-from engine._gate import Gate, WaitingJobs
+from engine._gate import Gate, GateCheck, WaitingJobs
 from engine._job_engine import JobEngine
 from engine._sync_job_engine import SyncJobEngine
 from engine.domain.exceptions import (
@@ -64,7 +91,7 @@ from engine.domain.retention import Retention
 from engine.domain.retry import Retry
 from engine.storage import MemoryStorage, Storage
 from engine.storage.sqlite import SQLiteStorage
-from engine.worker import Context, Worker
+from engine.worker import Context, HandlerFunction, Middleware, Worker
 
 __version__ = "0.1.0"  # of the distribution, too: pyproject.toml reads it here
 
@@ -87,6 +114,8 @@ __all__ = [
     "EngineStartedError",
     "EngineUnavailableError",
     "Gate",
+    "GateCheck",
+    "HandlerFunction",
     "IdempotencyConflictError",
     "InvalidStateTransitionError",
     "InvalidValueError",
@@ -102,6 +131,7 @@ __all__ = [
     "Lifecycle",
     "LifecycleError",
     "MemoryStorage",
+    "Middleware",
     "Move",
     "NewJob",
     "OutcomeUnknownError",

@@ -91,7 +91,8 @@ class WaitingJobs(Collection[Job[Status]], Generic[Status]):
         return None if record is None else self._views.job(record)
 
 
-Check: TypeAlias = Callable[[WaitingJobs[Any]], Awaitable[Iterable[Job[Any] | str]]]
+GateCheck: TypeAlias = Callable[[WaitingJobs[Any]], Awaitable[Iterable[Job[Any] | str]]]
+"""Takes the waiting jobs; returns those that may go on, as jobs or ids."""
 
 
 class Gate(Attachment):
@@ -130,7 +131,7 @@ class Gate(Attachment):
     def __init__(
         self,
         engine: EngineBase[Status],
-        check: Check,
+        check: GateCheck,
         *,
         status: Status | None = None,
         target: Status | None = None,
@@ -165,7 +166,7 @@ class _Keeper:
     def __init__(
         self,
         core: Core[Any],
-        check: Check,
+        check: GateCheck,
         way: tuple[str, str],
         *,
         interval_seconds: float,

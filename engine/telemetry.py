@@ -7,7 +7,7 @@ SDK that the program sets up. ::
 
     async with (
         JobEngine("jobs.db", on_transition=telemetry.on_transition) as engine,
-        Worker(engine, handle, around=[telemetry.attempt]),
+        Worker(engine, handle, middleware=[telemetry.attempt]),
     ):
         ...
 
@@ -104,7 +104,7 @@ class Telemetry:
 
     @contextmanager
     def attempt(self, context: Context[Any]) -> Iterator[None]:
-        """Measure and trace an attempt: for ``around`` of a worker."""
+        """Measure and trace an attempt: for ``middleware`` of a worker."""
         begun = perf_counter()
         self._active.add(1)
         attributes: dict[str, str] = {}

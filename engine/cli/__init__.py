@@ -19,6 +19,8 @@ The exit codes::
     4    there is no such job
     130  stopped by Ctrl-C
     141  whoever read the output stopped reading
+
+Public: nothing.
 """
 
 from engine.cli.program import main

@@ -1,1 +1,4 @@
-"""The rules and the values of the engine: pure, no input or output, no event loop, no threads."""
+"""The domain: models, errors, lifecycles and other rules, as pure code.
+
+Public: `models`, `exceptions`.
+"""

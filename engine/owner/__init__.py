@@ -1,1 +1,4 @@
-"""The owner: the one task that decides, and all that it decides by. Nothing here is public."""
+"""The owner: the one task that decides, and the parts that it decides by.
+
+Read `owner` first, then a command such as `commands.move`. Public: nothing.
+"""

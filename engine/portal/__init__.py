@@ -1,4 +1,4 @@
-"""The only place that touches threads, locks and the event loops' own calls.
+"""The only place that touches threads, locks and the event loops' own calls. Public: nothing.
 
 * `choose_event` returns a maker of events for many waiting tasks; `call_soon` a function that
   schedules callbacks from any thread.

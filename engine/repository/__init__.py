@@ -1,1 +1,4 @@
-"""The repository: a job store's usual names over the blocking engine."""
+"""Repositories: a job store's usual names over an engine.
+
+Public: `job_repo`.
+"""

@@ -1,1 +1,4 @@
-"""Services: what applications start from."""
+"""Services: the steps of an application, over a repository.
+
+Public: `job_service`.
+"""

@@ -16,7 +16,7 @@ from engine.domain.models import PAID_JOB_LIFECYCLE, Job, JobStatus, Status
 from engine.storage.locations import Location
 from engine.testing.virtual_clock import Span, VirtualClock
 from engine.worker import Worker
-from engine.worker.handler import Function
+from engine.worker.handler import HandlerFunction
 
 
 class Lab(Generic[Status]):
@@ -55,7 +55,7 @@ class Lab(Generic[Status]):
     @overload
     def __init__(
         self,
-        handler: Function,
+        handler: HandlerFunction,
         *,
         lifecycle: Lifecycle[Status],
         storage: Location | None = None,
@@ -65,7 +65,7 @@ class Lab(Generic[Status]):
     @overload
     def __init__(
         self: Lab[JobStatus],
-        handler: Function,
+        handler: HandlerFunction,
         *,
         storage: Location | None = None,
         clock: VirtualClock | None = None,
@@ -73,7 +73,7 @@ class Lab(Generic[Status]):
     ) -> None: ...
     def __init__(
         self,
-        handler: Function,
+        handler: HandlerFunction,
         *,
         lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
         storage: Location | None = None,
@@ -184,7 +184,7 @@ class Lab(Generic[Status]):
 
 @overload
 def run(
-    handler: Function,
+    handler: HandlerFunction,
     input: Any = None,  # noqa: ANN401 - as in JobEngine.create
     *,
     lifecycle: Lifecycle[Status],
@@ -194,7 +194,7 @@ def run(
 ) -> Job[Status]: ...
 @overload
 def run(
-    handler: Function,
+    handler: HandlerFunction,
     input: Any = None,  # noqa: ANN401 - as in JobEngine.create
     *,
     deadlines: Mapping[JobStatus, Deadline] | None = None,
@@ -202,7 +202,7 @@ def run(
     **worker: Any,  # noqa: ANN401 - those of Worker
 ) -> Job[JobStatus]: ...
 def run(
-    handler: Function,
+    handler: HandlerFunction,
     input: Any = None,  # noqa: A002 - as in JobEngine.create
     *,
     lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,

@@ -7,9 +7,13 @@
                  └──▶ Attempt: one run of the handler for one job
                         ├──▶ Handler: the user's function, on the loop, in a thread or a process
                         └──▶ Context: the handler's view of its job, its progress and questions
+
+Public: nothing; `engine` exports the names of users.
 """
 
+from engine.worker.attempt import Middleware
 from engine.worker.context import Context
+from engine.worker.handler import HandlerFunction
 from engine.worker.worker import Worker
 
-__all__ = ["Context", "Worker"]
+__all__ = ["Context", "HandlerFunction", "Middleware", "Worker"]

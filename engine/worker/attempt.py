@@ -28,7 +28,7 @@ from engine.worker.handler import Handler
 
 logger = logging.getLogger("engine.worker")
 
-Around: TypeAlias = Callable[[Context[Any]], AbstractContextManager[object]]
+Middleware: TypeAlias = Callable[[Context[Any]], AbstractContextManager[object]]
 """Returns a context manager to enter before an attempt's handler runs, and to leave after it."""
 
 
@@ -109,7 +109,9 @@ class Attempt:
             return self.call.stack() or "(its thread has just ended)"
         return awaiting_text(self.awaited)
 
-    async def run(self, around: Sequence[Around], timeout_seconds: float | None) -> str | None:
+    async def run(
+        self, middleware: Sequence[Middleware], timeout_seconds: float | None
+    ) -> str | None:
         """Run the handler, and return the result in its stored form.
 
         Raises:
@@ -118,7 +120,7 @@ class Attempt:
             AttemptTimeoutError: It took too long.
             BaseException: Its own error; or its result can't be stored.
         """
-        with _entered(around, self.context) if around else nullcontext():
+        with _entered(middleware, self.context) if middleware else nullcontext():
             try:
                 result = await self._run_limited(timeout_seconds)
             except BaseExceptionGroup as group:
@@ -195,21 +197,21 @@ def error_text(error: BaseException) -> str:
 
 
 @contextmanager
-def _entered(around: Sequence[Around], context: Context[Any]) -> Iterator[None]:
+def _entered(middleware: Sequence[Middleware], context: Context[Any]) -> Iterator[None]:
     """Enter the hooks around a handler. Their own errors are logged, and change nothing."""
     with ExitStack() as stack:
-        for each in around:
+        for each in middleware:
             stack.enter_context(_guarded(each, context))
         yield
 
 
 @contextmanager
-def _guarded(around: Around, context: Context[Any]) -> Iterator[None]:
+def _guarded(middleware: Middleware, context: Context[Any]) -> Iterator[None]:
     try:
-        manager = around(context)
+        manager = middleware(context)
         manager.__enter__()
     except Exception:
-        logger.exception("a hook around attempts failed")
+        logger.exception("a middleware failed")
         yield
         return
     try:
@@ -226,4 +228,4 @@ def _leave(manager: AbstractContextManager[object], error: BaseException | None)
         manager.__exit__(*details)
     except Exception as raised:
         if raised is not error:
-            logger.exception("a hook around attempts failed")
+            logger.exception("a middleware failed")

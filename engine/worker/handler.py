@@ -14,7 +14,7 @@ from engine.domain.validation import is_async_function
 from engine.portal import BlockingCall, Threads
 from engine.worker.context import Context
 
-Function: TypeAlias = Callable[..., Any]
+HandlerFunction: TypeAlias = Callable[..., Any]
 """``async def handle(job)`` or ``def handle(job)``, with a second parameter for the context."""
 
 
@@ -31,7 +31,7 @@ class Handler:
             processes, because it is async, takes the context or can't be imported by its name.
     """
 
-    def __init__(self, function: Function, *, processes: bool, at_once: int) -> None:
+    def __init__(self, function: HandlerFunction, *, processes: bool, at_once: int) -> None:
         if not callable(function):
             raise InvalidValueError("handler", f"must be a function, not {shown(function)}")
         self.function = function
@@ -85,7 +85,7 @@ class Handler:
         return result
 
 
-def _outcome_of(function: Function, job: object) -> tuple[object, BaseException | None]:
+def _outcome_of(function: HandlerFunction, job: object) -> tuple[object, BaseException | None]:
     """Return a function's result or its error. Runs in the process of the function.
 
     An exit that was raised there would end the process just after its return to the pool.
@@ -96,7 +96,7 @@ def _outcome_of(function: Function, job: object) -> tuple[object, BaseException 
         return None, error
 
 
-def _takes_context(function: Function) -> bool:
+def _takes_context(function: HandlerFunction) -> bool:
     """Tell whether a function has a second parameter.
 
     Raises:

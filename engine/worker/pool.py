@@ -39,7 +39,7 @@ from engine.storage.record import (
     Change,
     Record,
 )
-from engine.worker.attempt import Around, Attempt, Stop, error_text
+from engine.worker.attempt import Attempt, Middleware, Stop, error_text
 from engine.worker.context import InputNeeded
 from engine.worker.handler import Handler
 from engine.worker.stuck_monitor import StuckMonitor
@@ -60,7 +60,7 @@ class Rules:
     timeout_seconds: float | None
     idempotent: bool
     grace_seconds: float
-    around: Sequence[Around]
+    middleware: Sequence[Middleware]
 
 
 class WorkerPool:
@@ -293,7 +293,7 @@ class WorkerPool:
             return self._after_stop(attempt, reason)
         self._log(attempt, "begins")
         try:
-            result = await attempt.run(self._rules.around, self._rules.timeout_seconds)
+            result = await attempt.run(self._rules.middleware, self._rules.timeout_seconds)
         except BaseException as error:
             if is_ctrl_c(error):
                 raise

@@ -18,8 +18,8 @@ from engine.domain.validation import check_flag, check_integer, check_seconds
 from engine.owner.attachment import Attachment
 from engine.owner.base import EngineBase
 from engine.portal import stop_signals
-from engine.worker.attempt import Around
-from engine.worker.handler import Function, Handler
+from engine.worker.attempt import Middleware
+from engine.worker.handler import Handler, HandlerFunction
 from engine.worker.pool import Rules, WorkerPool
 
 MAX_CONCURRENCY = 10_000
@@ -72,9 +72,9 @@ class Worker(Attachment):
         grace_seconds: How long closing waits for handlers, 0 or more.
         processes: Run a plain function in processes, for work that keeps a processor busy. It has
             to be importable, and takes the job alone. The end of an attempt kills its process.
-        around: Called with the context before each attempt. Each returns a context manager, entered
-            before the handler runs and left after it, with the handler's exception. For metrics and
-            traces. Their own errors are logged.
+        middleware: Called with the context before each attempt. Each returns a context manager,
+            entered before the handler runs and left after it, with the handler's exception. For
+            metrics and traces. Their own errors are logged.
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range.
@@ -86,7 +86,7 @@ class Worker(Attachment):
     def __init__(
         self,
         engine: EngineBase[Any],
-        handler: Function,
+        handler: HandlerFunction,
         *,
         concurrency: int = 10,
         retry: Retry | None = None,
@@ -94,7 +94,7 @@ class Worker(Attachment):
         idempotent: bool = True,
         grace_seconds: float = 10.0,
         processes: bool = False,
-        around: Sequence[Around] = (),
+        middleware: Sequence[Middleware] = (),
     ) -> None:
         super().__init__(engine)
         retry = Retry() if retry is None else retry
@@ -106,9 +106,11 @@ class Worker(Attachment):
             check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
         check_flag("idempotent", idempotent)
         check_flag("processes", processes)
-        hooks: object = around
-        if not isinstance(hooks, list | tuple) or not all(map(callable, hooks)):
-            raise InvalidValueError("around", f"must be a list of functions, not {shown(hooks)}")
+        given: object = middleware
+        if not isinstance(given, list | tuple) or not all(map(callable, given)):
+            raise InvalidValueError(
+                "middleware", f"must be a list of functions, not {shown(given)}"
+            )
         core = engine.core
         ends = (core.lifecycle.able(event) for event in (Event.SUCCEED, Event.FAIL))
         if not all(ends):
@@ -120,7 +122,9 @@ class Worker(Attachment):
         self._part = WorkerPool(
             core,
             Handler(handler, processes=processes, at_once=concurrency),
-            Rules(concurrency, retry, timeout_seconds, idempotent, grace_seconds, tuple(around)),
+            Rules(
+                concurrency, retry, timeout_seconds, idempotent, grace_seconds, tuple(middleware)
+            ),
         )
         self._serving = AsyncExitStack()
 

@@ -112,7 +112,7 @@ async def test_attempts_are_measured_and_traced(collected: Collected) -> None:
             raise ConnectionError("try later")
         return "done"
 
-    async with Lab(handle, retry=TWICE, around=[collected.telemetry.attempt]) as lab:
+    async with Lab(handle, retry=TWICE, middleware=[collected.telemetry.attempt]) as lab:
         job = await lab.run()
     assert job.status is JobStatus.COMPLETED
     assert collected.attempts() == {("failed", "ConnectionError"): 1, ("succeeded", None): 1}
@@ -154,7 +154,7 @@ async def test_what_a_handler_does_belongs_to_its_attempt(collected: Collected) 
     handlers: tuple[Callable[[Job], object], ...] = (in_thread, on_loop)
     for handler in handlers:
         with collected.tracer.start_as_current_span("program"):
-            async with Lab(handler, around=[collected.telemetry.attempt]) as lab:
+            async with Lab(handler, middleware=[collected.telemetry.attempt]) as lab:
                 jobs = [await lab.start(name) for name in ("a", "b")]
                 for job in jobs:
                     await lab.finish(job)
@@ -175,8 +175,8 @@ async def test_to_ask_is_no_error(collected: Collected) -> None:
     def ask(_job: object, context: Context) -> str:
         return str(context.request_input(str))
 
-    around = [collected.telemetry.attempt]
-    async with Lab(ask, lifecycle=AGENT_JOB_LIFECYCLE, around=around) as lab:
+    middleware = [collected.telemetry.attempt]
+    async with Lab(ask, lifecycle=AGENT_JOB_LIFECYCLE, middleware=middleware) as lab:
         await lab.answer(await lab.run(), "yes")
     assert collected.attempts() == {("asking", None): 1, ("succeeded", None): 1}
     for span in collected.spans():
@@ -193,7 +193,7 @@ async def test_to_be_cancelled_is_no_error(collected: Collected, *, in_thread: b
             context.check_cancelled()
 
     handler: Callable[..., object] = loop if in_thread else wait
-    async with Lab(handler, around=[collected.telemetry.attempt]) as lab:
+    async with Lab(handler, middleware=[collected.telemetry.attempt]) as lab:
         job = await lab.start()
         await anyio.wait_all_tasks_blocked()
         await lab.engine.cancel(job.job_id, "not wanted")
@@ -207,8 +207,8 @@ async def test_to_take_too_long_is_one(collected: Collected) -> None:
     async def wait(_job: Job) -> None:
         await anyio.sleep_forever()
 
-    around = [collected.telemetry.attempt]
-    async with Lab(wait, retry=ONCE, timeout_seconds=60, around=around) as lab:
+    middleware = [collected.telemetry.attempt]
+    async with Lab(wait, retry=ONCE, timeout_seconds=60, middleware=middleware) as lab:
         await lab.run()
     assert collected.attempts() == {("failed", "engine.domain.exceptions.AttemptTimeoutError"): 1}
     assert outcome_of(collected.spans()[0]) == "failed"
@@ -228,7 +228,7 @@ async def test_whatever_a_handler_raises_is_told(
     def fail(_job: Job) -> None:
         raise error
 
-    async with Lab(fail, retry=ONCE, around=[collected.telemetry.attempt]) as lab:
+    async with Lab(fail, retry=ONCE, middleware=[collected.telemetry.attempt]) as lab:
         await lab.run()
     assert collected.attempts() == {("failed", name): 1}
     assert collected.active() == 0
@@ -236,7 +236,7 @@ async def test_whatever_a_handler_raises_is_told(
 
 async def test_without_an_sdk_nothing_is_told_and_nothing_fails() -> None:
     telemetry = Telemetry()
-    async with Lab(str, around=[telemetry.attempt]) as lab:
+    async with Lab(str, middleware=[telemetry.attempt]) as lab:
         assert (await lab.run()).status is JobStatus.COMPLETED
 
 

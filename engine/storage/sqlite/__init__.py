@@ -1,4 +1,4 @@
-"""The storage in one SQLite file, and what reads such a file without an engine."""
+"""The storage in one SQLite file, and readers of such a file without an engine. Public: nothing."""
 
 from engine.storage.sqlite.storage import SQLiteStorage
 

@@ -169,7 +169,7 @@ async def test_a_worker_that_did_not_begin_may_begin_later_and_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"idempotent": "no"}, {"processes": 2}, {"around": print}, {"around": ["x"]}]
+    "wrong", [{"idempotent": "no"}, {"processes": 2}, {"middleware": print}, {"middleware": ["x"]}]
 )
 async def test_what_a_worker_can_not_use_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidValueError):

@@ -1,4 +1,4 @@
-"""What is around an attempt: hooks, the log's fields, and who else may move the job."""
+"""Around an attempt: middleware, the log's fields, and who else may move the job."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_hooks_are_entered_before_and_left_after_with_the_error() -> None:
 
     def hook(name: str) -> Any:  # noqa: ANN401
         @contextmanager
-        def around(context: Context[Any]) -> Iterator[None]:
+        def middleware(context: Context[Any]) -> Iterator[None]:
             seen.append((name, "in", context.attempt))
             try:
                 yield
@@ -50,14 +50,14 @@ async def test_hooks_are_entered_before_and_left_after_with_the_error() -> None:
             else:
                 seen.append((name, "out"))
 
-        return around
+        return middleware
 
     for handler in (_works, _works_in_thread):
-        async with working(handler, around=[hook("outer"), hook("inner")]) as engine:
+        async with working(handler, middleware=[hook("outer"), hook("inner")]) as engine:
             assert (await ended(engine)).result == "done"
         assert seen == [("outer", "in", 1), ("inner", "in", 1), ("inner", "out"), ("outer", "out")]
         seen.clear()
-    async with working(_fails, around=[hook("outer"), hook("inner")], retry=ONCE) as engine:
+    async with working(_fails, middleware=[hook("outer"), hook("inner")], retry=ONCE) as engine:
         await ended(engine)
     told = "it can't be done"
     assert seen[2:] == [("inner", "error", told), ("outer", "error", told)]
@@ -79,16 +79,16 @@ class _Broken(AbstractContextManager[None]):
 
 @pytest.mark.parametrize("where", ["call", "enter", "leave", "swallow"])
 async def test_a_broken_hook_changes_nothing(where: str, caplog: pytest.LogCaptureFixture) -> None:
-    def around(_: Context[Any]) -> AbstractContextManager[None]:
+    def middleware(_: Context[Any]) -> AbstractContextManager[None]:
         if where == "call":
             raise RuntimeError("a broken hook")
         return _Broken(where)
 
     for handler, status in ((_works, COMPLETED), (_fails, FAILED)):
-        async with working(handler, around=[around], retry=ONCE) as engine:
+        async with working(handler, middleware=[middleware], retry=ONCE) as engine:
             assert (await ended(engine)).status is status
-    told = [each for each in caplog.records if "hook" in each.getMessage()]
-    assert len(told) == (0 if where == "swallow" else 2)
+    logged = [each for each in caplog.records if "a middleware failed" in each.getMessage()]
+    assert len(logged) == (0 if where == "swallow" else 2)
 
 
 async def test_the_log_has_the_job_the_attempt_and_the_status_as_fields(
