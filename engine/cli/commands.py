@@ -26,9 +26,9 @@ from engine.storage.record import (
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.check import Report, check_file
+from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect_reader
 from engine.storage.sqlite.location import check_place
-from engine.storage.sqlite.problems import system_told_of, told_of
 from engine.storage.sqlite.rows import time_text
 
 _BLOCK_JOBS: Final = 100  # read at once: each may have a result of a megabyte
@@ -82,7 +82,7 @@ class _Page:
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Give a connection that sees one state of the file all the time."""
     _check_is_file(path)
-    with closing(connect_reader(path)) as connection, told_of(path):
+    with closing(connect_reader(path)) as connection, translate_sqlite_errors(path):
         connection.execute("BEGIN")
         yield connection
 
@@ -93,7 +93,7 @@ def _check_is_file(path: Path) -> None:
     Raises:
         StorageError: It is something else, or has two names, of which one has the newest jobs.
     """
-    with system_told_of(f"{path} can't be read"):
+    with translate_os_errors(f"{path} can't be read"):
         found = path.exists()
     if found:
         check_place(path)

@@ -11,9 +11,9 @@ from typing import Final
 
 from engine.domain.exceptions import StorageError
 from engine.storage.protocol import Progress
+from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect_reader, make_durable, sync_folder
 from engine.storage.sqlite.location import beside, check_place
-from engine.storage.sqlite.problems import system_told_of, told_of
 
 _STEP_PAGES: Final = 1_024  # 4 MiB: so often is progress told
 
@@ -32,10 +32,10 @@ def back_up(source: Path, target: Path, progress: Progress) -> None:
     _check_free(target)
     partial = beside(target, f"-partial-{token_hex(4)}")
     try:
-        with system_told_of(f"{target} can't be written"):
+        with translate_os_errors(f"{target} can't be written"):
             with (
                 closing(connect_reader(source)) as reader,
-                told_of(f"copying {source} to {target}"),
+                translate_sqlite_errors(f"copying {source} to {target}"),
             ):
                 _make(partial, like=source)
                 _copy(reader, partial, progress)

@@ -32,8 +32,8 @@ from typing import Any, Final, NamedTuple
 from engine.domain.exceptions import StorageDamagedError, shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
 from engine.storage.protocol import Progress
+from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
-from engine.storage.sqlite.problems import storage_error
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
 from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, DamagedRowError, Row, check
 

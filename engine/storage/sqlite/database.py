@@ -34,10 +34,10 @@ from engine.storage.record import (
     Record,
 )
 from engine.storage.sqlite import file, reading, writing
+from engine.storage.sqlite.errors import storage_error, translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import Connect
 from engine.storage.sqlite.location import beside
 from engine.storage.sqlite.ownership import Ownership
-from engine.storage.sqlite.problems import storage_error, system_told_of, told_of
 from engine.storage.sqlite.rows import BatchRows, rows_of, time_text
 from engine.storage.table import Table
 
@@ -81,7 +81,7 @@ class Database:
         self._ownership = ownership
         self._identity = _identity(self._path)
         self._undecided = False
-        with told_of(self._path):
+        with translate_sqlite_errors(self._path):
             connection = self._connect()
             self.counts = reading.counts(connection)
             statuses = reading.sound_statuses(self.counts)
@@ -123,7 +123,7 @@ class Database:
                 self._path,
                 self._path.name,
             )
-        with told_of(self._path):
+        with translate_sqlite_errors(self._path):
             self._disconnect()
 
     def leave_to_parent(self) -> None:
@@ -150,7 +150,7 @@ class Database:
         """
         if self._undecided:
             raise StorageError(f"{self._path}: it is not yet known what became of a commit")
-        with told_of(self._path):
+        with translate_sqlite_errors(self._path):
             yield self._connection or self._connect_again()
 
     def _connect_again(self) -> sqlite3.Connection:
@@ -300,7 +300,7 @@ class Database:
             return self._resolve(changes)
 
     def _resolve(self, changes: Sequence[Change]) -> bool:
-        with told_of(self._path):
+        with translate_sqlite_errors(self._path):
             self._check_identity()
             try:
                 connection = self._connection or self._connect_again()
@@ -333,7 +333,7 @@ class Database:
         path = beside(self._path, "-wal")
         if not path.exists():
             return
-        with system_told_of(f"{path} can't be written"), path.open("r+b") as log:
+        with translate_os_errors(f"{path} can't be written"), path.open("r+b") as log:
             while block := log.read(_BLOCK_BYTES):
                 log.seek(-len(block), os.SEEK_CUR)
                 log.write(block)

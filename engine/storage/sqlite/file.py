@@ -29,8 +29,8 @@ from engine.domain.exceptions import (
     StorageFormatError,
     StorageReadOnlyError,
 )
+from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.location import beside
-from engine.storage.sqlite.problems import system_told_of, told_of
 from engine.storage.sqlite.schema import APPLICATION_ID, STEPS, Step
 
 logger = logging.getLogger("engine")
@@ -71,7 +71,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
             f"{path} has version {version} of the schema, and this program reads {len(STEPS)}: "
             "open it with an engine first, which migrates it"
         )
-    with told_of(path):
+    with translate_sqlite_errors(path):
         # Where no file may be made, SQLite can't look for a log; and there is none.
         usual = _has_log(path) or _allowed(path.parent, os.W_OK)
         return connect(path, "ro" if usual else "ro&immutable=1")
@@ -88,7 +88,7 @@ def prepare(path: Path, steps: Sequence[Step]) -> None:
         raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
     if not path.exists() or path.stat().st_size == 0:
         _check_no_log(path)
-        with system_told_of(f"{path} can't be made"):
+        with translate_os_errors(f"{path} can't be made"):
             _make(path, steps)
         return
     version = _look_at(path, steps)
@@ -120,7 +120,7 @@ def _look_at(path: Path, steps: Sequence[Step]) -> int:
     if path.stat().st_size == 0:
         raise StorageFormatError(f"{path} is empty: it becomes an engine's file when one opens it")
     mode = "ro" if _has_log(path) else "ro&immutable=1"
-    with told_of(path), closing(connect(path, mode)) as connection:
+    with translate_sqlite_errors(path), closing(connect(path, mode)) as connection:
         version = _version(path, connection)
         if version <= len(steps):
             _check_schema(path, connection, steps[:version])
@@ -216,7 +216,10 @@ def _make(path: Path, steps: Sequence[Step]) -> None:
     new = beside(path, "-new")
     for leftover in (new, beside(new, "-journal")):
         leftover.unlink(missing_ok=True)
-    with told_of(path), closing(sqlite3.connect(new, isolation_level=None)) as connection:
+    with (
+        translate_sqlite_errors(path),
+        closing(sqlite3.connect(new, isolation_level=None)) as connection,
+    ):
         make_durable(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         _take_steps(connection, 0, steps)
@@ -229,7 +232,7 @@ def _make(path: Path, steps: Sequence[Step]) -> None:
 
 def _migrate(path: Path, version: int, steps: Sequence[Step]) -> None:
     logger.warning("migrating %s from version %s to %s", path, version, len(steps))
-    with told_of(path), closing(connect(path, "rw")) as connection:
+    with translate_sqlite_errors(path), closing(connect(path, "rw")) as connection:
         make_durable(connection)
         _take_steps(connection, version, steps)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.domain.exceptions import InvalidValueError, StorageError, shown
-from engine.storage.sqlite.problems import system_told_of
+from engine.storage.sqlite.errors import translate_os_errors
 
 IN_MEMORY: Final = frozenset({":memory:", "sqlite://", "sqlite:///", "sqlite:///:memory:"})
 """What stands for a database without a file, in SQLite's and in SQLAlchemy's way."""
@@ -64,7 +64,7 @@ def check_place(path: Path) -> None:
     Raises:
         StorageError: Its folder is missing or no folder; or the path is a folder, or has two names.
     """
-    with system_told_of(f"{path} can't be reached"):
+    with translate_os_errors(f"{path} can't be reached"):
         problem = _problem(path)
     if problem is not None:
         raise StorageError(f"{path} {problem}")

@@ -1,7 +1,7 @@
-"""Problems: the errors of SQLite and of the operating system become the engine's.
+"""Errors: SQLite's and the operating system's become the engine's.
 
-Only what may happen to a correct program is translated. The rest, such as a statement with too few
-values, is a bug, and stays what it is.
+Only errors that a correct program may meet are translated. Any other, such as a statement with too
+few values, is a bug and stays as it is.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KIND_OF: Final[dict[int, type[StorageError]]] = {
     sqlite3.SQLITE_READONLY: StorageReadOnlyError,
     sqlite3.SQLITE_CORRUPT: StorageDamagedError,
     sqlite3.SQLITE_NOTADB: StorageFormatError,
-    # Of a sound file each of our statements can be executed.
+    # Every statement of ours can be executed on a sound file.
     sqlite3.SQLITE_ERROR: StorageDamagedError,
     sqlite3.SQLITE_BUSY: StorageError,
     sqlite3.SQLITE_LOCKED: StorageError,
@@ -39,41 +39,46 @@ _KIND_OF: Final[dict[int, type[StorageError]]] = {
 }
 
 
-def storage_error(place: Path | str, error: sqlite3.Error) -> StorageError | None:
-    """Return the engine's error for one of SQLite's; None for a bug."""
+def storage_error(subject: Path | str, error: sqlite3.Error) -> StorageError | None:
+    """Return the engine's error for one of SQLite's; None for a bug.
+
+    Args:
+        subject: The file, or the operation on it; begins the message.
+        error: SQLite's error.
+    """
     # An extended code has the primary one in its lowest byte; an error of Python's own has none.
     kind = _KIND_OF.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
     if kind is None:
         return None
-    told = kind(f"{place}: {error} ({error.sqlite_errorname})")
-    told.__cause__ = error
-    return told
+    translated = kind(f"{subject}: {error} ({error.sqlite_errorname})")
+    translated.__cause__ = error
+    return translated
 
 
 @contextmanager
-def told_of(place: Path | str) -> Iterator[None]:
+def translate_sqlite_errors(subject: Path | str) -> Iterator[None]:
     """Raise the engine's errors instead of SQLite's.
 
     Raises:
-        StorageError: What SQLite said of the file.
+        StorageError: SQLite's error, see `storage_error`.
     """
     try:
         yield
     except sqlite3.Error as error:
-        told = storage_error(place, error)
-        if told is None:
+        translated = storage_error(subject, error)
+        if translated is None:
             raise
-        raise told from error
-    except UnicodeError as error:  # a name or a message with a damaged text in it
-        raise StorageDamagedError(f"{place}: {error}") from error
+        raise translated from error
+    except UnicodeError as error:  # SQLite's message, or a name in the schema, is damaged text
+        raise StorageDamagedError(f"{subject}: {error}") from error
 
 
 @contextmanager
-def system_told_of(problem: str) -> Iterator[None]:
-    """Raise the engine's error instead of the operating system's, which it gives as the reason.
+def translate_os_errors(problem: str) -> Iterator[None]:
+    """Raise the engine's error instead of the operating system's.
 
     Raises:
-        StorageError: The problem, and what the system said.
+        StorageError: The problem, and the system's reason for it.
     """
     try:
         yield
