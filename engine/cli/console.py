@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, TextIO
 
-from engine.storage.protocol import Progress
+from engine.storage.protocol import ProgressCallback
 
 _PROGRESS_SECONDS: Final = 0.1
 
@@ -64,7 +64,7 @@ class Console:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
     @contextmanager
-    def progress(self, doing: str, unit: str) -> Iterator[Progress]:
+    def progress(self, doing: str, unit: str) -> Iterator[ProgressCallback]:
         """Give what is told of progress; on a terminal it is shown in a line, which goes away."""
         stream = sys.stderr
         if not _is_terminal(stream):

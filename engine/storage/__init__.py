@@ -4,7 +4,7 @@ Somebody who writes a storage needs `Storage`, the protocol, and what its calls 
 """
 
 from engine.storage.memory import MemoryStorage
-from engine.storage.protocol import CheckedOut, Opened, Progress, Storage
+from engine.storage.protocol import CheckedOut, Opened, ProgressCallback, Storage
 from engine.storage.record import (
     Change,
     Damaged,
@@ -20,7 +20,7 @@ __all__ = [
     "Entry",
     "MemoryStorage",
     "Opened",
-    "Progress",
+    "ProgressCallback",
     "Record",
     "Storage",
     "Table",

@@ -18,7 +18,7 @@ from typing import Final, cast
 
 from engine.domain.exceptions import StorageError
 from engine.domain.lifecycle import MAX_STATUSES
-from engine.storage.protocol import CheckedOut, Opened, Progress
+from engine.storage.protocol import CheckedOut, Opened, ProgressCallback
 from engine.storage.record import (
     Change,
     Entry,
@@ -212,7 +212,7 @@ class MemoryStorage:
         self._status_codes[row] = _REMOVED
         self._ids.clear(row)
 
-    def backup(self, path: Path, progress: Progress) -> None:
+    def backup(self, path: Path, progress: ProgressCallback) -> None:
         """Refuse.
 
         Raises:

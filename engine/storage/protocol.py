@@ -31,8 +31,8 @@ from engine.storage.record import (
 )
 from engine.storage.table import Table
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Is told how much is done, and of how much; what it raises ends the work."""
+ProgressCallback: TypeAlias = Callable[[int, int], None]
+"""Receives how much is done, and of how much; an exception that it raises ends the operation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Storage(Protocol):
         """
         ...
 
-    def backup(self, path: Path, progress: Progress) -> None:
+    def backup(self, path: Path, progress: ProgressCallback) -> None:
         """Write a consistent copy of what is committed into a new file; durable on return.
 
         Blocking: it is called in a thread of its own, at any time while the storage is open, and

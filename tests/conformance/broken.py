@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine import DuplicateJobIdError, SQLiteStorage
-from engine.storage import CheckedOut, Opened, Progress
+from engine.storage import CheckedOut, Opened, ProgressCallback
 from engine.storage.record import (
     NO_EXECUTION,
     Change,
@@ -428,7 +428,7 @@ class BringsBackRemovedJobs(PlainStorage):
 class CopiesTheFileAlone(SQLiteStorage):
     """Copies the file without what is still in the log."""
 
-    def backup(self, path: Path, progress: Progress) -> None:
+    def backup(self, path: Path, progress: ProgressCallback) -> None:
         super().backup(path, progress)
         shutil.copyfile(self.path, path)
 
@@ -436,7 +436,7 @@ class CopiesTheFileAlone(SQLiteStorage):
 class OverwritesFiles(SQLiteStorage):
     """Makes the copy over whatever is there."""
 
-    def backup(self, path: Path, progress: Progress) -> None:
+    def backup(self, path: Path, progress: ProgressCallback) -> None:
         if path.is_file():
             path.unlink()
         super().backup(path, progress)
@@ -445,7 +445,7 @@ class OverwritesFiles(SQLiteStorage):
 class CannotBeStopped(SQLiteStorage):
     """Tells nobody of the progress."""
 
-    def backup(self, path: Path, progress: Progress) -> None:
+    def backup(self, path: Path, progress: ProgressCallback) -> None:
         del progress
         super().backup(path, lambda _done, _of: None)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from anyio.lowlevel import checkpoint
 
 from engine import DuplicateJobIdError, MemoryStorage, Storage, StorageError
-from engine.storage import CheckedOut, Opened, Progress
+from engine.storage import CheckedOut, Opened, ProgressCallback
 from engine.storage.record import Change, Damaged, Entry, Record, entries_of, newest_records
 from engine.storage.table import Table
 
@@ -100,7 +100,7 @@ class PlainStorage:
         self.changes = [each for each in self.changes if each.record.job_id not in job_ids]
         self._newest_removed = sequence, position
 
-    def backup(self, path: Path, progress: Progress) -> None:
+    def backup(self, path: Path, progress: ProgressCallback) -> None:
         del progress
         raise StorageError(f"there is nothing to be copied to {path}")
 

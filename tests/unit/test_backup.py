@@ -22,7 +22,7 @@ from engine import (
     StorageError,
     SyncJobEngine,
 )
-from engine.storage import Progress
+from engine.storage import ProgressCallback
 from engine.testing.facades import FACADES, opened_engine
 from tests.systems import skip_without_permissions
 from tests.unit.finishing import finished
@@ -151,7 +151,7 @@ class LongBackupStorage(SQLiteStorage):
         self.begun = threading.Event()
         self.files_when_begun: set[str] = set()
 
-    def backup(self, path: Path, progress: Progress) -> None:
+    def backup(self, path: Path, progress: ProgressCallback) -> None:
         def tell(done: int, of: int) -> None:
             if not self.begun.is_set():
                 self.files_when_begun = _files_beside(self.path)

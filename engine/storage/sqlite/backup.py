@@ -10,7 +10,7 @@ from secrets import token_hex
 from typing import Final
 
 from engine.domain.exceptions import StorageError
-from engine.storage.protocol import Progress
+from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect_reader, make_durable, sync_folder
 from engine.storage.sqlite.location import beside, check_place
@@ -18,7 +18,7 @@ from engine.storage.sqlite.location import beside, check_place
 _STEP_PAGES: Final = 1_024  # 4 MiB: so often is progress told
 
 
-def back_up(source: Path, target: Path, progress: Progress) -> None:
+def back_up(source: Path, target: Path, progress: ProgressCallback) -> None:
     """Copy an engine's file by SQLite's own backup (https://www.sqlite.org/backup.html).
 
     The copy has all that was committed when this began. It is read with a connection that holds one
@@ -60,7 +60,7 @@ def _make(partial: Path, *, like: Path) -> None:
     partial.chmod(mode)  # whatever the process's mask is
 
 
-def _copy(reader: sqlite3.Connection, partial: Path, progress: Progress) -> None:
+def _copy(reader: sqlite3.Connection, partial: Path, progress: ProgressCallback) -> None:
     with closing(sqlite3.connect(partial)) as copy:
         make_durable(copy)
         # A transaction keeps the state: a backup starts anew when the file changes.

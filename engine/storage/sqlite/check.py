@@ -31,7 +31,7 @@ from typing import Any, Final, NamedTuple
 
 from engine.domain.exceptions import StorageDamagedError, shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
-from engine.storage.protocol import Progress
+from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
@@ -67,7 +67,7 @@ class Report:
     """The first 1,000 problems."""
 
 
-def check_file(path: Path, progress: Progress) -> Report:
+def check_file(path: Path, progress: ProgressCallback) -> Report:
     """Look at all that is in an engine's file; it may be in use.
 
     Nothing is written, and nobody waits for it; but an engine that writes meanwhile can't reuse its
@@ -107,7 +107,11 @@ class _Findings:
 
 class _Check:
     def __init__(
-        self, path: Path, connection: sqlite3.Connection, progress: Progress, findings: _Findings
+        self,
+        path: Path,
+        connection: sqlite3.Connection,
+        progress: ProgressCallback,
+        findings: _Findings,
     ) -> None:
         self._path = path
         self._connection = connection

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine.domain.exceptions import StorageInUseError
 from engine.portal import WorkThread
-from engine.storage.protocol import CheckedOut, Opened, Progress
+from engine.storage.protocol import CheckedOut, Opened, ProgressCallback
 from engine.storage.record import (
     Change,
     Damaged,
@@ -115,7 +115,7 @@ class SQLiteStorage:
         self._tidy()
         return removed
 
-    def backup(self, path: Path, progress: Progress) -> None:
+    def backup(self, path: Path, progress: ProgressCallback) -> None:
         """Copy the file by SQLite's own backup; the writing connection is not asked."""
         back_up(self.path, path, progress)
 
