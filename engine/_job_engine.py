@@ -49,7 +49,7 @@ from engine.owner.watching import Watch
 from engine.portal import LoopAffinity, call_soon
 from engine.portal.time import Clock, utc_now
 from engine.storage.locations import Location
-from engine.storage.sqlite.location import check_path
+from engine.storage.sqlite.paths import path_at
 
 Kind = TypeVar("Kind")
 
@@ -504,7 +504,7 @@ class JobEngine(EngineBase[Status]):
                 memory.
             InvalidValueError: The path is none.
         """
-        target = check_path(path, "path")
+        target = path_at(path, "path")
         await self._ask(CountJobs(None))  # refuses when the engine can't be called
 
         given_up = False

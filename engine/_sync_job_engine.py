@@ -46,7 +46,7 @@ from engine.owner.watching import Watcher
 from engine.portal import SyncBridge, TimeLimit
 from engine.portal.time import Clock, utc_now
 from engine.storage.locations import Location
-from engine.storage.sqlite.location import check_path
+from engine.storage.sqlite.paths import path_at
 
 Kind = TypeVar("Kind")
 
@@ -329,7 +329,7 @@ class SyncJobEngine(EngineBase[Status]):
 
     def backup(self, path: str | PathLike[str], *, timeout: float | None = None) -> None:
         """Write a consistent copy of all jobs into a new file, while others go on writing."""
-        limit, target = TimeLimit(timeout), check_path(path, "path")
+        limit, target = TimeLimit(timeout), path_at(path, "path")
         self._bridge.ask(limit, CountJobs(None))  # refuses when the engine can't be called
         self._storage.backup(target, limit.check)
 

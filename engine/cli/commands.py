@@ -28,7 +28,7 @@ from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.check import Report, check_file
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect_reader
-from engine.storage.sqlite.location import check_place
+from engine.storage.sqlite.paths import check_usable
 from engine.storage.sqlite.rows import time_text
 
 _BLOCK_JOBS: Final = 100  # read at once: each may have a result of a megabyte
@@ -96,7 +96,7 @@ def _check_is_file(path: Path) -> None:
     with translate_os_errors(f"{path} can't be read"):
         found = path.exists()
     if found:
-        check_place(path)
+        check_usable(path)
 
 
 def _jobs(
@@ -275,7 +275,7 @@ def _counted(number: int, what: str) -> str:
 def backup(arguments: Namespace, console: Console) -> Exit:
     """Copy a file, while an engine may go on writing to it."""
     _check_is_file(arguments.file)
-    check_place(arguments.copy)
+    check_usable(arguments.copy)
     with console.progress(f"copying {arguments.file}", "pages") as progress:
         back_up(arguments.file, arguments.copy, progress)
     size = arguments.copy.stat().st_size

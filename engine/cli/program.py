@@ -20,7 +20,7 @@ from engine.cli.console import Console
 from engine.cli.exits import MEANINGS, Exit
 from engine.domain.exceptions import InvalidValueError, StorageDamagedError, StorageError
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
-from engine.storage.sqlite.location import check_path
+from engine.storage.sqlite.paths import path_at
 
 Run: TypeAlias = Callable[[Namespace, Console], Exit]
 Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
@@ -139,7 +139,7 @@ def _add_json(parser: ArgumentParser, told: str) -> None:
 
 def _path(text: str) -> Path:
     try:
-        return check_path(text)
+        return path_at(text)
     except InvalidValueError as error:
         raise ArgumentTypeError(error.problem) from error
 

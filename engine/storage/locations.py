@@ -1,4 +1,4 @@
-"""Locations: what users give as an engine's storage, and the storage that it stands for."""
+"""Locations: the ways to name an engine's storage, and the storage at each."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from engine.domain.exceptions import InvalidValueError, shown
 from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import Storage
 from engine.storage.sqlite import SQLiteStorage
-from engine.storage.sqlite.location import IN_MEMORY
+from engine.storage.sqlite.paths import IN_MEMORY
 
 Location: TypeAlias = Storage | str | PathLike[str]
-"""A storage, or where one is to be: the path of a file, or a URL such as ``sqlite:///jobs.db``."""
+"""A storage, the path of a file, or a URL such as ``sqlite:///jobs.db``."""
 
 _STORAGE_CALLS: Final = sorted(name for name in vars(Storage) if not name.startswith("_"))
 
 
 def storage_at(location: Location | None) -> Storage:
-    """Return the storage that a location stands for; None stands for a new memory storage.
+    """Return the storage at a location; for None, a new memory storage.
 
     Raises:
-        InvalidValueError: It is neither a storage nor a location of one.
+        InvalidValueError: It is neither a storage nor the location of one.
     """
     if location is None or (isinstance(location, str) and location in IN_MEMORY):
         return MemoryStorage()

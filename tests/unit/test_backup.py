@@ -26,7 +26,7 @@ from engine.storage import ProgressCallback
 from engine.testing.facades import FACADES, opened_engine
 from tests.systems import skip_without_permissions
 from tests.unit.finishing import finished
-from tests.unit.storage.sqlite.places import without_privileges
+from tests.unit.storage.sqlite.privileges import without_privileges
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,7 @@ from engine.domain.exceptions import StorageError
 from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect_reader, make_durable, sync_folder
-from engine.storage.sqlite.location import beside, check_place
+from engine.storage.sqlite.paths import beside, check_usable
 
 _STEP_PAGES: Final = 1_024  # 4 MiB: so often is progress told
 
@@ -28,7 +28,7 @@ def back_up(source: Path, target: Path, progress: ProgressCallback) -> None:
     Raises:
         StorageError: The source can't be read; or the target is there already, or can't be written.
     """
-    check_place(target)
+    check_usable(target)
     _check_free(target)
     partial = beside(target, f"-partial-{token_hex(4)}")
     try:

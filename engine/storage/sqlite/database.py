@@ -36,8 +36,8 @@ from engine.storage.record import (
 from engine.storage.sqlite import file, reading, writing
 from engine.storage.sqlite.errors import storage_error, translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import Connect
-from engine.storage.sqlite.location import beside
 from engine.storage.sqlite.ownership import Ownership
+from engine.storage.sqlite.paths import beside
 from engine.storage.sqlite.rows import BatchRows, rows_of, time_text
 from engine.storage.table import Table
 

@@ -30,7 +30,7 @@ from engine.domain.exceptions import (
     StorageReadOnlyError,
 )
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
-from engine.storage.sqlite.location import beside
+from engine.storage.sqlite.paths import beside
 from engine.storage.sqlite.schema import APPLICATION_ID, STEPS, Step
 
 logger = logging.getLogger("engine")

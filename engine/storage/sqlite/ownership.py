@@ -21,7 +21,7 @@ from engine.domain.exceptions import (
     StorageInUseError,
     StorageReadOnlyError,
 )
-from engine.storage.sqlite.location import beside
+from engine.storage.sqlite.paths import beside
 
 try:
     import fcntl

@@ -20,8 +20,8 @@ from engine.storage.record import (
 from engine.storage.sqlite import file
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.database import Database
-from engine.storage.sqlite.location import check_path, check_place
 from engine.storage.sqlite.ownership import Ownership
+from engine.storage.sqlite.paths import check_usable, path_at
 from engine.storage.sqlite.schema import STEPS
 
 
@@ -42,7 +42,7 @@ class SQLiteStorage:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         # With its links followed, as SQLite does: a file has one log and one lock.
-        self.path: Path = Path(os.path.realpath(check_path(path)))
+        self.path: Path = Path(os.path.realpath(path_at(path)))
         self._thread = WorkThread(f"engine storage {self.path.name}")
         self._database = Database(self.path, self.connect)
         self._ownership: Ownership | None = None
@@ -68,7 +68,7 @@ class SQLiteStorage:
         return await self._thread.run(self._open, final_statuses)
 
     def _open(self, final_statuses: Collection[str]) -> Opened:
-        check_place(self.path)
+        check_usable(self.path)
         self._ownership = Ownership(self.path)
         file.prepare(self.path, STEPS)
         return self._database.open(final_statuses, self._ownership)

@@ -16,7 +16,7 @@ from engine.testing.store import opened
 from engine.testing.values import MICROSECOND, NOON, OddStatus
 from tests.examples.programs import Terminal
 from tests.unit.cli.programs import PROGRAM, Run, damage, run
-from tests.unit.storage.sqlite.places import without_privileges
+from tests.unit.storage.sqlite.privileges import without_privileges
 
 
 def second(job: Job) -> str:

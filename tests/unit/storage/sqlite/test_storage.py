@@ -25,7 +25,7 @@ from engine import (
 from engine.storage.sqlite.schema import APPLICATION_ID, STEPS
 from engine.testing.facades import FACADES, opened_engine
 from tests.unit.finishing import finished
-from tests.unit.storage.sqlite.places import without_privileges
+from tests.unit.storage.sqlite.privileges import without_privileges
 
 pytestmark = pytest.mark.anyio
 

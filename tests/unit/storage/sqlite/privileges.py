@@ -1,4 +1,4 @@
-"""Places that a test needs: a file that may not be written, whoever runs the test."""
+"""A folder where permissions count, whoever runs the test."""
 
 import os
 import tempfile

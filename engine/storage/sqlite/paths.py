@@ -1,4 +1,4 @@
-"""Where a file is: what users write as an engine's storage, and what they may mean by it."""
+"""Paths: the file at a location, the files beside it, and the paths that no file can have."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from engine.domain.exceptions import InvalidValueError, StorageError, shown
 from engine.storage.sqlite.errors import translate_os_errors
 
 IN_MEMORY: Final = frozenset({":memory:", "sqlite://", "sqlite:///", "sqlite:///:memory:"})
-"""What stands for a database without a file, in SQLite's and in SQLAlchemy's way."""
+"""Locations without a file, as SQLite and SQLAlchemy write them."""
 
 _URL: Final = re.compile(r"file:|[A-Za-z][A-Za-z0-9+.-]+://")
 _SQLITE_URL: Final = "sqlite:///"
 
 
-def check_path(place: object, field: str = "storage") -> Path:
-    """Return the path that is meant by a text, a path, or a URL such as ``sqlite:///jobs.db``.
+def path_at(location: object, field: str = "storage") -> Path:
+    """Return the path at a location: a text, a path, or a URL such as ``sqlite:///jobs.db``.
 
-    After the three slashes comes the path, relative or, with a fourth, absolute.
+    The path follows the three slashes; an absolute one begins with a fourth.
+
+    Args:
+        location: As a user gave it.
+        field: The argument's name, for the error.
 
     Raises:
-        InvalidValueError: It is something else, or no path can be made of it.
+        InvalidValueError: It is something else, or can't be a path.
     """
-    if not isinstance(place, str | os.PathLike):
+    if not isinstance(location, str | os.PathLike):
         kinds = "a storage, a path or a URL" if field == "storage" else "a path or a URL"
-        raise InvalidValueError(field, f"must be {kinds}, not {shown(place)}")
-    text = os.fspath(place)
+        raise InvalidValueError(field, f"must be {kinds}, not {shown(location)}")
+    text = os.fspath(location)
     if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidValueError(field, f"must be the path of a file, not {shown(text)}")
     try:
@@ -37,7 +41,7 @@ def check_path(place: object, field: str = "storage") -> Path:
         raise InvalidValueError(field, f"must be a path, not {shown(text)}") from None
     if text in IN_MEMORY:
         raise InvalidValueError(field, f"must be the path of a file; {text} is in memory")
-    if isinstance(place, str) and _URL.match(text):
+    if isinstance(location, str) and _URL.match(text):
         return Path(_path_of_url(text, field))
     return Path(text)
 
@@ -54,15 +58,15 @@ def _path_of_url(text: str, field: str) -> str:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return the file that belongs to another and lies beside it, such as ``jobs.db-wal``."""
+    """Return the path of a file that belongs to another, such as ``jobs.db-wal``."""
     return path.with_name(f"{path.name}{suffix}")
 
 
-def check_place(path: Path) -> None:
-    """Say what is wrong with a path, if a file can't be there.
+def check_usable(path: Path) -> None:
+    """Check that a path has a regular file, or that one can be made there.
 
     Raises:
-        StorageError: Its folder is missing or no folder; or the path is a folder, or has two names.
+        StorageError: Its folder is missing or no folder; or it is a folder, or has two names.
     """
     with translate_os_errors(f"{path} can't be reached"):
         problem = _problem(path)

@@ -1,4 +1,4 @@
-"""What users write as an engine's storage, and what they get."""
+"""The locations that users give an engine, and the storages at them."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from engine import InvalidValueError, MemoryStorage, SQLiteStorage, StorageError, SyncJobEngine
 from engine.storage.locations import Location
-from engine.storage.sqlite.location import check_path, check_place
+from engine.storage.sqlite.paths import check_usable, path_at
 from engine.testing.facades import FACADES, opened_engine
 from tests.systems import needs_named_pipes
 
@@ -19,7 +19,7 @@ class _Bytes(os.PathLike[Any]):
 
 
 @pytest.mark.parametrize(
-    ("place", "path"),
+    ("location", "path"),
     [
         ("jobs.db", "jobs.db"),
         ("/var/jobs.db", "/var/jobs.db"),
@@ -32,12 +32,12 @@ class _Bytes(os.PathLike[Any]):
         (Path("sqlite:///x"), "sqlite:/x"),
     ],
 )
-def test_a_path_is_meant(place: Any, path: str) -> None:  # noqa: ANN401 - anything may be given
-    assert str(check_path(place)) == path
+def test_a_location_of_a_file_gives_its_path(location: Any, path: str) -> None:  # noqa: ANN401 - anything may be given
+    assert str(path_at(location)) == path
 
 
 @pytest.mark.parametrize(
-    "place",
+    "location",
     [
         "",
         "a\0b",
@@ -53,19 +53,19 @@ def test_a_path_is_meant(place: Any, path: str) -> None:  # noqa: ANN401 - anyth
         "postgresql+psycopg://host/jobs",
     ],
 )
-def test_no_path_is_meant(place: Any) -> None:  # noqa: ANN401 - anything may be given
+def test_what_is_no_location_is_refused(location: Any) -> None:  # noqa: ANN401 - anything may be given
     with pytest.raises(InvalidValueError, match="storage"):
-        SQLiteStorage(place)
+        SQLiteStorage(location)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("facade", FACADES)
-@pytest.mark.parametrize("place", [None, ":memory:", "sqlite://", "sqlite:///:memory:"])
+@pytest.mark.parametrize("location", [None, ":memory:", "sqlite://", "sqlite:///:memory:"])
 async def test_jobs_may_be_kept_in_memory(
-    facade: type[Any], place: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    facade: type[Any], location: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    async with opened_engine(facade, place) as engine:
+    async with opened_engine(facade, location) as engine:
         await engine.create("hash")
         with pytest.raises(StorageError, match="in memory"):
             await engine.backup(tmp_path / "copy.db")
@@ -80,17 +80,17 @@ async def test_jobs_may_be_kept_in_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "a job's ? #1 %41.db"
-    places: dict[str, Location] = {
+    locations: dict[str, Location] = {
         "relative": path.name,
         "absolute": str(path),
         "path": path,
         "url": "sqlite:///" + str(path).replace("?", "!"),
         "storage": SQLiteStorage(path),
     }
-    place = places[form]
-    async with opened_engine(facade, place) as engine:
+    location = locations[form]
+    async with opened_engine(facade, location) as engine:
         job = await engine.create("hash")
-    async with opened_engine(facade, place) as engine:
+    async with opened_engine(facade, location) as engine:
         assert await engine.get(job.job_id) == job
 
 
@@ -117,5 +117,5 @@ def test_what_is_wrong_with_a_place_is_said(tmp_path: Path) -> None:
         tmp_path / ("x" * 300): "File name too long",
     }.items():
         with pytest.raises(StorageError, match=problem) as caught:
-            check_place(path)
+            check_usable(path)
         assert str(path) in str(caught.value)
