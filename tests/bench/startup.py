@@ -23,7 +23,7 @@ import anyio
 from engine import JobEngine, JobStatus
 from engine.domain.ids import new_job_id
 from engine.storage.record import Change, Record
-from engine.storage.sqlite.rows import SHORT_COLUMNS, TRANSITION_COLUMNS, rows_of
+from engine.storage.sqlite.rows import SHORT_COLUMNS, TRANSITION_COLUMNS, batch_rows
 from tests.bench.durable import new_folder
 from tests.bench.durable_floors import HASH, RESULT
 from tests.bench.measure import Best, Row, progress
@@ -71,7 +71,7 @@ def _fill(path: Path, finished: int, live: int) -> None:
             for position in range(first, min(first + _BATCH, jobs + 1)):
                 changes += _life(position, sequence + len(changes), live=position % every == 0)
             sequence += len(changes)
-            rows = rows_of(changes, {JobStatus.COMPLETED.value})
+            rows = batch_rows(changes, {JobStatus.COMPLETED.value})
             _insert(connection, "jobs", SHORT_COLUMNS, rows.jobs())
             _insert(connection, "transitions", TRANSITION_COLUMNS, rows.transitions)
             progress(f"filling a file, {position:,} of {jobs:,} jobs")

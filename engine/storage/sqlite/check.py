@@ -35,7 +35,13 @@ from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
-from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, DamagedRowError, Row, check
+from engine.storage.sqlite.rows import (
+    EXECUTION_COLUMNS,
+    JOB_COLUMNS,
+    DamagedRowError,
+    Row,
+    check_row,
+)
 
 MAX_FINDINGS: Final = 1_000
 """So many are kept; the rest is counted."""
@@ -208,7 +214,7 @@ class _Check:
         notes: dict[str, Any] = {}
         for row in self._connection.execute("SELECT name, value, checksum FROM engine"):
             with suppress(DamagedRowError):
-                check(row)
+                check_row(row)
                 notes[row[0]] = row[1]
         return notes
 
@@ -249,7 +255,7 @@ class _Check:
             if self._looked_at[kind] % _STEP_ROWS == 0:
                 self._progress(sum(self._looked_at.values()), self._total)
             try:
-                check(row)
+                check_row(row)
             except DamagedRowError as error:
                 name = row[1] if kind == "job" else row[0]
                 self._found(f"{kind} {_plain(name)}", str(error))

@@ -38,7 +38,7 @@ from engine.storage.sqlite.errors import storage_error, translate_os_errors, tra
 from engine.storage.sqlite.file import Connect
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.paths import beside
-from engine.storage.sqlite.rows import BatchRows, rows_of, time_text
+from engine.storage.sqlite.rows import BatchRows, batch_rows, time_text
 from engine.storage.table import Table
 
 logger = logging.getLogger("engine")
@@ -84,25 +84,25 @@ class Database:
         with translate_sqlite_errors(self._path):
             connection = self._connect()
             self.counts = reading.counts(connection)
-            statuses = reading.sound_statuses(self.counts)
-            self._set_ends(connection, statuses)
+            statuses = reading.readable_statuses(self.counts)
+            self._correct_ends(connection, statuses)
             return Opened(
-                Table(reading.records(connection, statuses - self._final_statuses)),
-                last_sequence=reading.newest(connection, "sequence", "transitions"),
-                last_position=reading.newest(connection, "position", "jobs"),
+                Table(reading.jobs_in_statuses(connection, statuses - self._final_statuses)),
+                last_sequence=reading.newest_number(connection, "sequence", "transitions"),
+                last_position=reading.newest_number(connection, "position", "jobs"),
             )
 
-    def _set_ends(self, connection: sqlite3.Connection, statuses: Collection[str]) -> None:
+    def _correct_ends(self, connection: sqlite3.Connection, statuses: Collection[str]) -> None:
         """Set ``ended_at`` anew where an earlier engine had other final statuses."""
         final = json.dumps(sorted(self._final_statuses))
-        if reading.note(connection, "final_statuses") == final:
+        if reading.read_note(connection, "final_statuses") == final:
             return
         with self._writing_aside():
             for status in statuses:
                 ended = status in self._final_statuses
-                for rows in reading.other_ends(connection, status, ended=ended):
-                    writing.set_ends(connection, rows)
-            writing.set_note(connection, "final_statuses", final)
+                for rows in reading.wrong_ends(connection, status, ended=ended):
+                    writing.write_ends(connection, rows)
+            writing.write_note(connection, "final_statuses", final)
 
     def _connect(self) -> sqlite3.Connection:
         connection = self._connection = self._connect_to(self._path)
@@ -164,7 +164,7 @@ class Database:
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Write a batch; see `engine.storage.Storage.commit`."""
-        rows = rows_of(changes, self._final_statuses)
+        rows = batch_rows(changes, self._final_statuses)
         try:
             with self._writing() as connection:
                 self._put(connection, changes, rows)
@@ -181,10 +181,10 @@ class Database:
         self, connection: sqlite3.Connection, changes: Sequence[Change], rows: BatchRows
     ) -> None:
         try:
-            writing.put(connection, rows)
+            writing.write_batch(connection, rows)
         except sqlite3.IntegrityError as error:
             self._roll_back()
-            raise self._in_the_way(connection, changes) from error
+            raise self._conflict(connection, changes) from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -246,7 +246,7 @@ class Database:
         except sqlite3.Error:
             self._disconnect()
 
-    def _in_the_way(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> Exception:
+    def _conflict(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> Exception:
         """Return the error for a row that can't be written because of one that is there."""
         new = [change.record.job_id for change in changes if change.from_status is None]
         there = reading.checkout(connection, new, ())
@@ -305,8 +305,8 @@ class Database:
             try:
                 connection = self._connection or self._connect_again()
                 # All of them, because one may be as it was before.
-                rows = rows_of(changes, self._final_statuses)
-                applied = reading.has_jobs(connection, rows.jobs())
+                rows = batch_rows(changes, self._final_statuses)
+                applied = reading.contains_rows(connection, rows.jobs())
                 if not applied:
                     self._overwrite(connection)
                 self.counts = reading.counts(connection)
@@ -319,7 +319,7 @@ class Database:
     def _overwrite(self, connection: sqlite3.Connection) -> None:
         """Commit a note, which takes the place in the log of the changes that had failed."""
         connection.execute("BEGIN IMMEDIATE")
-        writing.note_failure(connection)
+        writing.note_failed_commit(connection)
         connection.execute("COMMIT")
 
     def _rewrite_log(self) -> None:
@@ -371,7 +371,7 @@ class Database:
         if not status_of:
             return 0
         with self._writing_aside() as connection:
-            writing.remove(connection, list(status_of))
+            writing.delete_jobs(connection, list(status_of))
         for status in status_of.values():
             self._count(status, -1)
         return len(status_of)
@@ -386,10 +386,10 @@ class Database:
         ended = sum(self.counts.get(status, 0) for status in self._final_statuses)
         too_many = 0 if keep is None else ended - keep
         if too_many > 0:
-            found = reading.ended(connection, self._final_statuses, None)
+            found = reading.ended_jobs(connection, self._final_statuses, None)
             return {job.position: job.status for job in islice(found, min(limit, too_many))}
         if before is not None:
-            found = reading.ended(connection, self._final_statuses, time_text(before))
+            found = reading.ended_jobs(connection, self._final_statuses, time_text(before))
             return {job.position: job.status for job in islice(found, limit)}
         return {}
 

@@ -65,7 +65,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         StorageError: It can't be read.
         StorageFormatError: It is no engine's, or of another version.
     """
-    version = _look_at(path, ())
+    version = _inspect(path, ())
     if version != len(STEPS):
         raise StorageFormatError(
             f"{path} has version {version} of the schema, and this program reads {len(STEPS)}: "
@@ -91,7 +91,7 @@ def prepare(path: Path, steps: Sequence[Step]) -> None:
         with translate_os_errors(f"{path} can't be made"):
             _make(path, steps)
         return
-    version = _look_at(path, steps)
+    version = _inspect(path, steps)
     if not _allowed(path, os.W_OK):
         raise StorageReadOnlyError(
             f"{path} can't be written; `python -m engine list` and `show` only read"
@@ -105,7 +105,7 @@ def prepare(path: Path, steps: Sequence[Step]) -> None:
         _migrate(path, version, steps)
 
 
-def _look_at(path: Path, steps: Sequence[Step]) -> int:
+def _inspect(path: Path, steps: Sequence[Step]) -> int:
     """Return the version of the schema of a file that is there, without touching it.
 
     Always through SQLite: to open and close the file by other means would end the locks that the

@@ -21,10 +21,10 @@ from engine.storage.sqlite.rows import (
     TRANSITION_COLUMNS,
     DamagedRowError,
     Row,
-    check,
-    entry_of,
+    check_row,
     job_row,
-    record_of,
+    read_entry,
+    read_record,
 )
 
 SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs"
@@ -53,13 +53,13 @@ def counts(connection: sqlite3.Connection) -> dict[str, int]:
     return dict(connection.execute("SELECT status, count(*) FROM jobs GROUP BY status"))
 
 
-def records(connection: sqlite3.Connection, statuses: Collection[str]) -> Iterator[Record]:
+def jobs_in_statuses(connection: sqlite3.Connection, statuses: Collection[str]) -> Iterator[Record]:
     """Return the jobs that have one of these statuses, without the damaged ones."""
     for status in statuses:
         yield from _sound(connection.execute(f"{SELECT_JOBS} WHERE status = ?", (status,)))
 
 
-def ended(
+def ended_jobs(
     connection: sqlite3.Connection, final_statuses: Collection[str], before: str | None
 ) -> Iterator[Record]:
     """Return ended jobs, oldest end first, that ended before a time; without the damaged ones."""
@@ -72,7 +72,7 @@ def ended(
     return (record for record in _sound(rows) if record.status in final_statuses)
 
 
-def sound_statuses(statuses: Iterable[object]) -> set[str]:
+def readable_statuses(statuses: Iterable[object]) -> set[str]:
     """Return those statuses that can be asked for; a damaged one need not be a text."""
     return {
         status
@@ -82,7 +82,7 @@ def sound_statuses(statuses: Iterable[object]) -> set[str]:
     }
 
 
-def other_ends(
+def wrong_ends(
     connection: sqlite3.Connection, status: str, *, ended: bool
 ) -> Iterator[list[tuple[str | None, int, int]]]:
     """Return jobs of a status that are not marked as ended, and should be; or the other way round.
@@ -102,13 +102,13 @@ def other_ends(
         yield [(row[_ENDED_AT], row[-1], row[0]) for row in right]
 
 
-def newest(connection: sqlite3.Connection, number: str, table: str) -> int:
+def newest_number(connection: sqlite3.Connection, number: str, table: str) -> int:
     """Return the newest number that was ever given; of removed rows there is a note."""
     [there] = connection.execute(f"SELECT coalesce(max({number}), 0) FROM {table}").fetchone()
-    return max(int(there), int(note(connection, f"last_{number}")))
+    return max(int(there), int(read_note(connection, f"last_{number}")))
 
 
-def note(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - text or number
+def read_note(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - text or number
     """Return what is noted by a name.
 
     Raises:
@@ -118,7 +118,7 @@ def note(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - te
         "SELECT name, value, checksum FROM engine WHERE name = ?", (name,)
     ).fetchone()
     try:
-        check(row or (name, None, None))
+        check_row(row or (name, None, None))
     except DamagedRowError as error:
         raise StorageDamagedError(f"the note {name} is damaged: {error}") from error
     return row[1]
@@ -185,7 +185,7 @@ def page(
 
 def _read(row: Row) -> Record | Damaged:
     try:
-        return record_of(row)
+        return read_record(row)
     except DamagedRowError as error:
         return Damaged(str(row[1]), int(row[0] or 0), str(error))  # a damaged page may have NULL
 
@@ -211,7 +211,7 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
         f"{SELECT_TRANSITIONS} WHERE position = ? ORDER BY sequence", (job.position,)
     ).fetchall()
     try:
-        entries = [entry_of(row, job_id) for row in rows]
+        entries = [read_entry(row, job_id) for row in rows]
     except DamagedRowError as error:
         raise JobDamagedError(job_id, f"in its history, {error}") from error
     # A damaged index leads to rows that are sound and another job's, or to too few.
@@ -237,13 +237,13 @@ def transitions(
         if found_at != columns[_OF_JOB] or job_id not in {None, found_id}:
             raise StorageDamagedError(f"it can't be told whose transition {columns[0]} is")
         try:
-            entries.append(entry_of(tuple(columns), found_id))
+            entries.append(read_entry(tuple(columns), found_id))
         except DamagedRowError as error:
             raise StorageDamagedError(f"transition {columns[0]} is damaged: {error}") from error
     return entries
 
 
-def has_jobs(connection: sqlite3.Connection, rows: Iterable[Row]) -> bool:
+def contains_rows(connection: sqlite3.Connection, rows: Iterable[Row]) -> bool:
     """Tell whether all of these rows are in the file; of each the checksum is compared."""
     statement = "SELECT 1 FROM jobs WHERE position = ? AND checksum = ?"
     return all(connection.execute(statement, (row[0], row[-1])).fetchone() for row in rows)

@@ -101,7 +101,7 @@ class BatchRows(NamedTuple):
         return [*self.created, *self.moved, *self.amended]
 
 
-def rows_of(changes: Sequence[Change], final_statuses: Collection[str]) -> BatchRows:
+def batch_rows(changes: Sequence[Change], final_statuses: Collection[str]) -> BatchRows:
     """Return the rows of a batch."""
     texts = _TimeTexts()  # most often there are but a few
     transitions = [_transition_row(each, texts) for each in changes if each.sequence is not None]
@@ -180,13 +180,13 @@ def _transition_row(change: Change, texts: _TimeTexts) -> Row:
     return (*values, checksum(values))
 
 
-def record_of(row: Row) -> Record:
+def read_record(row: Row) -> Record:
     """Return the record that a row of jobs stands for.
 
     Raises:
         DamagedRowError: It is not as it was written.
     """
-    check(row)
+    check_row(row)
     at, job_id, status, input_hash, identifier, created, updated, result, error, version, key = row[
         :11
     ]
@@ -203,11 +203,11 @@ def record_of(row: Row) -> Record:
         error=error,
         idempotency_key=key,
         input=row[_INPUT],
-        execution=NO_EXECUTION if row[_PRIORITY] is None else _execution_of(row[_EXECUTION]),
+        execution=NO_EXECUTION if row[_PRIORITY] is None else _read_execution(row[_EXECUTION]),
     )
 
 
-def _execution_of(values: Row) -> Execution:
+def _read_execution(values: Row) -> Execution:
     """Return the execution that the values of its columns stand for."""
     stored = dict(zip(EXECUTION_COLUMNS, values, strict=True))
     for column in ("deadline_at", "retry_at"):
@@ -216,18 +216,18 @@ def _execution_of(values: Row) -> Execution:
     return Execution(**stored)
 
 
-def entry_of(row: Row, job_id: str) -> Entry:
+def read_entry(row: Row, job_id: str) -> Entry:
     """Return the line of a job's history that a row of transitions stands for.
 
     Raises:
         DamagedRowError: It is not as it was written.
     """
-    check(row)
+    check_row(row)
     sequence, _, from_status, to_status, at, _ = row
     return Entry(sequence, job_id, from_status, to_status, datetime.fromisoformat(at))
 
 
-def check(row: Row) -> None:
+def check_row(row: Row) -> None:
     """Compare a row with its checksum.
 
     Raises:

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Final
 
 from engine.domain.exceptions import StorageDamagedError
-from engine.storage.sqlite.reading import note
+from engine.storage.sqlite.reading import read_note
 from engine.storage.sqlite.rows import (
     EXECUTION_COLUMNS,
     JOB_COLUMNS,
@@ -101,7 +101,7 @@ _AMEND_JOBS: Final = _updates(_AMENDED, "=")
 _amended_values: Final = _values(_AMENDED)
 
 
-def put(connection: sqlite3.Connection, rows: BatchRows) -> None:
+def write_batch(connection: sqlite3.Connection, rows: BatchRows) -> None:
     """Write a batch.
 
     Raises:
@@ -155,12 +155,12 @@ def _put(connection: sqlite3.Connection, statements: dict[int, str], rows: Seque
             start += size
 
 
-def set_ends(connection: sqlite3.Connection, rows: Iterable[tuple[str | None, int, int]]) -> None:
+def write_ends(connection: sqlite3.Connection, rows: Iterable[tuple[str | None, int, int]]) -> None:
     """Set when jobs ended, and their checksums, by position."""
     connection.executemany("UPDATE jobs SET ended_at = ?, checksum = ? WHERE position = ?", rows)
 
 
-def set_note(connection: sqlite3.Connection, name: str, value: str | int) -> None:
+def write_note(connection: sqlite3.Connection, name: str, value: str | int) -> None:
     """Note something by a name that the schema has."""
     connection.execute(
         "UPDATE engine SET value = ?, checksum = ? WHERE name = ?",
@@ -168,16 +168,16 @@ def set_note(connection: sqlite3.Connection, name: str, value: str | int) -> Non
     )
 
 
-def note_failure(connection: sqlite3.Connection) -> None:
+def note_failed_commit(connection: sqlite3.Connection) -> None:
     """Note that a commit has failed. The note always changes, or else nothing would be written."""
     try:
-        failures = int(note(connection, "failed_commits"))
+        failures = int(read_note(connection, "failed_commits"))
     except StorageDamagedError:
         failures = 0
-    set_note(connection, "failed_commits", failures + 1)
+    write_note(connection, "failed_commits", failures + 1)
 
 
-def remove(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
+def delete_jobs(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
     """Delete jobs and their transitions; note the newest numbers that they had."""
     chosen = f"WHERE position IN ({', '.join('?' * len(positions))})"
     for number, table in (("sequence", "transitions"), ("position", "jobs")):
@@ -185,5 +185,5 @@ def remove(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
             f"SELECT coalesce(max({number}), 0) FROM {table} {chosen}", positions
         ).fetchone()
         name = f"last_{number}"
-        set_note(connection, name, max(newest, note(connection, name)))
+        write_note(connection, name, max(newest, read_note(connection, name)))
         connection.execute(f"DELETE FROM {table} {chosen}", positions)

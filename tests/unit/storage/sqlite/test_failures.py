@@ -104,7 +104,7 @@ async def test_each_commit_that_failed_is_overwritten_by_what_is_different(path:
             with pytest.raises(StorageError):
                 await engine.create("lost")
             with closing(connect_reader(path)) as reader:
-                assert reading.note(reader, "failed_commits") == failures
+                assert reading.read_note(reader, "failed_commits") == failures
 
 
 @pytest.mark.parametrize("before", [None, "2026-01-01T00:00:00.000000Z"])
@@ -123,7 +123,7 @@ async def test_what_to_remove_is_found_without_looking_at_all(
                 plans.extend(row[-1] for row in plan)
 
         reader.set_trace_callback(explain)
-        list(reading.ended(reader, {"completed"}, before))
+        list(reading.ended_jobs(reader, {"completed"}, before))
     [plan] = plans
     assert "INDEX jobs_by_end" in plan
 

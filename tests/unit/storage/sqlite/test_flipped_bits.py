@@ -32,7 +32,7 @@ def _answers(path: Path) -> Iterator[object]:
     with closing(file.connect_reader(path)) as connection:
         counts = reading.counts(connection)
         yield counts
-        yield [reading.newest(connection, *each) for each in NUMBERED]
+        yield [reading.newest_number(connection, *each) for each in NUMBERED]
         for status in [None, *counts]:
             yield reading.page(connection, status, 0, 100)
         yield reading.checkout(connection, JOBS, [f"key {number}" for number in range(1, 11)])
