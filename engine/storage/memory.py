@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, cast
 
-from engine.domain.exceptions import StorageError
+from engine.domain.exceptions import StorageError, StorageInUseError
 from engine.domain.lifecycle import MAX_STATUSES
 from engine.storage.protocol import CheckedOut, Opened, ProgressCallback
 from engine.storage.record import (
@@ -68,11 +68,13 @@ class MemoryStorage:
         """Return what earlier engines left here; nothing, in a new storage.
 
         Raises:
-            StorageError: An engine is using it.
+            StorageInUseError: An engine of this process has it open.
         """
         self._users += 1
         if self._users > 1:
-            raise StorageError("an engine is using this storage: close that engine first")
+            raise StorageInUseError(
+                "this MemoryStorage", "one of this process, given the same object"
+            )
         self._final_statuses = frozenset(final_statuses)
         self._ends = None
         return Opened(self._table, len(self._times), len(self._ids), keeps_table=True)

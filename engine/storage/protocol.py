@@ -72,7 +72,8 @@ class Storage(Protocol):
         """Make ready; called once. Jobs in one of the final statuses have ended.
 
         Raises:
-            StorageError: It can't be opened, or another engine uses it.
+            StorageInUseError: Another engine has it open.
+            StorageError: It can't be opened.
         """
         ...
 

@@ -17,7 +17,7 @@ from engine.domain.exceptions import (
     IdempotencyConflictError,
     InvalidStateTransitionError,
     JobNotFoundError,
-    StorageError,
+    StorageInUseError,
     VersionConflictError,
 )
 from engine.domain.models import Job, Move, NewJob, Transition
@@ -209,7 +209,7 @@ class EngineTests(StorageFixtures):
         self.needs_reopening()
         async with open_engine() as engine:
             job = await engine.create("a")
-            with pytest.raises(StorageError):
+            with pytest.raises(StorageInUseError):
                 async with open_engine():
                     pass
             ended = await end(engine, job)

@@ -7,7 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from engine.domain.exceptions import StorageError
+from engine.domain.exceptions import StorageInUseError
 from engine.storage.protocol import Storage
 from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
 from engine.testing.store import FINAL_STATUSES
@@ -129,7 +129,7 @@ class ReopeningTests(StorageFixtures):
 
 
 async def _refused(storage: Storage) -> None:
-    """Open a storage that is in use, as an engine does that learns of it."""
-    with pytest.raises(StorageError):
+    """Try to open a storage that is in use, and close it as an engine does."""
+    with pytest.raises(StorageInUseError):
         await storage.open(FINAL_STATUSES)
     await storage.aclose()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from engine import DuplicateJobIdError, SQLiteStorage
+from engine import DuplicateJobIdError, SQLiteStorage, StorageError, StorageInUseError
 from engine.storage import CheckedOut, Opened, ProgressCallback
 from engine.storage.record import (
     NO_EXECUTION,
@@ -344,6 +344,16 @@ class LetsTwoIn(PlainStorage):
         return await super().open(final_statuses)
 
 
+class RefusesWithoutAReason(PlainStorage):
+    """Refuses a second engine as if the storage were broken."""
+
+    async def open(self, final_statuses: Collection[str]) -> Opened:
+        try:
+            return await super().open(final_statuses)
+        except StorageInUseError as error:
+            raise StorageError(str(error)) from None
+
+
 class IsFreedByTheRefused(PlainStorage):
     """Is free for a third when the second, which was refused, has closed it."""
 
@@ -481,6 +491,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     OpensWithAllJobs: "test_everything_goes_on_where_it_was",
     RemembersTheFirstFinals: "test_what_has_ended_is_said_anew_by_each_opening",
     LetsTwoIn: "test_a_second_engine_is_refused",
+    RefusesWithoutAReason: "test_a_second_opening_is_refused_and_harms_nothing",
     IsFreedByTheRefused: "test_a_second_opening_is_refused_and_harms_nothing",
     StaysTaken: "test_a_second_opening_is_refused_and_harms_nothing",
     RemovesLiveJobs: "test_retention_removes_ended_jobs",

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from anyio.lowlevel import checkpoint
 
-from engine import DuplicateJobIdError, MemoryStorage, Storage, StorageError
+from engine import (
+    DuplicateJobIdError,
+    MemoryStorage,
+    Storage,
+    StorageError,
+    StorageInUseError,
+)
 from engine.storage import CheckedOut, Opened, ProgressCallback
 from engine.storage.record import Change, Damaged, Entry, Record, entries_of, newest_records
 from engine.storage.table import Table
@@ -32,7 +38,9 @@ class PlainStorage:
     async def open(self, final_statuses: Collection[str]) -> Opened:
         self._users += 1
         if self._users > 1:
-            raise StorageError("another engine uses this storage")
+            raise StorageInUseError(
+                "this PlainStorage", "one of this process, given the same object"
+            )
         self._final_statuses = final_statuses
         live = Table(each for each in self.jobs.values() if each.status not in final_statuses)
         sequence, position = self._newest_removed

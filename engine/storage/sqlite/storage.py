@@ -64,7 +64,7 @@ class SQLiteStorage:
         """
         self._users += 1
         if self._users > 1:
-            raise StorageInUseError(str(self.path), "one that was given this very storage")
+            raise StorageInUseError(str(self.path), "one of this process, given the same object")
         return await self._thread.run(self._open, final_statuses)
 
     def _open(self, final_statuses: Collection[str]) -> Opened:

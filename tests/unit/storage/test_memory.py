@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import StorageError
+from engine import JobEngine, StorageError, StorageInUseError
 from engine.storage import MemoryStorage
 from engine.testing.book import Batch, Book
 from engine.testing.store import FINAL_STATUSES
@@ -63,3 +63,14 @@ async def test_two_storages_have_nothing_in_common() -> None:
 async def test_it_makes_no_copies(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="in memory"):
         MemoryStorage().backup(tmp_path / "copy", lambda _done, _of: None)
+
+
+async def test_a_second_engine_learns_who_has_it() -> None:
+    storage = MemoryStorage()
+    async with JobEngine(storage):
+        with pytest.raises(StorageInUseError, match="one of this process") as refused:
+            async with JobEngine(storage):
+                pass
+    assert refused.value.storage == "this MemoryStorage"
+    async with JobEngine(storage) as engine:
+        assert await engine.count() == 0
