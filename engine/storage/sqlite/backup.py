@@ -11,8 +11,9 @@ from typing import Final
 
 from engine.domain.exceptions import StorageError
 from engine.storage.protocol import ProgressCallback
+from engine.storage.sqlite.connection import make_durable, sync_folder
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
-from engine.storage.sqlite.file import connect_reader, make_durable, sync_folder
+from engine.storage.sqlite.file import connect_reader
 from engine.storage.sqlite.paths import beside, check_usable
 
 _STEP_PAGES: Final = 1_024  # 4 MiB: so often is progress told

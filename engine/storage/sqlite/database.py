@@ -1,21 +1,17 @@
-"""The database: what is done with the one writing connection, blocking, all on one thread.
+"""The database: an engine's file, open for writing. Blocks; all calls come from one thread.
 
-A batch is one transaction. ``synchronous = FULL`` makes SQLite sync the log before a COMMIT
-returns, so that what is committed survives a power cut; with NORMAL it would not.
+A round's changes are one transaction. A commit whose outcome is unknown is resolved before anything
+else is read or written.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
-import os
 import sqlite3
-import weakref
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import islice
 from pathlib import Path
 from typing import Final, cast
 
@@ -24,33 +20,21 @@ from engine.domain.exceptions import (
     DuplicateJobIdError,
     StorageDamagedError,
     StorageError,
-    StorageFullError,
 )
-from engine.storage.protocol import CheckedOut, Opened
-from engine.storage.record import (
-    Change,
-    Damaged,
-    Entry,
-    Record,
-)
-from engine.storage.sqlite import file, reading, writing
-from engine.storage.sqlite.errors import storage_error, translate_os_errors, translate_sqlite_errors
-from engine.storage.sqlite.file import Connect
+from engine.storage.protocol import Opened
+from engine.storage.record import Change
+from engine.storage.sqlite import reading, writing
+from engine.storage.sqlite.connection import Connect, WritingConnection, rewrite_log
+from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.ownership import Ownership
-from engine.storage.sqlite.paths import beside
-from engine.storage.sqlite.rows import BatchRows, batch_rows, time_text
+from engine.storage.sqlite.rows import batch_rows
 from engine.storage.table import Table
 
 logger = logging.getLogger("engine")
 
-# After so many commits or changes the log is moved into the database: it has some 1,000 pages then.
+# The log is moved into the database after so many commits or changes: it has some 1,000 pages then.
 _LOG_COMMITS: Final = 200
 _LOG_CHANGES: Final = 4_000
-# A log of so many pages, 32 MiB, is moved by SQLite itself: jobs with long results make it so.
-_LOG_PAGES: Final = 8_192
-# What a long read has made longer is cut to this again.
-_LOG_BYTES: Final = 64 * 1_048_576
-_BLOCK_BYTES: Final = 1_048_576
 
 
 class Database:
@@ -61,28 +45,29 @@ class Database:
         connect: Returns a connection that writes to it.
 
     Attributes:
-        counts: How many committed jobs have each status.
+        counts: The number of committed jobs by status.
     """
 
     def __init__(self, path: Path, connect: Connect) -> None:
         self.counts: dict[str, int] = {}
         self._path = path
-        self._connect_to = connect
-        self._connection: sqlite3.Connection | None = None
+        self._connect = connect
+        self._connection: WritingConnection | None = None
         self._identity: tuple[int, int] | None = None
         self._final_statuses: Collection[str] = ()
-        self._undecided = False  # what became of a commit is to be found out by `resolve`
-        self._log_commits = 0  # since it was last moved into the database
+        self._is_undecided = False  # a commit's outcome is unknown until `resolve` finds it out
+        self._log_commits = 0  # since the log was last moved into the database
         self._log_changes = 0
 
     def open(self, final_statuses: Collection[str], ownership: Ownership) -> Opened:
-        """Connect, and read the jobs that have not ended and the newest numbers."""
+        """Connect, and read the live jobs and the newest numbers."""
         self._final_statuses = frozenset(final_statuses)
         self._ownership = ownership
         self._identity = _identity(self._path)
-        self._undecided = False
+        self._is_undecided = False
         with translate_sqlite_errors(self._path):
-            connection = self._connect()
+            self._connection = WritingConnection(self._path, self._connect)
+            connection = self._connection.sqlite
             self.counts = reading.counts(connection)
             statuses = reading.readable_statuses(self.counts)
             self._correct_ends(connection, statuses)
@@ -93,172 +78,111 @@ class Database:
             )
 
     def _correct_ends(self, connection: sqlite3.Connection, statuses: Collection[str]) -> None:
-        """Set ``ended_at`` anew where an earlier engine had other final statuses."""
+        """Correct each ``ended_at`` after an engine with other final statuses."""
         final = json.dumps(sorted(self._final_statuses))
         if reading.read_note(connection, "final_statuses") == final:
             return
-        with self._writing_aside():
+        with self._repeatable_transaction():
             for status in statuses:
                 ended = status in self._final_statuses
                 for rows in reading.wrong_ends(connection, status, ended=ended):
                     writing.write_ends(connection, rows)
             writing.write_note(connection, "final_statuses", final)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = self._connection = self._connect_to(self._path)
-        _connected.add(self)
-        file.make_durable(connection)
-        connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-        [mode] = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
-            raise StorageError(f"{self._path} can't be used: its journal mode is {mode}, not WAL")
-        return connection
-
     def close(self) -> None:
-        """Let go of the file; what is in the log goes into the database."""
-        if self._connection is not None and _identity(self._path) != self._identity:
+        """Close the file; the log goes into it."""
+        is_open = self._connection is not None and self._connection.is_open
+        if is_open and _identity(self._path) != self._identity:
             logger.error(
-                "%s was moved, deleted or replaced: what its log, %s-wal, still has is not in it",
+                "%s was moved, deleted or replaced: it lacks the changes that are still in its "
+                "log, %s-wal",
                 self._path,
                 self._path.name,
             )
         with translate_sqlite_errors(self._path):
-            self._disconnect()
+            self._close_connection()
 
-    def leave_to_parent(self) -> None:
-        """In a forked child: never close the connection, not even at the interpreter's exit.
-
-        SQLite would take itself for the last that uses the file, and delete its log, which may by
-        then be that of another engine (https://www.sqlite.org/howtocorrupt.html, 2.6).
-        """
+    def _close_connection(self) -> None:
         if self._connection is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
-            self._connection = None
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+            self._connection.close()
 
     @contextmanager
-    def _using(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection, and tell of its errors.
+    def using(self) -> Iterator[WritingConnection]:
+        """Give the connection, and translate its errors.
 
         Raises:
-            StorageError: What SQLite said; or it has to be found out first what became of a commit.
+            StorageError: SQLite's error; or a commit's outcome is unknown.
         """
-        if self._undecided:
-            raise StorageError(f"{self._path}: it is not yet known what became of a commit")
+        if self._is_undecided:
+            raise StorageError(f"{self._path}: the outcome of a commit is not yet known")
         with translate_sqlite_errors(self._path):
-            yield self._connection or self._connect_again()
+            yield self._open_connection()
 
-    def _connect_again(self) -> sqlite3.Connection:
-        """Connect after a connection was given up, because something failed on it."""
-        self._rewrite_log()
-        connection = self._connect()
-        self.counts = reading.counts(connection)
+    def _open_connection(self) -> WritingConnection:
+        """Return the connection; connect again if it was closed because something failed on it."""
+        connection = self._connection
+        if connection is None or not connection.is_open:
+            rewrite_log(self._path)
+            connection = self._connection = WritingConnection(self._path, self._connect)
+            self.counts = reading.counts(connection.sqlite)
         return connection
 
     # Writing.
 
     def commit(self, changes: Sequence[Change]) -> None:
-        """Write a batch; see `engine.storage.Storage.commit`."""
+        """Write a round's changes; see `engine.storage.Storage.commit`."""
         rows = batch_rows(changes, self._final_statuses)
         try:
-            with self._writing() as connection:
-                self._put(connection, changes, rows)
+            with self._transaction() as connection:
+                writing.write_batch(connection, rows)
         except CommitUnknownError:
-            self._undecided = True
+            self._is_undecided = True
             raise
+        except sqlite3.IntegrityError as error:
+            raise self._conflict(changes) from error
         self._log_changes += len(changes)
         for change in changes:
             self._count(change.record.status, 1)
             if change.from_status is not None:
                 self._count(change.from_status, -1)
 
-    def _put(
-        self, connection: sqlite3.Connection, changes: Sequence[Change], rows: BatchRows
-    ) -> None:
-        try:
-            writing.write_batch(connection, rows)
-        except sqlite3.IntegrityError as error:
-            self._roll_back()
-            raise self._conflict(connection, changes) from error
+    def _count(self, status: str, jobs: int) -> None:
+        self.counts[status] = self.counts.get(status, 0) + jobs
+
+    def _conflict(self, changes: Sequence[Change]) -> Exception:
+        """Return the error for changes that were rolled back because another row is there."""
+        new = [change.record.job_id for change in changes if change.from_status is None]
+        with self.using() as connection:
+            there = reading.checkout(connection.sqlite, new, ())
+        for job_id in (*there.jobs, *there.damaged):
+            return DuplicateJobIdError(job_id)
+        return StorageDamagedError(f"{self._path}: the number or key of a new row is there already")
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """Commit what is done inside, or roll it back.
-
-        Raises:
-            StorageError: It is not committed.
-            CommitUnknownError: The commit itself failed, see `_commit`.
-        """
-        with self._using() as connection:
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit the statements inside, or roll them back; see `WritingConnection.transaction`."""
+        with self.using() as connection:
             self._check_identity()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                self._roll_back()
-                raise
-            self._commit(connection)
+            with connection.transaction():
+                yield connection.sqlite
         self._log_commits += 1
 
     @contextmanager
-    def _writing_aside(self) -> Iterator[sqlite3.Connection]:
-        """Commit what is no batch: if it should be there though its commit failed, it does no harm.
+    def _repeatable_transaction(self) -> Iterator[sqlite3.Connection]:
+        """Commit statements that do no harm if their commit fails and takes effect nevertheless.
 
         Raises:
             StorageError: The commit failed.
         """
         try:
-            with self._writing() as connection:
+            with self._transaction() as connection:
                 yield connection
         except CommitUnknownError as unknown:
             reason = cast("StorageError", unknown.__cause__)
             raise reason from reason.__cause__
 
-    def _commit(self, connection: sqlite3.Connection) -> None:
-        """Commit.
-
-        Raises:
-            StorageFullError: It is not committed: the last frame of the log, the one that would
-                say that it is, had no room.
-            CommitUnknownError: Anything else: the log may be complete, and only not be synced.
-        """
-        try:
-            connection.execute("COMMIT")
-        except sqlite3.Error as error:
-            told = storage_error(self._path, error)
-            self._roll_back()
-            if told is None:
-                raise
-            if isinstance(told, StorageFullError):
-                raise told from error
-            raise CommitUnknownError(told) from told
-
-    def _roll_back(self) -> None:
-        """Roll back, if SQLite has not done so by itself."""
-        try:
-            if self._connection is not None and self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            self._disconnect()
-
-    def _conflict(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> Exception:
-        """Return the error for a row that can't be written because of one that is there."""
-        new = [change.record.job_id for change in changes if change.from_status is None]
-        there = reading.checkout(connection, new, ())
-        for job_id in (*there.jobs, *there.damaged):
-            return DuplicateJobIdError(job_id)
-        return StorageDamagedError(f"{self._path}: the number or key of a new row is there already")
-
-    def _count(self, status: str, jobs: int) -> None:
-        self.counts[status] = self.counts.get(status, 0) + jobs
-
     def _check_identity(self) -> None:
-        """Refuse to write into a file that nobody will find again, or that is somebody else's.
+        """Refuse to write into a file that has lost its name, or that another engine may have.
 
         Raises:
             StorageError: The path has no file, or another one; or the lock is gone.
@@ -269,30 +193,13 @@ class Database:
                 f"{self._path} was moved, deleted or replaced while the engine had it open"
             )
 
-    def has_long_log(self) -> bool:
-        """Tell whether it is time to `tidy`."""
-        return self._log_commits >= _LOG_COMMITS or self._log_changes >= _LOG_CHANGES
-
-    def tidy(self) -> None:
-        """Move the log into the database.
-
-        SQLite would do it in a commit, while callers wait. Here it is done after one, while they
-        are being answered. Readers may keep it from being done; then the next time does it.
-        """
-        self._log_commits = self._log_changes = 0
-        try:
-            with self._using() as connection:
-                connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except Exception:  # nobody waits for it
-            logger.exception("the log of %s could not be moved into the database", self._path)
-
     def resolve(self, changes: Sequence[Change]) -> bool:
-        """Find out what became of a batch; see `engine.storage.Storage.resolve`.
+        """Find out the outcome of a commit; see `engine.storage.Storage.resolve`.
 
-        To the connection that failed, the batch was never visible. A new commit there writes over
-        what is left of it in the log: then it is not applied, and can't come back. Where that fails
-        too, the file is closed, its log made durable, and the file opened again, when SQLite takes
-        all from the log that is complete.
+        The changes were never visible to the connection that failed. A new commit on it overwrites
+        them in the log: then they are not applied and can't come back. If that fails too, the file
+        is closed, its log made durable, and the file opened again; SQLite then takes all complete
+        transactions from the log.
         """
         try:
             return self._resolve(changes)
@@ -303,113 +210,64 @@ class Database:
         with translate_sqlite_errors(self._path):
             self._check_identity()
             try:
-                connection = self._connection or self._connect_again()
-                # All of them, because one may be as it was before.
-                rows = batch_rows(changes, self._final_statuses)
-                applied = reading.contains_rows(connection, rows.jobs())
-                if not applied:
-                    self._overwrite(connection)
+                connection = self._open_connection().sqlite
+                # Look for all of them, because a job's row may be as it was before.
+                rows = batch_rows(changes, self._final_statuses).jobs()
+                is_applied = reading.contains_rows(connection, rows)
+                if not is_applied:
+                    _overwrite_failed_commit(connection)
                 self.counts = reading.counts(connection)
             except BaseException:
-                self._disconnect()
+                self._close_connection()
                 raise
-        self._undecided = False
-        return applied
+        self._is_undecided = False
+        return is_applied
 
-    def _overwrite(self, connection: sqlite3.Connection) -> None:
-        """Commit a note, which takes the place in the log of the changes that had failed."""
-        connection.execute("BEGIN IMMEDIATE")
-        writing.note_failed_commit(connection)
-        connection.execute("COMMIT")
+    def has_long_log(self) -> bool:
+        """Tell whether it is time for a `checkpoint`."""
+        return self._log_commits >= _LOG_COMMITS or self._log_changes >= _LOG_CHANGES
 
-    def _rewrite_log(self) -> None:
-        """Write the log once more, where it is, because a sync of it has failed.
+    def checkpoint(self) -> None:
+        """Move the log into the database.
 
-        To sync it again would not help: the operating system may have dropped what it could not
-        write (https://wiki.postgresql.org/wiki/Fsync_Errors), and still show it to readers. Each
-        byte is written as it was read, so that a crash in between does no harm; and SQLite then
-        opens a log that is as durable as it is long.
+        SQLite would do it in a commit, while callers wait. Here it runs after one, while they get
+        their answers. If readers prevent it, the next one does it.
         """
-        path = beside(self._path, "-wal")
-        if not path.exists():
-            return
-        with translate_os_errors(f"{path} can't be written"), path.open("r+b") as log:
-            while block := log.read(_BLOCK_BYTES):
-                log.seek(-len(block), os.SEEK_CUR)
-                log.write(block)
-            log.flush()
-            file.sync(log.fileno())
-
-    # Reading.
-
-    def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
-        """Read jobs by their ids and keys; see `engine.storage.Storage.checkout`."""
-        with self._using() as connection:
-            return reading.checkout(connection, job_ids, keys)
-
-    def page(self, status: str | None, after: int, limit: int) -> list[Record | Damaged]:
-        """Read jobs in their order; see `engine.storage.Storage.page`."""
-        with self._using() as connection:
-            return reading.page(connection, status, after, limit)
-
-    def history(self, job_id: str) -> list[Entry] | None:
-        """Read a job's transitions; see `engine.storage.Storage.history`."""
-        with self._using() as connection:
-            return reading.history(connection, job_id)
-
-    def transitions(self, after: int, limit: int, job_id: str | None) -> list[Entry]:
-        """Read transitions in their order; see `engine.storage.Storage.transitions`."""
-        with self._using() as connection:
-            return reading.transitions(connection, after, limit, job_id)
-
-    # Removing.
+        self._log_commits = self._log_changes = 0
+        try:
+            with self.using() as connection:
+                connection.checkpoint()
+        except Exception:  # no caller waits for it
+            logger.exception("the log of %s could not be moved into the database", self._path)
 
     def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove ended jobs; see `engine.storage.Storage.remove_ended`."""
-        with self._using() as connection:
-            status_of = self._removable(connection, before, keep, limit)
+        ended = sum(self.counts.get(status, 0) for status in self._final_statuses)
+        too_many = 0 if keep is None else max(ended - keep, 0)
+        with self.using() as connection:
+            status_of = reading.removable_jobs(
+                connection.sqlite, self._final_statuses, before, too_many, limit
+            )
         if not status_of:
             return 0
-        with self._writing_aside() as connection:
-            writing.delete_jobs(connection, list(status_of))
+        with self._repeatable_transaction() as writer:
+            writing.delete_jobs(writer, list(status_of))
         for status in status_of.values():
             self._count(status, -1)
         return len(status_of)
 
-    def _removable(
-        self, connection: sqlite3.Connection, before: datetime | None, keep: int | None, limit: int
-    ) -> dict[int, str]:
-        """Return the positions and statuses of ended jobs to remove, oldest end first.
 
-        Damaged ones are passed over: of them it is not known when they ended.
-        """
-        ended = sum(self.counts.get(status, 0) for status in self._final_statuses)
-        too_many = 0 if keep is None else ended - keep
-        if too_many > 0:
-            found = reading.ended_jobs(connection, self._final_statuses, None)
-            return {job.position: job.status for job in islice(found, min(limit, too_many))}
-        if before is not None:
-            found = reading.ended_jobs(connection, self._final_statuses, time_text(before))
-            return {job.position: job.status for job in islice(found, limit)}
-        return {}
+def _overwrite_failed_commit(connection: sqlite3.Connection) -> None:
+    """Commit a note, which takes the place of the failed changes in the log."""
+    connection.execute("BEGIN IMMEDIATE")
+    writing.note_failed_commit(connection)
+    connection.execute("COMMIT")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file from another that has its name later; None if there is none."""
+    """Return the identity of the file that has a name now; None if there is none."""
     try:
         status = path.stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-_connected: weakref.WeakSet[Database] = weakref.WeakSet()
-
-
-def _leave_all() -> None:
-    for database in list(_connected):
-        database.leave_to_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_all)

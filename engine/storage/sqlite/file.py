@@ -16,12 +16,11 @@ import logging
 import os
 import sqlite3
 import stat
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 from engine.domain.exceptions import (
     StorageDamagedError,
@@ -29,13 +28,12 @@ from engine.domain.exceptions import (
     StorageFormatError,
     StorageReadOnlyError,
 )
+from engine.storage.sqlite.connection import make_durable, sync_folder
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.paths import beside
 from engine.storage.sqlite.schema import APPLICATION_ID, STEPS, Step
 
 logger = logging.getLogger("engine")
-
-Connect: TypeAlias = Callable[[Path], sqlite3.Connection]
 
 OLDEST_SQLITE: Final = (3, 35, 0)
 _BUSY_SECONDS: Final = 5.0
@@ -246,37 +244,3 @@ def _take_steps(connection: sqlite3.Connection, version: int, steps: Sequence[St
             connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {len(steps)}")
     connection.execute("COMMIT")
-
-
-def make_durable(connection: sqlite3.Connection) -> None:
-    """Have a commit return when what it wrote is on the disk; on macOS, too, not in its cache."""
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA fullfsync = ON")
-    connection.execute("PRAGMA checkpoint_fullfsync = ON")
-
-
-def sync(descriptor: int) -> None:
-    """Wait until what was written is on the disk.
-
-    Raises:
-        OSError: It can't be known.
-    """
-    if sys.platform == "darwin":
-        import fcntl  # noqa: PLC0415 - it is not everywhere
-
-        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
-    else:
-        os.fsync(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name durable.
-
-    Raises:
-        OSError: It can't be known.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        sync(descriptor)
-    finally:
-        os.close(descriptor)

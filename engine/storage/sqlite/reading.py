@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError
@@ -25,6 +27,7 @@ from engine.storage.sqlite.rows import (
     job_row,
     read_entry,
     read_record,
+    time_text,
 )
 
 SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs"
@@ -70,6 +73,33 @@ def ended_jobs(
     )
     # A status that was final for an earlier lifecycle need not be so for this one.
     return (record for record in _sound(rows) if record.status in final_statuses)
+
+
+def removable_jobs(
+    connection: sqlite3.Connection,
+    final_statuses: Collection[str],
+    before: datetime | None,
+    too_many: int,
+    limit: int,
+) -> dict[int, str]:
+    """Return the positions and statuses of up to ``limit`` ended jobs to remove, oldest end first.
+
+    Damaged ones are passed over: the time of their end is not known.
+
+    Args:
+        connection: The file.
+        final_statuses: The engine's.
+        before: Jobs that ended before are removable; None for no such rule.
+        too_many: So many jobs are removable, whenever they ended.
+        limit: The most to return.
+    """
+    if too_many:
+        found = islice(ended_jobs(connection, final_statuses, None), min(limit, too_many))
+    elif before is not None:
+        found = islice(ended_jobs(connection, final_statuses, time_text(before)), limit)
+    else:
+        return {}
+    return {job.position: job.status for job in found}
 
 
 def readable_statuses(statuses: Iterable[object]) -> set[str]:

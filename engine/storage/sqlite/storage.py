@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from engine.domain.exceptions import StorageInUseError
 from engine.portal import WorkThread
@@ -17,12 +18,14 @@ from engine.storage.record import (
     Entry,
     Record,
 )
-from engine.storage.sqlite import file
+from engine.storage.sqlite import file, reading
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.database import Database
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.paths import check_usable, path_at
 from engine.storage.sqlite.schema import STEPS
+
+Result = TypeVar("Result")
 
 
 class SQLiteStorage:
@@ -75,7 +78,14 @@ class SQLiteStorage:
 
     async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
         """Read ended jobs."""
-        return await self._thread.run(self._database.checkout, job_ids, keys)
+        return await self._read(lambda connection: reading.checkout(connection, job_ids, keys))
+
+    async def _read(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
+        def run() -> Result:
+            with self._database.using() as connection:
+                return read(connection.sqlite)
+
+        return await self._thread.run(run)
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Write a batch in one transaction, and sync it."""
@@ -84,7 +94,7 @@ class SQLiteStorage:
 
     def _tidy(self) -> None:
         if self._database.has_long_log():
-            self._thread.start(self._database.tidy)
+            self._thread.start(self._database.checkpoint)
 
     async def resolve(self, changes: Sequence[Change]) -> bool:
         """Find out whether a batch is in the file."""
@@ -97,17 +107,19 @@ class SQLiteStorage:
 
     async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
         """Read a page of jobs."""
-        return await self._thread.run(self._database.page, status, after, limit)
+        return await self._read(lambda connection: reading.page(connection, status, after, limit))
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         """Read the transitions of a job."""
-        return await self._thread.run(self._database.history, job_id)
+        return await self._read(lambda connection: reading.history(connection, job_id))
 
     async def transitions(
         self, after: int, limit: int, job_id: str | None = None
     ) -> Sequence[Entry]:
         """Read transitions in their order, of all jobs or of one."""
-        return await self._thread.run(self._database.transitions, after, limit, job_id)
+        return await self._read(
+            lambda connection: reading.transitions(connection, after, limit, job_id)
+        )
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove ended jobs in one transaction."""

@@ -149,7 +149,7 @@ async def _running(disk: Disk, kind: type[RecordedStorage]) -> AsyncIterator[Ben
     account = Account(lambda: disk.recording.moment)
     with (
         patch("engine.storage.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG),
-        patch("engine.storage.sqlite.database._LOG_PAGES", PAGES_IN_THE_LOG),
+        patch("engine.storage.sqlite.connection._LOG_PAGES", PAGES_IN_THE_LOG),
     ):
         async with JobEngine(kind(disk, account)) as engine:
             yield Bench(disk, engine, account)
