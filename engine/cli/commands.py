@@ -25,9 +25,10 @@ from engine.storage.record import (
 )
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.backup import back_up
-from engine.storage.sqlite.check import Report, check_file
+from engine.storage.sqlite.check import check_file
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect_reader
+from engine.storage.sqlite.findings import Report
 from engine.storage.sqlite.paths import check_usable
 from engine.storage.sqlite.rows import time_text
 

@@ -17,7 +17,8 @@ from engine import (
     SyncJobEngine,
 )
 from engine.storage.sqlite import check
-from engine.storage.sqlite.check import Report, check_file
+from engine.storage.sqlite.check import check_file
+from engine.storage.sqlite.findings import Report
 from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, checksum
 from tests.unit.storage.sqlite.checking import checked, make_file
 
@@ -124,7 +125,7 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
             "DELETE FROM transitions WHERE sequence = 14",
             [
                 "job job-6: its version is 3, and it has 2 sound transitions",
-                "transition 15: what comes before it is missing",
+                "transition 15: the transition before it is missing",
             ],
         ),
         (
@@ -133,7 +134,7 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
                 "job job-6: its transition 13 is from awaiting_payment, not from None",
                 "job job-6: it was created at ",
                 "job job-6: its version is 3, and it has 2 sound transitions",
-                "transition 13: what comes before it is missing",
+                "transition 13: the transition before it is missing",
             ],
         ),
         (
@@ -165,14 +166,17 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
         ),
         (
             "UPDATE engine SET value = 2 WHERE name = 'last_sequence'",
-            ["transition 8: what comes before it is missing", "transition 12: what comes before"],
+            [
+                "transition 8: the transition before it is missing",
+                "transition 12: the transition before",
+            ],
         ),
         (
             "UPDATE engine SET value = 0 WHERE name = 'last_position'",
             [
                 "the notes: only one of last_sequence and last_position is 0",
-                "job 4: what comes before it is missing",
-                "job 6: what comes before it is missing",
+                "job 4: the job before it is missing",
+                "job 6: the job before it is missing",
             ],
         ),
         (
@@ -229,7 +233,9 @@ def test_what_does_not_belong_together_is_found(
         ("prompt = '{}', answers = '{}', deadlines = '{}', input = 'null', attempt = 2", []),
     ],
 )
-def test_a_work_that_can_not_be_is_found(path: Path, values: str, expected: list[str]) -> None:
+def test_an_execution_that_can_not_be_is_found(
+    path: Path, values: str, expected: list[str]
+) -> None:
     written(path, "UPDATE jobs SET priority = -1, attempt = 1, failures = 0 WHERE position = 6")
     written(path, f"UPDATE jobs SET {values} WHERE position = 6")  # noqa: S608 - from above
     sealed(path)
@@ -241,8 +247,8 @@ def test_a_job_that_is_gone_with_its_history_is_found(path: Path) -> None:
         path, "DELETE FROM jobs WHERE position = 8", "DELETE FROM transitions WHERE position = 8"
     )
     assert findings(path) == [
-        "job 9: what comes before it is missing",
-        "transition 19: what comes before it is missing",
+        "job 9: the job before it is missing",
+        "transition 19: the transition before it is missing",
     ]
 
 
