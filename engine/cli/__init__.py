@@ -1,14 +1,12 @@
-"""The command line: looks into an engine's file, also while an engine uses it; never changes it.
+"""The command line: looks into an engine's file, even while an engine uses it; never changes it.
 
 ::
 
-    python -m engine list jobs.db        the jobs, in the order of their creation
-    python -m engine show jobs.db ID     a job and its history
-    python -m engine check jobs.db       whether all of the file is sound
-    python -m engine backup jobs.db TO   a consistent copy
+    python -m engine --help             all commands
+    python -m engine list jobs.db       as an example: the jobs, in the order of their creation
 
-No lifecycle is needed: the statuses are the texts in the file. What was asked for goes to the
-standard output; hints, errors and progress go to the standard error output.
+It needs no lifecycle: the statuses are the texts in the file. Results go to the standard output;
+hints, errors and progress go to the standard error output.
 
 The exit codes::
 

@@ -7,9 +7,9 @@ from typing import Final
 
 
 class Exit(IntEnum):
-    """What a program's end says. 130 and 141 are what shells make of the signals."""
+    """An exit code. 130 and 141 are those that shells give for the signals."""
 
-    WELL = 0
+    OK = 0
     DAMAGED = 1
     USAGE = 2
     UNREADABLE = 3
@@ -19,7 +19,7 @@ class Exit(IntEnum):
 
 
 MEANINGS: Final = {
-    Exit.WELL: "all is well",
+    Exit.OK: "all is well",
     Exit.DAMAGED: "something in the file is damaged",
     Exit.USAGE: "wrong usage",
     Exit.UNREADABLE: "the file can't be read, or the copy or the output can't be written",

@@ -9,6 +9,8 @@ from unicodedata import combining, east_asian_width
 
 Cells = Sequence[str]
 
+NOTHING: Final = "-"
+"""Stands for None, so that a column is never empty."""
 _GAP: Final = "  "
 _CELL_COLUMNS: Final = 40  # on a terminal, so that one long id leaves room for the rest
 _NARROWEST_COLUMNS: Final = 8  # less of a column says nothing

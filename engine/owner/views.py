@@ -83,7 +83,7 @@ class Views(Generic[Status]):
         self._page = JobPage if plain else JobPage[statuses]
         self._transition = Transition if plain else Transition[statuses]
         self._statistics = Statistics if plain else Statistics[statuses]
-        self.job = _job_maker(Job if plain else Job[statuses], self._member_of, progress)
+        self.job = job_maker(Job if plain else Job[statuses], self._member_of, progress)
         """Returns the snapshot of a record."""
 
     def one(self, message: Message[Sequence[Record]]) -> Job[Status]:
@@ -162,10 +162,18 @@ class Views(Generic[Status]):
         return _build(self._statistics, fields)
 
 
-def _job_maker(
+def job_maker(
     kind: type[Job[Status]], member_of: Mapping[str, Status], progress: Mapping[str, Progress]
 ) -> Callable[[Record], Job[Status]]:
-    """Return what makes a job of a record. A closure: it runs once for each job of each answer."""
+    """Return a function that returns the snapshot of a record.
+
+    A closure, because it runs once for each job of each answer.
+
+    Args:
+        kind: The class of the snapshots.
+        member_of: The statuses, by their values.
+        progress: The newest progress of running jobs, by their ids.
+    """
     names = set(kind.model_fields)  # one for all: nobody changes the fields set of a frozen model
 
     def make(record: Record) -> Job[Status]:

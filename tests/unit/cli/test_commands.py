@@ -197,6 +197,7 @@ def test_show_gives_json_of_a_job_at_work(path: Path, here: Run) -> None:
     code, [line], _ = here("show", path, "job", "--json")
     fields = loads(line)
     [entry] = fields.pop("history")
+    assert {*fields, "progress"} == {*Job.model_fields}, "progress is kept in memory alone"
     job = Job[OddStatus].model_validate(fields)
     assert (code, entry["job_id"], job.input, job.attempt) == (0, "job", {"a": ["ä"]}, 3)
     assert job.prompt is not None

@@ -16,6 +16,8 @@ import pytest
 
 import engine.cli
 from engine import JobStatus, SQLiteStorage, SyncJobEngine
+from engine.cli import commands
+from engine.cli.commands import COMMANDS
 from engine.cli.exits import MEANINGS, Exit
 from engine.cli.program import EPILOG, main
 from tests.systems import needs_full_device, needs_interrupts, needs_named_pipes
@@ -43,6 +45,14 @@ def test_what_is_no_engines_file_is_told_of_in_one_line(path: Path, here: Run) -
     assert path.read_bytes() == before
     code, _, [note] = here("list", path.parent)
     assert (code, note) == (3, f"engine: {path.parent} is a folder: give the path of a file")
+
+
+def test_each_file_of_the_commands_is_a_command_in_the_help(here: Run) -> None:
+    names = {path.stem for path in Path(*commands.__path__).glob("[!_]*.py")}
+    assert {command.name for command in COMMANDS} == names
+    code, lines, _ = here("--help")
+    listed = [line.split()[0] for line in lines if line.startswith("    ") and line.strip()]
+    assert (code, listed) == (0, [command.name for command in COMMANDS])
 
 
 @needs_named_pipes
@@ -111,7 +121,7 @@ def test_the_exit_codes_are_told_of_in_every_help_and_in_the_docstring(here: Run
     assert [int(line.split()[0]) for line in lines] == list(Exit)
     told = [line.strip() for line in str(engine.cli.__doc__).splitlines()]
     assert [line for line in told if line[:1].isdigit()] == [line.strip() for line in lines]
-    for command in ([], ["list"], ["show"], ["check"], ["backup"]):
+    for command in ([], *([each.name] for each in COMMANDS)):
         code, shown, notes = here(*command, "--help")
         assert (code, notes) == (0, [])
         assert shown[-len(lines) :] == lines

@@ -1,0 +1,51 @@
+"""Arguments: texts of the command line become values, or wrong usage."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from pathlib import Path
+
+from engine.domain.exceptions import InvalidValueError
+from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
+from engine.storage.sqlite.paths import path_at
+
+
+def add_json(parser: ArgumentParser, help_text: str) -> None:
+    """Add the flag ``--json``."""
+    parser.add_argument("--json", action="store_true", help=help_text)
+
+
+def path(text: str) -> Path:
+    """Return the path of a file.
+
+    Raises:
+        ArgumentTypeError: It can't be one.
+    """
+    try:
+        return path_at(text)
+    except InvalidValueError as error:
+        raise ArgumentTypeError(error.problem) from error
+
+
+def identifier(text: str) -> str:
+    """Return a text that can be a job id or a status.
+
+    Raises:
+        ArgumentTypeError: It can't be one.
+    """
+    try:
+        return check_text("text", text, MAX_IDENTIFIER_CHARACTERS)
+    except InvalidValueError as error:
+        raise ArgumentTypeError(error.problem) from error
+
+
+def whole_number(smallest: int) -> Callable[[str], int]:
+    """Return a function that returns a whole number from ``smallest`` on."""
+
+    def number(text: str) -> int:
+        if not text.isdecimal() or not smallest <= int(text[:20]) <= MAX_INTEGER:
+            raise ArgumentTypeError(f"must be a whole number from {smallest} on, not {text!r}")
+        return int(text)
+
+    return number

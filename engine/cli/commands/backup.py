@@ -1,0 +1,39 @@
+"""Copy a file while an engine may write to it."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Final
+
+from engine.cli.arguments import path
+from engine.cli.command import Command
+from engine.cli.console import Console
+from engine.cli.exits import Exit
+from engine.cli.files import check_is_file
+from engine.storage.sqlite.backup import back_up
+from engine.storage.sqlite.paths import check_usable
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``backup``."""
+    parser.add_argument("copy", type=path, metavar="COPY", help="the copy; must not be there yet")
+
+
+def backup(arguments: Namespace, console: Console) -> Exit:
+    """Copy a file, and write the size of the copy."""
+    check_is_file(arguments.file)
+    check_usable(arguments.copy)
+    with console.progress(f"copying {arguments.file}", "pages") as progress:
+        back_up(arguments.file, arguments.copy, progress)
+    size = arguments.copy.stat().st_size
+    console.line(f"{arguments.copy}: a copy of {arguments.file}, {size:,} bytes")
+    return Exit.OK
+
+
+COMMAND: Final = Command(
+    name="backup",
+    help_order=4,
+    help="make a consistent copy",
+    add_arguments=add_arguments,
+    run=backup,
+)

@@ -1,0 +1,141 @@
+"""List jobs, a page at a time."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Final
+
+from engine.cli.arguments import add_json, identifier, whole_number
+from engine.cli.command import Command
+from engine.cli.console import Console
+from engine.cli.exits import Exit
+from engine.cli.fields import job_fields
+from engine.cli.files import reading
+from engine.cli.texts import NOTHING, Cells, lines_of, plain, widths_of
+from engine.domain.exceptions import shown
+from engine.storage.record import Damaged, Record
+from engine.storage.sqlite.reading import counts, page
+from engine.storage.sqlite.rows import time_text
+
+_LIMIT: Final = 100
+_BLOCK_JOBS: Final = 100  # read at once: each may have a result of a megabyte
+_HEAD: Final = ("JOB ID", "STATUS", "UPDATED", "INPUT HASH", "RESULT OR ERROR")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``list``."""
+    parser.add_argument("--status", type=identifier, help="only jobs that have this status")
+    parser.add_argument(
+        "--limit",
+        type=whole_number(1),
+        default=_LIMIT,
+        metavar="N",
+        help="how many; 100 by default",
+    )
+    parser.add_argument(
+        "--after",
+        type=whole_number(0),
+        default=0,
+        metavar="N",
+        help="begin after the N-th job created",
+    )
+    add_json(parser, "write each job as a JSON object, one a line")
+
+
+def list_jobs(arguments: Namespace, console: Console) -> Exit:
+    """Write a page of jobs, and the command for the next page."""
+    with reading(arguments.file) as connection:
+        found = _jobs(connection, arguments.status, arguments.after)
+        jobs = _Counted(islice(found, arguments.limit))
+        if arguments.json:
+            for job in jobs:
+                console.json(job_fields(job))
+        else:
+            _write_table(jobs, console)
+        has_more = next(found, None) is not None
+        if not jobs.count:
+            console.note(_reason_for_none(connection, arguments))
+    if jobs.damaged:
+        file = shlex.quote(str(arguments.file))
+        console.note(
+            f"damaged jobs: {jobs.damaged:,}; to learn more: python -m engine check {file}"
+        )
+    if has_more:
+        console.note(f"the next ones: {_next_page(arguments, jobs.last_position)}")
+    return Exit.DAMAGED if jobs.damaged else Exit.OK
+
+
+class _Counted:
+    """Goes through jobs once, and counts them."""
+
+    def __init__(self, found: Iterable[Record | Damaged]) -> None:
+        self._found = found
+        self.count = 0
+        self.damaged = 0
+        self.last_position = 0
+
+    def __iter__(self) -> Iterator[Record | Damaged]:
+        for job in self._found:
+            self.count += 1
+            self.damaged += isinstance(job, Damaged)
+            self.last_position = job.position
+            yield job
+
+
+def _jobs(
+    connection: sqlite3.Connection, status: str | None, after: int
+) -> Iterator[Record | Damaged]:
+    while block := page(connection, status, after, _BLOCK_JOBS):
+        yield from block
+        after = block[-1].position
+
+
+def _write_table(jobs: Iterable[Record | Damaged], console: Console) -> None:
+    """Write a line for each job. The first block determines the widths of the columns."""
+    waiting, head, widths = iter(jobs), [_HEAD], []
+    while block := list(islice(waiting, _BLOCK_JOBS)):
+        rows = [*head, *(_cells(job, console.room) for job in block)]
+        if head:
+            head, widths = [], widths_of(rows, console.room)
+        for line in lines_of(rows, widths, console.room):
+            console.line(line)
+
+
+def _cells(job: Record | Damaged, room: int | None) -> Cells:
+    if isinstance(job, Damaged):
+        cells = (job.job_id, "(damaged)", NOTHING, NOTHING, job.problem)
+    else:
+        seconds = time_text(job.updated_at).partition(".")[0] + "Z"
+        outcome = job.result or job.error or NOTHING
+        cells = (job.job_id, job.status, seconds, job.input_hash, outcome)
+    # A long result is cut before it is made printable, as only its beginning is shown.
+    return [plain(cell if room is None else cell[: room + 1]) for cell in cells]
+
+
+def _reason_for_none(connection: sqlite3.Connection, arguments: Namespace) -> str:
+    jobs = "no jobs"
+    if arguments.status is not None:
+        known = ", ".join(sorted(map(plain, counts(connection)))) or "none"
+        jobs += f" with the status {shown(arguments.status)} (statuses in the file: {known})"
+    return f"{jobs} after {arguments.after}" if arguments.after else jobs
+
+
+def _next_page(arguments: Namespace, after: int) -> str:
+    command = ["python", "-m", "engine", "list", str(arguments.file)]
+    if arguments.status is not None:
+        command += ["--status", arguments.status]
+    command += ["--limit", str(arguments.limit), "--after", str(after)]
+    return shlex.join([*command, "--json"] if arguments.json else command)
+
+
+COMMAND: Final = Command(
+    name="list",
+    help_order=1,
+    help="list jobs in the order of their creation",
+    add_arguments=add_arguments,
+    run=list_jobs,
+)

@@ -1,0 +1,95 @@
+"""Show one job and its history."""
+
+from __future__ import annotations
+
+import json
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
+from typing import Final
+
+from engine.cli.arguments import add_json, identifier
+from engine.cli.command import Command
+from engine.cli.console import Console
+from engine.cli.exits import Exit
+from engine.cli.fields import entry_fields, job_fields
+from engine.cli.files import reading
+from engine.cli.texts import NOTHING, lines_of, plain, widths_of
+from engine.domain.exceptions import JobDamagedError, shown
+from engine.storage.record import Entry, Record
+from engine.storage.sqlite.reading import checkout, history
+from engine.storage.sqlite.rows import time_text
+
+_HISTORY_HEAD: Final = ("SEQUENCE", "AT", "FROM", "TO")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``show``."""
+    parser.add_argument("job_id", type=identifier, metavar="JOB_ID", help="the job")
+    add_json(parser, "write one JSON object, the history in it")
+
+
+def show_job(arguments: Namespace, console: Console) -> Exit:
+    """Write a job and its history.
+
+    Raises:
+        JobDamagedError: The job or its history is damaged.
+    """
+    job_id = arguments.job_id
+    with reading(arguments.file) as connection:
+        found = checkout(connection, [job_id], [])
+        if job_id in found.damaged:
+            raise JobDamagedError(job_id, found.damaged[job_id].problem)
+        if job_id not in found.jobs:
+            console.note(f"engine: {arguments.file} has no job {shown(job_id)}")
+            return Exit.NO_SUCH_JOB
+        job = found.jobs[job_id]
+        try:
+            entries = history(connection, job_id) or []
+        except JobDamagedError:
+            if not arguments.json:
+                _write_fields(job, console)
+            raise
+    if arguments.json:
+        console.json({**job_fields(job), "history": [entry_fields(entry) for entry in entries]})
+    else:
+        _write_fields(job, console)
+        _write_history(entries, console)
+    return Exit.OK
+
+
+def _write_fields(job: Record, console: Console) -> None:
+    fields = job_fields(job)
+    if failures := job.execution.failures:
+        fields["failures"] = failures
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        label = name
+        for line in _text_of(value).split("\n"):
+            console.line(f"{label:{width}}  {plain(line)}".rstrip())
+            label = ""
+
+
+def _text_of(value: object) -> str:
+    if value is None:
+        return NOTHING
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _write_history(entries: Iterable[Entry], console: Console) -> None:
+    rows = [
+        (str(entry.sequence), time_text(entry.at), entry.from_status or NOTHING, entry.to_status)
+        for entry in entries
+    ]
+    table = [_HISTORY_HEAD, *(tuple(map(plain, row)) for row in rows)]
+    console.line("")
+    for text in lines_of(table, widths_of(table, None), None):
+        console.line(text)
+
+
+COMMAND: Final = Command(
+    name="show",
+    help_order=2,
+    help="show a job and its history",
+    add_arguments=add_arguments,
+    run=show_job,
+)

@@ -1,0 +1,53 @@
+"""Fields: a stored job as JSON, with the fields that `engine.Job` has."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from engine.domain.models import Job
+from engine.owner.views import job_maker
+from engine.storage.record import Damaged, Entry, Record
+from engine.storage.sqlite.rows import time_text
+
+_ALWAYS_SHOWN: Final = {"result", "error", "version", "idempotency_key"}
+
+
+class _StatusTexts(dict[str, Any]):
+    """Gives each status as its text: no lifecycle is known."""
+
+    def __missing__(self, status: str) -> str:
+        return status
+
+
+_job: Final = job_maker(Job, _StatusTexts(), progress={})
+_DEFAULTS: Final = {
+    name: field.default
+    for name, field in Job.model_fields.items()
+    if not field.is_required() and name not in _ALWAYS_SHOWN
+}
+"""Of the fields that few jobs have: a job without one has its default."""
+
+
+def job_fields(job: Record | Damaged) -> dict[str, Any]:
+    """Return a job's fields; of those that few jobs have, the ones that this job has."""
+    if isinstance(job, Damaged):
+        return {"job_id": job.job_id, "damaged": job.problem}
+    return {
+        name: _json(value)
+        for name, value in _job(job)
+        if name not in _DEFAULTS or value != _DEFAULTS[name]
+    }
+
+
+def entry_fields(entry: Entry) -> dict[str, Any]:
+    """Return the fields of a line of history, as `engine.Transition` has them."""
+    return {name: _json(value) for name, value in entry._asdict().items()}
+
+
+def _json(value: object) -> object:
+    if isinstance(value, datetime):
+        return time_text(value)
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
