@@ -31,7 +31,9 @@ class Console:
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
-        self.room = shutil.get_terminal_size().columns if _is_terminal(sys.stdout) else None
+        self.room: int | None = (
+            shutil.get_terminal_size().columns if _is_terminal(sys.stdout) else None
+        )
 
     def line(self, text: str) -> None:
         """Write a line of the result."""

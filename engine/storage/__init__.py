@@ -1,16 +1,11 @@
-"""Storages: what makes a batch of changes outlive the process. Only the owner calls them.
+"""Storages: make a round's changes outlive the process. Only the owner calls them.
 
-Somebody who writes a storage needs `Storage`, the protocol, and what its calls take and give.
+To write a storage, implement `Storage`. Every type that its calls take or return is exported here.
 """
 
 from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import CheckedOut, Opened, ProgressCallback, Storage
-from engine.storage.record import (
-    Change,
-    Damaged,
-    Entry,
-    Record,
-)
+from engine.storage.record import Change, Damaged, Entry, Execution, Record
 from engine.storage.table import Table
 
 __all__ = [
@@ -18,6 +13,7 @@ __all__ = [
     "CheckedOut",
     "Damaged",
     "Entry",
+    "Execution",
     "MemoryStorage",
     "Opened",
     "ProgressCallback",

@@ -2,13 +2,17 @@
 
 import importlib
 import re
-from inspect import isroutine
+from collections.abc import Iterator
+from inspect import isfunction, isroutine
+from itertools import chain
 from pkgutil import walk_packages
 from types import ModuleType
+from typing import get_args, get_type_hints
 
 import pytest
 
 import engine
+import engine.storage
 
 
 def _order(name: str) -> tuple[bool, bool, str]:
@@ -42,6 +46,29 @@ def test_the_acceptance_suites_names_are_where_they_import_them_from(
     module: str, names: list[str]
 ) -> None:
     assert all(hasattr(importlib.import_module(module), name) for name in names)
+
+
+def _types_in(hint: object) -> Iterator[type]:
+    """Return the classes that a type hint names."""
+    if isinstance(hint, type) and not get_args(hint):
+        yield hint
+    for argument in get_args(hint):
+        yield from _types_in(argument)
+
+
+def test_every_type_of_the_storage_protocol_is_exported_beside_it() -> None:
+    waiting: list[type] = [engine.storage.Storage]
+    found: set[type] = set()
+    for kind in waiting:
+        calls = [each for name, each in vars(kind).items() if isfunction(each) and name[0] != "_"]
+        for hint in chain.from_iterable(get_type_hints(each).values() for each in (kind, *calls)):
+            own = [each for each in _types_in(hint) if each.__module__.startswith("engine.storage")]
+            waiting += set(own) - found
+            found |= set(own)
+    assert {"Change", "Execution", "Opened", "Table"} <= {each.__name__ for each in found}
+    exported = {getattr(engine.storage, name) for name in engine.storage.__all__}
+    assert found <= exported
+    assert engine.storage.__all__ == sorted(engine.storage.__all__)
 
 
 @pytest.mark.parametrize("name", engine.__all__)

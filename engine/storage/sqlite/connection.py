@@ -48,8 +48,8 @@ class WritingConnection:
 
     def __init__(self, path: Path, connect: Connect) -> None:
         self._path = path
-        self.sqlite = connect(path)
-        self.is_open = True
+        self.sqlite: sqlite3.Connection = connect(path)
+        self.is_open: bool = True
         _connected.add(self)
         try:
             self._set_up()

@@ -30,7 +30,7 @@ from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.rows import batch_rows
 from engine.storage.table import Table
 
-logger = logging.getLogger("engine")
+logger: Final = logging.getLogger("engine")
 
 # The log is moved into the database after so many commits or changes: it has some 1,000 pages then.
 _LOG_COMMITS: Final = 200

@@ -33,7 +33,7 @@ from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_e
 from engine.storage.sqlite.paths import beside
 from engine.storage.sqlite.schema import APPLICATION_ID, STEPS, Step
 
-logger = logging.getLogger("engine")
+logger: Final = logging.getLogger("engine")
 
 OLDEST_SQLITE: Final = (3, 35, 0)
 _BUSY_SECONDS: Final = 5.0

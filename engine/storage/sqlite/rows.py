@@ -29,8 +29,8 @@ from engine.storage.record import (
 
 Row: TypeAlias = tuple[Any, ...]
 
-EXECUTION_COLUMNS: Final = tuple(field.name for field in fields(Execution))
-JOB_COLUMNS: Final = (
+EXECUTION_COLUMNS: Final[tuple[str, ...]] = tuple(field.name for field in fields(Execution))
+JOB_COLUMNS: Final[tuple[str, ...]] = (
     "position",
     "job_id",
     "status",
@@ -47,10 +47,10 @@ JOB_COLUMNS: Final = (
     *EXECUTION_COLUMNS,
     "checksum",
 )
-SHORT_COLUMNS: Final = tuple(
+SHORT_COLUMNS: Final[tuple[str, ...]] = tuple(
     column for column in JOB_COLUMNS if column not in {"input", *EXECUTION_COLUMNS}
 )
-"""Those of a job without input and work."""
+"""The columns of a job without input and execution."""
 TRANSITION_COLUMNS: Final = (
     "sequence",
     "position",
