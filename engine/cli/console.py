@@ -1,4 +1,4 @@
-"""The console: where results, hints, errors and progress go."""
+"""The console: writes results, hints, errors and progress."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Console:
     """The program's two outputs.
 
     Attributes:
-        room: How many columns the terminal has; None if the output goes elsewhere, and nothing
-            needs to be cut.
+        room: The width of the terminal in columns; None if the output goes elsewhere, where nothing
+            is cut.
     """
 
     def __init__(self) -> None:
-        # Whatever was stored can be shown: what the output's encoding lacks is escaped.
+        # Any stored text can be written: characters that the encoding lacks are escaped.
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
@@ -51,30 +51,30 @@ class Console:
             sys.stderr.write(f"{text}\n")
 
     def flush(self) -> None:
-        """Have written all of the result.
+        """Write the result out.
 
         Raises:
-            BrokenPipeError: Nobody reads it any more.
+            BrokenPipeError: Its reader is gone.
             OSError: It can't be written.
         """
         if sys.stdout is not None:
             sys.stdout.flush()
 
-    def drop(self) -> None:
-        """Let what can't be written go, or the interpreter would try again when it ends."""
+    def discard(self) -> None:
+        """Discard text that can't be written: the interpreter would write it again as it ends."""
         with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
     @contextmanager
     def progress(self, doing: str, unit: str) -> Iterator[ProgressCallback]:
-        """Give what is told of progress; on a terminal it is shown in a line, which goes away."""
+        """Give a callback that shows progress on a terminal, in a line that goes away."""
         stream = sys.stderr
         if not _is_terminal(stream):
             yield lambda _done, _of: None
             return
         longest, last = 0, 0.0
 
-        def tell(done: int, of: int) -> None:
+        def show(done: int, of: int) -> None:
             nonlocal longest, last
             if time.monotonic() - last >= _PROGRESS_SECONDS:
                 text = f"{doing}: {done:,} of {of:,} {unit}" if done else f"{doing} …"
@@ -83,7 +83,7 @@ class Console:
                 stream.flush()
 
         try:
-            yield tell
+            yield show
         finally:
             stream.write(f"\r{'':{longest}}\r")
             stream.flush()

@@ -1,4 +1,4 @@
-"""The program: takes the arguments, runs a command, and makes an exit code of how it ended."""
+"""The program: reads the arguments, runs a command, and returns its exit code."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "engine") -> 
     except BrokenPipeError:
         code = Exit.PIPE_CLOSED
     except OSError as error:
-        console.drop()
+        console.discard()
         console.note(f"engine: the output can't be written: {error.strerror}")
         return Exit.UNREADABLE
     if code in {Exit.INTERRUPTED, Exit.PIPE_CLOSED}:
-        console.drop()
+        console.discard()
     return code
 
 
@@ -63,7 +63,7 @@ def _run(arguments: Sequence[str] | None, program: str, console: Console) -> Exi
         console.note(f"engine: {error}")
         return Exit.UNREADABLE
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        # Our statements fit each sound file: this one's tables have changed, or their names.
+        # Every statement of ours can be executed on a sound file: the tables of this one differ.
         console.note(f"engine: {given.file} is damaged: {error}")
         return Exit.DAMAGED
     return code

@@ -1,4 +1,4 @@
-"""Texts: what is stored becomes what can be shown on a terminal, in columns."""
+"""Texts: stored values become texts and tables that fit a terminal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ NOTHING: Final = "-"
 """Stands for None, so that a column is never empty."""
 _GAP: Final = "  "
 _CELL_COLUMNS: Final = 40  # on a terminal, so that one long id leaves room for the rest
-_NARROWEST_COLUMNS: Final = 8  # less of a column says nothing
+_NARROWEST_COLUMNS: Final = 8  # a narrower column is left out
 
 
-def plain(text: str) -> str:
-    """Return a text on one line, with nothing in it that a terminal would obey."""
+def printable(text: str) -> str:
+    """Return a text on one line, without characters that a terminal would obey."""
     if text.isprintable():
         return text
     return "".join(
@@ -25,25 +25,25 @@ def plain(text: str) -> str:
     )
 
 
-def columns_of(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+def width_of(text: str) -> int:
+    """Return the width of a text in a terminal's columns."""
     if text.isascii():
         return len(text)
     return sum(0 if combining(each) else 1 + (east_asian_width(each) in "WF") for each in text)
 
 
 def cut(text: str, room: int) -> str:
-    """Return a text, cut to so many columns."""
-    if len(text) <= room and columns_of(text) <= room:
+    """Return a text, cut to a number of columns."""
+    if len(text) <= room and width_of(text) <= room:
         return text
-    ends = accumulate(columns_of(each) for each in text)
+    ends = accumulate(width_of(each) for each in text)
     fitting = next((count for count, end in enumerate(ends) if end >= room), len(text))
     return f"{text[:fitting]}…"
 
 
-def widths_of(rows: Sequence[Cells], room: int | None) -> list[int]:
-    """Return how wide the columns of a table are, but for those that the room is too small for."""
-    longest = [max(map(columns_of, column)) for column in zip(*rows, strict=True)]
+def column_widths(rows: Sequence[Cells], room: int | None) -> list[int]:
+    """Return the widths of a table's columns, as many as the room is wide enough for."""
+    longest = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
     if room is None:
         return longest
     widths = [min(width, _CELL_COLUMNS) for width in longest[:-1]] + longest[-1:]
@@ -55,15 +55,14 @@ def widths_of(rows: Sequence[Cells], room: int | None) -> list[int]:
     ]
 
 
-def lines_of(rows: Sequence[Cells], widths: Sequence[int], room: int | None) -> Iterator[str]:
+def table_lines(rows: Sequence[Cells], widths: Sequence[int], room: int | None) -> Iterator[str]:
     """Return the lines of a table, each cut to the room."""
     for row in rows:
         cells = row[: len(widths)]
         if room is not None:
             cells = [cut(cell, width) for cell, width in zip(cells, widths, strict=True)]
         padded = (
-            cell + " " * (width - columns_of(cell))
-            for cell, width in zip(cells, widths, strict=True)
+            cell + " " * (width - width_of(cell)) for cell, width in zip(cells, widths, strict=True)
         )
         line = _GAP.join(padded).rstrip()
         yield line if room is None else cut(line, room)

@@ -1,9 +1,9 @@
 """The memory storage: nothing outlives the process; otherwise a storage like any other.
 
-It keeps columns rather than objects, because a history of a million lines must neither cost a
-kilobyte a line nor be walked by the garbage collector. A job's position, less one, is its row in
-the job columns; a transition's sequence number, less one, is its row in the history columns. The
-history of a job is a chain from its newest transition backwards.
+It keeps columns instead of objects: a history of a million lines must not cost a kilobyte a line,
+and the garbage collector must not walk it. A job's position, less one, is its row in the job
+columns; a transition's sequence number, less one, is its row in the history columns. The history of
+a job is a chain from its newest transition backwards.
 """
 
 from __future__ import annotations
@@ -30,27 +30,25 @@ from engine.storage.table import Table
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _BLOCK: Final = 1_024
-_REMOVED: Final = 255  # instead of the place of a status, of which there are no more than 255
+_REMOVED: Final = 255  # instead of the code of a status: there are no more than 255 statuses
 
 
 class MemoryStorage:
     """Keeps everything in memory.
 
-    The jobs live as long as this object: an engine that is closed and another that is opened with
-    the same storage, one after the other, see the same jobs.
-
-    Of a job that is removed by a rule of retention there remain 9 bytes, and 25 for each of its
+    The jobs live as long as this object: engines that are opened with it one after another see the
+    same jobs. A job that a rule of retention removes leaves 9 bytes, and 25 for each of its
     transitions.
     """
 
     def __init__(self) -> None:
-        self._users = 0  # engines that have opened it; the second is told to close it again
+        self._users = 0  # engines that have opened it, refused ones too: each calls `aclose`
         self._table = Table()
-        # A status is kept as one byte, its place in this list, so that a page of one status is
-        # found by `bytearray.find`: 30 µs for a million jobs.
+        # A status is kept as one byte, its index in this list: `bytearray.find` finds a page of one
+        # status in 30 µs, among a million jobs.
         self._statuses: list[str] = []
-        self._code_of = _PlaceIn(self._statuses)
-        self._counts = [0] * (MAX_STATUSES + 1)  # how many jobs have the status of this place
+        self._code_of = _IndexIn(self._statuses)
+        self._counts = [0] * (MAX_STATUSES + 1)  # jobs by the code of their status
         # Columns of jobs.
         self._ids = _Texts()
         self._status_codes = bytearray()
@@ -58,14 +56,16 @@ class MemoryStorage:
         # Columns of transitions.
         self._times = array("q")  # microseconds since 1970
         self._to_codes = bytearray()
-        self._previous = array("q")  # the sequence number of the same job's one before; 0: none
+        self._previous = array(
+            "q"
+        )  # the sequence number of the same job's transition before; 0: none
         self._rows = array("q")  # of the jobs
         self._forgotten = 0  # all transitions up to this one are of removed jobs
         self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
         self._final_statuses: Collection[str] = ()
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
-        """Return what earlier engines left here; nothing, in a new storage.
+        """Return the jobs of earlier engines; none, in a new storage.
 
         Raises:
             StorageInUseError: An engine of this process has it open.
@@ -80,7 +80,7 @@ class MemoryStorage:
         return Opened(self._table, len(self._times), len(self._ids), keeps_table=True)
 
     async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
-        """Return nothing: what is not in the table does not exist."""
+        """Return nothing: a job that is not in the table does not exist."""
         del job_ids, keys
         return CheckedOut()
 
@@ -172,17 +172,17 @@ class MemoryStorage:
         return newest_first[::-1]
 
     def _entry(self, sequence: int) -> Entry:
-        place = sequence - 1
-        previous = self._previous[place]
+        index = sequence - 1
+        previous = self._previous[index]
         from_status = self._statuses[self._to_codes[previous - 1]] if previous else None
-        to_status = self._statuses[self._to_codes[place]]
-        at = _EPOCH + self._times[place] * _MICROSECOND
-        return Entry(sequence, self._ids[self._rows[place]], from_status, to_status, at)
+        to_status = self._statuses[self._to_codes[index]]
+        at = _EPOCH + self._times[index] * _MICROSECOND
+        return Entry(sequence, self._ids[self._rows[index]], from_status, to_status, at)
 
     def _kept(self, after: int) -> Iterator[int]:
-        """Return the sequence numbers above one whose jobs are there."""
+        """Return the sequence numbers above one, without those of removed jobs."""
         codes, rows = self._status_codes, self._rows
-        # So that a watcher from the beginning does not go through all that was ever removed.
+        # A watcher from the beginning does not go through all transitions that were ever removed.
         while self._forgotten < len(rows) and codes[rows[self._forgotten]] == _REMOVED:
             self._forgotten += 1
         for sequence in range(max(after, self._forgotten) + 1, len(rows) + 1):
@@ -190,7 +190,7 @@ class MemoryStorage:
                 yield sequence
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
-        """Remove ended jobs from the table; a mark stays in their rows."""
+        """Remove ended jobs from the table, and mark their rows."""
         if self._ends is None:
             self._ends = []
             self._note_ends(self._ends, self._table.records())
@@ -224,12 +224,12 @@ class MemoryStorage:
         raise StorageError(f"jobs in memory can't be copied to {path}: keep them in a file")
 
     async def aclose(self) -> None:
-        """Be ready for another engine. The jobs are gone when this object is."""
+        """Let another engine open it. The jobs stay as long as this object."""
         self._users = max(0, self._users - 1)
 
 
-class _PlaceIn(dict[str, int]):
-    """Gives each text its place in a list, and puts a new one at the end of it."""
+class _IndexIn(dict[str, int]):
+    """Gives each text its index in a list; appends new texts to the list."""
 
     def __init__(self, texts: list[str]) -> None:
         super().__init__()
@@ -242,7 +242,7 @@ class _PlaceIn(dict[str, int]):
 
 
 class _Texts:
-    """A column of texts, in blocks: a full one is a tuple, which the collector need not walk."""
+    """A column of texts, in blocks: a full one is a tuple, which the collector doesn't walk."""
 
     def __init__(self) -> None:
         self._full: list[tuple[str, ...]] = []
@@ -252,17 +252,17 @@ class _Texts:
         return len(self._full) * _BLOCK + len(self._filling)
 
     def __getitem__(self, row: int) -> str:
-        block, place = divmod(row, _BLOCK)
-        return self._full[block][place] if block < len(self._full) else self._filling[place]
+        block, index = divmod(row, _BLOCK)
+        return self._full[block][index] if block < len(self._full) else self._filling[index]
 
     def clear(self, row: int) -> None:
         """Forget a text."""
-        block, place = divmod(row, _BLOCK)
+        block, index = divmod(row, _BLOCK)
         if block < len(self._full):
             texts = self._full[block]
-            self._full[block] = (*texts[:place], "", *texts[place + 1 :])
+            self._full[block] = (*texts[:index], "", *texts[index + 1 :])
         else:
-            self._filling[place] = ""
+            self._filling[index] = ""
 
     def append(self, text: str) -> None:
         self._filling.append(text)
@@ -272,6 +272,6 @@ class _Texts:
 
 
 def _microseconds(times: list[datetime]) -> list[int]:
-    """Return times as microseconds since 1970. Most often a batch has only one."""
+    """Return times as microseconds since 1970. Most rounds have only one."""
     numbers = {time: (time - _EPOCH) // _MICROSECOND for time in set(times)}
     return [numbers[time] for time in times]

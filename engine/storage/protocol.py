@@ -1,18 +1,17 @@
-"""What a storage is: the part that makes a batch of changes outlive the process.
+"""The storage protocol: a storage makes a round's changes outlive the process.
 
-Only the owner calls it, one call at a time, from one task. The rules of a transition are not here:
-the owner decides, in Python, whatever the storage. The life of a storage::
+Only the owner calls a storage, one call at a time, from one task. A storage knows no rule of a
+move: the owner decides all of them, whatever the storage. The life of a storage::
 
     open ──▶ ( checkout? ──▶ commit? ──▶ resolve? ──▶ count | page | history … )* ──▶ aclose
 
 **A private storage** (memory, one file) belongs to one engine. The owner holds the live jobs in its
-table and checks out only those that it doesn't hold: jobs that have ended, idempotency keys of
-ended jobs, ids that nobody has.
+table and checks out only others: ended jobs, idempotency keys of ended jobs, unknown ids.
 
-**A shared storage** (a database server, still to come) is used by engines on many machines. The
-owner's table is then empty at the start of each batch, so that every job that the batch names
-is checked out, and stays locked until the commit; position and sequence numbers come with the
-checkout. The decisions between the two calls are the same code.
+**A shared storage** (a database server, still to come) serves engines on many machines. The owner's
+table is then empty at the start of each round, so the owner checks out every job that the round
+names. The jobs stay locked until the commit; position and sequence numbers come with the checkout.
+The decisions between the two calls are the same code.
 """
 
 from __future__ import annotations
@@ -37,19 +36,19 @@ ProgressCallback: TypeAlias = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What a storage held when it was opened."""
+    """The content of a storage when it was opened."""
 
     table: Table
-    """The jobs that have not ended. The owner keeps it: committed jobs come in, ended ones go."""
+    """The live jobs. The owner keeps it: it puts committed jobs in and takes ended ones out."""
     last_sequence: int = 0
     last_position: int = 0
     keeps_table: bool = False
-    """Instead, the storage keeps it: `commit` puts the jobs in, and those that ended stay."""
+    """The storage keeps the table instead: `commit` puts the jobs in, and ended ones stay."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedOut:
-    """The committed jobs that were asked for and exist."""
+    """The committed jobs of a checkout: those that exist."""
 
     jobs: dict[str, Record] = field(default_factory=dict)
     """By job id."""
@@ -58,18 +57,18 @@ class CheckedOut:
     damaged: dict[str, Damaged] = field(default_factory=dict)
     """Jobs that exist and can't be read, by their ids."""
     damaged_keys: dict[str, Damaged] = field(default_factory=dict)
-    """The same, by the idempotency keys that they have."""
+    """The same, by their idempotency keys."""
 
 
 class Storage(Protocol):
-    """The storage protocol. Its calls are not cancelled by callers: the owner is shielded.
+    """The storage protocol. The owner shields the calls from the cancellation of callers.
 
     Every call may raise `engine.domain.exceptions.StorageError` for a known failure, which goes to
-    the callers of the batch. Any other exception is a bug, and crashes the owner.
+    the callers of the round. Any other exception is a bug and crashes the owner.
     """
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
-        """Make ready; called once. Jobs in one of the final statuses have ended.
+        """Get ready. Jobs in one of the final statuses have ended.
 
         Raises:
             StorageInUseError: Another engine has it open.
@@ -85,33 +84,33 @@ class Storage(Protocol):
         ...
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Make the changes durable, all or none, in their order. Returning means: they are.
+        """Make the changes durable, all or none, in their order. Returning promises that they are.
 
-        Those without a sequence number leave no line of history.
+        A change without a sequence number leaves no line of history.
 
         Raises:
-            StorageError: None was applied.
-            DuplicateJobIdError: A created job's id is taken by one that the owner doesn't hold,
-                because it has ended. None was applied.
-            CommitUnknownError: It failed at a point from which it can't tell. The owner calls
-                `resolve` before it commits anything else.
+            StorageError: No change was applied.
+            DuplicateJobIdError: A created job's id is taken by an ended job, which the owner
+                doesn't hold. No change was applied.
+            CommitUnknownError: It failed, and the changes may or may not be durable. The owner
+                calls `resolve` before it commits anything else.
         """
         ...
 
     async def resolve(self, changes: Sequence[Change]) -> bool:
-        """Find out what became of the changes whose commit raised `CommitUnknownError`.
+        """Find out the outcome of the changes whose commit raised `CommitUnknownError`.
 
-        Returning True means: they are durable; False: they are not applied and never will be. Until
-        then `count`, `page`, `history` and `transitions` answer from before these changes, or they
-        refuse.
+        Returning True promises that they are durable, False that they are not applied and never
+        will be. Until then `count`, `page`, `history` and `transitions` answer as before these
+        changes, or refuse.
 
         Raises:
-            StorageError: It can't tell yet. The owner asks again before it next commits.
+            StorageError: It is not known yet. The owner asks again before its next commit.
         """
         ...
 
     async def count(self, status: str | None) -> int:
-        """Return how many committed jobs have this status; None counts all."""
+        """Count the committed jobs that have this status; for None, all of them."""
         ...
 
     async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
@@ -119,10 +118,10 @@ class Storage(Protocol):
         ...
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
-        """Return every committed change of a job, oldest first; None if there is no such job.
+        """Return every committed transition of a job, oldest first; None for an unknown job.
 
         Raises:
-            JobDamagedError: A line of it can't be read.
+            JobDamagedError: A line of the history can't be read.
         """
         ...
 
@@ -131,26 +130,26 @@ class Storage(Protocol):
     ) -> Sequence[Entry]:
         """Return up to ``limit`` committed transitions with a sequence number above ``after``.
 
-        In their order; of all jobs or of one, which may be unknown. Removed jobs have none.
+        They are in order, of all jobs or of one, which may be unknown. Removed jobs have none.
 
         Raises:
-            StorageDamagedError: One of them can't be read, or whose it is.
+            StorageDamagedError: A transition, or its job's id, can't be read.
         """
         ...
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove up to ``limit`` ended jobs with their histories; return how many.
 
-        Those that ended before a time, and the oldest of those that are more than ``keep``; oldest
-        end first. Returning 0 means: there are no more of them.
+        Removes jobs that ended before a time, and the oldest beyond the newest ``keep``; oldest end
+        first. Returning 0 says that none is left to remove.
         """
         ...
 
     def backup(self, path: Path, progress: ProgressCallback) -> None:
-        """Write a consistent copy of what is committed into a new file; durable on return.
+        """Write a consistent copy of all that is committed into a new file, durable on return.
 
-        Blocking: it is called in a thread of its own, at any time while the storage is open, and
-        also beside other calls, which it must not hold up for longer than a commit takes.
+        It blocks, and runs in a thread of its own, at any time while the storage is open. Other
+        calls may run beside it; it must not delay them by more than a commit takes.
 
         Raises:
             StorageError: It can't be copied, or the path can't be written. No file is left there.
@@ -158,5 +157,5 @@ class Storage(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Let go of everything. Called once for each `open`, also if that did not return."""
+        """Release everything. Called once for each `open`, even for one that raised."""
         ...

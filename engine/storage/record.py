@@ -1,4 +1,4 @@
-"""Records: how the engine keeps a job.
+"""Records: jobs as the engine keeps them.
 
 A record is a frozen `msgspec.Struct` that the garbage collector never tracks (``gc=False``): it
 holds texts, numbers and times alone, so it can't be part of a cycle. A live frozen pydantic job
@@ -21,7 +21,7 @@ from msgspec.structs import replace
 class Execution(Struct, frozen=True, gc=False):
     """The part of a job that only handlers, deadlines and priorities need.
 
-    Most jobs of an engine that is used as a mere state machine share `NO_EXECUTION`.
+    Jobs without one, as in an engine that is a mere state machine, share `NO_EXECUTION`.
     """
 
     priority: int = 0
@@ -29,24 +29,24 @@ class Execution(Struct, frozen=True, gc=False):
     deadlines: str | None = None
     """By status, a JSON object of seconds or times; see `engine.domain.deadlines`."""
     deadline_at: datetime | None = None
-    """When the present status is left by force."""
+    """When the job's time in its status runs out."""
     attempt: int = 0
     """The number of the newest attempt; 0 before the first."""
     failures: int = 0
     """How many attempts count against the retries."""
     token: str | None = None
-    """Of the attempt that has the job; None when none has."""
+    """The token of the attempt that has the job; None when none has."""
     retry_at: datetime | None = None
-    """The job is not claimed before."""
+    """The job is not claimed before this time."""
     prompt: str | None = None
     """The open question, a JSON object; see `engine.owner.prompts`."""
     answers: str | None = None
     """The answers so far, a JSON object by the names of the prompts."""
     cancel_reason: str | None = None
-    """Why somebody wants the job to end; None when nobody does."""
+    """The reason of a request to cancel the job; None without a request."""
 
     def entering(self, deadline_at: datetime | None) -> Execution:
-        """Return it for a job that enters a status: no attempt has the job, its time begins."""
+        """Return it for a job that enters a status: without an attempt, with a new deadline."""
         return Execution(
             priority=self.priority,
             deadlines=self.deadlines,
@@ -64,11 +64,11 @@ class Execution(Struct, frozen=True, gc=False):
         )
 
     def released(self, retry_at: datetime | None, failures: int) -> Execution:
-        """Return it for a job whose attempt has ended and left it running."""
+        """Return it for a job that is still running when its attempt has ended."""
         return replace(self, token=None, retry_at=retry_at, failures=failures)
 
     def asking(self, prompt: str, deadline_at: datetime | None) -> Execution:
-        """Return it with an open question, and the time until which that may be answered."""
+        """Return it with an open question, and the deadline of an answer."""
         return replace(self, prompt=prompt, deadline_at=deadline_at)
 
     def answered(self, answers: str) -> Execution:
@@ -76,7 +76,7 @@ class Execution(Struct, frozen=True, gc=False):
         return replace(self, answers=answers)
 
     def to_be_cancelled(self, reason: str | None) -> Execution:
-        """Return it with a reason to end the job."""
+        """Return it with a request to cancel the job."""
         return replace(self, cancel_reason=reason)
 
 
@@ -84,7 +84,7 @@ NO_EXECUTION: Final = Execution()
 
 
 def default_identifier(job_id: str) -> str:
-    """Return the payment's name of a job that was given none."""
+    """Return the payment's name of a job that was created without one."""
     return f"mock_bc_{job_id}"
 
 
@@ -96,7 +96,7 @@ class Record(Struct, frozen=True, gc=False):
     """The enum member's value."""
     input_hash: str
     blockchain_identifier: str | None
-    """None for the default, which is made of the id; see `identifier`."""
+    """None for the default, which has the job's id in it; see `identifier`."""
     created_at: datetime
     """Aware, UTC, as are all times here."""
     updated_at: datetime
@@ -109,12 +109,12 @@ class Record(Struct, frozen=True, gc=False):
     error: str | None = None
     idempotency_key: str | None = None
     input: str | None = None
-    """What the handler is given, as JSON."""
+    """The handler's input, as JSON."""
     execution: Execution = NO_EXECUTION
 
     @property
     def identifier(self) -> str:
-        """The payment's name: as it was given, or the default."""
+        """The payment's name: the caller's, or the default."""
         return self.blockchain_identifier or default_identifier(self.job_id)
 
     def moved(
@@ -126,7 +126,7 @@ class Record(Struct, frozen=True, gc=False):
         error: str | None = None,
         execution: Execution = NO_EXECUTION,
     ) -> Record:
-        """Return the record after a move; its time never goes backwards when the clock does."""
+        """Return the record after a move. Its time never goes back, even if the clock does."""
         return Record(
             self.job_id,
             status,
@@ -144,15 +144,15 @@ class Record(Struct, frozen=True, gc=False):
         )
 
     def with_execution(self, execution: Execution) -> Record:
-        """Return the record with another execution, and nothing else changed."""
+        """Return the record with another execution, otherwise unchanged."""
         return replace(self, execution=execution)
 
 
 class Change(Struct, frozen=True, gc=False):
-    """One decided change: what a storage commits.
+    """One decided change, for a storage to commit.
 
-    Most are transitions. One without a sequence number is none: only the job's execution changes.
-    It leaves status, version and updated_at as they are, and no line in the history.
+    Most are transitions. A change without a sequence number is none: it changes only the job's
+    execution, not its status, version or updated_at, and leaves no line in the history.
     """
 
     sequence: int | None
@@ -160,11 +160,11 @@ class Change(Struct, frozen=True, gc=False):
     from_status: str | None
     """The status before; None when the job is created."""
     record: Record
-    """The job after it: its status is the one moved to, its updated_at the time."""
+    """The job after the change, with the new status, and the change's time as updated_at."""
 
 
 class Damaged(NamedTuple):
-    """Stands in the place of a record that a storage could not read."""
+    """Stands for a record that a storage can't read."""
 
     job_id: str
     position: int
@@ -187,7 +187,7 @@ def newest_records(changes: Sequence[Change]) -> dict[str, Record]:
 
 
 def entries_of(changes: Sequence[Change]) -> list[Entry]:
-    """Return the lines of history that changes make: one for each transition."""
+    """Return the lines of history of changes: one for each transition."""
     return [
         Entry(
             change.sequence,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from engine.storage.record import (
-    Record,
-)
+from engine.storage.record import Record
 
 
 class Table:
     """Records by job id and by idempotency key.
 
-    The garbage collector need not walk it: CPython does not track its records, and visits each once
-    in a collection, 1.4 ms for a million.
+    CPython's garbage collector does not track the records: it visits each once in a collection,
+    1.4 ms for a million.
     """
 
     def __init__(self, records: Iterable[Record] = ()) -> None:
@@ -22,7 +20,7 @@ class Table:
         self.update({record.job_id: record for record in records})
 
     def statuses(self) -> set[str]:
-        """Return every status that a job has; looks at all jobs."""
+        """Return the statuses of all jobs; goes through all jobs."""
         return {record.status for record in self._records.values()}
 
     def records(self) -> Collection[Record]:
@@ -34,7 +32,7 @@ class Table:
         return self._records.get(job_id)
 
     def find_all(self, job_ids: Iterable[str]) -> list[Record] | None:
-        """Return the records of all of these jobs, or None if one is not there."""
+        """Return the records of all these jobs, or None if one is missing."""
         records: list[Record] = []
         for job_id in job_ids:
             if (record := self._records.get(job_id)) is None:
@@ -43,12 +41,12 @@ class Table:
         return records
 
     def find_by_key(self, key: str) -> Record | None:
-        """Return the record of the job that has an idempotency key, or None."""
+        """Return the record of the job with an idempotency key, or None."""
         job_id = self._ids_of_keys.get(key)
         return None if job_id is None else self._records[job_id]
 
     def update(self, records: Mapping[str, Record]) -> None:
-        """Put records in, which are given by their job ids."""
+        """Put records in, given by job id."""
         self._records.update(records)
         for record in records.values():
             if record.idempotency_key is not None:

@@ -11,7 +11,7 @@ from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.files import check_is_file
-from engine.cli.texts import plain
+from engine.cli.texts import printable
 from engine.storage.sqlite.check import check_file
 from engine.storage.sqlite.findings import Report
 
@@ -37,7 +37,7 @@ def check(arguments: Namespace, console: Console) -> Exit:
 
 def _write_report(report: Report, path: Path, console: Console) -> None:
     for where, problem in report.findings:
-        console.line(f"{where}: {plain(problem)}")
+        console.line(f"{where}: {printable(problem)}")
     more = report.problems - len(report.findings)
     if more:
         console.line(f"and {more:,} more")

@@ -15,7 +15,7 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.fields import job_fields
 from engine.cli.files import reading
-from engine.cli.texts import NOTHING, Cells, lines_of, plain, widths_of
+from engine.cli.texts import NOTHING, Cells, column_widths, printable, table_lines
 from engine.domain.exceptions import shown
 from engine.storage.record import Damaged, Record
 from engine.storage.sqlite.reading import counts, page
@@ -100,8 +100,8 @@ def _write_table(jobs: Iterable[Record | Damaged], console: Console) -> None:
     while block := list(islice(waiting, _BLOCK_JOBS)):
         rows = [*head, *(_cells(job, console.room) for job in block)]
         if head:
-            head, widths = [], widths_of(rows, console.room)
-        for line in lines_of(rows, widths, console.room):
+            head, widths = [], column_widths(rows, console.room)
+        for line in table_lines(rows, widths, console.room):
             console.line(line)
 
 
@@ -113,13 +113,13 @@ def _cells(job: Record | Damaged, room: int | None) -> Cells:
         outcome = job.result or job.error or NOTHING
         cells = (job.job_id, job.status, seconds, job.input_hash, outcome)
     # A long result is cut before it is made printable, as only its beginning is shown.
-    return [plain(cell if room is None else cell[: room + 1]) for cell in cells]
+    return [printable(cell if room is None else cell[: room + 1]) for cell in cells]
 
 
 def _reason_for_none(connection: sqlite3.Connection, arguments: Namespace) -> str:
     jobs = "no jobs"
     if arguments.status is not None:
-        known = ", ".join(sorted(map(plain, counts(connection)))) or "none"
+        known = ", ".join(sorted(map(printable, counts(connection)))) or "none"
         jobs += f" with the status {shown(arguments.status)} (statuses in the file: {known})"
     return f"{jobs} after {arguments.after}" if arguments.after else jobs
 

@@ -13,7 +13,7 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.fields import entry_fields, job_fields
 from engine.cli.files import reading
-from engine.cli.texts import NOTHING, lines_of, plain, widths_of
+from engine.cli.texts import NOTHING, column_widths, printable, table_lines
 from engine.domain.exceptions import JobDamagedError, shown
 from engine.storage.record import Entry, Record
 from engine.storage.sqlite.reading import checkout, history
@@ -65,7 +65,7 @@ def _write_fields(job: Record, console: Console) -> None:
     for name, value in fields.items():
         label = name
         for line in _text_of(value).split("\n"):
-            console.line(f"{label:{width}}  {plain(line)}".rstrip())
+            console.line(f"{label:{width}}  {printable(line)}".rstrip())
             label = ""
 
 
@@ -80,9 +80,9 @@ def _write_history(entries: Iterable[Entry], console: Console) -> None:
         (str(entry.sequence), time_text(entry.at), entry.from_status or NOTHING, entry.to_status)
         for entry in entries
     ]
-    table = [_HISTORY_HEAD, *(tuple(map(plain, row)) for row in rows)]
+    table = [_HISTORY_HEAD, *(tuple(map(printable, row)) for row in rows)]
     console.line("")
-    for text in lines_of(table, widths_of(table, None), None):
+    for text in table_lines(table, column_widths(table, None), None):
         console.line(text)
 
 

@@ -1,4 +1,4 @@
-"""Backup: a consistent copy of a file, made while an engine goes on writing to it."""
+"""Backup: a consistent copy of a file, made while an engine may write to it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_e
 from engine.storage.sqlite.file import connect_reader
 from engine.storage.sqlite.paths import beside, check_usable
 
-_STEP_PAGES: Final = 1_024  # 4 MiB: so often is progress told
+_STEP_PAGES: Final = 1_024  # 4 MiB, between two calls for progress
 
 
 def back_up(source: Path, target: Path, progress: ProgressCallback) -> None:
     """Copy an engine's file by SQLite's own backup (https://www.sqlite.org/backup.html).
 
-    The copy has all that was committed when this began. It is read with a connection that holds one
-    state of the file for the whole of it, and no writer waits for it; but the log can't be reused
-    meanwhile, and grows. The copy is made under another name, and is there whole or not at all.
+    The copy has all that was committed when the backup began, and its connection sees that state
+    throughout. No writer waits for it; but the log can't be reused meanwhile, and grows. The copy
+    is made under another name: it is there whole or not at all.
 
     Raises:
-        StorageError: The source can't be read; or the target is there already, or can't be written.
+        StorageError: The source can't be read; or the target exists, or can't be written.
     """
     check_usable(target)
     _check_free(target)
@@ -40,7 +40,7 @@ def back_up(source: Path, target: Path, progress: ProgressCallback) -> None:
             ):
                 _make(partial, like=source)
                 _copy(reader, partial, progress)
-            _check_free(target)  # it may have been made meanwhile
+            _check_free(target)  # another program may have made it meanwhile
             partial.replace(target)
             sync_folder(target.parent)
     finally:
@@ -55,16 +55,16 @@ def _check_free(target: Path) -> None:
 
 
 def _make(partial: Path, *, like: Path) -> None:
-    """Make an empty file. Who may read the one may read the other; we may write this one."""
+    """Make an empty file with the permissions of another, which we may write."""
     mode = stat.S_IMODE(like.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR
     partial.touch(mode)
-    partial.chmod(mode)  # whatever the process's mask is
+    partial.chmod(mode)  # the process's mask does not count
 
 
 def _copy(reader: sqlite3.Connection, partial: Path, progress: ProgressCallback) -> None:
     with closing(sqlite3.connect(partial)) as copy:
         make_durable(copy)
-        # A transaction keeps the state: a backup starts anew when the file changes.
+        # A transaction keeps the state: without one, a backup starts anew when the file changes.
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM engine").fetchone()
         reader.backup(

@@ -1,12 +1,12 @@
-"""The file: made complete or not at all, looked at before it is touched, migrated in one step.
+"""The file: made complete or not at all, inspected before it is touched, migrated in one step.
 
-A new file is made under another name, ``jobs.db-new``, and then renamed, so that a file which has
-the right name is whole, whenever the process was killed. Whatever is not an engine's file, or is of
-a newer version, is left as it is, byte for byte.
+A new file is made under another name, ``jobs.db-new``, and then renamed: a file with the right name
+is whole, whenever the process was killed. A file that is no engine's, or of a newer version, stays
+as it is, byte for byte.
 
 SQLite before 3.51.3 may damage a file in which one connection writes while another checkpoints
-(https://www.sqlite.org/wal.html#walresetbug). So one connection does both, and all others
-are made by `connect_reader`, which can do neither.
+(https://www.sqlite.org/wal.html#walresetbug). So one connection does both; `connect_reader` makes
+all others, which can do neither.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _BUSY_SECONDS: Final = 5.0
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
-    """Open a file that is there; ``mode`` is ``rw`` or ``ro``, as in SQLite's URIs."""
+    """Open an existing file; ``mode`` is ``rw`` or ``ro``, as in SQLite's URIs."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}",
         uri=True,
         timeout=_BUSY_SECONDS,
         isolation_level=None,
     )
-    # A damaged text need not be UTF-8. It is to be found by its checksum, not by a failing query.
+    # A damaged text need not be UTF-8: let the checksum find it, and not a failing query.
     connection.text_factory = _text
     return connection
 
@@ -57,7 +57,7 @@ def _text(value: bytes) -> str:
 
 
 def connect_reader(path: Path) -> sqlite3.Connection:
-    """Open a file for reading, whether or not an engine has it; the caller closes it.
+    """Open a file for reading, even while an engine has it. The caller closes it.
 
     Raises:
         StorageError: It can't be read.
@@ -70,17 +70,17 @@ def connect_reader(path: Path) -> sqlite3.Connection:
             "open it with an engine first, which migrates it"
         )
     with translate_sqlite_errors(path):
-        # Where no file may be made, SQLite can't look for a log; and there is none.
+        # In a folder where no file may be made, SQLite can't look for a log; and there is none.
         usual = _has_log(path) or _allowed(path.parent, os.W_OK)
         return connect(path, "ro" if usual else "ro&immutable=1")
 
 
 def prepare(path: Path, steps: Sequence[Step]) -> None:
-    """Make the file if it is not there; migrate it if it is an older one.
+    """Make the file if it is missing; migrate it if it is of an older version.
 
     Raises:
         StorageError: It can't be made, read or written.
-        StorageFormatError: It is no engine's, or of a newer version. It was not touched.
+        StorageFormatError: It is no engine's, or of a newer version. It is left as it was.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
         raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is needed")
@@ -104,11 +104,11 @@ def prepare(path: Path, steps: Sequence[Step]) -> None:
 
 
 def _inspect(path: Path, steps: Sequence[Step]) -> int:
-    """Return the version of the schema of a file that is there, without touching it.
+    """Return the version of an existing file's schema, without touching the file.
 
-    Always through SQLite: to open and close the file by other means would end the locks that the
-    process has on it (https://www.sqlite.org/howtocorrupt.html, 2.2). ``immutable`` keeps SQLite
-    from making files beside it; but where there is a log, it has to be looked at, too.
+    Reads only through SQLite: opening and closing the file by other means would end the locks that
+    the process has on it (https://www.sqlite.org/howtocorrupt.html, 2.2). ``immutable`` keeps
+    SQLite from making files beside it, but also from reading a log.
 
     Raises:
         StorageError: It can't be read.
@@ -126,10 +126,10 @@ def _inspect(path: Path, steps: Sequence[Step]) -> int:
 
 
 def _check_readable(path: Path) -> None:
-    """Say why SQLite could not open a file; it would only say that it can't.
+    """Check that a file can be read: SQLite itself gives no reason.
 
     Raises:
-        StorageError: It is missing, a folder, or not allowed to be read.
+        StorageError: It is missing, is a folder, or may not be read.
     """
     try:
         problem = os.strerror(errno.EISDIR) if stat.S_ISDIR(path.stat().st_mode) else None
@@ -162,21 +162,21 @@ def _version(path: Path, connection: sqlite3.Connection) -> int:
 
 
 def _check_schema(path: Path, connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
-    """Look for the tables and indexes that the steps make; there may be others beside them.
+    """Check that the tables and indexes of these steps are there; others may stand beside them.
 
     Raises:
-        StorageDamagedError: One is missing, or another.
+        StorageDamagedError: One is missing or different.
     """
     with new_database(steps) as model:
         missing = definitions(model).items() - definitions(connection).items()
     if missing or not steps:
         names = ", ".join(sorted(name for name, _ in missing)) or "all tables"
-        raise StorageDamagedError(f"{path}: not as its version says: {names}")
+        raise StorageDamagedError(f"{path}: missing or not as its version defines them: {names}")
 
 
 @contextmanager
 def new_database(steps: Sequence[Step] = STEPS) -> Iterator[sqlite3.Connection]:
-    """Give a database, in memory, as a new file is."""
+    """Give a database in memory that equals a new file."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
         for statement in chain.from_iterable(steps):
             model.execute(statement)
@@ -184,7 +184,7 @@ def new_database(steps: Sequence[Step] = STEPS) -> Iterator[sqlite3.Connection]:
 
 
 def definitions(connection: sqlite3.Connection) -> dict[str, str]:
-    """Return what tables and indexes are, by their names; without SQLite's own statistics."""
+    """Return the definitions of tables and indexes by name, without SQLite's own statistics."""
     return {
         f"{kind} {name}": f"of {table}: {sql}"
         for kind, name, table, sql in connection.execute(
@@ -194,10 +194,10 @@ def definitions(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 def _check_no_log(path: Path) -> None:
-    """Refuse to make a file beside a log, which SQLite would take for the new file's.
+    """Check that no log is there, which SQLite would take for the new file's.
 
     Raises:
-        StorageError: There is one: it belongs to a file that was deleted, moved or emptied.
+        StorageError: There is the log of a file that was deleted, moved or emptied.
     """
     for suffix in ("-wal", "-journal"):
         if _has_log(path, suffix):
@@ -222,7 +222,7 @@ def _make(path: Path, steps: Sequence[Step]) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         _take_steps(connection, 0, steps)
         connection.execute("PRAGMA journal_mode = WAL")
-    if path.exists():  # an empty one, whose owner has set who may read it
+    if path.exists():  # it is empty: keep its permissions
         new.chmod(stat.S_IMODE(path.stat().st_mode))
     new.replace(path)
     sync_folder(path.parent)

@@ -1,8 +1,8 @@
 """Ownership: one engine at a time has a file, by a lock that ends with its process.
 
-The lock is on a file of its own beside the database, ``jobs.db-lock``, because SQLite's locks on
-the database are for single transactions. The operating system lets go of it when the process ends,
-however it ends. The file stays, and says who had it last.
+The lock is on a file of its own, ``jobs.db-lock``, because SQLite's locks on the database itself
+are for single transactions. The operating system releases it however the process ends. The file
+stays, and names the last process that had the lock.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class Ownership:
     """The right to write a file, held until `release`."""
 
     def __init__(self, path: Path) -> None:
-        """Take it, at once or not at all.
+        """Lock the file at once, or refuse.
 
         Raises:
-            StorageInUseError: Somebody has it.
-            StorageError: The file of the lock can't be written; or the system has no such locks.
+            StorageInUseError: Another engine has it.
+            StorageError: The lock's file can't be written; or the system has no such locks.
         """
         if fcntl is None:
             raise StorageError(f"{path} can't be used: this system has no flock")
@@ -49,19 +49,19 @@ class Ownership:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = _holder(os.read(self._descriptor, 1_000))
+            holder = _described(os.read(self._descriptor, 1_000))
             os.close(self._descriptor)
             raise StorageInUseError(str(path), holder) from None
-        except OSError as error:  # a file system of another machine, say
+        except OSError as error:  # such as on another machine's file system
             os.close(self._descriptor)
             raise StorageError(f"{self._path} can't be locked: {error.strerror}") from error
         try:
             os.ftruncate(self._descriptor, 0)
-            os.write(self._descriptor, _myself())
-        except OSError as error:  # no room, say
+            os.write(self._descriptor, _this_process())
+        except OSError as error:  # such as no room
             os.close(self._descriptor)
             raise self._unwritable(error) from error
-        # An engine that was never closed lets go when it is garbage.
+        # An engine that is never closed releases the lock when it is garbage.
         self._release = weakref.finalize(self, _release, self._descriptor)
         self._release.atexit = False
         _held.add(self)
@@ -76,28 +76,28 @@ class Ownership:
         return kind(f"{self._path} can't be written: {error.strerror}")
 
     def check(self) -> None:
-        """Look whether the lock is still the one that others would meet.
+        """Check that other engines would find this lock.
 
         Raises:
             StorageError: Its file was deleted, moved or replaced.
         """
         try:
-            there = os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+            is_there = os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
         except OSError:
-            there = False
-        if not there:
+            is_there = False
+        if not is_there:
             raise StorageError(
                 f"{self._path} was deleted or replaced, so that another engine may have the file: "
                 "close this one"
             )
 
     def release(self) -> None:
-        """Let others have it."""
+        """Unlock the file."""
         _held.discard(self)
         self._release()
 
     def forget(self) -> None:
-        """In a forked child: the lock is the parent's, for as long as the parent lives."""
+        """In a forked child, leave the lock to the parent, which has it as long as it lives."""
         self._release.detach()
         os.close(self._descriptor)
 
@@ -107,18 +107,18 @@ def _release(descriptor: int) -> None:
     os.close(descriptor)
 
 
-def _myself() -> bytes:
+def _this_process() -> bytes:
     since = datetime.now(UTC).isoformat(timespec="seconds")
     return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode()
 
 
-def _holder(text: bytes) -> str:
+def _described(text: bytes) -> str:
     try:
-        told = json.loads(text)
-        this = " (this process)" if told["pid"] == os.getpid() else ""
-        return f"process {told['pid']}{this} on {told['host']}, since {told['since']}"
+        holder = json.loads(text)
+        this = " (this process)" if holder["pid"] == os.getpid() else ""
+        return f"process {holder['pid']}{this} on {holder['host']}, since {holder['since']}"
     except (ValueError, KeyError, TypeError):
-        return "a process that has not yet said which"
+        return "a process that has not yet written its id"
 
 
 _held: weakref.WeakSet[Ownership] = weakref.WeakSet()

@@ -1,6 +1,6 @@
-"""Reading: what is asked of an engine's file, by an engine or by a program that only reads.
+"""Reading: the queries of an engine's file, for an engine or a program that only reads.
 
-Every row is compared with its checksum; a damaged one is given as a mark in its place.
+Every row is compared with its checksum; a `Damaged` takes the place of a damaged job.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from engine.storage.sqlite.rows import (
 
 SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs"
 SELECT_TRANSITIONS: Final = f"SELECT {', '.join(TRANSITION_COLUMNS)} FROM transitions"
-# Whose it is, twice: as it stands in the job's row, and where the index of the ids finds this id.
-# To make the row's checksum all of the row would have to be read, and a result may be long.
+# With the job twice: its id in the job's row, and the position at which the index finds that id.
+# The row's checksum would need all of the row, and a result may be long.
 _SELECT_ENTRIES: Final = f"""
     SELECT {", ".join(f"transitions.{column}" for column in TRANSITION_COLUMNS)}, jobs.job_id,
         (SELECT position FROM jobs AS found WHERE found.job_id = jobs.job_id)
@@ -52,12 +52,12 @@ _BLOCKS: Final = (1, 16, 256)  # so many are looked up by one statement
 
 
 def counts(connection: sqlite3.Connection) -> dict[str, int]:
-    """Return how many jobs have each status."""
+    """Count the jobs of each status."""
     return dict(connection.execute("SELECT status, count(*) FROM jobs GROUP BY status"))
 
 
 def jobs_in_statuses(connection: sqlite3.Connection, statuses: Collection[str]) -> Iterator[Record]:
-    """Return the jobs that have one of these statuses, without the damaged ones."""
+    """Return the jobs in these statuses, without damaged ones."""
     for status in statuses:
         yield from _sound(connection.execute(f"{SELECT_JOBS} WHERE status = ?", (status,)))
 
@@ -65,13 +65,13 @@ def jobs_in_statuses(connection: sqlite3.Connection, statuses: Collection[str]) 
 def ended_jobs(
     connection: sqlite3.Connection, final_statuses: Collection[str], before: str | None
 ) -> Iterator[Record]:
-    """Return ended jobs, oldest end first, that ended before a time; without the damaged ones."""
+    """Return the jobs that ended before a time, oldest end first, without damaged ones."""
     condition = "ended_at IS NOT NULL" if before is None else "ended_at < ?"
     rows = connection.execute(
         f"{SELECT_JOBS} WHERE {condition} ORDER BY ended_at, position",
         () if before is None else (before,),
     )
-    # A status that was final for an earlier lifecycle need not be so for this one.
+    # A status that was final in an earlier lifecycle need not be final in this one.
     return (record for record in _sound(rows) if record.status in final_statuses)
 
 
@@ -103,7 +103,7 @@ def removable_jobs(
 
 
 def readable_statuses(statuses: Iterable[object]) -> set[str]:
-    """Return those statuses that can be asked for; a damaged one need not be a text."""
+    """Return the statuses that a query can name: a damaged one need not be a text."""
     return {
         status
         for status in statuses
@@ -115,10 +115,10 @@ def readable_statuses(statuses: Iterable[object]) -> set[str]:
 def wrong_ends(
     connection: sqlite3.Connection, status: str, *, ended: bool
 ) -> Iterator[list[tuple[str | None, int, int]]]:
-    """Return jobs of a status that are not marked as ended, and should be; or the other way round.
+    """Return the jobs of a status whose ``ended_at`` is wrong, in parts.
 
-    In parts, each job as its right ``ended_at`` and checksum, and its position. They may be changed
-    while they are being read.
+    Each job comes as its right ``ended_at``, its right checksum and its position. The caller may
+    correct a part before it takes the next.
     """
     after = 0
     condition = "IS NULL" if ended else "IS NOT NULL"
@@ -133,13 +133,13 @@ def wrong_ends(
 
 
 def newest_number(connection: sqlite3.Connection, number: str, table: str) -> int:
-    """Return the newest number that was ever given; of removed rows there is a note."""
-    [there] = connection.execute(f"SELECT coalesce(max({number}), 0) FROM {table}").fetchone()
-    return max(int(there), int(read_note(connection, f"last_{number}")))
+    """Return the newest number that was ever given; a note has that of removed rows."""
+    [newest] = connection.execute(f"SELECT coalesce(max({number}), 0) FROM {table}").fetchone()
+    return max(int(newest), int(read_note(connection, f"last_{number}")))
 
 
 def read_note(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - text or number
-    """Return what is noted by a name.
+    """Return the value of a note.
 
     Raises:
         StorageDamagedError: The note is missing or damaged.
@@ -166,7 +166,7 @@ def checkout(
 def _find(
     connection: sqlite3.Connection, column: str, texts: Collection[str]
 ) -> tuple[dict[str, Record], dict[str, Damaged]]:
-    """Return the jobs that have one of these texts in a column, and those that are damaged."""
+    """Return the jobs that have one of these texts in a column, and the damaged ones of them."""
     found: dict[str, Record] = {}
     sound = True
     for row in rows_with(connection, column, texts):
@@ -177,7 +177,7 @@ def _find(
             found[str(getattr(record, column))] = record
     if sound:
         return found, {}
-    # A damaged row need not say which job it is: look for it by each text that has no job.
+    # A damaged row need not name its job: look for it by each text without a job.
     damaged = {
         text: mark
         for text in texts
@@ -221,15 +221,15 @@ def _read(row: Row) -> Record | Damaged:
 
 
 def _sound(rows: Iterable[Row]) -> Iterator[Record]:
-    """Return the records of rows, without the damaged ones: who asks for those jobs is told."""
+    """Return the records of rows, without damaged ones, which a call for such a job reports."""
     return (record for row in rows if not isinstance(record := _read(row), Damaged))
 
 
 def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
-    """Return the transitions of a job, oldest first; None if there is no such job.
+    """Return the transitions of a job, oldest first; None for an unknown job.
 
     Raises:
-        JobDamagedError: One of them is damaged.
+        JobDamagedError: The job or its history is damaged.
     """
     jobs, damaged = _find(connection, "job_id", [job_id])
     if damaged:
@@ -244,7 +244,7 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
         entries = [read_entry(row, job_id) for row in rows]
     except DamagedRowError as error:
         raise JobDamagedError(job_id, f"in its history, {error}") from error
-    # A damaged index leads to rows that are sound and another job's, or to too few.
+    # A damaged index leads to sound rows of another job, or to too few rows.
     if len(entries) != job.version or any(row[1] != job.position for row in rows):
         raise JobDamagedError(job_id, "its history is not complete")
     return entries
@@ -256,7 +256,7 @@ def transitions(
     """Return the transitions with a sequence number above ``after``, in that order.
 
     Raises:
-        StorageDamagedError: One of them is damaged, or it can't be told whose it is.
+        StorageDamagedError: A transition, or its job's id, is damaged.
     """
     if job_id is None:
         rows = connection.execute(_OF_ALL, (after, limit))
@@ -265,7 +265,7 @@ def transitions(
     entries: list[Entry] = []
     for *columns, found_id, found_at in rows:
         if found_at != columns[_OF_JOB] or job_id not in {None, found_id}:
-            raise StorageDamagedError(f"it can't be told whose transition {columns[0]} is")
+            raise StorageDamagedError(f"the job of transition {columns[0]} can't be found")
         try:
             entries.append(read_entry(tuple(columns), found_id))
         except DamagedRowError as error:
@@ -274,6 +274,6 @@ def transitions(
 
 
 def contains_rows(connection: sqlite3.Connection, rows: Iterable[Row]) -> bool:
-    """Tell whether all of these rows are in the file; of each the checksum is compared."""
+    """Tell whether the file has all of these jobs' rows; compares their checksums."""
     statement = "SELECT 1 FROM jobs WHERE position = ? AND checksum = ?"
     return all(connection.execute(statement, (row[0], row[-1])).fetchone() for row in rows)

@@ -1,12 +1,12 @@
-"""Rows: how a record and a line of history stand in the file, each with its checksum.
+"""Rows: records and lines of history as the file has them, each with its checksum.
 
 SQLite does not notice a changed bit in a value: in 544 of 600 files with one flipped bit a row had
-silently changed. So every row ends with the CRC-32 (ISO 3309, as `zlib.crc32` computes it) of its
-other values, joined by NULs, which no text of ours holds, as UTF-8; NULL stands as ``None``. It
-finds accidents, such as any flip of up to 32 bits in a row; it keeps nobody from forging.
+silently changed. So every row ends with a checksum: the CRC-32 (ISO 3309, as `zlib.crc32` computes
+it) of its other values in UTF-8, joined by NULs, which no text of ours has; NULL becomes ``None``.
+It finds accidents, such as any flip of up to 32 bits in a row. It does not prevent forgery.
 
 Most jobs have neither input nor execution. Their rows are made, summed and written without these
-columns, so that they cost nothing.
+columns, which so cost nothing.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ TRANSITION_COLUMNS: Final = (
 
 _INPUT: Final = JOB_COLUMNS.index("input")
 _EXECUTION: Final = slice(_INPUT + 1, -1)
-_PRIORITY: Final = _INPUT + 1  # NULL means: the job has no execution
+_PRIORITY: Final = _INPUT + 1  # NULL for a job without an execution
 LEFT_OUT: Final = (None,) * (len(JOB_COLUMNS) - len(SHORT_COLUMNS))
 _NULLS: Final = (None,) * len(EXECUTION_COLUMNS)
 _FORMS: Final = ["\0".join(["%s"] * columns) for columns in range(len(JOB_COLUMNS))]
 
 
 class DamagedRowError(Exception):
-    """A row can't be what was written. Its text says what is wrong."""
+    """A row is not as it was written. The message describes the damage."""
 
 
 def checksum(values: Row) -> int:
@@ -80,30 +80,30 @@ def checksum(values: Row) -> int:
 
 
 def time_text(time: datetime) -> str:
-    """Return a time as it stands in the file: RFC 3339, UTC, always with 6 decimals.
+    """Return a time as the file has it: RFC 3339, UTC, always with 6 decimals.
 
-    So times sort as their texts do.
+    Texts of this form sort as their times do.
     """
     return f"{time.isoformat(timespec='microseconds')[:-6]}Z"
 
 
 class BatchRows(NamedTuple):
-    """The rows of a batch: its jobs as they are after it, each once, and its lines of history."""
+    """The rows of a round: each changed job once, as it is afterwards, and the transitions."""
 
     created: list[Row]
     moved: list[Row]
     amended: list[Row]
-    """Jobs of which nothing but the execution changes."""
+    """Jobs of which only the execution changes."""
     transitions: list[Row]
 
     def jobs(self) -> list[Row]:
-        """Return the rows of all jobs."""
+        """Return the rows of all changed jobs."""
         return [*self.created, *self.moved, *self.amended]
 
 
 def batch_rows(changes: Sequence[Change], final_statuses: Collection[str]) -> BatchRows:
-    """Return the rows of a batch."""
-    texts = _TimeTexts()  # most often there are but a few
+    """Return the rows of a round's changes."""
+    texts = _TimeTexts()  # most rounds have only a few times
     transitions = [_transition_row(each, texts) for each in changes if each.sequence is not None]
     rows = BatchRows([], [], [], transitions)
     created = {change.record.job_id for change in changes if change.from_status is None}
@@ -123,7 +123,7 @@ def batch_rows(changes: Sequence[Change], final_statuses: Collection[str]) -> Ba
 
 
 class _TimeTexts(dict[datetime, str]):
-    """The texts of times, each made once."""
+    """The texts of times. Makes each once."""
 
     def __missing__(self, time: datetime) -> str:
         text = self[time] = time_text(time)
@@ -136,12 +136,12 @@ def job_row(record: Record, *, ended: bool) -> Row:
 
 
 def full_row(row: Row) -> Row:
-    """Return a row of a job with all columns."""
+    """Return a job's row with all columns."""
     return row if len(row) == len(JOB_COLUMNS) else (*row[:-1], *LEFT_OUT, row[-1])
 
 
 def _job_row(record: Record, texts: _TimeTexts, *, ended: bool) -> Row:
-    """Return the row of a job, a short one where that says all."""
+    """Return the row of a job; a short one for a job without input and execution."""
     updated_at = texts[record.updated_at]
     values: Row = (
         record.position,
@@ -181,10 +181,10 @@ def _transition_row(change: Change, texts: _TimeTexts) -> Row:
 
 
 def read_record(row: Row) -> Record:
-    """Return the record that a row of jobs stands for.
+    """Return the record in a row of jobs.
 
     Raises:
-        DamagedRowError: It is not as it was written.
+        DamagedRowError: The row is not as it was written.
     """
     check_row(row)
     at, job_id, status, input_hash, identifier, created, updated, result, error, version, key = row[
@@ -208,7 +208,7 @@ def read_record(row: Row) -> Record:
 
 
 def _read_execution(values: Row) -> Execution:
-    """Return the execution that the values of its columns stand for."""
+    """Return the execution in the values of its columns."""
     stored = dict(zip(EXECUTION_COLUMNS, values, strict=True))
     for column in ("deadline_at", "retry_at"):
         if stored[column] is not None:
@@ -217,10 +217,10 @@ def _read_execution(values: Row) -> Execution:
 
 
 def read_entry(row: Row, job_id: str) -> Entry:
-    """Return the line of a job's history that a row of transitions stands for.
+    """Return the line of a job's history in a row of transitions.
 
     Raises:
-        DamagedRowError: It is not as it was written.
+        DamagedRowError: The row is not as it was written.
     """
     check_row(row)
     sequence, _, from_status, to_status, at, _ = row
@@ -231,7 +231,7 @@ def check_row(row: Row) -> None:
     """Compare a row with its checksum.
 
     Raises:
-        DamagedRowError: They don't belong together.
+        DamagedRowError: They don't fit.
     """
     found = checksum(row[:-1])
     if found != row[-1]:

@@ -1,36 +1,37 @@
-"""The schema: what an engine's file is made of, whose it is, and how an older one becomes a newer.
+"""The schema: the tables of an engine's file, its marks, and the steps from older versions.
 
-The names are for readers too: the tables may be read with any SQLite program while an engine has
-the file, and be written by the engine alone.
+The names are for readers too: any SQLite program may read the tables while an engine has the file.
+Only the engine may write to them.
 
 * ``jobs``: a row for each job, as it is now. ``position`` is the order of creation; ``ended_at`` is
-  NULL as long as the job has not ended; a ``blockchain_identifier`` that is NULL is the default,
-  ``mock_bc_`` and the job's id. ``input`` is JSON, what the job's handler is given. The columns
-  from ``priority`` to ``cancel_reason`` are the job's work; most jobs have none, and NULLs there:
+  NULL until the job has ended; a ``blockchain_identifier`` that is NULL is the default,
+  ``mock_bc_`` and the job's id. ``input`` is the input of the job's handler, as JSON. The columns
+  from ``priority`` to ``cancel_reason`` are the job's execution; most jobs have none, and NULLs
+  there:
 
-  * ``priority``: of the jobs that are ready, higher ones are claimed first. It, ``attempt`` and
-    ``failures`` are NULL for a job without work, and for no other.
-  * ``deadlines``: by status, a JSON object of seconds or times. ``deadline_at``: when the job is
-    moved out of its present status.
+  * ``priority``: of the ready jobs, those with a higher one are claimed first. It, ``attempt`` and
+    ``failures`` are NULL exactly for a job without an execution.
+  * ``deadlines``: by status, a JSON object of seconds or times. ``deadline_at``: when the job's
+    time in its present status runs out.
   * ``attempt``: the number of the newest attempt, 0 before the first. ``failures``: how many of
     them count against the retries. ``token``: of the attempt that has the job; NULL when none has.
-    ``retry_at``: the job is not claimed before.
-  * ``prompt``: what is being asked, a JSON object. ``answers``: what was answered so far, a JSON
-    object by the names of the prompts.
-  * ``cancel_reason``: why somebody wants the job to end; NULL when nobody does.
+    ``retry_at``: the job is not claimed before this time.
+  * ``prompt``: the open question, a JSON object. ``answers``: the answers so far, a JSON object by
+    the names of the prompts.
+  * ``cancel_reason``: the reason of a request to cancel the job; NULL without a request.
 
-* ``transitions``: a row for each change of a job's status, in one order, without gaps but for
+* ``transitions``: a row for each change of a job's status, in one order, without gaps except for
   removed jobs. ``position`` is the job's.
-* ``engine``: what else is to be kept, a note by its name: ``final_statuses``, by which ``ended_at``
-  is set, as JSON; ``last_sequence`` and ``last_position``, the newest that were ever removed;
-  ``failed_commits``, how many commits have failed and were overwritten in the log.
+* ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
+  ``last_sequence`` and ``last_position``, the newest that were ever removed; ``failed_commits``,
+  how many commits have failed and were overwritten in the log.
 
-Times are texts such as ``2026-11-22T13:01:02.123456Z``. `engine.storage.sqlite.rows`
-makes the checksums.
+Times are texts such as ``2026-11-22T13:01:02.123456Z``. `engine.storage.sqlite.rows` computes the
+checksums.
 
-The first bytes of the file say whose it is (https://www.sqlite.org/fileformat2.html, 1.3):
-``application_id`` is ours, ``user_version`` is the number of steps below that made the file. A step
-that has been released is never changed; a new version adds one.
+The first bytes of the file identify it (https://www.sqlite.org/fileformat2.html, 1.3):
+``application_id`` is ours, ``user_version`` is the number of the steps below that made the file. A
+released step never changes; a new version adds one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The SQLite storage: one file, no server; what is committed survives a crash and a power cut."""
+"""The SQLite storage: one file, no server; commits survive a crash and a power cut."""
 
 from __future__ import annotations
 
@@ -29,41 +29,41 @@ Result = TypeVar("Result")
 
 
 class SQLiteStorage:
-    """Keeps jobs in one SQLite file, which it makes if it is not there.
+    """Keeps jobs in one SQLite file; makes the file if it is missing.
 
-    One engine at a time has the file; any program may read it meanwhile, and none but the engine
-    may write it. Beside ``jobs.db`` there are ``jobs.db-wal`` and ``jobs.db-shm``, which are part
-    of the database while it is open, and ``jobs.db-lock``, which says who has it. The file has to
-    be on a disk of this machine: SQLite's log does not work across a network.
+    One engine at a time has the file. Any program may read it meanwhile; only the engine may write
+    to it. ``jobs.db-wal`` and ``jobs.db-shm`` beside ``jobs.db`` are part of the database while it
+    is open; ``jobs.db-lock`` names the process that has it. Keep the file on a disk of this
+    machine: SQLite's log does not work across a network.
 
     Args:
-        path: The file. Its folder has to be there.
+        path: The file, or a URL such as ``sqlite:///jobs.db``. Its folder must exist.
 
     Raises:
-        InvalidValueError: The path is no text or path, or is empty.
+        InvalidValueError: The path is neither text nor a path, or is empty.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        # With its links followed, as SQLite does: a file has one log and one lock.
+        # Follow links, as SQLite does: a file has one log and one lock.
         self.path: Path = Path(os.path.realpath(path_at(path)))
         self._thread = WorkThread(f"engine storage {self.path.name}")
         self._database = Database(self.path, self.connect)
         self._ownership: Ownership | None = None
-        self._users = 0  # engines that have opened it; the second is told to close it again
+        self._users = 0  # engines that have opened it, refused ones too: each calls `aclose`
 
     def connect(self, path: Path) -> sqlite3.Connection:
-        """Return a connection that writes to the file, which is there."""
+        """Return a connection that writes to the file, which exists."""
         return file.connect(path, "rw")
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
-        """Take the file, make or migrate it if need be, and read what is live.
+        """Lock the file, make or migrate it if needed, and read the live jobs.
 
         Raises:
             StorageInUseError: Another engine has it.
-            StorageFormatError: It is no engine's, or of a newer version. It was not touched.
+            StorageFormatError: It is no engine's, or of a newer version. It is left as it was.
             StorageDamagedError: SQLite can't read it.
             StorageReadOnlyError: It can't be written.
-            StorageError: Its folder is missing, or something else is wrong with it.
+            StorageError: It can't be used for another reason, such as a missing folder.
         """
         self._users += 1
         if self._users > 1:
@@ -88,20 +88,20 @@ class SQLiteStorage:
         return await self._thread.run(run)
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        """Write a batch in one transaction, and sync it."""
+        """Write the changes in one transaction, synced to the disk."""
         await self._thread.run(self._database.commit, changes)
-        self._tidy()
+        self._checkpoint_if_due()
 
-    def _tidy(self) -> None:
+    def _checkpoint_if_due(self) -> None:
         if self._database.has_long_log():
             self._thread.start(self._database.checkpoint)
 
     async def resolve(self, changes: Sequence[Change]) -> bool:
-        """Find out whether a batch is in the file."""
+        """Find out whether the changes are in the file."""
         return await self._thread.run(self._database.resolve, changes)
 
     async def count(self, status: str | None) -> int:
-        """Count the jobs with this status; they are counted as they are committed."""
+        """Return the count of a status, which each commit updates."""
         counts = self._database.counts
         return sum(counts.values()) if status is None else counts.get(status, 0)
 
@@ -124,15 +124,15 @@ class SQLiteStorage:
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove ended jobs in one transaction."""
         removed = await self._thread.run(self._database.remove_ended, before, keep, limit)
-        self._tidy()
+        self._checkpoint_if_due()
         return removed
 
     def backup(self, path: Path, progress: ProgressCallback) -> None:
-        """Copy the file by SQLite's own backup; the writing connection is not asked."""
+        """Copy the file by SQLite's own backup, with a connection of its own."""
         back_up(self.path, path, progress)
 
     async def aclose(self) -> None:
-        """Close the file, and let another engine have it."""
+        """Close and unlock the file."""
         self._users -= 1
         if self._users:
             return

@@ -1,8 +1,8 @@
-"""Writing: the statements that change a file, all inside somebody else's transaction.
+"""Writing: the statements that change a file, inside the caller's transaction.
 
-Rows are written many at a time. At each step of a statement the interpreter may go to another
-thread, and a busy event loop keeps it for 5 ms (`sys.getswitchinterval`): with a row a statement, a
-batch of 1,000 beside a busy loop took ten times as long as with blocks of 256.
+A statement writes many rows. At each statement the interpreter may switch to another thread, and a
+busy event loop keeps it for 5 ms (`sys.getswitchinterval`): 1,000 rows, one a statement, took ten
+times as long beside a busy loop as blocks of 256.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _CHANGING: Final = ("status", "updated_at", "result", "error", "version", "ended
 
 
 def _inserts(table: str, columns: Sequence[str]) -> dict[int, str]:
-    """Return a statement for each size of block."""
+    """Return an INSERT statement for each size of block."""
     start = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
     row = f"({', '.join('?' * len(columns))})"
     return {size: start + ", ".join([row] * size) for size in _BLOCKS}
 
 
 def _updates(columns: Sequence[str], versions: str, cleared: Sequence[str] = ()) -> dict[int, str]:
-    """Return a statement for each size of block, which changes jobs that are there.
+    """Return an UPDATE statement of jobs for each size of block.
 
     Args:
-        columns: What is given of each job: its position, its id, and what changes.
-        versions: How the version in the file compares with the one that is given.
-        cleared: What else changes: it is NULL afterwards.
+        columns: The given columns of each job: its position, its id, and those that change.
+        versions: How the version in the file compares with the given one.
+        cleared: Columns that become NULL.
     """
     numbers = {column: number for number, column in enumerate(columns, 1)}
     changes = [
@@ -54,7 +54,7 @@ def _updates(columns: Sequence[str], versions: str, cleared: Sequence[str] = ())
     ]
     changes += [f"{column} = NULL" for column in cleared]
     row = f"({', '.join('?' * len(columns))})"
-    # Or else the file is not what the owner takes it for: no row of another job is written over.
+    # Never write over another job's row: the file may not be as the owner takes it to be.
     same = " AND ".join(
         f"jobs.{column} {comparison} given.column{numbers[column]}"
         for column, comparison in (("position", "="), ("job_id", "="), ("version", versions))
@@ -69,7 +69,7 @@ def _values(columns: Sequence[str], of: Sequence[str] = JOB_COLUMNS) -> Callable
 
 _PUT_TRANSITIONS: Final = _inserts("transitions", TRANSITION_COLUMNS)
 _PUT_NEW_JOBS: Final = _inserts("jobs", JOB_COLUMNS)
-# Jobs at their first version have no more; to write only these takes a third less.
+# A job at its first version has no other columns; writing only these takes a third less time.
 _NEW_COLUMNS: Final = [
     column for column in SHORT_COLUMNS if column not in {"result", "error", "ended_at"}
 ]
@@ -77,12 +77,12 @@ _new_values: Final = _values(_NEW_COLUMNS, SHORT_COLUMNS)
 _VERSION: Final = JOB_COLUMNS.index("version")
 _PUT_SHORT_NEW_JOBS: Final = _inserts("jobs", _NEW_COLUMNS)
 
-# To give a value costs as much as to write it, so nothing is given that stays as it is.
+# Binding a value costs as much as writing it, so no unchanged column is given.
 _SHORT_MOVE: Final = ("position", "job_id", *_CHANGING)
 _MOVE_SHORT_JOBS: Final = _updates(_SHORT_MOVE, "<", EXECUTION_COLUMNS)
 _short_move_values: Final = _values(_SHORT_MOVE, SHORT_COLUMNS)
 
-# The execution of most attempts has no more than these.
+# The executions of most attempts have only these.
 _PLAIN_EXECUTION: Final = ("priority", "attempt", "failures", "token")
 _OTHER_EXECUTION: Final = [column for column in EXECUTION_COLUMNS if column not in _PLAIN_EXECUTION]
 _other_execution_values: Final = _values(_OTHER_EXECUTION)
@@ -95,18 +95,18 @@ _MOVE: Final = ("position", "job_id", *_CHANGING, *EXECUTION_COLUMNS)
 _MOVE_JOBS: Final = _updates(_MOVE, "<")
 _move_values: Final = _values(_MOVE)
 
-# None of these columns is in an index: with the others the indexes would be written, too.
+# No index has one of these columns: with others, SQLite would write the indexes, too.
 _AMENDED: Final = ("position", "job_id", "version", *EXECUTION_COLUMNS, "checksum")
 _AMEND_JOBS: Final = _updates(_AMENDED, "=")
 _amended_values: Final = _values(_AMENDED)
 
 
 def write_batch(connection: sqlite3.Connection, rows: BatchRows) -> None:
-    """Write a batch.
+    """Write a round's changes.
 
     Raises:
-        sqlite3.IntegrityError: Another job has the id, the key or the position of one of its jobs,
-            or there is a transition with such a number.
+        sqlite3.IntegrityError: Another job has the id, the key or the position of a new one, or
+            another transition the number; or a job's row is not the one that was to change.
     """
     _put(
         connection, _PUT_SHORT_NEW_JOBS, [_new_values(row) for row in rows.created if _is_new(row)]
@@ -144,7 +144,7 @@ def _put(connection: sqlite3.Connection, statements: dict[int, str], rows: Seque
     """Write rows.
 
     Raises:
-        sqlite3.IntegrityError: Another row is in the way of one of them.
+        sqlite3.IntegrityError: Another row is there, or the row to change is not.
     """
     start = 0
     for size in _BLOCKS:
@@ -156,12 +156,12 @@ def _put(connection: sqlite3.Connection, statements: dict[int, str], rows: Seque
 
 
 def write_ends(connection: sqlite3.Connection, rows: Iterable[tuple[str | None, int, int]]) -> None:
-    """Set when jobs ended, and their checksums, by position."""
+    """Write ``ended_at`` and the checksum of jobs, by position."""
     connection.executemany("UPDATE jobs SET ended_at = ?, checksum = ? WHERE position = ?", rows)
 
 
 def write_note(connection: sqlite3.Connection, name: str, value: str | int) -> None:
-    """Note something by a name that the schema has."""
+    """Write a note that the schema has."""
     connection.execute(
         "UPDATE engine SET value = ?, checksum = ? WHERE name = ?",
         (value, checksum((name, value)), name),
@@ -169,7 +169,7 @@ def write_note(connection: sqlite3.Connection, name: str, value: str | int) -> N
 
 
 def note_failed_commit(connection: sqlite3.Connection) -> None:
-    """Note that a commit has failed. The note always changes, or else nothing would be written."""
+    """Count a failed commit in a note: a value that changes, so that SQLite writes something."""
     try:
         failures = int(read_note(connection, "failed_commits"))
     except StorageDamagedError:
@@ -178,7 +178,7 @@ def note_failed_commit(connection: sqlite3.Connection) -> None:
 
 
 def delete_jobs(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
-    """Delete jobs and their transitions; note the newest numbers that they had."""
+    """Delete jobs and their transitions; note the newest of their numbers."""
     chosen = f"WHERE position IN ({', '.join('?' * len(positions))})"
     for number, table in (("sequence", "transitions"), ("position", "jobs")):
         [newest] = connection.execute(

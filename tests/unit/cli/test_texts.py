@@ -1,16 +1,16 @@
 """Texts as terminals show them."""
 
-from engine.cli.texts import columns_of, cut, plain
+from engine.cli.texts import cut, printable, width_of
 
 
 def test_nothing_that_a_terminal_obeys_is_shown() -> None:
-    assert plain("naïve 日本") == "naïve 日本"
-    assert plain("a\tb\x1b[31m\u202e\udcff") == "a\\tb\\x1b[31m\\u202e\\udcff"
+    assert printable("naïve 日本") == "naïve 日本"
+    assert printable("a\tb\x1b[31m\u202e\udcff") == "a\\tb\\x1b[31m\\u202e\\udcff"
 
 
 def test_texts_are_cut_by_the_columns_that_they_take() -> None:
-    assert columns_of("日本") == 4
-    assert columns_of("e\u0301") == 1
+    assert width_of("日本") == 4
+    assert width_of("e\u0301") == 1
     assert cut("short", 5) == "short"
     assert cut("shorts", 5) == "shor…"
     assert cut("日本語", 6) == "日本語"

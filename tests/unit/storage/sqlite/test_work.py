@@ -198,7 +198,7 @@ async def test_an_id_that_is_damaged_in_the_row_or_in_the_index_is_told_of(
     path.write_bytes(b"an id of its own".join(parts))
     async with _closing(SQLiteStorage(path)) as storage:
         await storage.open(())
-        with pytest.raises(StorageDamagedError, match="whose transition 1 is"):
+        with pytest.raises(StorageDamagedError, match="the job of transition 1 can't be found"):
             await storage.transitions(0, 10)
 
 
