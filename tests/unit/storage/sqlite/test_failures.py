@@ -69,10 +69,14 @@ class FailingStorage(SQLiteStorage):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.planned: list[str] = []
+        self.connections: list[sqlite3.Connection] = []
 
     def connect(self, path: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None, factory=FailingConnection)
+        connection = sqlite3.connect(
+            path, isolation_level=None, factory=FailingConnection, check_same_thread=False
+        )
         connection.planned = self.planned
+        self.connections.append(connection)
         return connection
 
 
@@ -93,6 +97,22 @@ async def test_an_engine_goes_on_after_statements_that_failed(
         other = await engine.create("b")
         assert (await engine.list_jobs()).jobs == (job, other)
         assert [line.sequence for line in await engine.history(other.job_id)] == [2]
+
+
+@pytest.mark.parametrize("planned", ["PRAGMA synchronous", "PRAGMA journal_mode"])
+async def test_a_connection_that_can_not_be_set_up_is_closed(planned: str, path: Path) -> None:
+    storage = FailingStorage(path)
+    async with JobEngine(storage) as engine:
+        for failing in (["INSERT", "ROLLBACK"], [planned]):
+            storage.planned[:] = failing
+            with pytest.raises(StorageError):
+                await engine.create("lost")
+        assert len(storage.connections) == 2
+        for connection in storage.connections:
+            with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+                connection.execute("SELECT 1")
+        await engine.create("a")
+        assert len(storage.connections) == 3
 
 
 async def test_each_commit_that_failed_is_overwritten_by_what_is_different(path: Path) -> None:
