@@ -1,4 +1,7 @@
-"""The commands, one file each: its arguments and its function. A new file here is a new command."""
+"""The commands, one file each: its arguments and its function. A new file here is a new command.
+
+Public: nothing.
+"""
 
 from __future__ import annotations
 
