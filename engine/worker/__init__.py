@@ -4,6 +4,7 @@
 
     Worker ──▶ WorkerPool: claims jobs, runs an attempt for each, reports the outcomes
                  ├──▶ StuckMonitor: reports attempts that block the event loop or refuse to stop
+                 ├──▶ OutcomeSender: reports results, retries, failures and questions to the owner
                  └──▶ Attempt: one run of the handler for one job
                         ├──▶ Handler: the user's function, on the loop, in a thread or a process
                         └──▶ Context: the handler's view of its job, its progress and questions

@@ -20,7 +20,8 @@ from engine.owner.base import EngineBase
 from engine.portal import stop_signals
 from engine.worker.attempt import Middleware
 from engine.worker.handler import Handler, HandlerFunction
-from engine.worker.pool import Rules, WorkerPool
+from engine.worker.outcome import Rules
+from engine.worker.pool import WorkerPool
 
 MAX_CONCURRENCY = 10_000
 _MARGIN_SECONDS = 5.0  # after the time of grace, for the last commits

@@ -1,0 +1,95 @@
+"""Outcomes of attempts: a result, a retry, a failure or a question, as a message to the owner."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import random
+from typing import Any
+
+from engine.domain.lifecycle import Event
+from engine.domain.retry import Retry
+from engine.owner.commands.ask import AskForInput
+from engine.owner.commands.finish import FinishJob
+from engine.owner.commands.release import ReleaseJob
+from engine.owner.message import Message
+from engine.portal import is_ctrl_c
+from engine.worker.attempt import Attempt, Middleware, Stop, error_text
+from engine.worker.context import InputNeeded
+
+logger = logging.getLogger("engine.worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The arguments of a worker; `engine.worker.Worker` documents them."""
+
+    concurrency: int
+    retry: Retry
+    timeout_seconds: float | None
+    idempotent: bool
+    grace_seconds: float
+    middleware: Sequence[Middleware]
+
+
+async def outcome_of(attempt: Attempt, rules: Rules) -> Message[Any] | None:
+    """Run an attempt, and return the message with its outcome; None for no message.
+
+    Raises:
+        BaseException: A Ctrl-C, and nothing else of the handler's.
+    """
+    job_id, token = attempt.job_id, attempt.token
+    if reason := attempt.why_stopped():  # before it began
+        return _after_stop(attempt, reason)
+    _log(attempt, "begins")
+    try:
+        result = await attempt.run(rules.middleware, rules.timeout_seconds)
+    except BaseException as error:
+        if is_ctrl_c(error):
+            raise
+        if isinstance(error, InputNeeded) and attempt.context.request is not None:
+            return AskForInput(job_id, token, *attempt.context.request)
+        if reason := attempt.why_stopped():
+            return _after_stop(attempt, reason)
+        return _after_failure(attempt, rules.retry, error)
+    _log(attempt, "is done")
+    return FinishJob(job_id, token, Event.SUCCEED, result=result)
+
+
+def failure(attempt: Attempt, retry: Retry, error: BaseException) -> Message[Any]:
+    """Return the message that retries the job, or fails it."""
+    failures = attempt.failures + 1
+    if retry.may_retry(error, failures):
+        delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
+        return ReleaseJob(attempt.job_id, attempt.token, delay, failed=True)
+    return FinishJob(attempt.job_id, attempt.token, Event.FAIL, error=error_text(error))
+
+
+def _after_stop(attempt: Attempt, reason: Stop) -> Message[Any] | None:
+    logger.info(
+        "attempt %s of job %s was stopped: %s",
+        *(attempt.number, attempt.job_id, reason.value),
+        extra=attempt.fields,
+    )
+    if reason is Stop.LOST:
+        return None
+    return ReleaseJob(attempt.job_id, attempt.token, 0.0, failed=False)
+
+
+def _after_failure(attempt: Attempt, retry: Retry, error: BaseException) -> Message[Any]:
+    """Log that an attempt failed, and return the message for the owner."""
+    may_retry = retry.may_retry(error, attempt.failures + 1)
+    logger.warning(
+        "attempt %s of job %s failed%s",
+        *(attempt.number, attempt.job_id, ", and another one follows" * may_retry),
+        exc_info=error,
+        extra=attempt.fields,
+    )
+    return failure(attempt, retry, error)
+
+
+def _log(attempt: Attempt, what: str) -> None:
+    if logger.isEnabledFor(logging.DEBUG):  # the fields cost more than this check
+        names = (attempt.number, attempt.job_id, what)
+        logger.debug("attempt %s of job %s %s", *names, extra=attempt.fields)
