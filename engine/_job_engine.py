@@ -1,4 +1,4 @@
-"""The facade that asyncio and trio applications await."""
+"""The facade for applications on asyncio and trio: every call is awaited."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Kind = TypeVar("Kind")
 
 
 class JobEngine(EngineBase[Status]):
-    """Keeps jobs, and moves them as its lifecycle allows. An async context manager.
+    """Keeps jobs and moves them as their lifecycle allows. An async context manager.
 
     ::
 
@@ -63,42 +63,41 @@ class JobEngine(EngineBase[Status]):
             job = await engine.create("2c26b46b…")
             await engine.transition(job.job_id, JobStatus.RUNNING)
 
-    Every call is one message to one owner task, which decides all of them in one order; when a call
-    returns, its change is committed to the storage. Any number of tasks of the event loop that
-    started the engine may call it at the same time; threads have `engine.SyncJobEngine`.
+    The calls send messages to one owner task, which decides all of them in one order. When a call
+    returns, the storage has committed its change. Any number of tasks may call at the same time, on
+    the event loop that started the engine; threads use `engine.SyncJobEngine`.
 
     **Cancellation**: a call puts its message into the inbox at once, without a checkpoint, and then
-    waits for the answer. A caller that is cancelled while it waits does not learn of the answer: a
-    read is lost, a write is applied whole or not at all. Any later read comes after that write, and
-    so tells what became of it. An ``idempotency_key`` makes it safe to repeat a create, an
-    ``expected_version`` to repeat a transition.
+    waits for the answer. Cancelling it loses the answer: a read has no effect, and a write is
+    applied as a whole or not at all. Any later read comes after that write and shows its outcome.
+    An ``idempotency_key`` makes it safe to repeat a create, an ``expected_version`` to repeat a
+    transition.
 
-    **Errors of every call**, besides its own: `OverloadedError` when ``max_waiting`` is reached;
-    `StorageError` when the storage refused; `EngineNotStartedError`, `EngineClosedError`,
-    `EngineCrashedError`, `WrongLoopError` when the engine can't be called. None of them applied
-    anything, but for `CommitCrashedError`, which is also an `OutcomeUnknownError`.
+    **Errors of every call**, besides its own: `OverloadedError` if ``max_waiting`` is reached;
+    `StorageError` if the storage refuses; `EngineNotStartedError`, `EngineClosedError`,
+    `EngineCrashedError` or `WrongLoopError` if the engine can't be called. They mean that nothing
+    was applied. Only an `OutcomeUnknownError` leaves that open (`CommitUnknownError`,
+    `CommitCrashedError`): read the job again.
 
     Args:
-        storage: Where the jobs are kept. The path of a file, such as ``"jobs.db"`` (see
-            `SQLiteStorage`), a URL of one, such as ``"sqlite:///jobs.db"``, or any storage; by
-            default a new `MemoryStorage`, which ``":memory:"`` stands for, too. The engine closes
-            it.
+        storage: The place of the jobs: the path of a file, such as ``"jobs.db"`` (see
+            `SQLiteStorage`), its URL, such as ``"sqlite:///jobs.db"``, or any storage. By default,
+            and for ``":memory:"``, a new `MemoryStorage`. The engine closes it.
         lifecycle: The statuses and the legal moves; by default `PAID_JOB_LIFECYCLE`.
-        retention: Which ended jobs to keep; by default all.
-        on_transition: Called with each transition when it has been committed, in their order, on
-            the event loop of the engine: it must not take long. What it raises is logged.
-        clock: Returns the time as an aware datetime; read by the owner, once for all that is
-            decided together. Used for time stamps only, never to measure a duration.
-        new_id: Returns a new job's id: 1 to 256 characters, never the same twice. Called in the
-            caller's task, or thread.
-        max_waiting: How many jobs may be named by the calls that wait to be decided; past it calls
-            are refused. A job counts once more for each 4,096 characters of result or error that
-            come with it, and a call counts until it is decided, also if its caller has gone away.
-            1 to 1,000,000.
-        max_batch: From how many jobs on a batch is full. 1 to 100,000.
+        retention: The rule by which ended jobs are deleted; by default the engine keeps all.
+        on_transition: Called with each committed transition, in their order, on the event loop of
+            the engine. Keep it short: every caller waits meanwhile. Its errors are logged.
+        clock: Returns the time as an aware datetime. The owner reads it once for all writes that it
+            decides together. It dates changes and deadlines, and never measures a duration.
+        new_id: Returns the id of a new job: 1 to 256 characters, never the same twice. Called in
+            the caller's task or thread.
+        max_waiting: The most jobs that waiting calls may name; past it the engine refuses calls.
+            Each 4,096 characters of inputs, answers, results and errors count as one more job. A
+            call counts until it is decided, even if its caller has gone. 1 to 1,000,000.
+        max_batch: The number of jobs that fills a batch, counted in the same way. 1 to 100,000.
 
     Raises:
-        InvalidValueError: A limit is out of its range, or the lifecycle is none.
+        InvalidValueError: An argument is of the wrong type or out of its range.
     """
 
     @overload
@@ -152,17 +151,16 @@ class JobEngine(EngineBase[Status]):
         self._affinity: LoopAffinity | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the storage and start the owner task. An engine can be started once.
+        """Open the storage and start the owner task. An engine starts once.
 
-        To be entered and left by the same task, as every task group is. Cancelled, it closes the
+        Enter and leave it in the same task, like any task group. Cancelling the start closes the
         storage again.
 
         Raises:
-            EngineStartedError: It was started before.
-            InvalidValueError: The clock tells no usable time.
-            StorageError: The storage can't be opened; `SQLiteStorage.open` says which errors there
-                are.
-            LifecycleError: The storage has a job in a status that the lifecycle doesn't know.
+            EngineStartedError: The engine was started before.
+            InvalidValueError: The clock returns no aware time.
+            StorageError: The storage can't be opened; `SQLiteStorage.open` lists the errors.
+            LifecycleError: The storage has a job in a status that the lifecycle doesn't have.
         """
         if self._affinity is not None:
             raise EngineStartedError
@@ -176,14 +174,14 @@ class JobEngine(EngineBase[Status]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        """Refuse new calls, answer those that wait, close the storage.
+        """Refuse new calls, answer the waiting ones, and close the storage.
 
-        A cancellation does not cut this short: what was accepted is answered.
+        A cancellation does not cut this short: every accepted call is answered.
 
         Raises:
-            EngineCrashedError: The owner crashed, and nothing else is being raised.
-            StorageError: The storage can't be closed, and nothing else is being raised.
-            KeyboardInterrupt, SystemExit: It was raised in the owner's task.
+            EngineCrashedError: The owner crashed, and the body raised no error.
+            StorageError: The storage can't be closed, and the body raised no error.
+            KeyboardInterrupt, SystemExit: The owner's task was interrupted by it.
         """
         return await self._owner.__aexit__(kind, error, traceback)
 
@@ -193,31 +191,31 @@ class JobEngine(EngineBase[Status]):
         *,
         blockchain_identifier: str | None = None,
         idempotency_key: str | None = None,
-        input: object = None,  # noqa: A002 - what a handler calls it, too
+        input: object = None,  # noqa: A002 - the name that handlers see, too
         priority: int = 0,
         deadlines: Mapping[Status, Deadline] | None = None,
     ) -> Job[Status]:
         """Create a job in the initial status.
 
         Args:
-            input_hash: What the work is about: 1 to 256 characters.
-            blockchain_identifier: The payment's name elsewhere: 1 to 256 characters; by default
-                ``mock_bc_`` and the job's id.
-            idempotency_key: 1 to 256 characters. The same key with the same content gives the job
-                that exists already, as it is now. The content is ``input_hash``,
+            input_hash: The hash of the work's input, or any other text: 1 to 256 characters.
+            blockchain_identifier: The payment's identifier elsewhere: 1 to 256 characters; by
+                default ``mock_bc_`` and the job's id.
+            idempotency_key: 1 to 256 characters. The same key with the same content returns the
+                existing job, as it is now. The content is ``input_hash``,
                 ``blockchain_identifier`` and ``input``.
-            input: What the handler is to be given: a JSON value, or a pydantic model, of up to
-                262,144 characters as JSON.
-            priority: Of the jobs that are ready, those with a higher one are run first:
-                -1,000,000 to 1,000,000.
-            deadlines: How long the job may stay in a status: a `timedelta` from entering it, or an
-                aware `datetime`. Then it goes where the lifecycle's ``expires_to`` says.
+            input: The handler's input: a JSON value or a pydantic model, up to 262,144 characters
+                as JSON.
+            priority: Ready jobs with a higher priority run first: -1,000,000 to 1,000,000.
+            deadlines: How long the job may stay in each status: a `timedelta` above 0 from entering
+                it, or an aware `datetime`. When the time is up, the job moves as the lifecycle's
+                ``expires_to`` says.
 
         Raises:
-            InvalidValueError: A value is of the wrong type, size or form; or a deadline is for a
-                status that has no ``expires_to``.
-            IdempotencyConflictError: The key belongs to a job with other content.
-            DuplicateJobIdError: The id source gave an id that a job has already.
+            InvalidValueError: A value is of the wrong type, size or form, or the status of a
+                deadline has no ``expires_to``.
+            IdempotencyConflictError: A job with other content has the key.
+            DuplicateJobIdError: ``new_id`` returned the id of an existing job.
         """
         message = CreateJobs.one(
             self._lifecycle,
@@ -237,29 +235,29 @@ class JobEngine(EngineBase[Status]):
 
         Raises:
             InvalidValueError, IdempotencyConflictError, DuplicateJobIdError: As for `create`; the
-                error's ``item`` says which job was wrong, counted from 0.
+                error's ``item`` is the number of the wrong job, counted from 0.
         """
         return self._views.jobs(
             await self._ask(CreateJobs.many(self._lifecycle, self._new_id, jobs))
         )
 
     async def get(self, job_id: str) -> Job[Status]:
-        """Return the job as it is now.
+        """Return a job as it is now.
 
         Raises:
             InvalidValueError: The id is no text of 1 to 256 characters.
-            JobNotFoundError: There is no such job.
+            JobNotFoundError: No job has this id.
         """
         message = GetJobs.one(job_id)
         await self._sent(message)
         return self._views.one(message)
 
     async def get_many(self, job_ids: Iterable[str]) -> list[Job[Status]]:
-        """Return up to 10,000 jobs as they are at one moment, in the order of their ids.
+        """Return up to 10,000 jobs as they are at one moment, in the order of the given ids.
 
         Raises:
-            InvalidValueError, JobNotFoundError: As for `get`; the error's ``item`` says which id
-                was wrong, counted from 0.
+            InvalidValueError, JobNotFoundError: As for `get`; the error's ``item`` is the number of
+                the wrong id, counted from 0.
         """
         return self._views.jobs(await self._ask(GetJobs.many(job_ids)))
 
@@ -276,22 +274,22 @@ class JobEngine(EngineBase[Status]):
         """Move a job to another status.
 
         Args:
-            job_id: The job.
+            job_id: The job's id.
             target: The status to move to.
-            result: What came of the work; only with a status that means success. Up to 1,048,576
+            result: The result of the work, only for a status of success: up to 1,048,576
                 characters.
-            error: Why it failed; only with a status that means failure. Up to 65,536 characters.
-            expected_version: Move only if the job has this version still.
-            attempt_token: Move as the attempt of a handler that has the job: `Context.token`.
+            error: The cause of the failure, only for a status of failure: up to 65,536 characters.
+            expected_version: Move the job only if it still has this version.
+            attempt_token: The token of the attempt that has the job: `Context.token`.
 
         Raises:
-            InvalidValueError: A value is of the wrong type, size or form; a result without success,
-                an error without failure.
-            JobNotFoundError: There is no such job.
+            InvalidValueError: A value is of the wrong type, size or form, a result comes without
+                success, or an error without failure.
+            JobNotFoundError: No job has this id.
             VersionConflictError: The job has another version.
             InvalidStateTransitionError: The lifecycle has no such move.
-            JobClaimedError: An attempt of a handler has the job, and no token was given.
-            StaleAttemptError: The attempt with this token has the job no more.
+            JobClaimedError: An attempt has the job, and the call has no token.
+            StaleAttemptError: The attempt with this token doesn't have the job any more.
         """
         message = MoveJobs.one(
             self._lifecycle, job_id, target, result, error, expected_version, attempt_token
@@ -302,54 +300,57 @@ class JobEngine(EngineBase[Status]):
     async def transition_many(self, moves: Iterable[Move[Status]]) -> list[Job[Status]]:
         """Make up to 10,000 moves in one message, all or none, in their order.
 
-        A job may be moved more than once; a later move sees the earlier ones.
+        A job may move more than once; each move sees the earlier ones.
 
         Raises:
-            InvalidValueError, JobNotFoundError, VersionConflictError, InvalidStateTransitionError:
-                As for `transition`; the error's ``item`` says which move was wrong, counted from 0.
+            InvalidValueError, JobNotFoundError, VersionConflictError, InvalidStateTransitionError,
+            JobClaimedError, StaleAttemptError: As for `transition`; the error's ``item`` is the
+                number of the wrong move, counted from 0.
         """
         return self._views.jobs(await self._ask(MoveJobs.many(self._lifecycle, moves)))
 
     async def cancel(self, job_id: str, reason: str = "") -> Job[Status]:
-        """End a job that waits, or ask the attempt that has it to stop.
+        """End a waiting job, or ask the attempt that has it to stop.
 
-        A job that no attempt has ends at once, in the status that the lifecycle's ``cancels_to``
-        says, with the error ``cancelled`` and the reason. A handler at work is cancelled, and may
-        still complete its job before it learns of it: of the two one wins. The request is kept with
-        the job, so it also outlives a crash. Cancelling again changes nothing.
+        A job without an attempt ends at once: in the status that the lifecycle's ``cancels_to``
+        names, with the error ``cancelled`` and the reason. A running handler is cancelled, but may
+        complete its job first: one of the two wins. The request is stored with the job and survives
+        a crash. Another cancel changes nothing.
 
         Args:
-            job_id: The job.
-            reason: Why; kept with the job. Up to 4,096 characters.
+            job_id: The job's id.
+            reason: The reason, stored with the job: up to 4,096 characters.
 
         Returns:
-            The job: ended, or still running with its ``cancel_reason``; `wait` tells how it ends.
+            The job: ended, or still running with its ``cancel_reason``; then `wait` for its end.
 
         Raises:
-            InvalidValueError: The id or the reason is not right.
-            JobNotFoundError: There is no such job.
-            JobEndedError: It has ended otherwise.
-            InvalidStateTransitionError: The lifecycle can't cancel a job in its status.
+            InvalidValueError: The id or the reason is of the wrong type or size.
+            JobNotFoundError: No job has this id.
+            JobEndedError: The job has ended without a cancel.
+            InvalidStateTransitionError: The lifecycle has no ``cancels_to`` for the job's status.
         """
         message = CancelJob.checked(job_id, reason)
         await self._sent(message)
         return self._views.one(message)
 
     async def provide_input(self, job_id: str, prompt_id: str, value: object) -> Job[Status]:
-        """Answer what a job waits to be told, and let it go on.
+        """Answer a job's prompt and resume it.
 
-        Its handler is run again, and finds the answer where it asked.
+        The handler runs again, and `Context.request_input` returns the answer.
 
         Args:
-            job_id: The job.
-            prompt_id: The prompt that is answered: `Job.prompt` has it.
-            value: A JSON value, or a pydantic model, that fits the prompt's schema. Up to 262,144
-                characters as JSON.
+            job_id: The job's id.
+            prompt_id: The id of the prompt, from `Job.prompt`.
+            value: The answer: a JSON value or a pydantic model that fits the prompt's schema, up to
+                262,144 characters as JSON.
 
         Raises:
-            InvalidValueError: It doesn't fit, or is no JSON value; the job waits as before.
-            StalePromptError: The job doesn't wait for this answer, or not any more.
-            JobNotFoundError: There is no such job.
+            InvalidValueError: The value doesn't fit or is no JSON value, or all answers of the job
+                exceed 1,048,576 characters. The job still waits.
+            StalePromptError: The job doesn't wait for an answer to this prompt, or not any more.
+            InvalidStateTransitionError: The lifecycle can't move the job back to running.
+            JobNotFoundError: No job has this id.
             RuntimeError: The extra ``engine[input]`` is not installed.
         """
         message = AnswerPrompt.checked(job_id, prompt_id, value)
@@ -364,21 +365,21 @@ class JobEngine(EngineBase[Status]):
         until: Collection[Status] | None = None,
         timeout: float | None = None,
     ) -> Job[Status]:
-        """Wait until a job has ended, or has come to one of some statuses; return it then.
+        """Wait until a job ends or reaches one of some statuses, and return it.
 
-        Nothing is asked again and again, and any number may wait.
+        Does not poll; any number of tasks may wait. Cancelling the wait does not affect the job.
 
         Args:
-            job_id: The job.
-            until: Statuses to wait for; a job that ends first ends the waiting as well. None: until
-                it has ended.
-            timeout: Seconds for the whole call, 0 or more, or None for no limit. 0 just looks: it
-                reads the job, however long that takes, and does not wait for it.
+            job_id: The job's id.
+            until: The statuses to wait for; the end of the job ends the wait, too. None: wait for
+                the end.
+            timeout: Seconds for the whole call, 0 or more; None for no limit. 0 reads the job once,
+                however long that takes, and does not wait.
 
         Raises:
-            InvalidValueError: An argument is not right.
-            JobNotFoundError: There is no such job.
-            CallTimeoutError: It did not come there in time. It goes on.
+            InvalidValueError: An argument is of the wrong type, size or form.
+            JobNotFoundError: No job has this id.
+            CallTimeoutError: The job did not get there in time; it carries on.
         """
         self.core.check_caller()
         message = GetJobs.one(job_id)
@@ -399,19 +400,20 @@ class JobEngine(EngineBase[Status]):
         *,
         timeout: float | None = None,
     ) -> Any:
-        """Wait until a job has ended, and return its result.
+        """Wait until a job ends, and return its result.
 
         Args:
-            job_id: The job.
-            kind: What the result is to be: a pydantic model, or any type that pydantic knows; it
-                is made of the result as JSON. ``str``, or nothing, gives the text as it is.
-            timeout: Seconds, 0 or more; None for no limit.
+            job_id: The job's id.
+            kind: The type to parse the result to, as JSON: a pydantic model, or any type that
+                pydantic knows. ``str`` or None returns the text as it is.
+            timeout: Seconds for the wait, as for `wait`; None for no limit.
 
         Raises:
-            JobFailedError: It has failed.
-            InvalidValueError: An argument is not right, or the result is nothing of this kind.
-            JobNotFoundError: There is no such job.
-            CallTimeoutError: It has not ended in time. It goes on.
+            JobFailedError: The job has failed, and so has no result.
+            InvalidValueError: An argument is of the wrong type, size or form, or the result doesn't
+                fit the type.
+            JobNotFoundError: No job has this id.
+            CallTimeoutError: The job did not end in time; it carries on.
         """
         return self._views.result(await self.wait(job_id, timeout=timeout), kind)
 
@@ -426,34 +428,34 @@ class JobEngine(EngineBase[Status]):
     def watch(
         self, job_id: str | None = None, *, after: int | None = None, progress: bool = False
     ) -> AsyncIterator[Any]:
-        """Return the transitions of one job or of all, in order, those to come as well.
+        """Yield the transitions of one job or of all, past and new, in order.
 
-        To be used in ``async for``. Of one job it ends after the last transition; of all jobs it
-        goes on until the engine is closed. Who is slower than the engine loses nothing, holds
-        nobody up, and takes no more memory: up to 1,000 transitions are kept for each, and what
-        comes after is read from the history again. Cancelled, it can be asked for the next one.
-        ``aclose`` ends it, also for a task that waits for the next one: use `contextlib.aclosing`
-        to end it with a block.
+        Use it in ``async for``. For one job it ends after the last transition; for all jobs it goes
+        on until the engine closes. A slow watcher misses nothing and delays no one. It takes no
+        more memory either: it keeps up to 1,000 transitions, and reads the rest from the history.
+        Cancelling the wait for a transition loses none: iterate on. ``aclose`` ends the iteration,
+        even of a task that waits for the next transition; `contextlib.aclosing` calls it at the end
+        of a block.
 
         Args:
-            job_id: The job; None for all.
-            after: A sequence number: begin behind it, with the history first, and go on without a
-                gap or a double. None: with a job's first transition; of all jobs, with the first
+            job_id: The job's id; None for all jobs.
+            after: The sequence number to start behind: from the history on, without a gap or a
+                double. None: start with the job's first transition; for all jobs, with the first
                 that is committed after this call.
-            progress: Give what handlers say of their progress, too, the newest of each job.
+            progress: Also yield the progress that handlers report, the newest of each job.
 
         Raises:
-            InvalidValueError: An argument is not right.
-            JobNotFoundError: There is no such job.
-            EngineClosedError, EngineCrashedError: The engine can't go on, and the job has not
-                ended.
+            InvalidValueError: An argument is of the wrong type, size or form.
+            JobNotFoundError: No job has this id.
+            EngineClosedError, EngineCrashedError: The engine ended before the job did. This also
+                ends the watch of all jobs.
         """
         self.core.check_caller()
         watcher = self.core.watcher(*checked_watch(job_id, after), progress=progress)
         return Watch(watcher, call_soon())
 
     async def count(self, status: Status | None = None) -> int:
-        """Return how many jobs have this status; all of them by default.
+        """Count the jobs that have a status; by default all jobs.
 
         Raises:
             InvalidValueError: The lifecycle has no such status.
@@ -465,66 +467,69 @@ class JobEngine(EngineBase[Status]):
     ) -> JobPage[Status]:
         """Return a page of jobs in the order of their creation.
 
-        Pages never show a job twice, nor leave one out that kept its status: jobs that are created
-        in the meantime come at the end.
+        The pages repeat no job, and leave out no job that keeps its status. Jobs that are created
+        meanwhile come at the end.
 
         Args:
-            status: Only jobs that have this status; by default all.
+            status: The status of the jobs; by default any.
             limit: The size of the page: 1 to 1,000.
             after: The ``next_cursor`` of the page before; by default the first page.
 
         Raises:
-            InvalidValueError: One of them is not right.
+            InvalidValueError: An argument is of the wrong type, out of its range, or no cursor.
         """
         records = await self._ask(ListJobs.checked(self._lifecycle, status, limit, after))
         return self._views.page(records, limit)
 
     async def history(self, job_id: str) -> list[Transition[Status]]:
-        """Return every transition of a job, oldest first; the first one created it.
+        """Return every transition of a job, from its creation on.
 
         Raises:
             InvalidValueError: The id is no text of 1 to 256 characters.
-            JobNotFoundError: There is no such job.
-            LifecycleError: It went through a status that the lifecycle doesn't have any more.
+            JobNotFoundError: No job has this id.
+            LifecycleError: The job went through a status that the lifecycle no longer has.
         """
         return self._views.transitions(await self._ask(ReadHistory.checked(job_id)))
 
     async def statistics(self) -> Statistics[Status]:
-        """Return what the engine holds, and what it has done since it started."""
+        """Count the jobs that the engine holds, and its work since it started."""
         return self.core.statistics(await self._ask(ReadStatistics()))
 
     async def backup(self, path: str | PathLike[str]) -> None:
-        """Write a consistent copy of all jobs into a new file, while others go on writing.
+        """Write a consistent copy of all jobs into a new file, while other calls go on.
 
-        It has everything that was acknowledged before this call. Cancelled, it stops, and leaves
-        no file.
+        The copy has every change that was acknowledged before this call. Cancelling the backup
+        stops it and leaves no file.
+
+        Args:
+            path: The new file. Its folder has to exist.
 
         Raises:
-            StorageError: There is a file already, or it can't be written; or the jobs are kept in
-                memory.
-            InvalidValueError: The path is none.
+            StorageError: The file exists already or can't be written, or the engine keeps its jobs
+                in memory.
+            InvalidValueError: The path is no path.
         """
         target = path_at(path, "path")
-        await self._ask(CountJobs(None))  # refuses when the engine can't be called
+        await self._ask(CountJobs(None))  # fails if the engine can't be called
 
-        given_up = False
+        is_abandoned = False
 
         def check_cancelled(_done: int, _of: int) -> None:
             from_thread.check_cancelled()
-            if given_up:  # natively, which anyio's check does not see
-                raise StorageError("the backup was given up")
+            if is_abandoned:  # by a cancellation of asyncio's own, which anyio's check misses
+                raise StorageError("the backup was abandoned")
 
         try:
             await to_thread.run_sync(self._storage.backup, target, check_cancelled)
         finally:
-            given_up = True
+            is_abandoned = True
 
     async def _ask(self, message: Message[Answer]) -> Answer:
         await self._sent(message)
         return message.outcome()
 
     def _sent(self, message: Message[Any]) -> Awaitable[object]:
-        """Put a message into the inbox; the answer is there when what this returns has ended."""
+        """Put a message into the inbox; return an awaitable that ends when it is answered."""
         affinity = self._affinity
         if affinity is None:
             raise EngineNotStartedError

@@ -1,4 +1,4 @@
-"""The facade that threads call: the same calls as `JobEngine`, blocking."""
+"""The facade for threads: the calls of `JobEngine`, blocking."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Kind = TypeVar("Kind")
 
 
 class SyncJobEngine(EngineBase[Status]):
-    """`JobEngine` for threads: any number of them may call it at the same time.
+    """Keeps jobs like `JobEngine`, for threads. Any number of them may call at the same time.
 
     ::
 
@@ -60,26 +60,25 @@ class SyncJobEngine(EngineBase[Status]):
             job = engine.create("2c26b46b…")
             engine.transition(job.job_id, JobStatus.RUNNING)
 
-    It has started when it has been made, and is used as a context manager or closed by hand. Its
-    owner runs on one event-loop thread, which serves all blocking engines of the process. An engine
-    that nobody closes does not hold up the interpreter's exit; one that is garbage is closed.
+    Making the engine starts it. Use it as a context manager, or `close` it. Its owner runs on one
+    event-loop thread, which serves all blocking engines of the process. A forgotten engine doesn't
+    delay the interpreter's exit, and the garbage collector closes it.
 
-    The calls and their errors are those of `JobEngine`, which documents them. Besides, each takes a
-    ``timeout`` in seconds, 0 or more, without limit by default. It is the time for the whole call:
-    past it a read raises `CallTimeoutError`, and a write that was sent raises `WriteTimeoutError`,
-    which is an `OutcomeUnknownError` too, because the change is not taken back. An interrupt
-    (`KeyboardInterrupt`) ends the waiting in the same way, and the engine is usable as before.
+    `JobEngine` documents the arguments, the calls and their errors. Each call also takes a
+    ``timeout``: seconds for the whole call, 0 or more, by default without limit. Past it a read
+    raises `CallTimeoutError`. A write raises `WriteTimeoutError` if it was sent; this is also an
+    `OutcomeUnknownError`, because the engine may still apply the change. An interrupt
+    (`KeyboardInterrupt`) ends a call in the same way, and leaves the engine usable.
 
-    Further errors of every call: `EngineForkedError` in a forked child of the process that made the
-    engine; `WrongLoopError` on the event-loop thread that would have to answer.
-
-    The arguments are those of `JobEngine`, which documents them too.
+    Every call may also raise `EngineForkedError`, in a forked child of the process that made the
+    engine, and `WrongLoopError`, on the event-loop thread that has to answer it.
 
     Raises:
-        InvalidValueError: As for `JobEngine`; or the clock tells no usable time.
+        InvalidValueError: An argument is of the wrong type or out of its range, or the clock
+            returns no aware time.
         StorageError: The storage can't be opened.
-        LifecycleError: The storage has a job in a status that the lifecycle doesn't know.
-        WrongLoopError: Made on the event-loop thread that would have to serve it.
+        LifecycleError: The storage has a job in a status that the lifecycle doesn't have.
+        WrongLoopError: Made on the event-loop thread that has to serve the engine.
     """
 
     @overload
@@ -136,11 +135,11 @@ class SyncJobEngine(EngineBase[Status]):
             max_waiting=max_waiting,
             count_refused=self._inbox.count_refused,
         )
-        # The loop thread holds the owner and nothing of this facade, which can thus become garbage.
+        # The loop thread holds the owner but not this facade, which can so become garbage.
         weakref.finalize(self, self._bridge.close_soon).atexit = False
 
     def __enter__(self) -> Self:
-        """Return the engine, which has started already."""
+        """Return the engine, which is already started."""
         return self
 
     def __exit__(
@@ -149,7 +148,7 @@ class SyncJobEngine(EngineBase[Status]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the engine; see `close`. Its errors do not hide the body's own."""
+        """Close the engine; see `close`. An error of the body comes before those of closing."""
         try:
             self.close()
         except Exception:
@@ -157,10 +156,12 @@ class SyncJobEngine(EngineBase[Status]):
                 raise
 
     def close(self) -> None:
-        """Refuse new calls, answer those that wait, close the storage. Again, it does nothing.
+        """Refuse new calls, answer the waiting ones, and close the storage.
+
+        A second call does nothing.
 
         Raises:
-            EngineCrashedError: The owner had crashed.
+            EngineCrashedError: The owner has crashed.
             StorageError: The storage can't be closed.
             WrongLoopError: Called on the event-loop thread that serves the engine.
         """
@@ -172,7 +173,7 @@ class SyncJobEngine(EngineBase[Status]):
         *,
         blockchain_identifier: str | None = None,
         idempotency_key: str | None = None,
-        input: object = None,  # noqa: A002 - what a handler calls it, too
+        input: object = None,  # noqa: A002 - the name that handlers see, too
         priority: int = 0,
         deadlines: Mapping[Status, Deadline] | None = None,
         timeout: float | None = None,
@@ -203,7 +204,7 @@ class SyncJobEngine(EngineBase[Status]):
         )
 
     def get(self, job_id: str, *, timeout: float | None = None) -> Job[Status]:
-        """Return the job as it is now."""
+        """Return a job as it is now."""
         limit = TimeLimit(timeout)
         message = GetJobs.one(job_id)
         self._bridge.send(limit, message)
@@ -212,7 +213,7 @@ class SyncJobEngine(EngineBase[Status]):
     def get_many(
         self, job_ids: Iterable[str], *, timeout: float | None = None
     ) -> list[Job[Status]]:
-        """Return up to 10,000 jobs as they are at one moment, in the order of their ids."""
+        """Return up to 10,000 jobs as they are at one moment, in the order of the given ids."""
         return self._views.jobs(self._bridge.ask(TimeLimit(timeout), GetJobs.many(job_ids)))
 
     def transition(
@@ -243,7 +244,7 @@ class SyncJobEngine(EngineBase[Status]):
         )
 
     def cancel(self, job_id: str, reason: str = "", *, timeout: float | None = None) -> Job[Status]:
-        """End a job that waits, or ask the attempt that has it to stop."""
+        """End a waiting job, or ask the attempt that has it to stop."""
         limit = TimeLimit(timeout)
         message = CancelJob.checked(job_id, reason)
         self._bridge.send(limit, message)
@@ -252,7 +253,7 @@ class SyncJobEngine(EngineBase[Status]):
     def provide_input(
         self, job_id: str, prompt_id: str, value: object, *, timeout: float | None = None
     ) -> Job[Status]:
-        """Answer what a job waits to be told, and let it go on."""
+        """Answer a job's prompt and resume it."""
         limit = TimeLimit(timeout)
         message = AnswerPrompt.checked(job_id, prompt_id, value)
         question = GetJobs.one(job_id)
@@ -269,12 +270,12 @@ class SyncJobEngine(EngineBase[Status]):
         until: Collection[Status] | None = None,
         timeout: float | None = None,
     ) -> Job[Status]:
-        """Wait until a job has ended, or has come to one of some statuses; return it then."""
+        """Wait until a job ends or reaches one of some statuses, and return it."""
         limit, core = TimeLimit(timeout), self.core
         message, statuses = GetJobs.one(job_id), checked_until(self._lifecycle, until)
         return self._bridge.run(
             lambda: core.wait(message, statuses, limit.seconds),
-            limit if limit.seconds else None,  # with 0 it just looks; see `JobEngine.wait`
+            limit if limit.seconds else None,  # 0 reads the job once; see `JobEngine.wait`
         )
 
     @overload
@@ -282,7 +283,7 @@ class SyncJobEngine(EngineBase[Status]):
     @overload
     def result(self, job_id: str, kind: type[Kind], *, timeout: float | None = None) -> Kind: ...
     def result(self, job_id: str, kind: Any = None, *, timeout: float | None = None) -> Any:
-        """Wait until a job has ended, and return its result."""
+        """Wait until a job ends, and return its result."""
         return self._views.result(self.wait(job_id, timeout=timeout), kind)
 
     @overload
@@ -296,15 +297,15 @@ class SyncJobEngine(EngineBase[Status]):
     def watch(
         self, job_id: str | None = None, *, after: int | None = None, progress: bool = False
     ) -> Iterator[Any]:
-        """Return the transitions of one job or of all, in order, those to come as well.
+        """Yield the transitions of one job or of all, past and new, in order.
 
-        To be used in ``for``; the thread waits for each. An interrupt ends the waiting.
+        Use it in ``for``; the thread waits for each transition. An interrupt ends the wait.
         """
         watcher = self.core.watcher(*checked_watch(job_id, after), progress=progress)
         return _watched(watcher, self._bridge)
 
     def count(self, status: Status | None = None, *, timeout: float | None = None) -> int:
-        """Return how many jobs have this status; all of them by default."""
+        """Count the jobs that have a status; by default all jobs."""
         return self._bridge.ask(TimeLimit(timeout), CountJobs.checked(self._lifecycle, status))
 
     def list_jobs(
@@ -322,19 +323,19 @@ class SyncJobEngine(EngineBase[Status]):
         return self._views.page(records, limit)
 
     def history(self, job_id: str, *, timeout: float | None = None) -> list[Transition[Status]]:
-        """Return every transition of a job, oldest first; the first one created it."""
+        """Return every transition of a job, from its creation on."""
         return self._views.transitions(
             self._bridge.ask(TimeLimit(timeout), ReadHistory.checked(job_id))
         )
 
     def backup(self, path: str | PathLike[str], *, timeout: float | None = None) -> None:
-        """Write a consistent copy of all jobs into a new file, while others go on writing."""
+        """Write a consistent copy of all jobs into a new file, while other calls go on."""
         limit, target = TimeLimit(timeout), path_at(path, "path")
-        self._bridge.ask(limit, CountJobs(None))  # refuses when the engine can't be called
+        self._bridge.ask(limit, CountJobs(None))  # fails if the engine can't be called
         self._storage.backup(target, limit.check)
 
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
-        """Return what the engine holds, and what it has done since it started."""
+        """Count the jobs that the engine holds, and its work since it started."""
         return self.core.statistics(self._bridge.ask(TimeLimit(timeout), ReadStatistics()))
 
 
