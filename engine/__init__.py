@@ -20,7 +20,7 @@ owner, and every caller gets it as the cause of an error.
 Six floors, each of which imports only from those below; siblings leave each other alone:
 
 * the edges: ``cli``, ``telemetry``, ``testing``, ``repository``, ``services``
-* running: ``_job_engine`` and ``_sync_job_engine``, the facades; ``worker``, ``_gate``
+* running: ``_job_engine`` and ``_sync_job_engine``, the facades; ``worker``, ``gate``
 * ``owner``: the owner, its inbox, one file for each command in ``owner/commands``, its state
 * ``storage``: the protocol, records, the memory storage, ``sqlite``
 * ``portal``: the only place for threads, locks, signals, time and the event loops' own calls
@@ -31,7 +31,6 @@ Public are the names in ``__all__``, and the modules `engine.domain.models`,
 `engine.storage`, `engine.telemetry` and `engine.testing`. Everything else may change at any time.
 """
 
-from engine._gate import Gate, GateCheck, WaitingJobs
 from engine._job_engine import JobEngine
 from engine._sync_job_engine import SyncJobEngine
 from engine.domain.exceptions import (
@@ -89,6 +88,7 @@ from engine.domain.models import (
 )
 from engine.domain.retention import Retention
 from engine.domain.retry import Retry
+from engine.gate import Gate, GateCheck, WaitingJobs
 from engine.storage import MemoryStorage, Storage
 from engine.storage.sqlite import SQLiteStorage
 from engine.worker import Context, HandlerFunction, Middleware, Worker

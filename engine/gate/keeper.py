@@ -1,0 +1,225 @@
+"""The gate keeper: tracks the waiting jobs, runs the check, and moves the chosen jobs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from random import random
+from typing import Any, Final
+
+import anyio
+
+from engine.domain.exceptions import (
+    EngineError,
+    EngineUnavailableError,
+    InvalidStateTransitionError,
+    InvalidValueError,
+    JobClaimedError,
+    JobNotFoundError,
+    OverloadedError,
+    VersionConflictError,
+    shown,
+)
+from engine.domain.models import Job, Progress
+from engine.gate.waiting_jobs import GateCheck, WaitingJobs
+from engine.owner.commands.move import CheckedMove, MoveJobs
+from engine.owner.commands.read import ListJobs
+from engine.owner.core import Core
+from engine.portal import is_ctrl_c
+from engine.storage.record import Change, Damaged, Record
+
+logger = logging.getLogger("engine.gate")
+
+_PAGE_JOBS: Final = 1_000
+_LONGEST_PAUSE_SECONDS: Final = 300.0
+_JITTER: Final = 0.1
+
+# A chosen job was moved, removed or claimed meanwhile: the gate passes it over.
+_PASSED_OVER: Final = (
+    VersionConflictError,
+    InvalidStateTransitionError,
+    JobNotFoundError,
+    JobClaimedError,
+)
+
+
+class GateKeeper:
+    """Works for a gate on the event loop of the engine, in the engine's task group."""
+
+    def __init__(
+        self,
+        core: Core[Any],
+        check: GateCheck,
+        *,
+        status: str,
+        target: str,
+        interval_seconds: float,
+        timeout_seconds: float,
+    ) -> None:
+        self._core = core
+        self._check = check
+        self._status = status
+        self._target = target
+        self._interval_seconds = interval_seconds
+        self._timeout_seconds = timeout_seconds
+        self._waiting: dict[str, Record] = {}
+        self._gone: set[str] | None = None  # the jobs that left while the first ones are read
+
+    async def open(self) -> None:
+        """Read the waiting jobs, and start polling.
+
+        Raises:
+            EngineError: The engine is not open, or refused the read.
+        """
+        self._core.inbox.check_open()
+        # Shielded: a cancelled application closes the gate, and waits until it has ended.
+        self._scope = anyio.CancelScope(shield=True)
+        self._arrived = anyio.Event()
+        self._ended = anyio.Event()
+        self._core.state.events.subscribe(self)
+        try:
+            await self._read_waiting()
+        except BaseException:
+            self._core.state.events.unsubscribe(self)
+            raise
+        self._core.tasks.start_soon(self._poll, name="engine gate")
+
+    async def close(self) -> None:
+        """Stop polling. Can't be cancelled."""
+        self._core.state.events.unsubscribe(self)
+        self._scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._ended.wait()
+
+    async def _read_waiting(self) -> None:
+        """Read the jobs that wait already; events report the others that come and go meanwhile."""
+        self._gone, after = set(), 0
+        while True:
+            page = await self._core.ask(ListJobs(self._status, _PAGE_JOBS, after))
+            for record in page:
+                if not isinstance(record, Damaged) and record.job_id not in self._gone:
+                    self._waiting.setdefault(record.job_id, record)
+            if len(page) < _PAGE_JOBS:
+                break
+            last = page[-1]
+            after = last.position
+        self._gone = None
+        # New jobs that came meanwhile stand before older ones of later pages.
+        self._waiting = dict(sorted(self._waiting.items(), key=lambda pair: pair[1].position))
+
+    # Events.
+
+    def on_changes(self, changes: Sequence[Change]) -> None:
+        """Note the jobs that start or stop waiting."""
+        for change in changes:
+            record = change.record
+            if record.status == self._status:
+                self._waiting[record.job_id] = record
+                self._arrived.set()
+            elif change.from_status == self._status:
+                self._waiting.pop(record.job_id, None)
+                if self._gone is not None:
+                    self._gone.add(record.job_id)
+
+    def on_progress(self, progress: Progress) -> None:
+        """Ignore it: progress moves no job."""
+
+    def on_end(self, error: EngineUnavailableError) -> None:
+        """Stop polling."""
+        logger.debug("the gate stops: %s", error)
+        self._scope.cancel()
+
+    # Polling.
+
+    async def _poll(self) -> None:
+        """Check and move jobs until the gate is closed or the engine has ended."""
+        pause = self._interval_seconds
+        longest = max(_LONGEST_PAUSE_SECONDS, self._interval_seconds)
+        try:
+            with self._scope:
+                while True:
+                    while not self._waiting:
+                        self._arrived = anyio.Event()
+                        await self._arrived.wait()
+                    went_well = await self._poll_once()
+                    pause = self._interval_seconds if went_well else min(2 * pause, longest)
+                    spread = 1.0 + _JITTER * (2.0 * random() - 1.0)  # noqa: S311 - it spreads load
+                    await self._core.time.sleep(pause * spread)
+        finally:
+            self._ended.set()
+
+    async def _poll_once(self) -> bool:
+        """Run the check and move the chosen jobs. Return whether that went well; log a failure."""
+        try:
+            chosen = await self._choose()
+        except BaseException as error:
+            if self._ends_by(error):
+                raise
+            logger.exception("the check of jobs in %s failed, and runs again later", self._status)
+            return False
+        try:
+            await self._move(chosen)
+        except (EngineUnavailableError, OverloadedError) as error:
+            logger.debug("jobs stay in %s for now: %s", self._status, error)
+        except EngineError:
+            logger.exception("jobs stay in %s until the next check", self._status)
+            return False
+        return True
+
+    def _ends_by(self, error: BaseException) -> bool:
+        """Return whether an exception ends the gate, not just the check. An exit does not."""
+        if isinstance(error, Exception):
+            return False
+        closing = self._scope.cancel_called
+        return closing or isinstance(error, GeneratorExit) or is_ctrl_c(error)
+
+    async def _choose(self) -> list[Record]:
+        """Run the check, and return the waiting jobs that it chose.
+
+        Raises:
+            BaseException: The check raised it.
+            TimeoutError: The check took too long.
+            InvalidValueError: It returned something else than jobs or ids.
+        """
+        jobs = WaitingJobs(self._waiting, self._core.views)
+        with anyio.CancelScope() as scope:
+            self._core.time.limit(scope, self._timeout_seconds)
+            chosen = await self._check(jobs)
+        if scope.cancelled_caught:
+            raise TimeoutError(f"a check took more than {self._timeout_seconds:g} s")
+        if isinstance(chosen, str | Job) or not isinstance(chosen, Iterable):
+            raise InvalidValueError("check", f"must return jobs or ids, not {shown(chosen)}")
+        return [record for each in chosen if (record := self._record_of(each)) is not None]
+
+    def _record_of(self, chosen: Job[Any] | str) -> Record | None:
+        job_id = chosen.job_id if isinstance(chosen, Job) else chosen
+        if not isinstance(job_id, str):
+            raise InvalidValueError("check", f"must return jobs or ids, not {shown(chosen)}")
+        return self._waiting.get(job_id)
+
+    async def _move(self, records: Sequence[Record]) -> None:
+        """Move jobs on, each by itself; pass over those that others have moved or claimed.
+
+        Raises:
+            EngineError: The engine refused.
+        """
+        at_once = min(_PAGE_JOBS, self._core.inbox.max_waiting)
+        for start in range(0, len(records), at_once):
+            moves = [
+                MoveJobs([CheckedMove(each.job_id, self._target, expected_version=each.version)])
+                for each in records[start : start + at_once]
+            ]
+            for move in moves:
+                answered = anyio.Event()
+                self._core.inbox.put(move, answered.set)
+            await answered.wait()  # of the last move: they are answered in their order
+            for move in moves:
+                _check_moved(move)
+
+
+def _check_moved(move: MoveJobs) -> None:
+    """Raise the error of a move, unless the gate passes over it."""
+    try:
+        move.outcome()
+    except _PASSED_OVER as error:
+        logger.debug("the gate passes over a chosen job: %s", error)
