@@ -84,7 +84,7 @@ class JobEngine(EngineBase[Status]):
             `SQLiteStorage`), its URL, such as ``"sqlite:///jobs.db"``, or any storage. By default,
             and for ``":memory:"``, a new `MemoryStorage`. The engine closes it.
         lifecycle: The statuses and the legal moves; by default `PAID_JOB_LIFECYCLE`.
-        retention: The rule by which ended jobs are deleted; by default the engine keeps all.
+        retention: The rule by which ended jobs are removed; by default the engine keeps all.
         on_transition: Called with each committed transition, in their order, on the event loop of
             the engine. Keep it short: every caller waits meanwhile. Its errors are logged.
         clock: Returns the time as an aware datetime. The owner reads it once for all writes that it

@@ -1,4 +1,4 @@
-"""Attachments: the parts that work with an open engine, workers and gates."""
+"""Attachments: start and stop the parts that work with an open engine, workers and gates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from engine.portal import HeldContext
 
 
 class Part(Protocol):
-    """The half of an attachment that lives on the event loop of the engine."""
+    """Does the work of an attachment, on the event loop of the engine."""
 
     async def open(self) -> None:
         """Start working.
@@ -30,22 +30,22 @@ class Part(Protocol):
         ...
 
     async def close(self) -> None:
-        """Stop working, out of reach of cancellation."""
+        """Stop working. Can't be cancelled."""
         ...
 
 
 class Attachment:
-    """A context manager that works with an engine: ``async with``, or ``with`` a blocking one.
+    """Works with an engine while it is entered: by ``async with``, or ``with`` a blocking engine.
 
     Args:
-        engine: Entered before this, and left after it.
+        engine: The engine. Enter it before the attachment, and leave it after.
 
     Raises:
-        InvalidValueError: It is no engine.
+        InvalidValueError: The engine is no engine.
     """
 
     _name: ClassVar[str]
-    _part: Part  # refers to nothing of this object, which can thus become garbage
+    _part: Part  # does not refer to this object, so that this can become garbage
 
     def __init__(self, engine: EngineBase[Any]) -> None:
         given: object = engine
@@ -57,10 +57,10 @@ class Attachment:
         self._started = False
 
     async def __aenter__(self) -> Self:
-        """Start working.
+        """Start working, on the running event loop.
 
         Raises:
-            EngineStartedError: It was started before.
+            EngineStartedError: The attachment was started before.
             EngineNotStartedError, EngineClosedError: The engine is not open.
             InvalidValueError: The engine is a `SyncJobEngine`.
             WrongLoopError: The engine is open on another event loop.
@@ -83,7 +83,7 @@ class Attachment:
         """Start working, on the event-loop thread of the blocking engines.
 
         Raises:
-            EngineStartedError: It was started before.
+            EngineStartedError: The attachment was started before.
             EngineClosedError: The engine is closed.
             InvalidValueError: The engine is a `JobEngine`.
         """
@@ -99,7 +99,7 @@ class Attachment:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop working, and wait until all of it has ended."""
+        """Stop working, and wait until all work has ended."""
         self._held.leave()
 
     def _check_start(self, *, blocking: bool) -> None:

@@ -1,4 +1,4 @@
-"""The base of both facades: the parts of an engine, put together once."""
+"""The base of both facades: builds the parts of an engine."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from engine.storage.locations import Location, storage_at
 
 
 class EngineBase(Generic[Status]):
-    """What both engines are made of; workers and gates work with either.
+    """Builds the parts of either engine; workers and gates take both.
 
-    The arguments are those of `engine.JobEngine`, which tells what they mean. Both facades repeat
-    them, because type checkers look for the two ways to make an engine on the class itself.
-    ``is_blocking`` says whether its calls block a thread instead of being awaited.
+    `engine.JobEngine` documents the arguments. Both facades repeat them, because type checkers look
+    for the overloads on the class itself. ``is_blocking`` says whether the calls block a thread.
 
     Attributes:
-        core: The parts that workers and gates share with the engine. Internal: callers have the
-            engine's own calls.
+        core: The parts that workers and gates share with the engine. Internal: use the calls of the
+            engine.
     """
 
     def __init__(

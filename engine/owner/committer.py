@@ -1,7 +1,7 @@
 """The committer: writes batches to the storage, and finds out the outcome of each.
 
-A failed commit is either known not to be applied, or the storage is asked until that is known;
-nothing else is committed before.
+A failed commit either did not apply its batch, or its outcome is unknown. Then the committer asks
+the storage until it knows, and commits nothing else before.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Committer:
     """Commits batches to a storage, one after the other.
 
     Args:
-        storage: Keeps them.
-        state: Shows committed changes.
+        storage: Stores the batches.
+        state: Publishes the committed changes.
 
     Attributes:
-        is_committing: Whether a batch is on its way, so that a crash leaves its outcome unknown.
+        is_committing: Whether a batch is on its way: a crash leaves its outcome unknown.
     """
 
     def __init__(self, storage: Storage, state: State) -> None:
@@ -35,14 +35,14 @@ class Committer:
         self._undecided: Batch | None = None  # the outcome of its commit is unknown
 
     async def commit(self, batch: Batch) -> str | None:
-        """Commit the changes, if there are any, and show them.
+        """Commit the changes of a batch, if it has any, and publish them.
 
         Returns:
-            The id of a new job that was taken already; nothing is applied then.
+            None, or the id of a new job that an ended job has already. Then nothing was applied.
 
         Raises:
-            StorageError: Nothing is applied.
-            CommitUnknownError: It can't be told yet.
+            StorageError: Nothing was applied.
+            CommitUnknownError: The storage can't tell the outcome yet.
         """
         if batch.changes:
             self.is_committing = True
@@ -59,13 +59,14 @@ class Committer:
         return None
 
     async def _learn_outcome(self, batch: Batch, unknown: CommitUnknownError) -> None:
-        """Return if the changes were committed after all.
+        """Return if the storage committed the changes after all.
 
         Raises:
-            StorageError: They were not, and never will be.
-            CommitUnknownError: It can't be told yet.
+            StorageError: It did not, and never will.
+            CommitUnknownError: The storage can't tell yet.
         """
-        logger.error("a commit of %s changes failed", len(batch.changes), exc_info=unknown)
+        text = "the outcome of a commit of %s changes is unknown: asking the storage"
+        logger.error(text, len(batch.changes), exc_info=unknown)
         self._undecided = batch
         try:
             applied = await self._storage.resolve(batch.changes)
@@ -76,19 +77,19 @@ class Committer:
             raise cast("StorageError", unknown.__cause__)
 
     async def resolve(self) -> bool | None:
-        """Find out the outcome of earlier changes, if it is unknown; show them if they are there.
+        """Find out the outcome of an earlier batch, if it is unknown; publish it if it was applied.
 
         Returns:
-            Whether they are committed; None if there were none to ask after.
+            Whether it was applied; None if no outcome was unknown.
 
         Raises:
-            StorageError: It still can't be told, so nothing else may be written.
+            StorageError: The storage still can't tell, so nothing else may be written.
         """
         undecided = self._undecided
         if undecided is None:
             return None
         applied = await self._storage.resolve(undecided.changes)
-        logger.warning("an earlier commit is %s", "applied" if applied else "not applied")
+        logger.warning("an earlier commit was %s", "applied" if applied else "not applied")
         self._undecided = None
         if applied:
             self._state.publish(undecided.changes, undecided.last_position)

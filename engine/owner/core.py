@@ -1,4 +1,4 @@
-"""The core: the parts of an engine that its facade, its workers and its gates share."""
+"""The core: the parts that an engine's facade, its workers and its gates share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from engine.portal.time import Time
 
 @dataclass(slots=True)
 class Core(Generic[Status]):
-    """An engine as seen from the event loop on which its owner runs; its calls are made there."""
+    """Gives the event loop of the owner its view of an engine. Call it on that loop."""
 
     lifecycle: Lifecycle[Status]
     new_id: IdSource
@@ -36,11 +36,11 @@ class Core(Generic[Status]):
     views: Views[Status]
     time: Time
     is_blocking: bool
-    """Whether the engine's calls block a thread, instead of being awaited."""
+    """Whether the engine's calls block a thread. The calls of the other engine are awaited."""
     affinity: LoopAffinity | None = None
-    """The event loop that an awaited engine belongs to, once it has started."""
+    """The tie of an awaited engine to its event loop; None before its start."""
     tasks: TaskGroup = field(init=False)
-    """Of all that works with the engine while it is open; the owner opens and closes it."""
+    """Runs all tasks of the open engine; the owner opens and closes it."""
 
     def check_caller(self) -> None:
         """Refuse to work with an awaited engine before its start, or on another event loop.
@@ -50,7 +50,7 @@ class Core(Generic[Status]):
             WrongLoopError: It belongs to another event loop.
         """
         if self.is_blocking:
-            return  # the loop thread calls it
+            return  # the bridge refuses wrong callers
         if self.affinity is None:
             raise EngineNotStartedError
         self.affinity.check()
@@ -59,7 +59,7 @@ class Core(Generic[Status]):
         """Send a message to the owner, and return its answer.
 
         Raises:
-            EngineError: The answer; or the engine can't be called.
+            EngineError: The answer, or the engine can't be called.
         """
         await self.inbox.put(message).wait()
         return message.outcome()
@@ -69,12 +69,12 @@ class Core(Generic[Status]):
     ) -> Job[Status]:
         """Return a job as soon as it has one of these statuses.
 
-        The time limits the reading of the job as well as the wait. None: no limit. With 0 the job
-        is read once, without a limit: no reading could end in no time.
+        The limit covers both the read of the job and the wait; None: no limit. 0 reads the job
+        once, without a limit, because no read takes no time.
 
         Raises:
-            EngineError: The answer to the message; or the engine was closed meanwhile.
-            CallTimeoutError: The job did not come there within so many seconds.
+            EngineError: The answer to the message, or the engine was closed meanwhile.
+            CallTimeoutError: The job did not get there within these seconds.
         """
         if seconds == 0:
             record = await read_job(self.ask, message)
@@ -88,7 +88,7 @@ class Core(Generic[Status]):
         raise CallTimeoutError(seconds or 0.0)
 
     def watcher(self, job_id: str | None, after: int | None, *, progress: bool) -> Watcher[Status]:
-        """Return a watcher; by default of all transitions of one job, or of all coming ones.
+        """Return a watcher; without ``after``, of one job from its creation on, or of all from now.
 
         Raises:
             InvalidValueError: ``progress`` is no bool.
@@ -107,6 +107,6 @@ class Core(Generic[Status]):
         )
 
     def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:
-        """Return statistics: the owner's fields, and those of the inbox."""
+        """Return statistics: the fields of the owner and those of the inbox."""
         waiting = {"refused": self.inbox.refused, "queued": self.inbox.waiting}
         return self.views.statistics({**fields, **waiting})

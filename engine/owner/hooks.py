@@ -1,7 +1,7 @@
-"""Hooks: the user's own functions, called with what has been committed.
+"""Hooks: call the user's functions with each committed transition.
 
-On them counters, metrics and logs can be built; `engine.telemetry` is. They run on the event loop
-of the owner, between two batches: what takes long there holds up every caller.
+Build counters, metrics and logs on them, as `engine.telemetry` does. They run on the owner's event
+loop, between two batches, so a slow hook delays every caller.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from engine.storage.record import Change, entries_of
 logger = logging.getLogger("engine")
 
 OnTransition: TypeAlias = Callable[[Transition[Any]], object]
+"""Takes each committed transition. Its return value is ignored."""
 
 
 class TransitionHook(Generic[Status]):
-    """Calls a function with every transition, in their order. What it raises is logged.
+    """Calls a function with every transition, in their order. Logs its errors.
 
     Raises:
-        InvalidValueError: It is no function, or an async one, which nobody would await.
+        InvalidValueError: The hook is no function, or an async one.
     """
 
     def __init__(self, function: OnTransition, views: Views[Status]) -> None:
@@ -39,7 +40,7 @@ class TransitionHook(Generic[Status]):
         self._views = views
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Call the function with the transitions among these."""
+        """Call the function with each transition among the changes."""
         for transition in self._views.transitions(entries_of(changes)):
             try:
                 self._function(transition)
@@ -52,4 +53,4 @@ class TransitionHook(Generic[Status]):
         """Ignore it: it is no transition."""
 
     def on_end(self, error: EngineUnavailableError) -> None:
-        """Nothing more will come."""
+        """Ignore it: no transition follows."""

@@ -1,8 +1,8 @@
-"""Prompts: what a handler asks for, and whether an answer fits.
+"""Prompts: store a handler's question, and check that an answer fits it.
 
-A prompt is kept with its job as JSON: its id, its name, the question and a JSON Schema. So an
-answer can be judged by any process, also by one that doesn't have the handler's classes. JSON
-Schema is judged by the package `jsonschema`, which the extra ``engine[input]`` brings.
+A job stores its prompt as JSON: its id, its name, the question and a JSON Schema. So any process
+can check an answer, even without the handler's classes. The package `jsonschema` does the check;
+the extra ``engine[input]`` installs it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ Schema: TypeAlias = type[BaseModel] | dict[str, Any] | Any
 """A pydantic model, any type that pydantic knows, or a JSON Schema as a dict."""
 
 MAX_QUESTION_CHARACTERS: Final = 65_536
-_MOST_ERRORS: Final = 20  # of so many the worst is told; to find all may take seconds
+_MOST_ERRORS: Final = 20  # the worst of so many is reported; to find all may take seconds
 
 
 def prompt_text(prompt_id: str, schema: Schema, name: str, question: str | None) -> str:
-    """Return a prompt as it is kept.
+    """Return a prompt in its stored form.
 
     Raises:
-        InvalidValueError: The schema is none, or too large; or the name or question is not right.
+        InvalidValueError: The schema is no schema or too large, or the name or the question is of
+            the wrong type or size.
         RuntimeError: The package `jsonschema` is not installed.
     """
-    _jsonschema()  # or else it would be asked what nobody can answer
+    _jsonschema()  # fails if it is missing: no one could answer the prompt
     check_text("name", name, MAX_IDENTIFIER_CHARACTERS)
     if question is not None:
         check_text("question", question, MAX_QUESTION_CHARACTERS)
@@ -47,10 +48,10 @@ def prompt_text(prompt_id: str, schema: Schema, name: str, question: str | None)
 
 
 def json_schema_of(schema: Schema) -> dict[str, Any]:
-    """Return the JSON Schema that stands for a type, or the one that it is.
+    """Return the JSON Schema of a type, or the JSON Schema itself.
 
     Raises:
-        InvalidValueError: It is neither a type that pydantic knows nor a JSON Schema.
+        InvalidValueError: The schema is neither a type that pydantic knows nor a JSON Schema.
     """
     if not isinstance(schema, dict):
         try:
@@ -58,37 +59,38 @@ def json_schema_of(schema: Schema) -> dict[str, Any]:
         except Exception as error:
             problem = f"must be a pydantic model or a JSON Schema, not {shown(schema)}: {error}"
             raise InvalidValueError("schema", problem) from error
-    judge = _jsonschema()
+    jsonschema = _jsonschema()
+    default = jsonschema.Draft202012Validator
     try:
-        judge.validators.validator_for(schema, judge.Draft202012Validator).check_schema(schema)
-    except judge.SchemaError as error:
+        jsonschema.validators.validator_for(schema, default).check_schema(schema)
+    except jsonschema.SchemaError as error:
         raise InvalidValueError("schema", f"is no JSON Schema: {error.message}") from error
     return schema
 
 
 def check_answer(job: Job[Any], prompt_id: str, value: str) -> None:
-    """Check that an answer, given as JSON, fits what a job asks for.
+    """Check that an answer, given as JSON, fits a job's prompt.
 
     Raises:
-        StalePromptError: The job asks for something else, or for nothing.
-        InvalidValueError: It doesn't fit; the message says where.
+        StalePromptError: The job waits for an answer to another prompt, or to none.
+        InvalidValueError: The answer doesn't fit; the message says where.
         RuntimeError: The package `jsonschema` is not installed.
     """
     prompt = job.prompt
     if prompt is None or prompt.prompt_id != prompt_id:
         current = None if prompt is None else prompt.prompt_id
         raise StalePromptError(job.job_id, prompt_id, current)
-    judge = _jsonschema()
+    jsonschema = _jsonschema()
     schema = prompt.json_schema
-    # With a registry of its own it knows the schema alone, and fetches nothing.
+    # An empty registry: the validator knows this schema alone, and fetches no other.
     registry = import_module("referencing").Registry()
-    kind = judge.validators.validator_for(schema, judge.Draft202012Validator)
+    validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     try:
-        found = kind(schema, registry=registry).iter_errors(json.loads(value))
+        found = validator(schema, registry=registry).iter_errors(json.loads(value))
         errors = list(islice(found, _MOST_ERRORS))
     except import_module("referencing.exceptions").Unresolvable as error:
-        raise InvalidValueError("value", f"can't be judged by its schema: {error}") from error
-    worst = judge.exceptions.best_match(errors)
+        raise InvalidValueError("value", f"can't be checked by its schema: {error}") from error
+    worst = jsonschema.exceptions.best_match(errors)
     if worst is not None:
         raise InvalidValueError("value", f"doesn't fit at {worst.json_path}: {worst.message}")
 
@@ -98,5 +100,5 @@ def _jsonschema() -> Any:  # noqa: ANN401 - a module that need not be installed
         return import_module("jsonschema")
     except ImportError as error:
         raise RuntimeError(
-            "answers are judged by the package jsonschema: pip install 'engine[input]'"
+            "answers are checked by the package jsonschema: pip install 'engine[input]'"
         ) from error

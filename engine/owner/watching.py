@@ -1,8 +1,8 @@
-"""Waiting for jobs and watching them: no polling, any number of callers.
+"""Waiting and watching: follow jobs without polling, for any number of callers.
 
-Both first join the feed and then ask the owner what there was before, so nothing falls between. A
-watcher that is slower than the engine loses nothing and holds nobody up: it keeps a bounded number
-of changes, and past that reads the history again from where it is.
+Both subscribe to the events first and read the past second, so no change falls between. A slow
+watcher misses nothing and delays no one: it keeps a bounded number of changes, and reads the rest
+from the history.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Item = TypeVar("Item")
 Ask: TypeAlias = Callable[[Message[Any]], Awaitable[Any]]
 """Sends a message and returns its answer."""
 
-MAX_KEPT: Final = 1_000  # changes that a watcher keeps before it reads the history again
+MAX_KEPT: Final = 1_000  # changes that a watcher keeps before it turns to the history
 
 
 class _Waiter:
@@ -35,35 +35,35 @@ class _Waiter:
 
     def __init__(self, statuses: Collection[str]) -> None:
         self._statuses = statuses
-        self._told = anyio.Event()
+        self._woken = anyio.Event()
         self._outcome: Record | EngineUnavailableError | None = None
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Look whether the job has come there."""
+        """Wake the caller if the job has reached a status."""
         for change in changes:
             if self._outcome is None and change.record.status in self._statuses:
                 self._outcome = change.record
-                self._told.set()
+                self._woken.set()
 
     def on_progress(self, progress: Progress) -> None:
-        """Ignore it."""
+        """Ignore it: progress changes no status."""
 
     def on_end(self, error: EngineUnavailableError) -> None:
-        """Wait no more."""
+        """Wake the caller with the error."""
         if self._outcome is None:
             self._outcome = error
-            self._told.set()
+            self._woken.set()
 
     async def wait(self) -> Record:
-        """Return the job as it was when it came there.
+        """Return the job as it was when it reached a status.
 
         Raises:
-            EngineUnavailableError: The engine was closed, or crashed, before.
+            EngineUnavailableError: The engine was closed, or crashed, before that.
         """
-        await self._told.wait()
+        await self._woken.wait()
         if isinstance(self._outcome, EngineUnavailableError):
             raise self._outcome
-        assert self._outcome is not None  # noqa: S101 - told
+        assert self._outcome is not None  # noqa: S101 - woken
         return self._outcome
 
 
@@ -76,13 +76,13 @@ async def wait_for(
     """Return a job as soon as it has one of these statuses.
 
     Args:
-        events: Says when the job moves.
-        ask: Asks how it is.
-        message: Asks for that one job.
-        statuses: Those to wait for.
+        events: Report the job's moves.
+        ask: Sends the message.
+        message: Reads the one job.
+        statuses: The statuses to wait for.
 
     Raises:
-        EngineError: Whatever the message is answered; or the engine was closed meanwhile.
+        EngineError: The answer to the message, or the engine was closed meanwhile.
     """
     [job_id] = message.job_ids
     waiter = _Waiter(statuses)
@@ -97,30 +97,34 @@ async def wait_for(
 
 
 async def read_job(ask: Ask, message: GetJobs) -> Record:
-    """Return the one job that a message asks for.
+    """Return the one job that a message reads.
 
     Raises:
-        EngineError: The answer; it speaks of no item.
+        EngineError: The answer, without an item's number.
     """
     try:
         [record] = await ask(message)
     except EngineError as error:
-        error.item = None  # there is only one
+        error.item = None  # this is no bulk call
         raise
     return cast("Record", record)
 
 
 class Watcher(Generic[Status]):
-    """Gives the transitions of one job or of all, in order, without a gap or a double.
+    """Yields the transitions of one job or of all, in order, without a gap or a double.
 
-    A watcher of one job ends after the job's last transition; one of all jobs ends with the engine.
-    Who made it closes it.
+    A watcher of one job ends after the job's last transition, a watcher of all jobs with the
+    engine. Its maker closes it.
 
     Args:
-        job_id: None for all jobs.
-        after: The sequence number behind which to begin.
-        progress: Whether to give what handlers say of their progress, too. Only the newest of each
-            job is kept, and none of it belongs to the history.
+        events: Report new changes.
+        ask: Sends the reads of the history.
+        views: Make the transitions.
+        final_statuses: The statuses in which a job has ended.
+        job_id: The job; None for all jobs.
+        after: The sequence number to start behind.
+        progress: Whether to yield the progress of handlers, too. The watcher keeps the newest of
+            each job, and the history has none.
     """
 
     def __init__(
@@ -144,61 +148,61 @@ class Watcher(Generic[Status]):
         self._joined = False
         self._kept: deque[Entry] = deque()
         self._progress: dict[str, Progress] = {}
-        self._is_behind = True  # what comes next is in the history, not here
-        self._has_ended = False  # the one job that is watched
+        self._is_behind = True  # the next transition is in the history, not in `_kept`
+        self._has_ended = False  # the watched job
         self._closed = anyio.Event()
-        self._told = anyio.Event()
+        self._woken = anyio.Event()
         self._error: EngineUnavailableError | None = None
 
-    # What the feed tells.
+    # Events.
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Keep what happened, or remember that it was more than can be kept."""
+        """Keep the changes; if they are too many, note that the history has them."""
         for entry in entries_of(changes):
-            self._progress.pop(entry.job_id, None)  # what it said before it moved is over
+            self._progress.pop(entry.job_id, None)  # a move makes earlier progress obsolete
             if len(self._kept) == MAX_KEPT:
                 self._kept.clear()
                 self._is_behind = True
             if not self._is_behind:
                 self._kept.append(entry)
-            self._told.set()
+            self._woken.set()
 
     def on_progress(self, progress: Progress) -> None:
         """Keep the newest of each job."""
         if self._wants_progress:
             self._progress[progress.job_id] = progress
-            self._told.set()
+            self._woken.set()
 
     def on_end(self, error: EngineUnavailableError) -> None:
-        """Give what is kept, and then end."""
+        """Note the error, to raise after the kept transitions."""
         self._error = error
-        self._told.set()
+        self._woken.set()
 
-    # What the caller asks.
+    # The caller's side.
 
     async def next(self) -> Sequence[Transition[Status] | Progress]:
-        """Wait for what comes next, and return all that is there; nothing once it has ended.
+        """Wait for the next transitions, and return all that are there; none after the end.
 
         Raises:
-            JobNotFoundError: There is no such job.
+            JobNotFoundError: No job has this id.
             EngineUnavailableError: The engine was closed, or crashed.
         """
         if not self._joined and not self._closed.is_set():
             await self._join()
         while not self._closed.is_set():
-            self._told = anyio.Event()
+            self._woken = anyio.Event()
             found: list[Transition[Status] | Progress] = [*await self._transitions()]
             if not self._has_ended:
                 found += self._progress.values()
             self._progress.clear()
-            if self._closed.is_set():  # in the meantime
+            if self._closed.is_set():  # meanwhile
                 break
             if found or self._has_ended:
                 return found
             if self._error is not None:
                 raise self._error
             if not self._is_behind:
-                await self._told.wait()
+                await self._woken.wait()
         return ()
 
     async def _join(self) -> None:
@@ -206,19 +210,19 @@ class Watcher(Generic[Status]):
         try:
             if self._job_id is not None:
                 await read_job(self._ask, GetJobs([self._job_id]))
-        except BaseException:  # there is no such job; or a cancellation
+        except BaseException:  # no job has this id, or the caller was cancelled
             self._events.unsubscribe(self, self._job_id)
             raise
         self._joined = True
 
     async def _transitions(self) -> Sequence[Transition[Status]]:
         if self._is_behind:
-            # What is committed from now on is kept, and perhaps read as well.
+            # Changes from now on are kept; the read may contain them, too.
             self._is_behind = False
             self._kept.clear()
             try:
                 lines = await self._ask(ReadTransitions(self._after, MAX_KEPT, self._job_id))
-            except BaseException:  # a cancellation, too: it is to be read the next time
+            except BaseException:  # a cancellation, too: read again next time
                 self._is_behind = True
                 raise
             if len(lines) == MAX_KEPT:
@@ -236,30 +240,30 @@ class Watcher(Generic[Status]):
         return self._views.transitions(new)
 
     async def _look_for_end(self) -> None:
-        """Find out whether the job had its last transition before the watcher begins."""
+        """Find out whether the job ended before the watcher starts."""
         if self._job_id is not None:
             record = await read_job(self._ask, GetJobs([self._job_id]))
-            # What came after the reading is kept, and is to be given first.
+            # Changes after the read are kept, and come first.
             nothing_more = not self._kept and not self._is_behind
             self._has_ended = nothing_more and record.status in self._final_statuses
 
     def close(self) -> None:
-        """Stop watching, and end `next`. May be called again."""
+        """Stop watching, and end a waiting `next`. A second call does nothing."""
         self._closed.set()
         self._events.unsubscribe(self, self._job_id)
-        self._told.set()
+        self._woken.set()
 
 
 class Watch(AsyncIterator[Item]):
-    """Iterates over the transitions that a watcher gives, for one task at a time.
+    """Iterates over the transitions of a watcher, for one task at a time.
 
-    It is no asynchronous generator: the first cancellation would end one, and trio warns of
+    It is no asynchronous generator: a cancellation would end one for good, and trio warns of
     generators that are left before their end.
 
     Args:
-        watcher: Closed at its end, by `aclose`, or once nothing refers to this iterator.
-        call_soon: Schedules a callback on the event loop, for the garbage collector, which may run
-            in any thread and in the middle of anything.
+        watcher: Closed at its end, by `aclose`, or when this iterator is garbage.
+        call_soon: Schedules a callback on the event loop. The garbage collector needs it, because
+            it runs in any thread and in the middle of anything.
     """
 
     def __init__(
@@ -281,7 +285,7 @@ class Watch(AsyncIterator[Item]):
         return self._found.popleft()
 
     async def aclose(self) -> None:
-        """Stop watching, and end the iteration of a task that waits. Again, it does nothing."""
+        """Stop watching, and end the iteration of a waiting task. A second call does nothing."""
         self._found.clear()
         self._watcher.close()
 
