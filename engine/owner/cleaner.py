@@ -18,25 +18,30 @@ _STEP_JOBS: Final = 200  # so that a step takes no longer than a small batch
 
 
 async def clean_up(inbox: Inbox, retention: Retention, time: Time) -> None:
-    """Delete ended jobs as the rule says, until the engine ends.
+    """Delete ended jobs as the retention rule says, until the engine ends.
 
     Raises:
-        Exception: A bug: the owner crashes by it.
+        Exception: A bug; it crashes the owner.
     """
     while True:
         try:
             await _remove_all(inbox, retention)
         except OverloadedError:
-            log(logger, logging.DEBUG, "no ended jobs are removed: the engine is overloaded")
+            log(logger, logging.DEBUG, "the engine is overloaded, and removes ended jobs later")
         except StorageError as error:
-            log(logger, logging.ERROR, "ended jobs could not be removed", error=error)
+            log(
+                logger,
+                logging.ERROR,
+                "ended jobs could not be removed; a later run tries again",
+                error=error,
+            )
         except EngineUnavailableError:
             return
         await time.sleep(retention.interval_seconds)
 
 
 async def _remove_all(inbox: Inbox, retention: Retention) -> None:
-    """Remove all jobs that the rule doesn't keep now, and log how many."""
+    """Remove all ended jobs that the rule doesn't keep now, and log their number."""
     removed, step = 0, -1
     try:
         while step != 0:

@@ -1,8 +1,7 @@
-"""Events: pass committed changes on to those that wait for jobs or watch them.
+"""Events: pass committed changes to the listeners that wait for jobs or watch them.
 
-Publishing never waits and keeps nothing: a listener takes a change in, or just remembers that there
-was more (see `engine.owner.watching`). A caller who waits for one job costs nothing when another
-one changes.
+Publishing never waits and keeps nothing. A listener keeps a change, or only notes that it missed
+some (see `engine.owner.watching`). A listener of one job costs nothing when another job changes.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ from engine.storage.record import Change
 
 
 class Listener(Protocol):
-    """Takes changes in, on the event loop of the owner; must neither raise nor take long."""
+    """Takes changes, on the event loop of the owner. Must not raise, and must be quick."""
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Take committed changes in: of the listener's job alone, if it has one."""
+        """Take committed changes: of the listener's job, or of all jobs."""
         ...
 
     def on_progress(self, progress: Progress) -> None:
-        """Take in how far a handler is."""
+        """Take the progress of a handler."""
         ...
 
     def on_end(self, error: EngineUnavailableError) -> None:
-        """Take in that nothing more will come."""
+        """Take the end of the engine: no event follows."""
         ...
 
 
 class Events:
-    """Passes changes on to listeners, of one job or of all. Belongs to one event loop.
+    """Passes changes to listeners, of one job or of all. Belongs to one event loop.
 
     Attributes:
-        progress: The newest progress of handlers at work, by their jobs' ids.
+        progress: The newest progress of each running handler, by job id.
     """
 
     def __init__(self) -> None:
@@ -45,11 +44,11 @@ class Events:
         self._ended: Callable[[], EngineUnavailableError] | None = None
 
     def __len__(self) -> int:
-        """Return the number of listeners."""
+        """Count the listeners."""
         return len(self._of_all) + sum(map(len, self._of_job.values()))
 
     def subscribe(self, listener: Listener, job_id: str | None = None) -> None:
-        """Pass on to a listener all that is committed from now on: of one job, or of all."""
+        """Pass all events from now on to a listener: of one job, or of all."""
         if self._ended is not None:
             listener.on_end(self._ended())
         elif job_id is None:
@@ -58,7 +57,7 @@ class Events:
             self._of_job.setdefault(job_id, []).append(listener)
 
     def unsubscribe(self, listener: Listener, job_id: str | None = None) -> None:
-        """Pass nothing more on to a listener. Does nothing if it is not subscribed."""
+        """Pass no more events to a listener. Does nothing if it is not subscribed."""
         listeners = self._of_all if job_id is None else self._of_job.get(job_id, [])
         if listener in listeners:
             listeners.remove(listener)
@@ -66,7 +65,7 @@ class Events:
             self._of_job.pop(job_id, None)
 
     def publish(self, changes: Sequence[Change]) -> None:
-        """Pass committed changes on."""
+        """Pass committed changes to the listeners."""
         if self._of_job:
             for change in changes:
                 for listener in tuple(self._of_job.get(change.record.job_id, ())):
@@ -75,13 +74,13 @@ class Events:
             listener.on_changes(changes)
 
     def publish_progress(self, progress: Progress) -> None:
-        """Pass on how far a handler is."""
+        """Pass the progress of a handler to the listeners, and keep it as the newest."""
         self.progress[progress.job_id] = progress
         for listener in (*self._of_job.get(progress.job_id, ()), *self._of_all):
             listener.on_progress(progress)
 
     def end(self, error: Callable[[], EngineUnavailableError]) -> None:
-        """Tell all listeners, later ones too, that nothing more will come."""
+        """End all listeners with an error, and every later one at once."""
         self._ended = error
         for listener in self._all():
             listener.on_end(error())

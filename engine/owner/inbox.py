@@ -1,14 +1,14 @@
 """The inbox: the bounded anyio memory channel into the owner.
 
-The messages that come in between two looks of the owner are one `Round`: it takes and answers them
-together. A round lies in the channel from its first message on, and later messages join it there
-until the owner takes it or it is full; so the owner drains its inbox by one receive, and one event
-wakes all readers, another all writers. Both are measured: a channel operation for each message
-costs a third more a call, an event for each doubles it.
+The messages that arrive while the owner is busy form a `Round`, which it takes and answers as one.
+The first message puts the round into the channel; later messages join it there until it is full or
+the owner takes it. So the owner drains its inbox by one receive, and one event wakes all readers,
+another all writers. Measured: a channel operation for each message makes a call a third slower, an
+event for each message doubles its time.
 
-The inbox never waits for room. A full one refuses at once, with a typed error, because every caller
-blocked in a send would cost another 6 KB. So the bound is here, at admission, and the channel has
-none of its own: it never refuses an admitted message.
+The inbox never waits for room. A full inbox refuses a message at once, with a typed error, because
+each caller that blocks in a send costs another 6 KB. The bound is here, at admission; the channel
+itself has none, so it never refuses an admitted message.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from engine.portal import Event, Notify
 
 
 class Inbox:
-    """The way of every message to the owner. Belongs to one event loop, and is no thread's.
+    """Carries every message to the owner. Belongs to one event loop; threads must not call it.
 
     Args:
-        max_waiting: How much weight of messages may wait; past it they are refused. One message
-            that is heavier is accepted while less than this is waiting.
-        max_batch: From how much weight on a round is full.
-        choose_event: Called on the event loop that the inbox is opened on; returns the function
-            that makes its events.
+        max_waiting: The most weight of waiting messages; past it the inbox refuses more. While less
+            is waiting it accepts one message of any weight.
+        max_batch: The weight at which a round is full.
+        choose_event: Called on the event loop that opens the inbox; returns the maker of its
+            events.
 
     Attributes:
-        waiting: The weight of the messages that wait.
-        refused: How many messages were refused.
-        taken: The round that was taken last, until `done`.
+        waiting: The weight of the waiting messages.
+        refused: The number of refused messages.
+        taken: The round that the owner took last, until `done`.
     """
 
     def __init__(
@@ -59,27 +59,27 @@ class Inbox:
         self._closed_by: Callable[[], EngineUnavailableError] | None = EngineNotStartedError
 
     def open(self) -> None:
-        """Make the channel, on the running event loop; `refuse_rest` closes both its ends."""
+        """Open the channel, on the running event loop. `refuse_rest` closes both its ends."""
         self._send, self._receive = anyio.create_memory_object_stream[Round](math.inf)
         self._new_event = self._choose_event()
-        self._arrived = self._new_event()  # the owner waits for it when nothing is waiting
+        self._arrived = self._new_event()  # an idle owner waits for it
         self._gathering: Round | None = None
         self._closed_by = None
 
     def put(
         self, message: Message[Any], notify: Notify | None = None, *, internal: bool = False
     ) -> Event:
-        """Queue a message; return the event that is set when its answer is there. Never waits.
+        """Queue a message, and return the event that is set when it is answered. Never waits.
 
         Args:
             message: The message.
-            notify: Called when its answer is there, too.
-            internal: It is the engine's own, such as the outcome of an attempt, and is not refused
-                because callers are too many: or else jobs could never end while callers insist.
+            notify: Also called when the message is answered.
+            internal: The message is the engine's own, such as the outcome of an attempt, and has no
+                limit. Otherwise insistent callers could keep jobs from ending.
 
         Raises:
             OverloadedError: Too much is waiting.
-            EngineUnavailableError: The inbox is closed, or not yet open.
+            EngineUnavailableError: The inbox is closed, or not open yet.
         """
         if self._closed_by is not None:
             self.check_open()
@@ -90,34 +90,34 @@ class Inbox:
         if gathering is None or gathering.weight >= self._max_batch:
             gathering = Round(self._new_event)
             self._send.send_nowait(gathering)
-            self._gathering = gathering  # after it is in the channel: no message joins a lost round
+            self._gathering = gathering  # last, so that no message joins a round that was not sent
             self._arrived.set()
         self.waiting += message.weight
         return gathering.add(message, notify)
 
     def count_refused(self, messages: int) -> None:
-        """Count messages that were refused before they came here."""
+        """Count messages that were refused on their way here."""
         self.refused += messages
 
     def check_open(self) -> None:
-        """Refuse when no message can be put in.
+        """Check that the inbox takes messages.
 
         Raises:
-            EngineUnavailableError: It is closed, or not yet open.
+            EngineUnavailableError: The inbox is closed, or not open yet.
         """
         if self._closed_by is not None:
             raise self._closed_by()
 
     async def take(self) -> Round:
-        """Wait for a round, and take it out.
+        """Wait for a round and take it.
 
         Raises:
             anyio.EndOfStream: The inbox is closed and empty.
         """
         if self.waiting:
-            await anyio.lowlevel.checkpoint()  # an owner that is never idle lets others run, too
+            await anyio.lowlevel.checkpoint()  # a busy owner must let other tasks run
         elif self._closed_by is None:
-            # Not `receive`, whose checkpoint, event and bookkeeping cost as much as a call.
+            # Not `receive`: its checkpoint, event and bookkeeping cost as much as a call.
             self._arrived = self._new_event()
             await self._arrived.wait()
         self.taken = self._receive.receive_nowait()
@@ -130,18 +130,18 @@ class Inbox:
         self.waiting -= taken.weight
 
     def done(self) -> None:
-        """Let go of the round that was taken last: it has been answered."""
+        """Drop the round that was taken last: it is answered."""
         self.taken = None
 
     def close(self, error: Callable[[], EngineUnavailableError] = EngineClosedError) -> None:
-        """Refuse new messages from now on, with this error; those inside can still be taken."""
+        """Refuse new messages with this error. The owner can still take the queued ones."""
         if self._closed_by is None:
             self._closed_by = error
             self._send.close()
             self._arrived.set()
 
     def refuse_rest(self, error: Callable[[], EngineUnavailableError]) -> None:
-        """Close, and answer all that is still in the inbox with this error."""
+        """Close the inbox, and answer all queued messages with this error."""
         self._closed_by = error
         self._send.close()
         while True:

@@ -1,8 +1,8 @@
-"""Messages: commands on their way to the owner, each with the slot of its answer.
+"""Messages: carry commands to the owner and answers back.
 
-A message carries plain, checked values in and one answer out. A single call is a bulk call of one
-item, so every rule is written once. The answer is set exactly once, by the owner or by the part
-that refuses the message, and read by the caller after it has been woken; nothing here waits.
+A message takes plain, checked values to the owner, and holds the slot of the answer. A single call
+is a bulk call of one item, so every rule is written once. The owner, or the part that refuses the
+message, sets the answer exactly once; the caller reads it after the wake-up. Nothing here waits.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ UNANSWERED: Final = EngineClosedError()
 
 
 class Message(Generic[Answer]):
-    """One request, with the slot that its answer goes to.
+    """Carries one request, and has the slot of its answer.
 
     Attributes:
-        job_ids: The jobs that it names.
-        keys: The idempotency keys that it names.
-        weight: How many jobs it is about, 1 at least, and 1 more for each 4,096 characters of
-            inputs, answers, results and errors. The limits of inbox and round count it.
-        is_abandoned: Whether its caller has stopped waiting.
-        writes: Whether it may change jobs.
+        job_ids: The jobs that the message names.
+        keys: The idempotency keys that the message names.
+        weight: The number of its jobs, at least 1, and 1 more for each 4,096 characters of inputs,
+            answers, results and errors. The limits of inbox and round count weights.
+        is_abandoned: Whether the caller has stopped waiting.
+        writes: Whether the message may change jobs.
     """
 
     __slots__ = ("_outcome", "is_abandoned", "weight")
@@ -47,18 +47,18 @@ class Message(Generic[Answer]):
 
     @property
     def answered(self) -> bool:
-        """Whether the answer is there."""
+        """Whether the message has its answer."""
         return self._outcome is not UNANSWERED
 
     def answer(self, value: Answer | EngineError) -> None:
-        """Give the answer. An error is this caller's own, and shared with no other."""
+        """Set the answer. An error must belong to this caller alone; others get copies."""
         self._outcome = value
 
     def outcome(self) -> Answer:
-        """Return the answer, or raise the error that stands for it. Called once."""
+        """Return the answer, or raise it if it is an error. Call this once."""
         outcome = self._outcome
         if isinstance(outcome, EngineError):
-            # The error's traceback holds its frames: let neither them nor the message hold it.
+            # The error's traceback holds this frame and so the message: neither may hold the error.
             self._outcome = UNANSWERED
             try:
                 raise outcome
@@ -68,6 +68,6 @@ class Message(Generic[Answer]):
 
 
 def refuse(messages: Sequence[Message[Any]], error: EngineError) -> None:
-    """Answer messages with an error, each with one of its own."""
+    """Answer each message with its own copy of an error."""
     for message in messages:
         message.answer(copy(error))

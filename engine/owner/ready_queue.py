@@ -1,7 +1,7 @@
-"""The ready queue: the jobs that may be claimed, by priority and age.
+"""The ready queue: orders the jobs that may be claimed, by priority and age.
 
-It is made of committed jobs, and belongs to the owner; a storage that is shared by engines on many
-machines answers the same questions instead. It decides nothing: a claim looks at each job again.
+It holds committed jobs and belongs to the owner. A storage that engines on many machines share
+takes its place. It decides nothing: a claim checks each job again.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from engine.storage.record import Record
 
 Rank: TypeAlias = tuple[int, int]
 
-_SPARE: Final = 1_000  # so many outdated lines are kept before they are cleared away
+_SPARE: Final = 1_000  # the heap may hold so many outdated lines before it is rebuilt
 
 
 def rank(record: Record) -> Rank:
-    """Return the order of ready jobs: higher priorities first, then older jobs."""
+    """Return the sort key of a ready job: higher priorities first, then older jobs."""
     return (-record.execution.priority, record.position)
 
 
 class ReadyQueue:
-    """Running jobs that no attempt has.
+    """Holds the running jobs without an attempt.
 
     Args:
-        lifecycle: Says in which status jobs run.
+        lifecycle: Has the running status.
         find: Returns the committed job that has an id.
-        retries: Is given the times at which jobs may be claimed again.
+        retries: Takes the times at which jobs may be claimed again.
     """
 
     def __init__(
@@ -46,24 +46,24 @@ class ReadyQueue:
         self._dead_tokens: set[str] = set()
 
     def add_orphan(self, record: Record) -> None:
-        """Take in a job of a storage that was just opened. No attempt outlived its engine."""
+        """Note the attempt of a job from a newly opened storage: it died with its engine."""
         if record.status == self._running and record.execution.token is not None:
             self._dead_tokens.add(record.execution.token)
 
     def is_dead(self, token: str) -> bool:
-        """Tell whether the process of an attempt has ended, so that its job may be claimed anew."""
+        """Return whether an attempt died with its process: its job may be claimed again."""
         return token in self._dead_tokens
 
     def counts(self) -> tuple[int, int]:
-        """Return how many jobs are ready, and how many are held by an attempt."""
+        """Return the numbers of ready jobs and of jobs that an attempt has."""
         return len(self._ready), len(self._held)
 
     def is_empty(self) -> bool:
-        """Tell whether no job is ready or held."""
+        """Return whether no job is ready and no attempt has one."""
         return not (self._ready or self._held)
 
     def note(self, record: Record) -> None:
-        """Take in a job as it has been committed."""
+        """Add, move or remove a job as it was committed."""
         job_id, execution = record.job_id, record.execution
         token, retry_at = execution.token, execution.retry_at
         if token in self._dead_tokens:
@@ -80,7 +80,7 @@ class ReadyQueue:
         self._retries.set(job_id, retry_at if runs and token is None else None)
 
     def discard(self, job_id: str) -> None:
-        """Take a job out that has no execution and does not run."""
+        """Remove a job that has no execution and does not run."""
         self._ready.pop(job_id, None)
 
     def _add(self, job_id: str, its_rank: Rank) -> None:
@@ -92,23 +92,23 @@ class ReadyQueue:
                 heapify(self._heap)
 
     def advance(self, now: datetime) -> None:
-        """Let those jobs be ready whose next attempt's time has come."""
+        """Add the jobs whose next attempt is due."""
         for job_id in self._retries.due(now, len(self._retries)):
             self._retries.set(job_id, None)
             if (record := self._find(job_id)) is not None:
                 self._add(job_id, rank(record))
 
     def in_order(self, without: Container[str]) -> Generator[Record, None, None]:
-        """Iterate over ready jobs, the first to be claimed first, without some. They all stay.
+        """Iterate over the ready jobs in the order of claims, without some. All jobs stay.
 
-        Nothing may be noted meanwhile. Close the iterator, which puts back the lines that it took.
+        Don't note jobs meanwhile, and close the iterator: it then puts back the lines that it took.
         """
         seen: list[tuple[Rank, str]] = []
         try:
             while self._heap:
                 line = its_rank, job_id = heappop(self._heap)
                 if self._ready.get(job_id) != its_rank or line in seen[-1:]:
-                    continue  # it isn't ready, or has been so before and stands here twice
+                    continue  # the line is outdated, or the same job stands here twice
                 seen.append(line)
                 if job_id not in without and (record := self._find(job_id)) is not None:
                     yield record

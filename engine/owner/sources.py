@@ -1,4 +1,4 @@
-"""Sources: all that reads are answered from."""
+"""Sources: give reads access to the jobs and the counters of the owner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.storage.protocol import Storage
 
 @dataclass(slots=True)
 class Counters:
-    """What an engine has done since it started; see `engine.Statistics` for the fields."""
+    """Counts an engine's work since it started; `engine.Statistics` documents the fields."""
 
     answered: int = 0
     rounds: int = 0
@@ -25,14 +25,14 @@ class Counters:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the owner holds, for the reads of a round.
+    """Gives the reads of a round the jobs and counters of the owner.
 
     Attributes:
-        state: The committed jobs that are held.
-        storage: All others.
-        counters: What has been done.
-        clock: The engine's.
-        settle: Finds out the outcome of an earlier commit, if it is not known.
+        state: The committed jobs that the owner holds.
+        storage: All other jobs.
+        clock: The engine's clock.
+        settle: Finds out the outcome of an earlier commit, if it is unknown.
+        counters: The work so far.
     """
 
     state: State

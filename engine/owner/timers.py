@@ -1,4 +1,4 @@
-"""Timers: the task that lets jobs expire and be tried again when their time has come."""
+"""Timers: expire and retry jobs when they are due."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _PAUSE_SECONDS: Final = 1.0  # after a step that was refused
 
 
 async def fire_timers(inbox: Inbox, times: JobTimes, time: Time) -> None:
-    """Have due jobs moved on, or run again, until the engine ends.
+    """Expire and retry due jobs until the engine ends.
 
     Raises:
-        Exception: A bug, such as a clock that fails: the owner crashes by it.
+        Exception: A bug, such as a failing clock; it crashes the owner.
     """
     while True:
         earlier = anyio.Event()
@@ -44,9 +44,9 @@ async def fire_timers(inbox: Inbox, times: JobTimes, time: Time) -> None:
             return
         except EngineError as error:
             level = logging.DEBUG if isinstance(error, OverloadedError) else logging.ERROR
-            log(logger, level, "due jobs can't be moved on, and are tried again", error=error)
+            log(logger, level, "due jobs could not be moved, and are tried again", error=error)
             await time.sleep(_PAUSE_SECONDS)
             continue
         for record in expired:
             fields = {"job_id": record.job_id, "status": record.status}
-            log(logger, logging.INFO, "the time of job %s ran out", record.job_id, fields=fields)
+            log(logger, logging.INFO, "job %s expired", record.job_id, fields=fields)

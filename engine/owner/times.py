@@ -1,4 +1,4 @@
-"""Times at which jobs are due: a heap that forgets."""
+"""Times: order jobs by the moment at which they are due."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any, Final
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.storage.record import Record
 
-_SPARE: Final = 1_000  # so many outdated lines are kept before they are cleared away
+_SPARE: Final = 1_000  # the heap may hold so many outdated lines before it is rebuilt
 
 
 class Times:
-    """Jobs by a time that each has, the earliest first.
+    """Orders jobs by a time that each has, the earliest first.
+
+    A heap, whose outdated lines are skipped when they come up.
 
     Args:
-        on_earlier: Called when a job has an earlier time than all others had.
+        on_earlier: Called when a job gets an earlier time than all others have.
     """
 
     def __init__(self, on_earlier: Callable[[], object]) -> None:
@@ -29,7 +31,7 @@ class Times:
         return len(self._time_of)
 
     def set(self, job_id: str, at: datetime | None) -> None:
-        """Give a job its time, or none."""
+        """Set the time of a job; None removes the job."""
         if at is None:
             if self._time_of:
                 self._time_of.pop(job_id, None)
@@ -45,7 +47,7 @@ class Times:
             self._on_earlier()
 
     def earliest(self) -> datetime | None:
-        """Return the earliest time."""
+        """Return the earliest time; None if no job has one."""
         while self._heap:
             at, job_id = self._heap[0]
             if self._time_of.get(job_id) == at:
@@ -54,7 +56,7 @@ class Times:
         return None
 
     def due(self, now: datetime, limit: int) -> list[str]:
-        """Return up to so many jobs whose time has come, the earliest first. They stay."""
+        """Return up to ``limit`` due jobs, the earliest first. They keep their times."""
         found: list[tuple[datetime, str]] = []
         while len(found) < limit and (at := self.earliest()) is not None and at <= now:
             found.append(heappop(self._heap))
@@ -64,32 +66,32 @@ class Times:
 
 
 class JobTimes:
-    """The times of an engine's jobs.
+    """Holds the times at which an engine's jobs are due.
 
     Args:
-        lifecycle: Says in which statuses a job can expire.
+        lifecycle: Has the statuses in which a job can expire.
 
     Attributes:
         retries: When running jobs may be claimed again.
         deadlines: When jobs expire.
-        on_earlier: Called when a job is due earlier than all others were.
+        on_earlier: Called when a job is due earlier than all others.
     """
 
     def __init__(self, lifecycle: Lifecycle[Any]) -> None:
         self.on_earlier: Callable[[], object] = lambda: None
-        self.retries = Times(self._tell_earlier)
-        self.deadlines = Times(self._tell_earlier)
+        self.retries = Times(self._notify)
+        self.deadlines = Times(self._notify)
         self._expiring = frozenset(lifecycle.able(Event.EXPIRE))
 
-    def _tell_earlier(self) -> None:
+    def _notify(self) -> None:
         self.on_earlier()
 
     def note(self, record: Record) -> None:
-        """Take in when a job expires."""
+        """Take the deadline of a committed job."""
         at = record.execution.deadline_at if record.status in self._expiring else None
         self.deadlines.set(record.job_id, at)
 
     def earliest(self) -> datetime | None:
-        """Return when the next job is due; it may have passed."""
+        """Return the time at which the next job is due, even if it has passed; None for no job."""
         times = (self.retries.earliest(), self.deadlines.earliest())
         return min((at for at in times if at is not None), default=None)

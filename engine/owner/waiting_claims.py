@@ -1,7 +1,7 @@
-"""Waiting claims: ready jobs go to workers in the batch in which they become ready.
+"""Waiting claims: give ready jobs to workers, in the batch in which they become ready.
 
-A claim that finds nothing waits, and is looked at again in every round that writes. So a job that
-its payment moves on is claimed in the same commit.
+A claim that finds no job waits, and every round that writes decides it again. So the commit that
+records a payment also claims the job.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from engine.storage.record import Record
 
 @dataclass(frozen=True, slots=True)
 class ServedClaim:
-    """A claim that is answered in this round, and the jobs that it gets."""
+    """A claim that is answered in this round, and its jobs."""
 
     claim: ClaimJobs
     records: Sequence[Record] = field(default_factory=list)
 
 
 class WaitingClaims:
-    """The claims that wait for jobs.
+    """Holds the claims that wait for jobs, and serves them.
 
     Args:
         ready_queue: Has the committed jobs that are ready.
@@ -40,16 +40,16 @@ class WaitingClaims:
     def __init__(self, ready_queue: ReadyQueue) -> None:
         self._ready_queue = ready_queue
         self._waiting: list[ClaimJobs] = []
-        self._in_doubt: list[Record] = []  # claimed, in a commit whose outcome is unknown
-        # Claimed, and their claims were refused: by the tokens, the jobs' ids.
+        self._in_doubt: list[Record] = []  # claimed in a commit of unknown outcome
+        # Claimed, though their claims were refused; job ids by token.
         self._unclaimed: dict[str, str] = {}
 
     def add(self, messages: Sequence[Write]) -> None:
-        """Let the claims among the messages of a round wait."""
+        """Add the claims among the messages of a round."""
         self._waiting += [each for each in messages if isinstance(each, ClaimJobs)]
 
     def decide(self, batch: Batch) -> Sequence[ServedClaim]:
-        """Decide which jobs each gets, after all else that is decided in the batch."""
+        """Give each claim its jobs, after all other decisions of the batch."""
         for record in self._still_unclaimed(batch):
             release(batch, record, retry_at=None, failed=False)
         if not self._waiting:
@@ -65,25 +65,25 @@ class WaitingClaims:
         return served
 
     def _still_unclaimed(self, batch: Batch) -> list[Record]:
-        """Return the jobs that the same attempt has still, as they are now."""
+        """Return the unclaimed jobs that still have the same attempt, as they are now."""
         records = map(batch.newest, self._unclaimed.values())
         return [each for each in records if each and each.execution.token in self._unclaimed]
 
     def answer(self, served: Sequence[ServedClaim]) -> None:
-        """Answer committed claims."""
+        """Answer the claims of a committed batch."""
         for each in served:
             self._waiting.remove(each.claim)
             each.claim.answer(each.records)
             each.claim.notify()
-        self._unclaimed.clear()  # released, in the same commit
+        self._unclaimed.clear()  # the same commit released them
 
     def doubt(self, served: Sequence[ServedClaim]) -> None:
-        """Remember claims that may be committed, or not."""
+        """Keep the claims of a commit of unknown outcome."""
         self._in_doubt = list(chain.from_iterable(each.records for each in served))
 
     def resolve(self, *, applied: bool) -> None:
-        """Learn whether those are committed; if so, they are released: no worker has them."""
-        if applied:
+        """Take the outcome of that commit. If it was applied, the next batch releases its jobs."""
+        if applied:  # no worker has them: their claims were refused
             self._unclaimed |= {each.execution.token or "": each.job_id for each in self._in_doubt}
         self._in_doubt = []
 
@@ -98,7 +98,7 @@ class WaitingClaims:
 def _in_order(
     queue: ReadyQueue, changed: dict[str, Record], fresh: Sequence[Record]
 ) -> Generator[Record, None, None]:
-    """Iterate over all ready jobs, the committed ones and those of this batch."""
+    """Iterate over all ready jobs: the committed ones, and those that this batch made ready."""
     with closing(queue.in_order(changed)) as committed:
         yield from merge(committed, fresh, key=rank)
 
