@@ -29,12 +29,7 @@ async def clean_up(inbox: Inbox, retention: Retention, time: Time) -> None:
         except OverloadedError:
             log(logger, logging.DEBUG, "the engine is overloaded, and removes ended jobs later")
         except StorageError as error:
-            log(
-                logger,
-                logging.ERROR,
-                "ended jobs could not be removed; a later run tries again",
-                error=error,
-            )
+            log(logger, logging.ERROR, "ended jobs could not be removed yet", error=error)
         except EngineUnavailableError:
             return
         await time.sleep(retention.interval_seconds)

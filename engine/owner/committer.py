@@ -42,7 +42,7 @@ class Committer:
 
         Raises:
             StorageError: Nothing was applied.
-            CommitUnknownError: The storage can't tell the outcome yet.
+            CommitUnknownError: The outcome is still unknown.
         """
         if batch.changes:
             self.is_committing = True
@@ -63,7 +63,7 @@ class Committer:
 
         Raises:
             StorageError: It did not, and never will.
-            CommitUnknownError: The storage can't tell yet.
+            CommitUnknownError: The outcome is still unknown.
         """
         text = "the outcome of a commit of %s changes is unknown: asking the storage"
         logger.error(text, len(batch.changes), exc_info=unknown)
@@ -83,7 +83,7 @@ class Committer:
             Whether it was applied; None if no outcome was unknown.
 
         Raises:
-            StorageError: The storage still can't tell, so nothing else may be written.
+            StorageError: The outcome is still unknown, so nothing else may be written.
         """
         undecided = self._undecided
         if undecided is None:

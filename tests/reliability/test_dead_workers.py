@@ -40,7 +40,7 @@ JOBS = 12
 """In each file."""
 KILLS_OF_A_FILE = 6
 MOST_SECONDS = 0.03
-DIED = "the process ended while attempt {} was at work"
+DIED = "the process ended during attempt {}"
 
 
 @dataclass

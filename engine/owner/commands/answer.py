@@ -23,7 +23,7 @@ from engine.storage.record import Record
 
 
 class AnswerPrompt(WriteOne):
-    """Answer a prompt, with JSON, and let the job run again."""
+    """Answer a job's prompt by JSON, and resume the job."""
 
     __slots__ = ("prompt_id", "value")
 
@@ -34,10 +34,10 @@ class AnswerPrompt(WriteOne):
 
     @classmethod
     def checked(cls, job_id: str, prompt_id: str, value: object) -> Self:
-        """Check an answer by itself; `engine.owner.prompts` checks that it fits the prompt.
+        """Check the arguments; `engine.owner.prompts` checks that the answer fits the prompt.
 
         Raises:
-            InvalidValueError: One of them is not right.
+            InvalidValueError: An argument is of the wrong type, size or form.
         """
         return cls(
             check_job_id(job_id),
@@ -46,12 +46,12 @@ class AnswerPrompt(WriteOne):
         )
 
     def decide(self, batch: Batch) -> Sequence[Record]:
-        """See `Write.decide`. An answer counts once.
+        """See `Write.decide`. A prompt takes one answer.
 
         Raises:
-            JobNotFoundError: There is no such job.
-            StalePromptError: It does not wait for this answer (any more).
-            InvalidStateTransitionError: Its lifecycle has no way from its status back to running.
+            JobNotFoundError: No job has this id.
+            StalePromptError: The job doesn't wait for an answer to this prompt, or not any more.
+            InvalidStateTransitionError: The lifecycle can't move the job back to running.
             InvalidValueError: All answers of the job together are too long.
         """
         record = batch.job(self.job_id)
@@ -66,10 +66,10 @@ class AnswerPrompt(WriteOne):
 
 
 def _with_answer(earlier: str | None, name: str, value: str) -> str:
-    """Return all answers of a job, with a new one.
+    """Return the answers of a job with a new one, as JSON.
 
     Raises:
-        InvalidValueError: They are too long.
+        InvalidValueError: They are too long together.
     """
     answers = {} if earlier is None else json.loads(earlier)
     answers[name] = json.loads(value)
@@ -77,6 +77,6 @@ def _with_answer(earlier: str | None, name: str, value: str) -> str:
     if len(kept) > MAX_ANSWERS_CHARACTERS:
         raise InvalidValueError(
             "value",
-            f"is too long: all answers of a job may have {MAX_ANSWERS_CHARACTERS} characters",
+            f"is too long: all answers of a job have at most {MAX_ANSWERS_CHARACTERS} characters",
         )
     return kept

@@ -1,4 +1,4 @@
-"""Ask for an input: let an attempt give its job up until a prompt has been answered."""
+"""Ask for an input: suspend a job until its prompt is answered."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from engine.storage.record import Record
 
 
 class AskForInput(WriteOne):
-    """Let an attempt give its job up until a prompt has been answered.
+    """End an attempt, and suspend its job until its prompt is answered.
 
     Attributes:
-        token: Of the attempt.
-        prompt: As JSON; see `engine.owner.prompts`.
-        deadline: Until when the answer has to be there; None leaves that to the job's deadlines.
+        token: The token of the attempt.
+        prompt: The prompt as JSON; see `engine.owner.prompts`.
+        deadline: The limit of the wait for the answer; None leaves it to the job's deadlines.
     """
 
     __slots__ = ("deadline", "prompt", "token")
@@ -36,9 +36,9 @@ class AskForInput(WriteOne):
         """See `Write.decide`.
 
         Raises:
-            JobNotFoundError: There is no such job.
-            StaleAttemptError: The attempt has lost it.
-            InvalidStateTransitionError: The lifecycle has no status of awaiting an input.
+            JobNotFoundError: No job has this id.
+            StaleAttemptError: The attempt doesn't have the job any more.
+            InvalidStateTransitionError: The lifecycle has no ``awaiting_input``.
         """
         record = batch.job(self.job_id)
         batch.check_holder(record, self.token)

@@ -26,21 +26,21 @@ class CancelJob(WriteOne):
 
     @classmethod
     def checked(cls, job_id: str, reason: str) -> Self:
-        """Check a job id and a reason.
+        """Check the arguments.
 
         Raises:
-            InvalidValueError: One of them is not right.
+            InvalidValueError: The id or the reason is of the wrong type or size.
         """
         reason = check_text("reason", reason, MAX_REASON_CHARACTERS, shortest=0)
         return cls(check_job_id(job_id), reason)
 
     def decide(self, batch: Batch) -> Sequence[Record]:
-        """See `Write.decide`. The first cancel counts; another one changes nothing.
+        """See `Write.decide`. Another cancel of the same job changes nothing.
 
         Raises:
-            JobNotFoundError: There is no such job.
-            JobEndedError: It has ended by itself.
-            InvalidStateTransitionError: Its lifecycle lets no job in its status be cancelled.
+            JobNotFoundError: No job has this id.
+            JobEndedError: The job has ended without a cancel.
+            InvalidStateTransitionError: The lifecycle has no ``cancels_to`` for the job's status.
         """
         record, lifecycle = batch.job(self.job_id), batch.lifecycle
         earlier = record.execution.cancel_reason
@@ -57,15 +57,15 @@ class CancelJob(WriteOne):
 
 
 def end_cancelled(batch: Batch, record: Record, reason: str) -> Record:
-    """End a job that is to be cancelled, whoever has it.
+    """End a cancelled job, even if an attempt has it.
 
     Raises:
-        InvalidStateTransitionError: The lifecycle has no way to do so.
+        InvalidStateTransitionError: The lifecycle leads from the job's status to no failure.
     """
     lifecycle = batch.lifecycle
     target = lifecycle.target(record.status, Event.CANCEL)
     if target is None:
-        # The lifecycle may have lost this since it was asked for; a job that runs can fail then.
+        # The lifecycle may have lost its `cancels_to` since the request; then a running job fails.
         target = lifecycle.after(record.status, Event.FAIL, record.job_id)
     error = f"{CANCELLED}: {reason}" if reason else CANCELLED
     return batch.force(record, target, error, record.execution.to_be_cancelled(reason))

@@ -13,16 +13,17 @@ from engine.storage.record import Record
 
 
 class ClaimJobs(Write):
-    """Claim up to ``limit`` ready jobs for new attempts; at least one, as soon as there is one.
+    """Claim up to ``limit`` ready jobs for new attempts, and at least one.
 
-    It may thus be answered in a later round than it came in: `engine.owner.waiting_claims` decides
-    it, after all else in a batch. Its caller waits for ``notify``.
+    The claim waits for the first ready job, so a later round may answer it: after all other
+    decisions of a batch, `engine.owner.waiting_claims` serves it. Its caller waits for ``notify``.
 
     Attributes:
-        max_attempts: A job whose attempts have failed as often ends; so do the attempts that died
-            with their process.
-        idempotent: Whether a job may be run again whose attempt has died with its process.
-        notify: Called when it has its answer.
+        limit: The most jobs to claim.
+        max_attempts: A job ends when this many of its attempts have failed or died with their
+            process.
+        idempotent: Whether a job may run again after an attempt that died with its process.
+        notify: Called when the claim is answered.
     """
 
     __slots__ = ("idempotent", "limit", "max_attempts", "notify")
@@ -37,10 +38,10 @@ class ClaimJobs(Write):
         self.notify = notify
 
     def decide(self, batch: Batch) -> None:
-        """See `Write.decide`: it waits."""
+        """See `Write.decide`: a claim waits."""
 
     def claim(self, batch: Batch, record: Record) -> Record | None:
-        """Give a ready job to a new attempt; return None if the job ends instead."""
+        """Give a ready job to a new attempt. Return None if the job ends instead."""
         execution = record.execution
         if execution.cancel_reason is not None:
             end_cancelled(batch, record, execution.cancel_reason)
@@ -56,7 +57,7 @@ class ClaimJobs(Write):
 
 
 def _end_died(batch: Batch, record: Record) -> None:
-    """End a job whose attempt has died with its process."""
-    error = f"the process ended while attempt {record.execution.attempt} was at work"
+    """End a job whose attempt died with its process."""
+    error = f"the process ended during attempt {record.execution.attempt}"
     target = batch.lifecycle.after(record.status, Event.DIE, record.job_id)
     batch.force(record, target, error, record.execution)

@@ -1,4 +1,4 @@
-"""The kinds of commands: writes, which are decided in a batch, and reads."""
+"""The kinds of commands: writes, which a batch decides, and reads."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from engine.storage.record import Record
 
 
 class Write(Message[Sequence[Record]]):
-    """A message that may change jobs, all that it names or none."""
+    """Changes all jobs that it names, or none."""
 
     __slots__ = ()
     writes = True
 
     def decide(self, batch: Batch) -> Sequence[Record] | None:
-        """Decide it: pure code that adds changes to a batch.
+        """Decide the write and add its changes to a batch. Pure code, without I/O.
 
         Returns:
-            The jobs that it is about; None if it waits, see `engine.owner.waiting_claims`.
+            The jobs that answer it; None if it waits, see `engine.owner.waiting_claims`.
 
         Raises:
-            EngineError: The caller's mistake; in a bulk call its ``item`` says which item was
-                wrong. Nothing is added then.
+            EngineError: The caller's mistake; in a bulk call its ``item`` is the number of the
+                wrong item. The batch is unchanged.
         """
         raise NotImplementedError
 
 
 class WriteOne(Write):
-    """A write about one job."""
+    """Changes one job."""
 
     __slots__ = ("job_ids",)
 
@@ -42,12 +42,12 @@ class WriteOne(Write):
 
     @property
     def job_id(self) -> str:
-        """The job."""
+        """The id of the job."""
         return self.job_ids[0]
 
 
 class Read(Message[Answer]):
-    """A message that changes no job."""
+    """Reads without changing a job."""
 
     __slots__ = ()
 
@@ -55,6 +55,6 @@ class Read(Message[Answer]):
         """Return the answer, from committed jobs.
 
         Raises:
-            StorageError: The storage can't tell.
+            StorageError: The storage can't answer.
         """
         raise NotImplementedError

@@ -29,11 +29,11 @@ from engine.owner.commands.command import Write
 from engine.owner.message import CHARACTERS_OF_WEIGHT, UNANSWERED
 from engine.storage.record import NO_EXECUTION, Execution, Record, default_identifier
 
-_NO_PRIORITY: Final = 0  # small integers are the same object; another one is just checked
+_NO_PRIORITY: Final = 0  # CPython has one 0; with another the check just runs needlessly
 
 
 class CheckedJob(Struct, frozen=True, gc=False):
-    """A job to be created, checked by itself."""
+    """A job to create, after the checks of its arguments."""
 
     job_id: str
     input_hash: str
@@ -45,7 +45,7 @@ class CheckedJob(Struct, frozen=True, gc=False):
 
 
 class CreateJobs(Write):
-    """Create these jobs, all or none."""
+    """Create jobs, all or none."""
 
     __slots__ = ("jobs", "keys")
 
@@ -75,7 +75,7 @@ class CreateJobs(Write):
         priority: int,
         deadlines: Mapping[Any, Deadline] | None,
     ) -> Self:
-        """Check a new job and give it an id.
+        """Check the arguments of a new job, and give it an id.
 
         Raises:
             InvalidValueError: A value is of the wrong type, size or form.
@@ -96,10 +96,10 @@ class CreateJobs(Write):
 
     @classmethod
     def many(cls, lifecycle: Lifecycle[Any], new_id: IdSource, jobs: Iterable[NewJob]) -> Self:
-        """Check new jobs and give each an id.
+        """Check the items of a bulk create, and give each job an id.
 
         Raises:
-            InvalidValueError: As for `one`; or an item is no `NewJob`; or too many items.
+            InvalidValueError: As for `one`, or an item is no `NewJob`, or there are too many items.
         """
 
         def check(job: NewJob) -> CheckedJob:
@@ -121,8 +121,8 @@ class CreateJobs(Write):
         """See `Write.decide`.
 
         Raises:
-            IdempotencyConflictError: A key belongs to a job with other content.
-            DuplicateJobIdError: There is a job with such an id.
+            IdempotencyConflictError: A job with other content has the key.
+            DuplicateJobIdError: A job has the new id already.
         """
         return batch.all_or_none(self.jobs, _create)
 
@@ -149,7 +149,11 @@ def _create(batch: Batch, job: CheckedJob) -> Record:
 
 
 def _same_content(existing: Record, key: str, job: CheckedJob) -> Record:
-    """Return the job that has this key already, if it was created with the same content."""
+    """Return the existing job with this key, if it has the same content.
+
+    Raises:
+        IdempotencyConflictError: It has other content.
+    """
     identifier = job.blockchain_identifier or default_identifier(existing.job_id)
     for field, before, now in (
         ("input_hash", existing.input_hash, job.input_hash),

@@ -1,4 +1,4 @@
-"""Expire jobs: move those on whose time in their status has run out."""
+"""Expire jobs: move the jobs whose deadline has passed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ EXPIRED: Final = "expired"
 
 
 class ExpireJobs(Write):
-    """Move those of these jobs on whose time in their status has run out.
+    """Move these jobs on, if their deadlines have passed.
 
-    Sent by `engine.owner.timers`. Without jobs, it has the owner begin a round.
+    `engine.owner.timers` sends it. Without jobs it only starts a round, which retries due jobs.
     """
 
     __slots__ = ("job_ids",)
@@ -27,12 +27,12 @@ class ExpireJobs(Write):
         self.job_ids = job_ids
 
     def decide(self, batch: Batch) -> Sequence[Record]:
-        """See `Write.decide`. It never fails."""
+        """See `Write.decide`. Never fails."""
         return [record for job_id in self.job_ids if (record := _expire(batch, job_id))]
 
 
 def _expire(batch: Batch, job_id: str) -> Record | None:
-    """Move a job on; it may have moved on by itself, or be removed."""
+    """Move a job on. Return None if it has moved or been removed meanwhile."""
     try:
         record = batch.job(job_id)
     except JobNotFoundError:

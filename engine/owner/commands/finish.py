@@ -1,4 +1,4 @@
-"""Finish a job: let its attempt end it, with a result or with an error."""
+"""Finish a job: end it with the result or the error of its attempt."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from engine.storage.record import Record
 
 
 class FinishJob(WriteOne):
-    """Let an attempt end its job.
+    """End a job by the outcome of its attempt.
 
     Attributes:
-        token: Of the attempt.
-        event: `Event.SUCCEED`, perhaps with a result; or `Event.FAIL`, with an error.
+        token: The token of the attempt.
+        event: `Event.SUCCEED`, with a result or none, or `Event.FAIL`, with an error.
+        result: The result; None without one.
+        error: The error; None without one.
     """
 
     __slots__ = ("error", "event", "result", "token")
@@ -40,9 +42,9 @@ class FinishJob(WriteOne):
         """See `Write.decide`.
 
         Raises:
-            JobNotFoundError: There is no such job.
-            StaleAttemptError: The attempt has lost it.
-            InvalidStateTransitionError: The lifecycle has no such end.
+            JobNotFoundError: No job has this id.
+            StaleAttemptError: The attempt doesn't have the job any more.
+            InvalidStateTransitionError: The lifecycle leads from the job's status to no such end.
         """
         before = batch.job(self.job_id)
         batch.check_holder(before, self.token)

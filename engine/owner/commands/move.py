@@ -1,4 +1,4 @@
-"""Move jobs to other statuses, as callers ask."""
+"""Move jobs to other statuses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from engine.storage.record import NO_EXECUTION, Record
 
 
 class CheckedMove(Struct, frozen=True, gc=False):
-    """A job to be moved, checked by itself."""
+    """A move to make, after the checks of its arguments."""
 
     job_id: str
     target: str
@@ -35,11 +35,11 @@ class CheckedMove(Struct, frozen=True, gc=False):
     error: str | None = None
     expected_version: int | None = None
     token: str | None = None
-    """Of the attempt that moves it."""
+    """Of the attempt that moves the job; None for any other caller."""
 
 
 class MoveJobs(Write):
-    """Make these moves in their order, all or none."""
+    """Make moves in their order, all or none."""
 
     __slots__ = ("job_ids", "moves")
 
@@ -67,10 +67,10 @@ class MoveJobs(Write):
         expected_version: int | None,
         attempt_token: str | None,
     ) -> Self:
-        """Check a move.
+        """Check the arguments of a move.
 
         Raises:
-            InvalidValueError: A value is of the wrong type, size or form; a result is given without
+            InvalidValueError: A value is of the wrong type, size or form, a result comes without
                 success, or an error without failure.
         """
         status = lifecycle.value(target)
@@ -92,10 +92,10 @@ class MoveJobs(Write):
 
     @classmethod
     def many(cls, lifecycle: Lifecycle[Any], moves: Iterable[Move[Any]]) -> Self:
-        """Check moves.
+        """Check the items of a bulk transition.
 
         Raises:
-            InvalidValueError: As for `one`; or an item is no `Move`; or too many items.
+            InvalidValueError: As for `one`, or an item is no `Move`, or there are too many items.
         """
 
         def check(move: Move[Any]) -> CheckedMove:
@@ -116,9 +116,10 @@ class MoveJobs(Write):
         """See `Write.decide`.
 
         Raises:
-            JobNotFoundError: There is no such job.
-            VersionConflictError: It has changed since the caller read it.
-            JobClaimedError, StaleAttemptError: Somebody else has it.
+            JobNotFoundError: No job has this id.
+            VersionConflictError: The job has changed since the caller read it.
+            JobClaimedError: An attempt has the job, and the caller gave no token.
+            StaleAttemptError: The attempt with this token doesn't have the job.
             InvalidStateTransitionError: The lifecycle has no such move.
         """
         return batch.all_or_none(self.moves, _move)

@@ -1,4 +1,4 @@
-"""Release a job: let its attempt give it back, to be run again."""
+"""Release a job: end its attempt, and make it ready again."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from engine.storage.record import Record
 
 
 class ReleaseJob(WriteOne):
-    """Let an attempt give its job back, to be run again: at once, or after a delay.
+    """End an attempt, and make its job ready again: at once, or after a delay.
 
     Attributes:
-        token: Of the attempt.
-        delay_seconds: How long the job rests.
-        failed: Whether the attempt counts as one that failed.
+        token: The token of the attempt.
+        delay_seconds: The delay; 0 for none.
+        failed: Whether the attempt counts as failed.
     """
 
     __slots__ = ("delay_seconds", "failed", "token")
@@ -33,8 +33,9 @@ class ReleaseJob(WriteOne):
         """See `Write.decide`.
 
         Raises:
-            JobNotFoundError: There is no such job.
-            StaleAttemptError: The attempt has lost it.
+            JobNotFoundError: No job has this id.
+            StaleAttemptError: The attempt doesn't have the job any more.
+            InvalidStateTransitionError: The job was cancelled, and the lifecycle can't end it.
         """
         record = batch.job(self.job_id)
         batch.check_holder(record, self.token)
@@ -44,7 +45,7 @@ class ReleaseJob(WriteOne):
 
 
 def release(batch: Batch, record: Record, *, retry_at: datetime | None, failed: bool) -> Record:
-    """End an attempt: its job is ready again, now or later; or it ends, if it was cancelled."""
+    """End an attempt. Its job becomes ready again, now or later; a cancelled job ends."""
     execution = record.execution
     if execution.cancel_reason is not None:
         return end_cancelled(batch, record, execution.cancel_reason)

@@ -1,4 +1,4 @@
-"""Remove ended jobs, as a rule of retention says."""
+"""Remove ended jobs as the retention rule says."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ _FIRST_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
 class RemoveEnded(Read[int]):
-    """Remove some of the ended jobs that a rule of retention doesn't keep, and count them.
+    """Remove some of the ended jobs that the retention rule doesn't keep, and count them.
 
-    It is no write: it decides nothing, and no watcher hears of it. So the owner comes to it among
-    the reads of its round.
+    A removal decides nothing and publishes no event, so it is no write: the owner makes it among
+    the reads of a round.
+
+    Attributes:
+        retention: The rule.
+        limit: The most jobs to remove.
     """
 
     __slots__ = ("limit", "retention")
@@ -31,7 +35,7 @@ class RemoveEnded(Read[int]):
         """See `Read.read`."""
         await sources.settle()
         now, age = read_clock(sources.clock), self.retention.max_age
-        # A time of before the calendar begins is before every job.
+        # A time before the calendar begins is older than every job.
         oldest = None if age is None or age > now - _FIRST_TIME else now - age
         removed = await sources.storage.remove_ended(oldest, self.retention.max_jobs, self.limit)
         sources.counters.removed += removed

@@ -217,7 +217,7 @@ async def test_what_was_left_in_the_middle_runs_again_or_fails(
                 await engine.transition(job.job_id, COMPLETED, attempt_token=dead)
         else:
             assert now.status is FAILED
-            assert now.error == "the process ended while attempt 1 was at work"
+            assert now.error == "the process ended during attempt 1"
 
 
 async def test_a_storage_that_fails_refuses_all_claims_and_loses_no_job() -> None:

@@ -138,7 +138,7 @@ async def test_what_was_in_the_middle_at_a_crash_is_run_again_or_failed(
             assert (done.status, done.attempt, done.result) == (COMPLETED, 2, "at last")
         else:
             assert done.status is FAILED
-            assert done.error == "the process ended while attempt 1 was at work"
+            assert done.error == "the process ended during attempt 1"
             assert handler.calls == []
 
 
