@@ -80,7 +80,7 @@ class JobEngine(EngineBase[Status]):
     `CommitCrashedError`): read the job again.
 
     Args:
-        storage: The place of the jobs: the path of a file, such as ``"jobs.db"`` (see
+        storage: Where to keep the jobs: the path of a file, such as ``"jobs.db"`` (see
             `SQLiteStorage`), its URL, such as ``"sqlite:///jobs.db"``, or any storage. By default,
             and for ``":memory:"``, a new `MemoryStorage`. The engine closes it.
         lifecycle: The statuses and the legal moves; by default `PAID_JOB_LIFECYCLE`.
@@ -433,15 +433,15 @@ class JobEngine(EngineBase[Status]):
         Use it in ``async for``. For one job it ends after the last transition; for all jobs it goes
         on until the engine closes. A slow watcher misses nothing and delays no one. It takes no
         more memory either: it keeps up to 1,000 transitions, and reads the rest from the history.
-        Cancelling the wait for a transition loses none: iterate on. ``aclose`` ends the iteration,
-        even of a task that waits for the next transition; `contextlib.aclosing` calls it at the end
-        of a block.
+        You may cancel the wait for a transition and iterate on: none is lost. ``aclose`` ends the
+        iteration, even of a task that waits for the next transition; `contextlib.aclosing` calls it
+        at the end of a block.
 
         Args:
             job_id: The job's id; None for all jobs.
-            after: The sequence number to start behind: from the history on, without a gap or a
-                double. None: start with the job's first transition; for all jobs, with the first
-                that is committed after this call.
+            after: The sequence number to start behind: from the history on, without gaps or
+                duplicates. None: start with the job's first transition; for all jobs, with the
+                first that is committed after this call.
             progress: Also yield the progress that handlers report, the newest of each job.
 
         Raises:

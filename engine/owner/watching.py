@@ -111,7 +111,7 @@ async def read_job(ask: Ask, message: GetJobs) -> Record:
 
 
 class Watcher(Generic[Status]):
-    """Yields the transitions of one job or of all, in order, without a gap or a double.
+    """Yields the transitions of one job or of all, in order, without gaps or duplicates.
 
     A watcher of one job ends after the job's last transition, a watcher of all jobs with the
     engine. Its maker closes it.
