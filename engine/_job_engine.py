@@ -71,7 +71,8 @@ class JobEngine(EngineBase[Status]):
     waits for the answer. Cancelling it loses the answer: a read has no effect, and a write is
     applied as a whole or not at all. Any later read comes after that write and shows its outcome.
     An ``idempotency_key`` makes it safe to repeat a create, an ``expected_version`` to repeat a
-    transition.
+    transition. A call makes the snapshots of a large answer in slices of some milliseconds, with a
+    checkpoint after each: a write that is cancelled there has been applied.
 
     **Errors of every call**, besides its own: `OverloadedError` if ``max_waiting`` is reached;
     `StorageError` if the storage refuses; `EngineNotStartedError`, `EngineClosedError`,
@@ -237,9 +238,8 @@ class JobEngine(EngineBase[Status]):
             InvalidValueError, IdempotencyConflictError, DuplicateJobIdError: As for `create`; the
                 error's ``item`` is the number of the wrong job, counted from 0.
         """
-        return self._views.jobs(
-            await self._ask(CreateJobs.many(self._lifecycle, self._new_id, jobs))
-        )
+        message = CreateJobs.many(self._lifecycle, self._new_id, jobs)
+        return await self._views.jobs_in_slices(await self._ask(message))
 
     async def get(self, job_id: str) -> Job[Status]:
         """Return a job as it is now.
@@ -257,9 +257,11 @@ class JobEngine(EngineBase[Status]):
 
         Raises:
             InvalidValueError, JobNotFoundError: As for `get`; the error's ``item`` is the number of
-                the wrong id, counted from 0.
+                the wrong id, counted from 0. Or the jobs' inputs, results, errors, prompts and
+                answers have more than 16,777,216 characters together: the error says how many jobs
+                to ask for at a time.
         """
-        return self._views.jobs(await self._ask(GetJobs.many(job_ids)))
+        return await self._views.jobs_in_slices(await self._ask(GetJobs.many(job_ids)))
 
     async def transition(
         self,
@@ -307,7 +309,8 @@ class JobEngine(EngineBase[Status]):
             JobClaimedError, StaleAttemptError: As for `transition`; the error's ``item`` is the
                 number of the wrong move, counted from 0.
         """
-        return self._views.jobs(await self._ask(MoveJobs.many(self._lifecycle, moves)))
+        message = MoveJobs.many(self._lifecycle, moves)
+        return await self._views.jobs_in_slices(await self._ask(message))
 
     async def cancel(self, job_id: str, reason: str = "") -> Job[Status]:
         """End a waiting job, or ask the attempt that has it to stop.
@@ -472,14 +475,15 @@ class JobEngine(EngineBase[Status]):
 
         Args:
             status: The status of the jobs; by default any.
-            limit: The size of the page: 1 to 1,000.
+            limit: The size of the page: 1 to 1,000. It ends early, with a cursor, where its inputs,
+                results, errors, prompts and answers have 16,777,216 characters together.
             after: The ``next_cursor`` of the page before; by default the first page.
 
         Raises:
             InvalidValueError: An argument is of the wrong type, out of its range, or no cursor.
         """
-        records = await self._ask(ListJobs.checked(self._lifecycle, status, limit, after))
-        return self._views.page(records, limit)
+        message = ListJobs.checked(self._lifecycle, status, limit, after)
+        return await self._views.page_in_slices(await self._ask(message))
 
     async def history(self, job_id: str) -> list[Transition[Status]]:
         """Return every transition of a job, from its creation on.

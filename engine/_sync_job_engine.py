@@ -317,10 +317,8 @@ class SyncJobEngine(EngineBase[Status]):
         timeout: float | None = None,
     ) -> JobPage[Status]:
         """Return a page of jobs in the order of their creation."""
-        records = self._bridge.ask(
-            TimeLimit(timeout), ListJobs.checked(self._lifecycle, status, limit, after)
-        )
-        return self._views.page(records, limit)
+        message = ListJobs.checked(self._lifecycle, status, limit, after)
+        return self._views.page(self._bridge.ask(TimeLimit(timeout), message))
 
     def history(self, job_id: str, *, timeout: float | None = None) -> list[Transition[Status]]:
         """Return every transition of a job, from its creation on."""

@@ -293,7 +293,7 @@ class DuplicateJobIdError(EngineError):
 
 
 class InvalidValueError(EngineError, ValueError):
-    """An argument is of the wrong type, size or form. It was refused before it was queued.
+    """An argument is of the wrong type, size or form, or names too much. Nothing was applied.
 
     Attributes:
         field: The argument.

@@ -30,6 +30,8 @@ MAX_REASON_CHARACTERS: Final = 4_096
 MAX_PRIORITY: Final = 1_000_000  # and -MAX_PRIORITY is the lowest
 MAX_BULK_ITEMS: Final = 10_000
 MAX_PAGE_JOBS: Final = 1_000
+# Of the long texts of all jobs that one read gives: sixteen jobs with the longest results.
+MAX_READ_CHARACTERS: Final = 16 * MAX_RESULT_CHARACTERS
 MAX_INTEGER: Final = 2**63 - 1  # what SQLite and PostgreSQL keep
 
 

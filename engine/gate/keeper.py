@@ -96,13 +96,12 @@ class GateKeeper:
         self._gone, after = set(), 0
         while True:
             page = await self._core.ask(ListJobs(self._status, _PAGE_JOBS, after))
-            for record in page:
+            for record in page.jobs:
                 if not isinstance(record, Damaged) and record.job_id not in self._gone:
                     self._waiting.setdefault(record.job_id, record)
-            if len(page) < _PAGE_JOBS:
+            if not page.has_more:
                 break
-            last = page[-1]
-            after = last.position
+            after = page.jobs[-1].position
         self._gone = None
         # New jobs that came meanwhile stand before older ones of later pages.
         self._waiting = dict(sorted(self._waiting.items(), key=lambda pair: pair[1].position))

@@ -17,12 +17,14 @@ from engine.domain.deadlines import deadline_at
 from engine.domain.exceptions import (
     DuplicateJobIdError,
     EngineError,
+    InvalidValueError,
     JobClaimedError,
     JobDamagedError,
     JobNotFoundError,
     StaleAttemptError,
 )
 from engine.domain.lifecycle import Lifecycle
+from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.storage.protocol import CheckedOut
 from engine.storage.record import (
     NO_EXECUTION,
@@ -98,10 +100,13 @@ class Batch:
         Raises:
             JobNotFoundError: There is none.
             JobDamagedError: It can't be read.
+            InvalidValueError: It was not read: the jobs of the items before are too large.
         """
         record = self._jobs.get(job_id)
         if record is None:
             _check_sound(self._named.damaged.get(job_id))
+            if job_id in self._named.left_out:
+                raise _too_much("job_id")
             raise JobNotFoundError(job_id)
         return record
 
@@ -114,10 +119,13 @@ class Batch:
 
         Raises:
             JobDamagedError: It can't be read.
+            InvalidValueError: It was not read: the jobs of the items before are too large.
         """
         if key in self._ids_of_keys:
             return self._jobs[self._ids_of_keys[key]]
         _check_sound(self._named.damaged_keys.get(key))
+        if key in self._named.left_out_keys:
+            raise _too_much("idempotency_key")
         return None
 
     # Who has a job.
@@ -261,6 +269,14 @@ class Batch:
             self.last_position -= 1
             if record.idempotency_key is not None:
                 del self._ids_of_keys[record.idempotency_key]
+
+
+def _too_much(field: str) -> InvalidValueError:
+    return InvalidValueError(
+        field,
+        f"is one too many: the items before it name ended jobs of {MAX_READ_CHARACTERS:,} "
+        "characters, as many as one call reads; put it into another call",
+    )
 
 
 def _check_sound(damaged: Damaged | None) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Generic, Self
@@ -297,9 +298,9 @@ class Owner(Generic[Status]):
         Raises:
             StorageDamagedError: The storage has no job with the id that it says is taken.
         """
-        ended = await self._storage.checkout(batch.new_ids(), ())
-        named.jobs.update(ended.jobs)
-        named.damaged.update(ended.damaged)
+        others = batch.new_ids() - {taken_id}
+        ended = await self._storage.checkout([taken_id, *others], ())
+        named.add(replace(ended, left_out=set()))  # if one of these is taken, the commit says so
         if taken_id not in named.jobs and taken_id not in named.damaged:
             raise StorageDamagedError(f"job {shown(taken_id)} is there, and is not")
 

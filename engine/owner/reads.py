@@ -1,16 +1,22 @@
-"""Reads: answer the reads of a round from committed jobs."""
+"""Reads: answer the reads of a round from committed jobs.
+
+One read gives 16,777,216 characters of texts at most: a page ends early, and a `get_many` of more
+is refused.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, cast
 
-from engine.domain.exceptions import EngineError, StorageError
+from engine.domain.exceptions import EngineError, InvalidValueError, StorageError
+from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.owner.commands.command import Read
 from engine.owner.commands.read import GetJobs
 from engine.owner.message import refuse
 from engine.owner.sources import Sources
 from engine.owner.state import why_missing
+from engine.storage.protocol import CheckedOut, ReadLimit
 from engine.storage.record import Record
 
 
@@ -22,7 +28,7 @@ async def answer_reads(messages: Sequence[Read[Any]], sources: Sources) -> None:
         if not isinstance(message, GetJobs):
             await _answer(message, sources)
         elif (records := find_all(message.job_ids)) is not None:
-            message.answer(records)
+            message.answer(_checked(message, records))
         else:
             elsewhere.append(message)
     if elsewhere:
@@ -45,11 +51,35 @@ async def _fetch(messages: Sequence[GetJobs], sources: Sources) -> None:
         refuse(messages, error)
         return
     for message in messages:
-        records = [named.jobs.get(job_id) for job_id in message.job_ids]
-        if None in records:
-            item = records.index(None)
-            missing = why_missing(message.job_ids[item], named)
-            missing.item = item
-            message.answer(missing)
-        else:
-            message.answer(cast("list[Record]", records))
+        message.answer(_found(message, named))
+
+
+def _found(message: GetJobs, named: CheckedOut) -> Sequence[Record] | EngineError:
+    """Return the jobs that a message names, or its error."""
+    found = [named.jobs.get(job_id) for job_id in message.job_ids]
+    item = found.index(None) if None in found else len(found)
+    records = cast("list[Record]", found[:item])
+    answer = _checked(message, records)
+    if item == len(found) or answer is not records:
+        return answer
+    if message.job_ids[item] in named.left_out:
+        return _too_large(message, item)
+    missing = why_missing(message.job_ids[item], named)
+    missing.item = item
+    return missing
+
+
+def _checked(message: GetJobs, records: Sequence[Record]) -> Sequence[Record] | InvalidValueError:
+    """Return the records, or the error that they are too large for one read."""
+    if len(records) <= 1 or sum(each.characters for each in records) <= MAX_READ_CHARACTERS:
+        return records
+    limit = ReadLimit()
+    return _too_large(message, next(n for n, each in enumerate(records) if not limit.admits(each)))
+
+
+def _too_large(message: GetJobs, fitting: int) -> InvalidValueError:
+    return InvalidValueError(
+        "job_ids",
+        f"name more than one read gives, {MAX_READ_CHARACTERS:,} characters of inputs, results and "
+        f"errors: ask for {fitting:,} of these {len(message.job_ids):,} jobs at a time",
+    )

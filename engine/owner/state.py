@@ -6,6 +6,7 @@ Nothing that is not yet committed is ever here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from engine.domain.exceptions import (
@@ -79,29 +80,43 @@ class State:
             self._note(record)
 
     async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
-        """Return the committed jobs that messages name; those not held here are checked out."""
-        find, find_by_key = self.table.find, self.table.find_by_key
+        """Return the committed jobs that messages name; those not held here are checked out.
+
+        A message that names several gets no more than one read gives; the rest is left out.
+        """
         named = CheckedOut()
-        job_ids: set[str] = set()
-        keys: set[str] = set()
+        job_ids: dict[str, None] = {}  # of messages that name one; in their order, each once
+        keys: dict[str, None] = {}
         for message in messages:
-            for job_id in message.job_ids:
-                if (record := find(job_id)) is None:
-                    job_ids.add(job_id)
-                else:
-                    named.jobs[job_id] = record
-            for key in message.keys:
-                if (record := find_by_key(key)) is None:
-                    keys.add(key)
-                else:
-                    named.keys[key] = record
-        if job_ids or keys:
-            checked_out = await self._storage.checkout(job_ids, keys)
-            named.jobs.update(checked_out.jobs)
-            named.keys.update(checked_out.keys)
-            named.damaged.update(checked_out.damaged)
-            named.damaged_keys.update(checked_out.damaged_keys)
+            own_ids, own_keys = self._not_held(message, named)
+            if len(own_ids) + len(own_keys) > 1:
+                named.add(await self._storage.checkout(own_ids, own_keys))
+            else:
+                job_ids |= dict.fromkeys(own_ids)
+                keys |= dict.fromkeys(own_keys)
+        while job_ids or keys:
+            found = await self._storage.checkout([*job_ids], [*keys])
+            job_ids, keys = dict.fromkeys(found.left_out), dict.fromkeys(found.left_out_keys)
+            named.add(replace(found, left_out=set(), left_out_keys=set()))
         return named
+
+    def _not_held(
+        self, message: Message[Any], named: CheckedOut
+    ) -> tuple[Sequence[str], Sequence[str]]:
+        """Add the jobs that are held to those named; return the other ids and keys, each once."""
+        job_ids: dict[str, None] = {}
+        keys: dict[str, None] = {}
+        for job_id in message.job_ids:
+            if (record := self.table.find(job_id)) is None:
+                job_ids[job_id] = None
+            else:
+                named.jobs[job_id] = record
+        for key in message.keys:
+            if (record := self.table.find_by_key(key)) is None:
+                keys[key] = None
+            else:
+                named.keys[key] = record
+        return [*job_ids], [*keys]
 
     def publish(self, changes: Sequence[Change], last_position: int) -> None:
         """Show committed changes to readers."""

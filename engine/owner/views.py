@@ -10,9 +10,10 @@ compares the outcome with a validated model.
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Generic
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Generic, cast
 
+from anyio.lowlevel import checkpoint
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
 from typing_extensions import TypeVar
 
@@ -37,11 +38,16 @@ from engine.domain.models import (
 )
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
 from engine.owner.message import Message
+from engine.storage.protocol import StoredPage
 from engine.storage.record import NO_EXECUTION, Damaged, Entry, Execution, Record
 
 Model = TypeVar("Model", bound=BaseModel)
 
 _CURSOR_FORM: Final = "position "
+
+# A slice takes some milliseconds: so many plain jobs, or 64 times as many characters of JSON.
+_SLICE_JOBS: Final = 2_000
+_CHARACTERS_OF_A_JOB: Final = 64
 
 
 def slot_setter(name: str) -> Callable[[BaseModel, object], None]:
@@ -121,15 +127,37 @@ class Views(Generic[Status]):
         """Return the snapshots of records."""
         return [self.job(record) for record in records]
 
-    def page(self, found: Sequence[Record | Damaged], limit: int) -> JobPage[Status]:
-        """Return a page of up to ``limit`` jobs; one more says that there is another page."""
-        cursor = None
-        if len(found) > limit:
-            found = found[:limit]
-            cursor = _cursor(found[-1].position)
-        jobs = tuple(self.job(each) for each in found if not isinstance(each, Damaged))
-        damaged = tuple(each.job_id for each in found if isinstance(each, Damaged))
-        return _build(self._page, {"jobs": jobs, "next_cursor": cursor, "damaged": damaged})
+    async def jobs_in_slices(self, records: Sequence[Record]) -> list[Job[Status]]:
+        """Return the snapshots of records; let other tasks run after each slice.
+
+        A slice takes some milliseconds; an answer that is no larger takes no checkpoint.
+        """
+        jobs: list[Job[Status]] = []
+        for part in _slices(records):
+            if jobs:
+                await checkpoint()
+            jobs += self.jobs(part)
+        return jobs
+
+    def page(self, stored: StoredPage) -> JobPage[Status]:
+        """Return a page of jobs."""
+        records, damaged = _parted(stored)
+        return self._page_of(self.jobs(records), damaged, stored)
+
+    async def page_in_slices(self, stored: StoredPage) -> JobPage[Status]:
+        """Return a page of jobs; see `jobs_in_slices`."""
+        records, damaged = _parted(stored)
+        return self._page_of(await self.jobs_in_slices(records), damaged, stored)
+
+    def _page_of(
+        self, jobs: list[Job[Status]], damaged: Sequence[Damaged], stored: StoredPage
+    ) -> JobPage[Status]:
+        fields = {
+            "jobs": tuple(jobs),
+            "next_cursor": _cursor(stored.jobs[-1].position) if stored.has_more else None,
+            "damaged": tuple(each.job_id for each in damaged),
+        }
+        return _build(self._page, fields)
 
     def transitions(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
         """Return the lines of a history.
@@ -160,6 +188,30 @@ class Views(Generic[Status]):
     def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:
         """Return the statistics that these fields are."""
         return _build(self._statistics, fields)
+
+
+def _parted(stored: StoredPage) -> tuple[Sequence[Record], Sequence[Damaged]]:
+    """Return the jobs of a page that can be shown, and the others."""
+    damaged = [each for each in stored.jobs if isinstance(each, Damaged)]
+    if not damaged:  # nearly always
+        return cast("Sequence[Record]", stored.jobs), damaged
+    return [each for each in stored.jobs if not isinstance(each, Damaged)], damaged
+
+
+def _slices(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
+    """Split records into slices, whose snapshots are made without a checkpoint."""
+    start = size = 0
+    for place, record in enumerate(records):
+        size += 1
+        given, execution = record.input, record.execution
+        if given is not None:
+            size += len(given) // _CHARACTERS_OF_A_JOB
+        if execution is not NO_EXECUTION:
+            size += len(execution.prompt or "") // _CHARACTERS_OF_A_JOB
+        if size >= _SLICE_JOBS:
+            yield records[start : place + 1]
+            start, size = place + 1, 0
+    yield records[start:]
 
 
 def job_maker(

@@ -4,7 +4,14 @@ To write a storage, implement `Storage`. Every type that its calls take or retur
 """
 
 from engine.storage.memory import MemoryStorage
-from engine.storage.protocol import CheckedOut, Opened, ProgressCallback, Storage
+from engine.storage.protocol import (
+    CheckedOut,
+    Opened,
+    ProgressCallback,
+    ReadLimit,
+    Storage,
+    StoredPage,
+)
 from engine.storage.record import Change, Damaged, Entry, Execution, Record
 from engine.storage.table import Table
 
@@ -17,7 +24,9 @@ __all__ = [
     "MemoryStorage",
     "Opened",
     "ProgressCallback",
+    "ReadLimit",
     "Record",
     "Storage",
+    "StoredPage",
     "Table",
 ]

@@ -18,7 +18,7 @@ from typing import Final, cast
 
 from engine.domain.exceptions import StorageError, StorageInUseError
 from engine.domain.lifecycle import MAX_STATUSES
-from engine.storage.protocol import CheckedOut, Opened, ProgressCallback
+from engine.storage.protocol import CheckedOut, Opened, ProgressCallback, StoredPage
 from engine.storage.record import (
     Change,
     Entry,
@@ -79,7 +79,7 @@ class MemoryStorage:
         self._ends = None
         return Opened(self._table, len(self._times), len(self._ids), keeps_table=True)
 
-    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         """Return nothing: a job that is not in the table does not exist."""
         del job_ids, keys
         return CheckedOut()
@@ -129,14 +129,13 @@ class MemoryStorage:
         """Count the jobs with this status."""
         return sum(self._counts) if status is None else self._counts[self._code_of[status]]
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record]:
+    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
         """Return the jobs behind a position."""
         code = None if status is None else self._code_of[status]
-        rows = islice(self._rows_from(code, after), limit)
-        return [self._record(row) for row in rows]
+        return StoredPage.of(self._records(self._rows_from(code, after)), limit)
 
-    def _record(self, row: int) -> Record:
-        return cast("Record", self._table.find(self._ids[row]))
+    def _records(self, rows: Iterable[int]) -> Iterator[Record]:
+        return cast("Iterator[Record]", map(self._table.find, map(self._ids.__getitem__, rows)))
 
     def _rows_from(self, code: int | None, start: int) -> Iterator[int]:
         """Return the rows of jobs from a row on: all, or those with a status."""
@@ -209,7 +208,7 @@ class MemoryStorage:
                 heappush(ends, (record.updated_at, record.position - 1))
 
     def _remove(self, row: int) -> None:
-        self._table.remove(self._record(row))
+        self._table.remove(*self._records([row]))
         self._counts[self._status_codes[row]] -= 1
         self._status_codes[row] = _REMOVED
         self._ids.clear(row)

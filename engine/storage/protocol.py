@@ -16,12 +16,13 @@ The decisions between the two calls are the same code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, Self, TypeAlias
 
+from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.storage.record import (
     Change,
     Damaged,
@@ -46,6 +47,47 @@ class Opened:
     """The storage keeps the table instead: `commit` puts the jobs in, and ended ones stay."""
 
 
+class ReadLimit:
+    """Counts the long texts of the jobs of one read: 16,777,216 characters at most."""
+
+    def __init__(self) -> None:
+        self._characters = 0
+        self._is_empty = True
+
+    def admits(self, job: Record | Damaged) -> bool:
+        """Count a job in, if it still fits; the first one always does."""
+        characters = self._characters + job.characters
+        if characters > MAX_READ_CHARACTERS and not self._is_empty:
+            return False
+        self._characters = characters
+        self._is_empty = False
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPage:
+    """Some committed jobs in the order of their positions."""
+
+    jobs: Sequence[Record | Damaged] = ()
+    has_more: bool = False
+    """Whether others follow; there is a job here then."""
+
+    @classmethod
+    def of(cls, jobs: Iterable[Record | Damaged], limit: int) -> Self:
+        """Return the first jobs as a page: up to ``limit``, and no more than `ReadLimit` admits.
+
+        Takes no more than one job that is not on the page.
+        """
+        page: list[Record | Damaged] = []
+        characters = 0
+        for job in jobs:
+            characters += job.characters  # not by `ReadLimit`, which takes twice as long
+            if len(page) == limit or (characters > MAX_READ_CHARACTERS and page):
+                return cls(page, has_more=True)
+            page.append(job)
+        return cls(page)
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedOut:
     """The committed jobs of a checkout: those that exist."""
@@ -58,6 +100,19 @@ class CheckedOut:
     """Jobs that exist and can't be read, by their ids."""
     damaged_keys: dict[str, Damaged] = field(default_factory=dict)
     """The same, by their idempotency keys."""
+    left_out: set[str] = field(default_factory=set)
+    """Ids that were not looked for, because the jobs found before them took all the room."""
+    left_out_keys: set[str] = field(default_factory=set)
+    """The same for idempotency keys."""
+
+    def add(self, other: CheckedOut) -> None:
+        """Add the jobs of another checkout, and what that left out."""
+        self.jobs.update(other.jobs)
+        self.keys.update(other.keys)
+        self.damaged.update(other.damaged)
+        self.damaged_keys.update(other.damaged_keys)
+        self.left_out.update(other.left_out)
+        self.left_out_keys.update(other.left_out_keys)
 
 
 class Storage(Protocol):
@@ -76,10 +131,12 @@ class Storage(Protocol):
         """
         ...
 
-    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         """Return committed jobs with these ids and these idempotency keys; skip the unknown.
 
-        Asked only for what is not in the table.
+        Asked only for what is not in the table, each once. Looks for the ids and then for the keys,
+        in their order, and ends before the first job that `ReadLimit` does not admit: it and all
+        behind it are left out, and the owner asks for them again.
         """
         ...
 
@@ -113,8 +170,12 @@ class Storage(Protocol):
         """Count the committed jobs that have this status; for None, all of them."""
         ...
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
-        """Return up to ``limit`` committed jobs with a position above ``after``, in that order."""
+    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
+        """Return up to ``limit`` committed jobs with a position above ``after``, in that order.
+
+        Ends before the first job that `ReadLimit` does not admit. `StoredPage.of` counts, and takes
+        jobs from an iterator: make it one that reads a job when it is asked for it.
+        """
         ...
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:

@@ -45,6 +45,12 @@ class Execution(Struct, frozen=True, gc=False):
     cancel_reason: str | None = None
     """The reason of a request to cancel the job; None without a request."""
 
+    @property
+    def characters(self) -> int:
+        """How many characters its texts have."""
+        texts = (self.deadlines, self.token, self.prompt, self.answers, self.cancel_reason)
+        return sum(map(len, filter(None, texts)))
+
     def entering(self, deadline_at: datetime | None) -> Execution:
         """Return it for a job that enters a status: without an attempt, with a new deadline."""
         return Execution(
@@ -117,6 +123,18 @@ class Record(Struct, frozen=True, gc=False):
         """The payment's name: the caller's, or the default."""
         return self.blockchain_identifier or default_identifier(self.job_id)
 
+    @property
+    def characters(self) -> int:
+        """How many characters its long texts have: all but its ids, its hash and its key."""
+        characters = 0 if self.execution is NO_EXECUTION else self.execution.characters
+        if self.result is not None:
+            characters += len(self.result)
+        if self.error is not None:
+            characters += len(self.error)
+        if self.input is not None:
+            characters += len(self.input)
+        return characters
+
     def moved(
         self,
         status: str,
@@ -169,6 +187,11 @@ class Damaged(NamedTuple):
     job_id: str
     position: int
     problem: str
+
+    @property
+    def characters(self) -> int:
+        """None of the job's own: they are not kept."""
+        return 0
 
 
 class Entry(NamedTuple):

@@ -69,7 +69,15 @@ _MODULE_OF: Final = {"NewStorage": "fixtures", "StorageSuite": "suite"}
 
 if pytest := sys.modules.get("pytest"):
     # To be said before the modules are imported: then a failing assert shows its values.
-    for _module in ("store", "committing", "working", "reopening", "removing", "backing_up"):
+    for _module in (
+        "store",
+        "committing",
+        "working",
+        "limiting",
+        "reopening",
+        "removing",
+        "backing_up",
+    ):
         pytest.register_assert_rewrite(f"{__name__}.{_module}")
     pytest.register_assert_rewrite(f"{__name__}.engines")
 

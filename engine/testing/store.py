@@ -10,7 +10,8 @@ from typing import Final
 import anyio
 from msgspec.structs import astuple
 
-from engine.storage.protocol import Opened, Storage
+from engine.domain.validation import MAX_READ_CHARACTERS
+from engine.storage.protocol import CheckedOut, Opened, Storage, StoredPage
 from engine.storage.record import (
     Damaged,
     Entry,
@@ -139,19 +140,33 @@ class Session:
         value = None if status is None else status.value
         expected = [each for each in self.book.jobs.values() if value in {None, each.status}]
         assert await self._pages(value, max(_PAGE_JOBS, len(expected) // 5)) == expected
-        assert list(await self.storage.page(value, 0, len(expected) + 1)) == expected
+        assert await self._pages(value, len(expected) + 1) == expected
         for after in (self.book.last_position, _LAST):
-            assert list(await self.storage.page(value, after, 1)) == []
-        assert list(await self.storage.page("unheard of", 0, 1)) == []
+            _check_empty(await self.storage.page(value, after, 1))
+        _check_empty(await self.storage.page("unheard of", 0, 1))
 
     async def _pages(self, status: str | None, limit: int) -> list[Record]:
-        records: list[Record] = []
-        after = 0
-        while page := await self.storage.page(status, after, limit):
-            assert len(page) <= limit
-            records += [check_record(each) for each in page]
-            after = records[-1].position
-        return records
+        return [record for page in await self.pages(status, limit) for record in page]
+
+    async def pages(self, status: str | None, limit: int) -> list[list[Record]]:
+        """Return all jobs with a status, page by page, up to the one that says that it is the last.
+
+        Each page is as long as it may be, or the last.
+        """
+        pages: list[list[Record]] = []
+        after, has_more = 0, True
+        while has_more:
+            page = await self.storage.page(status, after, limit)
+            records = [check_record(each) for each in page.jobs]
+            has_more = page.has_more
+            if has_more:
+                after = records[-1].position
+                [follower] = (await self.storage.page(status, after, 1)).jobs
+                assert len(records) == limit or not _fit([*records, check_record(follower)])
+            assert len(records) <= limit
+            assert _fit(records)
+            pages.append(records)
+        return pages
 
     async def _check_transitions(self, job_id: str | None, expected: list[Entry]) -> None:
         limit = max(_PAGE_JOBS, len(expected) // 5)
@@ -187,14 +202,42 @@ class Session:
         """Return the jobs with these ids, and those with these keys, each by what it has."""
         jobs = {each: job for each in job_ids if (job := self._table.find(each))}
         by_key = {each: job for each in keys if (job := self._table.find_by_key(each))}
-        checked_out = await self.storage.checkout(
-            set(job_ids) - jobs.keys(), set(keys) - by_key.keys()
-        )
-        assert not checked_out.damaged
-        assert not checked_out.damaged_keys
-        for record in (*checked_out.jobs.values(), *checked_out.keys.values()):
-            check_record(record)
-        return jobs | checked_out.jobs, by_key | checked_out.keys
+        ids_left = [each for each in job_ids if each not in jobs]
+        keys_left = [each for each in keys if each not in by_key]
+        for part in await self.checkouts(ids_left, keys_left):
+            jobs |= part.jobs
+            by_key |= part.keys
+        return jobs, by_key
+
+    async def checkouts(self, job_ids: Sequence[str], keys: Sequence[str]) -> list[CheckedOut]:
+        """Check out jobs that the owner doesn't hold, in as many parts as that takes."""
+        parts: list[CheckedOut] = []
+        while job_ids or keys:
+            part = await self.storage.checkout(job_ids, keys)
+            assert not part.damaged
+            assert not part.damaged_keys
+            records = [check_record(each) for each in (*part.jobs.values(), *part.keys.values())]
+            assert _fit(records)
+            # None is left out that stands before one that was found.
+            left_out = [each in part.left_out for each in job_ids]
+            left_out += [each in part.left_out_keys for each in keys]
+            found = [each in part.jobs for each in job_ids] + [each in part.keys for each in keys]
+            assert not any(left_out[: len(found) - found[::-1].index(True)] if any(found) else ())
+            job_ids = [each for each in job_ids if each in part.left_out]
+            keys = [each for each in keys if each in part.left_out_keys]
+            assert records or not (job_ids or keys), "it leaves all out"
+            parts.append(part)
+        return parts
+
+
+def _fit(records: Sequence[Record]) -> bool:
+    """Tell whether one read may give these jobs."""
+    return len(records) <= 1 or sum(each.characters for each in records) <= MAX_READ_CHARACTERS
+
+
+def _check_empty(page: StoredPage) -> None:
+    assert not page.jobs
+    assert not page.has_more
 
 
 def near_misses(texts: Iterable[str]) -> set[str]:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from engine.testing.backing_up import BackingUpTests
 from engine.testing.committing import CommittingTests
 from engine.testing.engines import EngineTests
+from engine.testing.limiting import LimitingTests
 from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
 from engine.testing.working import WorkingTests
 
 
 class StorageSuite(
-    CommittingTests, WorkingTests, ReopeningTests, RemovingTests, BackingUpTests, EngineTests
+    CommittingTests,
+    WorkingTests,
+    LimitingTests,
+    ReopeningTests,
+    RemovingTests,
+    BackingUpTests,
+    EngineTests,
 ):
     """What every private storage promises, to be inherited by a test class of yours.
 

@@ -16,14 +16,12 @@ import pytest
 from msgspec.structs import replace
 
 from engine import DuplicateJobIdError, SQLiteStorage, StorageError, StorageInUseError
-from engine.storage import CheckedOut, Opened, ProgressCallback
+from engine.storage import CheckedOut, Opened, ProgressCallback, StoredPage
 from engine.storage.record import (
     NO_EXECUTION,
     Change,
-    Damaged,
     Entry,
     Execution,
-    Record,
     newest_records,
 )
 from engine.testing import NewStorage, StorageSuite
@@ -228,14 +226,14 @@ class WatchesRemovedJobs(PlainStorage):
 class LosesKeys(PlainStorage):
     """Does not know the keys of ended jobs."""
 
-    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         return CheckedOut((await super().checkout(job_ids, keys)).jobs)
 
 
 class FoldsCase(PlainStorage):
     """Compares ids as some databases compare texts."""
 
-    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         by_folded = {job_id.casefold(): job for job_id, job in self.jobs.items()}
         found = {each: job for each in job_ids if (job := by_folded.get(each.casefold()))}
         return CheckedOut(found, (await super().checkout((), keys)).keys)
@@ -244,8 +242,9 @@ class FoldsCase(PlainStorage):
 class TrimsKeys(PlainStorage):
     """Compares keys without the spaces at their ends."""
 
-    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
-        found = await super().checkout(job_ids, {key.rstrip(" ") for key in keys} | set(keys))
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+        trimmed = dict.fromkeys(key.rstrip(" ") for key in keys)
+        found = await super().checkout(job_ids, [*trimmed, *(set(keys) - trimmed.keys())])
         by_key = {key: job for key in keys if (job := found.keys.get(key.rstrip(" ")))}
         return CheckedOut(found.jobs, found.keys | by_key)
 
@@ -253,15 +252,68 @@ class TrimsKeys(PlainStorage):
 class PagesBackwards(PlainStorage):
     """Pages in the wrong order."""
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
-        return (await super().page(status, after, limit))[::-1]
+    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
+        page = await super().page(status, after, limit)
+        return StoredPage(page.jobs[::-1], page.has_more)
 
 
 class RepeatsAJob(PlainStorage):
     """Begins a page with the last job of the page before."""
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
+    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
         return await super().page(status, after - 1, limit)
+
+
+class PagesWithoutABound(PlainStorage):
+    """Gives as many jobs as are asked for, however large."""
+
+    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
+        behind = [job for job in self.jobs.values() if job.position > after]
+        jobs = [job for job in behind if status in {None, job.status}]
+        return StoredPage(jobs[:limit], len(jobs) > limit)
+
+
+class EndsWithALargePage(PlainStorage):
+    """Says that nothing follows on a page that ends early."""
+
+    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
+        page = await super().page(status, after, limit)
+        return StoredPage(page.jobs, page.has_more and len(page.jobs) == limit)
+
+
+class PromisesMore(PlainStorage):
+    """Takes a full page for one that others follow."""
+
+    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
+        page = await super().page(status, after, limit)
+        return StoredPage(page.jobs, page.has_more or len(page.jobs) == limit)
+
+
+class ChecksOutWithoutABound(PlainStorage):
+    """Checks out all at once, however large."""
+
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+        found = CheckedOut()
+        for part in ([[job_id], []] for job_id in job_ids):
+            found.jobs.update((await super().checkout(*part)).jobs)
+        for part in ([[], [key]] for key in keys):
+            found.keys.update((await super().checkout(*part)).keys)
+        return found
+
+
+class ForgetsWhatItLeavesOut(PlainStorage):
+    """Does not say which jobs it had no room for."""
+
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+        found = await super().checkout(job_ids, keys)
+        return CheckedOut(found.jobs, found.keys)
+
+
+class ChecksOutTheLastFirst(PlainStorage):
+    """Looks for jobs in another order than they are named."""
+
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+        return await super().checkout(job_ids[::-1], keys)
 
 
 class CountsWhatWas(PlainStorage):
@@ -483,6 +535,12 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     TrimsKeys: "test_odd_values_are_read_back",
     PagesBackwards: "test_pages_go_by_position",
     RepeatsAJob: "test_a_cursor_goes_on_after_a_restart",
+    PagesWithoutABound: "test_a_page_ends_before_it_holds_too_much",
+    EndsWithALargePage: "test_a_page_ends_before_it_holds_too_much",
+    PromisesMore: "test_pages_go_by_position",
+    ChecksOutWithoutABound: "test_jobs_are_checked_out_in_parts",
+    ForgetsWhatItLeavesOut: "test_jobs_are_checked_out_in_parts",
+    ChecksOutTheLastFirst: "test_jobs_are_checked_out_in_parts",
     CountsWhatWas: "test_every_batch_can_be_read_when_it_is_committed",
     ForgetsHistory: "test_the_life_of_a_job",
     InventsHistory: "test_a_new_storage_is_empty",

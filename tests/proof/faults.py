@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -69,7 +69,7 @@ class AnswersBeforeCommit(PlainStorage):
 class ForgetsKeys(PlainStorage):
     """Doesn't know the idempotency keys of the jobs that have ended."""
 
-    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         return CheckedOut((await super().checkout(job_ids, keys)).jobs)
 
 

@@ -16,8 +16,8 @@ from engine import (
     StorageError,
     StorageInUseError,
 )
-from engine.storage import CheckedOut, Opened, ProgressCallback
-from engine.storage.record import Change, Damaged, Entry, Record, entries_of, newest_records
+from engine.storage import CheckedOut, Opened, ProgressCallback, ReadLimit, StoredPage
+from engine.storage.record import Change, Entry, Record, entries_of, newest_records
 from engine.storage.table import Table
 
 
@@ -50,11 +50,24 @@ class PlainStorage:
             last_position=max([position, *(job.position for job in self.jobs.values())]),
         )
 
-    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
-        return CheckedOut(
-            {job_id: self.jobs[job_id] for job_id in job_ids if job_id in self.jobs},
-            {key: job for job in self.jobs.values() if (key := job.idempotency_key) in keys},  # type: ignore[misc]
-        )
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+        found, limit = CheckedOut(), ReadLimit()
+        for job_id in job_ids:
+            if (job := self.jobs.get(job_id)) is None:
+                continue
+            if found.left_out or not limit.admits(job):
+                found.left_out.add(job_id)
+            else:
+                found.jobs[job_id] = job
+        by_key = {job.idempotency_key: job for job in self.jobs.values()}
+        for key in keys:
+            if (job := by_key.get(key)) is None:
+                continue
+            if found.left_out or found.left_out_keys or not limit.admits(job):
+                found.left_out_keys.add(key)
+            else:
+                found.keys[key] = job
+        return found
 
     async def commit(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -70,9 +83,9 @@ class PlainStorage:
     async def count(self, status: str | None) -> int:
         return sum(status in {None, job.status} for job in self.jobs.values())
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
+    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
         behind = [job for job in self.jobs.values() if job.position > after]
-        return [job for job in behind if status in {None, job.status}][:limit]
+        return StoredPage.of((job for job in behind if status in {None, job.status}), limit)
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         return [entry for entry in self._entries() if entry.job_id == job_id] or None

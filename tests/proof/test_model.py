@@ -19,11 +19,8 @@ from engine import (
     Lifecycle,
     MemoryStorage,
 )
-from engine.storage.record import (
-    Damaged,
-    Entry,
-    Record,
-)
+from engine.storage import StoredPage
+from engine.storage.record import Entry
 from tests.tries import first_seed, report, tries
 
 from .comparison import FACADES, MakeStorage, compare_with_the_model, comparison_on
@@ -72,8 +69,9 @@ class MiscountsEnds(PlainStorage):
 class PagesBackwards(PlainStorage):
     """Shows the jobs of a page in the wrong order."""
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
-        return (await super().page(status, after, limit))[::-1]
+    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
+        page = await super().page(status, after, limit)
+        return StoredPage(page.jobs[::-1], page.has_more)
 
 
 class ForgetsHistory(PlainStorage):

@@ -18,6 +18,7 @@ from engine import (
     Job,
     JobEngine,
     JobStatus,
+    NewJob,
     SyncJobEngine,
     WaitingJobs,
     Worker,
@@ -63,6 +64,18 @@ async def test_those_that_may_go_on_and_no_others(clock: VirtualClock, new_place
         found = await engine.get_many(job.job_id for job in jobs)
         assert [job.status is RUNNING for job in found] == [False, True, False, True, False]
         assert {job.version for job in found} == {1, 2}
+
+
+@pytest.mark.usefixtures("quiet")
+async def test_all_that_wait_are_asked_for_however_large_they_are(
+    clock: VirtualClock, new_place: NewPlace
+) -> None:
+    async with JobEngine(new_place(), clock=clock) as engine:
+        jobs = await engine.create_many([NewJob("hash", input="x" * 250_000)] * 150)
+        asked = Asked(clock, [])
+        async with Gate(engine, asked):
+            await clock.advance(1)
+        assert asked.jobs[0] == [job.job_id for job in jobs]
 
 
 async def test_a_check_sees_those_that_wait_while_it_looks(clock: VirtualClock) -> None:

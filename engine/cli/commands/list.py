@@ -22,7 +22,7 @@ from engine.storage.sqlite.reading import counts, page
 from engine.storage.sqlite.rows import time_text
 
 _LIMIT: Final = 100
-_BLOCK_JOBS: Final = 100  # read at once: each may have a result of a megabyte
+_BLOCK_JOBS: Final = 100  # read at once
 _HEAD: Final = ("JOB ID", "STATUS", "UPDATED", "INPUT HASH", "RESULT OR ERROR")
 
 
@@ -89,9 +89,12 @@ class _Counted:
 def _jobs(
     connection: sqlite3.Connection, status: str | None, after: int
 ) -> Iterator[Record | Damaged]:
-    while block := page(connection, status, after, _BLOCK_JOBS):
-        yield from block
-        after = block[-1].position
+    has_more = True
+    while has_more:
+        block = page(connection, status, after, _BLOCK_JOBS)
+        yield from block.jobs
+        if has_more := block.has_more:
+            after = block.jobs[-1].position
 
 
 def _write_table(jobs: Iterable[Record | Damaged], console: Console) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from engine.domain.exceptions import JobNotFoundError
 from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
 from engine.owner.commands.command import Write
@@ -33,9 +32,8 @@ class ExpireJobs(Write):
 
 def _expire(batch: Batch, job_id: str) -> Record | None:
     """Move a job on. Return None if it has moved or been removed meanwhile."""
-    try:
-        record = batch.job(job_id)
-    except JobNotFoundError:
+    record = batch.newest(job_id)
+    if record is None:
         return None
     ends = record.execution.deadline_at
     target = batch.lifecycle.target(record.status, Event.EXPIRE)

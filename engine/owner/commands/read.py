@@ -17,7 +17,8 @@ from engine.owner.commands.command import Read
 from engine.owner.message import UNANSWERED
 from engine.owner.sources import Sources
 from engine.owner.views import position_of
-from engine.storage.record import Damaged, Entry, Record
+from engine.storage.protocol import StoredPage
+from engine.storage.record import Entry, Record
 
 
 class GetJobs(Read[Sequence[Record]]):
@@ -75,7 +76,7 @@ class CountJobs(Read[int]):
         return await sources.storage.count(self.status)
 
 
-class ListJobs(Read[Sequence[Record | Damaged]]):
+class ListJobs(Read[StoredPage]):
     """List up to ``limit`` jobs in order of creation, behind a position."""
 
     __slots__ = ("after", "limit", "status")
@@ -90,16 +91,16 @@ class ListJobs(Read[Sequence[Record | Damaged]]):
     def checked(
         cls, lifecycle: Lifecycle[Any], status: object, limit: int, after: str | None
     ) -> Self:
-        """Check a status, a size and a cursor. Asks for one job more, to know if there are more.
+        """Check a status, a size and a cursor.
 
         Raises:
             InvalidValueError: One of them is not right.
         """
         value = None if status is None else lifecycle.value(status)
         check_integer("limit", limit, 1, MAX_PAGE_JOBS)
-        return cls(value, limit + 1, 0 if after is None else position_of(after))
+        return cls(value, limit, 0 if after is None else position_of(after))
 
-    async def read(self, sources: Sources) -> Sequence[Record | Damaged]:
+    async def read(self, sources: Sources) -> StoredPage:
         """See `Read.read`."""
         return await sources.storage.page(self.status, self.after, self.limit)
 

@@ -5,14 +5,16 @@ Every row is compared with its checksum; a `Damaged` takes the place of a damage
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime
 from itertools import islice
 from typing import Any, Final
 
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError
-from engine.storage.protocol import CheckedOut
+from engine.storage.protocol import CheckedOut, ReadLimit, StoredPage
 from engine.storage.record import (
     Damaged,
     Entry,
@@ -48,7 +50,21 @@ _OF_ONE: Final = f"""
 """
 
 _ENDED_AT: Final = JOB_COLUMNS.index("ended_at")
-_BLOCKS: Final = (1, 16, 256)  # so many are looked up by one statement
+_COLUMNS: Final = ", ".join(f"jobs.{column}" for column in JOB_COLUMNS)
+_FOUND_BY: Final = ("job_id", "idempotency_key")
+# Rows in the order of the texts that are given, each with the place of its text before it: a cross
+# join goes through its left side first (https://www.sqlite.org/optoverview.html, 8.2).
+_FIND: Final = {
+    column: f"""
+        SELECT wanted.key, {_COLUMNS}
+        FROM json_each(?) AS wanted CROSS JOIN jobs ON jobs.{column} = wanted.value
+    """
+    for column in _FOUND_BY
+}
+# For one text alone, which is what most look for, at two thirds of the cost.
+_FIND_ONE: Final = {
+    column: f"SELECT 0, {_COLUMNS} FROM jobs WHERE {column} = ?" for column in _FOUND_BY
+}
 
 
 def counts(connection: sqlite3.Connection) -> dict[str, int]:
@@ -155,62 +171,57 @@ def read_note(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401
 
 
 def checkout(
-    connection: sqlite3.Connection, job_ids: Collection[str], keys: Collection[str]
+    connection: sqlite3.Connection, job_ids: Sequence[str], keys: Sequence[str]
 ) -> CheckedOut:
-    """Return the jobs that have these ids and keys."""
-    jobs, damaged = _find(connection, "job_id", job_ids)
-    by_key, damaged_keys = _find(connection, "idempotency_key", keys)
-    return CheckedOut(jobs, by_key, damaged, damaged_keys)
+    """Return the jobs that have these ids and keys, as many as one read may give."""
+    limit, found = ReadLimit(), CheckedOut()
+    read = _find(connection, "job_id", job_ids, limit, found.jobs, found.damaged)
+    found.left_out.update(job_ids[read:])
+    read = 0
+    if not found.left_out:
+        read = _find(connection, "idempotency_key", keys, limit, found.keys, found.damaged_keys)
+    found.left_out_keys.update(keys[read:])
+    return found
 
 
 def _find(
-    connection: sqlite3.Connection, column: str, texts: Collection[str]
-) -> tuple[dict[str, Record], dict[str, Damaged]]:
-    """Return the jobs that have one of these texts in a column, and the damaged ones of them."""
-    found: dict[str, Record] = {}
-    sound = True
-    for row in rows_with(connection, column, texts):
-        record = _read(row)
-        if isinstance(record, Damaged):
-            sound = False
+    connection: sqlite3.Connection,
+    column: str,
+    texts: Sequence[str],
+    limit: ReadLimit,
+    found: dict[str, Record],
+    damaged: dict[str, Damaged],
+) -> int:
+    """Put in the jobs that have one of these texts in a column, as far as the limit goes.
+
+    Returns:
+        How many texts were looked for.
+    """
+    if not texts:
+        return 0
+    if len(texts) == 1:
+        rows = connection.execute(_FIND_ONE[column], texts)
+    else:
+        rows = connection.execute(_FIND[column], (json.dumps(texts),))
+    for row in rows:
+        place, job = int(row[0]), _read(row[1:])
+        if not limit.admits(job):
+            rows.close()
+            return place
+        if isinstance(job, Damaged):
+            damaged[texts[place]] = job  # it need not say itself which job it is
         else:
-            found[str(getattr(record, column))] = record
-    if sound:
-        return found, {}
-    # A damaged row need not name its job: look for it by each text without a job.
-    damaged = {
-        text: mark
-        for text in texts
-        if text not in found
-        for row in rows_with(connection, column, [text])
-        if isinstance(mark := _read(row), Damaged)
-    }
-    return found, damaged
+            found[str(getattr(job, column))] = job
+    return len(texts)
 
 
-def rows_with(connection: sqlite3.Connection, column: str, texts: Collection[str]) -> Iterator[Row]:
-    """Return the rows of jobs that have one of these texts in a column."""
-    waiting = list(texts)
-    for start in range(0, len(waiting), _BLOCKS[-1]):
-        block = waiting[start : start + _BLOCKS[-1]]
-        # Filled up with its last text: few statements are then enough, and SQLite keeps them ready.
-        size = next(size for size in _BLOCKS if size >= len(block))
-        block += block[-1:] * (size - len(block))
-        marks = ", ".join("?" * size)
-        yield from connection.execute(f"{SELECT_JOBS} WHERE {column} IN ({marks})", block)
-
-
-def page(
-    connection: sqlite3.Connection, status: str | None, after: int, limit: int
-) -> list[Record | Damaged]:
+def page(connection: sqlite3.Connection, status: str | None, after: int, limit: int) -> StoredPage:
     """Return the jobs with a position above ``after``, in that order."""
     condition = "" if status is None else "status = ? AND "
     chosen = () if status is None else (status,)
-    rows = connection.execute(
-        f"{SELECT_JOBS} WHERE {condition}position > ? ORDER BY position LIMIT ?",
-        (*chosen, after, limit),
-    )
-    return [_read(row) for row in rows]
+    statement = f"{SELECT_JOBS} WHERE {condition}position > ? ORDER BY position LIMIT ?"
+    with closing(connection.execute(statement, (*chosen, after, limit + 1))) as rows:
+        return StoredPage.of(map(_read, rows), limit)
 
 
 def _read(row: Row) -> Record | Damaged:
@@ -231,12 +242,12 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
     Raises:
         JobDamagedError: The job or its history is damaged.
     """
-    jobs, damaged = _find(connection, "job_id", [job_id])
-    if damaged:
-        raise JobDamagedError(job_id, damaged[job_id].problem)
-    if not jobs:
+    found = checkout(connection, [job_id], ())
+    if found.damaged:
+        raise JobDamagedError(job_id, found.damaged[job_id].problem)
+    if not found.jobs:
         return None
-    job = jobs[job_id]
+    job = found.jobs[job_id]
     rows = connection.execute(
         f"{SELECT_TRANSITIONS} WHERE position = ? ORDER BY sequence", (job.position,)
     ).fetchall()

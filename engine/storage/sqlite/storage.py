@@ -11,12 +11,10 @@ from typing import TypeVar
 
 from engine.domain.exceptions import StorageInUseError
 from engine.portal import WorkThread
-from engine.storage.protocol import CheckedOut, Opened, ProgressCallback
+from engine.storage.protocol import CheckedOut, Opened, ProgressCallback, StoredPage
 from engine.storage.record import (
     Change,
-    Damaged,
     Entry,
-    Record,
 )
 from engine.storage.sqlite import file, reading
 from engine.storage.sqlite.backup import back_up
@@ -76,7 +74,7 @@ class SQLiteStorage:
         file.prepare(self.path, STEPS)
         return self._database.open(final_statuses, self._ownership)
 
-    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         """Read ended jobs."""
         return await self._read(lambda connection: reading.checkout(connection, job_ids, keys))
 
@@ -105,7 +103,7 @@ class SQLiteStorage:
         counts = self._database.counts
         return sum(counts.values()) if status is None else counts.get(status, 0)
 
-    async def page(self, status: str | None, after: int, limit: int) -> Sequence[Record | Damaged]:
+    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
         """Read a page of jobs."""
         return await self._read(lambda connection: reading.page(connection, status, after, limit))
 

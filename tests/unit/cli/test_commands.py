@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 
-from engine import Job, SQLiteStorage, SyncJobEngine, Transition
+from engine import Job, NewJob, SQLiteStorage, SyncJobEngine, Transition
 from engine.storage.record import Execution
 from engine.testing.book import Book
 from engine.testing.store import opened
@@ -75,6 +75,19 @@ def test_list_of_many_blocks_shows_each_job_once(path: Path, here: Run) -> None:
     assert notes == []
     _, lines, _ = here("list", path, "--limit", 201, "--json")
     assert [loads(line)["job_id"] for line in lines] == jobs[:201]
+
+
+def test_list_of_large_jobs_shows_each_job_once(path: Path, here: Run) -> None:
+    """A read of the file ends early, and the list goes on."""
+    with SyncJobEngine(SQLiteStorage(path)) as engine:
+        new = [NewJob(f"input {number}", input="x" * 250_000) for number in range(150)]
+        jobs = [job.job_id for job in engine.create_many(new)]
+    _, lines, notes = here("list", path, "--limit", 1_000)
+    assert [line.split()[0] for line in lines[1:]] == jobs
+    assert notes == []
+    _, lines, [note] = here("list", path, "--limit", 100)
+    assert [line.split()[0] for line in lines[1:]] == jobs[:100]
+    assert note.endswith("--after 100")
 
 
 def test_list_of_an_empty_file_says_so(path: Path, here: Run) -> None:

@@ -5,7 +5,7 @@ That they are then what they were, is said of every storage by the conformance s
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -27,7 +27,7 @@ class Archive(PlainStorage):
         self.asked_for: list[str] = []
         self.error: StorageError | None = None
 
-    async def checkout(self, job_ids: Collection[str], keys: Collection[str]) -> CheckedOut:
+    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         if self.error is not None:
             raise self.error
         self.asked_for += [*job_ids, *keys]

@@ -144,7 +144,7 @@ async def test_a_damaged_work_is_not_shown(path: Path, change: str) -> None:
     _change(path, f"UPDATE jobs SET {change} WHERE job_id = 'c'")  # noqa: S608 - from above
     async with _closing(SQLiteStorage(path)) as storage:
         await storage.open(())
-        *_, damaged = await storage.page(None, 0, 10)
+        *_, damaged = (await storage.page(None, 0, 10)).jobs
     assert isinstance(damaged, Damaged)
     assert damaged.job_id == "c"
 
@@ -200,6 +200,43 @@ async def test_an_id_that_is_damaged_in_the_row_or_in_the_index_is_told_of(
         await storage.open(())
         with pytest.raises(StorageDamagedError, match="the job of transition 1 can't be found"):
             await storage.transitions(0, 10)
+
+
+@pytest.mark.parametrize("others", [[], ["a", "b"]])
+async def test_a_job_that_a_damaged_index_leads_to_is_damaged(
+    path: Path, others: list[str]
+) -> None:
+    async with opened(SQLiteStorage(path), Book()) as session:
+        await session.commit(session.batch().create("an id of its own").create("a").create("b"))
+    in_row, in_index, rest = path.read_bytes().split(b"an id of its own")
+    path.write_bytes(in_row + b"an id of its own" + in_index + b"an if of its own" + rest)
+    async with _closing(SQLiteStorage(path)) as storage:
+        await storage.open(())
+        right = await storage.checkout(["an id of its own", *others], ())
+        wrong = await storage.checkout(["an if of its own", *others], ())
+        assert ([*right.jobs], right.damaged) == (others, {})
+        assert ([*wrong.jobs], [*wrong.damaged]) == (others, ["an if of its own"])
+
+
+@pytest.mark.parametrize("number", [1, 2, 1_000])
+async def test_jobs_are_found_without_looking_at_all(path: Path, number: int) -> None:
+    async with _three_jobs(SQLiteStorage(path), Book()):
+        pass
+    plan: list[str] = []
+    with closing(connect_reader(path)) as reader:
+
+        def explain(statement: str) -> None:
+            reader.set_trace_callback(None)
+            plan.extend(row[-1] for row in reader.execute(f"EXPLAIN QUERY PLAN {statement}"))
+
+        texts = ["a"] * number
+        for job_ids, keys in ((texts, ()), ((), texts)):
+            reader.set_trace_callback(explain)
+            reading.checkout(reader, job_ids, keys)
+    searches = [step for step in plan if "wanted" not in step]
+    assert [step.partition(" USING INDEX ")[0] for step in searches] == ["SEARCH jobs"] * 2, plan
+    assert "job_id=?" in searches[0]
+    assert "idempotency_key=?" in searches[1]
 
 
 @pytest.mark.parametrize("job_id", [None, "a"])

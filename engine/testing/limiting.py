@@ -1,0 +1,109 @@
+"""Limits: one read gives 16,777,216 characters of long texts at most, and says what it left."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.domain.validation import MAX_READ_CHARACTERS, MAX_RESULT_CHARACTERS
+from engine.storage.record import Execution
+from engine.testing.book import Batch
+from engine.testing.fixtures import OpenStore, StorageFixtures
+from engine.testing.store import Session
+from engine.testing.values import OddStatus
+
+_FITTING = MAX_READ_CHARACTERS // MAX_RESULT_CHARACTERS
+_LONGEST = "x" * MAX_RESULT_CHARACTERS
+_MANY = 1_000
+
+
+class LimitingTests(StorageFixtures):
+    """The protocol's `ReadLimit`, which `page` and `checkout` keep.
+
+    `Session.pages` and `Session.checkouts` compare each part with it: one that is too large, one
+    that could have been larger, and one that leaves jobs out without saying so.
+    """
+
+    @pytest.mark.parametrize("surplus", [-1, 0, 1, _FITTING, _FITTING + 1])
+    async def test_a_page_ends_before_it_holds_too_much(
+        self, open_store: OpenStore, surplus: int
+    ) -> None:
+        """Pages end where their jobs have just as much as one read gives, and one job before."""
+        async with open_store() as session:
+            large = _FITTING + surplus
+            await _end_with_results(session, large)
+            pages = await session.pages(None, _MANY)
+            assert list(map(len, pages)) == _parts_of(large)
+            assert len(await session.pages(None, _FITTING)) == len(pages)
+            await session.check(every=_FITTING)
+
+    async def test_a_page_of_a_status_ends_before_it_holds_too_much(
+        self, open_store: OpenStore
+    ) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number in range(3 * _FITTING):
+                batch.create(f"job {number}", given_input=_LONGEST)
+                if number % 3:
+                    batch.move(f"job {number}", OddStatus.RUNNING)
+            await session.commit(batch)
+            for status, large in ((OddStatus.WAITING, _FITTING), (OddStatus.RUNNING, 2 * _FITTING)):
+                pages = await session.pages(status, _MANY)
+                assert list(map(len, pages)) == _parts_of(large)
+            assert await session.pages(OddStatus.DONE, _MANY) == [[]]
+
+    @pytest.mark.parametrize("text", ["result", "error", "input", "prompt", "answers"])
+    async def test_every_long_text_counts(self, open_store: OpenStore, text: str) -> None:
+        """Two jobs fill a page, of which nearly all is one text."""
+        half = "x" * (MAX_READ_CHARACTERS // 2)
+        async with open_store() as session:
+            for number in range(3):
+                batch = session.batch()
+                name = f"job {number}"
+                batch.create(name, given_input=half if text == "input" else None)
+                if text == "result":
+                    batch.move(name, OddStatus.DONE, result=half)
+                elif text == "error":
+                    batch.move(name, OddStatus.LOST, error=half)
+                elif text != "input":
+                    batch.amend(name, **{text: half})
+                await session.commit(batch)
+            assert list(map(len, await session.pages(None, _MANY))) == [2, 1]
+
+    async def test_a_job_that_is_too_large_by_itself_is_on_a_page_of_its_own(
+        self, open_store: OpenStore
+    ) -> None:
+        too_large = Execution(answers="x" * (MAX_READ_CHARACTERS + 1))
+        async with open_store() as session:
+            batch = session.batch().create("before").create("too large", execution=too_large)
+            await session.commit(batch.create("after"))
+            assert list(map(len, await session.pages(None, _MANY))) == [1, 1, 1]
+
+    async def test_jobs_are_checked_out_in_parts(self, open_store: OpenStore) -> None:
+        """Ids come before keys, both in their order; those that nobody has take no room."""
+        async with open_store() as session:
+            await _end_with_results(session, 2 * _FITTING + 1)
+            ids = [f"job {number}" for number in range(2 * _FITTING, 0, -1)]
+            keys = ["nobody's key", *(f"key {number}" for number in range(3))]
+            ids.insert(1, "unheard of")
+            parts = await session.checkouts(ids, keys)
+            if session.keeps_table:
+                assert not any(part.jobs or part.keys for part in parts)
+                return
+            assert [len(part.jobs) + len(part.keys) for part in parts] == _parts_of(len(ids) + 2)
+            found = [*(job_id for part in parts for job_id in part.jobs)]
+            assert found == [each for each in ids if each != "unheard of"]
+            assert [key for part in parts for key in part.keys] == keys[1:]
+            await session.check(every=_FITTING)
+
+
+async def _end_with_results(session: Session, jobs: int) -> None:
+    """Commit ended jobs with the longest results."""
+    for number in range(jobs):
+        batch: Batch = session.batch().create(f"job {number}", key=f"key {number}")
+        await session.commit(batch.move(f"job {number}", OddStatus.DONE, result=_LONGEST))
+
+
+def _parts_of(large: int) -> list[int]:
+    """Return how many jobs each read gives, of so many with the longest texts."""
+    full, rest = divmod(large, _FITTING)
+    return [_FITTING] * full + [rest] * bool(rest)
