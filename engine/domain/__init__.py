@@ -1,4 +1,4 @@
-"""The domain: models, errors, lifecycles and other rules, as pure code.
+"""Models, errors, lifecycles and other rules: pure code, without I/O.
 
 Public: `models`, `exceptions`.
 """

@@ -1,8 +1,7 @@
-"""Deadlines: how long a job may stay in a status, as it is kept with the job.
+"""Deadlines: the time that a job may stay in a status, and its stored form.
 
-A deadline is a `timedelta`, counted from the moment at which the job enters the status, each time
-anew; or an aware `datetime`, the same however often the job enters it. Where the job goes then is
-the lifecycle's choice, `Lifecycle.expires_to`.
+A deadline is a `timedelta`, which starts anew each time the job enters the status, or an aware
+`datetime`, which stays the same. `Lifecycle.expires_to` says where an expired job goes.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ from engine.domain.lifecycle import Event, Lifecycle
 Deadline: TypeAlias = timedelta | datetime
 
 _LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
-_LONGEST: Final = timedelta(days=3_652_059)  # from the first day of the calendar to the last one
+_LONGEST: Final = timedelta(days=3_652_059)  # from the first day of the calendar to the last
 
 
 def deadlines_text(
     lifecycle: Lifecycle[Any], deadlines: Mapping[Any, Deadline] | None
 ) -> str | None:
-    """Return deadlines as they are kept: a JSON object of seconds and times, by status.
+    """Return the stored form of deadlines: a JSON object of seconds and times, by status.
 
     Raises:
-        InvalidValueError: No status, or one in which the lifecycle lets no time run out; or neither
-            a timedelta above 0 nor an aware datetime.
+        InvalidValueError: A key is not a status, or not one that can have a deadline in this
+            lifecycle; or a value is neither a timedelta above 0 nor an aware datetime.
     """
     if not deadlines:
         return None
@@ -48,10 +47,10 @@ def deadlines_text(
 
 
 def check_expires(lifecycle: Lifecycle[Any], status: str) -> None:
-    """Check that time may run out in a status.
+    """Check that a status can have a deadline.
 
     Raises:
-        InvalidValueError: The lifecycle doesn't say where such a job would go.
+        InvalidValueError: The lifecycle has no `expires_to` for it.
     """
     if lifecycle.target(status, Event.EXPIRE) is None:
         able = " or ".join(lifecycle.able(Event.EXPIRE))
@@ -59,12 +58,12 @@ def check_expires(lifecycle: Lifecycle[Any], status: str) -> None:
             f"only a job in {able} may have a deadline" if able else "no job may have a deadline"
         )
         raise InvalidValueError(
-            "deadlines", f"can't be kept in {status}: {whose} in this lifecycle; see `expires_to`"
+            "deadlines", f"can't apply to {status}: {whose} in this lifecycle; see `expires_to`"
         )
 
 
 def check_deadline(field: str, deadline: object) -> None:
-    """Check a deadline by itself.
+    """Check a deadline alone, without its status.
 
     Raises:
         InvalidValueError: It is neither a timedelta above 0 nor an aware datetime.
@@ -81,13 +80,13 @@ def check_deadline(field: str, deadline: object) -> None:
 def _has_utc(time: datetime) -> bool:
     try:
         time.astimezone(UTC)
-    except OverflowError:  # before the first time of the calendar, or after the last one
+    except OverflowError:  # before the first time of the calendar, or after the last
         return False
     return True
 
 
 def deadline_at(deadlines: str | None, status: str, now: datetime) -> datetime | None:
-    """Return when a job has to leave a status that it enters now; None for no limit."""
+    """Return the deadline of a job that enters a status now; None if it has none."""
     deadline = None if deadlines is None else json.loads(deadlines).get(status)
     if isinstance(deadline, str):
         return datetime.fromisoformat(deadline)
@@ -95,5 +94,5 @@ def deadline_at(deadlines: str | None, status: str, now: datetime) -> datetime |
 
 
 def time_after(now: datetime, delay: timedelta) -> datetime:
-    """Return the time after a delay, or the last one of the calendar."""
+    """Return the time after a delay, at most the last time of the calendar."""
     return now + delay if delay < _LAST_TIME - now else _LAST_TIME

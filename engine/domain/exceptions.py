@@ -5,42 +5,42 @@
     EngineError
     ├── JobNotFoundError (LookupError)             no job has this id
     ├── InvalidStateTransitionError (ValueError)   the lifecycle has no such move
-    ├── VersionConflictError                       the job has changed since it was read
-    ├── JobClaimedError                            an attempt has the job: only it may move it on
-    ├── StaleAttemptError                          the attempt has the job no more
-    ├── StalePromptError                           the job does not wait for this answer any more
-    ├── JobEndedError                              the job has ended, and can't be cancelled
-    ├── JobFailedError                             the job has failed, and has no result
-    ├── AttemptTimeoutError (TimeoutError)         an attempt took too long; it has failed
+    ├── VersionConflictError                       the job has changed since you read it
+    ├── JobClaimedError                            an attempt holds the job: only it may move it
+    ├── StaleAttemptError                          the attempt no longer holds the job
+    ├── StalePromptError                           the job has another prompt open, or none
+    ├── JobEndedError                              the job has ended and can't be cancelled
+    ├── JobFailedError                             the job has failed and has no result
+    ├── AttemptTimeoutError (TimeoutError)         an attempt took too long, and so has failed
     ├── IdempotencyConflictError                   the key belongs to a job with other content
-    ├── DuplicateJobIdError                        the id source gave an id that is taken
-    ├── InvalidValueError (ValueError)             an argument is of the wrong type, size or form
+    ├── DuplicateJobIdError                        the id source returned the id of another job
+    ├── InvalidValueError (ValueError)             an argument has the wrong type, size or form
     ├── LifecycleError (ValueError)                a table of moves that can't work
     ├── OverloadedError                            too many calls are waiting; not applied
     ├── StorageError (OSError)                     the storage refused; not applied
-    │   ├── StorageInUseError                      another engine has it
-    │   ├── StorageFullError                       there is no room left
-    │   ├── StorageReadOnlyError                   it may be read, and not be written
-    │   ├── StorageFormatError                     it is something else, or of a newer version
-    │   └── StorageDamagedError                    what it holds is broken
-    │       └── JobDamagedError                    one job is; the others are not affected
+    │   ├── StorageInUseError                      another engine has it open
+    │   ├── StorageFullError                       it has no room left
+    │   ├── StorageReadOnlyError                   it can be read but not written
+    │   ├── StorageFormatError                     it is no engine's, or a newer engine's
+    │   └── StorageDamagedError                    its contents are broken
+    │       └── JobDamagedError                    one job is broken; the others are not
     ├── CallTimeoutError (TimeoutError)            a read was not answered in time
     │   └── WriteTimeoutError                      a write was not: also an OutcomeUnknownError
     ├── OutcomeUnknownError                        the change may have been applied, or not
     │   ├── WriteTimeoutError
-    │   ├── CommitUnknownError                     the storage failed in the commit, and can't tell
+    │   ├── CommitUnknownError                     the storage failed during the commit
     │   └── CommitCrashedError
     └── EngineUnavailableError (RuntimeError)      this engine can't be called; not applied
         ├── EngineNotStartedError                  before ``async with``
-        ├── EngineStartedError                    started for a second time
+        ├── EngineStartedError                     started for a second time
         ├── EngineClosedError                      after the end of ``async with``, or ``close()``
         ├── EngineForkedError                      in a child of the process that started it
-        ├── WrongLoopError                        from a thread or event loop that must not call it
-        └── EngineCrashedError                     the owner met a bug; ``__cause__`` is the bug
+        ├── WrongLoopError                         from a thread or event loop that must not call it
+        └── EngineCrashedError                     the engine met a bug; ``__cause__`` is the bug
             └── CommitCrashedError                 in a commit: also an OutcomeUnknownError
 
-"Not applied" and "outcome unknown" are different errors: ``except OutcomeUnknownError`` catches
-just the calls after which the job has to be read again. Everything else changed nothing.
+"Not applied" and "outcome unknown" are different errors. After an `OutcomeUnknownError` you have to
+read the job again. After any other error nothing has changed.
 """
 
 from __future__ import annotations
@@ -54,10 +54,9 @@ _SHOWN_CHARACTERS = 80
 
 
 def shown(value: object) -> str:
-    """Return ``repr(value)``, cut to 80 characters, for a message that a person reads.
+    """Return ``repr(value)``, cut to 80 characters, for an error message.
 
-    A long text is cut before it is quoted and a container is only measured, so that refusing 1 GB
-    costs nothing.
+    Cuts a long text before quoting it, and only measures a container: refusing 1 GB costs nothing.
     """
     if isinstance(value, str | bytes) and len(value) > _SHOWN_CHARACTERS:
         return f"{value[:_SHOWN_CHARACTERS]!r}… ({len(value)} long)"
@@ -65,31 +64,31 @@ def shown(value: object) -> str:
         if isinstance(value, Sized) and not isinstance(value, str | bytes):
             return f"<{type(value).__name__} of {len(value)} items>"
         text = repr(value)
-    except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the error that is being told
+    except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the error to be raised
         return f"<{type(value).__name__} without a repr>"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 class EngineError(Exception):
-    """The root of every error of the engine.
+    """The base of every error that the engine raises.
 
     Attributes:
-        item: Which item of a bulk call was wrong, counted from 0; None outside bulk calls.
+        item: The number of the wrong item in a bulk call, counted from 0; None in other calls.
     """
 
     item: int | None = None
 
     def __str__(self) -> str:
-        """Return the message, with the number of the wrong item in front of it in a bulk call."""
+        """Return the message; in a bulk call the number of the wrong item comes first."""
         message = super().__str__()
         return message if self.item is None else f"item {self.item}: {message}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let errors be pickled, although each builds its own message."""
+        """Pickle the message as it is: each class builds it from other arguments."""
         return _rebuild, (type(self), self.args, self.__dict__)
 
     def __copy__(self) -> Self:
-        """Return the same error for another caller, with the same cause."""
+        """Return an equal error with the same cause, for another caller."""
         twin = _rebuild(type(self), self.args, self.__dict__)
         twin.__cause__ = self.__cause__
         return twin
@@ -103,26 +102,26 @@ def _rebuild(kind: type[AnyError], args: tuple[Any, ...], state: dict[str, Any])
 
 
 class JobNotFoundError(EngineError, LookupError):
-    """No job has this id.
+    """No job has this id, or no longer: the retention rule removes ended jobs.
 
     Attributes:
-        job_id: The id as it was given.
+        job_id: The id as given.
     """
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"there is no job with the id {shown(job_id)}")
+        super().__init__(f"no job has the id {shown(job_id)}: it was removed, or never existed")
         self.job_id = job_id
 
 
 class InvalidStateTransitionError(EngineError, ValueError):
-    """The lifecycle has no such move. The job is as it was.
+    """The lifecycle does not allow this move. The job is unchanged.
 
     Attributes:
-        from_state: The status that the job has, as a plain string.
-        to_state: The status that was asked for, as a plain string; or the event that can't happen
-            there, such as ``cancel``.
-        allowed: The statuses that the job may move to from here; empty if it has ended.
-        job_id: The job, or None where no job was involved (``validate_transition``).
+        from_state: The job's current status, as a plain string.
+        to_state: The requested status, as a plain string; or an event that can't happen in the
+            current one, such as ``cancel``.
+        allowed: The statuses that the job may move to now; empty if it has ended.
+        job_id: The job; None if the check was about no job (``validate_transition``).
     """
 
     def __init__(
@@ -135,7 +134,7 @@ class InvalidStateTransitionError(EngineError, ValueError):
     ) -> None:
         whose = "a job" if job_id is None else f"job {shown(job_id)}"
         if why is None:
-            ways = f"it may move to {' or '.join(allowed)}" if allowed else "that status is final"
+            ways = f"it may move to {' or '.join(allowed)}" if allowed else f"{from_state} is final"
             super().__init__(f"{whose} can't move from {from_state} to {to_state}: {ways}")
         else:
             super().__init__(f"{whose} in {from_state} {why}")
@@ -146,12 +145,12 @@ class InvalidStateTransitionError(EngineError, ValueError):
 
 
 class VersionConflictError(EngineError):
-    """The job has changed since the caller read it. Nothing was applied; read it again.
+    """The job has changed since you read it. Nothing was applied: read it again and decide anew.
 
     Attributes:
         job_id: The job.
-        expected_version: What the caller passed.
-        actual_version: What the job has.
+        expected_version: The version that you passed.
+        actual_version: The job's current version.
     """
 
     def __init__(self, job_id: str, expected_version: int, actual_version: int) -> None:
@@ -165,7 +164,7 @@ class VersionConflictError(EngineError):
 
 
 class JobClaimedError(EngineError):
-    """An attempt of a handler has the job: only that attempt may move it on, or its deadline.
+    """An attempt holds the job: only that attempt or a deadline may move it. `cancel` stops it.
 
     Attributes:
         job_id: The job.
@@ -174,15 +173,17 @@ class JobClaimedError(EngineError):
 
     def __init__(self, job_id: str, attempt: int) -> None:
         super().__init__(
-            f"attempt {attempt} has job {shown(job_id)}, and alone may move it on: "
-            "`cancel` asks it to stop"
+            f"attempt {attempt} holds job {shown(job_id)}, and no other call may move it: "
+            "use `cancel` to stop the attempt"
         )
         self.job_id = job_id
         self.attempt = attempt
 
 
 class StaleAttemptError(EngineError):
-    """The attempt has the job no more: it was taken over, or has ended. Nothing was applied.
+    """The attempt no longer holds the job. Nothing was applied: stop working on the job.
+
+    Another attempt has taken over, or the job has ended or moved on.
 
     Attributes:
         job_id: The job.
@@ -191,26 +192,28 @@ class StaleAttemptError(EngineError):
 
     def __init__(self, job_id: str, attempt: int) -> None:
         super().__init__(
-            f"job {shown(job_id)} belongs to this attempt no more: its newest one is {attempt}"
+            f"this attempt no longer holds job {shown(job_id)}, whose newest attempt is number "
+            f"{attempt}: stop working on it"
         )
         self.job_id = job_id
         self.attempt = attempt
 
 
 class StalePromptError(EngineError):
-    """The job does not wait for an answer to this prompt (any more). Nothing was applied.
+    """This prompt is not the job's open one, or no longer. Nothing was applied.
+
+    Get the job, and answer the prompt that it shows.
 
     Attributes:
         job_id: The job.
-        prompt_id: The prompt, as it was given.
-        current: The prompt that it waits for; None when it waits for none.
+        prompt_id: The prompt as given.
+        current: The id of the job's open prompt; None if it has none.
     """
 
     def __init__(self, job_id: str, prompt_id: str, current: str | None) -> None:
-        waits = "no prompt" if current is None else shown(current)
+        opened = "it has no open prompt" if current is None else f"answer {shown(current)}"
         super().__init__(
-            f"job {shown(job_id)} waits for an answer to {waits}, and not (or no more) to "
-            f"{shown(prompt_id)}"
+            f"prompt {shown(prompt_id)} of job {shown(job_id)} is not open, or no longer: {opened}"
         )
         self.job_id = job_id
         self.prompt_id = prompt_id
@@ -218,39 +221,40 @@ class StalePromptError(EngineError):
 
 
 class JobEndedError(EngineError):
-    """The job has ended by itself, and can't be cancelled any more.
+    """The job ended before it was cancelled. It keeps its result or error.
 
     Attributes:
         job_id: The job.
-        status: The final status that it has, as a plain string.
+        status: The job's final status, as a plain string.
     """
 
     def __init__(self, job_id: str, status: str) -> None:
-        super().__init__(f"job {shown(job_id)} is {status} already, and can't be cancelled")
+        super().__init__(f"job {shown(job_id)} has ended as {status}: it can't be cancelled")
         self.job_id = job_id
         self.status = status
 
 
 class JobFailedError(EngineError):
-    """The job has failed, and so has no result.
+    """The job has failed and has no result.
 
     Attributes:
         job_id: The job.
-        status: The final status that it has, as a plain string.
-        error: Why, as the job says.
+        status: The job's final status, as a plain string.
+        error: The job's ``error``.
     """
 
     def __init__(self, job_id: str, status: str, error: str | None) -> None:
-        super().__init__(f"job {shown(job_id)} is {status}: {error or 'no error was given'}")
+        reason = error or "it gives no error"
+        super().__init__(f"job {shown(job_id)} has ended as {status}, without a result: {reason}")
         self.job_id = job_id
         self.status = status
         self.error = error
 
 
 class AttemptTimeoutError(EngineError, TimeoutError):
-    """An attempt took longer than its worker allows, and so has failed.
+    """An attempt took longer than its worker's ``timeout_seconds``, and so has failed.
 
-    Nobody is raised it: the job shows it if no other attempt follows.
+    No call raises it. It stands in the job's ``error`` if no other attempt follows.
 
     Attributes:
         timeout_seconds: The limit.
@@ -266,14 +270,14 @@ class IdempotencyConflictError(EngineError):
 
     Attributes:
         idempotency_key: The key.
-        job_id: The job that has it.
-        field: The field that differs.
+        job_id: The job that has the key.
+        field: The first field whose values differ.
     """
 
     def __init__(self, idempotency_key: str, job_id: str, field: str) -> None:
         super().__init__(
-            f"the idempotency key {shown(idempotency_key)} belongs to job {shown(job_id)}, whose "
-            f"{field} differs: use one key for one request"
+            f"the idempotency key {shown(idempotency_key)} belongs to job {shown(job_id)}, which "
+            f"has another {field}: use a new key for each request"
         )
         self.idempotency_key = idempotency_key
         self.job_id = job_id
@@ -281,26 +285,28 @@ class IdempotencyConflictError(EngineError):
 
 
 class DuplicateJobIdError(EngineError):
-    """The id source gave an id that a job has already. Nothing was created.
+    """The id source returned the id of another job. Nothing was created.
 
     Attributes:
         job_id: The id.
     """
 
     def __init__(self, job_id: str) -> None:
-        super().__init__(f"the id source gave {shown(job_id)}, which a job has already")
+        super().__init__(
+            f"the id source returned {shown(job_id)}, the id of another job: each must be new"
+        )
         self.job_id = job_id
 
 
 class InvalidValueError(EngineError, ValueError):
-    """An argument is of the wrong type, size or form, or names too much. Nothing was applied.
+    """An argument has the wrong type, size or form, or names too much. Nothing was applied.
 
     Attributes:
-        field: The argument.
-        problem: What is wrong with it, and what is accepted.
+        field: The name of the argument.
+        problem: The rest of the message: the fault and the accepted values.
     """
 
-    retryable = False  # a handler that tries it again gets the same
+    retryable = False  # a second attempt of the handler would fail alike
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(f"{field} {problem}")
@@ -309,40 +315,40 @@ class InvalidValueError(EngineError, ValueError):
 
 
 class LifecycleError(EngineError, ValueError):
-    """A table of moves that can't work: the message names the status and the rule."""
+    """A table of moves can't work, or lacks a status that is needed; the message names it."""
 
     retryable = False
 
 
 class OverloadedError(EngineError):
-    """Too many calls are waiting already. Nothing was applied: try again later, or slow down.
+    """Too many calls are waiting. Nothing was applied: try again later, or slow down.
 
     Attributes:
-        waiting: How many jobs the waiting calls name.
-        limit: How many may wait, ``max_waiting`` of the engine.
+        waiting: The number of jobs that the waiting calls name.
+        limit: The most that they may name: ``max_waiting`` of the engine.
     """
 
     def __init__(self, waiting: int, limit: int) -> None:
         super().__init__(
-            f"messages about {waiting} jobs wait, and the limit is {limit}: try again later"
+            f"calls about {waiting} jobs wait, and the limit is {limit}: try again later"
         )
         self.waiting = waiting
         self.limit = limit
 
 
 class StorageError(EngineError, OSError):
-    """The storage refused, and nothing of the batch was applied. Reads go on.
+    """The storage refused the change, and nothing was applied. The engine still answers reads.
 
-    Storages raise it from the operating system's or the database's own error.
+    ``__cause__`` is the error of the operating system or the database, if there was one.
     """
 
 
 class StorageInUseError(StorageError):
-    """Another engine has the storage open: the message names it. Close that one first.
+    """Another engine has the storage open. Close that engine first; the message names it.
 
     Attributes:
         storage: The storage, such as the path of its file.
-        holder: Who has it, as far as is known: process id, host, since when.
+        holder: The other engine, as far as known: process id, host, start.
     """
 
     def __init__(self, storage: str, holder: str) -> None:
@@ -352,27 +358,27 @@ class StorageInUseError(StorageError):
 
 
 class StorageFullError(StorageError):
-    """There is no room for the batch. Reads go on, and so do writes as soon as there is room."""
+    """The storage has no room for the change. Make room; writes then succeed again."""
 
 
 class StorageReadOnlyError(StorageError):
-    """The storage may be read but not be written."""
+    """The storage can be read but not written."""
 
 
 class StorageFormatError(StorageError):
-    """It is something else than a storage of ours, or of a newer version. It was left as it is."""
+    """The storage is no engine's, or a newer engine's. It was left unchanged."""
 
 
 class StorageDamagedError(StorageError):
-    """What the storage holds is broken. ``python -m engine check`` says where."""
+    """The contents of the storage are broken. ``engine check`` says where."""
 
 
 class JobDamagedError(StorageDamagedError):
-    """What is stored of this job is broken: it is not shown. Other jobs are not affected.
+    """The stored data of this job is broken, so the job is not shown. Other jobs are not affected.
 
     Attributes:
         job_id: The job.
-        problem: What is wrong.
+        problem: The fault.
     """
 
     def __init__(self, job_id: str, problem: str) -> None:
@@ -396,27 +402,26 @@ class CallTimeoutError(EngineError, TimeoutError):
 
 
 class OutcomeUnknownError(EngineError):
-    """The change may have been applied, or not: read the job again before trying again.
+    """The change may have been applied, or not: read the job before you repeat the call.
 
     An ``idempotency_key`` makes it safe to repeat a create, an ``expected_version`` a transition.
     """
 
 
 class WriteTimeoutError(CallTimeoutError, OutcomeUnknownError):
-    """A blocking write was not answered within its timeout; it may be applied still."""
+    """A blocking write was not answered within its timeout. It may still be applied."""
 
-    _what_then = ": outcome unknown, the change may be applied still"
+    _what_then = ": outcome unknown, the change may still be applied"
 
 
 class CommitUnknownError(OutcomeUnknownError):
-    """The storage failed while it committed this change, and can't be asked what became of it.
+    """The storage failed while it committed this change, and can't tell the outcome yet.
 
-    It is asked again before anything else is written; until then every write is refused.
-    ``__cause__`` is the storage's error.
+    The engine refuses every write until the storage tells it. ``__cause__`` is the storage's error.
     """
 
     def __init__(self, reason: StorageError) -> None:
-        super().__init__(f"outcome unknown: {reason}")
+        super().__init__(f"outcome unknown, the storage failed during the commit: {reason}")
         self.__cause__: BaseException | None = reason
 
 
@@ -424,7 +429,7 @@ _FORMS = {"engine": "JobEngine() as …", "worker": "Worker(…) as …"}
 
 
 class EngineUnavailableError(EngineError, RuntimeError):
-    """This engine can't be called. Nothing was applied, but for a `CommitCrashedError`."""
+    """This engine can't be called. Nothing was applied, unless it is a `CommitCrashedError`."""
 
 
 class EngineNotStartedError(EngineUnavailableError):
@@ -435,37 +440,37 @@ class EngineNotStartedError(EngineUnavailableError):
 
 
 class EngineStartedError(EngineUnavailableError):
-    """The engine was started before; an engine is started once."""
+    """The engine was started a second time. It starts once: make a new one."""
 
     def __init__(self, what: str = "engine") -> None:
-        super().__init__(f"the {what} was started before: make a new one")
+        super().__init__(f"the {what} can't start a second time: make a new one")
 
 
 class EngineClosedError(EngineUnavailableError):
-    """The engine was called after it was closed, or was closed before it came to the call."""
+    """The engine was closed before the call, or before it decided the call."""
 
     def __init__(self) -> None:
-        super().__init__("the engine is closed: nothing was applied")
+        super().__init__("the engine is closed, and this call was not applied: start a new engine")
 
 
 class EngineForkedError(EngineUnavailableError):
-    """The engine belongs to the process that this one was forked from."""
+    """The engine was started before this process was forked. Make a new one in the child."""
 
     def __init__(self) -> None:
         super().__init__(
-            "this process was forked after the engine started, and has no copy of its event loop: "
-            "make a new engine in the child"
+            "this process was forked after the engine started, and the engine's event loop does "
+            "not run here: make a new engine in the child"
         )
 
 
 class WrongLoopError(EngineUnavailableError):
-    """The call came from a thread or an event loop that must not make it."""
+    """The call came from a thread or event loop that must not make it; the message says which."""
 
 
 class EngineCrashedError(EngineUnavailableError):
-    """The owner met a bug and stopped; every pending and later call is told.
+    """The engine met a bug and stopped. Every pending and later call raises this.
 
-    ``__cause__`` is the exception that stopped it. What was acknowledged is not affected.
+    ``__cause__`` is the exception that stopped it. Acknowledged changes are not affected.
     """
 
     def __init__(self, cause: BaseException) -> None:
@@ -476,6 +481,6 @@ class EngineCrashedError(EngineUnavailableError):
 
 
 class CommitCrashedError(EngineCrashedError, OutcomeUnknownError):
-    """The owner crashed while it committed the batch that holds this change."""
+    """The engine crashed while it committed this change. The outcome is unknown."""
 
-    _what_then = "; it was committing this change, whose outcome is unknown"
+    _what_then = "; it was committing this change: outcome unknown"

@@ -15,8 +15,8 @@ _VARIANT_OF: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789
 def new_job_id() -> str:
     """Return a new UUID7 as text (RFC 9562, section 5.7): the time in milliseconds, and 74 bits.
 
-    The bits are of the system's random source. Ids that grow with time go to the end of a storage's
-    index; with UUID4, each job of a batch would change another page of it.
+    The bits come from the system's random source. Ids that grow with time go to the end of a
+    storage's index; with UUID4 each job of a batch would change another page of the index.
     """
     time = f"{time_ns() // 1_000_000:012x}"
     random = urandom(10).hex()

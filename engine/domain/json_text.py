@@ -1,8 +1,8 @@
-"""JSON texts: values that callers give become the compact text that is kept, or are refused.
+"""JSON texts: check the values of callers and encode them as compact text.
 
-A value is walked before anything is written. The walk adds up the characters that its text takes
-at the least, looks at the size of a text or a container before it looks inside, and ends as soon as
-the limit is passed: refusing 1 GB costs what accepting a value at the limit costs, or less.
+A walk checks a value before it is encoded. The walk adds up the fewest characters that the text can
+take, looks at the size of a text or container before its contents, and ends as soon as the sum
+passes the limit. So refusing 1 GB costs no more than accepting a value at the limit.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
 )
 
-Place: TypeAlias = "tuple[Place, str | int] | None"  # the container's place, and where in it
+Place: TypeAlias = "tuple[Place, str | int] | None"  # the container's place, and the key in it
 Container: TypeAlias = "list[Any] | tuple[Any, ...] | dict[Any, Any]"
 
 
 def json_text(field: str, value: object, longest: int) -> str:
-    """Return a value as compact JSON text.
+    """Encode a value as compact JSON text.
 
-    A value is None, a bool, an int, a float, a str, a list, a tuple or a dict with str as keys, of
-    such values again; or a pydantic model, which is dumped by its own rules first.
+    A value is None, a bool, an int, a float, a str, a list or tuple of values, or a dict of str
+    keys and values. Or it is a pydantic model, which dumps itself first.
 
     Args:
-        field: The argument's name, for the error.
+        field: The name of the argument, for the error.
         value: The value.
-        longest: How many characters the text may have.
+        longest: The most characters that the text may have.
 
     Raises:
-        InvalidValueError: Something else is in the value; or a NaN, an infinity, a lone surrogate
+        InvalidValueError: The value holds anything else; or a NaN, an infinity, a lone surrogate
             (RFC 8259, sections 6 and 8.2), an int of more than 4,000 digits, or more than 100
             levels of containers, as when a value holds itself; or the text is too long.
     """
@@ -53,37 +53,37 @@ def json_text(field: str, value: object, longest: int) -> str:
     _Walk(field, longest).through(value)
     try:
         text = _ENCODER.encode(value)
-    except (TypeError, ValueError, RecursionError) as error:  # a subclass that is not what it seems
-        raise InvalidValueError(field, f"can't be written as JSON: {shown(str(error))}") from error
+    except (TypeError, ValueError, RecursionError) as error:  # a subclass that shows other items
+        raise InvalidValueError(field, f"can't be encoded as JSON: {shown(str(error))}") from error
     if len(text) > longest:
         raise _too_long(field, longest, f"has {len(text)}")
     return text
 
 
-def value_of(text: str | None) -> Any:  # noqa: ANN401 - whatever was kept
-    """Return the value of a kept JSON text; None for None."""
+def value_of(text: str | None) -> Any:  # noqa: ANN401 - any value that JSON can hold
+    """Decode a JSON text; None for None."""
     return None if text is None else json.loads(text)
 
 
 def _dumped(field: str, model: BaseModel) -> object:
     try:
         return model.model_dump(mode="json")
-    except Exception as error:  # the model's own serializers may raise anything
+    except Exception as error:  # the model's serializers may raise anything
         problem = f"{type(error).__name__}: {shown(str(error))}"
         raise InvalidValueError(field, f"can't be dumped by pydantic: {problem}") from error
 
 
 class _Walk:
-    """One way through a value, without recursion, that a deep value could break."""
+    """One walk through a value. It has no recursion, which a deep value could exhaust."""
 
     def __init__(self, field: str, longest: int) -> None:
         self._field = field
         self._longest = longest
         self._left = longest
-        self._inside: list[tuple[Container, int, Place]] = []  # still to be walked, with levels
+        self._inside: list[tuple[Container, int, Place]] = []  # to walk next, with their levels
 
     def through(self, value: object) -> None:
-        """Look at the value and at all that it holds, or raise what is wrong with it."""
+        """Check the value and everything that it holds, or raise the first fault."""
         self._left -= 1
         self._look_at(value, 0, None)
         while self._inside:
@@ -98,14 +98,14 @@ class _Walk:
             for key, item in pairs:
                 kind = type(item)
                 if kind is bool or (kind is int and -_SMALL < item < _SMALL):
-                    continue  # nearly all numbers: that needs no call
-                if kind is list:  # as with many small ones: that saves a call for each
+                    continue  # nearly all numbers: no call needed
+                if kind is list:  # saves a call for each of many small ones
                     self._enter(item, level + 1, (place, key))
                 else:
                     self._look_at(item, level, (place, key))
 
     def _look_at(self, value: object, level: int, place: Place) -> None:
-        """Take what one value needs at the least; one character of it is taken already."""
+        """Take the fewest characters that one value needs; the first is taken already."""
         if isinstance(value, _CONTAINERS):
             self._enter(value, level + 1, place)
         elif isinstance(value, str):
@@ -119,7 +119,7 @@ class _Walk:
             if not -_TOO_LARGE < value < _TOO_LARGE:
                 problem = f"has an int of more than {MAX_JSON_DIGITS} digits"
                 raise self._refused(place, problem, "give it as a str")
-            digits = value.bit_length() * 3 // 10  # at the least: log10(2) is a little more
+            digits = value.bit_length() * 3 // 10  # at least: log10(2) is a little above 0.3
             self._take(max(digits - 1, 0), place)
         elif value is not None:
             raise self._refused(place, f"has a {type(value).__name__}: {shown(value)}", _ACCEPTED)
@@ -129,7 +129,7 @@ class _Walk:
             problem = f"has more than {MAX_JSON_LEVELS} levels, or holds itself"
             raise self._refused(place, problem, "make it flatter")
         if container:
-            # The brackets and, for each item, a character and a comma; of a dict "": besides.
+            # The brackets, and a character and a comma for each item; in a dict also "":
             each = 5 if isinstance(container, dict) else 2
             self._take(each * len(container), place)
             self._inside.append((container, level, place))
@@ -138,7 +138,7 @@ class _Walk:
 
     def _check_key(self, key: object, place: Place) -> None:
         if not isinstance(key, str):
-            problem = f"has a key that is no str but a {type(key).__name__}: {shown(key)}"
+            problem = f"has a key that is a {type(key).__name__}, not a str: {shown(key)}"
             raise self._refused(place, problem, "make it a str")
         self._take(len(key), place)
         self._check_text(key, place)
@@ -149,7 +149,9 @@ class _Walk:
                 text.encode()
             except UnicodeEncodeError:
                 problem = f"has a lone surrogate: {shown(text)}"
-                raise self._refused(place, problem, "decode it as what it is") from None
+                raise self._refused(
+                    place, problem, "decode the bytes by their real encoding"
+                ) from None
 
     def _take(self, characters: int, place: Place) -> None:
         self._left -= characters
@@ -161,7 +163,7 @@ class _Walk:
         return InvalidValueError(self._field, f"{problem}, {self._where(place)}: {what_to_do}")
 
     def _where(self, place: Place) -> str:
-        """Return the path from the argument to a place in it."""
+        """Return the path from the argument to a place in its value."""
         steps: list[str] = []
         while place is not None:
             place, key = place
@@ -173,7 +175,7 @@ class _Walk:
 
 
 _ACCEPTED: Final = (
-    "give None, bool, int, float, str, list, tuple, dict, or a pydantic model for the whole"
+    "give None, bool, int, float, str, list, tuple or dict, or a pydantic model as the whole value"
 )
 
 
@@ -186,6 +188,6 @@ def _step(key: str | int) -> str:
 def _too_long(field: str, longest: int, how_long: str) -> InvalidValueError:
     return InvalidValueError(
         field,
-        f"may have {longest} characters as JSON, and {how_long}: keep what is large elsewhere, "
-        "and give where it is",
+        f"may have {longest} characters as JSON, and {how_long}: store large values elsewhere, and "
+        "pass their address",
     )

@@ -1,17 +1,16 @@
-"""The lifecycle: statuses and moves as data, and every rule of a move in one place.
+"""Lifecycles: statuses and moves as data, and every rule of a move in one place.
 
 A lifecycle is a finite state machine without actions. Its statuses are the members of a string
-enum. Exactly one is initial, exactly one means that a handler is at work; a status without moves is
-final, and every final one means either success or failure.
+enum. Exactly one is initial, and in exactly one a handler is at work. A status without moves is
+final, and every final status means either success or failure.
 
-A job changes its status in two ways. A caller asks for a move: `Lifecycle.validate` looks it up in
-the table of moves. Or an `Event` happens, such as a cancel or the end of its handler:
-`Lifecycle.after` says where that leads. Both raise the same typed error where there is no way. No
-other module reads the tables. Who holds a job, its version and its retries are not their business.
+A job changes its status in two ways. A caller requests a move: `Lifecycle.validate` looks it up in
+the table of moves. Or an `Event` happens, such as a cancel or the return of the handler:
+`Lifecycle.after` returns the next status. Both raise the same error if there is none. No other
+module reads the tables, and they say nothing about holders, versions and retries.
 
-The tables are checked when the lifecycle is built, so that a job can never get stuck by mistake:
-every status has a row, every status can be reached from the initial one, and from every status
-some final one can be reached.
+Building a lifecycle checks its tables, because a mistake could leave a job stuck for ever: every
+status has a row, can be reached from the initial status, and can reach a final one.
 """
 
 from __future__ import annotations
@@ -32,60 +31,62 @@ from engine.domain.exceptions import (
 
 Status = TypeVar("Status", bound=Enum)
 
-MAX_STATUSES = 255  # so that storages can keep a status in one byte
+MAX_STATUSES = 255  # a storage can keep a status in one byte
 
 
 class Event(Enum):
-    """An event of a job's life other than a move that a caller asks for."""
+    """An event that moves a job without a caller naming the next status."""
 
     EXPIRE = "expire"
-    """Its time in its status has run out."""
+    """The deadline of the job's status has passed."""
     CANCEL = "cancel"
-    """A caller wants it to end."""
+    """A caller cancels the job."""
     ASK = "ask"
-    """Its handler needs an input."""
+    """The handler asks for an input."""
     ANSWER = "answer"
-    """The input is there."""
+    """A caller answers the prompt."""
     SUCCEED = "succeed"
-    """Its handler has returned."""
+    """The handler has returned."""
     FAIL = "fail"
-    """Its handler has failed for the last time."""
+    """The handler has failed for the last time."""
     DIE = "die"
-    """The process of its handler has died, and the handler may not be run again."""
+    """The handler's process has died, and the handler may not run again."""
 
 
 _REFUSALS: Final = {
     Event.EXPIRE: "can't expire: its lifecycle says no `expires_to` for it",
     Event.CANCEL: "can't be cancelled: its lifecycle says no `cancels_to` for it",
-    Event.ASK: "can't ask for an input: its lifecycle leads from there to no `awaiting_input`",
-    Event.ANSWER: "can't be answered: it is not its lifecycle's `awaiting_input`",
-    Event.SUCCEED: "can't succeed: its lifecycle leads from there to no success",
-    Event.FAIL: "can't fail: its lifecycle leads from there to no failure",
-    Event.DIE: "can't fail: its lifecycle leads from there to no failure",
+    Event.ASK: "can't ask for an input: its lifecycle has no move to `awaiting_input` from there",
+    Event.ANSWER: "can't be answered: only a job in the lifecycle's `awaiting_input` can",
+    Event.SUCCEED: "can't succeed: its lifecycle has no move to a success from there",
+    Event.FAIL: "can't fail: its lifecycle has no move to a failure from there",
+    Event.DIE: "can't fail: its lifecycle has no move to a failure from there",
 }
 
 
 class Lifecycle(Generic[Status]):
-    """The statuses of a kind of job and its legal moves. Immutable, safe to share.
+    """The statuses and the legal moves of a kind of job. Immutable, safe to share.
 
     Args:
-        statuses: A string enum (`enum.StrEnum`, or a class of `str` and `enum.Enum`).
-        moves: One row for each status: the statuses that may follow. An empty row makes it final.
-        initial: The status of a new job. It may not be final.
-        running: The status in which a handler is at work. It may not be final.
-        success: The final statuses that may hold a result. At least one.
+        statuses: A string enum (`enum.StrEnum`, or a class of `str` and `enum.Enum`), of 1 to 255
+            members.
+        moves: A row for each status: the statuses that may follow. A status with an empty row is
+            final.
+        initial: The status of a new job; not a final one.
+        running: The status in which a handler is at work; not a final one.
+        success: The final statuses that may hold a result; at least one.
         failure: The final statuses that may hold an error.
-        awaiting_input: The status in which a job waits for an input that its handler asked for. It
-            must be possible to move there from ``running``, and back. None: handlers can't ask.
-        expires_to: For statuses in which a deadline may run out: the status that follows. By
-            default, wherever a job may move to just one status of failure, that one. A status
-            without such a move can have no deadline.
-        cancels_to: For statuses in which a job may be cancelled: the status that follows. By
-            default as for ``expires_to``.
-        hint: Added to the error of an event that leads nowhere, such as another lifecycle to use.
+        awaiting_input: The status in which a job waits for its handler's prompt to be answered. It
+            needs a move from ``running`` and a move back. None: handlers can't ask.
+        expires_to: The next status of an expired job, by its status. By default, each status with
+            just one failure among its moves leads to that failure. Only the statuses in this table
+            can have a deadline.
+        cancels_to: The next status of a cancelled job, by its status; the default is that of
+            ``expires_to``. Only in these statuses can a job be cancelled.
+        hint: Advice for the error of an event that can't happen, such as another lifecycle to use.
 
     Raises:
-        LifecycleError: A table that can't work; the message names the status and the rule.
+        LifecycleError: The table can't work; the message names the status and the rule.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Lifecycle(Generic[Status]):
         self._set_tables()
 
     def _set_tables(self) -> None:
-        """Set the tables that the owner works with: plain strings, in the order of the enum."""
+        """Set the owner's tables: plain strings, in the order of the enum."""
         statuses = self.statuses
         self.values: tuple[str, ...] = tuple(_text(status) for status in statuses)
         # A member of a string enum hashes and compares as its value.
@@ -149,15 +150,15 @@ class Lifecycle(Generic[Status]):
         }
 
     def _from_running(self, ends: Collection[Status | None]) -> dict[str, str]:
-        """Return the way from running to the first of these statuses that it leads to, if any."""
+        """Return the move from running to the first of these statuses that may follow, if any."""
         ways = [to for to in self.statuses if to in ends and to in self.moves[self.running]]
         return {self.running_value: _text(ways[0])} if ways else {}
 
     def value(self, status: object) -> str:
-        """Return the plain string for a member of the enum, or for its value.
+        """Return the plain string of a status, given as a member of the enum or as its value.
 
         Raises:
-            InvalidValueError: It is not a status of this lifecycle.
+            InvalidValueError: The lifecycle has no such status.
         """
         plain: object = status
         if not isinstance(status, self.statuses):
@@ -171,33 +172,33 @@ class Lifecycle(Generic[Status]):
         return value
 
     def is_final(self, status: Status) -> bool:
-        """Tell whether a job in this status, or in the status with this value, has ended."""
+        """Return whether a status, given as a member of the enum or as its value, is final."""
         return cast("str", status) in self.final_values
 
     def is_failure(self, value: str) -> bool:
-        """Tell whether a status, given as its value, may hold an error."""
+        """Return whether a status, given as its value, means failure."""
         return value in self._failure_values
 
     def validate(self, current: str, target: str, job_id: str | None = None) -> None:
         """Check a move, given as members of the enum or as their values.
 
         Raises:
-            InvalidStateTransitionError: The table has no such move.
-            InvalidValueError: One of the two is not a status of this lifecycle.
+            InvalidStateTransitionError: The table of moves does not have it.
+            InvalidValueError: The lifecycle does not have one of the two statuses.
         """
         if target not in self._targets_of.get(current, ()):
             current, target = self.value(current), self.value(target)
             raise InvalidStateTransitionError(current, target, self._targets_of[current], job_id)
 
     def target(self, current: str, event: Event) -> str | None:
-        """Return the status that an event leads to; None if it can't happen in this status."""
+        """Return the status after an event; None if it can't happen in the current one."""
         return self._event_targets[event].get(current)
 
     def after(self, current: str, event: Event, job_id: str | None = None) -> str:
-        """Return the status that an event leads to.
+        """Return the status after an event.
 
         Raises:
-            InvalidStateTransitionError: The event can't happen in this status.
+            InvalidStateTransitionError: The event can't happen in the current status.
         """
         target = self._event_targets[event].get(current)
         if target is None:
@@ -207,7 +208,7 @@ class Lifecycle(Generic[Status]):
         return target
 
     def leads_to(self, event: Event, status: str) -> bool:
-        """Tell whether an event may have led to a status, from whichever other."""
+        """Return whether an event leads to this status from any other."""
         return status in self._event_targets[event].values()
 
     def able(self, event: Event) -> tuple[str, ...]:
@@ -215,10 +216,10 @@ class Lifecycle(Generic[Status]):
         return tuple(self._event_targets[event])
 
     def validate_outcome(self, target: str, result: str | None, error: str | None) -> None:
-        """Check that a result goes with a success, and an error with a failure.
+        """Check that only a success gets a result, and only a failure an error.
 
         Raises:
-            InvalidValueError: One of them is given with a status that can't hold it.
+            InvalidValueError: The target can't hold the result or the error.
         """
         if result is not None and target not in self._success_values:
             _refuse_outcome("result", target, self._success_values)
@@ -262,14 +263,16 @@ def _refuse_outcome(field: str, target: str, holders: Iterable[str]) -> NoReturn
 def _check_members(
     statuses: type[Enum], moves: Mapping[Status, Collection[Status]], named: Iterable[Status]
 ) -> None:
-    """Every status is a text, has a row, and nothing else is mentioned anywhere."""
+    """Check that every status is a text with a row, and that all others named are statuses."""
     if not isinstance(statuses, EnumType):
         raise LifecycleError(f"statuses must be a string enum, not {shown(statuses)}")
     if not isinstance(moves, Mapping):
-        raise LifecycleError(f"moves must map each status to those that may follow: {shown(moves)}")
+        raise LifecycleError(
+            f"moves must map each status to the statuses that may follow, not {shown(moves)}"
+        )
     if not 1 <= len(statuses) <= MAX_STATUSES:
         raise LifecycleError(
-            f"{statuses.__name__} has {len(statuses)} members: 1 to {MAX_STATUSES} are possible"
+            f"{statuses.__name__} has {len(statuses)} members: it may have 1 to {MAX_STATUSES}"
         )
     for status in statuses:
         if not isinstance(status, str) or not status or status != status.value:
@@ -277,14 +280,16 @@ def _check_members(
                 f"{statuses.__name__}.{status.name} must be a non-empty string: use enum.StrEnum"
             )
         if status not in moves:
-            raise LifecycleError(f"{status.name} has no row in the table: an empty row is final")
+            raise LifecycleError(
+                f"{status.name} has no row in the table: give it an empty row if it is final"
+            )
     for status in (*moves, *named, *(target for row in moves.values() for target in row)):
         if not isinstance(status, statuses):
             raise LifecycleError(f"{shown(status)} is not a member of {statuses.__name__}")
 
 
 def _check_ends(lifecycle: Lifecycle[Status]) -> None:
-    """The final statuses are just the successes and the failures, and a success exists."""
+    """Check that the final statuses are the successes and failures, and that there is a success."""
     for status in lifecycle.statuses:
         ends = (status in lifecycle.success) + (status in lifecycle.failure)
         if ends > 1:
@@ -292,16 +297,16 @@ def _check_ends(lifecycle: Lifecycle[Status]) -> None:
         if not lifecycle.moves[status] and not ends:
             raise LifecycleError(f"{status.name} is final and means neither success nor failure")
         if ends and lifecycle.moves[status]:
-            raise LifecycleError(f"{status.name} means an end, and so may have no moves")
+            raise LifecycleError(f"{status.name} is a success or failure, and so may have no moves")
     if not lifecycle.success:
-        raise LifecycleError("no status means success: a job could never go well")
+        raise LifecycleError("no status means success: `success` needs at least one")
     for status, role in ((lifecycle.initial, "initial"), (lifecycle.running, "running")):
         if not lifecycle.moves[status]:
             raise LifecycleError(f"{status.name} is the {role} status, and so may not be final")
 
 
 def _check_awaiting_input(lifecycle: Lifecycle[Status]) -> None:
-    """A running job may move to the status of awaiting an input, and back."""
+    """Check that a running job may move to `awaiting_input`, and back."""
     awaiting, running = lifecycle.awaiting_input, lifecycle.running
     if awaiting is None:
         return
@@ -310,19 +315,19 @@ def _check_awaiting_input(lifecycle: Lifecycle[Status]) -> None:
     for start, end in ((running, awaiting), (awaiting, running)):
         if end not in lifecycle.moves[start]:
             raise LifecycleError(
-                f"{awaiting.name} is `awaiting_input`, so {start.name} must lead to {end.name}"
+                f"{awaiting.name} is `awaiting_input`, so {start.name} needs a move to {end.name}"
             )
 
 
 def _forced_moves(
     lifecycle: Lifecycle[Status], name: str, given: Mapping[Status, Status] | None
 ) -> Mapping[Status, Status]:
-    """Check where jobs are forced to go; where it is not given, to their one failure."""
+    """Check a table of forced moves, or make it of each status with just one failure to go to."""
     if given is None:
         failures = {at: row & lifecycle.failure for at, row in lifecycle.moves.items()}
         return MappingProxyType({at: next(iter(to)) for at, to in failures.items() if len(to) == 1})
     if not isinstance(given, Mapping):
-        raise LifecycleError(f"{name} must map statuses to statuses: {shown(given)}")
+        raise LifecycleError(f"{name} must map statuses to statuses, not {shown(given)}")
     for start, end in given.items():
         for status in (start, end):
             if not isinstance(status, lifecycle.statuses):
@@ -331,13 +336,13 @@ def _forced_moves(
                 )
         if start not in lifecycle.moves or end not in lifecycle.moves[start]:
             raise LifecycleError(
-                f"{name} leads from {shown(start)} to {shown(end)}, which is no legal move"
+                f"{name} leads from {shown(start)} to {shown(end)}, which `moves` does not allow"
             )
     return MappingProxyType(dict(given))
 
 
 def _check_ways(lifecycle: Lifecycle[Status]) -> None:
-    """Every status can be reached, and every one can reach an end."""
+    """Check that every status can be reached, and can reach a final one."""
     reached = _reachable({lifecycle.initial}, lifecycle.moves)
     backwards = {
         status: {origin for origin, row in lifecycle.moves.items() if status in row}
@@ -348,13 +353,15 @@ def _check_ways(lifecycle: Lifecycle[Status]) -> None:
         if status not in reached:
             raise LifecycleError(f"{status.name} can't be reached from {lifecycle.initial.name}")
         if status not in ending:
-            raise LifecycleError(f"a job in {status.name} could never end")
+            raise LifecycleError(
+                f"a job in {status.name} could never end: its moves reach no final status"
+            )
 
 
 def _reachable(
     starts: Collection[Status], moves: Mapping[Status, Collection[Status]]
 ) -> set[Status]:
-    """Return the starts and all that can be reached from them."""
+    """Return the starts and all statuses that can be reached from them."""
     reached = set(starts)
     waiting = list(starts)
     while waiting:
@@ -365,10 +372,10 @@ def _reachable(
 
 
 def _mermaid_name(status: Enum) -> str:
-    """Return the status's value where Mermaid takes it as a name; else the member's name."""
+    """Return the value of a status if Mermaid accepts it as a name, else the member's name."""
     value = str(status.value)
     plain = value.isascii() and value.isidentifier() and value not in _MERMAID_WORDS
-    plain = plain and not value.startswith("status_")  # which could be another member's name
+    plain = plain and not value.startswith("status_")  # it could equal another member's name
     return value if plain else f"status_{status.name}"
 
 
@@ -376,8 +383,7 @@ def _mermaid_text(status: Enum) -> str:
     return str(status.value).replace('"', "#quot;").replace("\n", " ")
 
 
-# Words that a Mermaid state diagram reads as its own
-# (https://mermaid.js.org/syntax/stateDiagram.html).
+# The keywords of a Mermaid state diagram (https://mermaid.js.org/syntax/stateDiagram.html).
 _MERMAID_WORDS = frozenset(
     {"state", "note", "end", "direction", "class", "classDef", "style", "as"}
 )

@@ -1,8 +1,8 @@
-"""What callers see: statuses, jobs, history entries, pages, statistics; and the default lifecycle.
+"""The models that callers see: jobs, transitions, pages, statistics; and two lifecycles.
 
-`Job` is a snapshot: frozen, and never changed by the engine. A change makes a new one with a higher
-``version``. It is generic in its status: `Job` alone means the default lifecycle's `JobStatus`, and
-an engine with a lifecycle of the user's own gives ``Job[MyStatus]``.
+A `Job` is a frozen snapshot. The engine never changes one: a change of the job makes a new snapshot
+with a higher ``version``. `Job` is generic in its status: `Job` alone has the `JobStatus` of the
+default lifecycle, and an engine with your own lifecycle returns ``Job[MyStatus]``.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ PAID_JOB_LIFECYCLE: Lifecycle[JobStatus] = Lifecycle(
     running=JobStatus.RUNNING,
     success={JobStatus.COMPLETED},
     failure={JobStatus.FAILED},
-    hint="in AGENT_JOB_LIFECYCLE unpaid jobs can expire and be cancelled, and handlers can ask",
+    hint="use AGENT_JOB_LIFECYCLE, whose unpaid jobs may expire and be cancelled, and may ask",
 )
 """The default: a job waits for its payment, runs, and completes or fails."""
 
@@ -76,16 +76,16 @@ AGENT_JOB_LIFECYCLE: Lifecycle[AgentJobStatus] = Lifecycle(
     failure={AgentJobStatus.FAILED},
     awaiting_input=AgentJobStatus.AWAITING_INPUT,
 )
-"""For agent services: a running job may stop to ask its user, and whatever waits may fail, because
-it expired or was cancelled."""
+"""For agent services: a running job may ask its user, and a waiting job may expire or be cancelled,
+and so fail."""
 
 
 def validate_transition(current: JobStatus, target: JobStatus) -> None:
-    """Check a move in the default lifecycle; `Lifecycle.validate` checks it in any other.
+    """Check a move of the default lifecycle; `Lifecycle.validate` checks those of any other.
 
     Raises:
         InvalidStateTransitionError: ``LEGAL_TRANSITIONS`` has no such move.
-        InvalidValueError: One of the two is no `JobStatus`.
+        InvalidValueError: One of the two is not a `JobStatus`.
     """
     PAID_JOB_LIFECYCLE.validate(current, target)
 
@@ -99,7 +99,7 @@ class _Snapshot(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Let snapshots be pickled: pickle can't find a class such as ``Job[MyStatus]`` by name."""
+        """Pickle the generic class and its status: pickle can't find ``Job[MyStatus]`` by name."""
         generic = type(self).__pydantic_generic_metadata__
         return _unpickle, (generic["origin"] or type(self), generic["args"], self.__getstate__())
 
@@ -111,97 +111,103 @@ def _unpickle(kind: Any, args: tuple[Any, ...], state: dict[Any, Any]) -> object
 
 
 class Prompt(_Snapshot):
-    """What a job waits to be told; `provide_input` answers it."""
+    """A question of a job's handler. The job waits until `provide_input` answers it."""
 
     prompt_id: str
-    """Used once: an answer to it is taken once, and never after the next prompt."""
+    """Names this one prompt: it is answered once, and not after the job's next prompt."""
     name: str
-    """The handler's name for it; the same handler asks for several by different names."""
+    """The handler's name for the prompt; a handler with several gives each its own."""
     question: str | None
+    """A text for the person who answers."""
     json_schema: dict[str, Any]
-    """What an answer has to look like: JSON Schema, draft 2020-12."""
+    """The form of a valid answer: JSON Schema, draft 2020-12."""
 
 
 class Progress(_Snapshot):
-    """How far a running job is, as its handler said last. Kept in memory alone."""
+    """The last progress report of a running job's handler. Kept in memory only."""
 
     job_id: str
     attempt: int
+    """The number of the attempt that reports."""
     done: float
+    """The part that is done, in the handler's own unit."""
     total: float | None = None
+    """The whole, in the same unit; None if the handler doesn't know it."""
     note: str | None = None
 
 
 class Job(_Snapshot, Generic[Status]):
-    """One piece of work, as it was when the engine answered.
+    """A job, as it was when the engine answered.
 
-    Two snapshots are equal when all their fields are. To learn of later changes, `get` it again.
+    Two snapshots are equal when all their fields are equal. `get` the job again to see later
+    changes.
     """
 
     job_id: str
-    """UUID7 text, unless the engine was given another id source."""
+    """A UUID7 as text, unless the engine has another id source."""
     status: Status
     input_hash: str
-    """What the work is about: any text of 1 to 256 characters, such as a SHA-256."""
+    """Names the input: any text of 1 to 256 characters, such as a SHA-256."""
     blockchain_identifier: str
     """The payment's name elsewhere; ``mock_bc_`` and the job's id by default."""
     created_at: UtcDatetime
     updated_at: UtcDatetime
-    """When the job last changed; never before ``created_at``, however the clock jumps."""
+    """The time of the last change; never before ``created_at``, even if the clock jumps back."""
     result: str | None = None
-    """What a job that went well has to say. None until then."""
+    """The result of a success. None until then."""
     error: str | None = None
-    """Why a job failed. None until then."""
+    """The reason of a failure. None until then."""
     version: int = Field(default=1, ge=1)
-    """1 when the job is created, one more with each change: pass it as ``expected_version``."""
+    """1 for a new job, plus 1 with each change: pass it as ``expected_version``."""
     idempotency_key: str | None = None
+    """The key under which a repeated `create` returns this job."""
     input: Any = None
-    """What its handler is given: any JSON value."""
+    """The handler's input: any JSON value."""
     priority: int = 0
-    """Of the jobs that are ready, those with a higher one are run first."""
+    """Ready jobs with a higher priority run first."""
     attempt: int = 0
     """The number of the newest attempt; 0 before the first."""
     next_attempt_at: UtcDatetime | None = None
-    """When it is tried again, after an attempt that failed."""
+    """The time of the next attempt, after a failed one that is retried."""
     deadline_at: UtcDatetime | None = None
-    """When its time in this status runs out."""
+    """The deadline of the current status."""
     prompt: Prompt | None = None
-    """What it waits to be told."""
+    """The prompt that the job waits for."""
     cancel_reason: str | None = None
-    """Why somebody asked for it to be cancelled; it may have ended otherwise nevertheless."""
+    """The reason given to `cancel`. The job may have ended in another way before it took effect."""
     progress: Progress | None = None
-    """How far its handler is; None when nothing was said, or after the process has ended."""
+    """The newest progress report; None if there was none, or since the process restarted."""
 
 
 class Transition(_Snapshot, Generic[Status]):
-    """One line of a job's history."""
+    """A job's creation, or its move to another status. Together they are its history."""
 
     sequence: int = Field(ge=1)
-    """The change's number among all of the engine's, counted from 1 without gaps."""
+    """The number among all transitions of the engine, counted from 1 without gaps."""
     job_id: str
     from_status: Status | None
-    """None for the line that says that the job was created."""
+    """The status before; None for the creation."""
     to_status: Status
     at: UtcDatetime
 
 
 class JobPage(_Snapshot, Generic[Status]):
-    """Some jobs in the order of their creation, and where the next ones are."""
+    """A page of jobs in the order of their creation, and a cursor to the next one."""
 
     jobs: tuple[Job[Status], ...]
     next_cursor: str | None
-    """Pass it as ``after`` to get the next page; None when there was nothing more."""
+    """Pass it as ``after`` to get the next page; None on the last one."""
     damaged: tuple[str, ...] = ()
-    """The ids of jobs that belong here and can't be shown; `get` says what is wrong with each."""
+    """The ids of this page's damaged jobs, which can't be shown; `get` raises each fault."""
 
 
 class Statistics(_Snapshot, Generic[Status]):
-    """What an engine holds and has done since it started."""
+    """The figures of an engine: its jobs now, and its counts since it started."""
 
     jobs: dict[Status, int]
-    """How many jobs have each status; every status of the lifecycle is there."""
+    """The number of jobs in each status of the lifecycle."""
     last_sequence: int
-    """The number of the newest change; 0 when there was none."""
+    """The number of the newest transition; 0 before the first."""
     answered: int
     """Messages answered, errors included."""
     refused: int
@@ -209,30 +215,30 @@ class Statistics(_Snapshot, Generic[Status]):
     batches: int
     """Batches decided; ``answered / batches`` is the mean size of a batch."""
     largest_batch: int
-    """The most messages that one batch held."""
+    """The most messages in one batch."""
     queued: int
-    """How many jobs are named by the calls that wait to be decided."""
+    """Jobs named by the calls that wait for a decision."""
     removed: int
-    """How many ended jobs were removed by the rule of retention."""
+    """Ended jobs removed by the retention rule."""
     ready: int
-    """Jobs in the running status that nobody works on, and that may be claimed now."""
+    """Jobs in the running status that a worker may claim now."""
     running: int
-    """Jobs that an attempt has."""
+    """Jobs held by an attempt."""
     waiting: int
-    """All other jobs that have not ended: for a gate, an answer, or the time of a next attempt."""
+    """All other live jobs: they wait for a gate, an answer, or the time of their next attempt."""
     attempts: int
     """Attempts begun."""
     retried: int
-    """Attempts that failed and are followed by another one."""
+    """Failed attempts that the engine retries."""
     expired: int
-    """Jobs that a deadline moved on."""
+    """Jobs moved by a deadline."""
     watchers: int
-    """How many listen to what happens: who waits or watches, and workers, gates and hooks."""
+    """Listeners to events: waiting and watching calls, workers, gates and hooks."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """One item of `create_many`; the fields are the arguments of `create`."""
+    """An item of `create_many`; its fields are the arguments of `create`."""
 
     input_hash: str
     blockchain_identifier: str | None = None
@@ -244,7 +250,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Move(Generic[Status]):
-    """One item of `transition_many`; the fields are the arguments of `transition`."""
+    """An item of `transition_many`; its fields are the arguments of `transition`."""
 
     job_id: str
     target: Status

@@ -1,4 +1,4 @@
-"""Retention: which ended jobs may be forgotten."""
+"""Retention: the rule that says which ended jobs are removed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from engine.domain.validation import check_integer, check_seconds
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """A rule: ended jobs that it doesn't keep are removed, with their history, oldest end first.
+    """Removes ended jobs past a limit, with their histories, oldest end first.
 
-    What is removed is gone: its id is unknown, and its idempotency key is free again. So keep jobs
-    for longer than anybody may repeat a request. Jobs that have not ended are always kept.
+    A removed job is gone: its id is unknown, and its idempotency key is free again. So keep jobs
+    for longer than a client may repeat a request. Live jobs are always kept.
 
     Attributes:
-        max_age: Remove a job when it ended longer ago than this, by the engine's clock. None: no
-            limit.
-        max_jobs: Keep this many ended jobs at most. None: no limit.
-        interval_seconds: How often to look for jobs to remove: above 0; 10 by default.
+        max_age: Remove jobs that ended longer ago than this, by the engine's clock. None: no limit.
+        max_jobs: Keep at most this many ended jobs. None: no limit.
+        interval_seconds: The time between two searches for jobs to remove: above 0; 10 by default.
 
     Raises:
-        InvalidValueError: A value is of the wrong type or out of its range, or there is no limit.
+        InvalidValueError: A value has the wrong type or is out of its range, or neither limit is
+            given.
     """
 
     max_age: timedelta | None = None

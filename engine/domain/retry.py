@@ -1,4 +1,4 @@
-"""Retrying: how often a job is tried, how long it rests before that, and which errors count."""
+"""Retries: the number of attempts, the delays between them, and the errors that allow them."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from engine.domain.validation import check_integer, check_number
 
 MAX_ATTEMPTS: Final = 1_000
 MAX_FACTOR: Final = 1_000
-MAX_DELAY_SECONDS: Final = 31_622_400  # 366 days: any time it is added to can be written down
+MAX_DELAY_SECONDS: Final = 31_622_400  # 366 days: now plus a delay stays in the calendar
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A rule: a failed attempt is followed by another one after a delay that grows.
+    """Retries failed attempts, each after a longer delay.
 
-    The delay after the n-th failure is ``first_delay_seconds * factor ** (n - 1)``, but not above
-    ``max_delay_seconds``, and then spread evenly by ``jitter`` to both sides: with 0.2 it is
-    80 to 120 % of that. It is the rule of gRPC's connections ("GRPC Connection Backoff Protocol",
-    ``doc/connection-backoff.md`` of grpc/grpc), with its jitter. Why the delays of many jobs that
-    failed at once have to differ: Marc Brooker, "Exponential Backoff And Jitter", AWS Architecture
-    Blog, 2015.
+    The delay after the n-th failure is ``first_delay_seconds * factor ** (n - 1)``, at most
+    ``max_delay_seconds``. ``jitter`` then spreads it evenly to both sides: 0.2 gives 80 to 120 %.
+    This is the rule of gRPC's connections ("GRPC Connection Backoff Protocol",
+    ``doc/connection-backoff.md`` of grpc/grpc), with its jitter. Marc Brooker, "Exponential Backoff
+    And Jitter", AWS Architecture Blog, 2015, shows why jobs that failed together should not be
+    retried together.
 
-    An error can refuse, too: one whose attribute ``retryable`` is False is never retried.
+    An error whose attribute ``retryable`` is False is never retried.
 
     Attributes:
-        max_attempts: How many attempts a job has in all: 1 to 1,000; 3 by default. 1: no retries.
-        first_delay_seconds: The delay after the first failure: 0 to 366 days; 1 by default.
-        factor: How much longer each delay is than the one before: 1 to 1,000; 2 by default.
-        max_delay_seconds: What the delays grow to, before they are spread: from the first delay
-            to 366 days; 300 by default.
-        jitter: How far a delay is spread, as a part of it: 0 to 1; 0.2 by default.
-        retry_on: The errors after which to try again: a class derived from Exception, or a tuple
-            of such; every Exception by default. An empty tuple: none.
+        max_attempts: The most attempts of a job: 1 to 1,000; 3 by default. 1: no retries.
+        first_delay_seconds: The delay after the first failure: 0 to 366 days; 1 s by default.
+        factor: The ratio of each delay to the one before: 1 to 1,000; 2 by default.
+        max_delay_seconds: The longest delay before jitter: from the first delay to 366 days; 300 s
+            by default.
+        jitter: The part of a delay by which it may be longer or shorter: 0 to 1; 0.2 by default.
+        retry_on: The errors that are retried: a class derived from Exception, or a tuple of such
+            classes; every Exception by default. An empty tuple: no error.
 
     Raises:
-        InvalidValueError: A value is of the wrong type or out of its range.
+        InvalidValueError: A value has the wrong type or is out of its range.
     """
 
     max_attempts: int = 3
@@ -63,11 +63,11 @@ class Retry:
                 )
 
     def delay_seconds(self, failures: int, random: float) -> float:
-        """Return how long to rest after a failed attempt.
+        """Return the delay after a failed attempt.
 
         Args:
-            failures: How many attempts have failed, this one included: 1 or more.
-            random: A number from 0 to below 1 that was drawn for this delay alone.
+            failures: The number of failed attempts, this one included: 1 or more.
+            random: A random number for this delay: 0 or more, below 1.
         """
         try:
             grown = self.first_delay_seconds * float(self.factor) ** (failures - 1)
@@ -77,15 +77,15 @@ class Retry:
         return delay * (1.0 + self.jitter * (2.0 * random - 1.0))
 
     def may_retry(self, error: BaseException, failures: int) -> bool:
-        """Tell whether there is another attempt after this error.
+        """Return whether another attempt follows this error.
 
         Args:
-            error: What ended the attempt.
-            failures: How many attempts have failed, this one included.
+            error: The error that ended the attempt.
+            failures: The number of failed attempts, this one included.
         """
         if failures >= self.max_attempts or not isinstance(error, self.retry_on):
             return False
         try:
             return getattr(error, "retryable", True) is not False
-        except Exception:  # noqa: BLE001 - a broken attribute must not hide that the handler failed
+        except Exception:  # noqa: BLE001 - a broken attribute must not hide the handler's error
             return True

@@ -1,8 +1,9 @@
-"""The limits on what callers may pass, and the checks that refuse the rest before it is queued.
+"""Checks of callers' arguments, and their limits; a refused call is never queued.
 
-Every check costs the same for a text of 1 GB as for one of 1 kB: the size is looked at first.
-A text may hold any character but two kinds, which some storage would change or cut: NUL (PostgreSQL
-refuses it, SQLite's own shell cuts at it) and lone surrogates (they have no UTF-8 form, RFC 3629).
+Every check costs the same for a text of 1 GB as for one of 1 kB, because it looks at the size
+first. A text may hold any characters except two kinds, which some storages would change or cut: NUL
+(PostgreSQL refuses it, SQLite's shell cuts at it) and lone surrogates (they have no UTF-8 form, RFC
+3629).
 """
 
 from __future__ import annotations
@@ -24,57 +25,59 @@ MAX_IDENTIFIER_CHARACTERS: Final = 256  # blockchain identifiers, idempotency ke
 MAX_RESULT_CHARACTERS: Final = 1_048_576
 MAX_ERROR_CHARACTERS: Final = 65_536
 MAX_INPUT_CHARACTERS: Final = 262_144  # of an input as JSON
-MAX_ANSWER_CHARACTERS: Final = 262_144  # of an answer to a prompt as JSON
-MAX_ANSWERS_CHARACTERS: Final = 1_048_576  # all answers of a job together
+MAX_ANSWER_CHARACTERS: Final = 262_144  # of an answer to a prompt, as JSON
+MAX_ANSWERS_CHARACTERS: Final = 1_048_576  # of all answers of a job
 MAX_REASON_CHARACTERS: Final = 4_096
-MAX_PRIORITY: Final = 1_000_000  # and -MAX_PRIORITY is the lowest
+MAX_PRIORITY: Final = 1_000_000  # the lowest is -MAX_PRIORITY
 MAX_BULK_ITEMS: Final = 10_000
 MAX_PAGE_JOBS: Final = 1_000
-# Of the long texts of all jobs that one read gives: sixteen jobs with the longest results.
+# Of the long texts of all jobs in one answer: sixteen jobs with the longest results.
 MAX_READ_CHARACTERS: Final = 16 * MAX_RESULT_CHARACTERS
-MAX_INTEGER: Final = 2**63 - 1  # what SQLite and PostgreSQL keep
+MAX_INTEGER: Final = 2**63 - 1  # the largest of SQLite and PostgreSQL
 
 
 def check_text(field: str, value: object, longest: int, *, shortest: int = 1) -> str:
-    """Return the value if it is a text that every storage keeps as it is.
+    """Return the value if it is a text that every storage keeps unchanged.
 
     Raises:
-        InvalidValueError: Another type, too long or too short, a NUL or a lone surrogate in it.
+        InvalidValueError: It is not a str, too long or too short, or has a NUL or a lone surrogate.
     """
     if type(value) is str and shortest <= len(value) <= longest:
         if value.isascii() and "\0" not in value:
             return value  # nearly always
     elif not isinstance(value, str):
         raise InvalidValueError(field, f"must be a str, not {_kind(value)}: {shown(value)}")
-    # Of a subclass, such as an enum member, only the plain text is kept: nothing can change it,
-    # and the garbage collector need not walk it.
+    # Only the plain text of a subclass, such as an enum member, is kept: nothing can change it, and
+    # the garbage collector does not track it.
     value = str.__str__(value)
     if not shortest <= len(value) <= longest:
         raise InvalidValueError(
             field, f"must have {shortest} to {longest} characters, and has {len(value)}"
         )
     if "\0" in value:
-        raise InvalidValueError(field, f"has a NUL character in it: {shown(value)}")
+        raise InvalidValueError(field, f"must not have a NUL character: {shown(value)}")
     if not value.isascii():
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise InvalidValueError(field, f"has a lone surrogate in it: {shown(value)}") from None
+            raise InvalidValueError(
+                field, f"must not have a lone surrogate: {shown(value)}"
+            ) from None
     return value
 
 
 def check_optional_text(
     field: str, value: object, longest: int, *, shortest: int = 1
 ) -> str | None:
-    """Return the value if it is None or such a text; see `check_text`."""
+    """Return the value if it is None or passes `check_text`."""
     return None if value is None else check_text(field, value, longest, shortest=shortest)
 
 
 def check_integer(field: str, value: object, smallest: int, largest: int = MAX_INTEGER) -> int:
-    """Return the value if it is a whole number in the range.
+    """Return the value if it is an int in the range.
 
     Raises:
-        InvalidValueError: Another type (a bool too), or out of the range.
+        InvalidValueError: It is not an int, or a bool, or out of the range.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidValueError(field, f"must be an int, not {_kind(value)}: {shown(value)}")
@@ -89,7 +92,7 @@ def check_number(
     """Return the value if it is a finite number in the range.
 
     Raises:
-        InvalidValueError: Another type (a bool too), NaN, infinite, or out of the range.
+        InvalidValueError: It is not a number, or a bool, NaN, infinite, or out of the range.
     """
     if not _is_finite(value) or not smallest <= value <= largest:
         if smallest == -math.inf and largest == math.inf:
@@ -101,10 +104,10 @@ def check_number(
 
 
 def check_seconds(field: str, value: object, *, above_zero: bool = False) -> float:
-    """Return the value if it is a finite duration.
+    """Return the value if it is a finite duration in seconds.
 
     Raises:
-        InvalidValueError: It is no finite number, or below zero, or zero where that is too little.
+        InvalidValueError: It is not a finite number, or below zero, or zero with ``above_zero``.
     """
     if not _is_finite(value) or value < 0 or (above_zero and not value):
         least = "above 0" if above_zero else "0 or more"
@@ -113,12 +116,12 @@ def check_seconds(field: str, value: object, *, above_zero: bool = False) -> flo
 
 
 def check_timeout(value: object) -> float | None:
-    """Return the seconds that a call may take; None for no limit.
+    """Return the timeout of a call in seconds; None for no limit.
 
-    It may be infinite, or an integer of any size: the largest float stands for them.
+    Accepts infinity and ints of any size, and returns the largest float for them.
 
     Raises:
-        InvalidValueError: It is no number, or below zero.
+        InvalidValueError: It is not a number, or below zero.
     """
     if value is None:
         return None
@@ -131,7 +134,7 @@ def check_flag(field: str, value: object) -> bool:
     """Return the value if it is a bool.
 
     Raises:
-        InvalidValueError: It is anything else, such as 1 or an empty list.
+        InvalidValueError: It is not a bool, such as 1 or an empty list.
     """
     if not isinstance(value, bool):
         raise InvalidValueError(field, f"must be True or False, not {shown(value)}")
@@ -139,11 +142,11 @@ def check_flag(field: str, value: object) -> bool:
 
 
 def is_async_function(function: object) -> bool:
-    """Tell whether a call of this returns a coroutine.
+    """Return whether calling this returns a coroutine.
 
-    True for an async function, also as a bound method or in `functools.partial`, for an object
-    whose ``__call__`` is one, and for what `inspect.markcoroutinefunction` has marked. A plain
-    function that happens to return a coroutine doesn't say so.
+    True for an async function, also as a bound method or in `functools.partial`; for an object with
+    an async ``__call__``; and for a function marked by `inspect.markcoroutinefunction`. False for a
+    plain function that returns a coroutine: nothing marks it.
     """
     while isinstance(function, partial):
         function = function.func
@@ -162,27 +165,30 @@ def _is_finite(value: object) -> TypeGuard[float]:
 
 
 def check_job_id(value: object) -> str:
-    """Return the value if it can be a job's id; see `check_text`."""
+    """Return the value if it can be the id of a job; see `check_text`."""
     return check_text("job_id", value, MAX_IDENTIFIER_CHARACTERS)
 
 
 def check_each(
     items: Iterable[Item], kind: type[Item], check: Callable[[Item], Checked]
 ) -> list[Checked]:
-    """Check the items of a bulk call; an error says which one was wrong.
+    """Check the items of a bulk call; the error has the number of the wrong item.
 
     Raises:
-        InvalidValueError: An item is of another kind, or did not pass; or there are too many.
+        InvalidValueError: An item has the wrong type or fails the check; or there are more than
+            10,000 items.
     """
     checked: list[Checked] = []
     if not isinstance(items, Iterable):
-        raise InvalidValueError("items", f"must be several, not {shown(items)}")
+        raise InvalidValueError("items", f"must be an iterable, not {shown(items)}")
     try:
         for item in items:
             if not isinstance(item, kind):
                 raise InvalidValueError("item", f"must be a {kind.__name__}, not {shown(item)}")
             if len(checked) == MAX_BULK_ITEMS:
-                raise InvalidValueError("item", f"is one too many: {MAX_BULK_ITEMS} at most a call")
+                raise InvalidValueError(
+                    "item", f"is one too many: a call may have {MAX_BULK_ITEMS} items"
+                )
             checked.append(check(item))
     except EngineError as error:
         error.item = len(checked)

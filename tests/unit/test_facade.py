@@ -93,7 +93,7 @@ async def test_an_illegal_move_changes_nothing(engine: Engine) -> None:
 async def test_a_job_that_has_ended_never_changes(engine: Engine) -> None:
     job = await finished(engine)
     for target in JobStatus:
-        with pytest.raises(InvalidStateTransitionError, match="that status is final"):
+        with pytest.raises(InvalidStateTransitionError, match="completed is final"):
             await engine.transition(job.job_id, target)
     assert await engine.get(job.job_id) == job
 

@@ -77,11 +77,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a success with moves": (
         {"moves": _row(DONE={Step.LOST})},
-        r"DONE means an end, and so may have no moves",
+        r"DONE is a success or failure, and so may have no moves",
     ),
     "a failure with moves": (
         {"moves": _row(LOST={Step.NEW})},
-        r"LOST means an end, and so may have no moves",
+        r"LOST is a success or failure, and so may have no moves",
     ),
     "no success": ({"success": set(), "failure": {Step.LOST, Step.DONE}}, r"no status means succ"),
     "an initial status that is final": (
@@ -108,21 +108,24 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "asking that can't be begun": (
         {"awaiting_input": Step.NEW},
-        r"NEW is `awaiting_input`, so BUSY must lead to NEW",
+        r"NEW is `awaiting_input`, so BUSY needs a move to NEW",
     ),
     "asking that never ends": (
         {"awaiting_input": Step.LOST},
-        r"LOST is `awaiting_input`, so LOST must lead to BUSY",
+        r"LOST is `awaiting_input`, so LOST needs a move to BUSY",
     ),
     "expiry by no legal move": (
         {"expires_to": {Step.NEW: Step.LOST}},
-        r"expires_to leads from .*NEW.* to .*LOST.*, which is no legal move",
+        r"expires_to leads from .*NEW.* to .*LOST.*, which `moves` does not allow",
     ),
     "cancelling by no legal move": (
         {"cancels_to": {Step.NEW: Step.LOST}},
-        r"cancels_to leads from .*NEW.* to .*LOST.*, which is no legal move",
+        r"cancels_to leads from .*NEW.* to .*LOST.*, which `moves` does not allow",
     ),
-    "expiry of what has ended": ({"expires_to": {Step.DONE: Step.LOST}}, r"which is no legal move"),
+    "expiry of what has ended": (
+        {"expires_to": {Step.DONE: Step.LOST}},
+        r"which `moves` does not allow",
+    ),
     "expiry in plain strings": (
         {"expires_to": {"busy": "lost"}},
         r"'busy' is not a member of Step",
@@ -147,7 +150,7 @@ def test_a_status_that_can_never_end_is_refused() -> None:
     loop = StrEnum("loop", ["NEW", "BUSY", "LEFT", "RIGHT", "DONE"])
     new, busy, left, right, done = loop
     moves = {new: {busy, left}, busy: {done}, left: {right}, right: {left}, done: set[Any]()}
-    with pytest.raises(LifecycleError, match="a job in LEFT could never end"):
+    with pytest.raises(LifecycleError, match="a job in LEFT could never end: its moves"):
         Lifecycle(loop, moves, initial=new, running=busy, success={done}, failure=set())
 
 

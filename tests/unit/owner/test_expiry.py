@@ -57,7 +57,7 @@ async def test_the_default_lifecycle_has_deadlines_for_running_jobs_alone(
 ) -> None:
     late = {JobStatus.AWAITING_PAYMENT: timedelta(1)}
     async with opened_engine(facade) as engine:
-        with pytest.raises(InvalidValueError, match=r"can't be kept in awaiting_payment: .* run"):
+        with pytest.raises(InvalidValueError, match=r"can't apply to awaiting_payment: .* run"):
             await engine.create("hash", deadlines=late)
         with pytest.raises(InvalidValueError, match="item 1: "):
             await engine.create_many([NewJob("a"), NewJob("b", deadlines=late)])

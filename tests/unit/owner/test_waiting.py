@@ -231,7 +231,7 @@ async def test_a_result_that_does_not_fit_or_is_none_is_told(engine: Engine) -> 
     assert await engine.result(nothing) is None
     with pytest.raises(InvalidValueError):
         await engine.result(nothing, str)
-    with pytest.raises(JobFailedError, match="is failed: no paper") as failed:
+    with pytest.raises(JobFailedError, match="as failed, without a result: no paper") as failed:
         await engine.result(await _ended(engine, error="no paper"), Report)
     assert (failed.value.status, failed.value.error) == ("failed", "no paper")
 
