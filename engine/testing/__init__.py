@@ -1,9 +1,8 @@
-"""For tests: of what you build with the engine, and of a storage of your own.
+"""Tests of your handlers, and of a storage of your own.
 
-**A handler** is tested in a `Lab`: an engine in memory, a worker, and a clock that the test moves.
-A job that is retried after hours, times out, expires or asks is through in milliseconds, and each
-time in the same way, as nothing depends on how fast a machine is. `run` does the same for one job
-of a test that is not async::
+**Test a handler** in a `Lab`: an engine in memory, a worker, and a clock that the test moves. A job
+that is retried after hours, times out, expires or asks takes milliseconds, and the result doesn't
+depend on the speed of the machine. `run` does the same for one job, in a test that is not async::
 
     from datetime import timedelta
 
@@ -35,11 +34,11 @@ of a test that is not async::
 
 Any runner of async tests will do, on asyncio or trio; anyio brings a plugin for pytest.
 
-What waits in a handler waits for real, unless it waits by the lab's clock: ``await
-lab.clock.sleep(3_600)`` is over at once. `VirtualClock` can be given to any engine, and tells more.
+A handler waits in real time, unless it waits by the lab's clock: ``await lab.clock.sleep(3_600)``
+returns at once. You may give a `VirtualClock` to any engine.
 
-**A storage** passes `StorageSuite`, everything that every storage promises, as tests to inherit.
-The suite alone needs pytest and trio: ``pip install 'engine[testing]'``. In a test module::
+**Test a storage** by inheriting `StorageSuite`, which has every promise of a storage as tests. Only
+the suite needs pytest and trio: ``pip install 'engine[testing]'``. In a test module::
 
     import pytest
     from engine.testing import StorageSuite
@@ -47,9 +46,9 @@ The suite alone needs pytest and trio: ``pip install 'engine[testing]'``. In a t
     class TestMyStorage(StorageSuite):
         @pytest.fixture
         def new_storage(self):
-            return MyStorage  # called with a path, as often as a test opens the storage
+            return MyStorage  # called with a path, each time that a test opens the storage
 
-`StorageSuite` says what ``new_storage`` has to be, and how a storage declares what it can't do.
+`StorageSuite` describes ``new_storage``, and the flags of a storage that can't do everything.
 """
 
 import sys
@@ -68,7 +67,7 @@ __all__ = ["Lab", "NewStorage", "StandstillError", "StorageSuite", "VirtualClock
 _MODULE_OF: Final = {"NewStorage": "fixtures", "StorageSuite": "suite"}
 
 if pytest := sys.modules.get("pytest"):
-    # To be said before the modules are imported: then a failing assert shows its values.
+    # Registered before the modules are imported, so that a failing assert shows its values.
     for _module in (
         "store",
         "committing",
@@ -83,7 +82,7 @@ if pytest := sys.modules.get("pytest"):
 
 
 def __getattr__(name: str) -> object:
-    """Import the suite when it is asked for: it needs pytest, which the rest does not."""
+    """Import the suite on first use: only the suite needs pytest."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -1,4 +1,4 @@
-"""Backups: a copy of what is committed, all of it, made beside everything else."""
+"""Test backups: consistent copies of all committed jobs, made while the storage is in use."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ _SECONDS_AGAINST_HANGS = 60
 
 
 class _StopError(Exception):
-    """Raised by somebody who is told of the progress, and has had enough."""
+    """Raised by a progress callback, to stop the backup."""
 
 
 class BackingUpTests(StorageFixtures):
-    """The protocol's `backup`; the copy is opened by `new_storage` with its path."""
+    """Tests `backup` of the protocol; `new_storage` opens the copy by its path."""
 
     @pytest.fixture
     def copy_path(self, tmp_path: Path) -> Path:
-        """Where the copy is to be; beside it is nothing else."""
+        """Return the path of the copy, in an empty folder."""
         folder = tmp_path / "copies %27 ä"
         folder.mkdir()
         return folder / "copy"
 
     @pytest.fixture
     def taken_path(self, copy_path: Path) -> Path:
-        """Where somebody has a file already."""
+        """Return a path that has a file already."""
         copy_path.write_bytes(_PRECIOUS)
         return copy_path
 
@@ -136,23 +136,23 @@ class BackingUpTests(StorageFixtures):
 
 
 def _files_beside(path: Path) -> dict[str, bytes]:
-    """Return the files in the folder of a path, and what is in them."""
+    """Return the files in the folder of a path, with their contents."""
     return {file.name: file.read_bytes() for file in path.parent.iterdir()}
 
 
 async def _back_up(session: Session, path: Path, done: anyio.Event | None = None) -> None:
     """Make a copy in a thread, as the engine does."""
 
-    def told(done: int, of: int) -> None:
+    def check_progress(done: int, of: int) -> None:
         assert 0 <= done <= of
 
-    await to_thread.run_sync(session.storage.backup, path, told)
+    await to_thread.run_sync(session.storage.backup, path, check_progress)
     if done is not None:
         done.set()
 
 
 async def _add_jobs(session: Session) -> None:
-    """Commit a batch that is easily cut in two: some jobs, which end."""
+    """Commit a batch that a careless copy would cut in two: some jobs, and their ends."""
     batch, first = session.batch(), session.book.last_position
     for number in range(first, first + 10):
         batch.create(f"job {number}", key=f"key {number}")
@@ -162,7 +162,7 @@ async def _add_jobs(session: Session) -> None:
 
 
 async def _newest_sequence(storage: Storage) -> int:
-    """Return the newest sequence number that a storage has."""
+    """Return the newest sequence number of a storage."""
     try:
         return (await storage.open(FINAL_STATUSES)).last_sequence
     finally:

@@ -1,7 +1,7 @@
-"""The book: what a storage was given to keep, and so what it has to answer.
+"""The book: the expected contents of a storage.
 
-It judges nothing: changes are written down as they come, in the form in which the owner gives them
-to a storage. So a test may let a job do what no lifecycle allows.
+It records changes in the form in which the owner hands them to a storage, and judges nothing. So a
+test may make moves that no lifecycle allows.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from engine.testing.values import NOON, OddStatus
 
 
 class Book:
-    """All jobs and all lines of history that are committed and not removed.
+    """All jobs and history entries that are committed and not removed.
 
     Attributes:
         commits: Every batch of changes, in order.
         jobs: The jobs by id, in the order of their creation.
-        lines: Their histories.
-        last_sequence, last_position: The newest numbers that were ever given.
+        lines: Their histories, by job id.
+        last_sequence, last_position: The highest numbers ever given.
     """
 
     def __init__(self, commits: Iterable[Sequence[Change]] = ()) -> None:
@@ -43,7 +43,7 @@ class Book:
             self.enter(changes)
 
     def enter(self, changes: Sequence[Change]) -> None:
-        """Write a committed batch down."""
+        """Record a committed batch."""
         self.commits.append(changes)
         for record in (change.record for change in changes):
             self.jobs[record.job_id] = record
@@ -53,7 +53,7 @@ class Book:
             self.last_sequence = line.sequence
 
     def strike(self, records: Iterable[Record]) -> None:
-        """Take removed jobs out; their numbers stay taken."""
+        """Delete removed jobs; their numbers stay taken."""
         for record in records:
             del self.jobs[record.job_id]
             del self.lines[record.job_id]
@@ -67,8 +67,8 @@ class Book:
     def up_to(self, sequence: int) -> Book:
         """Return the book as it was when this was the newest sequence number.
 
-        To be asked before jobs are removed, where each batch has a transition. A number from
-        within a batch is no such moment.
+        It must be the last number of a batch; no job may have been removed, and each batch must
+        have a transition.
         """
         return Book(changes for changes in self.commits if _newest(changes) <= sequence)
 
@@ -78,7 +78,7 @@ def _newest(changes: Sequence[Change]) -> int:
 
 
 class Batch:
-    """Changes to be committed together, which follow on what a book has."""
+    """Changes that are committed together, on top of a book."""
 
     def __init__(self, book: Book) -> None:
         self.changes: list[Change] = []
@@ -121,14 +121,14 @@ class Batch:
         error: str | None = None,
         execution: Execution = NO_EXECUTION,
     ) -> Self:
-        """Add a transition of a job; its time is that of the one before, at least."""
+        """Add a transition of a job; its time is never before that of the previous one."""
         before = self._jobs[job_id]
         after = before.moved(status.value, at, result=result, error=error, execution=execution)
         self._add(before.status, after)
         return self
 
     def amend(self, job_id: str, **fields: Any) -> Self:  # noqa: ANN401 - fields of `Execution`
-        """Add a change of a job's execution alone, which is no transition."""
+        """Add a change of a job's execution without a transition."""
         before = self._jobs[job_id]
         record = before.with_execution(replace(before.execution, **fields))
         self.changes.append(Change(None, record.status, record))

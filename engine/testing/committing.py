@@ -1,4 +1,4 @@
-"""Commits: what was committed can be read, as it was and at once, and nothing else can."""
+"""Test commits: a committed change is readable at once and unchanged, and nothing else is."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _MANY = 10_000
 
 
 class CommittingTests(StorageFixtures):
-    """The protocol's `commit`, and what every call that reads then answers.
+    """Tests `commit` of the protocol, and the answers of every reading call after it.
 
-    Each `Session.check` compares all of these answers with what was committed.
+    Each `Session.check` compares all answers with the book.
     """
 
     async def test_a_new_storage_is_empty(self, open_store: OpenStore) -> None:
@@ -63,7 +63,7 @@ class CommittingTests(StorageFixtures):
         async with open_store() as session:
             batch = session.batch()
             for number, text in enumerate(TEXTS):
-                # Each text has other neighbours as an id, a key, a hash and an identifier.
+                # Each text meets other texts as an id, a key, a hash and an identifier.
                 key, input_hash, identifier = (TEXTS[number - shift] for shift in (1, 2, 3))
                 batch.create(text, key=key, input_hash=input_hash, identifier=identifier)
             await session.commit(batch)
@@ -129,7 +129,7 @@ class CommittingTests(StorageFixtures):
     async def test_an_id_of_an_ended_job_is_taken(self, open_store: OpenStore) -> None:
         async with open_store() as session:
             if session.keeps_table:
-                pytest.skip("the owner sees it in the table")
+                pytest.skip("keeps_table is True: the owner finds the id in the table")
             batch = session.batch().create("ended").create("live")
             await session.commit(batch.move("ended", OddStatus.DONE, result="done"))
             await self._refused(session.batch().create("ended"), session)
@@ -139,7 +139,7 @@ class CommittingTests(StorageFixtures):
             await session.check()
 
     async def _refused(self, batch: Batch, session: Session) -> None:
-        """Commit a batch that creates the job `ended` again: nothing of it is applied."""
+        """Check that a batch that creates the job `ended` again is refused as a whole."""
         with pytest.raises(DuplicateJobIdError) as caught:
             await session.storage.commit(batch.changes)
         assert caught.value.job_id == "ended"

@@ -1,4 +1,4 @@
-"""Engines: what applications see of a storage, through both facades. In small: not the proofs."""
+"""Test a storage as applications use it: through both facades, on short scenarios."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from engine.domain.retention import Retention
 from engine.testing.fixtures import OpenEngine, StorageFixtures
 from engine.testing.values import LONGEST_RESULT, NOON, TEXTS, TIMES, OddStatus
 
-Engine: TypeAlias = Any  # either facade, for calls to be awaited
+Engine: TypeAlias = Any  # either facade; every call is awaited
 OddJob: TypeAlias = Job[OddStatus]
 
 _SECONDS_AGAINST_HANGS = 60
@@ -33,7 +33,7 @@ _TASKS = 20
 
 
 async def end(engine: Engine, job: OddJob, result: str = "done") -> OddJob:
-    """Bring a job to its end."""
+    """Run a job to a success, and return it."""
     await engine.transition(job.job_id, OddStatus.RUNNING)
     ended: OddJob = await engine.transition(job.job_id, OddStatus.DONE, result=result)
     assert ended.result == result
@@ -41,7 +41,7 @@ async def end(engine: Engine, job: OddJob, result: str = "done") -> OddJob:
 
 
 async def everything(engine: Engine) -> list[tuple[OddJob, list[Transition[OddStatus]]]]:
-    """Return all jobs with their histories; jobs that are listed can be got, and are the same."""
+    """Return all jobs with their histories; check that `get_many` and `count` agree."""
     jobs: list[OddJob] = []
     page = await engine.list_jobs(limit=7)
     while page.jobs:
@@ -59,13 +59,13 @@ async def everything(engine: Engine) -> list[tuple[OddJob, list[Transition[OddSt
 
 
 def ticking(start: datetime = NOON) -> Callable[[], datetime]:
-    """Return a clock that goes on by a second whenever it is read."""
+    """Return a clock that advances by a second with each reading."""
     seconds = count()
     return lambda: start + timedelta(seconds=next(seconds))
 
 
 class EngineTests(StorageFixtures):
-    """`JobEngine` and `SyncJobEngine` over one storage."""
+    """Tests `JobEngine` and `SyncJobEngine` on the storage."""
 
     async def test_the_life_of_a_job(self, open_engine: OpenEngine) -> None:
         async with open_engine() as engine:
@@ -251,7 +251,7 @@ class EngineTests(StorageFixtures):
 
 
 async def _check_sequence(engine: Engine, newest: int) -> None:
-    """The lines of all histories are numbered from 1 on, without a gap."""
+    """Check that the transitions of all histories are numbered from 1 without gaps."""
     sequences = [line.sequence for _, lines in await everything(engine) for line in lines]
     assert sorted(sequences) == list(range(1, newest + 1))
     assert (await engine.statistics()).last_sequence == newest
@@ -265,7 +265,7 @@ async def _until_removed(engine: Engine, jobs: int) -> None:
 
 
 async def _check_numbers_go_on(engine: Engine, newest: OddJob) -> None:
-    """A new job's first line has the number after that of the newest job."""
+    """Check that a new job's first transition has the number after that of the newest job."""
     [line] = await engine.history(newest.job_id)
     [next_line] = await engine.history((await engine.create("next")).job_id)
     assert next_line.sequence == line.sequence + 1

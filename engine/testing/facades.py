@@ -1,4 +1,4 @@
-"""One way to open either facade, so that a test of what they share is written once."""
+"""Open either facade in one way: a test of both is written once."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from engine.storage.locations import Location
 
 FACADES: Final = (JobEngine, SyncJobEngine)
 Engine: TypeAlias = Any
-"""Either of them, with calls to be awaited."""
+"""Either facade; every call is awaited."""
 
 
 class InThreads:
-    """Every call of a blocking engine as one to be awaited, made in a thread that is free."""
+    """Makes each call of a blocking engine in a free thread, and awaits it."""
 
     def __init__(self, engine: SyncJobEngine[Any]) -> None:
         self._engine = engine
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        """Return one of the engine's calls."""
+        """Return a call of the engine, as an async function."""
         call = getattr(self._engine, name)
 
         def awaited(*args: object, **kwargs: object) -> Awaitable[Any]:
@@ -39,9 +39,9 @@ class InThreads:
 async def opened_engine(
     facade: type[JobEngine[Any] | SyncJobEngine[Any]],
     storage: Location | None = None,
-    **how: Any,  # noqa: ANN401 - the facade's own
+    **how: Any,  # noqa: ANN401 - of the facade
 ) -> AsyncIterator[Any]:
-    """Open one of the `FACADES` for calls to be awaited; close it at the end."""
+    """Open one of the `FACADES` with awaited calls, and close it at the end."""
     if issubclass(facade, JobEngine):
         async with facade(storage, **how) as engine:
             yield engine

@@ -1,4 +1,4 @@
-"""What every test of the suite is given, and what the user of the suite says of a storage."""
+"""Fixtures of the suite, and the flags that describe the tested storage."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from engine.testing.store import Session, opened
 from engine.testing.values import ODD_LIFECYCLE
 
 NewStorage: TypeAlias = Callable[[Path], Storage]
-"""Returns a storage of what is kept at a path."""
+"""Returns a storage that keeps its jobs at a path."""
 
 OpenStore: TypeAlias = Callable[..., AbstractAsyncContextManager[Session]]
 OpenEngine: TypeAlias = Callable[..., AbstractAsyncContextManager[Any]]
 
 
 class StorageFixtures:
-    """The fixtures of `engine.testing.StorageSuite`, which tells of the public ones."""
+    """The fixtures of `engine.testing.StorageSuite`, which describes the public ones."""
 
     pytestmark = pytest.mark.anyio
 
@@ -34,27 +34,27 @@ class StorageFixtures:
 
     @pytest.fixture(params=["asyncio", "trio"])
     def anyio_backend(self, request: pytest.FixtureRequest) -> str:
-        """Run everything on both backends."""
+        """Return the backend: every test runs on both."""
         return str(request.param)
 
     @pytest.fixture
     def new_storage(self) -> NewStorage:
-        """To be given by the class that is tested."""
+        """Fail: the inheriting class has to override this."""
         pytest.fail(f"{type(self).__name__} has no fixture `new_storage`: see StorageSuite")
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
-        """Where a test keeps its jobs."""
+        """Return the path of the test's storage."""
         return tmp_path / "jobs"
 
     @pytest.fixture
     def book(self) -> Book:
-        """What the jobs of a test have to be."""
+        """Return an empty book."""
         return Book()
 
     @pytest.fixture
     def open_store(self, new_storage: NewStorage, path: Path, book: Book) -> OpenStore:
-        """Opens the storage for direct calls, as often as is asked."""
+        """Return a function that opens the storage for direct calls; it may be called again."""
         return lambda **how: opened(new_storage(path), book, **how)
 
     @pytest.fixture(params=FACADES)
@@ -64,16 +64,16 @@ class StorageFixtures:
         new_storage: NewStorage,
         path: Path,
     ) -> OpenEngine:
-        """Opens an engine of either kind over the storage, as often as is asked."""
+        """Return a function that opens an engine on the storage; it may be called again."""
         facade: type[JobEngine[Any] | SyncJobEngine[Any]] = request.param
 
-        def open_at(path: Path = path, **how: Any) -> AbstractAsyncContextManager[Any]:  # noqa: ANN401 - the facade's own
+        def open_at(path: Path = path, **how: Any) -> AbstractAsyncContextManager[Any]:  # noqa: ANN401 - of the facade
             return opened_engine(facade, new_storage(path), lifecycle=ODD_LIFECYCLE, **how)
 
         return open_at
 
     def needs_reopening(self) -> None:
-        """Skip the test if nothing is there when a storage is opened again."""
+        """Skip the test if the storage loses its jobs when it is closed."""
         if not self.outlives_closing:
             pytest.skip("outlives_closing is False")
 

@@ -1,4 +1,4 @@
-"""The lab: an engine, a worker and a virtual clock, for tests of one handler."""
+"""The lab: an engine, a worker and a virtual clock, to test a handler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engine.worker.handler import HandlerFunction
 
 
 class Lab(Generic[Status]):
-    """Runs one handler in an engine of its own, by a clock that the test moves.
+    """Runs a handler in an engine of its own, by a clock that the test moves.
 
     ::
 
@@ -28,28 +28,28 @@ class Lab(Generic[Status]):
             job = await lab.run({"pages": 3})
             assert job.status is JobStatus.COMPLETED
 
-    `run`, `finish` and `answer` move time on, whenever all tasks wait, until the job has ended or
-    asks for an input: hours of retries, timeouts and deadlines take milliseconds. Elsewhere time
-    stands still, but for `advance`. Only one of these calls may be under way; to have several jobs
-    at work, `start` them and then `finish` each. Everything else is there by ``engine``: gates,
-    watching, cancelling.
+    `run`, `finish` and `answer` move time on whenever all tasks are blocked, until the job has
+    ended or asks for an input: hours of retries, timeouts and deadlines take milliseconds. Apart
+    from that, only `advance` moves time. Only one of these calls may run at a time; to run several
+    jobs at once, `start` them and then `finish` each. For everything else, such as gates, watching
+    and cancelling, use ``engine``.
 
-    Leaving stops what is still at work, as a worker that closes does, when its time of grace has
-    passed: so a second lab on the same storage goes on as after a restart.
+    Leaving the ``async with`` closes the worker, which stops running handlers after its grace
+    period. A second lab on the same storage then goes on as after a restart.
 
     Args:
-        handler: What is tested; see `Worker`.
-        lifecycle: By default `PAID_JOB_LIFECYCLE`.
-        storage: Where the jobs are kept, by default in memory; see `JobEngine`.
-        clock: By default a new one; for a second lab, that of the first.
-        worker: All other arguments of `Worker`, such as ``retry`` and ``timeout_seconds``.
+        handler: The handler under test; see `Worker`.
+        lifecycle: `PAID_JOB_LIFECYCLE` by default.
+        storage: The place of the jobs, memory by default; see `JobEngine`.
+        clock: A new one by default; give a second lab that of the first.
+        worker: The other arguments of `Worker`, such as ``retry`` and ``timeout_seconds``.
 
     Raises:
-        InvalidValueError, LifecycleError: As for `JobEngine` and `Worker`.
+        InvalidValueError, LifecycleError: As `JobEngine` and `Worker` raise them.
 
     Attributes:
         engine: The engine; open inside the ``async with``.
-        clock: Its clock.
+        clock: The clock of the engine.
     """
 
     @overload
@@ -86,7 +86,7 @@ class Lab(Generic[Status]):
         self._lifecycle: Lifecycle[Status] = lifecycle
 
     async def __aenter__(self) -> Self:
-        """Open the engine, and begin to work."""
+        """Open the engine and start the worker."""
         await self.engine.__aenter__()
         await self._worker.__aenter__()
         return self
@@ -97,10 +97,10 @@ class Lab(Generic[Status]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        """Stop to work, and close the engine."""
+        """Close the worker and the engine."""
         try:
             with anyio.CancelScope(shield=True):
-                # The worker's time of grace is of this clock, which nobody else moves any more.
+                # The worker's grace period runs by this clock, which nothing else moves any more.
                 await self.clock.run_until(partial(self._worker.__aexit__, kind, error, traceback))
         finally:
             swallow = await self.engine.__aexit__(kind, error, traceback)
@@ -117,17 +117,17 @@ class Lab(Generic[Status]):
         """Create a job, move it to the running status as its payment would, and `finish` it.
 
         Args:
-            input: What the handler is given; this and the rest is as in `JobEngine.create`.
-            input_hash: What the work is about.
-            priority: Of the jobs that are ready, those with a higher one are run first.
-            deadlines: How long the job may stay in a status.
+            input: The handler's input. This and the others are arguments of `JobEngine.create`.
+            input_hash: Names the input.
+            priority: Ready jobs with a higher priority run first.
+            deadlines: The time that the job may stay in each status.
 
         Returns:
-            The job: ended, or with the `Prompt` of what it asks for.
+            The job: ended, or with an open `Prompt`.
 
         Raises:
-            StandstillError: It can't end: its handler waits for what will never happen.
-            EngineError: As for `JobEngine.create` and `JobEngine.transition`.
+            StandstillError: The job can't end: its handler waits for an event that can't happen.
+            EngineError: As `JobEngine.create` and `JobEngine.transition` raise it.
         """
         job = await self.start(input, input_hash=input_hash, priority=priority, deadlines=deadlines)
         return await self.finish(job)
@@ -143,7 +143,7 @@ class Lab(Generic[Status]):
         """Create a job and move it to the running status; see `run`. No time passes.
 
         Raises:
-            EngineError: As for `JobEngine.create` and `JobEngine.transition`.
+            EngineError: As `JobEngine.create` and `JobEngine.transition` raise it.
         """
         job = await self.engine.create(
             input_hash, input=input, priority=priority, deadlines=deadlines
@@ -153,32 +153,34 @@ class Lab(Generic[Status]):
         return await self.engine.transition(job.job_id, self._lifecycle.running)
 
     async def finish(self, job: Job[Status]) -> Job[Status]:
-        """Let time pass until a job has ended, or asks for an input; return it as it is then.
+        """Let time pass until a job has ended or asks for an input, and return it.
 
         Raises:
-            StandstillError: It can't end: it waits for what will never happen, such as a payment.
-            JobNotFoundError: There is no such job.
+            StandstillError: The job can't end: it waits for an event that can't happen, such as a
+                payment.
+            JobNotFoundError: No job has this id.
         """
         awaiting = self._lifecycle.awaiting_input
         until = None if awaiting is None else [awaiting]
         return await self.clock.run_until(self.engine.wait(job.job_id, until=until))
 
     async def answer(self, job: Job[Status], value: object) -> Job[Status]:
-        """Answer what a job asks for, and `finish` it.
+        """Answer a job's prompt, and `finish` the job.
 
         Args:
-            job: The job, with the prompt that is answered.
-            value: See `JobEngine.provide_input`.
+            job: The job, with the prompt.
+            value: The answer; see `JobEngine.provide_input`.
 
         Raises:
-            StalePromptError: It asks for nothing, or not for this any more.
-            EngineError: As for `JobEngine.provide_input`; see also `finish`.
+            StalePromptError: The job has no prompt, or it is not open any more.
+            EngineError: As `JobEngine.provide_input` raises it.
+            StandstillError: As for `finish`.
         """
         prompt_id = "none" if job.prompt is None else job.prompt.prompt_id
         return await self.finish(await self.engine.provide_input(job.job_id, prompt_id, value))
 
     async def advance(self, by: Span) -> None:
-        """Let time pass: seconds or a timedelta; see `VirtualClock.advance`."""
+        """Let time pass, in seconds or as a timedelta; see `VirtualClock.advance`."""
         await self.clock.advance(by)
 
 
@@ -210,19 +212,19 @@ def run(
     backend: str = "asyncio",
     **worker: Any,
 ) -> Job[Any]:
-    """Run a handler for one job, from a test that is not async; return the job. See `Lab.run`.
+    """Run a handler for one job in a test that is not async, and return the job. See `Lab.run`.
 
     Args:
-        handler: What is tested; see `Worker`.
-        input: What it is given.
-        lifecycle: By default `PAID_JOB_LIFECYCLE`.
-        deadlines: How long the job may stay in a status.
+        handler: The handler under test; see `Worker`.
+        input: The handler's input.
+        lifecycle: `PAID_JOB_LIFECYCLE` by default.
+        deadlines: The time that the job may stay in each status.
         backend: The event loop: ``"asyncio"`` or ``"trio"``.
-        worker: All other arguments of `Worker`, such as ``retry`` and ``timeout_seconds``.
+        worker: The other arguments of `Worker`, such as ``retry`` and ``timeout_seconds``.
 
     Raises:
-        RuntimeError: An event loop is running in this thread: there, use `Lab`.
-        Exception: As for `Lab` and `Lab.run`.
+        RuntimeError: This thread runs an event loop: use `Lab` there.
+        Exception: As `Lab` and `Lab.run` raise it.
     """
 
     async def run_it() -> Job[Any]:

@@ -1,4 +1,4 @@
-"""Removing: ended jobs go with all that they had, oldest end first, and nothing else does."""
+"""Test removal: ended jobs go with their histories, oldest end first, and nothing else goes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ENDED = 7
 
 
 async def fill(session: Session) -> None:
-    """Commit jobs of which seven have ended, a microsecond after another, the newest first."""
+    """Commit jobs, seven of them ended: each a microsecond after the other, the newest first."""
     batch = session.batch().create("old", at=TIMES[0], key="of old").create("runs", at=TIMES[0])
     for number in range(_ENDED):
         batch.create(f"job {number}", at=TIMES[0], key=f"key {number}", identifier="x")
@@ -26,14 +26,14 @@ async def fill(session: Session) -> None:
 
 
 def _end(number: int) -> datetime:
-    """Return when the first job ended, the second, and so on."""
+    """Return the time at which the n-th job ended, in the order of the ends."""
     return NOON + number * MICROSECOND
 
 
 class RemovingTests(StorageFixtures):
-    """The protocol's `remove_ended`.
+    """Tests `remove_ended` of the protocol.
 
-    `Session.remove` and `remove_some` compare everything that is left with what is to be left.
+    `Session.remove` and `remove_some` compare the jobs that are left with the book.
     """
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Reopening: what was committed is there again, and one engine at a time has it."""
+"""Test reopening: all committed jobs are there again, and only one engine at a time has them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from engine.testing.values import (
 
 
 class ReopeningTests(StorageFixtures):
-    """The protocol's `open` and `aclose`.
+    """Tests `open` and `aclose` of the protocol.
 
-    Opening a store compares every job, line, key and number with what was committed before.
+    Opening a store compares every job, history, key and number with the book.
     """
 
     async def test_an_unused_storage_is_empty_again(self, open_store: OpenStore) -> None:
@@ -129,7 +129,7 @@ class ReopeningTests(StorageFixtures):
 
 
 async def _refused(storage: Storage) -> None:
-    """Try to open a storage that is in use, and close it as an engine does."""
+    """Open a storage that is in use, and close it after the refusal, as an engine does."""
     with pytest.raises(StorageInUseError):
         await storage.open(FINAL_STATUSES)
     await storage.aclose()

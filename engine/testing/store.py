@@ -1,4 +1,4 @@
-"""The store: a storage driven as the owner drives it, beside the book of what it has to answer."""
+"""The store: a storage, driven as by the owner and compared with a book."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from engine.testing.values import ODD_LIFECYCLE, OddStatus
 
 FINAL_STATUSES: Final[Collection[str]] = ODD_LIFECYCLE.final_values
 _LAST: Final = 2**63 - 1
-_PAGE_JOBS: Final = 7  # small and odd, so that pages end everywhere
-_NEARLY: Final = 500  # of so many texts the near misses are looked for
+_PAGE_JOBS: Final = 7  # small and odd: pages end in all places
+_NEARLY: Final = 500  # near misses are made of this many texts at most
 _NO_TIME: Final = timedelta(0)
 
 
@@ -32,7 +32,7 @@ _NO_TIME: Final = timedelta(0)
 async def opened(
     storage: Storage, book: Book, final_statuses: Collection[str] = FINAL_STATUSES
 ) -> AsyncIterator[Session]:
-    """Open a storage, check that it has what stands in the book, and close it at the end."""
+    """Open a storage, compare it with the book, and close it at the end."""
     try:
         session = Session(storage, book, final_statuses, await storage.open(final_statuses))
         session.check_opening()
@@ -57,11 +57,11 @@ class Session:
         self._table = opening.table
 
     def batch(self) -> Batch:
-        """Return an empty batch, to be committed next."""
+        """Return an empty batch; commit it next."""
         return Batch(self.book)
 
     async def commit(self, batch: Batch) -> None:
-        """Commit and publish, as the owner does."""
+        """Commit and publish a batch, as the owner does."""
         await self.storage.commit(batch.changes)
         self.book.enter(batch.changes)
         if not self.keeps_table:
@@ -72,17 +72,17 @@ class Session:
                     self._table.remove(record)
 
     async def remove(self, *, before: datetime | None = None, keep: int | None = None) -> int:
-        """Have jobs removed in steps of up to three, as the owner does; return how many."""
+        """Remove jobs in steps of up to three, as the owner does; return their number."""
         removed = 0
         while step := await self.remove_some(before=before, keep=keep, limit=3):
             removed += step
-        assert not self._removable(before, keep), "there is more to be removed"
+        assert not self._removable(before, keep), "the storage left jobs that the rule removes"
         return removed
 
     async def remove_some(
         self, *, before: datetime | None = None, keep: int | None = None, limit: int
     ) -> int:
-        """Have some jobs removed, which are to be those that ended first; return how many."""
+        """Remove some jobs, check that they ended first, and return their number."""
         removable = self._removable(before, keep)
         removed = await self.storage.remove_ended(before, keep, limit)
         assert bool(removed) is bool(removable)
@@ -97,10 +97,8 @@ class Session:
         too_old = [each for each in ended if before is not None and each.updated_at < before]
         return ended[: max(too_many, len(too_old))]
 
-    # Looking at everything.
-
     def check_opening(self) -> None:
-        """Compare what `open` returned with the book."""
+        """Compare the answer of `open` with the book."""
         numbers = (self._opening.last_sequence, self._opening.last_position)
         assert numbers == (self.book.last_sequence, self.book.last_position)
         held = {record.job_id: record for record in self._table.records()}
@@ -114,7 +112,11 @@ class Session:
         }
 
     async def check(self, *, every: int = 1) -> None:
-        """Compare every answer of the storage with the book; of the histories one in so many."""
+        """Compare the answers of the storage with the book.
+
+        Args:
+            every: Check the history of one in this many jobs.
+        """
         await self._check_counts()
         for status in (None, *OddStatus):
             await self._check_pages(status)
@@ -185,7 +187,7 @@ class Session:
             assert list(await self.storage.transitions(after, 1, job_id)) == []
 
     async def _check_jobs(self) -> None:
-        """Look for every job as the owner does: in the table, and then in the storage."""
+        """Find every job as the owner does: in the table, and then in the storage."""
         expected = self.book.jobs
         keys = {key: each for each in expected.values() if (key := each.idempotency_key)}
         jobs, by_key = await self.find(expected, keys)
@@ -199,7 +201,7 @@ class Session:
     async def find(
         self, job_ids: Iterable[str], keys: Iterable[str]
     ) -> tuple[dict[str, Record], dict[str, Record]]:
-        """Return the jobs with these ids, and those with these keys, each by what it has."""
+        """Return the jobs with these ids by id, and the jobs with these keys by key."""
         jobs = {each: job for each in job_ids if (job := self._table.find(each))}
         by_key = {each: job for each in keys if (job := self._table.find_by_key(each))}
         ids_left = [each for each in job_ids if each not in jobs]
@@ -241,7 +243,7 @@ def _check_empty(page: StoredPage) -> None:
 
 
 def near_misses(texts: Iterable[str]) -> set[str]:
-    """Return texts that are none of these, but nearly."""
+    """Return texts that differ only a little from these."""
     known = set(texts)
     nearly = {"unheard of", "%", "_%", "*"}
     for text in sorted(known)[:_NEARLY]:
@@ -250,7 +252,7 @@ def near_misses(texts: Iterable[str]) -> set[str]:
 
 
 def check_record(record: Record | Damaged) -> Record:
-    """Return a record that is one by its form, too: see `engine.storage.record`."""
+    """Return a record after checking its form; see `engine.storage.record`."""
     assert isinstance(record, Record)
     values = (*astuple(record), *astuple(record.execution))
     check_times(value for value in values if isinstance(value, datetime))
@@ -258,5 +260,5 @@ def check_record(record: Record | Damaged) -> Record:
 
 
 def check_times(times: Iterable[datetime]) -> None:
-    """Times are aware and in UTC."""
+    """Check that times are aware and in UTC."""
     assert all(time.utcoffset() == _NO_TIME for time in times)

@@ -1,4 +1,4 @@
-"""The suite: everything that a storage is tested for, in one class to inherit from."""
+"""The suite: all tests of a storage, in one class to inherit."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ class StorageSuite(
     BackingUpTests,
     EngineTests,
 ):
-    """What every private storage promises, to be inherited by a test class of yours.
+    """Tests every promise of a storage. Inherit it in a test class of yours.
 
-    The class has to have a fixture ``new_storage``. It returns what is called with a path and
-    returns a storage of what is kept there: as often as a test opens the storage, with the same
-    path each time, with another path for a backup, and once more while the storage is open, which
-    has to be refused. The paths are in a new folder for each test. A storage that is kept
-    elsewhere takes the path as a name; one whose jobs live as long as its object returns the same
-    object again::
+    The class needs a fixture ``new_storage``. It returns a function that takes a path and returns a
+    storage with the jobs at that path. A test calls the function each time that it opens the
+    storage, with the same path; with another path for a backup; and once while the storage is open,
+    which must then refuse to open. The paths are in a new folder for each test. A storage that is
+    not a file takes the path as a name. A storage that loses its jobs with its object returns the
+    same object each time::
 
         @pytest.fixture
         def new_storage(self):
             storage = MemoryStorage()
             return lambda path: storage
 
-    The fixture may use others of pytest's, and clean up behind its ``yield``. Every test runs on
-    asyncio and on trio; a class that overrides the fixture ``anyio_backend`` changes that.
+    The fixture may use other fixtures, and clean up after its ``yield``. Every test runs on asyncio
+    and on trio; override the fixture ``anyio_backend`` to change that.
 
     Attributes:
-        outlives_closing: False: when the storage is closed, its jobs are gone, even for those who
-            open it again. The tests that open it again are then skipped.
-        backs_up: False: the storage makes no copies. Then `backup` has to raise a `StorageError`.
+        outlives_closing: Set it to False if the jobs are gone once the storage is closed. This
+            skips the tests that open it again.
+        backs_up: Set it to False if the storage makes no copies. Its `backup` must then raise a
+            `StorageError`.
     """

@@ -1,4 +1,4 @@
-"""Values that a storage may get wrong: odd texts and times, and a lifecycle of odd statuses."""
+"""Values that a storage may get wrong: odd texts and times, and a lifecycle with odd statuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engine.storage.record import NO_EXECUTION, Execution
 
 
 class OddStatus(StrEnum):
-    """Statuses with characters that mean something to SQL; two differ by their case alone."""
+    """Statuses with special characters of SQL; two differ only in case."""
 
     WAITING = "waiting % of \u201efünf\u201c"
     RUNNING = "running'; DROP TABLE jobs; --"
@@ -34,7 +34,7 @@ ODD_LIFECYCLE: Final = Lifecycle(
     failure={OddStatus.LOST},
 )
 
-# All different, some by little: a storage must neither fold cases, nor trim, nor normalise.
+# All different, some only a little: a storage must not fold case, trim or normalise.
 TEXTS: Final = (
     *("a", "A", " a", "a ", "á", "a\u0301", "ß", "ss", "İ", "i", "ﬁ", "fi"),
     *("'", "''", '"', "`", "\\", "\\'", "%", "_", "a%", "?", ":a", "$1", ";", "--", "/* */"),
@@ -45,7 +45,7 @@ TEXTS: Final = (
     *("x" * 256, "🐍" * 256),
 )
 
-# As results and errors, where nothing is another value than an empty text.
+# For results and errors, where None differs from an empty text.
 OUTCOMES: Final = (None, "", " ", *TEXTS)
 
 LONGEST_RESULT: Final = ("a'\u0301ß🐍\n" * MAX_RESULT_CHARACTERS)[:MAX_RESULT_CHARACTERS]
@@ -78,10 +78,10 @@ _FIELDS: Final[dict[str, tuple[Any, ...]]] = {
 }
 
 EXECUTIONS: Final = (
-    # Each field is one of its own.
+    # One field at a time.
     NO_EXECUTION,
     *(Execution(**{field: value}) for field, values in _FIELDS.items() for value in values),
-    # Each text has other neighbours.
+    # All fields, with other texts side by side each time.
     *(
         Execution(
             number,

@@ -1,8 +1,7 @@
-"""A clock for tests, and the time that belongs to it: an hour passes as soon as nothing else can.
+"""A virtual clock for tests: an hour passes as soon as all tasks are blocked.
 
-It never waits for real seconds to let its own pass. Time moves from one moment at which something
-falls due to the next one, and only while all tasks of the event loop are blocked: so what a test
-sees doesn't depend on how fast a machine is.
+Its time passes without real time. It moves from one due moment to the next, and only while all
+tasks of the event loop are blocked. So a test doesn't depend on the speed of the machine.
 """
 
 from __future__ import annotations
@@ -21,45 +20,50 @@ from engine.portal.time import read_clock
 
 Answer = TypeVar("Answer")
 Span: TypeAlias = float | timedelta  # seconds, or a timedelta
-Due: TypeAlias = timedelta | datetime  # after so much of this time; or at a time of the calendar
+Due: TypeAlias = timedelta | datetime  # since the start of this clock; or a time of its calendar
 
 _ZERO: Final = timedelta(0)
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
-# On asyncio, anyio looks for tasks that can run, and if it finds one, again after 0.1 s. A chain
-# of tasks that wake each other has nearly always come to its end after so many turns of the loop.
+# On asyncio, anyio looks for runnable tasks, and if it finds one, again after 0.1 s. A chain of
+# tasks that wake each other has nearly always ended after this many turns of the loop.
 _TURNS: Final = 50
-_LOOK_AGAIN_SECONDS: Final = 0.002  # real ones
+_LOOK_AGAIN_SECONDS: Final = 0.002  # in real time
 
 
 class StandstillError(AssertionError):
-    """All tasks are blocked and nothing falls due: what a test waits for will never be done."""
+    """All tasks are blocked and nothing falls due: the test waits for an event that can't happen.
+
+    Move the job on, answer its prompt, or give it a deadline. If a handler waits in real time for
+    longer than ``patience_seconds``, raise that, or let the handler wait by the clock.
+    """
 
 
 class VirtualClock:
-    """A clock that a test moves; given to an engine as its clock, it moves all of its waiting.
+    """A clock that a test moves. As the ``clock`` of an engine it moves all waiting of that engine.
 
-    It is called as any clock is, and has the calls of `engine.portal.time.Time`. It belongs to one
-    event loop, of asyncio or trio. One task at a time may move it, by `advance` or `run_until`.
+    Call it for the time, like any clock; it also has the calls of `engine.portal.time.Time`. It
+    belongs to one event loop, of asyncio or trio. One task at a time may move it, by `advance` or
+    `run_until`.
 
-    Time moves only while all tasks are blocked: beside one that never blocks, such as a loop of
-    ``anyio.sleep(0)``, it stands still for ever. ``anyio.sleep`` and sockets wait for real seconds
-    as always, and count as blocked; so tests are at their best without them.
+    Time moves only while all tasks are blocked. A task that never blocks, such as a loop of
+    ``anyio.sleep(0)``, stops it for ever. ``anyio.sleep`` and sockets wait in real time and count
+    as blocked: avoid them in tests.
 
     Args:
-        start: The time that it tells first, aware.
-        patience_seconds: How many real seconds time stands still for each piece of work that is
-            marked by `at_work` (a plain handler in its thread, a commit) before it moves on without
-            it: a thread that never returns costs a test that much, and doesn't hang it. Also how
-            long `run_until` looks on in real time while nothing falls due.
+        start: The first time of the clock: an aware datetime, 2026-01-01 UTC by default.
+        patience_seconds: The real seconds for which time stands still, for each piece of work that
+            is marked by `at_work` (a plain handler in its thread, a commit); 0.5 by default. Then
+            time moves on without it: a thread that never returns delays a test, and does not hang
+            it. `run_until` also waits this long for something to fall due.
 
     Raises:
-        InvalidValueError: The start is no aware datetime.
+        InvalidValueError: The start is not an aware datetime.
     """
 
     def __init__(self, start: datetime = _START, *, patience_seconds: float = 0.5) -> None:
-        self._calendar = read_clock(lambda: start)  # what it would tell if no time had passed
+        self._calendar = read_clock(lambda: start)  # the time of the calendar minus `_passed`
         self._passed = _ZERO
         self._due: WeakKeyDictionary[anyio.CancelScope, Due] = WeakKeyDictionary()
         self._patience_seconds = patience_seconds
@@ -70,11 +74,11 @@ class VirtualClock:
         return self._calendar + self._passed
 
     def now(self) -> datetime:
-        """Return the time, in UTC."""
+        """Return the current time, in UTC."""
         return self()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until so many seconds have passed; a jump doesn't touch that."""
+        """Wait for so many seconds of this clock; a jump does not change them."""
         if seconds <= 0:
             await anyio.lowlevel.checkpoint()
             return
@@ -83,7 +87,7 @@ class VirtualClock:
             await anyio.sleep_forever()
 
     async def wait_until(self, at: datetime | None, earlier: anyio.Event) -> None:
-        """Wait until this time has come, by time that passes or by a jump, or the event is set."""
+        """Wait for a time of the calendar or for an event; a jump may bring the time about."""
         if at is not None and at <= self():
             await anyio.lowlevel.checkpoint()
             return
@@ -93,10 +97,10 @@ class VirtualClock:
             await earlier.wait()
 
     def limit(self, scope: anyio.CancelScope, seconds: float) -> None:
-        """Have a scope cancelled when so many seconds have passed; 0 or less: at once.
+        """Cancel a scope after so many seconds of this clock; 0 or less: at once.
 
-        A later limit takes the place of an earlier one; ``math.inf`` takes it away. It also goes
-        with the scope, when nothing refers to that any longer.
+        A later limit replaces an earlier one; ``math.inf`` removes it. The clock forgets a limit
+        when its scope is garbage.
         """
         self._due.pop(scope, None)
         try:
@@ -108,9 +112,9 @@ class VirtualClock:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Let time stand still for work outside the event loop; see ``patience_seconds``.
+        """Stop time during work outside the event loop; see ``patience_seconds``.
 
-        It is entered and left by a task of the event loop, around the wait for such work.
+        A task of the event loop enters and leaves it, around its wait for that work.
         """
         mark = object()
         self._patient_until[mark] = anyio.current_time() + self._patience_seconds
@@ -120,21 +124,25 @@ class VirtualClock:
             del self._patient_until[mark]
 
     async def advance(self, by: Span) -> None:
-        """Let time pass, from one moment at which something falls due to the next.
+        """Let time pass, from one due moment to the next.
 
-        At each of them all that falls due is woken, and the next one comes when all tasks are
-        blocked again. So they are when it returns. A cancellation leaves time where it has come to.
+        Each moment wakes everything that falls due then, and the next one comes when all tasks are
+        blocked again. All tasks are blocked when the call returns. A cancellation leaves time at
+        the moment that it has reached.
 
         Args:
             by: Seconds or a timedelta, 0 or more.
 
         Raises:
-            InvalidValueError: It is less than 0.
-            anyio.BusyResourceError: Another task is moving the clock; within `run_until`, sleep.
+            InvalidValueError: It is less than 0: use `jump`.
+            anyio.BusyResourceError: Another task is moving the clock. Within `run_until`, use
+                `sleep` instead.
         """
         goal = self._passed + _span(by)
         if goal < self._passed:
-            raise InvalidValueError("by", f"must be 0 or more, and is {shown(by)}: use jump()")
+            raise InvalidValueError(
+                "by", f"must be 0 or more, not {shown(by)}: use jump() for that"
+            )
         with self._moving:
             await self._rest()
             while (due := self._next_due()) is not None and due <= goal:
@@ -143,29 +151,28 @@ class VirtualClock:
             self._pass_to(goal)
 
     def jump(self, by: Span) -> None:
-        """Set the calendar forth or back, as when somebody sets a computer's clock.
+        """Set the calendar forward or back, as when the clock of a computer is set.
 
-        Seconds pass as before: sleeps and limits are not touched. Waits for a time that has come
-        by this are over at once.
+        Sleeps and limits in seconds do not change. A wait for a time that the jump has passed ends
+        at once.
 
         Args:
-            by: Seconds or a timedelta; less than 0: back.
+            by: Seconds or a timedelta; below 0 sets the calendar back.
         """
         self._calendar += _span(by)
         self._cancel_due()
 
     async def run_until(self, work: Awaitable[Answer] | Callable[[], Awaitable[Answer]]) -> Answer:
-        """Await something, with time moving on whenever all tasks are blocked; return its answer.
+        """Await some work and return its answer; move time on whenever all tasks are blocked.
 
-        Whatever else waits by this clock goes on, too, as long as it takes. Cancelling it cancels
-        the work.
+        All other waits by this clock advance, too. Cancelling the call cancels the work.
 
         Args:
             work: A coroutine or another awaitable, or a function that returns one.
 
         Raises:
-            StandstillError: Everything has stood still for ``patience_seconds``, and nothing falls
-                due. The work was cancelled.
+            StandstillError: All tasks have been blocked for ``patience_seconds``, and nothing falls
+                due. The work is cancelled.
             anyio.BusyResourceError: Another task is moving the clock.
         """
         answers: list[Answer] = []
@@ -185,14 +192,14 @@ class VirtualClock:
             raise failure
         if not answers:
             raise StandstillError(
-                f"all tasks are blocked at {self()}, {self._passed} after the start, nothing falls "
-                "due, and what is waited for is not done"
+                f"all tasks are blocked at {self()}, {self._passed} after the start, and nothing "
+                "falls due: the test waits for an event that can't happen"
             )
         return answers[0]
 
     async def _move_on(self, scope: anyio.CancelScope) -> None:
         """Pass from one due moment to the next; cancel the scope when there is none."""
-        looks = 0  # one after another at which nothing was due; each takes a little longer
+        looks = 0  # in a row without anything due; each takes a little over the pause
         while looks * _LOOK_AGAIN_SECONDS <= self._patience_seconds:
             await self._rest()
             if (due := self._next_due()) is not None:
@@ -204,18 +211,18 @@ class VirtualClock:
         scope.cancel()
 
     async def _rest(self) -> None:
-        """Wait until all tasks are blocked, and not by work that time stands still for."""
+        """Wait until all tasks are blocked and no work stops time."""
         await _until_all_are_blocked()
         while self._is_patient():
             await anyio.sleep(_LOOK_AGAIN_SECONDS)
             await _until_all_are_blocked()
 
     def _is_patient(self) -> bool:
-        """Tell whether time has to stand still for some work."""
+        """Return whether some work stops time."""
         return max(self._patient_until.values(), default=0.0) > anyio.current_time()
 
     def _next_due(self) -> timedelta | None:
-        """Return when the next thing falls due; None if nothing does before the end of all time."""
+        """Return the next due moment; None if there is none before the end of the calendar."""
         moments = [self._moment(due) for scope, due in self._due.items() if not scope.cancel_called]
         first = min(moments, default=None)
         return None if first is None or first > _LAST_TIME - self._calendar else first

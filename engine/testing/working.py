@@ -1,4 +1,4 @@
-"""Tests of executions: the part of a job that only handlers, deadlines and priorities need."""
+"""Test executions: the part of a job that only handlers, deadlines and priorities use."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _MANY: Final = 1_000
 
 
 class WorkingTests(StorageFixtures):
-    """Inputs and executions; changes without a sequence number, which are no transitions.
+    """Tests inputs and executions, and changes without a sequence number: they are no transitions.
 
-    Each `Session.check`, and each opening, compares all answers with what was committed.
+    Each `Session.check` and each opening compare all answers with the book.
     """
 
     async def test_inputs_are_kept_through_every_change(self, open_store: OpenStore) -> None:
@@ -76,7 +76,7 @@ class WorkingTests(StorageFixtures):
             await session.commit(batch.move("b", OddStatus.RUNNING))
             await session.commit(session.batch().amend("a", token=_FIRST, attempt=1))
             await session.check()
-            for number in range(2, 5):  # one of a job that is new, and has no other yet
+            for number in range(2, 5):  # "c" is new, and has had no change so far
                 batch = session.batch().amend("a", attempt=number).amend("c", attempt=number)
                 await session.commit(batch)
                 await session.check()
@@ -154,14 +154,14 @@ class WorkingTests(StorageFixtures):
 
 
 async def _fill_and_amend(session: Session) -> None:
-    """Commit jobs whose transitions are mixed, and ten of which have ended."""
+    """Commit jobs with interleaved transitions, ten of them ended."""
     batch = session.batch().create("a", execution=_CLAIMED)
     for number in range(20):
         batch.create(f"job {number}", execution=_CLAIMED)
     for status in (OddStatus.RUNNING, OddStatus.DONE):
         for number in range(0, 20, 2):
             batch.move(f"job {number}", status, execution=_CLAIMED).amend("a", attempt=number)
-    # What has ended is not removed twice because its execution has changed since.
+    # A change of its execution must not make an ended job be removed twice.
     await session.commit(batch.amend("job 4", prompt="late"))
     await session.remove(keep=8)
     await session.commit(session.batch().amend("job 8", prompt="late").amend("job 9", attempt=2))
