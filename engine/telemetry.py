@@ -1,7 +1,7 @@
-"""Telemetry: an engine's transitions and attempts as metrics and spans of OpenTelemetry.
+"""Telemetry: report transitions and attempts to OpenTelemetry, as metrics and spans.
 
-It needs OpenTelemetry's API: ``pip install 'engine[telemetry]'``; where the figures go is up to the
-SDK that the program sets up. ::
+Needs OpenTelemetry's API: ``pip install 'engine[telemetry]'``. The SDK that your program sets up
+decides where the figures go. ::
 
     telemetry = Telemetry()
 
@@ -11,31 +11,32 @@ SDK that the program sets up. ::
     ):
         ...
 
-It is built on these two public hooks alone, and may serve any number of engines and workers.
+It uses only these two public hooks, and may serve any number of engines and workers.
 
 =========================== =============== ============= ======================================
 metric                      instrument      unit          attributes
 =========================== =============== ============= ======================================
-``engine.job.transitions``  counter         {transition}  ``engine.job.from_status`` (but for new
-                                                          jobs), ``engine.job.to_status``
+``engine.job.transitions``  counter         {transition}  ``engine.job.to_status``, and
+                                                          ``engine.job.from_status`` if not new
 ``engine.attempt.active``   up-down counter {attempt}
 ``engine.attempt.duration`` histogram       s             ``engine.attempt.outcome``, and
                                                           ``error.type`` if it failed
 =========================== =============== ============= ======================================
 
-The number of attempts is the count of the histogram. An outcome is ``succeeded``, ``failed``,
-``asking`` (it ended by asking for an input) or ``stopped`` (it was cancelled, its job had moved on,
-or its worker closed); an attempt that took too long has failed.
+The count of the histogram is the number of attempts. An outcome is ``succeeded``, ``failed``,
+``asking`` (the handler asked for an input) or ``stopped`` (the job was cancelled or moved, or the
+worker closed). An attempt that took too long has failed.
 
-Each attempt is a span, ``engine.attempt``, of a trace of its own, with ``engine.job.id``,
-``engine.attempt.number`` and the outcome. If it failed, the span has the error as an event, and the
-status ``ERROR``. What the handler does belongs to it, in its thread too, but not in a process of
-its own. Names and units follow OpenTelemetry's conventions for metrics and for recording errors
-(https://opentelemetry.io/docs/specs/semconv/general/). Those for messaging don't fit: they are of
-brokers, and experimental.
+Each attempt is a span ``engine.attempt`` in a trace of its own, with ``engine.job.id``,
+``engine.attempt.number`` and the outcome. The span of a failed attempt has the error as an event,
+and the status ``ERROR``. Spans that the handler starts are its children, in the handler's thread
+too, but not in another process. Names and units follow OpenTelemetry's conventions for metrics and
+for recording errors (https://opentelemetry.io/docs/specs/semconv/general/). Those for messaging
+don't fit: they describe brokers, and are experimental.
 
-What the engine holds is told by ``statistics()``, which is awaited, and so can't be observed by an
-asynchronous instrument: set gauges (``meter.create_gauge``) in a task that asks now and then.
+``statistics()`` returns the jobs that the engine holds. It is awaited, so an asynchronous
+instrument can't observe it: set gauges (``meter.create_gauge``) in a task that calls it
+periodically.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ except ModuleNotFoundError as missing:
 
 __all__ = ["Telemetry"]
 
-# From the 5 ms of an attempt with little to do to a day; OpenTelemetry's own end at 10 s.
+# From 5 ms, an attempt with little to do, to a day; OpenTelemetry's defaults end at 10 s.
 _BOUNDARIES_SECONDS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
     *(30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0),
@@ -71,8 +72,8 @@ class Telemetry:
     """Reports to OpenTelemetry; see the module.
 
     Args:
-        meter_provider: Where metrics go; by default the one that is set globally.
-        tracer_provider: Where spans go; by default the one that is set globally.
+        meter_provider: Receives the metrics; the global one by default.
+        tracer_provider: Receives the spans; the global one by default.
     """
 
     def __init__(
@@ -83,20 +84,20 @@ class Telemetry:
         meter = metrics.get_meter("engine", meter_provider=meter_provider)
         self._tracer = trace.get_tracer("engine", tracer_provider=tracer_provider)
         self._transitions = meter.create_counter(
-            "engine.job.transitions", "{transition}", "Jobs that were created or have moved."
+            "engine.job.transitions", "{transition}", "Creations and moves of jobs."
         )
         self._active = meter.create_up_down_counter(
-            "engine.attempt.active", "{attempt}", "Attempts at work."
+            "engine.attempt.active", "{attempt}", "Running attempts."
         )
         self._duration = meter.create_histogram(
             "engine.attempt.duration",
             "s",
-            "How long attempts took.",
+            "Duration of attempts.",
             explicit_bucket_boundaries_advisory=_BOUNDARIES_SECONDS,
         )
 
     def on_transition(self, transition: Transition[Any]) -> None:
-        """Count a transition: for ``on_transition`` of an engine."""
+        """Count a transition; pass this as ``on_transition`` of an engine."""
         attributes = {"engine.job.to_status": str(transition.to_status.value)}
         if transition.from_status is not None:
             attributes["engine.job.from_status"] = str(transition.from_status.value)
@@ -104,7 +105,7 @@ class Telemetry:
 
     @contextmanager
     def attempt(self, context: Context[Any]) -> Iterator[None]:
-        """Measure and trace an attempt: for ``middleware`` of a worker."""
+        """Measure and trace an attempt; pass this in ``middleware`` of a worker."""
         begun = perf_counter()
         self._active.add(1)
         attributes: dict[str, str] = {}
@@ -123,9 +124,9 @@ class Telemetry:
             self._duration.record(perf_counter() - begun, attributes)
 
     def _span(self, context: Context[Any]) -> Any:  # noqa: ANN401 - its type is private to the API
-        """Return the span of an attempt, to be entered.
+        """Return the span of an attempt, as a context manager.
 
-        It has no parent: the context at hand is that in which the engine was opened.
+        It has no parent: the current context is the one in which the engine was opened.
         """
         return self._tracer.start_as_current_span(
             "engine.attempt",
@@ -140,7 +141,7 @@ class Telemetry:
 
 
 def _outcome(error: BaseException, *, is_stopping: bool) -> dict[str, str]:
-    """Return what became of an attempt that ended by an error, as attributes."""
+    """Return the outcome of an attempt that ended by an error, as attributes."""
     if isinstance(error, InputNeeded):
         return {"engine.attempt.outcome": "asking"}
     if is_stopping and not isinstance(error, AttemptTimeoutError):
@@ -155,7 +156,7 @@ def _type_of(error: BaseException) -> str:
 
 
 def _tell(span: trace.Span, error: BaseException | None, attributes: dict[str, str]) -> None:
-    """Write the outcome into the span."""
+    """Record the outcome in the span."""
     span.set_attributes(attributes)
     if error is not None and "error.type" in attributes:
         span.record_exception(error)

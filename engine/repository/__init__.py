@@ -1,4 +1,4 @@
-"""Repositories: a job store's usual names over an engine.
+"""Repositories: an engine behind the usual methods of a job repository.
 
 Public: `job_repo`.
 """

@@ -7,9 +7,9 @@ from engine.domain.models import Job, JobStatus
 
 
 class InMemoryJobRepository:
-    """Keeps jobs of the default lifecycle in memory, by a `SyncJobEngine` of its own.
+    """Keeps jobs of the default lifecycle in memory, in a `SyncJobEngine` of its own.
 
-    It needs no closing: its jobs go when it does. The errors of every call are those of
+    It needs no closing; its jobs are gone with it. Every call also raises the errors of
     `SyncJobEngine`.
     """
 
@@ -20,7 +20,7 @@ class InMemoryJobRepository:
         """Create a job that awaits its payment.
 
         Raises:
-            InvalidValueError: The text is not of 1 to 256 characters.
+            InvalidValueError: The input hash does not have 1 to 256 characters.
         """
         return self._engine.create(input_hash)
 
@@ -28,22 +28,22 @@ class InMemoryJobRepository:
         """Return the job as it is now.
 
         Raises:
-            JobNotFoundError: There is no such job.
+            JobNotFoundError: No job has this id.
         """
         return self._engine.get(job_id)
 
     def update_status(
         self, job_id: str, status: JobStatus, result: str | None = None, error: str | None = None
     ) -> Job:
-        """Move a job to another status; a result goes with a success, an error with a failure.
+        """Move a job to another status, with a result on success or an error on failure.
 
         Raises:
-            JobNotFoundError: There is no such job.
-            InvalidStateTransitionError: The lifecycle has no such move.
-            InvalidValueError: A result without success, or an error without failure.
+            JobNotFoundError: No job has this id.
+            InvalidStateTransitionError: The lifecycle does not allow this move.
+            InvalidValueError: There is a result without a success, or an error without a failure.
         """
         return self._engine.transition(job_id, status, result=result, error=error)
 
     def count(self) -> int:
-        """Return how many jobs there are."""
+        """Return the number of jobs."""
         return self._engine.count()

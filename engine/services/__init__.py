@@ -1,4 +1,4 @@
-"""Services: the steps of an application, over a repository.
+"""Services: an application's operations on a repository.
 
 Public: `job_service`.
 """

@@ -1,4 +1,4 @@
-"""What an application does with a repository: create a job, and move it on."""
+"""Create and advance jobs in a repository."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engine.domain.models import Job, JobStatus
 
 
 class JobRepository(Protocol):
-    """What a service needs of a repository."""
+    """The methods of a repository that the services call."""
 
     def create(self, input_hash: str) -> Job:
         """Create a job."""
@@ -25,7 +25,7 @@ def create_job(repository: JobRepository, input_hash: str) -> Job:
     """Create a job that awaits its payment.
 
     Raises:
-        InvalidValueError: The text is not of 1 to 256 characters.
+        InvalidValueError: The input hash does not have 1 to 256 characters.
     """
     return repository.create(input_hash)
 
@@ -37,11 +37,11 @@ def advance_job_state(
     result: str | None = None,
     error: str | None = None,
 ) -> Job:
-    """Move a job on; a result goes with a success, an error with a failure.
+    """Move a job to another status, with a result on success or an error on failure.
 
     Raises:
-        JobNotFoundError: There is no such job.
-        InvalidStateTransitionError: The lifecycle has no such move.
-        InvalidValueError: A result without success, or an error without failure.
+        JobNotFoundError: No job has this id.
+        InvalidStateTransitionError: The lifecycle does not allow this move.
+        InvalidValueError: There is a result without a success, or an error without a failure.
     """
     return repository.update_status(job_id, target, result=result, error=error)
