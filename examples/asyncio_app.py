@@ -1,12 +1,12 @@
-"""An asyncio application: customers order, a payment webhook moves jobs on, workers do them.
+"""An asyncio application: customers order, a payment webhook starts jobs, workers run them.
 
 ::
 
     python examples/asyncio_app.py
 
-It shows what such a service meets every day: an order that is sent twice because the first answer
-never came, a webhook that is delivered twice, a worker that has to ask its customer, a customer who
-pays too late.
+It shows the everyday troubles of such a service: an order that is sent twice because the first
+answer got lost, a webhook that is delivered twice, a worker that has to ask its customer, a payment
+that comes too late.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import asyncio
 from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine, VersionConflictError
 
 Engine = JobEngine[AgentJobStatus]
-ReadyJobs = asyncio.Queue[str]  # the ids of the jobs that are paid for
+ReadyJobs = asyncio.Queue[str]  # the ids of paid jobs
 
 
 async def order(engine: Engine, customer: str, work: str) -> Job[AgentJobStatus]:
-    """Create a customer's job. The key makes it safe to send the same order again."""
+    """Create a customer's job. The key makes it safe to repeat the order."""
     job = await engine.create(work, idempotency_key=f"{customer}'s order")
     print(f"{customer} ordered {work}: {job.status.value}")
     return job
 
 
 async def order_on_a_bad_line(engine: Engine, customer: str, work: str) -> Job[AgentJobStatus]:
-    """Go away before the answer is there, then order again: it is one job."""
+    """Hang up before the answer arrives, and order again: there is one job."""
     first_try = asyncio.create_task(order(engine, customer, work))
-    await asyncio.sleep(0)  # the order is sent, its answer is not there yet
+    await asyncio.sleep(0)  # the order is sent, and not answered yet
     first_try.cancel()
     await asyncio.wait([first_try])
     print(f"{customer} lost the connection: job created or not? unknown")
@@ -39,7 +39,7 @@ async def order_on_a_bad_line(engine: Engine, customer: str, work: str) -> Job[A
 async def on_paid(
     engine: Engine, ready: ReadyJobs, customer: str, job: Job[AgentJobStatus]
 ) -> None:
-    """Handle a payment webhook. It may be delivered twice, and too late."""
+    """Handle a payment webhook. It may come twice, or too late."""
     try:
         await engine.transition(job.job_id, AgentJobStatus.RUNNING, expected_version=job.version)
     except VersionConflictError as error:
@@ -50,11 +50,11 @@ async def on_paid(
 
 
 async def work(engine: Engine, ready: ReadyJobs) -> None:
-    """Do the jobs that are paid for, one after another. Each has a question to its customer."""
+    """Run paid jobs, one after another. Each asks its customer a question."""
     while True:
         job_id = await ready.get()
         await engine.transition(job_id, AgentJobStatus.AWAITING_INPUT)
-        await asyncio.sleep(0.01)  # the customer thinks, and answers
+        await asyncio.sleep(0.01)  # the customer thinks and answers
         await engine.transition(job_id, AgentJobStatus.RUNNING)
         await engine.transition(job_id, AgentJobStatus.COMPLETED, result="done as you like it")
         ready.task_done()
@@ -74,7 +74,7 @@ async def serve(engine: Engine, ready: ReadyJobs) -> None:
 
 
 async def main() -> None:
-    """Run the engine, two workers and the service, and print what came of it."""
+    """Run the engine, two workers and the service, and print the history of each job."""
     async with JobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine:
         ready: ReadyJobs = asyncio.Queue()
         workers = [asyncio.create_task(work(engine, ready)) for _ in range(2)]

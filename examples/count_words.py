@@ -4,10 +4,10 @@
 
     python examples/count_words.py README.md LICENSE
 
-It shows a service in small. The jobs are kept in a file; a gate lets those go on that are paid for;
-a handler counts, in threads; a file that can't be used is a failed job. Stop it half way, by Ctrl-C
-or ``kill -9``, and the same command goes on where it was. It reads top to bottom: the work on a
-file, the shop that sells it, what is printed, the command.
+This is a small service. Its jobs live in a file. A gate starts paid jobs, a handler counts words in
+threads, and an unusable file is a failed job. Stop it halfway, by Ctrl-C or ``kill -9``, and the
+same command resumes. Read it from top to bottom: the work on a file, the shop, the output, the
+command.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ PROGRESS_SECONDS = 0.1
 MAX_AT_ONCE = 100
 MAX_SLOW_SECONDS = 3_600.0
 TERMS_SHOWN = 5
-TERM = re.compile(r"[^\W\d_]{4,30}")  # shorter words say little of a text
+TERM = re.compile(r"[^\W\d_]{4,30}")  # shorter words say little about a text
 
 Engine = JobEngine[AgentJobStatus]
 WordJob = Job[AgentJobStatus]
@@ -71,7 +71,7 @@ class UnusableFileError(Exception):
 
 
 class Counts(BaseModel):
-    """What is sold."""
+    """The product: the counts of a text."""
 
     lines: int
     words: int
@@ -81,7 +81,7 @@ class Counts(BaseModel):
 def count_file(
     job: WordJob, context: Context[AgentJobStatus], *, slow_seconds: float = 0.0
 ) -> Counts:
-    """Count the words of a job's file: the handler. What it returns or raises ends the job."""
+    """Handle a job: count the words of its file. The returned counts or the error end the job."""
 
     def on_read(done: int, total: int) -> None:
         context.check_cancelled()
@@ -100,7 +100,7 @@ def count_file(
 def read_chunks(
     path: Path, digest: hashlib._Hash, on_read: Callable[[int, int], None]
 ) -> Generator[bytes]:
-    """Read a file in pieces, so that its size does not matter, and say how far it is."""
+    """Read a file in chunks, because it may be large, and report the progress."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -116,9 +116,9 @@ def read_chunks(
 
 
 def split_between_words(chunks: Iterator[bytes]) -> Iterator[str]:
-    """Decode chunks into texts that end at a blank, so that no word is cut in two.
+    """Decode chunks into texts that end at a blank: no word is cut in two.
 
-    Only a word longer than a chunk is cut, so that memory stays bounded.
+    Only a word longer than a chunk is cut, to keep memory bounded.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     rest = ""
@@ -146,7 +146,7 @@ def count_words(texts: Iterator[str]) -> Counts:
 
 
 def take_time(seconds: float, context: Context[AgentJobStatus]) -> None:
-    """Do nothing for so long, unless told to stop."""
+    """Do nothing for some seconds, unless the job is cancelled."""
     end = time.monotonic() + seconds
     while (rest := end - time.monotonic()) > 0:
         context.check_cancelled()
@@ -158,7 +158,7 @@ def take_time(seconds: float, context: Context[AgentJobStatus]) -> None:
 
 @dataclass
 class Order:
-    """What a customer wants counted, and what is known of its job."""
+    """A file that a customer orders the counts of, and the state of its job."""
 
     path: str
     job: WordJob | None = None
@@ -169,34 +169,34 @@ class Order:
 
     @property
     def name(self) -> str:
-        """The path as a terminal can show it: no control characters, no broken encoding."""
+        """The path without control characters and broken encodings, for a terminal."""
         text = os.fsencode(self.path).decode(errors="replace")
         return "".join(character if character.isprintable() else "?" for character in text)
 
     @property
     def full_path(self) -> Path:
-        """The path from any other folder, too."""
+        """The absolute path, which is valid in any folder."""
         return Path(self.path).absolute()
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will happen."""
+        """Whether the job has ended."""
         return self.status in {AgentJobStatus.COMPLETED, AgentJobStatus.FAILED}
 
     def take(self, job: WordJob) -> None:
-        """Take in what became of the job."""
+        """Store the newest snapshot of the job."""
         self.job, self.status = job, job.status
 
 
 async def sell(
     engine: Engine, orders: Sequence[Order], options: Options, report: Callable[[Order], None]
 ) -> None:
-    """Take the orders, have them paid and done, and report each new status."""
+    """Take the orders, run the jobs once they are paid, and report each new status."""
     for order in orders:
         await take_order(engine, order, options.jobs)
         report(order)
     handler = partial(count_file, slow_seconds=options.slow_seconds)
-    # No error goes away by itself. But an attempt that was killed is to be followed by another.
+    # A retry repairs none of the handler's errors. But a killed attempt is followed by another.
     retry = Retry(max_attempts=1_000, retry_on=())
     news = engine.watch(progress=True)
     async with (
@@ -207,15 +207,15 @@ async def sell(
 
 
 async def take_order(engine: Engine, order: Order, jobs: Path) -> None:
-    """Create the job of a file, or find the one that an earlier run has created.
+    """Create the job of a file, or find the job that an earlier run created.
 
-    The key says which it is: the same file with the same content.
+    The key is made of the path and the content.
     """
     path = os.fsencode(order.full_path)
-    kept = {"path": quote_from_bytes(path)}  # JSON has no place for broken encodings
+    kept = {"path": quote_from_bytes(path)}  # JSON can't hold broken encodings
     try:
         input_hash = await to_thread.run_sync(hash_of, order, jobs)
-    except UnusableFileError as problem:  # nobody pays for a file that can't be read
+    except UnusableFileError as problem:  # an unreadable file is not paid for
         job = await engine.create(f"unread:{hashlib.sha256(path).hexdigest()}", input=kept)
         failed = AgentJobStatus.FAILED
         order.take(await engine.transition(job.job_id, failed, error=str(problem)))
@@ -233,7 +233,7 @@ def hash_of(order: Order, jobs: Path) -> str:
         order.bytes_hashed = done
 
     if str(order.full_path).startswith(str(jobs.absolute())):
-        raise UnusableFileError("where the jobs are kept")
+        raise UnusableFileError("the file of the jobs")
     digest = hashlib.sha256()
     for _ in read_chunks(order.full_path, digest, on_read):
         pass
@@ -241,7 +241,7 @@ def hash_of(order: Order, jobs: Path) -> str:
 
 
 async def paid(jobs: WaitingJobs[AgentJobStatus]) -> Iterable[WordJob]:
-    """Stand in for a payment service, which is asked who has paid: a moment later, all have."""
+    """Simulate a payment service: after a moment, all waiting jobs are paid."""
     await anyio.sleep(PAYMENT_SECONDS)
     return jobs
 
@@ -252,7 +252,7 @@ async def follow(
     news: AsyncIterator[Transition[AgentJobStatus] | Progress],
     report: Callable[[Order], None],
 ) -> None:
-    """Take in what happens to the orders until all have ended."""
+    """Follow the events of the orders until all have ended."""
     by_job = defaultdict[str, list[Order]](list)  # a file may be ordered twice, and is one job
     for order in orders:
         if order.job is not None:
@@ -269,19 +269,19 @@ async def follow(
             report(order)
 
 
-# --- what is printed ------------------------------------------------------------------------------
+# --- the output -----------------------------------------------------------------------------------
 
 
 def print_line(order: Order) -> None:
-    """Tell of a new status in a line of its own: for pipes and files."""
+    """Print a new status on a line of its own, for pipes and files."""
     note = " before" if order.ended_before else ""
     if order.status is AgentJobStatus.RUNNING and order.job and order.job.version > 1:
-        note = ", goes on"  # it was found so
+        note = ", resumed"  # an earlier run left it so
     print(f"{order.name}: {order.status}{note}", flush=True)
 
 
 async def show_progress(orders: Sequence[Order]) -> None:
-    """Keep one line of a terminal up to date, until cancelled."""
+    """Update one line of a terminal until cancelled."""
     while True:
         counts = Counter(order.status or "not ordered" for order in orders)
         shown = ", ".join(f"{count} {status}" for status, count in counts.items())
@@ -309,9 +309,9 @@ def row_of(order: Order) -> tuple[str, ...]:
 
 
 def print_table(orders: Sequence[Order]) -> None:
-    """Print a row for every order, and a line that sums them up.
+    """Print a row for every order, and a line with the sums.
 
-    On a terminal the last column is cut to what fits.
+    On a terminal the last column is cut to fit.
     """
     rows = [
         ("file", "status", "lines", "words", "most frequent terms, or the error"),
@@ -337,7 +337,7 @@ def print_table(orders: Sequence[Order]) -> None:
 
 @dataclass
 class Options:
-    """What the command is given."""
+    """The arguments of the command."""
 
     files: Sequence[str]
     jobs: Path
@@ -360,31 +360,31 @@ async def run(options: Options) -> int:
             write_progress("")
         print_table(orders)
     if not all(order.has_ended for order in orders):
-        print("interrupted: the same command goes on where it was", file=sys.stderr)
+        print("interrupted: run the same command again to resume", file=sys.stderr)
         return 130
     return 0 if all(order.status is AgentJobStatus.COMPLETED for order in orders) else 1
 
 
 async def stop_when_told(scope: anyio.CancelScope) -> None:
-    """Stop the work at Ctrl-C, or when the system says so."""
+    """Stop the work on Ctrl-C or SIGTERM."""
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async for _ in signals:
             scope.cancel()
 
 
 def number_at_once(text: str) -> int:
-    """Return the number of files that are counted at the same time."""
+    """Parse the number of files that are counted at the same time."""
     if not (text.isdecimal() and 1 <= int(text) <= MAX_AT_ONCE):
-        raise argparse.ArgumentTypeError(f"{text} is not 1 to {MAX_AT_ONCE}")
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to {MAX_AT_ONCE}")
     return int(text)
 
 
 def seconds_slow(text: str) -> float:
-    """Return how many seconds a file takes more."""
+    """Parse the extra seconds for each file."""
     with suppress(ValueError):
         if 0 <= (seconds := float(text)) <= MAX_SLOW_SECONDS:
             return seconds
-    raise argparse.ArgumentTypeError(f"{text} is not 0 to {MAX_SLOW_SECONDS:g}")
+    raise argparse.ArgumentTypeError(f"{text} is not a number from 0 to {MAX_SLOW_SECONDS:g}")
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -392,11 +392,11 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Count the lines, words and most frequent terms of text files (UTF-8). "
         "Every file is a job: it waits for a simulated payment, runs, and completes or fails. "
-        "The jobs are kept in a file. So a command that was stopped half way, by Ctrl-C, kill -9 "
-        "or a power cut, goes on where it was when it is started again; a file that was counted "
-        "is counted again only if its content has changed.",
+        "The jobs live in a file: stop the command halfway, by Ctrl-C, kill -9 or a power cut, run "
+        "it again, and it resumes. A counted file is counted again only if its content has "
+        "changed.",
         epilog="Exit code: 0 all completed, 1 some failed, 2 wrong usage, 3 the jobs can't be "
-        "kept, 130 interrupted.",
+        "stored, 130 interrupted.",
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="a text file")
     parser.add_argument(
@@ -404,14 +404,14 @@ def command_line() -> argparse.ArgumentParser:
         type=number_at_once,
         default=4,
         metavar="N",
-        help=f"how many files are counted at the same time: 1 to {MAX_AT_ONCE} (default: 4)",
+        help=f"count this many files at the same time: 1 to {MAX_AT_ONCE} (default: 4)",
     )
     parser.add_argument(
         "--jobs",
         type=Path,
         default=Path("count_words.db"),
         metavar="FILE",
-        help="where the jobs are kept; delete it to forget them (default: count_words.db)",
+        help="the file of the jobs; delete it to forget them (default: count_words.db)",
     )
     parser.add_argument(
         "--slow",
@@ -419,7 +419,7 @@ def command_line() -> argparse.ArgumentParser:
         default=0.0,
         metavar="SECONDS",
         dest="slow_seconds",
-        help="do nothing for so long after each file, so that there is time to interrupt it",
+        help="wait this long after each file, to give you time to interrupt the command",
     )
     return parser
 
@@ -427,18 +427,18 @@ def command_line() -> argparse.ArgumentParser:
 def main() -> int:
     """Run the command and return its exit code."""
     options = Options(**vars(command_line().parse_args()))
-    # A file that can't be used is told of in the table. The log is for what is worse.
+    # The table shows unusable files. The log shows only worse errors.
     logging.basicConfig(level=logging.ERROR)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # show what an old terminal can't as "?"
-    if hasattr(signal, "SIGPIPE"):  # end quietly, as other commands do, when nobody reads on
+        sys.stdout.reconfigure(errors="replace")  # "?" for characters that an old terminal lacks
+    if hasattr(signal, "SIGPIPE"):  # end quietly when the reader of a pipe has gone
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         return anyio.run(run, options)
     except StorageError as error:
         print(f"count_words.py: error: {error}", file=sys.stderr)
         return 3
-    except KeyboardInterrupt:  # before there was anything to stop
+    except KeyboardInterrupt:  # before the work began
         return 130
 
 

@@ -5,10 +5,10 @@
     pip install 'engine[service]'
     PAYMENT_SECRET=secret python examples/service.py
 
-One process, one file. An order is answered at once; a payment service calls back and lets the job
-run; its customer waits for it, watches it, answers its question or cancels it. Kill it at any
-moment and start it again: it goes on where it was. It reads top to bottom: the work, the calls, the
-events, the server.
+One process, one file. An order is answered at once. A payment service calls back and starts the
+job. The customer waits for the job, watches it, answers its question or cancels it. Kill the
+service at any moment and start it again: it resumes. Read it from top to bottom: the work, the
+calls, the events, the server.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ MAX_WAIT_SECONDS = 30.0
 HEARTBEAT_SECONDS = 15.0
 GRACE_SECONDS = 5
 ANSWER_WITHIN = timedelta(days=1)
-LONG_WORDS = 100  # a longer text takes longer, so its customer is asked first
+LONG_WORDS = 100  # a longer text takes longer, so the handler asks its customer first
 
 Event: TypeAlias = Transition[AgentJobStatus] | Progress
 Kind = TypeVar("Kind")
@@ -69,28 +69,28 @@ Kind = TypeVar("Kind")
 
 
 class Report(BaseModel):
-    """What is sold."""
+    """The product: a report about a text."""
 
     words: int
     longest: str
 
 
 class Approval(BaseModel):
-    """What a customer answers who is asked about a long text."""
+    """The customer's answer to the question about a long text."""
 
     go_on: bool
 
 
 class NotWantedError(Exception):
-    """The customer doesn't want it any more."""
+    """The customer does not want the report any more."""
 
-    retryable = False  # the engine tries again what fails, but for errors that say this
+    retryable = False  # a retry would ask again in vain
 
 
 async def write_report(
     job: Job[AgentJobStatus], context: Context[AgentJobStatus], *, pause_seconds: float
 ) -> Report:
-    """Find a text's longest word, slowly: the handler."""
+    """Handle a job: find the longest word of its text, slowly."""
     words: list[str] = job.input["text"].split()
     if len(words) > LONG_WORDS:
         question = f"The text has {len(words)} words. Go on?"
@@ -127,7 +127,7 @@ class Answer(BaseModel):
 
 
 async def create_job(request: Request) -> Response:
-    """Take an order: 202, and where its job is. The same Idempotency-Key gives the same job."""
+    """Take an order: 202 and the job's location. The same Idempotency-Key gives the same job."""
     order = parsed(Order, await body_of(request))
     pay_within = timedelta(seconds=request.app.state.pay_within_seconds)
     job = await engine_of(request).create(
@@ -140,9 +140,9 @@ async def create_job(request: Request) -> Response:
 
 
 async def take_payment(request: Request) -> Response:
-    """Let a job run that has been paid for: what a payment service calls, perhaps twice.
+    """Start a paid job. The payment service calls this, perhaps twice.
 
-    It proves itself by ``X-Signature``, the HMAC-SHA256 of the body under the secret of both.
+    It signs the call by ``X-Signature``: the HMAC-SHA256 of the body with the shared secret.
     """
     body = await body_of(request)
     signature = hmac.new(request.app.state.secret, body, hashlib.sha256).hexdigest()
@@ -151,8 +151,8 @@ async def take_payment(request: Request) -> Response:
         raise HTTPException(401, "the signature is wrong")
     engine, job_id = engine_of(request), parsed(Payment, body).job_id
     try:
-        # Version 1 is the job as it was ordered. Later it may be asking its customer something,
-        # and a payment that comes twice must not pass for the answer.
+        # Version 1 is the job as it was ordered. Later it may wait for its customer's answer, and
+        # a repeated payment must not resume it.
         job = await engine.transition(job_id, AgentJobStatus.RUNNING, expected_version=1)
     except VersionConflictError:
         _, first_move, *_ = await engine.history(job_id)
@@ -163,7 +163,7 @@ async def take_payment(request: Request) -> Response:
 
 
 async def get_job(request: Request) -> Response:
-    """Return a job; with ``?wait=SECONDS`` when it has ended or asks, or as it is after that."""
+    """Return a job; ``?wait=SECONDS`` first waits, at most 30 s, until it has ended or asks."""
     engine, job_id = engine_of(request), request.path_params["job_id"]
     seconds = min(parsed(float, request.query_params.get("wait", "0")), MAX_WAIT_SECONDS)
     with until_closing(), suppress(CallTimeoutError):
@@ -172,25 +172,25 @@ async def get_job(request: Request) -> Response:
 
 
 async def provide_input(request: Request) -> Response:
-    """Answer what a job asks: it says under which ``prompt_id``, and by which schema."""
+    """Answer a job's prompt; the job shows its ``prompt_id`` and its schema."""
     answer, job_id = parsed(Answer, await body_of(request)), request.path_params["job_id"]
     return shown(await engine_of(request).provide_input(job_id, answer.prompt_id, answer.value))
 
 
 async def cancel_job(request: Request) -> Response:
-    """Cancel a job. One at work is told to stop; `get_job` tells what becomes of it."""
+    """Cancel a job. This asks a running handler to stop; `get_job` shows the outcome."""
     job = await engine_of(request).cancel(request.path_params["job_id"], "by its customer")
     return shown(job, 202)
 
 
 def engine_of(request: Request) -> JobEngine[AgentJobStatus]:
-    """Return the engine, which the server has started."""
+    """Return the engine that the server has started."""
     engine: JobEngine[AgentJobStatus] = request.app.state.engine
     return engine
 
 
 async def body_of(request: Request) -> bytes:
-    """Return the body, if it is no larger than it may be."""
+    """Return the body, up to the limit of its size."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -200,7 +200,7 @@ async def body_of(request: Request) -> bytes:
 
 
 def parsed(kind: type[Kind], text: bytes | str) -> Kind:
-    """Return what a text says in JSON."""
+    """Parse a JSON text."""
     try:
         return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
@@ -210,7 +210,7 @@ def parsed(kind: type[Kind], text: bytes | str) -> Kind:
 def shown(
     job: Job[AgentJobStatus], status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """Answer with a job, but for what its customer has sent."""
+    """Answer with a job, without the data that its customer sent."""
     hidden = {"input", "input_hash", "idempotency_key"}
     return JSONResponse(job.model_dump(mode="json", exclude=hidden), status, headers)
 
@@ -222,11 +222,11 @@ async def tell_error(_request: Request, error: Exception) -> Response:
             status = 404
         case InvalidValueError():
             status = 422
-        # Not applied, or it is not known: to be sent again, with the same key.
+        # Not applied, or the outcome is unknown: the client repeats the call with the same key.
         case OverloadedError() | StorageError() | EngineUnavailableError() | OutcomeUnknownError():
             return PlainTextResponse(str(error), 503, {"Retry-After": "1"})
         case _:
-            status = 409  # it has ended, it was answered, the key is another order's
+            status = 409  # the job has ended, the prompt is stale, another order has the key
     return PlainTextResponse(str(error), status)
 
 
@@ -234,10 +234,10 @@ async def tell_error(_request: Request, error: Exception) -> Response:
 
 
 async def watch_jobs(request: Request) -> Response:
-    """Stream what happens to one job, or to all, as server-sent events.
+    """Stream the events of one job, or of all, as server-sent events.
 
-    A transition's id is its number. A client that comes back says by ``Last-Event-ID`` which one it
-    had last, as browsers do by themselves, and gets all that came after it.
+    The id of a transition is its number. A client that reconnects sends the last number that it
+    received as ``Last-Event-ID``, as browsers do, and gets all transitions after it.
     """
     engine, job_id = engine_of(request), request.path_params.get("job_id")
     last_id = request.headers.get("last-event-id")
@@ -245,7 +245,7 @@ async def watch_jobs(request: Request) -> Response:
     if job_id is not None:
         last = (await engine.history(job_id))[-1]
         if AGENT_JOB_LIFECYCLE.is_final(last.to_status) and last.sequence <= (after or 0):
-            return Response(status_code=204)  # which tells the client not to come back
+            return Response(status_code=204)  # tells the client not to reconnect
     return EventStream(engine.watch(job_id, after=after, progress=True))
 
 
@@ -260,7 +260,7 @@ class EventStream(Response):
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's form
-        """Answer."""
+        """Send the events and heartbeats, and end when the client disconnects."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         with until_closing():
             async with anyio.create_task_group() as tasks:
@@ -272,16 +272,16 @@ class EventStream(Response):
         await send({"type": "http.response.body"})
 
     async def _send_events(self, send: Send, answering: anyio.CancelScope) -> None:
-        """Send what happens. A client that reads slowly makes nobody else wait."""
-        with suppress(EngineUnavailableError):  # the client comes back, and asks for the rest
+        """Send the events. A slow client delays no one else."""
+        with suppress(EngineUnavailableError):  # the client reconnects and gets the rest
             async for event in self._events:
-                # Progress has no id: a client that comes back need not know of it.
+                # Progress has no id: a client that reconnects does not need the old one.
                 head = "event: progress" if isinstance(event, Progress) else f"id: {event.sequence}"
                 await send(_piece(f"{head}\ndata: {event.model_dump_json()}\n\n"))
         answering.cancel()
 
     async def _beat(self, send: Send) -> None:
-        """Send a comment now and then, so that nobody on the way takes the line for dead."""
+        """Send a comment periodically, so that no proxy closes the idle connection."""
         while True:
             await send(_piece(": still here\n\n"))
             await anyio.sleep(HEARTBEAT_SECONDS)
@@ -298,7 +298,7 @@ _long_calls: set[anyio.CancelScope] = set()
 
 @contextmanager
 def until_closing() -> Iterator[None]:
-    """Leave off what could take long when the server is told to stop."""
+    """Cancel the enclosed long call when the server shuts down."""
     with anyio.CancelScope() as scope:
         _long_calls.add(scope)
         try:
@@ -308,17 +308,17 @@ def until_closing() -> Iterator[None]:
 
 
 class Server(uvicorn.Server):
-    """Ends what could take long before it waits for the calls that are under way."""
+    """Cancels long calls at shutdown, before it waits for the calls in progress."""
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Close, when the process is told to stop."""
+        """Shut down on SIGINT or SIGTERM."""
         for scope in _long_calls:
             scope.cancel()
         await super().shutdown(sockets)
 
 
 def application(options: argparse.Namespace, secret: bytes) -> Starlette:
-    """Return the application. It has an engine and a worker from its start to its end."""
+    """Return the application. Its engine and worker run from its startup to its shutdown."""
     handler = partial(write_report, pause_seconds=options.pause)
     new_engine = partial(JobEngine, lifecycle=AGENT_JOB_LIFECYCLE, max_waiting=options.max_waiting)
 
@@ -345,17 +345,17 @@ def application(options: argparse.Namespace, secret: bytes) -> Starlette:
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(
-        description="Sell reports over HTTP. The environment variable PAYMENT_SECRET is what the "
-        "payment service signs its calls with.",
+        description="Sell reports over HTTP. The payment service signs its calls with the secret "
+        "in the environment variable PAYMENT_SECRET.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--jobs", default="service.db", help="the file where the jobs are kept")
-    parser.add_argument("--port", default=8000, type=int, help="where to listen; 0: anywhere")
-    parser.add_argument("--pay-within", default=3600.0, type=float, help="seconds, from the order")
+    parser.add_argument("--jobs", default="service.db", help="the file of the jobs")
+    parser.add_argument("--port", default=8000, type=int, help="the port; 0: any free one")
+    parser.add_argument("--pay-within", default=3600.0, type=float, help="seconds from the order")
     parser.add_argument("--pause", default=0.1, type=float, help="seconds of work for each word")
-    parser.add_argument("--max-waiting", default=10_000, type=int, help="calls before a 503")
+    parser.add_argument("--max-waiting", default=10_000, type=int, help="waiting calls before 503s")
     options = parser.parse_args()
     secret = os.environ.get("PAYMENT_SECRET", "").encode()
     if not secret:

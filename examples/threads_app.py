@@ -1,11 +1,11 @@
-"""A threaded application: one blocking engine, called from every thread of two pools.
+"""A threaded application: the threads of two pools call one blocking engine.
 
 ::
 
     python examples/threads_app.py
 
-It shows how threads compete for a job and just one gets it, how a bulk call moves many jobs or
-none, and what a timeout means.
+It shows that just one of several competing threads gets a job, that a bulk call moves all its jobs
+or none, and how to repeat a call that timed out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RENDERERS = 4
 
 
 def claim(engine: SyncJobEngine, job: Job) -> Job | None:
-    """Take a job over, unless another thread was faster."""
+    """Claim a job, unless another thread was faster."""
     try:
         return engine.transition(job.job_id, JobStatus.RUNNING, expected_version=job.version)
     except VersionConflictError:
@@ -36,7 +36,7 @@ def claim(engine: SyncJobEngine, job: Job) -> Job | None:
 
 
 def render(engine: SyncJobEngine, renderer: int, jobs: list[Job]) -> int:
-    """Try to claim every job, render those that were won, and return how many that were."""
+    """Try to claim every job, render the jobs that were won, and return their number."""
     won = [job for job in jobs if claim(engine, job) is not None]
     for job in won:
         picture = f"{job.input_hash}, rendered by {renderer}"
@@ -45,7 +45,7 @@ def render(engine: SyncJobEngine, renderer: int, jobs: list[Job]) -> int:
 
 
 def show_competition(engine: SyncJobEngine) -> None:
-    """Create jobs from many threads, and let a few others compete for them."""
+    """Create jobs in many threads, and let a few others compete for them."""
     with ThreadPoolExecutor(JOBS) as customers:
         jobs = list(customers.map(engine.create, [f"scene {number}" for number in range(JOBS)]))
     with ThreadPoolExecutor(RENDERERS) as renderers:
@@ -55,7 +55,7 @@ def show_competition(engine: SyncJobEngine) -> None:
 
 
 def show_all_or_none(engine: SyncJobEngine) -> None:
-    """Move two jobs in one call, of which the second may not move."""
+    """Move two jobs in one call, the second against the lifecycle."""
     new, ended = engine.create("scene 20"), engine.list_jobs(limit=1).jobs[0]
     moves = [Move(job.job_id, JobStatus.RUNNING) for job in (new, ended)]
     try:
@@ -66,7 +66,7 @@ def show_all_or_none(engine: SyncJobEngine) -> None:
 
 
 def show_timeout(engine: SyncJobEngine) -> None:
-    """Do not wait for the answer to a create, and repeat it safely."""
+    """Let a create time out, and repeat it safely."""
     try:
         engine.create("scene 21", idempotency_key="order 21", timeout=0)
     except WriteTimeoutError as error:
@@ -76,7 +76,7 @@ def show_timeout(engine: SyncJobEngine) -> None:
 
 
 def main() -> None:
-    """Show all three on one engine."""
+    """Show all three with one engine."""
     with SyncJobEngine() as engine:
         show_competition(engine)
         show_all_or_none(engine)

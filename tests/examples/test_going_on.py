@@ -65,7 +65,7 @@ def test_stopped_half_way_it_goes_on_where_it_was(
     ]
     lines = again.stdout.splitlines()
     assert sum(line.endswith(": completed before") for line in lines) == len(done)
-    assert sum(line.endswith(": running, goes on") for line in lines) == len(NAMES) - len(done)
+    assert sum(line.endswith(": running, resumed") for line in lines) == len(NAMES) - len(done)
     assert sum(line.endswith(": completed") for line in lines) == len(NAMES) - len(done)
     assert lines[-1] == f"6 of 6 completed, {len(done)} of them before"
     # The jobs that were done have not been touched; the others are the same ones.
