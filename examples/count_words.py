@@ -233,7 +233,7 @@ def hash_of(order: Order, jobs: Path) -> str:
         order.bytes_hashed = done
 
     if str(order.full_path).startswith(str(jobs.absolute())):
-        raise UnusableFileError("the file of the jobs")
+        raise UnusableFileError("a file of the jobs")
     digest = hashlib.sha256()
     for _ in read_chunks(order.full_path, digest, on_read):
         pass

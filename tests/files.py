@@ -1,4 +1,4 @@
-"""Files as tests find them: an engine's file as it is when its process is killed."""
+"""Copy an engine's file as a killed process would leave it."""
 
 import shutil
 from pathlib import Path
@@ -7,8 +7,8 @@ from pathlib import Path
 def as_killed(path: Path, folder: Path) -> Path:
     """Copy an engine's file, with its log, into another folder; return the path of the copy.
 
-    What the process has written is there, whether or not it is synced; nothing is tidied up. The
-    copy need not be there: the process may not have made its file yet.
+    The copy has everything that the process has written, synced or not; nothing is tidied up. There
+    may be no copy, if the process has not made its file yet.
     """
     folder.mkdir(exist_ok=True)
     for name in (path.name, f"{path.name}-wal"):

@@ -1,4 +1,4 @@
-"""What not every system has; a test that needs it is skipped elsewhere, and says why."""
+"""Skip tests on systems that lack a feature, with the reason."""
 
 import os
 import sys
@@ -24,6 +24,6 @@ needs_proc = pytest.mark.skipif(
 
 
 def skip_without_permissions() -> None:
-    """Skip the test where files have no mode that says who may do what with them."""
+    """Skip the test on systems whose files have no permission bits."""
     if NO_PERMISSIONS:
         pytest.skip("this system's files have no modes")

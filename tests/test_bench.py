@@ -1,4 +1,4 @@
-"""The benchmark runs: in small, and without looking at its figures."""
+"""The benchmark runs, on a small scale; its figures are not judged."""
 
 import re
 import sqlite3
@@ -96,7 +96,7 @@ def test_the_floor_writes_the_rows_of_jobs_with_a_handler(tmp_path: Path, way: s
 
 
 def _shapes(path: Path) -> list[str]:
-    """Return the rows of jobs and transitions; ids and times, which differ, are question marks."""
+    """Return the rows of jobs and transitions, with question marks for ids and times."""
     with closing(sqlite3.connect(path)) as connection:
         jobs = connection.execute("SELECT * FROM jobs ORDER BY position").fetchall()
         lines = connection.execute("SELECT * FROM transitions ORDER BY sequence").fetchall()

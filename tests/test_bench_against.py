@@ -1,4 +1,4 @@
-"""The benchmark compares two trees: in small, and without looking at the figures of real ones."""
+"""The benchmark compares two trees, on a small scale; figures of real trees are not judged."""
 
 import json
 import re
@@ -79,7 +79,7 @@ else:
 
 
 def _write_tree(root: Path, figures: dict[str, float]) -> None:
-    """Write a package, and a benchmark that finds these figures and logs where it is run."""
+    """Write a package, and a benchmark that returns these figures and logs its folder."""
     scenarios = root / "tests" / "bench" / "scenarios"
     scenarios.mkdir(parents=True, exist_ok=True)
     (root / "engine").mkdir(exist_ok=True)
@@ -96,7 +96,7 @@ def _git(root: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository whose commit has a benchmark of its own; temporary files have a folder."""
+    """Return a repository whose commit has its own benchmark; temporary files go to a folder."""
     root, temporary = tmp_path / "repository", tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))

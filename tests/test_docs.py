@@ -1,11 +1,11 @@
 """The documentation is true: its snippets run and print what it says, its tables are the code's.
 
-The pages are README.md, CONTRIBUTING.md and docs/*.md. A Python block is run as a program of its
-own, in an empty folder; a text block that follows it is its output, and without one it prints
-nothing. A console block of `engine` commands is run in the folder of the Python block before it;
-ids, times and sizes may differ. That of the main example is run on a terminal, and interrupted
-where it shows a Ctrl-C; the counts may differ. `.ci/run` runs the README's two commands, which it
-takes from the README; here it is checked that it finds them.
+The pages are README.md, CONTRIBUTING.md and docs/*.md. Each Python block runs as a program of its
+own, in an empty folder. A text block after it is its output; without one it prints nothing. A
+console block of `engine` commands runs in the folder of the Python block before it; ids, times and
+sizes may differ. The console block of the main example runs on a terminal, and is interrupted where
+it shows a Ctrl-C; the counts may differ. `.ci/run` takes the two set-up commands from the README
+and runs them; a test here checks that it finds them.
 """
 
 import argparse
@@ -37,7 +37,7 @@ Block = tuple[str, str]
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Every page by its path."""
+    """Yield every page with its path."""
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").iterdir())):
         yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
 
@@ -47,18 +47,18 @@ BLOCKS: dict[str, list[Block]] = {page: BLOCK.findall(text) for page, text in PA
 
 
 def prose(page: str) -> str:
-    """A page without its blocks: snippets have headings, links and errors of their own."""
+    """Return a page without its blocks, which have headings, links and errors of their own."""
     return BLOCK.sub("", PAGES[page])
 
 
 def table(page: str, head: str) -> str:
-    """The rows of the one table of a page that begins with this head."""
+    """Return the rows of the one table of a page that begins with this head."""
     [found] = re.findall(rf"^\| {head} \|.*\n\|[-| ]+\n((?:\|.*\n)+)", PAGES[page], re.MULTILINE)
     return str(found)
 
 
 def snippets() -> list[object]:
-    """Every Python block, with its output."""
+    """Return every Python block, with its output."""
     return [
         pytest.param(text, after if after_kind == "text" else "", id=f"{page}-{number}")
         for page, blocks in BLOCKS.items()
@@ -79,7 +79,7 @@ def test_every_page_is_markdown_with_one_title_and_blocks_of_known_kinds() -> No
 
 
 def run(arguments: list[str], folder: Path) -> str:
-    """Run Python; return what it prints when all is well."""
+    """Run a Python program and return its output; it must succeed."""
     done = subprocess.run(
         [sys.executable, "-W", "error", *arguments],
         cwd=folder,
@@ -146,7 +146,7 @@ def test_the_consoles_show_what_the_commands_print(tmp_path: Path) -> None:
 
 
 def without_particulars(text: str) -> str:
-    """Return a text without what is different each time."""
+    """Return a text without the parts that differ each time."""
     text = re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "ID", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z", "TIME", text)
     return re.sub(r"[\d,]+ bytes", "SIZE bytes", text)
@@ -178,7 +178,7 @@ def without_counts(text: str) -> str:
 
 
 def anchors(page: str) -> set[str]:
-    """The anchors that GitHub gives to the headings of a page."""
+    """Return the anchors that GitHub gives to the headings of a page."""
     return {
         re.sub(r"[^\w -]", "", title).lower().replace(" ", "-")
         for title in re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)

@@ -1,8 +1,8 @@
-"""The examples do what they say, run as a user runs them: as programs, on real files.
+"""The examples keep their promises, run as users run them: as programs, on real files.
 
-`count_words.py` is run in a pipe, with every kind of file that can't be used; its numbers are
-compared with those of a second, simpler count. `tests.examples` runs it on a terminal, stops it
-half way and starts it again, and talks to the service.
+`count_words.py` runs in a pipe, with every kind of unusable file; its numbers are compared with a
+second, simpler count. `tests.examples` runs it on a terminal, stops it halfway and starts it again,
+and calls the service.
 """
 
 import os

@@ -1,1 +1,1 @@
-"""The conformance suite over every storage, and over broken ones."""
+"""The conformance suite on every storage, and on broken ones."""

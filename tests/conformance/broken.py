@@ -1,6 +1,6 @@
-"""Storages with one bug each, and the suite over all of them.
+"""Storages with one bug each, and the suite for all of them.
 
-Not collected by itself: `test_suite_catches` runs it in a process of its own.
+pytest does not collect this file; `test_suite_catches` runs it in a process of its own.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.proof.storages import PlainStorage
 
 
 def _changed(change: Change, **fields: Any) -> Change:  # noqa: ANN401 - of a record
-    """Return a change with other values in its record."""
+    """Return a change whose record has these values instead."""
     return replace(change, record=replace(change.record, **fields))
 
 
@@ -37,7 +37,7 @@ def _changed(change: Change, **fields: Any) -> Change:  # noqa: ANN401 - of a re
 
 
 class AppliesHalfABatch(PlainStorage):
-    """Notices an id that is taken when it comes to it, and leaves what it has applied."""
+    """Notices a taken id only when it reaches it, and keeps the changes before it."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -45,7 +45,7 @@ class AppliesHalfABatch(PlainStorage):
 
 
 class OverwritesEndedJobs(PlainStorage):
-    """Does not notice an id that is taken."""
+    """Does not notice a taken id."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         self.changes += changes
@@ -53,7 +53,7 @@ class OverwritesEndedJobs(PlainStorage):
 
 
 class NamesTheWrongJob(PlainStorage):
-    """Says that another id is taken."""
+    """Names another id as taken."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         try:
@@ -63,7 +63,7 @@ class NamesTheWrongJob(PlainStorage):
 
 
 class KeepsTheLastChangeOfABatch(PlainStorage):
-    """Keeps of each job in a batch the newest change alone."""
+    """Keeps only the newest change of each job in a batch."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         await super().commit(list({each.record.job_id: each for each in changes}.values()))
@@ -118,7 +118,7 @@ class LosesInputs(PlainStorage):
 
 
 class LosesExecutions(PlainStorage):
-    """Does not keep the execution of a job that has ended."""
+    """Loses the execution of an ended job."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         finals = self._final_statuses
@@ -131,7 +131,7 @@ class LosesExecutions(PlainStorage):
 
 
 class NeverTakesAnExecutionAway(PlainStorage):
-    """Leaves the execution that was there when there is none any more."""
+    """Keeps the old execution of a job that has none any more."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         executions = {job_id: job.execution for job_id, job in self.jobs.items()}
@@ -146,14 +146,14 @@ def _left(change: Change, executions: Mapping[str, Execution]) -> Change:
 
 
 class DropsAmendments(PlainStorage):
-    """Commits transitions alone."""
+    """Commits only transitions."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         await super().commit([each for each in changes if each.sequence is not None])
 
 
 class NumbersAmendments(PlainStorage):
-    """Gives the number of the transition before to a change that is none."""
+    """Gives the previous transition's number to a change that is no transition."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         number = max((line.sequence for line in self._entries()), default=0)
@@ -165,14 +165,14 @@ class NumbersAmendments(PlainStorage):
 
 
 class KeepsTheFirstAmendment(PlainStorage):
-    """Takes the first of a job's changes that have its newest version."""
+    """Takes the first of several changes with a job's newest version."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         await super().commit([*changes, *(each for each in reversed(changes) if not each.sequence)])
 
 
 class ForgetsAmendments(PlainStorage):
-    """Keeps what is no transition until it is closed."""
+    """Keeps changes that are no transitions only until it is closed."""
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -193,7 +193,7 @@ class WatchesOneTooFew(PlainStorage):
 
 
 class WatchesEveryJob(PlainStorage):
-    """Has the transitions of all jobs for those of one."""
+    """Returns the transitions of all jobs for those of one."""
 
     async def transitions(
         self, after: int, limit: int, job_id: str | None = None
@@ -203,7 +203,7 @@ class WatchesEveryJob(PlainStorage):
 
 
 class WatchesRemovedJobs(PlainStorage):
-    """Has the transitions of removed jobs."""
+    """Returns the transitions of removed jobs."""
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         self.__dict__.setdefault("removed", [])
@@ -224,7 +224,7 @@ class WatchesRemovedJobs(PlainStorage):
 
 
 class LosesKeys(PlainStorage):
-    """Does not know the keys of ended jobs."""
+    """Does not find the keys of ended jobs."""
 
     async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         return CheckedOut((await super().checkout(job_ids, keys)).jobs)
@@ -240,7 +240,7 @@ class FoldsCase(PlainStorage):
 
 
 class TrimsKeys(PlainStorage):
-    """Compares keys without the spaces at their ends."""
+    """Ignores spaces at the ends of keys."""
 
     async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         trimmed = dict.fromkeys(key.rstrip(" ") for key in keys)
@@ -330,7 +330,7 @@ class CountsWhatWas(PlainStorage):
 
 
 class ForgetsHistory(PlainStorage):
-    """Keeps the newest two lines of a history."""
+    """Keeps only the newest two transitions of a history."""
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         lines = await super().history(job_id)
@@ -338,7 +338,7 @@ class ForgetsHistory(PlainStorage):
 
 
 class InventsHistory(PlainStorage):
-    """Has an empty history for a job that does not exist."""
+    """Returns an empty history for a job that does not exist."""
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         return await super().history(job_id) or []
@@ -348,7 +348,7 @@ class InventsHistory(PlainStorage):
 
 
 class LosesTheLastBatch(PlainStorage):
-    """Says that a batch is durable when it is not."""
+    """Returns from a commit before the batch is durable."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -365,7 +365,7 @@ class LosesTheLastBatch(PlainStorage):
 
 
 class SequenceRestarts(PlainStorage):
-    """Takes its numbers from what is there, and so gives those of removed jobs again."""
+    """Continues from the highest number present, and so reuses those of removed jobs."""
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
         self._newest_removed = (0, 0)
@@ -373,7 +373,7 @@ class SequenceRestarts(PlainStorage):
 
 
 class OpensWithAllJobs(PlainStorage):
-    """Gives the owner the ended jobs, too: memory grows with every job that there ever was."""
+    """Gives the owner the ended jobs, too: memory grows with every job."""
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
         opened = await super().open(final_statuses)
@@ -382,14 +382,14 @@ class OpensWithAllJobs(PlainStorage):
 
 
 class RemembersTheFirstFinals(PlainStorage):
-    """Goes on with the final statuses of its first opening."""
+    """Keeps using the final statuses of its first opening."""
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
         return await super().open(self._final_statuses or final_statuses)
 
 
 class LetsTwoIn(PlainStorage):
-    """Does not see that it is in use."""
+    """Does not notice that it is in use."""
 
     async def open(self, final_statuses: Collection[str]) -> Opened:
         self._users = 0
@@ -407,14 +407,14 @@ class RefusesWithoutAReason(PlainStorage):
 
 
 class IsFreedByTheRefused(PlainStorage):
-    """Is free for a third when the second, which was refused, has closed it."""
+    """Is free for a third engine once the second, which was refused, closes it."""
 
     async def aclose(self) -> None:
         self._users = 0
 
 
 class StaysTaken(PlainStorage):
-    """Is not free again after a second opening was refused."""
+    """Is never free again after it refused a second opening."""
 
     async def aclose(self) -> None:
         if self._users == 1:
@@ -425,7 +425,7 @@ class StaysTaken(PlainStorage):
 
 
 class RemovesLiveJobs(PlainStorage):
-    """Looks at the age alone."""
+    """Looks only at the age."""
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         self._final_statuses = {job.status for job in self.jobs.values()}
@@ -433,7 +433,7 @@ class RemovesLiveJobs(PlainStorage):
 
 
 class RemovesTheOldestCreations(PlainStorage):
-    """Takes the order of creation for that of the ends."""
+    """Removes in the order of creation, not of the ends."""
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         ended = [job for job in self.jobs.values() if job.status in self._final_statuses]
@@ -448,7 +448,7 @@ class RemovesTheOldestCreations(PlainStorage):
 
 
 class RemovesWithoutALimit(PlainStorage):
-    """Removes all at once."""
+    """Removes everything in one step."""
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         del limit
@@ -456,14 +456,14 @@ class RemovesWithoutALimit(PlainStorage):
 
 
 class KnowsOneRule(PlainStorage):
-    """Removes by age only where there is no rule of a count."""
+    """Ignores the age if there is a count."""
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         return await super().remove_ended(before if keep is None else None, keep, limit)
 
 
 class KeepsRemovedLines(PlainStorage):
-    """Leaves the histories of removed jobs."""
+    """Keeps the histories of removed jobs."""
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         changes = self.changes
@@ -473,7 +473,7 @@ class KeepsRemovedLines(PlainStorage):
 
 
 class BringsBackRemovedJobs(PlainStorage):
-    """Forgets at its closing that it has removed something."""
+    """Forgets its removals when it is closed."""
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -484,11 +484,11 @@ class BringsBackRemovedJobs(PlainStorage):
         return await super().remove_ended(before, keep, limit)
 
 
-# Bugs of backups: of a storage that has files.
+# Bugs of backups, in a storage with files.
 
 
 class CopiesTheFileAlone(SQLiteStorage):
-    """Copies the file without what is still in the log."""
+    """Copies the file without the changes in its log."""
 
     def backup(self, path: Path, progress: ProgressCallback) -> None:
         super().backup(path, progress)
@@ -496,7 +496,7 @@ class CopiesTheFileAlone(SQLiteStorage):
 
 
 class OverwritesFiles(SQLiteStorage):
-    """Makes the copy over whatever is there."""
+    """Overwrites an existing file by the copy."""
 
     def backup(self, path: Path, progress: ProgressCallback) -> None:
         if path.is_file():
@@ -505,7 +505,7 @@ class OverwritesFiles(SQLiteStorage):
 
 
 class CannotBeStopped(SQLiteStorage):
-    """Tells nobody of the progress."""
+    """Reports no progress."""
 
     def backup(self, path: Path, progress: ProgressCallback) -> None:
         del progress

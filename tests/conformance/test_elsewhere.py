@@ -1,4 +1,4 @@
-"""The suite is of use elsewhere: it needs nothing of this project's tests, nor of its settings."""
+"""The suite works in other projects: it needs neither the tests nor the settings of this one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite can fail: it catches every storage that was broken for it."""
+"""The suite can fail: it catches every broken storage."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def failed() -> list[str]:
-    """Run the tests that are to catch a bug; return the lines about those that failed.
+    """Run the tests that should catch a bug, and return the lines about the failed ones.
 
-    In a process of its own: pytest is not made to run inside a test of its own.
+    They run in a process of their own, because pytest can't run inside a test.
     """
     chosen = " or ".join(f"({kind.__name__} and {test})" for kind, test in broken.CAUGHT_BY.items())
     options = ["-q", "-rA", "--tb=no", "-o", "addopts=", "-p", "no:cacheprovider"]

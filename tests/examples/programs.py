@@ -1,4 +1,4 @@
-"""How the tests of the examples run a program: in a pipe, and on a pseudo terminal."""
+"""Run an example as a program: in a pipe, or on a pseudo terminal."""
 
 import errno
 import os
@@ -37,7 +37,7 @@ def count(cwd: Path, *arguments: str) -> Run:
 
 
 def table(output: str) -> list[list[str]]:
-    """The rows of the table that ends the output, without its head and its last line."""
+    """Return the rows of the table at the end, without its head and its last line."""
     lines = output.splitlines()
     head = next(place for place, line in enumerate(lines) if line.startswith("file "))
     return [line.split() for line in lines[head + 1 : -1]]

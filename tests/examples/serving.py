@@ -1,4 +1,4 @@
-"""`service.py` as its own process, on a free port, and a real HTTP client that talks to it."""
+"""`service.py` in its own process, on a free port, and a real HTTP client for it."""
 
 import hashlib
 import hmac
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 
 class Service:
-    """A running service, and the calls of its customers and of the payment service."""
+    """A running service, and the calls of its customers and its payment service."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.process = subprocess.Popen(
@@ -84,7 +84,7 @@ class Service:
 
     @contextmanager
     def events(self, path: str = "/events", last_id: int | None = None) -> Iterator[Iterator[Json]]:
-        """Open a stream; give its events as they come, each with its id if it has one."""
+        """Open a stream and yield its events, each with its id if it has one."""
         headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
         with self.client.stream("GET", path, headers=headers) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
@@ -94,7 +94,7 @@ class Service:
 
 
 def events_of(lines: Iterator[str]) -> Iterator[Json]:
-    """Read server-sent events as https://html.spec.whatwg.org/#event-stream-interpretation says."""
+    """Read server-sent events (https://html.spec.whatwg.org/#event-stream-interpretation)."""
     fields: dict[str, str] = {}
     for line in lines:
         if line.startswith(":"):
@@ -110,7 +110,7 @@ def events_of(lines: Iterator[str]) -> Iterator[Json]:
 
 @contextmanager
 def served(folder: Path, *options: str) -> Iterator[Service]:
-    """Run the service; it is killed at the end of ``with``, if it is still there."""
+    """Run the service; kill it at the end of ``with``, if it still runs."""
     service = Service(folder, *options)
     try:
         with service.client:

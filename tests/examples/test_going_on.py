@@ -1,4 +1,4 @@
-"""`count_words.py` stopped half way: the same command goes on, and counts nothing twice."""
+"""`count_words.py` stopped halfway: the same command resumes, and counts nothing twice."""
 
 import signal
 import subprocess
@@ -68,7 +68,7 @@ def test_stopped_half_way_it_goes_on_where_it_was(
     assert sum(line.endswith(": running, resumed") for line in lines) == len(NAMES) - len(done)
     assert sum(line.endswith(": completed") for line in lines) == len(NAMES) - len(done)
     assert lines[-1] == f"6 of 6 completed, {len(done)} of them before"
-    # The jobs that were done have not been touched; the others are the same ones.
+    # The finished jobs are unchanged, and the others are the same jobs as before.
     assert {job.job_id: job for job in jobs_in(tmp_path)}.keys() == left.keys()
     assert [job for job in jobs_in(tmp_path) if job in done] == done
 
@@ -94,7 +94,7 @@ def test_the_file_of_the_jobs_is_never_opened_as_a_text(tmp_path: Path) -> None:
     count(tmp_path, "--jobs", "mine", "a")
     again = count(tmp_path, "--jobs", "mine", "mine", "mine-lock")
     assert (again.returncode, again.stderr) == (1, "")
-    kept = ["failed", "where", "the", "jobs", "are", "kept"]
+    kept = ["failed", "a", "file", "of", "the", "jobs"]
     assert table(again.stdout) == [["mine", *kept], ["mine-lock", *kept]]
     assert not (tmp_path / "count_words.db").exists()
 

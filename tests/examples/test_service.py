@@ -19,7 +19,7 @@ def transitions(events: list[Json]) -> list[tuple[int, str]]:
 
 
 def begin(service: Service, job: Json) -> None:
-    """Pay for a job, and wait until its handler is at work."""
+    """Pay for a job, and wait until its handler runs."""
     with service.events(f"/jobs/{job['job_id']}/events") as events:
         service.pay(job)
         assert any(each["event"] == "progress" for each in events)

@@ -1,1 +1,1 @@
-"""Types: what mypy knows of the engine."""
+"""Types: mypy on programs that use the engine."""

@@ -1,7 +1,6 @@
-"""A program whose types say which statuses a job may have. mypy checks it; nothing runs it.
+"""A program with typed statuses. mypy checks it; nothing runs it.
 
-Each line with a ``type: ignore`` is a mistake that mypy must find: it complains of an ignore that
-is not needed.
+Each line with a ``type: ignore`` is a mistake that mypy must find: mypy reports an unused ignore.
 """
 
 from enum import StrEnum

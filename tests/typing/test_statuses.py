@@ -1,7 +1,7 @@
-"""Types: mypy knows which statuses an engine's jobs have, and finds the wrong ones.
+"""Types: mypy knows the statuses of an engine's jobs, and finds wrong ones.
 
-The program is checked as it is, which must find nothing, and once more without its ``type: ignore``
-comments, which must find a mistake in just those lines.
+mypy must find no mistake in the program, and without the ``type: ignore`` comments one in each of
+these lines.
 """
 
 import re
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int, str]]:
-    """What mypy finds: the file's name, the line, and the name of the rule."""
+    """A mistake that mypy finds: the name of the file, the line, and the name of the rule."""
     folder = tmp_path_factory.mktemp("typing")
     wrong = folder / "wrong.py"
     wrong.write_text(re.sub(r"  # type: ignore\[.*\]", "", PROGRAM.read_text()))
