@@ -1,7 +1,7 @@
-"""The engine beside the model: a machine of Hypothesis that calls both in the same way.
+"""Compare the engine with the model: a machine of Hypothesis calls both in the same way.
 
-The awaited facade is called in a portal's event loop, the blocking one directly. The clock is set
-by the machine, and so are the ids.
+It calls the awaited facade in a portal's event loop, and the blocking one directly. It sets the
+clock and the ids.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ NEW_JOBS = st.builds(
     st.sampled_from([None, None, "payment"]),
     st.sampled_from([None, None, "k1", "k2", "k3"]),
 )
-# Which job, whether a legal target is wanted, which target, which outcome, which version.
+# The job, whether to draw a legal target, the target, the outcome, the version.
 MOVES = st.tuples(
     st.integers(-1, 9),
     st.sampled_from([True, True, True, False]),
@@ -61,7 +61,7 @@ MOVES = st.tuples(
 
 @contextmanager
 def opened(portal: BlockingPortal | None, **how: Any) -> Iterator[Call]:  # noqa: ANN401 - an engine's
-    """Open an engine, awaited in the portal's event loop or blocking, and yield how to call it."""
+    """Open an engine, awaited in the portal's event loop or blocking, and yield its caller."""
     if portal is None:
         with SyncJobEngine(**how) as blocking:
             yield lambda name, *items, **named: getattr(blocking, name)(*items, **named)
@@ -93,7 +93,7 @@ class Comparison(RuleBasedStateMachine):
         raise NotImplementedError
 
     def open(self, storage: Storage) -> None:
-        """Call an engine on this storage from now on."""
+        """Open an engine on this storage for the next calls."""
         self._opened = opened(
             self.portal,
             storage=storage,
@@ -104,7 +104,7 @@ class Comparison(RuleBasedStateMachine):
         self.call = self._opened.__enter__()
 
     def close(self) -> None:
-        """Close the engine that is being called."""
+        """Close the current engine."""
         self._opened.__exit__(None, None, None)
 
     def _new_id(self) -> str:
@@ -112,7 +112,7 @@ class Comparison(RuleBasedStateMachine):
         return self.given[-1]
 
     def compare(self, kind: str, asked: Callable[[], Any], expected: Callable[[], Any]) -> Plain:
-        """Ask both, and fail if they differ in the answer or the error."""
+        """Call both, and fail if their answers or errors differ."""
         self.given.clear()
         real, right = outcome(asked), outcome(expected)
         assert real == right, f"{kind}: {real} instead of {right}"
@@ -287,7 +287,7 @@ class Comparison(RuleBasedStateMachine):
 
 
 def outcome(function: Callable[[], Any]) -> Plain:
-    """Return what came of a call as plain data, an error included."""
+    """Return the outcome of a call, an error included, as plain data."""
     try:
         return plain(function())
     except EngineError as error:
@@ -302,7 +302,7 @@ def plain(answer: BaseModel | Fields | Sequence[BaseModel | Fields]) -> Plain:
 
 
 def single(function: Callable[[], list[Fields]]) -> Fields:
-    """Call the model's bulk form for one job: its error speaks of no item."""
+    """Make the model's bulk call for one job, and drop the item from its error."""
     try:
         return function()[0]
     except EngineError as error:
@@ -311,7 +311,7 @@ def single(function: Callable[[], list[Fields]]) -> Fields:
 
 
 def comparison_on(storage: MakeStorage) -> type[Comparison]:
-    """Return comparisons whose engines each have a new storage of this kind."""
+    """Return the machine with a new storage of this kind for each engine."""
     return type("Comparison", (Comparison,), {"new_storage": lambda _: storage()})
 
 
@@ -321,7 +321,7 @@ def compare_with_the_model(
     settings: hypothesis.settings,
     kind: type[Comparison],
 ) -> Counter[str]:
-    """Run examples on a facade; return how often was seen what."""
+    """Run examples on a facade; return the counts of its events."""
     seed = first_seed() + FACADES.index(facade)
     seen = Counter[str]()
     fixed = {"lifecycle": lifecycle, "seen": seen}

@@ -1,4 +1,4 @@
-"""Planted faults: engines and storages that break a promise, which every harness must notice."""
+"""Planted faults: engines and storages that break a promise. Every harness must notice them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .storages import PlainStorage
 
 
 class ReadsStale(JobEngine[Any]):
-    """Answers a `get` with what an earlier one saw."""
+    """Answers a `get` with an earlier snapshot."""
 
     async def get(self, job_id: str) -> Job[Any]:
         seen: dict[str, Job[Any]] = self.__dict__.setdefault("seen", {})
@@ -33,7 +33,7 @@ class BlockingReadsStale(SyncJobEngine[Any]):
 
 
 class LosesEnds(PlainStorage):
-    """Keeps a job that has ended as it was before."""
+    """Keeps an ended job as it was before its end."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
         ends = LIFECYCLE.final_values
@@ -48,7 +48,7 @@ def _undone(change: Change) -> Change:
 
 
 class AnswersBeforeCommit(PlainStorage):
-    """Says that changes are committed before they are: the last ones are gone at the end."""
+    """Acknowledges changes before it commits them: the last ones are lost at the end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,16 +67,16 @@ class AnswersBeforeCommit(PlainStorage):
 
 
 class ForgetsKeys(PlainStorage):
-    """Doesn't know the idempotency keys of the jobs that have ended."""
+    """Does not find the idempotency keys of ended jobs."""
 
     async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         return CheckedOut((await super().checkout(job_ids, keys)).jobs)
 
 
 class DecidesOnAnOldRead(JobEngine[Any]):
-    """Reads, decides and writes, as if nothing could happen between: a lost update.
+    """Lets other calls run between its read and its write: a lost update.
 
-    Whether that shows depends on the schedule.
+    Only some schedules show it.
     """
 
     async def transition(self, job_id: str, target: Enum, **how: Any) -> Job[Any]:  # noqa: ANN401 - handed on
@@ -87,7 +87,7 @@ class DecidesOnAnOldRead(JobEngine[Any]):
 
 
 class MovesOneByOne(JobEngine[Any]):
-    """Makes the moves of a bulk call one by one: cut off, it leaves some of them made."""
+    """Makes the moves of a bulk call one by one: a cancelled call leaves some of them made."""
 
     async def transition_many(self, moves: Iterable[Move[Any]]) -> list[Job[Any]]:
         return [await self.transition(move.job_id, move.target) for move in moves]

@@ -1,12 +1,12 @@
 """Linearizability: is there one order of all operations that explains every answer?
 
 The checker is Wing and Gong's search (Journal of Parallel and Distributed Computing 17, 1993) with
-Lowe's memory of the configurations that have been seen (Concurrency and Computation 29, 2017). An
-operation may take effect at any moment between its call and its return. One whose outcome is
-unknown may have taken effect at any moment after its call, or never.
+Lowe's memory of visited configurations (Concurrency and Computation 29, 2017). An operation takes
+effect at some moment between its call and its return. An operation of unknown outcome may take
+effect at any moment after its call, or never.
 
-Linearizability is local (Herlihy and Wing, 1990): a history is linearizable when that of each job
-is, so each job's is searched for itself. Bulk calls join the jobs that they name.
+Linearizability is local (Herlihy and Wing, 1990): a history is linearizable if the history of each
+job is. So each job is searched alone; bulk calls join the jobs that they name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REFUSED: Answer = ("refused, nothing applied",)
 
 @dataclass
 class Operation:
-    """One call in a recorded history; the marks come from one counter for all of it."""
+    """A call in a recorded history; its marks come from the one counter of the history."""
 
     request: Request
     called: float
@@ -43,7 +43,7 @@ class Operation:
 
 
 def is_linearizable(operations: Sequence[Operation], initial: State = NOTHING) -> bool:
-    """Search for an order that explains every answer, beginning with the state given."""
+    """Search for an order that explains every answer, from the given state on."""
     must_happen = sum(1 << i for i, each in enumerate(operations) if each.answer is not UNKNOWN)
     waiting = [(0, initial)]  # which operations have happened, as bits; and the state then
     seen = set(waiting)
@@ -59,7 +59,7 @@ def is_linearizable(operations: Sequence[Operation], initial: State = NOTHING) -
 
 
 def _next(operations: Sequence[Operation], happened: int, state: State) -> list[tuple[int, State]]:
-    """Return the configurations that one more operation leads to."""
+    """Return the configurations after one more operation."""
     left = [(i, each) for i, each in enumerate(operations) if not happened >> i & 1]
     first_return = min(each.returned for _, each in left)
     found: list[tuple[int, State]] = []
@@ -72,14 +72,14 @@ def _next(operations: Sequence[Operation], happened: int, state: State) -> list[
                 found.append((happened | 1 << i, after))
         elif answer == operation.answer:
             if after == state:
-                # It changes nothing and fits here: if any order works, one with it here does.
+                # It changes nothing and fits here: if any order works, an order with it here works.
                 return [(happened | 1 << i, after)]
             found.append((happened | 1 << i, after))
     return found
 
 
 def histories(operations: Iterable[Operation]) -> list[list[Operation]]:
-    """Part a history into those of single jobs, or of jobs that bulk calls have joined."""
+    """Split a history into those of single jobs, or of jobs that bulk calls have joined."""
     parts: list[tuple[set[str], list[Operation]]] = []
     for operation in operations:
         jobs, together = set(operation.request.jobs), [operation]
@@ -93,11 +93,11 @@ def histories(operations: Iterable[Operation]) -> list[list[Operation]]:
 
 @dataclass
 class Recorder:
-    """A history in the making, of any number of tasks or threads.
+    """Records a history, of any number of tasks or threads.
 
     Attributes:
-        operations: Every call, in their order. Those that the engine refused, saying that nothing
-            was applied, are no part of the history: it must make sense without them.
+        operations: Every call, in their order. Calls that were refused as "not applied" are not
+            part of the history: it must make sense without them.
     """
 
     operations: list[Operation] = field(default_factory=list)
@@ -108,8 +108,8 @@ class Recorder:
     def operation(self, request: Request) -> Iterator[Operation]:
         """Record a call: its body makes it and sets the answer.
 
-        A typed error is an answer, too. Whatever else ends the body leaves the outcome unknown: it
-        is raised again.
+        A typed error is an answer, too. Any other exception leaves the outcome unknown, and is
+        raised again.
         """
         operation = Operation(request, next(self._marks))
         self.operations.append(operation)
@@ -124,11 +124,11 @@ class Recorder:
         operation.returned = next(self._marks)
 
     def count(self, answer: Answer) -> int:
-        """Return how many calls ended so: `UNKNOWN` or `REFUSED`."""
+        """Return the number of calls with this answer: `UNKNOWN` or `REFUSED`."""
         return sum(operation.answer is answer for operation in self.operations)
 
     def check(self) -> None:
-        """Fail if no order explains the history of some job; print that history."""
+        """Fail if no order explains the history of a job, and print that history."""
         happened = (each for each in self.operations if each.answer is not REFUSED)
         for history in histories(happened):
             if not is_linearizable(history):

@@ -1,8 +1,8 @@
-"""The model: what the engine promises, as a plain dictionary of plain dictionaries.
+"""The model: the engine's promises, as a plain dictionary of plain dictionaries.
 
-It is written for reading, not for speed, and shares nothing with the engine but the tables of its
-lifecycles and the errors. A call changes a copy, which becomes the state when the whole call has
-gone well: that is all or nothing.
+It is written for reading, not for speed, and shares only the tables of the lifecycles and the
+errors with the engine. A call changes a copy, which becomes the state when the whole call has
+succeeded: all or nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-# What a job has that no handler works on: the model knows of none.
+# The fields of handlers, which the model doesn't have.
 _NO_WORK: Fields = {
     "input": None,
     "priority": 0,
@@ -46,7 +46,7 @@ _NO_WORK: Fields = {
 
 @dataclass
 class State:
-    """What an engine holds: jobs in the order of their creation, keys, and lines of history."""
+    """The state of an engine: jobs in the order of their creation, keys, and histories."""
 
     jobs: dict[str, Fields] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class State:
 
 
 class Model:
-    """What an engine with this lifecycle answers. Its errors are those of the engine."""
+    """Answers as an engine with this lifecycle does, and raises the same errors."""
 
     def __init__(self, lifecycle: Lifecycle[Any]) -> None:
         self.lifecycle = lifecycle
@@ -135,7 +135,7 @@ class Model:
 
 
 def each(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
-    """Do the work for each item; an error says which item was wrong."""
+    """Do the work for each item; an error has the number of the wrong one."""
     results: list[Result] = []
     try:
         for item in items:
@@ -169,7 +169,7 @@ def _replayed(job: Fields, new: NewJob) -> Fields:
 
 
 def _written(state: State, before: object, job: Fields) -> Fields:
-    """Add the change to the history, and return the job as it is now."""
+    """Add the change to the history, and return the job after it."""
     state.changes += 1
     line = {
         "sequence": state.changes,

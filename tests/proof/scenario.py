@@ -1,7 +1,7 @@
-"""A small application under load: callers that create, move and read a few jobs, some cut off.
+"""A small application under load: callers create, move and read a few jobs, and some are cancelled.
 
-Everything that is random is drawn from one seed, so that a scenario on a seeded schedule (see
-`proof.schedules`) does the same each time.
+One seed gives all random numbers: a scenario on a seeded schedule (see `proof.schedules`) does the
+same each time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def make_engine(storage: Storage, kind: type[JobEngine[Any]] = JobEngine) -> Job
 
 
 def draw_request(draw: random.Random, mark: str) -> Request:
-    """Draw a request about one job or a few; a success is marked with who made it."""
+    """Draw a request about one job or a few; the result of a success names its caller."""
     jobs = tuple(draw.choices(JOBS, (8, 3, 1, 1, 1, 1), k=draw.choice((1, 1, 1, 2, 3))))
     kind = draw.random()
     if kind < 0.15:
@@ -58,7 +58,7 @@ def draw_request(draw: random.Random, mark: str) -> Request:
 
 
 async def call(recorder: Recorder, engine: JobEngine[Any], request: Request) -> None:
-    """Make a call and record what came of it."""
+    """Make a call and record its outcome."""
     with recorder.operation(request) as operation:
         operation.answer = shown(await send(engine, request))
 
@@ -66,21 +66,21 @@ async def call(recorder: Recorder, engine: JobEngine[Any], request: Request) -> 
 def call_blocking(
     recorder: Recorder, engine: SyncJobEngine[Any], request: Request, timeout: float | None = None
 ) -> None:
-    """Make a call from a thread and record what came of it."""
+    """Make a call from a thread and record its outcome."""
     with recorder.operation(request) as operation:
         operation.answer = shown(send(engine, request, timeout=timeout))
 
 
 @dataclass
 class Load:
-    """Some callers of one engine, one who cuts them off now and then, and the end of the engine.
+    """Some callers of one engine, a task that cancels them at random, and the engine's end.
 
     Attributes:
-        seed: What everything random is drawn from.
+        seed: The source of all random numbers.
         backend: On asyncio, some callers are cancelled natively.
-        cut_off: How often a caller was cancelled.
-        slowness: How much longer than in memory the engine takes, and is left to work.
-        crashes: Whether the engine may crash: then the outcome of more calls is unknown.
+        cut_off: The number of cancelled callers.
+        slowness: The time that the engine takes and gets, as a multiple of that in memory.
+        crashes: Whether the engine may crash. Then more calls have an unknown outcome.
     """
 
     seed: int
@@ -96,7 +96,7 @@ class Load:
     _natively_cancelled: set[int] = field(default_factory=set)
 
     async def run(self, storage: Storage, make: MakeEngine = make_engine) -> None:
-        """Put an engine under load, close it in the middle, and check all that was promised."""
+        """Put an engine under load, close it in the middle, and check all promises."""
         with anyio.fail_after(LONG_ENOUGH_SECONDS):
             async with anyio.create_task_group() as tasks, make(storage) as engine:
                 await call(self.recorder, engine, Create(("a",)))
@@ -135,7 +135,7 @@ class Load:
             self.cut_off += 1
 
     async def _look_again(self, opened_again: JobEngine[Any]) -> None:
-        """Read what is left, as a part of the history; its changes are numbered without gaps."""
+        """Read the jobs that are left, as a part of the history, and check the numbers."""
         async with opened_again as engine:
             for job in JOBS:
                 await call(self.recorder, engine, Get((job,)))
@@ -144,7 +144,7 @@ class Load:
 
 
 async def check_numbers(engine: JobEngine[Any]) -> None:
-    """Every change has a number, without gaps; every version is in the history."""
+    """Check that the changes are numbered without gaps, and every version is in the history."""
     numbers: list[int] = []
     for job in (await engine.list_jobs(limit=1_000)).jobs:
         lines = await engine.history(job.job_id)

@@ -1,14 +1,14 @@
-"""Schedules that are drawn from a seed: the same seed gives the same order of steps, always.
+"""Schedules from a seed: the same seed always gives the same order of steps.
 
-A *step* is what runs between two looks of the event loop: one callback of asyncio, one turn of a
-task of trio. Time is virtual on both: it stands still while anything can run, and otherwise jumps
-to the next timer, so that nothing ever sleeps and a hang shows as a timeout at once.
+A *step* is a callback of asyncio, or a run of a trio task up to its next checkpoint. Time is
+virtual on both: it stands still while any task can run, and else jumps to the next timer. So
+nothing sleeps, and a hang shows as a timeout at once.
 
-* asyncio: `SeededLoop` gives every step a priority drawn from the seed, and runs the ready step
-  with the lowest. The priority hangs on the task and how many steps it has made, not on the place
-  in the queue, because anyio keeps tasks and scopes in sets, whose order differs from run to run.
+* asyncio: `SeededLoop` draws a priority for every step, and runs the ready step with the lowest.
+  The priority depends on the task and the number of its steps, not on the place in the queue,
+  because anyio keeps tasks and scopes in sets, whose order differs from run to run.
 * trio: its hook for deterministic scheduling sorts every batch of ready tasks by age and shuffles
-  it with a generator that can be replaced; `trio.testing.MockClock` jumps.
+  it with a replaceable generator; `trio.testing.MockClock` jumps.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Answer = TypeVar("Answer")
 
 
 class Schedule:
-    """One order of steps, and what was seen of it.
+    """An order of steps, and its trace.
 
     Attributes:
-        seed: What the order is drawn from.
-        trace: Who made each step, as the number of the task; -1 for what is no task's.
+        seed: The source of the order.
+        trace: The number of the task that made each step; -1 for a step without a task.
     """
 
     def __init__(self, seed: int) -> None:
@@ -43,11 +43,11 @@ class Schedule:
         self._interruptions: dict[int, Callable[[], object]] = {}
 
     def before(self, step: int, interrupt: Callable[[], object]) -> None:
-        """Call this right before the given step, counted from 0, between two steps."""
+        """Call this right before the given step, counted from 0."""
         self._interruptions[step] = interrupt
 
     def next_step(self, task: int) -> None:
-        """Take note of a step that is about to be made."""
+        """Record the next step."""
         if interrupt := self._interruptions.pop(len(self.trace), None):
             interrupt()
         self.trace.append(task)
@@ -55,7 +55,7 @@ class Schedule:
     def run(
         self, backend: str, function: Callable[..., Awaitable[Answer]], *arguments: object
     ) -> Answer:
-        """Run an event loop in this order until the function has ended."""
+        """Run an event loop in this order until the function returns."""
         if backend == "asyncio":
             options: dict[str, Any] = {"loop_factory": lambda: SeededLoop(self)}
             return anyio.run(function, *arguments, backend=backend, backend_options=options)
@@ -65,7 +65,7 @@ class Schedule:
 
 
 class SeededLoop(asyncio.SelectorEventLoop):
-    """An event loop of asyncio that makes its steps in the order of a schedule."""
+    """An asyncio event loop that makes its steps in the order of a schedule."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.now = 0.0
@@ -92,7 +92,7 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class _ReadySteps(deque[asyncio.Handle]):
-    """The queue of ready callbacks, from which the loop takes the one of lowest priority."""
+    """The queue of ready callbacks; the loop takes the one with the lowest priority."""
 
     def __init__(self, schedule: Schedule) -> None:
         super().__init__()

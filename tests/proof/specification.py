@@ -1,11 +1,10 @@
-"""What the engine promises, one request at a time: the sequential specification of histories.
+"""The sequential specification of histories: the engine's promises, one request at a time.
 
-A request is data; `send` makes the call that it stands for, on either facade, and `step` says what
-must come of it. The state of a job is the path of statuses that it has gone, and its result; it is
-written down here once more, independent of the engine's own tables. A job's content is its input
-hash.
+A request is data. `send` makes its call on either facade, and `step` returns the promised outcome.
+The state of a job is its path of statuses and its result; the legal paths are written out here
+again, independent of the engine's tables. The content of a job is its input hash.
 
-A test gives its jobs their ids: every request names its jobs, and `new_id` hands the names out.
+A test names its jobs: every request holds their ids, and `new_id` hands these out.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ MOVES = {
 
 @dataclass(frozen=True)
 class Create:
-    """Create these jobs, all or none. Keyed, a job of this content that is there is returned."""
+    """Create these jobs, all or none. With keys, return existing jobs of the same content."""
 
     jobs: tuple[str, ...]
     keyed: bool = True
@@ -70,12 +69,12 @@ _names: ContextVar[Iterator[str]] = ContextVar("names")
 
 
 def new_id() -> str:
-    """Give the next of the ids that the request names. The engine calls it in the caller's task."""
+    """Return the next id of the current request. The engine calls this in the caller's task."""
     return next(_names.get())
 
 
 def step(state: State, request: Request) -> tuple[State, Answer]:
-    """Return what must come of a request: the state after it, and its answer."""
+    """Return the promised outcome of a request: the state after it, and its answer."""
     jobs = dict(state)
     seen: list[object] = []
     for item, job in enumerate(request.jobs):
@@ -110,7 +109,7 @@ def _refusal(jobs: dict[str, Life], job: str, request: Request) -> tuple[str, ..
 
 
 def send(engine: Any, request: Request, **limits: float | None) -> Any:  # noqa: ANN401 - either facade
-    """Make the call that a request stands for; on the awaited facade, return what to await."""
+    """Make the call of a request; on the awaited facade, return the awaitable."""
     one = request.jobs[0] if len(request.jobs) == 1 else None
     match request:
         case Create(jobs, keyed, content):
@@ -133,7 +132,7 @@ def send(engine: Any, request: Request, **limits: float | None) -> Any:  # noqa:
 
 
 def shown(answer: Job[Any] | Sequence[Job[Any]] | Sequence[Transition[Any]]) -> Answer:
-    """Return what the engine answered in the form of `step`."""
+    """Return the engine's answer in the form of `step`."""
     if isinstance(answer, Job):
         answer = [answer]
     if answer and isinstance(answer[0], Transition):

@@ -1,4 +1,4 @@
-"""Storages to prove things with: a plain one, and some that let others run around a commit."""
+"""Storages for the proofs: a plain one, and some that let others run around a commit."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from engine.storage.table import Table
 class PlainStorage:
     """Keeps the changes in a list and the jobs in a dictionary, as simple as can be.
 
-    Unlike `MemoryStorage`, it has jobs of its own: those that have ended leave the owner's table
-    and are checked out again, as with a storage on a disk. It lives on when it has been closed.
+    Unlike `MemoryStorage`, it has jobs of its own: ended jobs leave the owner's table and are
+    checked out again, as with a storage on disk. It keeps its jobs when it is closed.
     """
 
     def __init__(self) -> None:
@@ -136,9 +136,9 @@ async def pause(checkpoints: int) -> None:
 
 
 class Yielding:
-    """Lets others run before and after every commit, as often as is drawn from the seed.
+    """Lets others run before and after every commit, a random number of times.
 
-    To be put before a storage among the bases of a class.
+    Inherit it before a storage.
     """
 
     def __init__(self, seed: int) -> None:
@@ -160,5 +160,5 @@ class YieldingMemoryStorage(Yielding, MemoryStorage):
 
 
 def yielding(seed: int) -> Storage:
-    """Return a storage that yields: the memory storage for even seeds, the plain for odd ones."""
+    """Return a yielding storage: in memory for even seeds, the plain one for odd ones."""
     return YieldingPlainStorage(seed) if seed % 2 else YieldingMemoryStorage(seed)

@@ -1,9 +1,9 @@
 """Row 6 of the reliability table: a caller is cancelled at every point, by scope and natively.
 
-A write is under way, among other callers, on a seeded schedule; right before the schedule's n-th
-step after the call it is cancelled, for n = 0, 1, 2 … until it is answered before it is cancelled.
-It is applied whole or not at all, all of a bulk call or none; the engine goes on, for the same
-caller too; and the history is linearizable.
+A caller writes, among other callers, on a seeded schedule. It is cancelled right before the n-th
+step after its call, for n = 0, 1, 2 … until the answer comes first. Its write is applied whole or
+not at all, all of a bulk call or none; the engine serves on, the same caller too; and the history
+is linearizable.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ WRITES: list[Request] = [
 
 @dataclass
 class Victim:
-    """One write that is cancelled before a given step.
+    """A write that is cancelled before a given step.
 
     Attributes:
-        natively: By the task's own `cancel`, on asyncio; else by a cancel scope.
-        before_step: Counted from the call on.
+        natively: Whether to use the task's `cancel`, on asyncio, instead of a cancel scope.
+        before_step: The step, counted from the call.
     """
 
     seed: int
@@ -59,7 +59,7 @@ class Victim:
     recorder: Recorder = field(default_factory=Recorder)
 
     def run(self, make: MakeEngine = make_engine) -> bool:
-        """Run the scene and check what was promised; return whether the write was cut off."""
+        """Run the scene and check the promises; return whether the write was cancelled."""
         self._schedule = Schedule(self.seed)
         self._schedule.run(self.backend, self._scene, make)
         self.recorder.check()

@@ -1,8 +1,8 @@
-"""Promises 2 and 3 on a file: what callers see is linearizable, though engines come and go.
+"""Promises 2 and 3 on a file: histories across several engines are linearizable.
 
-The engine under load is closed in the middle, or crashes in a commit, before or after that is done;
-a new engine on the same file is then read, as a part of the same history. Of killed processes tells
-`reliability.test_kill`.
+The engine under load is closed in the middle, or crashes in a commit, before or after it is done. A
+new engine on the same file is then read, as a part of the same history. `reliability.test_kill`
+kills processes instead.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SLOWNESS = 30
 
 
 class YieldingFile(Yielding, SQLiteStorage):
-    """A file, and others may run around a commit."""
+    """A file whose commits let others run."""
 
     def __init__(self, path: Path, seed: int) -> None:
         SQLiteStorage.__init__(self, path)
@@ -50,7 +50,7 @@ class PlantedError(Exception):
 
 
 class CrashingFile(YieldingFile):
-    """Crashes the engine in one commit, once, which is done by then or not; or says that it did."""
+    """Crashes the engine in one commit, before or after it is done, or reports a crash."""
 
     def __init__(self, path: Path, seed: int) -> None:
         super().__init__(path, seed)
@@ -69,14 +69,14 @@ class CrashingFile(YieldingFile):
 
 
 class LosesOneCommit(CrashingFile):
-    """Says that the commit is done, which it may not be."""
+    """Reports every commit as done, even one that is not."""
 
     def crash(self) -> None:
         return None
 
 
 class Crashing(JobEngine[Any]):
-    """Doesn't raise its crash in the end: every caller has been told."""
+    """Does not raise its crash at the end: every caller has got it."""
 
     async def __aexit__(self, *how: Any) -> bool | None:  # noqa: ANN401, PYI036 - handed on
         with suppress(EngineCrashedError):
@@ -123,7 +123,7 @@ LOADS_UNTIL_FOUND = 200
 
 
 async def _found_by(load: Load, storage: Storage) -> str | None:
-    """Return how a load finds that something is lost; whatever else it raises goes on."""
+    """Return the loss that a load finds; all its other errors are raised."""
     try:
         await load.run(storage)
     except (AssertionError, JobDamagedError) as error:

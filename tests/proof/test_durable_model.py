@@ -1,8 +1,8 @@
-"""Promises 2 to 4 on a file: engines come and go, and what was acknowledged stays.
+"""Promises 2 to 4 on a file: acknowledged changes outlive their engine.
 
-The machine of `proof.comparison`, with two more rules: an engine is closed and another opened on
-its file; or it is killed, which is to go on from a copy of the files as they are after the last
-answer, log and all, while the engine has them open.
+The machine of `proof.comparison`, with two more rules. Close the engine, and open another one on
+its file; or kill it: go on with a copy of its files, the log included, taken after the last answer
+while the engine has them open.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class DurableComparison(Comparison):
 
 
 class ForgetsTheLog(DurableComparison):
-    """A machine whose kills take the log away: what it held is lost."""
+    """A machine whose kills lose the log."""
 
     def storage(self) -> Storage:
         (self.folder / "jobs.db-wal").unlink(missing_ok=True)

@@ -1,8 +1,8 @@
 """Row 19 of the reliability table: one idempotency key from 100 callers at once makes one job.
 
-The same content gives every caller that job; other content is a typed conflict, for just the
-callers who came with it. So among tasks on both backends, among threads, for a job that has ended,
-inside a bulk call, and for an engine that is opened again on the same storage.
+The callers with the content of the winner get that job; the others get a typed conflict. This holds
+among tasks on both backends, among threads, for an ended job, inside a bulk call, and for a second
+engine on the same storage.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ KEY = "order 7"
 async def ask_from_many_tasks(
     engine: JobEngine, contents: Iterable[str]
 ) -> list[Job | IdempotencyConflictError]:
-    """Create with the key from one task for each content; return what they were told."""
+    """Create with the key from one task for each content; return the answers."""
     told: list[Job | IdempotencyConflictError] = []
 
     async def ask(number: int, content: str) -> None:
@@ -53,7 +53,7 @@ async def ask_from_many_tasks(
 
 
 def check_one_job_won(told: list[Job | IdempotencyConflictError], contents: list[str]) -> Job:
-    """All were told; those with the winner's content got the winner, the others a conflict."""
+    """Check that the winner's content got the winner, and all other content a conflict."""
     assert len(told) == len(contents)
     jobs = [answer for answer in told if isinstance(answer, Job)]
     errors = [answer for answer in told if isinstance(answer, IdempotencyConflictError)]
@@ -124,7 +124,7 @@ def test_the_same_key_from_many_threads_makes_one_job() -> None:
 def ask_from_many_threads(
     engine: SyncJobEngine, contents: list[str]
 ) -> list[Job | IdempotencyConflictError]:
-    """Create with the key from one thread for each content; return what they were told."""
+    """Create with the key from one thread for each content; return the answers."""
     told: list[Job | IdempotencyConflictError] = []
     together = threading.Barrier(len(contents))
 

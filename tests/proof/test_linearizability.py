@@ -1,8 +1,8 @@
 """Promise 3, and row 10 of the reliability table: recorded concurrent histories are linearizable.
 
-Of tasks, on both backends, some of them cancelled; and of threads, some of whose calls time out.
-Afterwards a new engine on the same storage is read, as a part of the same history: so what was
-acknowledged is there. The checker finds the faults that are planted, and is tested by itself.
+The callers are tasks on both backends, some of them cancelled, or threads, some of whose calls time
+out. A new engine on the same storage is then read, as a part of the same history: acknowledged
+changes must be there. The checker finds planted faults, and has tests of its own.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def explained(recorder: Recorder) -> bool:
 
 
 def in_threads(work: Callable[[int], None]) -> None:
-    """Run the work in many threads that start at the same moment; raise what one raises."""
+    """Run the work in many threads that start at the same moment; raise the error of any."""
     together = threading.Barrier(THREADS)
     errors: list[BaseException] = []
 
@@ -202,7 +202,7 @@ def threads_that_switch_often() -> Iterator[None]:
 
 
 def load_of_threads(seed: int, storage: Storage, kind: type[SyncJobEngine[Any]]) -> Recorder:
-    """Let threads call an engine, some of them without patience; then read what is left."""
+    """Let threads call an engine, some with short timeouts; then read the jobs that are left."""
     recorder = Recorder()
 
     def caller(number: int) -> None:

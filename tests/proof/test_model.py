@@ -1,8 +1,8 @@
-"""Promises 1, 3 and 4: whatever is called, the engine answers as the model does.
+"""Promises 1, 3 and 4: the engine answers any calls as the model does.
 
-Hypothesis makes up the calls, single and bulk, right and wrong; the awaited facade is called on
-both backends and the blocking one from a thread, with two lifecycles. After every example, all
-jobs, counts, pages and histories are compared. The clock jumps both ways in between (row 18).
+Hypothesis draws the calls, single and bulk, right and wrong. The awaited facade is called on both
+backends and the blocking one from a thread, with two lifecycles. After every example all jobs,
+counts, pages and histories are compared. The clock jumps both ways in between (row 18).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def test_the_engine_answers_as_the_model_does(
 
 
 class MiscountsEnds(PlainStorage):
-    """Counts a job that has ended twice."""
+    """Counts an ended job twice."""
 
     async def count(self, status: str | None) -> int:
         return await super().count(status) * (2 if status in {"completed", "failed"} else 1)
@@ -75,14 +75,14 @@ class PagesBackwards(PlainStorage):
 
 
 class ForgetsHistory(PlainStorage):
-    """Keeps but the first two lines of a history."""
+    """Keeps only the first two transitions of a history."""
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         return ((await super().history(job_id)) or ())[:2] or None
 
 
 class SkipsNumbers(PlainStorage):
-    """Gives every second number to the changes in its history."""
+    """Numbers the changes in its history by twos."""
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         entries = await super().history(job_id)

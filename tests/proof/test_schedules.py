@@ -1,9 +1,9 @@
-"""Row 21 of the reliability table: the promises hold under every schedule that is tried.
+"""Row 21 of the reliability table: the promises hold under every tested schedule.
 
 Each seed is one schedule and one small scenario: callers of one engine, some of them cancelled, by
-scope and natively, and the engine closed in the middle. What is checked: every call gets its
-answer, the history is linearizable, with what a new engine on the same storage finds at the end,
-and the changes are numbered without gaps.
+scope and natively, and the engine closed in the middle. Every call gets its answer; the history is
+linearizable, including the reads of a new engine on the same storage at the end; and the changes
+are numbered without gaps.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def test_a_lost_update_is_found_under_some_schedules_only(anyio_backend: str) ->
 
 
 async def chatter() -> list[int]:
-    """Ten tasks that take turns; returns the order in which they ended."""
+    """Let ten tasks take turns, and return the order in which they ended."""
     ended: list[int] = []
 
     async def talk(number: int) -> None:
