@@ -1,1 +1,1 @@
-"""What must survive: the rows of CONTRIBUTING's reliability table, one module each."""
+"""The rows of the reliability table in `docs/guarantees.md`, one module each."""

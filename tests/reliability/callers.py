@@ -1,7 +1,7 @@
-"""Callers that call an engine until it crashes or closes, and keep account of what they were told.
+"""Callers that call an engine until it crashes or closes, and record their answers.
 
-A caller works for itself: it creates jobs of its own and moves them on, with one call at a time. So
-whatever a storage holds in the end can be compared with what its caller was told.
+A caller creates jobs of its own and moves them on, one call at a time. So the final contents of a
+storage can be compared with the answers of each caller.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ WRITES = {"create", "transition"}
 
 @dataclass
 class Call:
-    """One call, with the job that it is about, and the version that it would have afterwards."""
+    """A call, with its job and the version that the job would have after it."""
 
     name: str
     arguments: tuple[Any, ...]
@@ -42,12 +42,12 @@ class Call:
 
 @dataclass
 class Caller:
-    """One caller.
+    """A caller.
 
     Attributes:
-        jobs: What it was told of its jobs last, by input hash.
+        jobs: The newest snapshot that it got of each of its jobs, by input hash.
         told: The error that ended it, and the call that got it.
-        counts: How many calls of each name were answered.
+        counts: The number of answered calls, by name.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Caller:
         return Call(name, (job.job_id,))
 
     def answered(self, call: Call, answer: object) -> None:
-        """Keep what was answered; check that it is what this caller did last."""
+        """Record an answer, and check that it shows this caller's last change."""
         self.counts[call.name] += 1
         if isinstance(answer, Job):
             if call.name == "get":
@@ -84,11 +84,11 @@ class Caller:
             self.jobs[answer.input_hash] = answer
 
     def check(self, stored: dict[str, Job], *, unknown: bool) -> None:
-        """Compare what it was told with what a storage holds, by input hash.
+        """Compare its answers with the jobs of a storage, by input hash.
 
         Args:
             stored: Every job of the storage.
-            unknown: Whether the call that ended it may have been applied.
+            unknown: Whether its last call may have been applied.
         """
         assert self.told is not None
         call, _ = self.told
@@ -103,8 +103,8 @@ class Caller:
 async def call_until_told(engine: JobEngine, caller: Caller) -> None:
     """Await one call after another until the engine is unavailable.
 
-    It lets others run for a while between its calls, lest all callers fall into step and no
-    message ever waits behind the batch that is being answered.
+    It lets others run for a while between its calls: callers in lockstep would never send a message
+    while a batch is being answered.
     """
     while caller.told is None:
         for _ in range(caller.random.randrange(5)):
@@ -131,12 +131,12 @@ def block_until_told(engine: SyncJobEngine, caller: Caller) -> None:
 
 
 def made(count: int, random: Random) -> list[Caller]:
-    """Return some callers, each with random numbers of its own."""
+    """Return some callers, each with its own random numbers."""
     return [Caller(str(number), Random(random.random())) for number in range(count)]
 
 
 def totals(callers: Iterable[Caller]) -> Counter[str]:
-    """Return how many calls of each name all of them were answered."""
+    """Return the number of answered calls of all callers, by name."""
     counts: Counter[str] = Counter()
     for caller in callers:
         counts += caller.counts

@@ -1,4 +1,4 @@
-"""A file with all that an engine answers about it, and the answers about a damaged copy of it."""
+"""A file with an engine's answers about it, and the answers about a damaged copy."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ from engine.storage.sqlite.check import check_file
 JOBS = 40
 PAGE = 4_096
 HEADER = 100
-"""So many bytes at the start of a file are SQLite's own (fileformat2.html, 1.3)."""
+"""The bytes of SQLite's header at the start of a file (fileformat2.html, 1.3)."""
 STATUSES = [None, *JobStatus]
 
 
 @dataclass
 class Sound:
-    """A file before it was damaged, and all that an engine answers about it."""
+    """A file before it was damaged, and an engine's answers about it."""
 
     path: Path
     jobs: dict[str, Job]
@@ -46,7 +46,7 @@ class Sound:
 
 
 def make_sound(path: Path) -> Sound:
-    """Make a cleanly closed file; half of its jobs have ended, half have a key."""
+    """Make a cleanly closed file; half of its jobs have ended, and half have a key."""
     with SyncJobEngine(path) as engine:
         jobs = engine.create_many(
             NewJob(f"input {number}", idempotency_key=f"key {number}" if number % 2 else None)
@@ -65,12 +65,12 @@ def make_sound(path: Path) -> Sound:
 
 
 class Examination:
-    """What an engine answers about a damaged file, compared with what is right.
+    """An engine's answers about a damaged file, compared with the right ones.
 
     Attributes:
-        wrong: Answers that are not right.
-        missing: What was not there.
-        refused: How many calls were answered with an error about damage.
+        wrong: The wrong answers.
+        missing: The missing jobs.
+        refused: The number of calls that got an error about damage.
     """
 
     def __init__(self, sound: Sound, path: Path) -> None:
@@ -85,7 +85,7 @@ class Examination:
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
-        """Take an error for an answer."""
+        """Count an error as an answer."""
         try:
             yield
         except StorageError:
@@ -137,7 +137,7 @@ class Examination:
         self._compare_count(f"the list of {status}, {page!r}", listed, status)
 
     def _compare_count(self, what: str, count: int, status: JobStatus | None) -> None:
-        """Fewer jobs than there were are missing; more are wrong."""
+        """Judge a count: fewer jobs than there were are missing, and more are wrong."""
         right = len(self._with_status(status))
         if count != right:
             found = self.missing if count < right else self.wrong
@@ -153,7 +153,7 @@ class Examination:
 
 
 def flip_bit(path: Path, random: Random) -> str:
-    """Flip a bit anywhere; of most flips take care that they are not in empty space."""
+    """Flip a bit anywhere, but mostly outside of empty space."""
     content = bytearray(path.read_bytes())
     end = HEADER if random.random() < 0.1 else len(content)
     place = random.randrange(end)
@@ -166,7 +166,7 @@ def flip_bit(path: Path, random: Random) -> str:
 
 
 def reported(path: Path) -> bool:
-    """Tell whether a check of the file finds something."""
+    """Return whether a check of the file finds a problem."""
     try:
         return bool(check_file(path, lambda _done, _of: None).findings)
     except StorageError:

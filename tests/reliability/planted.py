@@ -1,6 +1,6 @@
-"""A storage that holds its commits, or fails, just when a test wants it to."""
+"""A storage that holds its commits, or fails, when a test says so."""
 
-# ruff: noqa: ANN401 - the arguments and the answers are handed on as they are
+# ruff: noqa: ANN401 - arguments and answers are passed on unchanged
 
 import threading
 from collections.abc import Sequence
@@ -18,18 +18,18 @@ SECONDS_AGAINST_HANGS = 30
 
 
 class PlantedError(Exception):
-    """A bug, as the engine sees it: none of its own errors."""
+    """A bug: not one of the engine's own errors."""
 
 
 class PlantedStorage(MemoryStorage):
-    """Keeps everything in memory, and does what was planted. Any thread may plant and let go.
+    """Keeps everything in memory, with planted faults. Any thread may plant and release them.
 
-    Every call lets other tasks run, so that messages come in while the owner is busy.
+    Every call lets other tasks run, so messages arrive while the owner is busy.
 
     Attributes:
-        begun: Set when a commit is being held.
-        committing: The input hashes of the jobs in the newest batch that was given to `commit`.
-        closed: How often it was closed.
+        begun: Set while a commit is held.
+        committing: The input hashes of the jobs in the newest batch.
+        closed: The number of times that it was closed.
     """
 
     def __init__(self) -> None:
@@ -43,17 +43,17 @@ class PlantedStorage(MemoryStorage):
         self._errors: dict[str, tuple[BaseException, int, bool]] = {}
 
     def hold(self) -> None:
-        """Hold every commit, from now on."""
+        """Hold every commit from now on."""
         self.begun.clear()
         self._let_go.clear()
 
     def hold_for_ever(self) -> None:
-        """Hold every commit, from now on, without a thread that waits: nothing lets it go."""
+        """Hold every commit from now on for ever, without a thread that waits."""
         self._let_go.clear()
         self._for_ever = True
 
     def let_go(self) -> None:
-        """Hold no more."""
+        """Release the held commit, and hold no more."""
         self._let_go.set()
 
     @property
@@ -61,7 +61,7 @@ class PlantedStorage(MemoryStorage):
         return self._let_go.is_set()
 
     def wait(self) -> None:
-        """Wait, in this thread, until it lets go."""
+        """Wait in this thread until a commit is released."""
         assert self._let_go.wait(SECONDS_AGAINST_HANGS)
 
     def plant(
@@ -69,7 +69,7 @@ class PlantedStorage(MemoryStorage):
     ) -> None:
         """Raise this error from one call of a method: the next, or some later one.
 
-        With ``applied`` it is raised when the call has done its work.
+        With ``applied`` the call raises it after doing its work.
         """
         self._errors[method] = (error, skip, applied)
 

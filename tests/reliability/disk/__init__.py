@@ -1,7 +1,7 @@
-"""A disk that fails as disks do: for the promises about power, I/O errors and room.
+"""A disk that fails as disks do, to test the promises about power, I/O errors and room.
 
-SQLite's own code runs on it, as apsw brings it, over real files. `vfs` writes down what is done to
-the files and lets operations fail when a test says so; `recording` makes of it what a disk would
-hold after a power loss at any moment; `connection` makes it look like the standard library's
-`sqlite3`; `account` knows what callers were told, and finds what does not agree with it.
+SQLite's own code runs on it, by apsw, with real files. `vfs` records the operations on the files,
+and lets some fail when a test says so. `recording` computes the contents of the disk after a power
+loss at any moment. `connection` makes it look like the standard library's `sqlite3`. `account`
+records the answers of callers, and finds contradictions in a file.
 """

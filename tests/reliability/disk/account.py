@@ -1,7 +1,7 @@
-"""What callers were told, when, and what in a file does not agree with it.
+"""The answers that callers got, with their moments, and the contradictions of a file to them.
 
-Moments are those of the recording. What a caller is told is noted as soon as it has it; what the
-engine's owner is told by its storage, a little earlier, at the very moment.
+Moments are those of the recording. A caller's answer is recorded as soon as the caller has it; the
+storage's answer to the owner comes a little earlier, and is recorded at that very moment.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.reliability.disk.stored import StoredJob
 
 
 class Told(Enum):
-    """What a caller was told of a write."""
+    """The answer to a write."""
 
     NOTHING = auto()
     APPLIED = auto()
@@ -27,7 +27,7 @@ class Told(Enum):
 
 @dataclass
 class Attempt:
-    """One call that is to bring jobs to a version: all of them or none."""
+    """A call that should bring all its jobs to a version, or none."""
 
     input_hashes: tuple[str, ...]
     version: int
@@ -38,9 +38,9 @@ class Attempt:
     jobs: Sequence[Job] = ()
     """The answer."""
     is_again: bool = False
-    """The same was asked for before: what is there may come from that."""
+    """Whether an earlier call wanted the same: the contents may come from that."""
     tried_again: int | None = None
-    """When the same was asked for again: from then on it may be there although it was refused."""
+    """When a later call wanted the same: from then on a refused change may be there."""
 
     def __str__(self) -> str:
         who = f"{self.input_hashes[0]!r} and {len(self.input_hashes) - 1} more"
@@ -50,27 +50,27 @@ class Attempt:
 
 @dataclass
 class Account:
-    """Keeps what callers were told.
+    """Records the answers of an engine.
 
     Args:
-        moment: Returns the number of operations that the disk has seen.
+        moment: Returns the number of the disk's operations.
     """
 
     moment: Callable[[], int]
     attempts: list[Attempt] = field(default_factory=list)
-    """What callers asked for."""
+    """The calls of callers."""
     commits: list[Attempt] = field(default_factory=list)
-    """What the owner asked its storage for: one for each change."""
+    """The owner's calls to its storage: one for each change."""
     failures: list[int] = field(default_factory=list)
-    """The moments at which the owner was told of a commit that had failed."""
+    """The moments at which the owner learned that a commit had failed."""
     shown: list[tuple[int, Job]] = field(default_factory=list)
-    """Every snapshot that a caller got, and when."""
+    """Every snapshot that a caller got, with its moment."""
     refusals: list[StorageError] = field(default_factory=list)
     unknown: list[OutcomeUnknownError] = field(default_factory=list)
     reads: int = 0
     refused_reads: list[StorageError] = field(default_factory=list)
     disagreements: list[str] = field(default_factory=list)
-    """What callers were told at one time, against what they were told at another."""
+    """Contradictions between the answers of different moments."""
 
     async def write(
         self,
@@ -79,7 +79,7 @@ class Account:
         version: int,
         status: JobStatus,
     ) -> Attempt:
-        """Await a call that writes, and keep what it was told."""
+        """Await a call that writes, and record its answer."""
         attempt = Attempt(tuple(input_hashes), version, status, self.moment())
         _begin(attempt, self.attempts)
         try:
@@ -99,14 +99,14 @@ class Account:
         return attempt
 
     def begin_commit(self, changes: Sequence[Change]) -> None:
-        """Keep that the storage was given these changes."""
+        """Record the changes that the owner commits."""
         now = self.moment()
         for record in (change.record for change in changes):
             name, version, status = record.input_hash, record.version, record.status
             _begin(Attempt((name,), version, JobStatus(status), now), self.commits)
 
     def end_commit(self, told: Told, *, had_failed: bool) -> None:
-        """Keep what the owner was told of the changes whose outcome was open."""
+        """Record the outcome of the changes whose outcome was open."""
         if had_failed:
             self.failures.append(self.moment())
         for attempt in reversed(self.commits):
@@ -115,7 +115,7 @@ class Account:
             attempt.told, attempt.told_at = told, self.moment()
 
     def show(self, jobs: Sequence[Job]) -> None:
-        """Keep what a caller has been shown: it is durable from now on."""
+        """Record the snapshots of a caller: they are durable from now on."""
         now = self.moment()
         self.shown.extend((now, job) for job in jobs)
 
@@ -123,7 +123,7 @@ class Account:
         self.disagreements.append(f"{text} (moment {self.moment()})")
 
     def answers(self) -> list[int]:
-        """Return the moments at which the owner was told of a commit."""
+        """Return the moments at which the owner learned the outcome of a commit."""
         told = {attempt.told_at for attempt in self.commits if attempt.told is not Told.NOTHING}
         return sorted(told)
 
@@ -131,7 +131,7 @@ class Account:
         return Counter(attempt.told.name.lower() for attempt in self.attempts)
 
     def newest(self, moment: int) -> dict[str, Job]:
-        """Return the newest snapshot of each job that had been shown at a moment, by input hash."""
+        """Return each job's newest snapshot that callers had at a moment, by input hash."""
         newest: dict[str, Job] = {}
         for at, job in self.shown:
             known = newest.get(job.input_hash)
@@ -140,7 +140,7 @@ class Account:
         return newest
 
     def problems(self, stored: Mapping[str, StoredJob], moment: int) -> Iterator[str]:
-        """Tell what a file must not be if it was found after a failure at this moment."""
+        """Return the contradictions of a file that was found after a failure at this moment."""
         asked_for = {name for attempt in self.attempts for name in attempt.input_hashes}
         yield from (f"invented: {name}" for name in stored.keys() - asked_for)
         for attempt in [*self.attempts, *self.commits]:
@@ -153,7 +153,7 @@ class Account:
 
 
 def _begin(attempt: Attempt, attempts: list[Attempt]) -> None:
-    """Add an attempt; if the same was tried before, say so."""
+    """Add an attempt, and mark it as a repetition if an earlier one wanted the same."""
     for before in attempts:
         if before.input_hashes == attempt.input_hashes and before.version == attempt.version:
             before.tried_again = before.tried_again or attempt.begun
@@ -166,7 +166,7 @@ def brief(job: Job) -> str:
 
 
 def _problem(attempt: Attempt, stored: Mapping[str, StoredJob], moment: int) -> str | None:
-    """Return what is wrong with the jobs of an attempt, if anything is."""
+    """Return the faults of the jobs of an attempt, if any."""
     applied = {
         name in stored and stored[name].has_been(attempt.status, attempt.version)
         for name in attempt.input_hashes

@@ -1,7 +1,7 @@
-"""Callers that create jobs and move them on, one by one and in bulk, and keep account of it.
+"""Callers that create jobs and move them on, one by one and in bulk, and record their answers.
 
-A caller works for itself, with one call at a time. What was refused it tries again; of what may
-have been applied or not it lets go.
+A caller has jobs of its own, and makes one call at a time. It repeats a refused call, and drops the
+jobs of a call with an unknown outcome.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MOVES: tuple[list[JobStatus], ...] = (
 )
 SMALL = 200
 LARGE = 6_000
-"""Characters of a result: with these a commit writes several pages."""
+"""The length of a result: a commit then writes several pages."""
 
 
 class Caller:
-    """One caller."""
+    """A caller."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Connections of apsw that look like those of the standard library.
+"""Connections of apsw with the interface of the standard library's.
 
 They have the part of `sqlite3.Connection` that a storage uses, and raise the errors of `sqlite3`.
-SQLite does the same work for both, but only apsw lets a test stand in for the operating system.
+SQLite does the same work for both, but only apsw lets a test replace the operating system.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Connection:
         return Cursor(iter(()), self.total_changes - before)
 
     def close(self) -> None:
-        """Close it. The last one tries a checkpoint, and SQLite tells nobody if that fails."""
+        """Close it. The last one tries a checkpoint, and SQLite does not report its failure."""
         try:
             self._apsw.close()
         except apsw.Error as error:
@@ -119,17 +119,17 @@ class Connection:
         self._rolled_back = True
 
     def _has_committed(self) -> bool:
-        """Tell whether the error came behind the commit.
+        """Return whether the error came after the commit.
 
-        SQLite makes a checkpoint of its own after some commits, and ignores its failure. apsw does
-        not: an exception that its file raised comes out, although the statement has succeeded. A
-        rollback is told by a hook, which apsw calls beside such an exception from 3.51 on.
+        SQLite makes a checkpoint after some commits, and ignores its failure. apsw does not: it
+        raises the exception of its file, although the statement has succeeded. A hook reports a
+        rollback; from 3.51 on, apsw calls it together with such an exception.
         """
         return not self.in_transaction and not self._rolled_back
 
 
 def planted(code: int) -> Exception:
-    """Return what a file raises so that SQLite sees this (extended) error code."""
+    """Return the exception that gives SQLite this (extended) error code."""
     error = apsw.exception_for(code)
     error.add_note("planted")
     return error

@@ -1,4 +1,4 @@
-"""What may be wrong with a disk: it fails for a while, or is full."""
+"""Faults of a disk: it fails for a while, or is full."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WORKS: Final = {
     "sync": apsw.SQLITE_IOERR_FSYNC,
     "truncate": apsw.SQLITE_IOERR_TRUNCATE,
 }
-"""What a disk does, and how SQLite calls its failure."""
+"""The operations of a disk, and SQLite's names for their failures."""
 
 LATEST_BEGINNING: Final = {"write": 300, "sync": 40, "truncate": 4, "read": 60}
 
@@ -26,14 +26,14 @@ class Errors:
     """Some operations fail, one after another.
 
     Args:
-        work: What kind of operation is the first to fail,
-        beginning: and which of this kind, counted from 1.
-        count: So many operations fail.
-        works: Of these kinds; what is done in between of others succeeds.
-        no_room: Writes fail because there is no room.
+        work: The kind of the first operation to fail.
+        beginning: Its number among those of this kind, counted from 1.
+        count: The number of operations that fail.
+        works: Their kinds; operations of other kinds in between succeed.
+        no_room: Whether writes fail because there is no room.
 
     Attributes:
-        hits: How many have failed.
+        hits: The number of failed operations.
     """
 
     work: str
@@ -62,10 +62,10 @@ class Errors:
 
 
 def some_errors(random: Random) -> Errors:
-    """Return one error, some of one kind, or some of whatever kind comes.
+    """Return one error, some of one kind, or some of any kinds.
 
-    Often they are three syncs: that of a commit, that of the attempt to find out what became of it,
-    and that of closing the file. What is in the log then can be read, and is not durable.
+    Often they are three syncs: that of a commit, that of finding out its outcome, and that of
+    closing the file. The contents of the log are then readable, and not durable.
     """
     if random.random() < 0.25:
         return Errors("sync", random.randrange(1, 20), 3, frozenset({"sync"}))
@@ -79,10 +79,10 @@ def some_errors(random: Random) -> Errors:
 
 @dataclass
 class Full:
-    """There is room for so many bytes in the folder, and for no more.
+    """The folder has room for so many bytes.
 
     Attributes:
-        hits: How many writes have found no room.
+        hits: The number of writes that found no room.
     """
 
     folder: Path

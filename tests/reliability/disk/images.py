@@ -1,4 +1,4 @@
-"""Images of a disk: what is found on it after a failure, compared with what callers were told."""
+"""Images of a disk: its contents after a failure, compared with the answers of callers."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Images:
     """Makes images of one recording and checks them.
 
     Args:
-        folder: Where to put them, one after another.
-        restart_every: With each so many an engine is started; the others are read by SQLite alone.
+        folder: The place of the images, one after another.
+        restart_every: Start an engine on one in this many; SQLite alone reads the others.
 
     Attributes:
-        made: How many images there were.
-        seen: How many there were of each kind, and with how many jobs in all.
-        problems: What was wrong with them.
+        made: The number of images.
+        seen: The number of images of each kind, and of all their jobs.
+        problems: Their faults.
     """
 
     def __init__(self, folder: Path, random: Random, *, restart_every: int) -> None:
@@ -42,7 +42,7 @@ class Images:
     async def check(
         self, recording: Recording, account: Account, kinds: Sequence[Unsynced], count: int
     ) -> None:
-        """Make and check so many images, half of them around what the storage said of a commit."""
+        """Make and check so many images, half of them around the outcome of a commit."""
         self.seen["pages moved"] += recording.writes(DATABASE)
         answers = account.answers() or [0]
         for number in range(count):
@@ -81,7 +81,7 @@ class Images:
 
 
 async def _restart(folder: Path, newest: dict[str, Job]) -> list[str]:
-    """Start an engine on an image; return where it disagrees with what callers had been shown."""
+    """Start an engine on an image; return its contradictions to the snapshots of callers."""
     problems: list[str] = []
     try:
         async with JobEngine(SQLiteStorage(folder / DATABASE)) as engine:
@@ -98,7 +98,7 @@ async def _restart(folder: Path, newest: dict[str, Job]) -> list[str]:
 
 
 async def _problems(engine: JobEngine, job: Job) -> AsyncIterator[str]:
-    """Compare a job with what a caller had been shown of it."""
+    """Compare a job with the newest snapshot that a caller had of it."""
     found = await engine.get(job.job_id)
     if found.version < job.version or (found.version == job.version and found != job):
         yield f"lost or changed: {brief(job)} is {brief(found)}"

@@ -1,7 +1,7 @@
-"""What Python itself does to the files of a recorded folder: syncs, new names, removed ones.
+"""Record the operations of Python itself on the files of a folder: syncs, new and removed names.
 
-A storage need not do all by SQLite. What a file holds is looked up when it is synced, so that an
-image shows nothing of it before that.
+A storage need not do everything by SQLite. The contents of a file are read when it is synced, so an
+image shows none of them before that.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def noted(disk: Disk) -> Iterator[None]:
-    """Note what Python's `os` does in the folder of a disk until the end of the block."""
+    """Record the operations of Python's `os` in the folder of a disk during the block."""
     calls = _Calls(disk)
     with (
         patch("os.fsync", calls.fsync),

@@ -1,11 +1,11 @@
-"""What was done to the files of one folder, and what a power loss leaves of it at any moment.
+"""The operations on the files of a folder, and the remains after a power loss at any moment.
 
-A moment is a count: so many operations had been done. An operation is durable from the first sync
-of its file on; before that it may be on the disk or not, whole or in part, whatever came after it.
-A sync that fails makes nothing durable, and what it should have written is not written by a later
-one either: the operating system has dropped it, or taken it for written (Rebello et al., "Can
-Applications Recover from fsync Failures?", USENIX ATC 2020). Names belong to the folder, and last
-from the folder's sync on.
+A moment is a number of operations. An operation is durable from the next successful sync of its
+file on. Before that it may be on the disk or not, whole or in part, regardless of later operations.
+A failed sync makes nothing durable, and no later sync writes its operations either: the operating
+system has dropped them, or takes them for written (Rebello et al., "Can Applications Recover from
+fsync Failures?", USENIX ATC 2020). Names belong to the folder, and are durable from the folder's
+sync on.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Sync:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A name is given to a file; it loses the one that it had before, if that is told."""
+    """A file gets a name, and loses its old one if that is given."""
 
     name: str
     to: int
@@ -61,7 +61,7 @@ Operation: TypeAlias = Write | Truncate | Sync | Link | Unlink
 
 
 class Unsynced(Enum):
-    """What becomes of the operations that are not durable."""
+    """The fate of the operations that are not durable."""
 
     LOST = auto()
     HALF = auto()
@@ -76,10 +76,10 @@ POWER_LOSSES: Final = (Unsynced.LOST, Unsynced.HALF, Unsynced.TORN)
 
 
 class Recording:
-    """The operations on the files of one folder. Any thread may add; one at a time does.
+    """The operations on the files of one folder. Any thread may add one, one thread at a time.
 
     Args:
-        folder: What is in it now is durable.
+        folder: Its present contents are durable.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -97,7 +97,7 @@ class Recording:
         return len(self._operations)
 
     def writes(self, name: str) -> int:
-        """Return how often the file that has this name now was written."""
+        """Return the number of writes to the file that has this name now."""
         file = self._names[name]
         return sum(isinstance(done, Write) and done.file == file for done in self._operations)
 
@@ -117,7 +117,7 @@ class Recording:
         self._operations.append(operation)
 
     def image(self, moment: int, unsynced: Unsynced, random: Random) -> dict[str, bytes]:
-        """Return the files, by name, as they are found when the power comes back."""
+        """Return the files, by name, as they are when the power comes back."""
         names, contents = dict(self._names_before), [bytearray(was) for was in self._contents]
         done = self._operations[:moment]
         for operation, is_durable in zip(done, _are_durable(done), strict=True):
@@ -142,7 +142,7 @@ class Recording:
 
 
 def _are_durable(operations: list[Operation]) -> list[bool]:
-    """Tell of each operation whether the next sync of its file succeeded."""
+    """Return for each operation whether the next sync of its file succeeded."""
     next_sync: dict[int, bool] = {}
     durable: list[bool] = []
     for operation in reversed(operations):
@@ -153,7 +153,7 @@ def _are_durable(operations: list[Operation]) -> list[bool]:
 
 
 def _reaches_the_disk(operation: Operation, fate: Unsynced, random: Random) -> bool:
-    """Tell whether anything of an operation is done."""
+    """Return whether an operation is done, in whole or in part."""
     if fate is Unsynced.KEPT or (fate is Unsynced.TORN and isinstance(operation, Write)):
         return True
     return fate is not Unsynced.LOST and random.random() < 0.5
@@ -166,7 +166,7 @@ def _write(content: bytearray, offset: int, data: bytes) -> None:
 
 
 def _tear(content: bytearray, offset: int, data: bytes, random: Random) -> None:
-    """Write some of the sectors. What is not written keeps its old bytes, or is zero."""
+    """Write some of the sectors. The others keep their old bytes, or are zero."""
     end = offset + len(data)
     start = offset
     while start < end:

@@ -1,4 +1,4 @@
-"""The SQLite storage on a recorded disk, and what a workload on it comes to."""
+"""The SQLite storage on a recorded disk, and a workload on it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ CALLERS: Final = 3
 SECONDS_AGAINST_HANGS: Final = 60
 COMMITS_IN_THE_LOG: Final = 10
 PAGES_IN_THE_LOG: Final = 25
-"""With the storage's own limits the log would never be moved into the database here."""
+"""Lower than the storage's own limit, which would never move the log into the database here."""
 PAGES_IN_MEMORY: Final = 8
-"""So few that SQLite has to read from the disk, and to write before the commit."""
+"""So few that SQLite has to read from the disk, and has to write before the commit."""
 
 
 class RecordedStorage(SQLiteStorage):
@@ -62,12 +62,12 @@ class RecordedStorage(SQLiteStorage):
         await super().commit(changes)
 
     async def look_up(self, changes: Sequence[Change]) -> bool:
-        """Find out what became of a commit. Bugs are planted here."""
+        """Find out the outcome of a commit. Bugs are planted here."""
         return await super().resolve(changes)
 
 
 class UnsyncedStorage(RecordedStorage):
-    """Its bug: it commits with synchronous NORMAL, which syncs the log for a checkpoint alone."""
+    """Its bug: it commits with synchronous NORMAL, which syncs the log only at a checkpoint."""
 
     def connect(self, path: Path) -> sqlite3.Connection:
         self._connection = super().connect(path)
@@ -90,7 +90,7 @@ class HalvingStorage(RecordedStorage):
 
 
 class SaysNo(RecordedStorage):
-    """Its bug: it says that what failed was not applied, without a look."""
+    """Its bug: it reports a failed commit as not applied, without looking."""
 
     async def look_up(self, changes: Sequence[Change]) -> bool:
         del changes
@@ -98,7 +98,7 @@ class SaysNo(RecordedStorage):
 
 
 class SaysYes(RecordedStorage):
-    """Its bug: it says that what failed was applied after all, without a look."""
+    """Its bug: it reports a failed commit as applied, without looking."""
 
     async def look_up(self, changes: Sequence[Change]) -> bool:
         del changes
@@ -118,7 +118,7 @@ class Bench:
 async def running(
     folder: Path, kind: type[RecordedStorage] = RecordedStorage
 ) -> AsyncIterator[Bench]:
-    """Run an engine on a file that was made before the recording begins."""
+    """Run an engine on a file that is made before the recording begins."""
     folder.mkdir()
     async with JobEngine(SQLiteStorage(folder / DATABASE)):
         pass
@@ -129,7 +129,7 @@ async def running(
 
 @asynccontextmanager
 async def making_a_file(folder: Path) -> AsyncIterator[Bench]:
-    """Run an engine that makes its file, and record that too."""
+    """Run an engine that makes its file, and record that, too."""
     folder.mkdir()
 
     def connect(database: Path, **how: Any) -> sqlite3.Connection:  # noqa: ANN401 - as sqlite3
@@ -156,7 +156,7 @@ async def _running(disk: Disk, kind: type[RecordedStorage]) -> AsyncIterator[Ben
 
 
 async def work(bench: Bench, random: Random, rounds: int, name: str = "work") -> None:
-    """Let some callers work at the same time; each name is used once."""
+    """Let some callers work at the same time; use each name once."""
     with anyio.fail_after(SECONDS_AGAINST_HANGS):
         async with anyio.create_task_group() as tasks:
             for number in range(CALLERS):

@@ -1,4 +1,4 @@
-"""What is in a database file, read by SQLite alone, and whether it agrees with itself."""
+"""The contents of a database file, read by SQLite alone, and their contradictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DATABASE = "jobs.db"
 
 @dataclass
 class StoredJob:
-    """One row of the table of jobs, with its rows of the table of transitions."""
+    """A row of the table of jobs, with its rows of the table of transitions."""
 
     job_id: str
     status: str
@@ -29,11 +29,11 @@ class StoredJob:
         return f"version {self.version} ({self.status}) after {self.moves}"
 
     def has_been(self, status: JobStatus, version: int) -> bool:
-        """Tell whether the job got this status with this version."""
+        """Return whether the job got this status with this version."""
         return len(self.moves) >= version and self.moves[version - 1][1] == status
 
     def agrees_with(self, job: Job) -> bool:
-        """Tell whether the job is, or once was, as in the snapshot."""
+        """Return whether the job is, or once was, as in the snapshot."""
         if self.version == job.version:
             return (
                 self.job_id == job.job_id
@@ -44,7 +44,7 @@ class StoredJob:
         return self.job_id == job.job_id and self.has_been(job.status, job.version)
 
     def problems(self) -> Iterator[str]:
-        """Tell where the row does not agree with its history."""
+        """Return the contradictions of the row to its history."""
         if len(self.moves) != self.version:
             yield f"{self.job_id}: version {self.version}, but {len(self.moves)} transitions"
         befores = [None, *(to_status for _, to_status in self.moves)]
@@ -55,10 +55,10 @@ class StoredJob:
 
 
 def read(folder: Path) -> tuple[dict[str, StoredJob], list[str]]:
-    """Return the jobs of the database in a folder, by input hash, and what is wrong with it.
+    """Return the jobs of the database in a folder, by input hash, and its faults.
 
-    A reader after a failure is the first to use the file: it brings in what is in the log. Where
-    there is no file, there are no jobs.
+    This reader is the first to use the file after a failure, so it applies the log. Without a file
+    there are no jobs.
     """
     if not (folder / DATABASE).exists():
         return {}, []

@@ -1,4 +1,4 @@
-"""The connections of apsw behave as those of the standard library where storages use them."""
+"""The connections of apsw behave like those of the standard library wherever storages use them."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ CALLS: list[tuple[str, tuple[Any, ...]]] = [
 
 
 def _outcome(connection: sqlite3.Connection, sql: str, values: tuple[Any, ...]) -> object:
-    """Return all that a caller can see of a call."""
+    """Return everything that a caller can see of a call."""
     try:
         cursor = connection.execute(sql, values)
         changed = cursor.rowcount if sql.startswith(("INSERT", "UPDATE", "DELETE")) else None
@@ -107,7 +107,7 @@ def test_a_commit_whose_sync_fails_is_rolled_back(disk: Disk, tmp_path: Path) ->
 def test_a_checkpoint_that_fails_behind_a_commit_is_not_told(disk: Disk, tmp_path: Path) -> None:
     with closing(_prepared(disk, tmp_path)) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 1").fetchall()
-        # The first sync is the commit's; the second is the log's before a checkpoint.
+        # The first sync belongs to the commit, the second to the log before a checkpoint.
         disk.fault = errors = Errors("sync", 2, 1, frozenset({"sync"}))
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("INSERT INTO things VALUES (1)")

@@ -1,4 +1,4 @@
-"""What a power loss leaves: the model of a disk, operation by operation."""
+"""The model of a disk: the remains after a power loss, operation by operation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ def recording(tmp_path: Path) -> Recording:
 
 
 def _left(recording: Recording, unsynced: Unsynced, operations: Sequence[Operation]) -> object:
-    """Return what is left of the file after operations; None if it has no name."""
+    """Return the remains of the file after some operations; None if it has no name."""
     for operation in operations:
         recording.add(operation)
     return recording.image(recording.moment, unsynced, Random(1)).get("file")

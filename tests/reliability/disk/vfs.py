@@ -1,7 +1,7 @@
-"""A file system of SQLite's that writes down what is done, and fails when it is told to.
+"""A file system for SQLite that records all operations, and fails when a test says so.
 
-It hands everything on to the real file system first. Files that are there for one process only
-(``-shm``) are not recorded: SQLite makes them anew.
+It passes everything on to the real file system. Files of one process only (``-shm``) are not
+recorded: SQLite makes them anew.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _OpenFlags: TypeAlias = "list[int]"
 
 
 class Fault(Protocol):
-    """What is wrong with a disk."""
+    """A fault of a disk."""
 
     def fails(self, work: str, name: str, added_bytes: int) -> int | None:
-        """Return the error code of SQLite for this operation, or None to let it be done.
+        """Return SQLite's error code for this operation, or None to let it succeed.
 
         Args:
             work: ``open``, ``read``, ``write``, ``sync`` or ``truncate``.
             name: The name of the file.
-            added_bytes: By how much the file would grow.
+            added_bytes: The bytes by which the file would grow.
         """
         ...
 
@@ -48,11 +48,11 @@ class Healthy:
 
 
 class Disk:
-    """One folder, and connections to the databases in it.
+    """A folder, and connections to the databases in it.
 
     Attributes:
-        recording: What was done to it.
-        fault: What is wrong with it now; a test puts another one here.
+        recording: The operations on it.
+        fault: Its current fault; a test may replace it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +70,7 @@ class Disk:
 
 @contextmanager
 def recorded(folder: Path) -> Iterator[Disk]:
-    """Record what is done to a folder until the end of the block."""
+    """Record the operations on a folder during the block."""
     disk = Disk(folder)
     try:
         with noted(disk):
@@ -111,7 +111,7 @@ class _File(apsw.VFSFile):
         self._fail("open")
         super().__init__("", path, flags)
         self._file = disk.recording.file(name)
-        # SQLite's file system syncs the folder with the first sync of a log or a journal.
+        # SQLite's file system syncs the folder together with the first sync of a log or journal.
         self._syncs_folder = not flags[0] & apsw.SQLITE_OPEN_MAIN_DB
 
     def xRead(self, amount: int, offset: int) -> bytes:  # noqa: N802 - SQLite's name
@@ -135,7 +135,7 @@ class _File(apsw.VFSFile):
         self._disk.recording.add(Truncate(self._file, newsize))
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - SQLite's name
-        """Write down that it was asked for: nobody pulls the plug of the machine itself."""
+        """Record the sync without making it: the machine itself keeps its power."""
         del flags
         code = self._disk.fault.fails("sync", self._name, 0)
         if code is not None:
@@ -157,6 +157,6 @@ class _File(apsw.VFSFile):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool:
-        """Keep quiet of what was planted where SQLite can't be told of it."""
+        """Drop the planted errors that can't be reported to SQLite."""
         del kind, traceback
         return error is not None and is_planted(error)
