@@ -1,7 +1,7 @@
-"""The number of tries of a harness, and its seed.
+"""How often a harness tries, and from which seed.
 
-``ENGINE_FULL=1`` runs the full counts of the reliability table instead of a tenth.
-``ENGINE_SEED=n`` starts at seed n instead of 1.
+``ENGINE_FULL=1`` takes the full counts of the reliability table instead of a tenth of them.
+``ENGINE_SEED=n`` starts at another seed than 1.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from random import Random
 
 
 def is_full() -> bool:
-    """Return whether the full counts are wanted."""
+    """Tell whether the full counts are asked for."""
     return os.environ.get("ENGINE_FULL") == "1"
 
 
 def tries(full_count: int) -> int:
-    """Return the number of tries: a tenth of the full count, unless the full one is wanted."""
+    """Return how often to try: a tenth of the full count, unless the full one is asked for."""
     return full_count if is_full() else full_count // 10
 
 
@@ -37,13 +37,13 @@ def seeded(what: str) -> Random:
 
 
 def report(text: str) -> None:
-    """Print the counts of a harness; pytest shows them with ``-s`` or when the test fails."""
+    """Print what a harness has seen; pytest shows it with ``-s`` or when the test fails."""
     print(text)  # noqa: T201 - the counts are a part of the result
 
 
 @contextmanager
 def repeatable(seed: int, where: str) -> Iterator[None]:
-    """Add the seed to a failure."""
+    """Let a failure say which seed it comes from."""
     try:
         yield
     except BaseException as error:

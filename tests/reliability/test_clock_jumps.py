@@ -1,7 +1,7 @@
-"""Row 18: the clock jumps, by an hour and a year, both ways; the whole engine goes on in order.
+"""Row 18: the clock jumps, by an hour and a year, both ways; the engine keeps working correctly.
 
-Retries and deadlines are moments of the calendar: none comes before its time has come, none is
-lost, none comes twice. The time of an attempt is measured in seconds, which a jump does not touch.
+Retries and deadlines are moments of the calendar: none comes early, none is lost, none comes twice.
+An attempt's timeout is measured in seconds, which a jump does not change.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ AWAITING, RUNNING, FAILED = (
 
 @dataclass
 class Watch:
-    """The clock, and what happened when.
+    """The clock, and a record of all events.
 
     Attributes:
-        jumped: By how much the calendar is off.
-        attempts: Of each job, the numbers of its attempts.
-        not_before: When each job may be run or expired, at the earliest.
-        seen: How often what happened.
+        jumped: The sum of all jumps.
+        attempts: The numbers of each job's attempts.
+        not_before: The earliest time for each job to run or expire.
+        seen: The counts of the events.
     """
 
     clock: VirtualClock
@@ -67,11 +67,11 @@ class Watch:
         self.clock.jump(by)
 
     def passed(self) -> datetime:
-        """Return the time as it would be without the jumps."""
+        """Return the time without the jumps."""
         return self.clock() - self.jumped
 
     async def handle(self, job: AgentJob, context: Context[Any]) -> str:
-        """Fail twice at once; or take too long, each time."""
+        """Fail twice at once, or take too long each time."""
         numbers = self.attempts.setdefault(job.job_id, [])
         numbers.append(context.attempt)
         if self.clock() < self.not_before.get(job.job_id, self.clock()):
@@ -92,7 +92,7 @@ class Watch:
         return "done"
 
     def hook(self, transition: Transition[Any]) -> None:
-        """Look at each job that is expired."""
+        """Check each job that expires."""
         if (transition.from_status, transition.to_status) == (AWAITING, FAILED):
             self.expired.append(transition.job_id)
             if self.clock() < self.not_before[transition.job_id]:
@@ -114,7 +114,7 @@ async def _create(engine: JobEngine[AgentJobStatus], watch: Watch, random: Rando
 
 
 async def _check(engine: JobEngine[AgentJobStatus], watch: Watch) -> None:
-    """Check that nothing is late: what was due has been done."""
+    """Check that nothing is late: everything due has been done."""
     for job in (await engine.list_jobs()).jobs:
         due = job.next_attempt_at or job.deadline_at
         if job.status in {AWAITING, RUNNING} and due is not None and due <= watch.clock():

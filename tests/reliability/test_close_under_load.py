@@ -1,6 +1,6 @@
 """Row 8: an engine closes under load; each request is acknowledged or refused, and none hangs.
 
-What was acknowledged is found by a second engine on the same storage, and nothing else is.
+A second engine on the same storage finds all acknowledged changes, and nothing else.
 """
 
 import threading
@@ -22,7 +22,7 @@ MOST_ANSWERS = 500
 
 
 class Account:
-    """What the callers of one engine were told, and when it is to close."""
+    """The answers to the callers of one engine, and the moment of its close."""
 
     def __init__(self, random: Random) -> None:
         self.close_after = random.randrange(1, MOST_ANSWERS)
@@ -30,7 +30,7 @@ class Account:
         self.refused: list[str] = []
 
     def check(self, storage: MemoryStorage) -> int:
-        """Compare with what is in the storage; return how many jobs there are."""
+        """Compare the answers with the storage, and return the number of its jobs."""
         with SyncJobEngine(storage) as engine:
             cursor, stored = None, list[str]()
             while True:

@@ -1,12 +1,12 @@
 """Row 5: flipped bits.
 
-A bit is flipped anywhere in a file of live and ended jobs. Whoever opens it is refused; or all that
-the engine answers is right, or an error that says what is damaged; or something is not there, and
-``python -m engine check`` says that it is missing. It never shows a job that was not so.
+A bit is flipped anywhere in a file of live and ended jobs. Then the file can't be opened; or each
+answer of the engine is right, or an error that names the damage; or something is missing, and
+``python -m engine check`` reports it. No job is ever shown with wrong values.
 
-A flip in the log of a process that was killed is another matter: SQLite takes from a log what comes
-before the first frame that is broken, as it must for one that was written in part. What is shown is
-then what was there after an earlier commit.
+A flip in the log of a killed process is different: SQLite reads a log up to the first broken frame,
+as it must for a log that was written in part. The engine then shows the state after an earlier
+commit.
 """
 
 import shutil
@@ -44,14 +44,14 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
 
 
 def _plainly_read(path: Path) -> object:
-    """Return all that a program reads that knows nothing of checksums."""
+    """Return all values that a program without checksums reads."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as connection:
         connection.text_factory = bytes
         return [connection.execute(f"{select} ORDER BY 1").fetchall() for select in SELECTS]
 
 
 def _unnoticed(sound: Sound, path: Path) -> bool:
-    """Tell whether SQLite alone reads other values than those that were written."""
+    """Return whether SQLite alone reads other values than the written ones."""
     try:
         return _plainly_read(path) != _plainly_read(sound.path)
     except (sqlite3.Error, UnicodeDecodeError):  # a message may quote what is damaged
@@ -59,7 +59,7 @@ def _unnoticed(sound: Sound, path: Path) -> bool:
 
 
 def _flips(sound: Sound, folder: Path, count: int) -> tuple[Counter[str], list[str]]:
-    """Flip bits of copies, one each; return what there was to see, and what is wrong."""
+    """Flip bits of copies, one each; return the counts and the faults."""
     random = seeded("flipped bits")
     seen: Counter[str] = Counter()
     problems: list[str] = []
@@ -127,7 +127,7 @@ def test_a_damaged_job_is_reported_and_the_others_are_served(sound: Sound, tmp_p
 
 
 def unpaid_job_with_key(sound: Sound) -> Job:
-    """Return the first job with a key that waits for its payment."""
+    """Return the first unpaid job with a key."""
     jobs = sound.jobs.values()
     return next(
         job for job in jobs if job.idempotency_key and job.status is JobStatus.AWAITING_PAYMENT
@@ -139,7 +139,7 @@ def unpaid_job_with_key(sound: Sound) -> Job:
 
 @dataclass
 class Logged:
-    """A file as a killed process leaves it, and what an engine showed after each commit."""
+    """A file as a killed process leaves it, and an engine's answers after each commit."""
 
     path: Path
     shown: list[dict[str, Job]]

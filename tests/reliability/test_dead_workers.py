@@ -1,8 +1,8 @@
 """Row 17: kill -9 of a process in the middle of its jobs; the next one runs them again.
 
 Every job ends exactly once, with the result of the attempt that ended it. Each new attempt has a
-higher number than those that died, which count as failed; a job that is not to be repeated has
-failed. What a dead attempt writes late, with its token, is refused.
+higher number than the dead ones, which count as failures; a job that may not be repeated fails. A
+late write of a dead attempt, with its token, is refused.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ DIED = "the process ended during attempt {}"
 
 @dataclass
 class File:
-    """What is known of one file of jobs, and what is wrong with it.
+    """The record of one file of jobs, and its faults.
 
     Attributes:
         begun: The tokens of each job's attempts, by their numbers.
-        at_work: The newest attempt of each job, of which nothing more was heard.
+        at_work: The newest attempt of each job that has not reported an end.
     """
 
     path: Path
@@ -65,7 +65,7 @@ class File:
                 engine.transition(job.job_id, JobStatus.RUNNING)
 
     def heard(self, life: Life) -> None:
-        """Take in what a process said before it was killed, or had done everything."""
+        """Record the lines of a process until its kill or its end."""
         for kind, *values in life.said:
             if kind != "begun":
                 continue
@@ -77,11 +77,11 @@ class File:
             self.seen["attempts"] += 1
 
     def write_late(self) -> None:
-        """Have each dead attempt end its job, after the newest one was given it; it may not."""
+        """Check that no dead attempt can end its job once the newest one holds it."""
         with SyncJobEngine(self.path) as engine:
             for job_id, attempts in self.begun.items():
                 before = engine.get(job_id)
-                # The last one that was heard of may still be the newest, or may have won.
+                # The last reported attempt may still be the newest, or may have ended the job.
                 for number in sorted(attempts)[:-1]:
                     self._write_late(engine, before, attempts[number])
 
@@ -101,7 +101,7 @@ class File:
             self.problems.append(f"a dead attempt changed {job_id}")
 
     def check_ended(self) -> None:
-        """Look at the jobs when all have ended."""
+        """Check the jobs when all have ended."""
         with SyncJobEngine(self.path) as engine:
             for job in engine.list_jobs(limit=1_000).jobs:
                 self._check(job)
@@ -122,7 +122,7 @@ class File:
 
 
 def _work(lane: Zygote, file: File, random: Random, planted: str = "") -> int:
-    """Kill processes at work at a file, and let the last one do the rest; return the kills."""
+    """Kill workers on a file, let the last one finish, and return the number of kills."""
     file.fill()
     order = {
         "path": str(file.path),
@@ -185,7 +185,7 @@ def test_a_token_check_that_takes_any_token_is_caught(
 
 @needs_fork
 def test_a_killed_process_of_a_handler_is_run_again(tmp_path: Path) -> None:
-    """Not the worker's own process: one that it runs a handler in."""
+    """The killed process is not the worker's, but one that runs a handler."""
     kills = max(3, tries(30))
     random = seeded("killed handlers")
 
@@ -216,7 +216,7 @@ def test_a_killed_process_of_a_handler_is_run_again(tmp_path: Path) -> None:
 
 
 async def _asleep(engine: JobEngine[JobStatus], ids: Path) -> Job:
-    """Return a new job when its handler sleeps in a process, which has its id written there."""
+    """Return a new job once its handler sleeps in a process, which has written its id there."""
     job = await engine.create("hash", input=str(ids))
     await engine.transition(job.job_id, JobStatus.RUNNING)
     await until(lambda: ids.exists() and ids.read_text().endswith("\n"))

@@ -1,6 +1,6 @@
-"""Row 5: truncated and foreign files, and logs that have lost theirs.
+"""Row 5: truncated and foreign files, and logs without their file.
 
-They are refused, and left as they are, byte for byte.
+They are refused and left unchanged, byte for byte.
 """
 
 import shutil
@@ -34,7 +34,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
 
 
 def _content(folder: Path) -> dict[str, bytes]:
-    """Return all files of a folder, but for the lock and the log's index, which hold no data."""
+    """Return all files of a folder, except the lock and the log's index, which hold no data."""
     return {
         str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b""
         for path in folder.rglob("*")
@@ -43,7 +43,7 @@ def _content(folder: Path) -> dict[str, bytes]:
 
 
 def _refused(path: Path, kind: type[StorageError]) -> StorageError:
-    """Expect that a file is not opened, and that nothing in its folder changes."""
+    """Check that a file is refused, and that nothing in its folder changes."""
     before = _content(path.parent)
     with pytest.raises(kind) as refused:
         SyncJobEngine(path)
@@ -77,7 +77,7 @@ def test_a_file_without_the_end_of_a_page_is_refused_or_reported(
 
 
 def _truncated(sound: Sound, folder: Path, random: Random, shortest: int, longest: int) -> Path:
-    """Return the path of a copy of less than so many bytes; of some only the header is left."""
+    """Return the path of a truncated copy, of less than so many bytes; some are only a header."""
     path = sound.copy(folder)
     end = longest if random.random() < 0.8 else max(shortest + 1, HEADER)
     with path.open("r+b") as file:
@@ -108,7 +108,7 @@ def _other_database(path: Path) -> None:
 
 
 def _other_database_with_a_log(path: Path) -> None:
-    """As a process leaves it that was killed."""
+    """A file as a killed process leaves it."""
     original = path.parent / "original" / path.name
     original.parent.mkdir()
     with closing(sqlite3.connect(original)) as connection:

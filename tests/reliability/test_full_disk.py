@@ -1,7 +1,7 @@
 """Row 4: the disk is full; the batch that has no room fails as a whole, and reads go on.
 
-As soon as there is room, writing resumes. Nothing that was acknowledged is lost by any of it. Here
-a disk is full because the recorded file system says so, at any byte; there a small real one is.
+Writes succeed again as soon as there is room, and nothing acknowledged is lost. Some tests use a
+recorded file system, which can be full at any byte; others a small real one.
 """
 
 import logging
@@ -55,7 +55,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def _cycle(bench: Bench, random: Random, name: str) -> bool:
-    """Fill the disk while callers work, and make room; tell whether anything had no room."""
+    """Fill the disk while callers work, make room, and return whether any write had no room."""
     folder = bench.disk.recording.folder
     used = sum(path.stat().st_size for path in folder.iterdir())
     full = Full(folder, used + random.randrange(MOST_ROOM_BYTES))
@@ -120,7 +120,7 @@ async def _create_batch(engine: JobEngine, account: Account, name: str) -> Told:
 
 
 async def _fill(engine: JobEngine, account: Account, name: str) -> int:
-    """Create jobs until there is no room; return how many batches had room."""
+    """Create jobs until there is no room; return the number of batches that had room."""
     for number in range(FILE_SYSTEM_BYTES // JOBS_OF_A_BATCH):
         if await _create_batch(engine, account, f"{name} {number}") is Told.REFUSED:
             return number
@@ -128,7 +128,7 @@ async def _fill(engine: JobEngine, account: Account, name: str) -> int:
 
 
 async def _read_all(engine: JobEngine, account: Account) -> None:
-    """Every way to read goes on, and shows what was acknowledged."""
+    """Check that every read still works, and shows the acknowledged changes."""
     newest = account.newest(account.moment())
     for job in newest.values():
         assert await engine.get(job.job_id) == job
@@ -180,7 +180,7 @@ async def test_an_engine_that_has_no_room_to_start_says_so(small_disk: Path) -> 
 
 
 def _put_ballast(folder: Path) -> None:
-    """Leave no room at all."""
+    """Fill the disk."""
     with suppress(OSError), (folder / "ballast").open("wb", buffering=0) as ballast:
         while True:
             ballast.write(bytes(4_096))

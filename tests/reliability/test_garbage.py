@@ -1,4 +1,4 @@
-"""An engine that is garbage is closed, on whatever thread the garbage collector runs."""
+"""A garbage engine is closed, on any thread that runs the garbage collector."""
 
 import gc
 import threading
@@ -14,7 +14,7 @@ from tests.reliability.planted import SECONDS_AGAINST_HANGS, PlantedStorage
 
 
 class WatchedStorage(PlantedStorage):
-    """Tells when it is closed."""
+    """Records that it is closed."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Row 16: a huge, deep or unserializable value is refused, typed, before it is queued.
+"""Row 16: a huge, deep or unserializable value is refused by a typed error, before it is queued.
 
-Refusing must not walk, copy or print the value either: a listener of all allocations sees no more
-than some kilobytes. The largest text has a billion characters.
+Refusing must not walk, copy or print the value: it may allocate no more than some kilobytes. The
+largest text has a billion characters.
 """
 
 import tracemalloc

@@ -1,8 +1,8 @@
-"""Row 3: reading, writing or syncing fails, once or for a while, at any operation.
+"""Row 3: a read, write or sync fails, once or for a while, at any operation.
 
-Nothing that was acknowledged or shown is lost, neither to callers nor after a restart, a kill or a
-power loss; what was answered with a `StorageError` is not applied and never will be; the outcome
-is unknown only while the file can't be asked; reads go on; writing resumes when the errors end.
+Nothing acknowledged or shown is lost, neither to callers nor after a restart, a kill or a power
+loss. A change that was answered by a `StorageError` is never applied. An outcome is unknown only
+while the file can't be read. Reads still work, and writes succeed again when the errors end.
 """
 
 import logging
@@ -38,7 +38,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class Seen:
-    """What came of all the errors."""
+    """The effects of all errors."""
 
     def __init__(self) -> None:
         self.errors = 0
@@ -66,7 +66,7 @@ async def _create(bench: Bench, name: str) -> Attempt:
 
 
 async def _outlast(bench: Bench, errors: Errors) -> bool:
-    """Write until the errors have ended; tell whether writing goes on at once then."""
+    """Write until the errors have ended; return whether writes then succeed at once."""
     for number in range(TRIES_AGAINST_HANGS):
         if errors.is_over or not errors.hits:
             break
@@ -83,7 +83,7 @@ async def _fail(
     *,
     until_caught: bool = False,
 ) -> tuple[Seen, Images]:
-    """Run engines on disks that fail, and look at what they leave."""
+    """Run engines on failing disks, and check their files."""
     random = seeded(what)
     images = Images(folder / "image", random, restart_every=RESTART_EVERY)
     seen = Seen()

@@ -1,9 +1,9 @@
-"""Row 1, and row 19 across a crash: kill -9 of a process that writes, at any moment.
+"""Row 1, and row 19 across a crash: kill -9 of a writing process, at any moment.
 
 A process opens a file, writes, closes it, and begins again, until it is killed: while it opens the
-file, commits, moves the log into the database, or closes. What it was answered comes over a pipe.
-After each kill the file is looked at by SQLite alone, as the kill has left it; then the next
-process goes on with it, and repeats what the one before had asked for.
+file, commits, moves the log into the database, or closes. It reports its answers over a pipe. After
+each kill, SQLite alone reads the file as the kill has left it. Then the next process resumes, and
+repeats the calls that the one before had begun.
 """
 
 import shutil
@@ -29,7 +29,7 @@ pytestmark = needs_fork
 FULL_KILLS = 1_000
 """With each kind of callers."""
 LANES = 2
-"""So many files are written at the same time."""
+"""The number of files that are written at the same time."""
 KILLS_OF_A_FILE = 25
 MOST_SECONDS_OF = {"opening": 0.02, "open": 0.07, "closing": 0.006}
 REPEATS = 4
@@ -39,13 +39,13 @@ JOBS_IN_THE_LOG = 100
 
 @dataclass
 class File:
-    """What is known of one file, and what is wrong with it.
+    """The record of one file, and its faults.
 
     Attributes:
-        told: What was answered last of each batch: its version, status and job ids.
-        asked: The jobs of one, by input hash, that the newest process began to create.
-        seen: What there was to see.
-        problems: What is wrong.
+        told: The last answer about each batch: its version, status and job ids.
+        asked: The input hashes of single jobs that the newest process began to create.
+        seen: The counts of the events.
+        problems: The faults.
     """
 
     folder: Path
@@ -54,7 +54,7 @@ class File:
     seen: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)
-    """The ids of jobs that a process may have created with a key, as the file has them."""
+    """The ids that the file has for jobs which a process may have created with a key."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
@@ -76,7 +76,7 @@ class File:
         }
 
     def killed(self, name: str, life: Life) -> None:
-        """Compare the file with what a killed process was told."""
+        """Compare the file with the answers to a killed process."""
         self.seen["kills"] += 1
         phase, calls = "nothing", Counter[str]()
         self.asked = []
@@ -100,13 +100,13 @@ class File:
         self.problems.extend(self._in_flight(name, batches, calls))
 
     def _repeated(self, input_hash: str, job_id: str) -> None:
-        """Check a creation that was repeated: it gives the job that the file had."""
+        """Check that a repeated creation returned the job that the file had."""
         if input_hash in self.ids and self.ids[input_hash] != job_id:
             self.problems.append(f"lost its key: {input_hash} is {job_id}, too")
         self.seen["found by its key" if input_hash in self.ids else "created after all"] += 1
 
     def _look(self) -> dict[str, list[StoredJob]]:
-        """Return the batches in the file; look at a copy, lest SQLite tidies up."""
+        """Return the batches in the file; read a copy, because SQLite would tidy it up."""
         image = self.folder / "image"
         shutil.rmtree(image, ignore_errors=True)
         if not as_killed(self.path, image).exists():
@@ -133,7 +133,7 @@ class File:
         self.seen["batches of many"] += size > 1
 
     def _compare(self, batches: dict[str, list[StoredJob]]) -> None:
-        """Check that all that was answered is there."""
+        """Check that every acknowledged change is there."""
         for batch, (version, status, job_ids) in self.told.items():
             jobs = batches.get(batch, [])
             if {job.job_id for job in jobs} != set(job_ids):
@@ -145,7 +145,7 @@ class File:
     def _in_flight(
         self, name: str, batches: dict[str, list[StoredJob]], calls: Counter[str]
     ) -> Iterator[str]:
-        """Check that each caller of a process has made one call at most without an answer."""
+        """Check that each caller of a process has at most one call without an answer."""
         made = Counter[str]()
         for batch, jobs in batches.items():
             if batch.startswith(f"{name} "):
@@ -156,7 +156,7 @@ class File:
             self.seen["applied, not answered"] += made[caller] > calls[caller]
 
     def reopen(self) -> None:
-        """Compare what an engine shows of the file with what was answered."""
+        """Compare an engine's answers about the file with the earlier ones."""
         with SyncJobEngine(self.path) as engine:
             for batch, (version, status, job_ids) in self.told.items():
                 for job in engine.get_many(job_ids):
@@ -167,7 +167,7 @@ class File:
 
 
 def _rounds(log: Path) -> int:
-    """Return how often a log was begun anew (https://www.sqlite.org/fileformat2.html, 4.1)."""
+    """Return the number of restarts of a log (https://www.sqlite.org/fileformat2.html, 4.1)."""
     return int.from_bytes(log.read_bytes()[12:16], "big") if log.exists() else 0
 
 
@@ -197,14 +197,14 @@ def _lane(lane: Zygote, folder: Path, callers: str, kills: int, storage: str) ->
 
 
 def _life(lane: Zygote, order: Order, random: Random) -> Life:
-    """Run a process until it is killed, some time after it has begun to do something."""
+    """Run a process until it is killed, some time after it has begun a certain phase."""
     [phase] = random.choices(list(MOST_SECONDS_OF), [2, 6, 2])
     seconds = random.uniform(0, MOST_SECONDS_OF[phase])
     return lane.child(order, seconds, counted_from=["phase", phase])
 
 
 def _kill(folder: Path, callers: str, kills: int, *, storage: str = "sound") -> list[File]:
-    """Kill so many processes, in some lanes."""
+    """Kill so many processes, several at a time."""
 
     def in_lane(number: int) -> list[File]:
         path = folder / f"lane{number}"
@@ -240,7 +240,7 @@ def test_what_was_acknowledged_survives_kill_9(callers: str, tmp_path: Path) -> 
 
 
 def test_a_file_whose_log_was_being_moved_is_whole(tmp_path: Path) -> None:
-    """The log is moved page by page, and the first page says how many there are."""
+    """A checkpoint moves the log page by page, and the first page holds their number."""
     path = tmp_path / "whole.db"
     with SyncJobEngine(path) as engine:
         engine.create_many(NewJob(f"input {number}") for number in range(JOBS_IN_THE_LOG))

@@ -1,4 +1,4 @@
-"""Row 10: a hundred threads (and five hundred) at once; the final state is exact."""
+"""Row 10: a hundred or five hundred threads at once; the final state is exact."""
 
 import threading
 from collections import Counter
@@ -21,7 +21,7 @@ JOBS = 20
 
 
 def _together(threads: int, work: Any) -> list[Any]:  # noqa: ANN401 - any work, any outcome
-    """Let that many threads do the work at once; return what comes of it."""
+    """Let that many threads do the work at once; return the outcomes."""
     start = threading.Barrier(threads)
 
     def run(number: int) -> Any:  # noqa: ANN401 - as above
@@ -62,7 +62,7 @@ def test_of_many_who_move_a_job_one_wins(threads: int) -> None:
 
 
 def _check_numbers(engine: SyncJobEngine, ids: list[str], lines: int) -> None:
-    """Every job has that many changes, and all together are numbered without gaps."""
+    """Check that every job has that many changes, and that all are numbered without gaps."""
     histories = [engine.history(job_id) for job_id in ids]
     assert {len(history) for history in histories} == {lines}
     numbers = sorted(line.sequence for history in histories for line in history)

@@ -1,7 +1,7 @@
 """Row 23: older, newer and foreign versions of the schema, and kill -9 in a slow migration.
 
-An older file is migrated as a whole or not at all; a newer or a foreign one is refused and left as
-it is, byte for byte. A new file is there as a whole or not at all, too.
+An older file is migrated as a whole or not at all; a newer or a foreign one is refused and left
+unchanged, byte for byte. A new file is made as a whole or not at all, too.
 """
 
 import shutil
@@ -49,7 +49,7 @@ def _rows(path: Path) -> list[object]:
 
 
 def _version(path: Path) -> int:
-    """Return the version of a whole file, all of which is of that version."""
+    """Return the version of a file, and check that all of it has that version."""
     with closing(sqlite3.connect(path)) as connection:
         [version] = connection.execute("PRAGMA user_version").fetchone()
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -73,7 +73,7 @@ def _version(path: Path) -> int:
 
 
 def _jobs(path: Path) -> list[Job]:
-    """Open a file with an engine of this process, and use it."""
+    """Open a file with an engine in this process, and use it."""
     with SyncJobEngine(path) as engine:
         jobs = list(engine.list_jobs(limit=1_000).jobs)
         engine.create("goes on")
@@ -83,7 +83,7 @@ def _jobs(path: Path) -> list[Job]:
 def _live(
     lane: Zygote, path: Path, seconds: float | None, seen: Counter[str], *, halved: bool = False
 ) -> Life:
-    """Let a process open a file, and be killed some time after it began to; None lets it live."""
+    """Let a process open a file, and kill it some time after it began; None lets it live."""
     order = {"path": str(path), "halved": halved}
     if seconds is None:
         life = lane.child(order, MOST_SECONDS)
@@ -102,7 +102,7 @@ def _copy(old: Path, folder: Path) -> Path:
 def _fastest(
     lane: Zygote, paths: Iterable[Path], seen: Counter[str], *, halved: bool = False
 ) -> float:
-    """Let processes open files and live; return how many seconds the fastest of them took."""
+    """Let processes open files and live; return the seconds of the fastest one."""
     return min(_live(lane, path, None, seen, halved=halved).seconds for path in paths)
 
 

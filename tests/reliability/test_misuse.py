@@ -1,7 +1,7 @@
-"""Row 11: an engine that is called when or where it must not be says so at once, and by name.
+"""Row 11: a call at the wrong time or from the wrong place raises a named error at once.
 
-Before its start, after its end, started twice, from the thread that serves it, from another thread,
-another event loop or another library. A test that would hang fails by its limit.
+Before the start, after the end, for a second start, from the serving thread, from another thread,
+another event loop or another async library. A hanging test fails by its time limit.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ async def test_started_twice() -> None:
 
 
 def _in_a_thread(work: Callable[[], object]) -> BaseException | None:
-    """Do the work in another thread; return what it raises."""
+    """Do the work in another thread, and return its exception."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).exception(timeout=SECONDS_AGAINST_HANGS)
 
@@ -125,7 +125,7 @@ def test_awaited_on_another_loop_of_its_own_thread(call: str) -> None:
 
 
 class LoopThreadClock:
-    """A clock that does some work on the thread that serves the engine, and keeps its error."""
+    """A clock that does some work on the serving thread, and keeps its error."""
 
     def __init__(self) -> None:
         self.work: Callable[[], object] | None = None
@@ -144,7 +144,7 @@ class LoopThreadClock:
 
 
 def _on_the_loop_thread(engine: SyncJobEngine, clock: LoopThreadClock) -> None:
-    """Let the clock do its work, and check that the engine is as good as before."""
+    """Let the clock do its work, and check that the engine still works."""
     assert engine.create("hash", timeout=SECONDS_AGAINST_HANGS).version == 1
     assert clock.thread not in {"", threading.current_thread().name}
     assert engine.count(timeout=SECONDS_AGAINST_HANGS) == 1

@@ -1,6 +1,6 @@
-"""Row 24: odd texts are stored as they are given, or refused; none is ever interpreted.
+"""Row 24: odd texts are stored unchanged, or refused; none is ever interpreted.
 
-SQL's and the shell's own characters, NULs, lone surrogates, control characters, and long ids.
+Special characters of SQL and the shell, NULs, lone surrogates, control characters, and long ids.
 """
 
 from typing import Any
@@ -53,7 +53,7 @@ texts = st.one_of(
 
 
 def _storable(text: str, shortest: int = 1, longest: int = 256) -> bool:
-    """Whether the text is of that size, without a NUL, and has a UTF-8 form."""
+    """Return whether the text has an allowed size, no NUL, and a UTF-8 form."""
     try:
         text.encode()
     except UnicodeEncodeError:

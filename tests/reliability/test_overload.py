@@ -1,7 +1,7 @@
-"""Row 9: ten times the load that an engine can take; the surplus is refused, and memory is bounded.
+"""Row 9: ten times the load that an engine admits; the surplus is refused, and memory is bounded.
 
-The storage holds a commit, so that nothing is answered while the load comes in: what is accepted
-and what is refused can then be counted exactly.
+The storage holds a commit, so nothing is answered while the load arrives, and the accepted and
+refused calls can be counted exactly.
 """
 
 import threading
@@ -96,7 +96,7 @@ async def test_memory_does_not_grow_with_the_load() -> None:
 
 
 class BlockingStorage(PlantedStorage):
-    """Blocks the event loop itself, so that what the threads send can't even be looked at."""
+    """Blocks the event loop itself, so it can't even take the messages of the threads."""
 
     async def commit(self, changes: Any) -> None:  # noqa: ANN401 - see Storage
         self.blocking.set()

@@ -1,8 +1,8 @@
 """Row 7: the owner crashes at every message; every pending and later caller gets the crash.
 
-A storage raises a bug from the n-th call of one of its methods, before or after doing its work.
-The callers whose changes were being committed are told that the outcome is unknown, all others that
-nothing was applied; what was acknowledged is in the storage.
+A storage raises a bug from the n-th call of one of its methods, before or after doing its work. The
+callers whose changes were being committed get "outcome unknown", all others "not applied"; the
+acknowledged changes are in the storage.
 """
 
 import logging
@@ -43,7 +43,7 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
 
 
 class Crash:
-    """One crash that is planted, and the account of it."""
+    """A planted crash, and the record of its answers."""
 
     def __init__(self, random: Random) -> None:
         self.method = random.choice(METHODS)
@@ -55,13 +55,13 @@ class Crash:
         self.callers = made(CALLERS, random)
 
     def check_error(self, error: BaseException | None) -> None:
-        """The error of a caller who was told that nothing was applied."""
+        """Check the error of a caller that got "not applied"."""
         assert type(error) is EngineCrashedError
         assert error.__cause__ is self.cause
         assert not isinstance(error, OutcomeUnknownError)
 
     def check_callers(self, stored: dict[str, Job]) -> Counter[str]:
-        """Every caller was told the truth."""
+        """Check that every caller got the true outcome."""
         kinds: Counter[str] = Counter()
         for caller in self.callers:
             assert caller.told is not None
@@ -93,7 +93,7 @@ async def _stored(storage: MemoryStorage) -> dict[str, Job]:
 
 
 async def _crash_under(crash: Crash) -> JobEngine:
-    """Let callers call until the engine crashes; check what comes of it but for the callers."""
+    """Let callers call until the engine crashes; check everything except their answers."""
     engine = JobEngine(crash.storage)
     with pytest.raises(EngineCrashedError) as ended:
         async with engine:

@@ -1,9 +1,9 @@
-"""Row 2: the power fails at any moment; what was acknowledged or shown is there, and no half batch.
+"""Row 2: the power fails at any moment; everything acknowledged or shown is there, no half batch.
 
-Real engines work on a recorded disk. Of each recording many images are made of what the disk may
-hold when the power comes back: without all that was not synced, without a half of it, or with torn
-writes; mostly around the moments at which a caller was told that something is durable. Every image
-is read by SQLite alone, and on some an engine is started.
+Real engines work on a recorded disk. Each recording gives many images of the disk after the power
+comes back: without all unsynced writes, without half of them, or with torn ones; mostly around the
+moments at which a caller learned that a change is durable. SQLite alone reads every image, and an
+engine starts on some.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 async def _lose_power(
     folder: Path, what: str, count: int, kind: type[RecordedStorage] = RecordedStorage
 ) -> Images:
-    """Run engines, and look at so many images of their disks."""
+    """Run engines, and check so many images of their disks."""
     random = seeded(what)
     images = Images(folder / "image", random, restart_every=RESTART_EVERY)
     told: Counter[str] = Counter()

@@ -1,10 +1,10 @@
-"""Row 12, and what a process leaves behind: forks, exits and interrupts, in programs of their own.
+"""Row 12, and the ends of processes: forks, exits and interrupts, in programs of their own.
 
 Every program runs with warnings as errors and the debugging allocator, and must leave its standard
-error empty. (The development mode would also make asyncio complain of a slow machine.) A fork gives
-the child a named error or a working engine, and the parent goes on; an engine that nobody closed
-neither warns nor holds up the exit; an interrupted caller can go on; and whatever a storage or a
-clock raises on the one thread that serves all engines stops its own engine alone.
+error empty. (The development mode would also make asyncio warn about a slow machine.) After a fork
+the child gets a named error or has a working engine, and the parent keeps working. An unclosed
+engine neither warns nor delays the exit. An interrupted caller can continue. An exception that a
+storage or a clock raises on the one serving thread stops only its own engine.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.tries import tries
 
 ROOTS = [str(Path(str(engine.__file__)).parents[1]), str(Path(__file__).parents[2])]
 SECONDS = 60
-# From Python 3.12 on, a fork of a process with threads warns; here, that is the purpose.
+# From Python 3.12 on, a fork of a process with threads warns; these tests fork on purpose.
 OPTIONS = ["-X", "faulthandler", "-W", "error", "-W", "ignore:This process:DeprecationWarning"]
 
 
@@ -37,7 +37,7 @@ def _start(program: str, *arguments: str) -> "subprocess.Popen[str]":
 
 
 def _run(program: str, *arguments: str) -> tuple[str, str, int]:
-    """Run a program; return what it printed, what it complained of, and its exit code."""
+    """Run a program; return its output, its errors, and its exit code."""
     with _start(program, *arguments) as process:
         try:
             output, complaints = process.communicate(timeout=SECONDS)

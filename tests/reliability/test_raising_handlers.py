@@ -1,8 +1,8 @@
-"""Row 15: a handler raises what ends a program, or what cancels a task; its job fails, no other.
+"""Row 15: a handler raises an exit, an interrupt or a cancellation; only its job fails.
 
-Whatever comes out of it, `SystemExit`, `KeyboardInterrupt`, a cancellation that nobody asked for, a
-group of these: the job that raised it fails, the jobs beside it end as they would have, and so does
-each that comes later. A real Ctrl-C is none of that: it closes the program.
+The handler raises `SystemExit`, `KeyboardInterrupt`, an unrequested cancellation, or a group of
+these. Its job fails; the jobs beside it and after it end as usual. A real Ctrl-C is different: it
+closes the program.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ pytestmark = pytest.mark.anyio
 
 SECONDS = 10
 BESIDE = 5
-"""So many jobs are at work beside the one whose handler raises."""
+"""The number of running jobs beside the one whose handler raises."""
 
 
 async def _cancellation() -> BaseException:
-    """Return what the event loop cancels a task with, out of a scope that has ended."""
+    """Return the event loop's exception of a cancellation, from a scope that has ended."""
     with anyio.CancelScope() as scope:
         scope.cancel()
         try:
@@ -62,7 +62,7 @@ Handler = Callable[[Job[AgentJobStatus]], Any]
 
 
 async def _check(kind: str, handler: Handler, go_on: Callable[[], object], **how: Any) -> Any:  # noqa: ANN401
-    """Run a handler that raises for one job, beside others, and for one after it."""
+    """Run a handler that raises for one job, with other jobs beside it and one after it."""
     async with JobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine:
         with anyio.fail_after(SECONDS):
             async with Worker(engine, handler, retry=Retry(max_attempts=1), **how):
@@ -83,7 +83,7 @@ async def _check(kind: str, handler: Handler, go_on: Callable[[], object], **how
 
 
 async def _fails(kind: str, raising: Callable[[str], Any]) -> None:
-    """Check that a job fails whose async handler raises, and no other."""
+    """Check that only the job whose async handler raises fails."""
     gate = anyio.Event()
 
     async def handler(job: Job[AgentJobStatus]) -> str:
@@ -98,7 +98,7 @@ async def _fails(kind: str, raising: Callable[[str], Any]) -> None:
 
 
 CANCELLATIONS = {"cancellation", "CancelledError"}
-"""A task group takes it that a task of its was cancelled, and goes on."""
+"""A task group accepts the cancellation of one of its tasks, and continues."""
 ASYNC_KINDS = [
     *KINDS,
     "cancellation",

@@ -1,8 +1,8 @@
-"""Row 14, and a real Ctrl-C: handlers that block, go on for ever, or will not be cancelled.
+"""Row 14, and a real Ctrl-C: handlers that block, never return, or resist cancellation.
 
-Each runs in a process of its own. The log names the job and the stack within 5 seconds; told to
-stop, `Worker.serve` ends within its time of grace and 5 seconds more; a second signal ends the
-process at once. A Ctrl-C is never taken for a handler's own error.
+Each runs in a process of its own. The log names the job and the stack within 5 seconds. After a
+signal, `Worker.serve` ends within its grace period and 5 seconds more; a second signal ends the
+process at once. A Ctrl-C never counts as an error of the handler.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ GRACE_SECONDS = 0.5
 MARGIN_SECONDS = 5.0
 NOTICED_SECONDS = 5.0
 SLACK_SECONDS = 3.0
-"""For a machine that is busy with other things."""
+"""Extra time for a busy machine."""
 EXIT_CODE = 70
 SECONDS_AGAINST_HANGS = 40
 
 
 @dataclass
 class Program:
-    """A process whose handler is at work.
+    """A process with a running handler.
 
     Attributes:
-        job_id: Its job.
-        began: When the handler began; by `time.monotonic`, as all that follows.
-        signalled: When it was told to stop last.
+        job_id: The id of its job.
+        began: The start of the handler, by `time.monotonic`.
+        signalled: The last signal to stop, by `time.monotonic`.
     """
 
     process: subprocess.Popen[str]
@@ -60,14 +60,14 @@ class Program:
         return line
 
     def end(self) -> tuple[list[str], list[dict[str, Any]], int]:
-        """Return what it still prints and logs until it ends, and its exit code."""
+        """Return the rest of its output and log, and its exit code."""
         output, log = self.process.communicate(timeout=SECONDS_AGAINST_HANGS)
         lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
         assert len(lines) == len(log.splitlines()), log
         return output.split(), lines, self.process.returncode
 
     def seconds(self) -> float:
-        """Return how long it has been since it was told to stop."""
+        """Return the seconds since the last signal to stop."""
         return time.monotonic() - self.signalled
 
 
@@ -179,7 +179,7 @@ def test_a_ctrl_c_closes_a_program_that_knows_of_no_signals(kind: str, anyio_bac
 
 
 def test_a_second_ctrl_c_is_not_the_handlers_own(anyio_backend: str) -> None:
-    """On asyncio it is raised in whatever runs then, which is the handler."""
+    """asyncio raises the interrupt in the code that runs, which is the handler."""
     with _at_work(anyio_backend, "computes", "body") as program:
         program.send(signal.SIGINT)
         time.sleep(0.2)  # two signals at once are one; in the time of grace

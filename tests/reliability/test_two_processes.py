@@ -1,7 +1,7 @@
 """Rows 12 and 13: two engines and one file, in two processes, in one, and across a fork.
 
-The second is refused at once and told who has the file. Whoever has it lets go of it with its end,
-however it ends; a forked child of it neither keeps the file nor does it any harm.
+The second engine is refused at once, by an error that names the holder. The end of the holder, of
+any kind, frees the file; its forked child neither holds the file nor harms it.
 """
 
 import os
@@ -29,7 +29,7 @@ SECONDS = 60
 
 @contextmanager
 def _holder(path: Path, children: int = 0) -> Iterator[subprocess.Popen[str]]:
-    """Let a process hold a file."""
+    """Start a process that holds a file."""
     with program("holder", str(path), str(children)) as process:
         try:
             assert process.stdout is not None
@@ -42,7 +42,7 @@ def _holder(path: Path, children: int = 0) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def _refused(path: Path, pid: int) -> Iterator[None]:
-    """Expect to be refused, soon, with the name of a process."""
+    """Check that opening is refused soon, by an error with the process id of the holder."""
     began = time.monotonic()
     with pytest.raises(StorageInUseError) as refused:
         yield
@@ -53,7 +53,7 @@ def _refused(path: Path, pid: int) -> Iterator[None]:
 
 
 def _count(path: Path) -> int:
-    """Open a file, look, and close it."""
+    """Open a file, read it, and close it."""
     with SyncJobEngine(path) as engine:
         return engine.count()
 
@@ -165,7 +165,7 @@ READ_AND_CLOSE = (
 
 
 def test_other_programs_may_read_a_file_after_a_backup_and_a_check(tmp_path: Path) -> None:
-    """A process that opens and closes a file loses its locks on it, and then others tidy it up."""
+    """A process that opens and closes a file loses its locks on it; then others tidy it up."""
     path = tmp_path / "jobs.db"
     with SyncJobEngine(path) as engine:
         engine.create("first")
@@ -200,7 +200,7 @@ def test_a_forked_child_that_ends_last_does_no_harm(tmp_path: Path) -> None:
         last = stack.enter_context(_holder(path))
         last.kill()
         last.wait(SECONDS)
-        # Its job is in the log alone, and the children end as programs do.
+        # Its job is only in the log, and the children exit normally.
         assert first.stdin is not None
         assert first.stdout is not None
         first.stdin.close()

@@ -1,7 +1,7 @@
-"""Threads that wait: their timeouts, and an interrupt at any place of a call.
+"""Waiting threads: their timeouts, and an interrupt at any line of a call.
 
-A timeout of a write says "outcome unknown", for the change is not taken back. After either the
-engine is as usable as before.
+A timeout of a write says "outcome unknown", because the change is not undone. The engine stays
+usable after both.
 """
 
 import gc
@@ -55,7 +55,7 @@ READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "statistics": lambda engine, _: engine.statistics(timeout=0.01),
     "wait": lambda engine, job_id: engine.wait(job_id, timeout=0.01),
     "result": lambda engine, job_id: engine.result(job_id, timeout=0.01),
-    # These read first, and have sent nothing else by then.
+    # These read first, and have sent nothing else so far.
     "provide_input": lambda engine, job_id: engine.provide_input(job_id, "?", 1, timeout=0.01),
     "backup": lambda engine, _: engine.backup("never.db", timeout=0.01),
 }
@@ -75,7 +75,7 @@ class Blocked(PlantedStorage):
 def _held(
     kind: type[PlantedStorage], *, is_running: bool = False
 ) -> Iterator[tuple[SyncJobEngine, str, PlantedStorage]]:
-    """An engine with one job that is busy with a commit, until its storage lets go."""
+    """An engine with one job, busy with a commit until its storage releases it."""
     storage = kind()
     with SyncJobEngine(storage) as engine:
         job = engine.create("old")
@@ -139,7 +139,7 @@ def test_a_read_that_times_out_says_so_and_nothing_more(
 
 
 class LeapingTime:
-    """The time module to a blocking call: each look is 30 seconds after the one before."""
+    """Replaces the time module of a blocking call: each reading is 30 seconds later."""
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -156,7 +156,7 @@ def _ask(_: Job[AgentJobStatus], context: Context[AgentJobStatus]) -> int:
 def test_one_time_limit_holds_for_both_messages_of_an_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Past it after the first, nothing is sent: so the outcome is known."""
+    """Past the timeout after the first reading, nothing is sent: the outcome is known."""
     with SyncJobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine, Worker(engine, _ask):
         job = engine.transition(engine.create("hash").job_id, AgentJobStatus.RUNNING)
         asking = engine.wait(job.job_id, until=[AgentJobStatus.AWAITING_INPUT])
@@ -212,7 +212,7 @@ def test_a_timeout_of_any_size_is_as_long_as_a_thread_can_wait() -> None:
 
 
 class InterruptAt:
-    """Interrupts this thread at the n-th line that it runs of the package."""
+    """Interrupts this thread at the n-th line of the package that it runs."""
 
     def __init__(self, line: int) -> None:
         self._lines_left = line
@@ -235,7 +235,7 @@ PACKAGE = str(Path(str(package.__file__)).parent)
 
 @pytest.fixture
 def _no_collection() -> Iterator[None]:
-    """A finalizer of another engine must not be taken for a line of the call."""
+    """Lines of another engine's finalizer must not count as lines of the call."""
     gc.collect()
     gc.disable()
     yield

@@ -1,12 +1,12 @@
-"""Work at jobs of some kinds until told to stop; the log goes to the standard error.
+"""Run jobs of some kind until a signal to stop; the log goes to the standard error.
 
 Usage: python -m tests.reliability.programs.at_work BACKEND KIND HOW GRACE
 
-KIND is what the handler does: "waits" (a task that awaits), "spins" (a loop that never yields),
-"sleeps" (blocks the event loop in a call), "refuses" (a task that will not be cancelled), "thread"
-(never returns), "computes" (a task that is busy, and yields now and then). HOW is "serve" for
-`Worker.serve`, "body" for a program that knows of no signals. Prints "begun" when the handler is at
-work, "closed" when worker and engine are.
+KIND is the behaviour of the handler: "waits" (a task that awaits), "spins" (a loop that never
+yields), "sleeps" (blocks the event loop in a call), "refuses" (a task that resists cancellation),
+"thread" (never returns), "computes" (a busy task that yields from time to time). HOW is "serve" for
+`Worker.serve`, "body" for a program without signal handling. Prints "begun" when the handler runs,
+"closed" when worker and engine are closed.
 """
 
 # ruff: noqa: T201 - a test looks at what is printed
@@ -87,7 +87,7 @@ KINDS: dict[str, Any] = {
 
 
 async def main(kind: str, how: str, grace: float) -> None:
-    """Let one handler work until told to stop."""
+    """Run one handler until a signal to stop."""
     async with JobEngine() as engine, Worker(engine, KINDS[kind], grace_seconds=grace) as worker:
         job = await engine.create("hash")
         print(f"job {job.job_id}", flush=True)

@@ -1,9 +1,9 @@
-"""Fork again and again while threads call an engine; each child looks at what it has.
+"""Fork repeatedly while threads call an engine; each child checks its engines.
 
 Usage: python -m tests.reliability.programs.fork TIMES END
 
-The child ends as END says: "exit" runs the interpreter's own exit, "_exit" leaves at once. Prints
-one line when all is well.
+END is the end of a child: "exit" runs the interpreter's exit, "_exit" leaves at once. Prints one
+line on success.
 """
 
 # ruff: noqa: T201 - a test looks at what is printed
@@ -20,7 +20,7 @@ THREADS = 3
 
 
 def _child(engine: SyncJobEngine) -> None:
-    """The old engine says what it is, also when it is closed; a new one works."""
+    """Check that the old engine raises its error, also when closed, and that a new one works."""
     try:
         engine.create("child", timeout=SECONDS)
     except EngineForkedError:
@@ -38,7 +38,7 @@ def _child(engine: SyncJobEngine) -> None:
 
 
 def main(times: int, end: str) -> None:
-    """Fork, and let the parent's engine work all the time."""
+    """Fork while the parent's engine works."""
     engine = SyncJobEngine()
     leave = threading.Event()
     created: list[int] = []

@@ -1,9 +1,9 @@
-"""Fork again and again while threads write to a file; each child looks at what it has.
+"""Fork repeatedly while threads write to a file; each child checks its engines.
 
 Usage: python -m tests.reliability.programs.fork_file FOLDER TIMES END
 
-The child ends as END says: "exit" runs the interpreter's own exit, "_exit" leaves at once. Prints
-one line when all is well.
+END is the end of a child: "exit" runs the interpreter's exit, "_exit" leaves at once. Prints one
+line on success.
 """
 
 # ruff: noqa: T201 - a test looks at what is printed
@@ -21,7 +21,7 @@ THREADS = 3
 
 
 def _child(engine: SyncJobEngine, folder: Path) -> None:
-    """The old engine says what it is, its file is in use, and another file works."""
+    """Check that the old engine raises its error, its file is in use, and another file works."""
     try:
         engine.create("child", timeout=SECONDS)
     except EngineForkedError:
@@ -43,7 +43,7 @@ def _child(engine: SyncJobEngine, folder: Path) -> None:
 
 
 def main(folder: Path, times: int, end: str) -> None:
-    """Fork, and let the parent's engine work all the time."""
+    """Fork while the parent's engine works."""
     engine = SyncJobEngine(folder / "parent.db")
     leave = threading.Event()
     created: list[int] = []

@@ -12,7 +12,7 @@ from engine import EngineUnavailableError, JobEngine
 
 
 async def main() -> None:
-    """Fork once; the child calls without a loop of its own, which a fork does not copy."""
+    """Fork once; the child calls without an event loop, which a fork does not copy."""
     async with JobEngine() as engine:
         await engine.create("parent")
         if (child := os.fork()) == 0:

@@ -2,8 +2,8 @@
 
 Usage: python -m tests.reliability.programs.holder PATH [CHILDREN]
 
-Opens the file, creates a job, and forks so many children; prints its process id. Each child prints
-a line, has nothing to do with the engine, and ends as programs end when the standard input does.
+Opens the file, creates a job, forks the children, and prints its process id. Each child prints a
+line, does not use the engine, and exits normally when the standard input ends.
 """
 
 import os

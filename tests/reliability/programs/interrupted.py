@@ -1,8 +1,8 @@
-"""Wait for an answer, be interrupted, and go on.
+"""Wait for an answer, get interrupted, and continue.
 
 Usage: python -m tests.reliability.programs.interrupted
 
-Prints "held" when the storage holds the commit, which is the time to interrupt.
+Prints "held" when the storage holds the commit: interrupt it then.
 """
 
 # ruff: noqa: T201 - a test looks at what is printed
@@ -19,7 +19,7 @@ def _announce(storage: PlantedStorage) -> None:
 
 
 def main() -> None:
-    """Create a job that is held, and see what is left after the interrupt."""
+    """Create a job whose commit is held, and check the engine after the interrupt."""
     storage = PlantedStorage()
     engine = SyncJobEngine(storage)
     storage.hold()

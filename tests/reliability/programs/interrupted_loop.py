@@ -1,9 +1,9 @@
-"""Let a storage or a clock raise things on the serving thread; look at the other engines.
+"""Let a storage or a clock raise exceptions on the serving thread, and check other engines.
 
 Usage: python -m tests.reliability.programs.interrupted_loop WHERE
 
 WHERE is "commit", "count", "aclose" (of a storage), "clock" or "start" (the clock, at the start).
-Prints the name of each kind that was raised and did no harm to others.
+Prints the name of each exception that was raised and did no harm to others.
 """
 
 # ruff: noqa: T201 - a test looks at what is printed
@@ -23,7 +23,7 @@ SECONDS = 5
 
 
 def raised(work: Callable[[], object]) -> BaseException | None:
-    """Do the work in a thread that may hang; return what it raises."""
+    """Do the work in a thread that may hang, and return its exception."""
     outcome: list[BaseException | None] = []
 
     def run() -> None:
@@ -42,13 +42,13 @@ def raised(work: Callable[[], object]) -> BaseException | None:
 
 
 def check_crash(error: BaseException | None, cause: BaseException) -> None:
-    """The error says that the engine crashed, and why."""
+    """Check that the error reports the crash and its cause."""
     assert isinstance(error, EngineCrashedError), repr(error)
     assert error.__cause__ is cause, repr(error.__cause__)
 
 
 def in_storage(method: str, cause: BaseException) -> None:
-    """A storage raises it from a call that the owner answers a caller by."""
+    """Let a storage raise it from a call that answers a caller."""
     storage = PlantedStorage()
     engine = SyncJobEngine(storage)
     storage.plant(cause, method)
@@ -62,7 +62,7 @@ def in_storage(method: str, cause: BaseException) -> None:
 
 
 def in_aclose(cause: BaseException) -> None:
-    """A storage raises it while it is closed."""
+    """Let a storage raise it while it is closed."""
     storage = PlantedStorage()
     engine = SyncJobEngine(storage)
     engine.create("hash", timeout=SECONDS)
@@ -72,7 +72,7 @@ def in_aclose(cause: BaseException) -> None:
 
 
 def in_clock(cause: BaseException, *, at_start: bool) -> None:
-    """A clock raises it, when the engine is made or later."""
+    """Let a clock raise it, at the start of the engine or later."""
     causes = [cause] if at_start else []
 
     def clock() -> datetime:
@@ -91,7 +91,7 @@ def in_clock(cause: BaseException, *, at_start: bool) -> None:
 
 
 def main(where: str) -> None:
-    """Raise one kind after the other; another engine lives on through all of them."""
+    """Raise each exception in turn, while another engine keeps working."""
     logging.disable(logging.CRITICAL)
     other = SyncJobEngine()
     for number, kind in enumerate(KINDS, start=1):

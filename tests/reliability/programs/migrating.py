@@ -1,6 +1,6 @@
 """Open a file with an engine of a newer version, whose migration is slow.
 
-For `tests.reliability.programs.zygote`. An order has the ``path``, and says if the steps are
+For `tests.reliability.programs.zygote`. An order has the ``path``, and whether the steps are
 ``halved``. The lines: "opening" and "open".
 """
 
@@ -35,12 +35,12 @@ HALVED_STEPS = (*STEPS, (*SLOW_STEP[:_HALF], "COMMIT", "BEGIN EXCLUSIVE", *SLOW_
 
 
 def become_newer(patch: pytest.MonkeyPatch, steps: tuple[Step, ...] = NEWER_STEPS) -> None:
-    """Let the engines of this process be of the newer version."""
+    """Make the engines of this process ones of the newer version."""
     patch.setattr("engine.storage.sqlite.storage.STEPS", steps)
 
 
 def warm() -> None:
-    """Be of the newer version, and do not complain of older files."""
+    """Switch to the newer version, without warnings about older files."""
     logging.getLogger("engine").addHandler(logging.NullHandler())
     become_newer(pytest.MonkeyPatch())
 

@@ -1,4 +1,4 @@
-"""Use an engine in processes that `multiprocessing` forks, while the parent's goes on working.
+"""Use an engine in processes that `multiprocessing` forks, while the parent's keeps working.
 
 Usage: python -m tests.reliability.programs.processes
 """
@@ -24,7 +24,7 @@ def _work(number: int) -> int:
 
 
 def main() -> None:
-    """Let two processes do a few pieces of work."""
+    """Let two processes do some work."""
     engine.create("parent", timeout=SECONDS)
     with multiprocessing.get_context("fork").Pool(2) as pool:
         assert pool.map(_work, range(6)) == [1] * 6

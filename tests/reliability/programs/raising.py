@@ -1,4 +1,4 @@
-"""What handlers raise, in a module where processes find it too."""
+"""Exceptions of handlers, in a module that processes can import."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AS_IT_SHOULD = "as it should"
 
 
 class OwnError(BaseException):
-    """Derived from none that a program would catch."""
+    """An exception that no program would catch."""
 
 
 def _group() -> BaseException:
@@ -37,7 +37,7 @@ KINDS: dict[str, Callable[[], BaseException]] = {
 
 
 def raise_in_process(job: Any) -> str:  # noqa: ANN401
-    """Raise what the job's input names; or end the process."""
+    """Raise the exception that the job's input names, or end the process."""
     if job.input is None:
         return AS_IT_SHOULD
     if job.input == "os._exit":

@@ -1,6 +1,6 @@
-"""A process that takes many jobs through their lives and says what it has more of than before.
+"""Run many jobs in one process, and print its growth.
 
-A process of its own: what pytest has let go of would hide what is leaked here.
+It is a process of its own, because garbage of pytest would hide a leak.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ MOST_TIMES_LARGER = 1.5
 
 @dataclass(frozen=True)
 class State:
-    """What a process holds."""
+    """The resources of a process."""
 
     memory_bytes: int
     open_files: int
@@ -51,12 +51,12 @@ def _tasks() -> int:
 
 
 def _threads() -> list[threading.Thread]:
-    """Return all threads but those that trio keeps for a while when their work is done."""
+    """Return all threads except those that trio caches after their work."""
     return [each for each in threading.enumerate() if not each.name.startswith("Trio thread")]
 
 
 def _join_threads() -> None:
-    """Let threads end that have been told to."""
+    """Wait for threads that are about to end."""
     for thread in _threads():
         if thread.name.startswith("engine storage"):
             thread.join(SECONDS_TO_REMOVE)
@@ -75,7 +75,7 @@ def _state(path: Path) -> State:
 
 
 async def _live(engine: JobEngine, jobs: int, name: str) -> None:
-    """Take so many jobs through their whole lives."""
+    """Run so many jobs from creation to removal."""
     for first in range(0, jobs, BATCH):
         many = await engine.create_many(
             NewJob(f"{name} {number}", idempotency_key=f"{name} {number}")
@@ -89,7 +89,7 @@ async def _live(engine: JobEngine, jobs: int, name: str) -> None:
 
 
 async def _round(engine: JobEngine, jobs: int, name: str) -> None:
-    """Take jobs through their lives with some callers."""
+    """Run jobs with some callers."""
     async with anyio.create_task_group() as tasks:
         for caller in range(CALLERS):
             tasks.start_soon(_live, engine, jobs // CALLERS, f"{name} {caller}")
@@ -103,7 +103,7 @@ async def _removed(engine: JobEngine) -> None:
 
 
 async def _soak(storage: SQLiteStorage, jobs: int, rule: Retention | None) -> list[str]:
-    """Take many jobs through an engine; return what has grown."""
+    """Run many jobs through an engine, and return its growth."""
     before = _state(storage.path)
     states: list[State] = []
     async with JobEngine(storage, retention=rule) as engine:
@@ -122,7 +122,7 @@ async def _soak(storage: SQLiteStorage, jobs: int, rule: Retention | None) -> li
 
 
 def _grown(first: State, last: State) -> Iterator[str]:
-    """Say what a process has more of than when it had got warm."""
+    """Return the growth of a process since it was warm."""
     if last.memory_bytes > first.memory_bytes + MOST_MORE_BYTES:
         yield "memory"
     if last.file_bytes > first.file_bytes * MOST_TIMES_LARGER:
@@ -133,14 +133,14 @@ def _grown(first: State, last: State) -> Iterator[str]:
 
 
 def _left(before: State, after: State) -> Iterator[str]:
-    """Say what is left when the engine has been closed."""
+    """Return the resources that are left after the engine has closed."""
     for name in ("open_files", "threads", "tasks"):
         if getattr(after, name) > getattr(before, name):
             yield f"{name} after the end"
 
 
 class LeakingStorage(SQLiteStorage):
-    """Its bug: with each commit it keeps a megabyte and an open file."""
+    """Its bug: it leaks a megabyte and an open file with each commit."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -152,9 +152,9 @@ class LeakingStorage(SQLiteStorage):
 
 
 def main() -> None:
-    """Soak; print what has grown, and what was seen.
+    """Soak; print the growth and the counts.
 
-    Arguments: the file, how many jobs, the backend, and ``rule`` or ``leak``.
+    Arguments: the file, the number of jobs, the backend, and ``rule`` or ``leak``.
     """
     path, jobs, backend, kind = sys.argv[1:]
     leaking = kind == "leak"

@@ -1,4 +1,4 @@
-"""Leave engines unclosed, in every way, and end.
+"""Leave engines unclosed in some way, and exit.
 
 Usage: python -m tests.reliability.programs.unclosed HOW
 """
@@ -15,19 +15,19 @@ from tests.reliability.planted import PlantedStorage
 
 
 def used() -> None:
-    """Leave one engine that was used."""
+    """Leave one used engine."""
     engine = SyncJobEngine()
     kept.append(engine)
     engine.create("hash")
 
 
 def unused() -> None:
-    """Leave one that was not used."""
+    """Leave one unused engine."""
     kept.append(SyncJobEngine())
 
 
 def repositories() -> None:
-    """Leave some repositories, and the garbage of others."""
+    """Leave some repositories, and some garbage ones."""
     kept.extend(InMemoryJobRepository() for _ in range(10))
     for _ in range(10):
         InMemoryJobRepository().create("hash")

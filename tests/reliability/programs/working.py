@@ -1,12 +1,12 @@
-"""Work at the jobs of a file until killed, and tell of each attempt when it begins and ends.
+"""Run the jobs of a file until killed, and report each attempt when it begins.
 
-For `tests.reliability.programs.zygote`. The jobs are in the file. The lines:
+For `tests.reliability.programs.zygote`. The file has the jobs. The lines:
 
-* ``["begun", job_id, attempt, token]``: a handler is at work
+* ``["begun", job_id, attempt, token]``: a handler has begun
 * ``["opened"]``, ``["all ended"]``: the engine is open; no job is left
 
-A handler works in one or more steps, and now and then fails by itself. Its result says who did the
-job, so that one which is done twice, or by a dead attempt, can be told.
+A handler works in one or more steps, and fails at random. Its result names its attempt: this shows
+a job that was done twice, or by a dead attempt.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ENOUGH = Retry(max_attempts=MOST_FAILURES, first_delay_seconds=0.002, factor=1, 
 
 
 def result_of(job: Job, attempt: int) -> str:
-    """Return what an attempt of a job comes to."""
+    """Return the result of an attempt of a job."""
     return f"{job.input} by attempt {attempt}"
 
 
@@ -55,7 +55,7 @@ def handle_in_thread(job: Job, context: Context[Any]) -> str:
 
 
 async def work(order: Order) -> None:
-    """Work at what is in the file until nothing is left."""
+    """Run the jobs of the file until none is left."""
     handler = handle_in_thread if order["handler"] == "thread" else handle
     async with JobEngine(Path(order["path"])) as engine:
         say("opened")
@@ -73,7 +73,7 @@ async def work(order: Order) -> None:
 
 
 def warm() -> None:
-    """Run both event loops once; have the log moved often."""
+    """Run both event loops once, and make checkpoints frequent."""
     logging.disable(logging.CRITICAL)
     pytest.MonkeyPatch().setattr("engine.storage.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG)
     for backend in ("asyncio", "trio"):
@@ -81,7 +81,7 @@ def warm() -> None:
 
 
 def run(order: Order) -> None:
-    """Work as an order says; ``planted`` is the bug that it has, if it has one."""
+    """Work as an order says; ``planted`` is its bug, if it has one."""
     if order["planted"] == "any token will do":
         pytest.MonkeyPatch().setattr(Batch, "check_holder", lambda *_: None)
     anyio.run(work, order, backend=order["backend"])

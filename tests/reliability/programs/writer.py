@@ -1,13 +1,13 @@
-"""Write to a file until killed, and tell of each call when it has been answered.
+"""Write to a file until killed, and report each answered call.
 
 For `tests.reliability.programs.zygote`. It opens an engine, lets some callers write, closes it, and
-begins again. Each call is about one batch of jobs, whose names say to which batch they belong and
-how many that has. The lines:
+begins again. Each call is about one batch of jobs; their names hold the batch and its size. The
+lines:
 
 * ``["phase", name]``: "opening", "open", "closing", "closed"
-* ``["asked", input_hash]``: a job is about to be created alone, with a key
-* ``["told", batch, version, status, job_ids]``: a call was answered
-* ``["repeated", input_hash, job_id, version]``: so was one that repeats the creation of a job
+* ``["asked", input_hash]``: the program is about to create one job, with a key
+* ``["told", batch, version, status, job_ids]``: the answer to a call
+* ``["repeated", input_hash, job_id, version]``: the answer to a repeated creation of a job
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from tests.reliability.programs.zygote import Order, say
 
 CALLERS = 4
 MOST_BATCHES = 6
-"""So many does a caller write, at most, before the engine is closed."""
+"""The most batches that a caller writes before the engine is closed."""
 COMMITS_IN_THE_LOG = 5
-"""After so many it is moved into the database; of itself, the storage waits for some hundreds."""
+"""The pages in the log that cause a checkpoint; the storage's own limit is some hundreds."""
 MOVES: tuple[list[JobStatus], ...] = (
     [],
     [JobStatus.RUNNING],
@@ -44,7 +44,7 @@ Calls: TypeAlias = Generator[tuple[str, Sequence[Any]], list[Job], None]
 
 
 class EarlyStorage(SQLiteStorage):
-    """Its bug: it says that a batch is committed, and commits it with the next one."""
+    """Its bug: it acknowledges a batch, and commits it with the next one."""
 
     _late: Sequence[Change] = ()
 
@@ -77,13 +77,13 @@ def key_of(input_hash: str) -> str:
 
 
 def text_of(input_hash: str, batch_version: int) -> str:
-    """Return what a job has for a result or an error: it differs from all others, also in size."""
+    """Return the result or error of a job: it differs from all others, also in size."""
     text = f"{input_hash}, version {batch_version}. "
     return text * (1 + crc32(text.encode()) % 60)
 
 
 def _calls(random: Random, name: str) -> Calls:
-    """Yield call after call, and take the jobs that come back."""
+    """Yield one call after another, and receive their jobs."""
     for number in range(1, 1 + random.randrange(1, MOST_BATCHES)):
         size = random.randrange(2, 25) if random.random() < 0.4 else 1
         batch = f"{name} {number}"
@@ -113,7 +113,7 @@ def _tell(batch: str, jobs: Sequence[Job]) -> None:
 
 
 class Writer:
-    """Works as an order says: its ``path``, ``name``, ``storage`` and ``repeat``."""
+    """Writes as an order says, by its ``path``, ``name``, ``storage`` and ``repeat``."""
 
     def __init__(self, order: Order) -> None:
         self._path = Path(order["path"])
@@ -182,7 +182,7 @@ def _block_all(engine: SyncJobEngine, calls: Calls) -> None:
 
 
 def warm() -> None:
-    """Run both event loops once; have the log moved often."""
+    """Run both event loops once, and make checkpoints frequent."""
     pytest.MonkeyPatch().setattr("engine.storage.sqlite.database._LOG_COMMITS", COMMITS_IN_THE_LOG)
     for backend in ("asyncio", "trio"):
         anyio.run(checkpoint, backend=backend)

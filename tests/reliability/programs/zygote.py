@@ -1,12 +1,11 @@
-"""Fork children that are warm from the start, and kill each after a while: both ends of it.
+"""Fork warm children and kill each after a while: the program, and its client.
 
 Usage: python -m tests.reliability.programs.zygote MODULE
 
-MODULE is imported once, and its ``warm()`` called; its ``run(order)`` is called in every child.
-Orders are lines of JSON on the standard input; a child's lines go to the standard output as it says
-them, and after its last one there is a line with its exit status. A line is written by one system
-call, so a kill can't leave a half of it. A child is killed after the seconds that its order names,
-or by the order to kill it.
+It imports MODULE once and calls its ``warm()``; it calls its ``run(order)`` in every child. Orders
+are lines of JSON on the standard input. A child's lines go to the standard output at once, and
+after its last one comes a line with its exit status. One system call writes a line, so a kill can't
+leave half of it. A child is killed after the seconds in its order, or by an order to kill it.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ Order: TypeAlias = dict[str, Any]
 Line: TypeAlias = list[Any]
 
 MOST_SECONDS = 60
-"""A child that lives on for so long has lost its zygote, or hangs: then the system ends it."""
+"""A child that lives this long has lost its zygote, or hangs: the system then ends it."""
 MOST_SECONDS_UNTIL_SAID = 5
 _KILL: list[Any] = ["kill"]
 ROOTS = [str(Path(str(engine.__file__)).parents[1]), str(Path(__file__).parents[3])]
@@ -42,7 +41,7 @@ OPTIONS = ["-X", "faulthandler", "-W", "error", "-W", "ignore:This process:Depre
 
 
 def say(*line: object) -> None:
-    """Tell the other end something, in less than what a pipe takes at once."""
+    """Send a line to the other end, smaller than an atomic write to a pipe."""
     text = f"{json.dumps(line)}\n".encode()
     assert len(text) <= 4_096
     os.write(1, text)
@@ -50,12 +49,12 @@ def say(*line: object) -> None:
 
 @dataclass
 class Life:
-    """What became of one child.
+    """The end of a child.
 
     Attributes:
         said: Its lines.
-        status: Its exit status: the signal's number, negative, when it was killed.
-        seconds: How long it lived.
+        status: Its exit status; the negative number of the signal if it was killed.
+        seconds: Its lifetime.
     """
 
     said: list[Line] = field(default_factory=list)
@@ -64,16 +63,16 @@ class Life:
 
 
 class Zygote:
-    """The end of the pipes that orders children. Made by `zygote`."""
+    """The client's end of the pipes, which orders children. Made by `zygote`."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
 
     def child(self, order: Order, seconds: float, *, counted_from: Line | None = None) -> Life:
-        """Let a child run, and kill it if it has not ended after so many seconds.
+        """Run a child, and kill it if it has not ended after so many seconds.
 
-        They are counted from its start, or from when it says a line; if it never does, it has some
-        more seconds.
+        They count from its start, or from a certain line of it. Without that line it gets some more
+        seconds.
         """
         assert self._process.stdout is not None
         self._send([order, seconds if counted_from is None else MOST_SECONDS_UNTIL_SAID])
@@ -97,7 +96,7 @@ class Zygote:
 
 @contextlib.contextmanager
 def zygote(module: str) -> Iterator[Zygote]:
-    """Start a zygote for a module of this folder; in the end, nothing may have complained."""
+    """Start a zygote for a module of this folder, and check at the end that stderr is empty."""
     with program("zygote", f"{__package__}.{module}") as process:
         yield Zygote(process)
         assert process.stdin is not None
@@ -107,7 +106,7 @@ def zygote(module: str) -> Iterator[Zygote]:
 
 @contextlib.contextmanager
 def program(name: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a program of this folder; in the end, it may not have complained of anything."""
+    """Start a program of this folder, and check at the end that its stderr is empty."""
     with tempfile.TemporaryFile("w+") as complaints:
         with subprocess.Popen(
             [sys.executable, *OPTIONS, "-m", f"{__package__}.{name}", *arguments],
