@@ -1,1 +1,1 @@
-"""Units: the folders mirror the package."""
+"""Unit tests; the folders mirror the package."""

@@ -1,4 +1,4 @@
-"""How much is done, counted in calls of functions: no clock of a busy machine knows it better."""
+"""Measure work in function calls, which don't depend on the speed of the machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 
 async def calls_during(act: Callable[[], Awaitable[object]]) -> int:
-    """Return how many functions are called while something is done."""
+    """Return the number of function calls during some work."""
     calls = 0
 
     def count(_frame: object, event: str, _argument: object) -> None:

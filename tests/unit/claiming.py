@@ -1,4 +1,4 @@
-"""Jobs are claimed, released and ended here by messages, as a worker does it, without a worker."""
+"""Claim, release and end jobs by messages, as a worker does, without a worker."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from engine.storage.record import (
 
 AgentJob: TypeAlias = Job[AgentJobStatus]
 NewPlace: TypeAlias = Callable[[], Location]
-"""Returns a place for jobs: the same one each time, where one outlives its engine."""
+"""Returns a storage: the same place each time, if the jobs outlive their engine."""
 
 
 def agents(place: Location | None = None, **how: Any) -> JobEngine[AgentJobStatus]:  # noqa: ANN401
-    """Return an engine for jobs with five statuses."""
+    """Return an engine with the lifecycle of five statuses."""
     return JobEngine(place, lifecycle=AGENT_JOB_LIFECYCLE, **how)
 
 
 class Claim:
-    """A claim that is on its way, or parked."""
+    """A claim on its way, or waiting."""
 
     def __init__(
         self, core: Core[Any], limit: int = 1, *, max_attempts: int = 3, idempotent: bool = True
@@ -43,25 +43,25 @@ class Claim:
         return self._told.is_set()
 
     async def seen(self) -> Claim:
-        """Wait until the owner has looked at it; it is answered then, or parked."""
+        """Wait until the owner has decided it: it is then answered, or waits."""
         with anyio.fail_after(5):
             await self._seen.wait()
         return self
 
     async def records(self) -> Sequence[Record]:
-        """Wait for what it gets."""
+        """Wait for its answer."""
         with anyio.fail_after(5):
             await self._told.wait()
         return self.message.outcome()
 
 
 async def claimed(engine: JobEngine[Any], limit: int = 1, **how: Any) -> Sequence[Record]:  # noqa: ANN401
-    """Return jobs that are ready, each given to a new attempt."""
+    """Claim ready jobs, and return them, each with a new attempt."""
     return await Claim(engine.core, limit, **how).records()
 
 
 async def claimed_one(engine: JobEngine[Any], **how: Any) -> tuple[str, str]:  # noqa: ANN401
-    """Return the id of a job that is ready, and the token of its new attempt."""
+    """Claim a ready job, and return its id and the token of its new attempt."""
     [record] = await claimed(engine, **how)
     return record.job_id, token_of(record)
 
@@ -73,7 +73,7 @@ def token_of(record: Record) -> str:
 
 
 async def running(engine: JobEngine[AgentJobStatus], **given: Any) -> AgentJob:  # noqa: ANN401
-    """Return a new job that is ready to be claimed."""
+    """Return a new ready job."""
     job = await engine.create("hash", **given)
     return await engine.transition(job.job_id, AgentJobStatus.RUNNING)
 
@@ -81,5 +81,5 @@ async def running(engine: JobEngine[AgentJobStatus], **given: Any) -> AgentJob: 
 async def release(
     engine: JobEngine[Any], job_id: str, token: str, delay_seconds: float = 0, *, failed: bool
 ) -> None:
-    """Give a job back, as its attempt."""
+    """Release a job, as its attempt."""
     await engine.core.ask(ReleaseJob(job_id, token, delay_seconds, failed=failed))

@@ -1,4 +1,4 @@
-"""What the unit tests share."""
+"""Fixtures of the unit tests."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,19 +13,19 @@ from tests.unit.claiming import NewPlace
 
 @pytest.fixture(params=FACADES)
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    """One engine of either kind, for calls to be awaited."""
+    """Open an engine of either kind, with awaited calls."""
     async with opened_engine(request.param) as engine:
         yield engine
 
 
 @pytest.fixture(params=["memory", "file"])
 def new_place(request: pytest.FixtureRequest, tmp_path: Path) -> NewPlace:
-    """Where jobs may be kept."""
+    """Return a storage of each kind."""
     return MemoryStorage if request.param == "memory" else lambda: tmp_path / "jobs.db"
 
 
 @pytest.fixture(params=["plain", "file"])
 def lasting_place(request: pytest.FixtureRequest, tmp_path: Path) -> NewPlace:
-    """Where jobs may be kept that outlive their engine."""
+    """Return a storage whose jobs outlive their engine."""
     storage = PlainStorage()
     return (lambda: storage) if request.param == "plain" else lambda: tmp_path / "jobs.db"

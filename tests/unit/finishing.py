@@ -1,4 +1,4 @@
-"""Jobs that have ended, for tests that need one."""
+"""Make ended jobs for tests."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from engine.testing.facades import Engine
 
 
 async def finished(engine: Engine) -> Any:  # noqa: ANN401 - the facades' shared shape
-    """Return a job that has completed."""
+    """Return a completed job."""
     job = await engine.create("hash")
     await engine.transition(job.job_id, JobStatus.RUNNING)
     return await engine.transition(job.job_id, JobStatus.COMPLETED, result="done")

@@ -1,4 +1,4 @@
-"""Checks for gates, and what gates have complained of."""
+"""Checks for gates, and the warnings of gates."""
 
 import logging
 from collections.abc import Awaitable, Iterable
@@ -11,13 +11,13 @@ from engine.testing import VirtualClock
 
 
 def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was logged by the test itself, as a warning or worse."""
+    """Return the records that the test itself logged, as warnings or worse."""
     records = caplog.get_records("call")
     return [record.getMessage() for record in records if record.levelno > logging.INFO]
 
 
 class Asked:
-    """A check that gives what it is told to, and keeps when it was asked, and for whom."""
+    """A check with planned answers, which records the times and jobs of its calls."""
 
     def __init__(self, clock: VirtualClock, *answers: object) -> None:
         self._clock = clock

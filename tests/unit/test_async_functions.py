@@ -1,4 +1,4 @@
-"""Which functions are async: handlers, checks of gates and hooks agree about all kinds of them."""
+"""Async functions: handlers, gate checks and hooks recognise the same kinds."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from engine import Gate, InvalidValueError, JobEngine, JobStatus, Worker
 pytestmark = pytest.mark.anyio
 
 threads: list[int] = []
-"""Where the functions below were run."""
+"""The threads that ran the functions below."""
 
 
 def _plain(_given: object) -> str:
@@ -44,7 +44,7 @@ def _decorated(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _marked(function: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
-    """Decorate a function, and say that the outcome is as good as an async one."""
+    """Decorate a function, and mark the outcome as a coroutine function."""
     mark: Any = getattr(inspect, "markcoroutinefunction", None)  # of Python 3.12 and later
     return mark(_decorated(function)) if mark else function
 

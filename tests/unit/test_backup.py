@@ -1,4 +1,4 @@
-"""Backup: a copy of what was acknowledged, made while others write, and whole or not there."""
+"""Backup: a copy of all acknowledged changes, made while others write, whole or absent."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _mode(path: Path) -> int:
 
 
 class LongBackupStorage(SQLiteStorage):
-    """Its first backup tells of its first step until it is stopped."""
+    """Its first backup repeats the progress of its first step until it is stopped."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -164,7 +164,7 @@ class LongBackupStorage(SQLiteStorage):
 
 
 def _files_beside(path: Path) -> set[str]:
-    """Return the names in the folder of an open file, without those of the file itself."""
+    """Return the other names in the folder of an open file."""
     own = {f"{path.name}{suffix}" for suffix in ("", "-wal", "-shm", "-lock")}
     return {each.name for each in path.parent.iterdir()} - own
 

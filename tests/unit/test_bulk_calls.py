@@ -1,4 +1,4 @@
-"""Bulk calls of both facades: one message, all or nothing; an error says which item was wrong."""
+"""Bulk calls of both facades: one message, all or nothing; an error has the wrong item's number."""
 
 from collections.abc import Callable
 from typing import Any
@@ -94,7 +94,7 @@ async def test_a_wrong_move_undoes_all_of_its_bulk_call(
     assert getattr(caught.value, "item", None) == item
     assert await engine.get_many(job.job_id for job in jobs) == jobs
     assert (await engine.statistics()).last_sequence == 5
-    # What comes next goes on from there: no number is lost, none is used twice.
+    # The next change continues the numbers: none is lost, none is used twice.
     [line, _] = (await engine.history((await _moved(engine, jobs[0])).job_id))[::-1]
     assert line.sequence == 6
 

@@ -1,4 +1,4 @@
-"""How an engine ends, and what it leaves behind, when something else is going wrong as well."""
+"""The end of an engine, and its remains, when something else fails at the same time."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_cancelled_body_is_cancelled() -> None:
 
 
 class Stray(MemoryStorage):
-    """Lets a cancellation of its own out, from the second commit on."""
+    """Raises a cancellation of its own, from the second commit on."""
 
     commits = 0
 

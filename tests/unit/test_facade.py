@@ -1,4 +1,4 @@
-"""What both facades promise of each call: its answers, and every error with its condition."""
+"""The promises of each call of both facades: its answers, and every error with its condition."""
 
 from collections.abc import Callable
 from typing import Any

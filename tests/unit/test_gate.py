@@ -1,4 +1,4 @@
-"""The gate: asks for all that wait, at its times, and moves on those that may; whatever happens."""
+"""The gate: checks all waiting jobs on schedule, moves the allowed ones, and survives faults."""
 
 import asyncio
 from collections.abc import Iterator
@@ -41,12 +41,12 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fail a test in which the gate complains."""
+    """Fail a test in which the gate logs a warning."""
     yield
     assert complaints(caplog) == []
 
 
-# Who may go on.
+# The jobs that may go on.
 
 
 @pytest.mark.usefixtures("quiet")
@@ -164,7 +164,7 @@ async def test_jobs_that_an_attempt_has_are_passed_over(clock: VirtualClock) -> 
         assert (await engine.get(job.job_id)).status is JobStatus.COMPLETED
 
 
-# When it asks.
+# The times of the checks.
 
 
 async def test_it_asks_at_its_interval_a_little_spread(clock: VirtualClock) -> None:
@@ -228,7 +228,7 @@ async def test_a_check_that_takes_too_long_is_given_up(
     assert "a check took more than 30 s" in caplog.text
 
 
-# Whatever a check does.
+# Odd checks.
 
 
 @pytest.mark.parametrize(

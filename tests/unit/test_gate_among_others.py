@@ -1,4 +1,4 @@
-"""The gate beside all that moves jobs at the same time, from its beginning to its end."""
+"""The gate beside other movers of its jobs, from its start to its end."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -49,16 +49,16 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fail a test in which the gate complains."""
+    """Fail a test in which the gate logs a warning."""
     yield
     assert complaints(caplog) == []
 
 
-# Somebody else moves jobs, too.
+# Other movers.
 
 
 class Race:
-    """A gate that lets everybody in, and somebody outside who moves the same jobs."""
+    """A gate that lets every job through, and another task that moves the same jobs."""
 
     def __init__(self, engine: JobEngine, random: Random) -> None:
         self._engine = engine
@@ -115,7 +115,7 @@ async def test_nobody_is_missed_who_comes_while_the_gate_opens(clock: VirtualClo
             if random.random() < 0.3:
                 jobs.append(await engine.create("new"))
             else:
-                # Mostly among the last, which are read last.
+                # Mostly the last jobs, which are read last.
                 chosen = jobs.pop(-random.randrange(1, 40))
                 await engine.transition(chosen.job_id, RUNNING)
             changes += 1
@@ -164,7 +164,7 @@ async def test_after_a_restart_it_lets_in_who_waited_before(
         assert await engine.count(RUNNING) == 3
 
 
-# Beginning and ending.
+# Start and end.
 
 
 @pytest.mark.parametrize("fails_then", [False, True])
@@ -282,7 +282,7 @@ async def test_an_engine_of_threads_has_no_async_gate() -> None:
             pass
 
 
-# What it costs.
+# The costs.
 
 
 async def test_to_let_one_in_takes_no_work_for_the_others(clock: VirtualClock) -> None:
@@ -294,7 +294,7 @@ async def test_to_let_one_in_takes_no_work_for_the_others(clock: VirtualClock) -
 
 
 async def calls_to_let_one_in(clock: VirtualClock, count: int) -> int:
-    """Return how many functions are called until one of so many jobs goes on."""
+    """Return the number of function calls until one of so many jobs goes on."""
     paid: list[str] = []
 
     async def check(waiting: WaitingJobs) -> list[Job]:
@@ -318,7 +318,7 @@ async def calls_to_let_one_in(clock: VirtualClock, count: int) -> int:
 
 
 class Counting:
-    """What makes snapshots, and keeps for which jobs it did."""
+    """Makes snapshots, and records their jobs."""
 
     def __init__(self, snapshots: Any) -> None:  # noqa: ANN401 - stands in for it
         self._snapshots = snapshots

@@ -1,4 +1,4 @@
-"""The clock and the id source are the caller's: what they may do, and what they can't break.
+"""The caller's clock and id source: their freedom, and the promises that they can't break.
 
 Row 18 of the reliability table: the clock jumps, an hour and a year, both ways.
 """

@@ -1,4 +1,4 @@
-"""The awaited engine alone: how it starts and ends, and what a cancelled caller leaves behind."""
+"""The awaited engine alone: its start and end, and the effect of a cancelled caller."""
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
@@ -112,7 +112,7 @@ async def test_a_caller_that_goes_away_leaves_its_change_whole(how: str) -> None
                 await engine.transition(job.job_id, JobStatus.RUNNING)
             assert scope.cancelled_caught
             storage.let_go()
-        # Sent is sent: the message was in the inbox before the caller went away.
+        # The message was in the inbox before the caller was cancelled.
         running = await engine.get(job.job_id)
         assert (running.status, running.version) == (JobStatus.RUNNING, 2)
         assert len(await engine.history(job.job_id)) == 2

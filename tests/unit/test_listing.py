@@ -1,4 +1,4 @@
-"""Counts, pages, histories and statistics of both facades, also while jobs change."""
+"""Counts, pages, histories and statistics of both facades, even while jobs change."""
 
 from typing import Any
 
@@ -87,7 +87,7 @@ async def test_pages_of_a_status_keep_what_kept_the_status(engine: Engine) -> No
     jobs = await engine.create_many([NewJob("hash")] * 6)
     ids = [job.job_id for job in jobs]
     first = await engine.list_jobs(JobStatus.AWAITING_PAYMENT, limit=2)
-    # The very job that the cursor stands at leaves, and one that is still to come.
+    # The job at the cursor leaves, and one after it.
     await engine.transition_many(Move(ids[place], JobStatus.RUNNING) for place in (1, 3))
     late = await engine.create("late")
     after = first.next_cursor

@@ -1,6 +1,6 @@
-"""Numbers and flags: every public argument that takes one takes the right ones and no other.
+"""Numbers and flags: every public argument of these types accepts just the right values.
 
-The arguments are found in the signatures, so that a new one is missed here and not by its users.
+The arguments are found in the signatures, so this test fails for a new argument without a case.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.anyio
 Given: TypeAlias = Any
 Call: TypeAlias = Callable[[Given], object]
 Arguments: TypeAlias = dict[str, tuple[set[str], Call]]
-"""Names that accept some of the `VALUES`, each with a call that gives it one."""
+"""Arguments that accept some of the `VALUES`, each with a call that passes one."""
 
 
 class One(IntEnum):
@@ -49,13 +49,13 @@ class One(IntEnum):
 
 
 class Measured(float):
-    """As numpy.float64 is."""
+    """A float subclass, such as numpy.float64."""
 
     __slots__ = ()
 
 
 class Scalar:
-    """As numpy.float32 and numpy.int64 are: a number by its methods, and of no number's class."""
+    """A number by its methods but not by its class, such as numpy.float32 and numpy.int64."""
 
     def __float__(self) -> float:
         return 1.0
@@ -105,7 +105,7 @@ async def _check(_: object) -> list[str]:
 
 
 def _made() -> Arguments:
-    """Return what is checked where an object is made."""
+    """Return the arguments that are checked when an object is made."""
     awaited = JobEngine()
     return {
         "Worker concurrency": (
@@ -157,7 +157,7 @@ def _made() -> Arguments:
 
 
 def _called(engine: Any, name: str) -> Arguments:  # noqa: ANN401 - either facade
-    """Return what is checked by the calls that both facades have."""
+    """Return the arguments that are checked by the calls of both facades."""
     return {
         f"{name}.create priority": (
             INTEGER | {"-1"},
@@ -227,7 +227,7 @@ async def _check_all(arguments: Arguments) -> None:
 
 
 async def _is_accepted(name: str, call: Call, value: Given) -> bool:
-    """Tell whether a value is accepted, or refused by an error that names the argument."""
+    """Return whether a value is accepted; if not, check that the error names the argument."""
     try:
         outcome = call(value)
         if isinstance(outcome, Awaitable):
@@ -267,7 +267,7 @@ async def test_what_handlers_say() -> None:
 
 
 def test_no_argument_is_missed() -> None:
-    """Every parameter of the public classes whose annotation has a number or a flag in it."""
+    """Return every parameter of the public classes with a number or flag in its annotation."""
     with SyncJobEngine() as engine:
         checked = {*_made(), *_timed(engine)}
         for name in ("JobEngine", "SyncJobEngine"):

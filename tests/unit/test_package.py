@@ -1,4 +1,4 @@
-"""The public surface: what the package exports, under the names that are promised."""
+"""The public surface: the exports of the package, and its public modules."""
 
 import importlib
 import re
@@ -16,7 +16,7 @@ import engine.storage
 
 
 def _order(name: str) -> tuple[bool, bool, str]:
-    """Constants first, then classes, then functions; each in the alphabet's order."""
+    """Sort constants first, then classes, then functions, each in alphabetical order."""
     return (not name.isupper(), not name[0].isupper(), name)
 
 

@@ -1,6 +1,6 @@
-"""Private parts of other packages that the engine relies on are still there, and still do it.
+"""Private parts of other packages that the engine uses still exist, and still work.
 
-Each test fails with a sentence that names the module to look at, when an upgrade takes one away.
+If an upgrade removes one, its test fails with a sentence that names the module to change.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def test_asyncio_wakes_a_loop_by_that_method() -> None:
 
 
 def test_the_engines_loop_is_woken_by_other_threads() -> None:
-    """The loop has nothing to do but sleep, again and again, until the callback wakes it."""
+    """Let the loop only sleep, again and again, until the callback wakes it."""
     thread = loop_thread.the_loop_thread()
     for _ in range(20):
         ran: Future[int] = Future()
@@ -75,7 +75,7 @@ def test_a_ctrl_c_is_raised_where_the_engine_knows_it(anyio_backend: str) -> Non
 
     async def main() -> None:
         try:
-            # asyncio cancels the main task at the first one, and raises at the second.
+            # asyncio cancels the main task at the first interrupt, and raises the second.
             for _ in range(2):
                 signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt as error:
@@ -94,7 +94,7 @@ def test_a_ctrl_c_is_raised_where_the_engine_knows_it(anyio_backend: str) -> Non
 
 
 def test_pydantic_has_the_slots_of_a_model() -> None:
-    """Without one of them the package can't be imported, and says the same."""
+    """Without one of them the import of the package fails, with the same sentence."""
     for slot in SLOTS:
         assert callable(views.slot_setter(slot))
     slots = set(BaseModel.__slots__)

@@ -1,4 +1,4 @@
-"""The repository and the services: a job store's usual names over the blocking engine."""
+"""The repository and the services, on the blocking engine."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""The two facades have the same calls, so that they can't drift apart."""
+"""The two facades have the same calls."""
 
 import inspect
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Metrics and spans, as OpenTelemetry's own SDK collects them in memory."""
+"""Metrics and spans, collected in memory by OpenTelemetry's SDK."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ ONCE = Retry(max_attempts=1)
 
 
 class Collected:
-    """What has come out of a `Telemetry`."""
+    """The output of a `Telemetry`."""
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
@@ -55,7 +55,7 @@ class Collected:
         ]
 
     def attempts(self) -> dict[tuple[object, object], int]:
-        """Return how many attempts had which outcome and which type of error."""
+        """Return the number of attempts, by outcome and type of error."""
         return {
             (point.attributes[OUTCOME], point.attributes.get("error.type")): point.count
             for point in self.points("engine.attempt.duration")

@@ -1,4 +1,4 @@
-"""`engine.testing` for its users: first tests of theirs as they stand, then what it promises.
+"""`engine.testing`: first the tests of a user, then its other promises.
 
 Nothing here sleeps, and days pass in milliseconds.
 """
@@ -39,17 +39,17 @@ HOUR = timedelta(hours=1)
 HOURLY = Retry(max_attempts=3, first_delay_seconds=3_600, max_delay_seconds=86_400, jitter=0)
 
 
-# What a user writes: a service that sells reports, and the tests of its handler.
+# The code of a user: a service that sells reports, and the tests of its handler.
 
 
 class Address(BaseModel):
-    """Where a report is sent."""
+    """The receiver of a report."""
 
     town: str
 
 
 class Printer:
-    """What a handler depends on, as a test wants it to be."""
+    """A handler's dependency, replaced by the test."""
 
     def __init__(self, *outcomes: Exception | None, minutes: float = 0) -> None:
         self.outcomes = iter(outcomes)
@@ -150,7 +150,7 @@ def test_the_same_without_async() -> None:
     assert job.result == "6"
 
 
-# What the lab promises besides.
+# The other promises of the lab.
 
 
 @pytest.fixture(autouse=True)
@@ -210,7 +210,7 @@ async def test_several_jobs_may_be_at_work() -> None:
 
 
 class Plain(StrEnum):
-    """The statuses of jobs that wait for nothing."""
+    """The statuses of jobs that start at once."""
 
     RUNNING = "running"
     DONE = "done"
@@ -286,7 +286,7 @@ async def test_arguments_are_refused_as_by_those_that_take_them() -> None:
             await lab.run(deadlines={JobStatus.AWAITING_PAYMENT: HOUR})
 
 
-# What is imported.
+# The imports.
 
 
 def _python(folder: Path, program: str) -> subprocess.CompletedProcess[str]:

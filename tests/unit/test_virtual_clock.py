@@ -1,4 +1,4 @@
-"""The virtual clock: time passes in order, as far as it is told, and only while all are blocked."""
+"""The virtual clock: time passes in order, as far as wanted, and only while all are blocked."""
 
 import gc
 import time
@@ -31,7 +31,7 @@ def clock() -> VirtualClock:
 
 
 class Diary:
-    """Who was woken, and how many seconds after the start by the clock's calendar."""
+    """The tasks that were woken, with the seconds since the start by the clock's calendar."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock

@@ -1,1 +1,1 @@
-"""What is special about the SQLite storage; what every storage does is in `tests.conformance`."""
+"""Unit tests of the command line."""

@@ -1,4 +1,4 @@
-"""A file with jobs, and the command line within this process."""
+"""A file with jobs, and the command line in this process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def used(path: Path) -> Iterator[SyncJobEngine]:
-    """An engine that has the file, with a job in each of three statuses."""
+    """Open an engine on the file, with a job in each of three statuses."""
     ids = iter(["job-1", "job-2", "job-3"])
     with SyncJobEngine(SQLiteStorage(path), new_id=lambda: next(ids)) as used:
         for number in (1, 2, 3):
@@ -33,7 +33,7 @@ def used(path: Path) -> Iterator[SyncJobEngine]:
 
 @pytest.fixture
 def here(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run it in this process, which takes less time."""
+    """Return a function that runs the command line in this process, which is faster."""
 
     def run_here(*arguments: object) -> Outcome:
         try:

@@ -1,4 +1,4 @@
-"""The command line, run as the program that it is, mostly on a file that an engine is using."""
+"""Run the command line as a program, mostly on a file that an engine uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 PROGRAM = [sys.executable, "-W", "error", "-m", "engine"]
-# As users run it: its output is held back until there is much of it, or the end.
+# As users run it: its output is buffered.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 SECONDS_AGAINST_HANGS = 60
 Outcome = tuple[int, list[str], list[str]]

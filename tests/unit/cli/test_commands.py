@@ -1,4 +1,4 @@
-"""What the commands show of a file."""
+"""The output of the commands about a file."""
 
 from __future__ import annotations
 

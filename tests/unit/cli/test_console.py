@@ -1,4 +1,4 @@
-"""The console: progress, which is shown on terminals alone."""
+"""The console shows progress, only on terminals."""
 
 from __future__ import annotations
 

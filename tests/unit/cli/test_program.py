@@ -1,4 +1,4 @@
-"""How the program ends, and what it says then."""
+"""The exit codes of the program, and its last messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts as terminals show them."""
+"""Texts are made safe and fit for terminals."""
 
 from engine.cli.texts import cut, printable, width_of
 

@@ -1,1 +1,1 @@
-"""Units of the domain."""
+"""Unit tests of the domain."""

@@ -1,4 +1,4 @@
-"""Deadlines: what is accepted, how it is kept, and when it is over."""
+"""Deadlines: the accepted values, their stored form, and the moment of expiry."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -14,7 +14,7 @@ LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def _at(deadline: timedelta | datetime, now: datetime = NOW) -> datetime | None:
-    """Return when a deadline for running jobs is over, after it was kept as a text."""
+    """Store a deadline for running jobs, and return its moment."""
     text = deadlines_text(AGENT_JOB_LIFECYCLE, {A.RUNNING: deadline})
     return deadline_at(text, "running", now)
 

@@ -1,4 +1,4 @@
-"""Errors: the tree in the docstring is the tree of the classes, and every error can travel."""
+"""Errors: the docstring draws the tree of the classes, and every error can be pickled."""
 
 import copy
 import pickle
@@ -58,7 +58,7 @@ ERRORS: dict[str, type[EngineError]] = {
 
 
 def _drawn_tree() -> dict[str, set[str]]:
-    """Read the tree in the docstring: each error, with the bases that it is drawn under."""
+    """Read the tree in the docstring: each error, with its bases."""
     bases: dict[str, set[str]] = {}
     path: list[str] = []
     for line in str(exceptions.__doc__).splitlines():

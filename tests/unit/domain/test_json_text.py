@@ -1,4 +1,4 @@
-"""JSON texts: what can be kept comes back the same, and the rest is refused at once."""
+"""JSON texts: a valid value comes back unchanged, and any other is refused at once."""
 
 import json
 import math

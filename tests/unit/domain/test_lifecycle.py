@@ -1,4 +1,4 @@
-"""Lifecycles: a table that can't work is refused when it is built, and the message names why."""
+"""Lifecycles: a table that can't work is refused when it is built, and the message says why."""
 
 import ast
 from enum import Enum, IntEnum, StrEnum
@@ -17,7 +17,7 @@ from engine.domain.exceptions import (
 from engine.domain.lifecycle import MAX_STATUSES, Event, Lifecycle
 
 Statuses: TypeAlias = Any
-"""An enum that is made by a call, or by a test's parameter."""
+"""An enum that a call makes, or a parameter of a test."""
 
 
 class Step(StrEnum):
@@ -178,13 +178,13 @@ def test_a_text_that_is_not_the_members_value_is_refused() -> None:
             member._value_ = value
             return member
 
-    # The engine keeps values; a member that does not equal its value would be found by neither.
+    # The engine stores values: it could not find a member that does not equal its value.
     with pytest.raises(LifecycleError, match="NEW"):
         _chain(Labelled)
 
 
 def _chain(statuses: Statuses) -> Lifecycle[Any]:
-    """Return the lifecycle in which each status is followed by the next, to a success."""
+    """Return a lifecycle that leads from each status to the next, and ends in a success."""
     members = list(statuses)
     moves: dict[Any, set[Any]] = {one: {other} for one, other in pairwise(members)}
     return Lifecycle(

@@ -1,4 +1,4 @@
-"""Models: what callers see, how it is checked, and the two lifecycles that are ready to use."""
+"""Models: their checks, and the two ready-made lifecycles."""
 
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError

@@ -1,4 +1,4 @@
-"""The rule of retention: what it may be made of."""
+"""The retention rule: its valid arguments."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""The rule of retries: when there is another attempt, and after which delay."""
+"""The retry rule: the errors that allow another attempt, and the delays."""
 
 from itertools import pairwise
 from typing import Any

@@ -1,4 +1,4 @@
-"""Limits: each is reached and not passed, and a text is kept as it is or refused."""
+"""Limits: a value at the limit passes, one past it is refused; texts are kept unchanged."""
 
 from enum import IntEnum, StrEnum
 

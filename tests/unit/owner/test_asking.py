@@ -1,4 +1,4 @@
-"""Asking in the middle: a prompt is answered once, by what fits, and the answers are kept."""
+"""Prompts: each is answered once, by a valid answer, and the answers are stored."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def ask(
     name: str = "size",
     deadline: timedelta | datetime | None = None,
 ) -> None:
-    """Claim the next job, and ask for something as its attempt."""
+    """Claim the next job, and ask for an input as its attempt."""
     job_id, token = await claimed_one(engine)
     prompt = prompt_text(prompt_id, schema, name, "How large?")
     await engine.core.ask(AskForInput(job_id, token, prompt, deadline))
@@ -263,7 +263,7 @@ MOVES: dict[AgentJobStatus, set[AgentJobStatus]] = {
 async def test_an_answer_moves_a_job_only_along_a_way_of_the_lifecycle(
     lasting_place: NewPlace,
 ) -> None:
-    """The storage is reopened under a lifecycle whose handlers can't ask."""
+    """Reopen the storage under a lifecycle without `awaiting_input`."""
     async with agents(lasting_place()) as engine:
         job = await running(engine)
         await ask(engine, "p-1", int)

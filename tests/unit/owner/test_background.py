@@ -1,4 +1,4 @@
-"""The timers and the cleaner: a bug of theirs is a crash, an error of logging is none of theirs."""
+"""The timers and the cleaner: their bugs crash the engine, and errors of logging do not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BrokenTimeError(Exception):
 
 
 class BrokenClock(VirtualClock):
-    """A clock whose waits fail from some moment on, where all that it tells is right."""
+    """A clock that tells the right time, but whose waits fail from some moment on."""
 
     is_broken = False
 
@@ -44,7 +44,7 @@ class BrokenClock(VirtualClock):
 
 
 async def _crash(engine: JobEngine[Any], caplog: pytest.LogCaptureFixture) -> None:
-    """Check that the engine has crashed once, loudly, and says so to every caller."""
+    """Check that the engine has crashed once, logged it, and raises it to every caller."""
     await anyio.wait_all_tasks_blocked()
     for _ in range(2):
         with pytest.raises(EngineCrashedError) as caught:

@@ -1,4 +1,4 @@
-"""Cancelling: what waits ends at once, what runs is asked to stop, and one of two ends wins."""
+"""Cancelling: a waiting job ends at once, a running one is asked to stop, and one end wins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Claims: each ready job goes to one attempt, whose token alone moves it on; none is lost."""
+"""Claims: each ready job goes to one attempt, and only its token moves the job; none is lost."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ RUNNING, COMPLETED, FAILED = (
 
 
 class Counting(MemoryStorage):
-    """Keeps the batches that it committed; fails in the next ones as a test says.
+    """Records its committed batches, and fails in the next ones as planned.
 
     Attributes:
-        failures: What the next commits raise.
+        failures: The errors of the next commits.
         applied: Whether a commit of unknown outcome has been applied, as `resolve` finds out.
-        silent: How often `resolve` can't tell.
+        silent: The number of times that `resolve` can't tell.
     """
 
     def __init__(self) -> None:
@@ -264,7 +264,7 @@ async def test_jobs_of_a_claim_of_unknown_outcome_come_to_a_later_one(
 
 
 def _doubt(engine: JobEngine[AgentJobStatus], record: Record) -> None:
-    """Have the owner find again what was claimed, as after a commit of unknown outcome."""
+    """Let the owner recover the claimed jobs, as after a commit of unknown outcome."""
     claims = engine._owner._claims  # noqa: SLF001 - a storage that fails so is no file
     refused = ClaimJobs(1, max_attempts=1, idempotent=True, notify=lambda: None)
     claims.doubt([ServedClaim(refused, [record])])
@@ -276,7 +276,7 @@ async def _found(
     storage: Counting,
     **given: Any,  # noqa: ANN401 - of `create`
 ) -> str:
-    """Have a job claimed in a commit of unknown outcome, which was applied; return its id."""
+    """Claim a job in a commit of unknown outcome that was applied; return its id."""
     job = await running(engine, **given)
     storage.failures = [CommitUnknownError(StorageFullError("the sync failed"))]
     storage.applied, storage.silent = True, 1
@@ -359,7 +359,7 @@ async def test_parked_claims_are_told_when_the_engine_crashes() -> None:
 
 
 async def _calls_with(workers: int) -> int:
-    """Return how many functions are called to create 1,000 jobs beside so many idle workers."""
+    """Return the function calls of creating 1,000 jobs beside so many idle workers."""
     async with agents() as engine, AsyncExitStack() as stack:
         for _ in range(workers):
             await stack.enter_async_context(Worker(engine, str))

@@ -1,4 +1,4 @@
-"""Retention: ended jobs that the rule doesn't keep are gone, others are not, and callers go on."""
+"""Retention: the rule removes just the ended jobs past its limits, and callers don't wait."""
 
 from __future__ import annotations
 

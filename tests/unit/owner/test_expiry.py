@@ -1,4 +1,4 @@
-"""Deadlines: fired by the owner, once, never early, whatever the clock does."""
+"""Deadlines: the owner fires each once, never early, even when the clock jumps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The hook on transitions: sees each once, in order, when it is committed; it can't do harm."""
+"""The transition hook: gets each one once, in order, after its commit; its errors do no harm."""
 
 import logging
 from collections.abc import Callable
@@ -119,7 +119,7 @@ async def test_it_may_be_any_callable() -> None:
 
 
 async def never_awaited(_transition: Transition) -> None:
-    """Would be called, and not awaited."""
+    """An async hook: its call would not be awaited."""
 
 
 @pytest.mark.parametrize("facade", FACADES)

@@ -1,4 +1,4 @@
-"""The inbox admits up to its limit, and answers every message that it has admitted."""
+"""The inbox admits messages up to its limit, and every admitted message is answered."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JOBS = 300
 
 
 async def test_outcomes_past_the_limit_of_callers_are_kept(tmp_path: Path) -> None:
-    """More handlers end together than callers may wait, in rounds of five."""
+    """More handlers end together than calls may wait, in rounds of five."""
     at_work, all_begun = 0, anyio.Event()
 
     async def handle(job: Job) -> str:

@@ -1,7 +1,7 @@
-"""The owner: what it tells whom when a storage fails, and that it decides whole batches.
+"""The owner: its answers when a storage fails, and its decisions of whole batches.
 
-A `StorageError` is a known failure: the batch is not applied as a whole, each of its writers gets
-an error of its own, its readers get their answers, and the engine goes on.
+A `StorageError` is a known failure: nothing of the batch is applied, each of its writers gets an
+error of its own, its readers get their answers, and the engine keeps running.
 """
 
 from collections.abc import Awaitable, Callable
@@ -32,7 +32,7 @@ Calls = dict[str, Callable[[], Awaitable[Any]]]
 
 
 async def _in_one_batch(engine: JobEngine, storage: PlantedStorage, calls: Calls) -> dict[str, Any]:
-    """Make the calls while a commit is held, so that one batch takes them all."""
+    """Make the calls while a commit is held: one batch takes them all."""
     outcomes: dict[str, Any] = {}
 
     async def make(name: str, call: Callable[[], Awaitable[Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Reads wait for no commit but the one under way, and come after writes that were given up."""
+"""Reads wait only for the current commit, and come after writes of cancelled callers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Gated(MemoryStorage):
-    """Holds each commit until its gate is open; begins with two that are."""
+    """Holds each commit until its gate opens; the first two are open."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Gated(MemoryStorage):
 
 
 async def _settle() -> None:
-    """Let every task come to where it waits."""
+    """Let every task run until it waits."""
     for _ in range(20):
         await checkpoint()
 

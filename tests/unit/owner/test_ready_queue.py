@@ -1,4 +1,4 @@
-"""The ready queue and the times: who is next, when, and that they forget jobs that are over."""
+"""The ready queue and the times: the next job, the next moment, and no memory of ended jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def at(seconds: float) -> datetime:
 
 
 class Jobs:
-    """Committed jobs, with a ready queue and times that note them."""
+    """Committed jobs, with their ready queue and times."""
 
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
@@ -156,7 +156,7 @@ def test_attempts_that_were_left_in_the_middle_are_ready_and_dead() -> None:
 
 
 def _lines(jobs: Jobs) -> int:
-    """Return how much is kept."""
+    """Return the number of kept entries."""
     queue, retries, deadlines = jobs.queue, jobs.times.retries, jobs.times.deadlines
     kept: list[Sized] = [retries, deadlines, retries._heap, deadlines._heap]  # noqa: SLF001
     kept += [queue._heap, queue._ready, queue._held]  # noqa: SLF001 - memory
@@ -180,7 +180,7 @@ def test_it_keeps_nothing_of_jobs_that_end_unclaimed() -> None:
 
 
 def test_it_agrees_with_a_look_at_all_jobs() -> None:
-    """Against the plainest way to answer, in random order."""
+    """Compare with the simplest implementation, in random order."""
     claims = 0
     for seed in seeds(1_000):
         draw, jobs, now = random.Random(seed), Jobs(), 0

@@ -1,4 +1,4 @@
-"""A commit whose outcome is not known: it is found out before anything else is written."""
+"""A commit of unknown outcome: the engine finds it out before it writes anything else."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.anyio
 
 
 class Doubtful(MemoryStorage):
-    """Fails in the commits that a test wants, and finds out what the test says.
+    """Fails in the planned commits, and finds out the planned outcome.
 
     Attributes:
-        failures: How many of the next commits fail.
-        applied: Whether they have been applied nevertheless, as `resolve` finds out.
-        silent: How often `resolve` can't tell.
+        failures: The number of the next commits that fail.
+        applied: Whether they have been applied, as `resolve` finds out.
+        silent: The number of times that `resolve` can't tell.
     """
 
     def __init__(self) -> None:

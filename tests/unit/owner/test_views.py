@@ -1,6 +1,7 @@
-"""Snapshots, ids and cursors as callers get them.
+"""Views: the snapshots, ids and cursors that callers get.
 
-The engine builds its snapshots without pydantic's validation; nobody may be able to tell.
+The engine builds its snapshots without pydantic's validation; they must not differ from validated
+ones.
 """
 
 import copy
@@ -54,7 +55,7 @@ SAME: dict[str, Callable[[Any], object]] = {
 
 @pytest.fixture(params=["default", "agent"])
 def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """An engine with a job that has ended and one that is new."""
+    """Open an engine with an ended job and a new one."""
     default = request.param == "default"
     with SyncJobEngine() if default else SyncJobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine:
         statuses: Any = JobStatus if default else AgentJobStatus
@@ -144,7 +145,7 @@ def test_ids_are_uuids_of_version_7_in_their_usual_text() -> None:
         assert number.version == 7
         assert number.variant == uuid.RFC_4122
     assert len(set(ids)) == 2_000
-    # They begin with the time. Each digit that is free takes every value.
+    # They begin with the time. Each random digit takes every value.
     times = [int(job_id.replace("-", "")[:12], 16) / 1_000 for job_id in ids]
     assert times == sorted(times)
     assert before - 1 < times[0] <= times[-1] < time() + 1

@@ -1,4 +1,4 @@
-"""Waiting for a job, and for its result: no polling, any number of callers, nothing left behind."""
+"""Waiting for a job and for its result: no polling, any number of callers, no leaks."""
 
 from __future__ import annotations
 

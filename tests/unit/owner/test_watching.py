@@ -1,4 +1,4 @@
-"""Watching: history and then what comes, in order, without a gap or a double, holding nobody up."""
+"""Watching: the history and then new events, in order, each once; a watcher delays no one."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ RUNNING, COMPLETED = AgentJobStatus.RUNNING, AgentJobStatus.COMPLETED
 
 
 async def taken(watch: AsyncIterator[Any], count: int) -> list[Any]:
-    """Return the next so many."""
+    """Return the next so many events."""
     with anyio.fail_after(10):
         return [await anext(watch) for _ in range(count)]
 
@@ -206,7 +206,7 @@ async def _move_jobs(engine: JobEngine[Any], draw: random.Random, count: int) ->
 
 
 async def _watch(engine: JobEngine[Any], draw: random.Random, seen: list[Any]) -> None:
-    """Watch from what was seen last, leave after a while, and come back, as clients do."""
+    """Watch from the last seen event, leave after a while, and come back, as clients do."""
     while True:
         watch = engine.watch(after=seen[-1].sequence if seen else 0)
         for _ in range(draw.randrange(1, 8)):
@@ -418,7 +418,7 @@ async def test_a_closed_watch_gives_nothing_that_it_has_kept() -> None:
 
 @pytest.mark.parametrize("is_reading", [False, True])
 async def test_closing_ends_the_iteration_of_another_task(*, is_reading: bool) -> None:
-    """While it waits for what comes next, or for the storage to read what was before."""
+    """Close it while it waits for the next event, or for the storage to read earlier ones."""
     storage = PlantedStorage()
     async with JobEngine(storage) as engine:
         await engine.create("hash")

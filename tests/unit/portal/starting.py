@@ -1,4 +1,4 @@
-"""Starts the programs beside the tests."""
+"""Start the programs of these tests."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ ROOTS = [str(Path(str(engine.__file__)).parents[1]), str(Path(__file__).parents[
 
 @contextmanager
 def started(program: str, *arguments: str) -> "Iterator[subprocess.Popen[str]]":
-    """Start a program with warnings as errors; it is killed at the end, or after some time."""
+    """Start a program with warnings as errors; kill it at the end, or after some time."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", f"tests.unit.portal.programs.{program}", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(ROOTS)},

@@ -1,4 +1,4 @@
-"""The event-loop thread of the blocking engines: it is woken by threads, and can use sockets."""
+"""The event-loop thread of the blocking engines: threads wake it, and it can use sockets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Echo(socketserver.StreamRequestHandler):
 
 
 class _Remote(MemoryStorage):
-    """Sends a line to a server for every commit, and waits for it to come back."""
+    """Sends a line to an echo server for every commit, and waits for the echo."""
 
     stream: anyio.abc.SocketStream
 

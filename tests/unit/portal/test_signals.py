@@ -28,7 +28,7 @@ def _line(process: "subprocess.Popen[str]") -> str:
 
 
 def _rest(process: "subprocess.Popen[str]") -> tuple[str, str, int]:
-    """Return what the program prints until it ends, what it complains of, and its exit code."""
+    """Return the rest of the program's output, its errors, and its exit code."""
     output, complaints = process.communicate(timeout=SECONDS)
     return output, complaints, process.returncode
 
@@ -127,11 +127,11 @@ def test_other_threads_are_refused(anyio_backend: str) -> None:
 @pytest.mark.parametrize(
     ("backend", "where", "protected", "output"),
     [
-        # The runner cancels the main task at the first one, and raises at the second.
+        # The runner cancels the main task at the first interrupt, and raises the second.
         ("asyncio", "task", "", CUT + MAIN),
         ("asyncio", "task", "protected", CUT + MAIN),
         ("asyncio", "child", "", CUT + MAIN),
-        # Whoever swallows it has swallowed it.
+        # A swallowed cancellation is gone.
         ("trio", "task", "", CUT),
         ("trio", "task", "protected", "the attempt went on\n" + MAIN),
         ("trio", "child", "protected", CUT),

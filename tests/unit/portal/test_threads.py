@@ -1,4 +1,4 @@
-"""Threads of its own: as many as are needed, none of which holds anything up."""
+"""A pool of threads: it grows as needed, and no thread delays anything."""
 
 import gc
 import os
@@ -42,12 +42,12 @@ def _join(ended: set[threading.Thread]) -> None:
 
 
 async def _called(threads: Threads, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401 - of any function
-    """Call a function in a thread, and return what it returns."""
+    """Call a function in a thread, and return its result."""
     return await threads.start(function, *arguments).wait()
 
 
 class Held:
-    """A function that says when it has begun, and returns when it is let go."""
+    """A function that reports its start, and returns when it is released."""
 
     def __init__(self) -> None:
         self.begun, self.let_go = threading.Event(), threading.Event()
@@ -188,7 +188,7 @@ async def test_a_forked_child_is_told(threads: Threads) -> None:
 
 
 def _raised_in_a_child(call: Callable[[], object]) -> str:
-    """Return the name of what the call raises in a forked child."""
+    """Return the name of the call's exception in a forked child."""
     read, write = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a fork of a process with threads; here the purpose

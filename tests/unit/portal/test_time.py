@@ -1,4 +1,4 @@
-"""The real time: seconds are the event loop's, moments are the clock's, however it jumps."""
+"""Real time: the event loop counts seconds, the clock gives moments, even when it jumps."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ SECONDS_AGAINST_HANGS = 10
 
 
 class SetClock:
-    """Tells what it is set to, and takes note of who looks."""
+    """Returns the time that it is set to, and counts its readings."""
 
     def __init__(self) -> None:
         self.time = NOON

@@ -1,4 +1,4 @@
-"""The watchdog: it reports a blocked loop and no other, and counts no suspended time."""
+"""The watchdog reports only a blocked loop, and does not count suspended time."""
 
 import logging
 import os
@@ -31,7 +31,7 @@ Report = tuple[str, float, list[str]]
 
 
 class Reports:
-    """What a watchdog reports, in order; each with the names of the functions that were running."""
+    """The reports of a watchdog, in order, each with the names of the running functions."""
 
     def __init__(self) -> None:
         self.all: SimpleQueue[Report] = SimpleQueue()
@@ -60,19 +60,19 @@ def _join(ended: set[threading.Thread]) -> None:
 
 
 def block_the_loop(reports: Reports, more_seconds: float) -> Report:
-    """Block until that is reported, and some more."""
+    """Block until the report, and a little longer."""
     report = reports.next()
     threading.Event().wait(more_seconds)
     return report
 
 
 async def run_attempt(reports: Reports, more_seconds: float) -> Report:
-    """What a frame is looked for by."""
+    """The function to look for in the frames."""
     return block_the_loop(reports, more_seconds)
 
 
 async def _is_reported(reports: Reports) -> None:
-    """Block the loop twice, and see both reported, once each, with where and for how long."""
+    """Block the loop twice, and check for one report each, with its place and duration."""
     for more_seconds in (AFTER_SECONDS * 3, 0):
         what, seconds, names = await run_attempt(reports, more_seconds)
         assert what == "blocked"

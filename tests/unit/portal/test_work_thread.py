@@ -1,4 +1,4 @@
-"""A thread of its own: one call after another, and each answer to who waits for it."""
+"""The work thread: one call after another, and each answer to its own caller."""
 
 import gc
 import threading

@@ -1,1 +1,1 @@
-"""Units of the storages."""
+"""Unit tests of the storages."""

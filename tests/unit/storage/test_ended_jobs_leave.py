@@ -1,6 +1,6 @@
-"""Jobs that have ended leave the owner's table, and are asked of the storage when they are named.
+"""Ended jobs leave the owner's table, and are read back from the storage when a call names them.
 
-That they are then what they were, is said of every storage by the conformance suite.
+The conformance suite checks for every storage that they are unchanged then.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Archive(PlainStorage):
-    """Says what it was asked to read back, and fails to when a test wants it to."""
+    """Records the jobs that it read back, and fails when a test says so."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What is special to the memory storage; the rest is said by the conformance suite."""
+"""Tests that are special to the memory storage; `tests.conformance` tests every storage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MANY = 3_000  # more than two of the blocks that it keeps ids in
 
 
 async def _filled(storage: MemoryStorage) -> Book:
-    """Commit many jobs, of which every second one has ended."""
+    """Commit many jobs, every second one ended."""
     book = Book()
     batch = Batch(book)
     for number in range(_MANY):

@@ -31,7 +31,7 @@ class Word(StrEnum):
 
 
 class KeepingStorage(MemoryStorage):
-    """Keeps what it was given to commit."""
+    """Records its committed changes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def test_records_can_be_pickled_copied_and_hashed() -> None:
 
 
 def _run_jobs(storage: MemoryStorage) -> list[Job]:
-    """Make one job complete and another one fail, with enum members for all the texts."""
+    """Complete one job and fail another, with enum members for all texts."""
     with SyncJobEngine(storage) as engine:
         one = engine.create(
             Word.HASH, blockchain_identifier=Word.IDENTIFIER, idempotency_key=Word.KEY

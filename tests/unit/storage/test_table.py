@@ -1,4 +1,4 @@
-"""The table: it is a dictionary to whoever uses it, however the garbage collector gets along."""
+"""The table behaves like a dictionary."""
 
 import gc
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ def _record(number: int, version: int) -> Record:
 
 
 def _check(table: Table, expected: dict[str, Record], jobs: int) -> None:
-    """Look for every job that there could be, by its id and by its key."""
+    """Look for every possible job, by its id and by its key."""
     for number in range(jobs):
         job_id, key = f"job {number}", f"key {number}"
         record = expected.get(job_id)

@@ -1,4 +1,4 @@
-"""What the tests of the worker share: an engine with ready jobs, and handlers that wait."""
+"""Shared by the tests of the worker: an engine with ready jobs, and handlers that wait."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUNNING, ASKING, COMPLETED, FAILED = (
 )
 ONCE: Final = Retry(max_attempts=1)
 SECONDS: Final = 10
-"""Against hangs."""
+"""Limits a hanging test."""
 AgentEngine = JobEngine[AgentJobStatus]
 
 
@@ -43,26 +43,26 @@ async def working(
 
 
 async def ended(engine: AgentEngine, given: object = None, **more: Any) -> AgentJob:  # noqa: ANN401
-    """Return a new job when it has ended."""
+    """Create a job, and return it when it has ended."""
     job = await running(engine, input=given, **more)
     return await engine.wait(job.job_id)
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Look again and again, at what another process or thread does: nothing tells of it."""
+    """Poll the state of another process or thread, which sends no event."""
     with anyio.fail_after(SECONDS):
         while not condition():  # noqa: ASYNC110 - there is no event
             await anyio.sleep(0.005)
 
 
 async def until_killed(ids: Path) -> None:
-    """Wait until the process that wrote its id there last is gone, and has been waited for."""
+    """Wait until the last process that wrote its id there has ended and been reaped."""
     process_id = ids.read_text().split()[-1]
     await until(lambda: not Path(f"/proc/{process_id}").exists())
 
 
 async def until_progress(engine: AgentEngine, job: AgentJob) -> Progress:
-    """Wait until a handler says how far it is, and return that."""
+    """Wait for a progress report of a handler, and return it."""
     async for each in engine.watch(job.job_id, progress=True):
         if isinstance(each, Progress):
             return each
@@ -73,8 +73,8 @@ class Turnstile:
     """Holds async handlers until a test lets them through.
 
     Attributes:
-        inside: The inputs of the jobs that are held, in the order of their coming.
-        entered: Those of all jobs that came.
+        inside: The inputs of the held jobs, in the order of their arrival.
+        entered: The inputs of all jobs that have arrived.
     """
 
     def __init__(self) -> None:
@@ -101,22 +101,22 @@ class Turnstile:
 
     @classmethod
     def opened(cls) -> Turnstile:
-        """Return one that holds nobody."""
+        """Return one that holds no handler."""
         turnstile = cls()
         turnstile.open()
         return turnstile
 
     def open(self) -> None:
-        """Let through those who are held and those who come."""
+        """Let through the held handlers and all later ones."""
         self._open.set()
 
     def let_through(self) -> None:
-        """Let those through who are held now."""
+        """Let the held handlers through."""
         self.inside.clear()
         self._open.set()
         self._open = anyio.Event()
 
     async def until(self, held: int) -> None:
-        """Wait until so many are held."""
+        """Wait until so many handlers are held."""
         while len(self.inside) != held:
             await self._changed.wait()

@@ -1,4 +1,4 @@
-"""Handlers that are run in processes, where they are found by their names."""
+"""Handlers that run in processes, which import them by their names."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pydantic import BaseModel
 
 
 class Report(BaseModel):
-    """What a handler may return."""
+    """A result of a handler."""
 
     pages: int
     title: str
 
 
 def outcome(job: Any) -> Any:  # noqa: ANN401
-    """Return, or raise, what the job's input names."""
+    """Return or raise the value that the job's input names."""
     values: dict[str, Any] = {
         "text": "a text",
         "nothing": None,
@@ -33,14 +33,14 @@ def outcome(job: Any) -> Any:  # noqa: ANN401
 
 
 def process_id(job: Any) -> int:  # noqa: ANN401
-    """Say where it is run, and leave a mark of each time."""
+    """Return the id of its process, and leave a mark of each run."""
     with Path(job.input).open("a") as file:
         print(os.getpid(), file=file, flush=True)
     return os.getpid()
 
 
 def sleep_for_ever(job: Any) -> None:  # noqa: ANN401
-    """Say in a file who sleeps here, and never return."""
+    """Write the process id to a file, and never return."""
     process_id(job)
     while True:
         time.sleep(60)

@@ -1,4 +1,4 @@
-"""Cancelling jobs at work: each kind of handler is stopped, and a race has one winner."""
+"""Cancelling running jobs: each kind of handler is stopped, and a race has one winner."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def _cancelled(engine: AgentEngine, job: AgentJob) -> AgentJob:
-    """Cancel a job at work, twice, and return it when it has ended."""
+    """Cancel a running job twice, and return it when it has ended."""
     asked = await engine.cancel(job.job_id, "not wanted")
     assert (asked.status, asked.cancel_reason) == (RUNNING, "not wanted")
     ended = await engine.wait(job.job_id)

@@ -1,4 +1,4 @@
-"""Which jobs are run, in which order, and how many at once."""
+"""The choice of jobs to run, their order, and the limit of running jobs."""
 
 from __future__ import annotations
 

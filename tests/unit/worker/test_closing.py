@@ -1,4 +1,4 @@
-"""A worker that closes: time of grace, then a cancellation; what is cut short is ready again."""
+"""A closing worker: a grace period, then a cancellation; a stopped job is ready again."""
 
 from __future__ import annotations
 
@@ -146,10 +146,10 @@ async def _let_go_later(storage: PlantedStorage) -> None:
 
 
 class Application:
-    """An engine and a worker with a job that takes a while; somebody cancels all of it.
+    """An engine and a worker with a slow job, all of which gets cancelled.
 
     Attributes:
-        begun: Set when the handler is at work.
+        begun: Set when the handler runs.
         cut_short: Whether the handler was cancelled.
     """
 
@@ -160,7 +160,7 @@ class Application:
         self._place = place
 
     async def run_until_begun(self) -> None:
-        """Run in a scope that is cancelled when the handler is at work."""
+        """Run in a scope that is cancelled when the handler runs."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self)
             await self.begun.wait()

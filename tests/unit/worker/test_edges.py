@@ -1,4 +1,4 @@
-"""What a worker withstands: cancelled programs, overload, broken logs, wrong places."""
+"""A worker under odd conditions: cancelled programs, overload, broken logs, wrong places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A storage that fails for a while: outcomes are told later, once; nothing is lost."""
+"""A storage that fails for a while: each outcome is reported later, once; nothing is lost."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ pytestmark = pytest.mark.anyio
 
 
 class Failing(MemoryStorage):
-    """Fails in the next commits, as a test says.
+    """Fails in the next commits, as planned.
 
     Attributes:
-        failures: What they raise.
-        applied: Whether one of unknown outcome has been applied.
-        silent: How often that can't be told.
+        failures: Their errors.
+        applied: Whether a commit of unknown outcome has been applied.
+        silent: The number of times that `resolve` can't tell.
     """
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ async def test_a_claim_that_fails_or_is_unknown_is_made_up_for(
 
 
 async def test_a_job_that_was_cancelled_while_its_claim_was_unknown_is_not_run_to_its_end() -> None:
-    """It is the attempt's though nobody knows; so it is asked to stop, before it begins."""
+    """The unknown commit gave the job to the attempt: it is asked to stop before it begins."""
     clock, storage = VirtualClock(), Failing()
     entered: list[AgentJob] = []
 

@@ -1,4 +1,4 @@
-"""Asking in the middle: the attempt ends, somebody answers, the next attempt finds the answer."""
+"""Inputs: an attempt ends with a prompt, a caller answers, the next attempt gets the answer."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Address(BaseModel):
-    """What a handler asks for."""
+    """The form of an answer."""
 
     street: str
     number: int

@@ -1,4 +1,4 @@
-"""Around an attempt: middleware, the log's fields, and who else may move the job."""
+"""Around an attempt: middleware, the fields of the log, and the other movers of the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a handler returns becomes the job's result, and what it raises the job's error."""
+"""The outcome of a handler: its return value is the job's result, its exception the error."""
 
 from __future__ import annotations
 

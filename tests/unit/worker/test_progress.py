@@ -1,4 +1,4 @@
-"""What a handler says of its progress reaches `get` and watchers, and never the history."""
+"""A handler's progress reaches `get` and watchers, and never the history."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_who_does_not_ask_for_progress_gets_none() -> None:
 
 
 async def test_threads_that_say_much_are_heard_to_the_last() -> None:
-    """Coalesced: the newest of each job is told, when the event loop comes to it."""
+    """Reports are coalesced: watchers get the newest of each job."""
     said, let_go, watched = threading.Barrier(4), threading.Event(), threading.Event()
 
     def handler(_: AgentJob, context: Context[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Retries: which errors, how often, after which delay; and what outlives a restart."""
+"""Retries: the errors, the number, the delays; and their survival of a restart."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class FinalError(Exception):
 
 
 class Failing:
-    """A handler that fails some times, and knows when it was called.
+    """A handler that fails some times, and records its calls.
 
     Attributes:
-        calls: For each attempt its number, and the seconds since the first.
+        calls: The number of each attempt, and the seconds since the first.
     """
 
     def __init__(self, clock: VirtualClock, times: int, error: BaseException | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What a worker is given, and how it is started: what is wrong is refused at once, by name."""
+"""The arguments and the start of a worker: a wrong one is refused at once, by name."""
 
 from __future__ import annotations
 

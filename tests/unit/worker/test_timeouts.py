@@ -1,4 +1,4 @@
-"""The limit of an attempt: a task is cancelled, a process killed, a thread left and waited for."""
+"""The timeout of an attempt: a task is cancelled, a process killed, a thread left and awaited."""
 
 from __future__ import annotations
 

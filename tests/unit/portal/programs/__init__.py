@@ -1,1 +1,1 @@
-"""Programs that a test starts, because they are sent signals."""
+"""Programs that tests start in order to send them signals."""

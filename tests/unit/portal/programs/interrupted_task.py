@@ -1,11 +1,11 @@
-"""Run a task as a worker runs a handler, be interrupted by Ctrl-C, and say where it was raised.
+"""Run a task as a worker runs a handler, get a Ctrl-C, and print the place where it was raised.
 
 Usage: python -m tests.unit.portal.programs.interrupted_task BACKEND WHERE [protected]
 
 WHERE is "task" or "child", a task that the task has started.
 """
 
-# ruff: noqa: T201 - a test looks at what is printed
+# ruff: noqa: T201 - a test reads the output
 
 import signal
 import sys
@@ -19,18 +19,18 @@ IS_PROTECTED = sys.argv[3:] == ["protected"]
 
 
 def interrupt() -> None:
-    """Be interrupted while this runs. asyncio's runner keeps the first one for the main task."""
+    """Get interrupted here. asyncio's runner keeps the first interrupt for the main task."""
     for _ in range(2 if BACKEND == "asyncio" else 1):
         signal.raise_signal(signal.SIGINT)
 
 
 async def child() -> None:
-    """Be a task of the user's own."""
+    """Act as a task of the user's."""
     interrupt()
 
 
 async def handle() -> None:
-    """Be what a user wrote."""
+    """Act as a user's handler."""
     if WHERE == "task":
         interrupt()
     else:
@@ -39,7 +39,7 @@ async def handle() -> None:
 
 
 async def run_attempt() -> None:
-    """Be what a worker wraps it in."""
+    """Act as a worker's wrapper of the handler."""
     try:
         await handle()
     except (KeyboardInterrupt, BaseExceptionGroup) as error:
@@ -49,7 +49,7 @@ async def run_attempt() -> None:
 
 
 async def main() -> None:
-    """Be a program that runs a worker."""
+    """Act as a program that runs a worker."""
     if IS_PROTECTED:
         protect(run_attempt)
     async with anyio.create_task_group() as tasks:

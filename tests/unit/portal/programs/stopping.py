@@ -1,11 +1,11 @@
-"""Wait for the signal to stop, and then stop or not.
+"""Wait for the signal to stop, and then stop, or fail to.
 
 Usage: python -m tests.unit.portal.programs.stopping BACKEND HOW
 
 HOW is one of the functions below whose name does not begin with "_".
 """
 
-# ruff: noqa: T201 - a test looks at what is printed
+# ruff: noqa: T201 - a test reads the output
 
 import logging
 import os
@@ -27,14 +27,14 @@ def _say(text: str) -> None:
 
 
 def _hang_for_good() -> None:
-    """Do as a handler that blocks the loop and takes every exception for its own."""
+    """Act as a handler that blocks the loop and swallows every exception."""
     while True:
         with suppress(BaseException):
             time.sleep(0.05)  # short: a signal that comes just before does not end it
 
 
 def _say_when_told(signals: StopSignals) -> None:
-    """Say so from another thread; the loop may be blocked."""
+    """Report the signal from another thread; the loop may be blocked."""
 
     def watch() -> None:
         while signals.at is None:
@@ -45,7 +45,7 @@ def _say_when_told(signals: StopSignals) -> None:
 
 
 async def returns() -> None:
-    """Say what came, and end."""
+    """Report the signal, and end."""
     began = time.monotonic()
     async with stop_signals(60) as signals:
         _say("ready")
@@ -57,7 +57,7 @@ async def returns() -> None:
 
 
 async def blocks() -> None:
-    """Block the loop; it never sees a signal."""
+    """Block the loop, which then sees no signal."""
     async with stop_signals() as signals:
         _say_when_told(signals)
         _say("ready")
@@ -65,14 +65,14 @@ async def blocks() -> None:
 
 
 async def blocks_and_is_ended() -> None:
-    """Block the loop, with a forced exit to come."""
+    """Block the loop until the forced exit."""
     async with stop_signals(SECONDS):
         _say("ready")
         _hang_for_good()
 
 
 async def closes_for_ever() -> None:
-    """See the signal, and then wait in a shielded task."""
+    """Receive the signal, and then wait in a shielded task."""
     async with stop_signals() as signals:
         _say("ready")
         await signals.wait()
@@ -82,7 +82,7 @@ async def closes_for_ever() -> None:
 
 
 async def closes_in_time() -> None:
-    """Leave the context in time, and then run on for longer than the forced exit would wait."""
+    """Leave the context in time, and then run longer than the forced exit would wait."""
     async with stop_signals(SECONDS) as signals:
         _say("ready")
         await signals.wait()
@@ -94,7 +94,7 @@ async def closes_in_time() -> None:
 
 
 async def is_ended() -> None:
-    """Close for too long, without any signal, while a thread has the lock of the log."""
+    """Close for too long, without any signal, while a thread holds the lock of the log."""
     held = threading.Event()
 
     def hold() -> None:
@@ -111,7 +111,7 @@ async def is_ended() -> None:
 
 
 async def twice() -> None:
-    """Have two wait, the first of which leaves first, and one come late."""
+    """Let two contexts wait, the first of which leaves first, and a third come late."""
 
     async def wait(ready: anyio.Event) -> None:
         async with stop_signals() as signals:
@@ -142,7 +142,7 @@ def _code_of_a_child_that_gets(number: signal.Signals) -> int:
 
 
 async def forks() -> None:
-    """Fork a child that gets SIGTERM, and be told by a signal of its own."""
+    """Fork a child that gets SIGTERM, and get a signal of its own."""
     async with stop_signals(60) as signals:
         _say(f"child {_code_of_a_child_that_gets(signal.SIGTERM)}")
         assert signals.at is None
@@ -152,7 +152,7 @@ async def forks() -> None:
 
 
 async def ignores_interrupts() -> None:
-    """Be a process in a shell's background."""
+    """Act as a background process of a shell."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.kill(os.getpid(), signal.SIGINT)
     async with stop_signals() as signals:
@@ -168,7 +168,7 @@ if __name__ == "__main__":
     before: list[object] = []
 
     async def main() -> None:
-        """See that the signals do in the end what they did before."""
+        """Check that the signals have their old handlers again at the end."""
         before.extend(map(signal.getsignal, (signal.SIGINT, signal.SIGTERM)))
         await globals()[sys.argv[2]]()
         if sys.argv[2] != ignores_interrupts.__name__:

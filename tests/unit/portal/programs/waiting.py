@@ -1,6 +1,6 @@
-"""Wait for something that never comes, for a second in which this program could do something."""
+"""Wait for an event that never comes, for a second in which the process is not suspended."""
 
-# ruff: noqa: T201 - a test looks at what is printed
+# ruff: noqa: T201 - a test reads the output
 
 from queue import Empty, SimpleQueue
 

@@ -1,1 +1,1 @@
-"""What is special about the SQLite storage; what every storage does is in `tests.conformance`."""
+"""Tests that are special to the SQLite storage; `tests.conformance` tests every storage."""

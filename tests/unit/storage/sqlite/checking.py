@@ -1,4 +1,4 @@
-"""A file to be checked, and its check."""
+"""A file, and its check."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def checked(path: Path) -> Report:
 
 
 def make_file(folder: Path) -> Path:
-    """Return a file with 7 jobs and 13 transitions; the 3 jobs that ended first were removed."""
+    """Return a file with 7 jobs and 13 transitions, after the removal of 3 ended jobs."""
     path = folder / "jobs.db"
     ids = iter(JOBS)
     with SyncJobEngine(SQLiteStorage(path), new_id=lambda: next(ids)) as engine:

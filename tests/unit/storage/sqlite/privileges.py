@@ -13,7 +13,7 @@ NOBODY = 65_534
 
 @contextmanager
 def without_privileges() -> Iterator[Path]:
-    """Give a folder of our own; inside, permissions count, even for the superuser."""
+    """Yield a folder in which permissions hold, even for the superuser."""
     skip_without_permissions()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""The check: what an engine wrote is sound, and whatever is changed in it is found."""
+"""The check: it passes an engine's file, and finds any change in it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def findings(path: Path) -> list[str]:
 
 
 def written(path: Path, *statements: str) -> None:
-    """Write into the file what no engine would."""
+    """Change the file as no engine would."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for statement in statements:
             assert connection.execute(statement).rowcount != 0
 
 
 def sealed(path: Path) -> None:
-    """Let every checksum fit what is there."""
+    """Make every checksum match its row."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.create_function("checksum", -1, lambda *values: checksum(values))
         for table, columns in (
@@ -318,7 +318,7 @@ def test_the_first_thousand_problems_are_kept_and_all_are_counted(tmp_path: Path
 
 @pytest.fixture
 def _often_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have progress told after each row, and each of SQLite's instructions."""
+    """Make the check report its progress after each row, and each instruction of SQLite."""
     monkeypatch.setattr(check, "_STEP_ROWS", 1)
     monkeypatch.setattr(check, "_STEP_INSTRUCTIONS", 1)
 

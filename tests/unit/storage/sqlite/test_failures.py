@@ -1,4 +1,4 @@
-"""What a file's engine does when a statement fails, or what it reads is damaged."""
+"""An engine's reactions when a statement fails, or a read finds damage."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _io_error() -> sqlite3.OperationalError:
 
 
 class FailingConnection(sqlite3.Connection):
-    """Fails in the statements that begin as is planned, once each."""
+    """Fails in the statements with planned beginnings, once each."""
 
     planned: list[str]
 
@@ -64,7 +64,7 @@ class FailingConnection(sqlite3.Connection):
 
 
 class FailingStorage(SQLiteStorage):
-    """Has a connection that fails as is planned."""
+    """Has a connection that fails as planned."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -116,7 +116,7 @@ async def test_a_connection_that_can_not_be_set_up_is_closed(planned: str, path:
 
 
 async def test_each_commit_that_failed_is_overwritten_by_what_is_different(path: Path) -> None:
-    """What is the same would not be written: the failed batch would stay in the log."""
+    """SQLite would not write an equal page: the failed batch would stay in the log."""
     storage = FailingStorage(path)
     async with JobEngine(storage) as engine:
         for failures in (1, 2, 3):

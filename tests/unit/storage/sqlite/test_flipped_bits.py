@@ -1,4 +1,4 @@
-"""The check, and any bit of a file: if it changes an answer, it is found."""
+"""The check finds every flipped bit of a file that changes an answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def answers(path: Path) -> list[object]:
-    """Return all that can be asked of a file."""
+    """Return all answers about a file."""
     return list(_answers(path))
 
 
@@ -66,7 +66,7 @@ def test_a_bit_that_changes_an_answer_is_found(path: Path) -> None:
     random = seeded("check: flips")
     right, sound = answers(path), path.read_bytes()
     assert answers(path) == right
-    # Most of a small file is empty: take what is used, and what is beside it.
+    # Most of a small file is empty: take the used bytes, and those beside them.
     used = [at for at in range(len(sound)) if any(sound[max(at - 1, 0) : at + 2])]
     changed = missed_by_sqlite = 0
     for _ in range(tries(5_000)):

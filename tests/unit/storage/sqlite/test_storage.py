@@ -1,4 +1,4 @@
-"""An engine's file: who may have it, what becomes of it, what is said when something is wrong."""
+"""An engine's file: its holder, its fate, and the errors about it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def _change(path: Path, statement: str) -> None:
-    """Change a file as no program should."""
+    """Change a file behind the engine's back."""
     with sqlite3.connect(path) as connection:
         assert connection.execute(statement).rowcount == 1
     connection.close()

@@ -1,4 +1,4 @@
-"""How jobs at work stand in a file: commits that failed, damage, and what the indexes are for."""
+"""Running jobs in a file: failed commits, damage, and the purpose of the indexes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def path(tmp_path: Path) -> Path:
 
 
 class FailingConnection(sqlite3.Connection):
-    """Says once that a commit has failed; it may have been done nevertheless."""
+    """Reports one commit as failed; it may have been done."""
 
     planned: list[bool]
 
@@ -59,7 +59,7 @@ class FailingConnection(sqlite3.Connection):
 
 
 class FailingStorage(SQLiteStorage):
-    """Has a connection that fails as is planned: True for a commit that is done."""
+    """Has a connection that fails as planned: True for a commit that is done."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
@@ -110,7 +110,7 @@ async def test_it_is_found_out_what_became_of_a_commit(
         assert await storage.resolve(batch.changes) is applied
         if applied:
             book.enter(batch.changes)
-    # What the owner holds is not told of the batch: all is compared with the file.
+    # The owner's state does not get the batch: everything is compared with the file.
     async with opened(SQLiteStorage(path), book):
         pass
 
