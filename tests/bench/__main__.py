@@ -34,7 +34,7 @@ Tables: TypeAlias = dict[str, tuple[str, Callable[[], list[Row]]]]
 
 
 def main() -> int:
-    """Run the benchmarks; exit code 1 if a target was not met, or something has become worse."""
+    """Run the benchmarks; the exit code is 1 if a target is missed, or a scenario is worse."""
     options = read_options()
     scale = 100 if options.quick else 1
     if options.against is None:
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _print_tables(options: Options, scale: int) -> bool:
-    """Measure and print what is asked for; return whether every target is met."""
+    """Measure and print the wanted tables; return whether every target is met."""
     turns = 1 if options.quick else 5
     print(f"{versions()}, best of {turns} turns")
     names = table_names(options)
@@ -82,9 +82,9 @@ def _print_pieces(scale: int, turns: int) -> None:
 
 
 def _tables(scale: int, turns: int) -> Tables:
-    """Return how to measure what is kept in memory."""
+    """Return the measurements in memory."""
     return {
-        # First, while the process's memory holds nothing else.
+        # First, while the process's memory is empty.
         "million": (
             "A million live jobs",
             lambda: million.rows(1_000_000 // scale, 20_000 // scale, turns),
@@ -95,7 +95,7 @@ def _tables(scale: int, turns: int) -> Tables:
 
 
 def _durable_tables(scale: int, turns: int, ours: Best, theirs: Best) -> Tables:
-    """Return how to measure what is kept in a file; the figures are there for the picture, too."""
+    """Return the measurements in a file; they also collect figures for the picture."""
     return {
         "durable": ("Durable", lambda: durable.rows(ours, 1 / scale, turns)),
         "startup": (
@@ -110,7 +110,7 @@ def _durable_tables(scale: int, turns: int, ours: Best, theirs: Best) -> Tables:
 
 
 def _working_tables(scale: int, turns: int) -> Tables:
-    """Return how to measure jobs that are run, waited for and watched."""
+    """Return the measurements of jobs that are run, awaited and watched."""
     return {
         "working": (
             "Jobs with a handler",

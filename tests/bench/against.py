@@ -1,8 +1,8 @@
-"""``python -m tests.bench --against REV``: what has become slower since a commit.
+"""``python -m tests.bench --against REV``: find the scenarios that are slower than at a commit.
 
-In each round every scenario is measured on both trees, one right after the other, and every other
-round begins with the other tree. So both sides of a ratio meet the same load of the machine; its
-median over the rounds counts, and the quartiles say how far to trust it.
+Each round measures every scenario on both trees, one right after the other, and every second round
+begins with the other tree. So both sides of a ratio meet the same load of the machine. The median
+of the rounds counts; the quartiles show its precision.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class UnknownScenarioError(ComparisonError):
 
 @dataclass(frozen=True)
 class Paired:
-    """What both trees take, round by round; at least one round."""
+    """The costs of both trees, round by round; at least one round."""
 
     base: Sequence[float]
     new: Sequence[float]
@@ -40,7 +40,7 @@ class Paired:
 
     @property
     def is_worse(self) -> bool:
-        """Tell whether the ratio is too low by more than its spread."""
+        """Return whether the ratio is too low by more than its spread."""
         return self.quartiles[2] < _LEAST_RATIO
 
     def cells(self) -> tuple[str, str, str]:
@@ -64,7 +64,7 @@ class Comparison:
 
     @property
     def cpu(self) -> Paired | None:
-        """Return None if no time is measured."""
+        """Return None if the scenario measures no time."""
         base, new = (
             [figure.cpu for figure in side if figure.cpu is not None]
             for side in (self.base, self.new)
@@ -73,7 +73,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Say what is worse; nothing if all is well."""
+        """Return "worse" or "worse: CPU", or nothing if neither time is worse."""
         if self.wall.is_worse:
             return "worse"
         return "worse: CPU" if self.cpu is not None and self.cpu.is_worse else ""
@@ -86,11 +86,11 @@ class Comparison:
 def compare(
     root: Path, revision: str, only: Sequence[str] | None, rounds: int, scale: float
 ) -> bool:
-    """Print how a tree compares with one of its commits; return whether nothing is worse.
+    """Compare a tree with one of its commits; print the table, and return whether none is worse.
 
     Raises:
         UnknownRevisionError: Git finds no such commit.
-        UnknownScenarioError: There is no such scenario to measure only.
+        UnknownScenarioError: There is no scenario by one of these names.
         ScenarioError: A scenario failed.
     """
     with checked_out(root, revision) as trees:
@@ -118,7 +118,7 @@ def _names(tree: Checkout, only: Sequence[str] | None) -> Sequence[str]:
 
 
 def _shared(base: Checkout, names: Sequence[str]) -> list[str]:
-    """Return the scenarios that the base has, too; name the others."""
+    """Return the scenarios that the base has, too; print the others."""
     known = base.names()
     for name in names:
         if name not in known:

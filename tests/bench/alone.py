@@ -1,7 +1,7 @@
-"""One job at a time: how long it is from its creation until its result is known.
+"""One job at a time: the time from its creation to its result.
 
-The engine and the floor take turns, one job each. Commits are counted by the storage: how many the
-engine's way from the first call to the result needs is a matter of its design, not of the disk.
+The engine and the floor take turns, one job each. The storage counts the commits between the first
+call and the result: their number depends on the engine's design, not on the disk.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CountingStorage(SQLiteStorage):
 
 
 def rows(rounds: Rounds, jobs: int, turns: int) -> list[Row]:
-    """Measure jobs that are moved on, and jobs that are created running."""
+    """Measure jobs that are moved to running, and jobs that are created running."""
     for turn in range(turns):
         for at_once in (False, True):
             progress(f"one job at a time, turn {turn + 1} of {turns}")

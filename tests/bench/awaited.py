@@ -75,7 +75,7 @@ async def _engine(best: Best, operations: int, name: str) -> None:
 
 
 async def _three_calls(best: Best, name: str, jobs: Any, operations: int) -> None:
-    """Create jobs, get them, move them: the same calls on whatever has them."""
+    """Create jobs, get them, move them: the same calls on the engine and its floors."""
     ids: list[str] = []
 
     async def create(input_hash: str) -> None:

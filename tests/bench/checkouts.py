@@ -32,7 +32,7 @@ class UnknownRevisionError(ComparisonError):
 
 
 class ScenarioError(ComparisonError):
-    """A scenario didn't run to its end, or ran on another tree."""
+    """A scenario failed, or ran on another tree."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Checkout:
         """Measure one scenario once.
 
         Raises:
-            ScenarioError: It failed, or measured an engine outside of this tree.
+            ScenarioError: It failed, or measured an engine outside this tree.
         """
         figure = json.loads(self._run(name, str(scale)))
         package = Path(figure.pop("engine"))
@@ -61,7 +61,7 @@ class Checkout:
         return Figure(**figure)
 
     def _run(self, *arguments: str) -> str:
-        """Return the last line that its program prints."""
+        """Return the last line of its program's output."""
         work = " ".join(arguments) or "listing the scenarios"
         path = os.pathsep.join(filter(None, (str(self.folder), os.environ.get("PYTHONPATH"))))
         try:

@@ -24,12 +24,12 @@ CALLERS = (1, 10, 100, 1_000)
 PERCENTILES = (50, 90, 99)
 _BULK = 1_000
 _WRITERS = 100
-# So many jobs a caller make a measurement last for about a second.
+# This many jobs a caller make a measurement last for about a second.
 _ROUNDS = {1: 3_000, 10: 1_000, 100: 200, 1_000: 40}
 
 
 def rows(best: Best, scale: float, turns: int) -> list[Row]:
-    """Measure both sides ``turns`` times; a scale of 1 gives figures that can be relied on."""
+    """Measure both sides ``turns`` times; a scale of 1 gives reliable figures."""
     for turn in range(turns):
         for callers in CALLERS:
             progress(f"durable creates, {callers:,} callers, turn {turn + 1} of {turns}")
@@ -70,7 +70,7 @@ def _table(best: Best) -> list[Row]:
 
 
 def lines(best: Best) -> list[str]:
-    """Say what a figure of the table is made of."""
+    """Describe a figure of the table."""
     commit, late = 1e3 / best["floor commit 100"], 1e3 / best["floor commit p99 100"]
     hop = 1e6 / best["hop"]
     return [
@@ -80,7 +80,7 @@ def lines(best: Best) -> list[str]:
 
 
 async def _hops(best: Best, hops: int) -> None:
-    """Add how often a second the event loop gets an answer from a thread that does nothing."""
+    """Add the rate at which the event loop gets answers from a thread that does nothing."""
     thread = WorkThread("nothing")
     await thread.run(int)
     start = time.perf_counter()
@@ -95,13 +95,13 @@ def _creates(work: str, best: Best, callers: int, floor: str, target: float) -> 
 
 
 def jobs_of(callers: int, scale: float) -> int:
-    """Return how many jobs so many callers create."""
+    """Return the number of jobs that so many callers create."""
     return callers * max(10, int(_ROUNDS[callers] * scale))
 
 
 @contextmanager
 def new_folder() -> Iterator[Path]:
-    """Make a folder for one measurement, where the system keeps temporary files (``TMPDIR``)."""
+    """Make a folder for one measurement, among the temporary files (``TMPDIR``)."""
     with tempfile.TemporaryDirectory(prefix="engine-bench-") as folder:
         yield Path(folder)
 
@@ -174,7 +174,7 @@ async def _create_many(best: Best, rounds: int) -> None:
 
 
 async def _gets_among_writers(best: Best, jobs: int) -> None:
-    """One reader gets a live job again and again, as long as others create jobs."""
+    """Let one reader get a live job repeatedly while others create jobs."""
     latencies: list[float] = []
     with new_folder() as folder:
         async with JobEngine(folder / "jobs.db") as engine, anyio.create_task_group() as tasks:

@@ -1,8 +1,8 @@
-"""What a durable figure is compared with: the standard library's `sqlite3`, in a plain loop.
+"""The floor of durable figures: the standard library's `sqlite3`, in a plain loop.
 
-One thread, one connection, the engine's own pragmas, tables and indexes, the same rows: a job and a
-line of its history for each change, ids from the same source, times as text, a constant instead of
-a checksum. Nobody waits for an answer, nothing is checked or decided, and no job is kept in memory.
+One thread, one connection, the engine's pragmas, tables and indexes, the same rows: a job and a
+transition for each change, ids from the same source, times as text, a constant instead of a
+checksum. No caller waits for an answer, nothing is checked or decided, and no job stays in memory.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class PlainSqlite:
         self._sequence = 0
 
     def create(self, jobs: int) -> range:
-        """Insert jobs and the first line of each one's history; return their positions."""
+        """Insert jobs and their first transitions; return their positions."""
         now = _now()
         first = self._position + 1
         self._position += jobs
@@ -63,7 +63,7 @@ class PlainSqlite:
         return positions
 
     def move(self, positions: range, source: str, target: str, result: str | None) -> None:
-        """Update jobs and insert a line of history for each; those with a result have ended."""
+        """Update jobs and insert a transition for each; a job with a result has ended."""
         now = _now()
         ended_at = now if result else None
         self._connection.execute("BEGIN IMMEDIATE")

@@ -1,7 +1,7 @@
-"""What each figure is compared with: the least that somebody could write instead of the engine.
+"""The floors of the figures: the least code that could replace the engine.
 
-None of them is bounded, durable, closable or cancellable, keeps a history, or checks its arguments
-beyond what pydantic does by itself.
+None of them is bounded, durable, closable or cancellable, has a history, or checks its arguments
+beyond pydantic's own checks.
 """
 
 from __future__ import annotations

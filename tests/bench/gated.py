@@ -1,8 +1,7 @@
-"""Jobs that wait at a gate: what a hundred thousand of them cost, and how soon one is let through.
+"""Jobs that wait at a gate: the cost of a hundred thousand, and the time to let one through.
 
-Two engines on memory stand side by side, one with few jobs that wait and one with many, and are
-asked in turns. The check looks at what was paid, as one that asks a payment service does, and not
-at every job.
+Two engines in memory, one with few waiting jobs and one with many, are measured in turns. The check
+looks at the paid jobs, like one that calls a payment service, and not at every job.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _LATER = 1.25  # as fast, but for the noise of a shared machine
 
 
 class Waiting:
-    """An engine with so many jobs that wait, one of which is let through again and again."""
+    """An engine with so many waiting jobs, one of which is let through repeatedly."""
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
@@ -38,24 +37,24 @@ class Waiting:
         self.begun = anyio.Event()
 
     async def fill(self) -> None:
-        """Have jobs wait."""
+        """Create waiting jobs."""
         for first in range(0, self.jobs, _BULK):
             await self.engine.create_many([NewJob(HASH)] * min(_BULK, self.jobs - first))
 
     async def check(self, jobs: WaitingJobs[Any]) -> Iterable[str]:
-        """Let those through that are paid."""
+        """Let the paid jobs through."""
         chosen = [job_id for job_id in self.paid if jobs.get(job_id) is not None]
         if chosen:
             self.answered_at = time.perf_counter()
         return chosen
 
     async def handle(self, _job: Job) -> None:
-        """Take the time."""
+        """Record the time."""
         self.begun_at = time.perf_counter()
         self.begun.set()
 
     async def by_call(self) -> float:
-        """Return the seconds from a call of `transition` to the handler's beginning."""
+        """Return the seconds from a call of `transition` to the start of the handler."""
         job_id = await self._new()
         start = time.perf_counter()
         await self.engine.transition(job_id, JobStatus.RUNNING)
@@ -63,7 +62,7 @@ class Waiting:
         return self.begun_at - start
 
     async def by_check(self) -> float:
-        """Return the seconds from the gate's answer to the handler's beginning."""
+        """Return the seconds from the gate's answer to the start of the handler."""
         self.paid = [await self._new()]
         await self.begun.wait()
         return self.begun_at - self.answered_at
@@ -123,7 +122,7 @@ async def _measure(rounds: Rounds, jobs: int, tries: int, seconds: float) -> Non
 
 
 async def _idle_percent(seconds: float) -> float:
-    """Return how much of one processor the process takes while nothing happens."""
+    """Return the part of one processor that the idle process takes."""
     await anyio.sleep(_POLL_SECONDS / 2)
     used, start = time.process_time(), time.perf_counter()
     await anyio.sleep(seconds)

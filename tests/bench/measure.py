@@ -1,4 +1,4 @@
-"""How a figure is measured, and how a row of the table looks."""
+"""Measure figures, and print them as rows of a table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Row:
-    """One figure beside its floor."""
+    """A figure beside its floor."""
 
     work: str
     figure: float
@@ -31,7 +31,7 @@ class Row:
     target: float
     unit: str = "1/s"
     at_most: bool = False
-    """The ratio may be this at most; otherwise this at least."""
+    """Whether the target is the highest ratio allowed, instead of the lowest."""
 
     @property
     def ratio(self) -> float:
@@ -66,7 +66,7 @@ def print_table(title: str, rows: Sequence[Row]) -> None:
 
 
 def print_cells(title: str, lines: Sequence[tuple[str, ...]]) -> None:
-    """Print lines of cells, the first of which are the heads, as a Markdown table."""
+    """Print lines of cells as a Markdown table; the first line has the heads."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     print(f"\n### {title}\n")
     for place, line in enumerate(lines):
@@ -77,7 +77,7 @@ def print_cells(title: str, lines: Sequence[tuple[str, ...]]) -> None:
 
 
 def versions() -> str:
-    """Say when, with what and where the figures are measured."""
+    """Return the date, the versions and the machine of the figures."""
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, CPython {platform.python_version()},"
         f" anyio {version('anyio')}, trio {version('trio')}, pydantic {version('pydantic')},"
@@ -87,13 +87,13 @@ def versions() -> str:
 
 
 def progress(text: str) -> None:
-    """Say on a terminal what is being measured; nothing in a pipe."""
+    """Print the current measurement on a terminal; nothing in a pipe."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def timed(function: Callable[[], object]) -> float:
-    """Return how many seconds a call takes, garbage of earlier ones excluded."""
+    """Return the seconds of a call, after collecting the garbage of earlier ones."""
     gc.collect()
     start = time.perf_counter()
     function()
@@ -114,7 +114,7 @@ class Best:
 
 
 async def by_callers(callers: int, items: Sequence[Item], call: Callable[[Item], object]) -> float:
-    """Return how many seconds concurrent callers take for all items; each awaits one at a time."""
+    """Return the seconds of concurrent callers for all items; each awaits one at a time."""
     waiting = iter(items)
 
     async def caller() -> None:

@@ -1,4 +1,4 @@
-"""What a million live jobs cost: time, memory, and pauses of the event loop."""
+"""The cost of a million live jobs: time, memory, and pauses of the event loop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BULK = 1_000
 
 
 def rows(jobs: int, operations: int, turns: int) -> list[Row]:
-    """Fill an engine with jobs, and compare it with one that has a thousand."""
+    """Fill an engine with jobs, and compare it with an engine of a thousand."""
     return anyio.run(_rows, jobs, operations, turns)
 
 
@@ -63,7 +63,7 @@ async def _rows(jobs: int, operations: int, turns: int) -> list[Row]:
 
 
 async def _fill(engine: JobEngine, jobs: int) -> float:
-    """Create jobs, each with texts of its own; return the event loop's longest pause in seconds."""
+    """Create jobs, each with its own texts; return the event loop's longest pause in seconds."""
     pause = 0.0
     async with anyio.create_task_group() as tasks:
 
@@ -116,7 +116,7 @@ async def _calls(best: Best, name: str, engine: JobEngine, ids: list[str], opera
     async def create(text: str) -> None:
         await engine.create(text)
 
-    # As many as the smaller engine can take without becoming a larger one.
+    # Few enough that the smaller engine stays small.
     new = [hashlib.sha256(job_id.encode()).hexdigest() for job_id in some[: _FEW // 2]]
     best.add(f"{name} create", len(new), await by_callers(100, new, create))
 
@@ -128,14 +128,14 @@ async def _calls(best: Best, name: str, engine: JobEngine, ids: list[str], opera
 
 
 async def _waiting(engine: JobEngine, ids: list[str]) -> list[str]:
-    """Return some jobs at random that await their payment."""
+    """Return some random unpaid jobs."""
     jobs = await engine.get_many(random.sample(ids, min(len(ids), 2 * _FEW)))
     waiting = [job.job_id for job in jobs if job.status is JobStatus.AWAITING_PAYMENT]
     return waiting[: _FEW // 2]
 
 
 def _resident_bytes() -> int:
-    """Return the memory that the process has, by Linux's own account (proc(5), statm)."""
+    """Return the memory of the process, as Linux reports it (proc(5), statm)."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * 4096

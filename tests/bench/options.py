@@ -28,18 +28,18 @@ _ROUNDS = 7
 
 @dataclass(frozen=True)
 class Options:
-    """What to measure."""
+    """The arguments of the command."""
 
     quick: bool
     only: list[str] | None
-    """The names of tables, or of scenarios if there is a revision to compare with."""
+    """The names of tables; of scenarios if there is a revision."""
     picture: Path | None
     against: str | None
     rounds: int
 
 
 def read_options() -> Options:
-    """Read the command line; on a wrong one exit with code 2."""
+    """Parse the command line; exit with code 2 if it is wrong."""
     parser = _parser()
     arguments = parser.parse_args()
     only = None if arguments.only is None else arguments.only.split(",")
@@ -86,7 +86,7 @@ def _check_tables(
 
 
 def table_names(options: Options) -> set[str]:
-    """Return which tables to print; say which peers are left out."""
+    """Return the tables to print; print the peers that are missing."""
     if options.only is None and options.quick:
         return {*_TABLES} - {*_PEERS}
     names = {*_TABLES} if options.only is None else {*options.only}

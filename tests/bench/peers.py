@@ -1,18 +1,18 @@
-"""What a user would take from PyPI instead, to keep jobs without a server.
+"""The peers from PyPI that keep jobs without a server.
 
-Measured is how many jobs are accepted a second: a call has returned, so the job is on the disk.
-Each peer is set up as its own documentation has it:
+The figure is the number of jobs accepted a second: the call has returned, and the job is on the
+disk. Each peer is set up as its documentation says:
 
-- huey: `SqliteHuey(fsync=True)`, which is WAL and synchronous FULL. The call of a task enqueues it,
+- huey: `SqliteHuey(fsync=True)`, which is WAL and synchronous FULL. Calling a task enqueues it,
   which writes one row.
 - DBOS on its default, SQLite with a rollback journal and synchronous FULL. `DBOSClient.enqueue`,
-  the way in for other processes than its workers, writes two rows: the workflow and its input. A
-  larger or smaller pool of connections makes no difference, and `DBOS.enqueue_workflow`, in a
-  process that also runs the queue, is as fast with one caller and slower with a hundred.
+  for processes other than its workers, writes two rows: the workflow and its input. The size of the
+  connection pool makes no difference, and `DBOS.enqueue_workflow`, in a process that also runs the
+  queue, is as fast with one caller and slower with a hundred.
 
-The engine writes two rows: the job and the first line of its history. No worker runs anywhere. The
-callers of the peers are threads, as both block. Each measurement is a process of its own (``python
--m tests.bench.peers huey 100 1000 FOLDER``), so that threads and loggers end with it.
+The engine writes two rows: the job and its first transition. No worker runs. The callers of the
+peers are threads, because both block. Each measurement is a process of its own (``python -m
+tests.bench.peers huey 100 1000 FOLDER``), so threads and loggers end with it.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from tests.bench.measure import Best, Row, progress
 
 _SECONDS = 300  # a measurement that takes longer has hung
 
-# How many calls each peer has to take: as many as it takes in a second, roughly.
+# The calls of each peer: about as many as it takes in a second.
 NAMES = {"huey": 3_000, "dbos": 400}
 
 
 @dataclass(frozen=True)
 class Compared(Row):
-    """A figure beside a peer's; there is no target."""
+    """A figure beside a peer's, without a target."""
 
     target: float = 0.0
 
@@ -52,7 +52,7 @@ class Compared(Row):
 
 
 def why_left_out(name: str) -> str | None:
-    """Return why a peer can't be measured here; None if it can."""
+    """Return the reason why a peer can't be measured here; None if it can."""
     if name == "dura" and sys.version_info < (3, 13):
         return "it needs Python 3.13"
     if find_spec(name) is None:
@@ -87,7 +87,7 @@ def _row(best: Best, name: str, callers: int) -> Row:
 
 
 def in_process(module: str, *arguments: str) -> float:
-    """Return how many seconds a peer takes, in a fresh process and in a fresh folder."""
+    """Return the seconds of a peer, in a fresh process and a fresh folder."""
     with new_folder() as folder:
         done = subprocess.run(
             [sys.executable, "-m", module, *arguments, folder],
@@ -119,11 +119,11 @@ def _dbos(folder: Path) -> Callable[[], object]:
 
 
 def _work(input_hash: str) -> None:
-    """Do nothing: it is never run."""
+    """Do nothing; it never runs."""
 
 
 def _by_threads(callers: int, jobs: int, call: Callable[[], object]) -> float:
-    """Return how many seconds threads take for all calls, none of which may fail."""
+    """Return the seconds of threads for all calls, none of which may fail."""
     accepted: list[object] = []
     waiting = iter(range(jobs))
 

@@ -1,6 +1,6 @@
-"""The picture of the durable figures: jobs a second over callers, and how long a create takes.
+"""Draw the durable figures: jobs a second over callers, and the latency of a create.
 
-It is an SVG with its texts as texts, on white, so that it can be read on a dark page, too; the same
+The SVG has its texts as texts, and a white ground, which is readable on a dark page, too. The same
 figures give the same bytes.
 """
 
@@ -23,12 +23,12 @@ _SHADES = ("#9dbfec", "#4c86d9", "#173f80")
 
 
 def is_drawable() -> bool:
-    """Tell if matplotlib is installed."""
+    """Return whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
 def draw(path: Path, figures: Best, peer_figures: Best | None) -> None:
-    """Draw what `tests.bench.durable` and, if they were measured, `tests.bench.peers` found."""
+    """Draw the figures of `tests.bench.durable`, and of `tests.bench.peers` if measured."""
     matplotlib = import_module("matplotlib")
     matplotlib.use("Agg")
     settings = {
@@ -49,7 +49,7 @@ def draw(path: Path, figures: Best, peer_figures: Best | None) -> None:
 
 
 def _metadata(path: Path) -> dict[str, None] | None:
-    """Return what keeps the date and the maker out of an SVG."""
+    """Return the metadata that keeps the date and the program out of an SVG."""
     return {"Date": None, "Creator": None} if path.suffix == ".svg" else None
 
 
@@ -97,7 +97,7 @@ def _latency(axes: Any, figures: Best) -> None:
 
 
 def _plain_numbers(axis: Any, places: Sequence[float]) -> None:
-    """Label an axis with numbers as they are read, not as powers of ten."""
+    """Label an axis with plain numbers, not with powers of ten."""
     axis.set_ticks(places, [f"{place:,}" for place in places])
     axis.set_minor_locator(import_module("matplotlib.ticker").NullLocator())
 

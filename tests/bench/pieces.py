@@ -1,4 +1,4 @@
-"""What a `get` is made of, where its floors have nothing to set against it."""
+"""The pieces of a `get` that its floors don't have."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _microseconds(call: Callable[[], object], operations: int, turns: int) -> fl
 
 
 def _plain_get(jobs: int, operations: int, turns: int) -> float:
-    """Return the microseconds that (a) takes to get a job at random and to read it."""
+    """Return the microseconds in which (a) gets and reads a random job."""
     progress(f"(a) with {jobs:,} jobs")
     plain, best = LockedDict(), Best()
     gc.disable()  # it would walk all of them, again and again

@@ -1,7 +1,7 @@
-"""Rounds: each takes every measurement once, one after the other, and the medians are compared.
+"""Rounds: each makes every measurement once, and the medians are compared.
 
-A machine that others use, too, is slow for seconds at a time. Both sides of a ratio meet the same
-seconds when they take turns; a median lets the slow turns go, and the lucky ones as well.
+A shared machine is slow for seconds at a time. Both sides of a ratio meet the same seconds when
+they take turns; a median drops the slow turns, and the lucky ones as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Rounds:
 
 @dataclass(frozen=True)
 class Stated(Row):
-    """A figure beside another one; there is no target."""
+    """A figure beside another one, without a target."""
 
     target: float = 0.0
 

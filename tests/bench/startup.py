@@ -1,8 +1,8 @@
-"""How soon an engine is ready on a file with a million finished jobs, and what memory it takes.
+"""The time and memory of starting an engine on a file with a million ended jobs.
 
-The live jobs are spread over the whole file, as those are that wait long for their payment. Both
-are measured in fresh processes: ``python -m tests.bench.startup FILE`` starts an engine on the
-file, lists a job, and prints the seconds and the most bytes that the process ever had.
+The live jobs are spread over the whole file, like jobs that wait long for their payment. Both are
+measured in fresh processes: ``python -m tests.bench.startup FILE`` starts an engine on the file,
+lists a job, and prints the seconds and the process's peak memory in bytes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def rows(finished: int, live: int, turns: int) -> list[Row]:
 
 
 def _fill(path: Path, finished: int, live: int) -> None:
-    """Write the rows as the engine would have, checksums and all, but unsynced and much faster."""
+    """Write the engine's rows, with checksums, but unsynced and much faster."""
     jobs, every = finished + live, (finished + live) // live
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
@@ -79,7 +79,7 @@ def _fill(path: Path, finished: int, live: int) -> None:
 
 
 def _life(position: int, sequence: int, *, live: bool) -> list[Change]:
-    """Return a job's changes: its creation and, if it has ended, the two that followed."""
+    """Return a job's changes: its creation and, if it has ended, two more."""
     at = _LONG_AGO + timedelta(seconds=position)
     waiting, running, completed = (
         status.value
@@ -111,7 +111,7 @@ def _insert(
 
 
 def _let_go(path: Path) -> None:
-    """Ask the operating system to forget what it has in memory of a file, as after a reboot."""
+    """Ask the operating system to drop its cache of a file, as after a reboot."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -129,7 +129,7 @@ def _in_process(path: Path) -> tuple[float, int]:
 
 
 async def _start(path: Path) -> float:
-    """Return how many seconds pass until a call is answered."""
+    """Return the seconds until a call is answered."""
     start = time.perf_counter()
     async with JobEngine(path) as engine:
         await engine.list_jobs(limit=1)
@@ -137,7 +137,7 @@ async def _start(path: Path) -> float:
 
 
 def _most_bytes() -> int:
-    """Return the most memory this process has had, by Linux's own account (proc(5), status)."""
+    """Return the peak memory of this process, as Linux reports it (proc(5), status)."""
     lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     kilobytes = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
     return int(kilobytes) * 1024

@@ -57,7 +57,7 @@ def _two_calls(best: Best, name: str, jobs: Any, threads: int, operations: int) 
 
 
 def _by_threads(threads: int, items: Sequence[str], call: Callable[[str], object]) -> float:
-    """Return how many seconds threads take for all items; each has an equal share."""
+    """Return the seconds of threads for all items; each has an equal share."""
 
     def caller(share: Sequence[str]) -> None:
         for item in share:

@@ -1,7 +1,7 @@
-"""Watching: what ten thousand watchers, or callers who wait, cost the transitions and the memory.
+"""The cost of ten thousand watchers, or waiting callers, in time of transitions and in memory.
 
-Two engines stand side by side, one whose jobs are watched and one whose jobs are not, and their
-jobs are moved in turns: one call at a time, so that each is as slow as what it sets going.
+Two engines, one with watched jobs and one without, move their jobs in turns: one call at a time, so
+each call's time includes all its effects.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ async def _wait(engine: JobEngine, job_id: str) -> None:
 
 
 LOOKS: Final[dict[str, Look]] = {"watchers": _watch, "who wait": _wait}
-"""What is done with every job."""
+"""The way to look at every job."""
 
 
 def rows(rounds: Rounds, jobs: int, turns: int) -> list[Row]:
-    """Measure both ways to look at jobs, on memory and in a file."""
+    """Measure both ways to look at jobs, in memory and in a file."""
     for turn in range(turns):
         for name in LOOKS:
             progress(f"{jobs:,} {name}, turn {turn + 1} of {turns}")
@@ -71,7 +71,7 @@ def _rows(rounds: Rounds, name: str, jobs: int) -> list[Row]:
 async def _measure(
     rounds: Rounds, name: str, jobs: int, paths: tuple[Path | None, Path | None], storage: str
 ) -> None:
-    """Add the times of transitions, in µs, and the memory of those who look, in bytes."""
+    """Add the times of transitions, in µs, and the memory of the watchers, in bytes."""
     without, watched = (JobEngine(path) for path in paths)
     async with without, watched, anyio.create_task_group() as tasks:
         ids = [await _fill(engine, jobs) for engine in (without, watched)]
@@ -98,7 +98,7 @@ async def _fill(engine: JobEngine, jobs: int) -> list[str]:
 
 
 async def _look(tasks: TaskGroup, look: Look, engine: JobEngine, ids: list[str]) -> int:
-    """Have somebody look at every job; return how many bytes all of them take."""
+    """Start a watcher of every job; return the bytes of all."""
     gc.collect()
     tracemalloc.start()
     for first in range(0, len(ids), _BULK):
@@ -114,7 +114,7 @@ async def _look(tasks: TaskGroup, look: Look, engine: JobEngine, ids: list[str])
 
 
 async def _move(engine: JobEngine, ids: list[str]) -> list[float]:
-    """Move jobs on, one after the other; return the seconds of each call."""
+    """Move jobs, one after the other; return the seconds of each call."""
     seconds: list[float] = []
     for job_id in ids:
         start = time.perf_counter()

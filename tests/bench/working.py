@@ -1,8 +1,8 @@
-"""Jobs with a handler that does nothing: created, moved on, run, completed, and to be read.
+"""Jobs with a handler that does nothing: created, moved to running, run, completed.
 
-The engine works as its users would have it work: a worker with an async handler, and callers beside
-it on the same event loop. The floor, `tests.bench.working_floors`, writes the same rows in batches
-of 100. It ends when the last result is committed; that each can be read is checked afterwards.
+The engine works as for its users: a worker with an async handler, and callers beside it on the same
+event loop. The floor, `tests.bench.working_floors`, writes the same rows in batches of 100. The
+time ends when the last result is committed; reading all results comes afterwards, as a check.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LOOK_AGAIN_SECONDS: Final = 0.001  # when all handlers have run, and the last c
 
 
 class Status(StrEnum):
-    """The statuses of jobs that need not wait for anything."""
+    """The statuses of jobs that start at once."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -51,18 +51,18 @@ AT_ONCE: Final = Lifecycle(
 )
 
 Caller: TypeAlias = Callable[[JobEngine[Any], int], Awaitable[None]]
-"""Has so many jobs begin."""
+"""Starts so many jobs."""
 
 
 async def in_bulk(engine: JobEngine[Any], jobs: int) -> None:
-    """Create 100 jobs in one call and move them on in another, again and again."""
+    """Create 100 jobs in one call and move them in another, repeatedly."""
     for _ in range(jobs // BATCH):
         created = await engine.create_many([NewJob(HASH)] * BATCH)
         await engine.transition_many([Move(job.job_id, JobStatus.RUNNING) for job in created])
 
 
 async def by_hundred(engine: JobEngine[Any], jobs: int) -> None:
-    """Let 100 callers create a job, move it on, and wait for its result."""
+    """Let 100 callers create a job, move it, and wait for its result."""
 
     async def live(input_hash: str) -> None:
         job_id = (await engine.create(input_hash)).job_id
@@ -73,7 +73,7 @@ async def by_hundred(engine: JobEngine[Any], jobs: int) -> None:
 
 
 async def at_once_in_bulk(engine: JobEngine[Any], jobs: int) -> None:
-    """Create 100 jobs in one call, again and again, which need not be moved on."""
+    """Create 100 jobs in one call, repeatedly; they start at once."""
     for _ in range(jobs // BATCH):
         await engine.create_many([NewJob(HASH)] * BATCH)
 
@@ -93,11 +93,11 @@ WAYS: Final[dict[str, tuple[Caller, bool]]] = {
     "at once, in bulks of 100": (at_once_in_bulk, True),
     "at once, by 100 callers": (at_once_by_hundred, True),
 }
-"""How jobs are begun, and whether they are created running."""
+"""The ways to start jobs, and whether they are created running."""
 
 
 def rows(rounds: Rounds, jobs: int, turns: int) -> list[Row]:
-    """Measure every way on memory and in a file, each beside the floor, ``turns`` times."""
+    """Measure every way in memory and in a file, each beside the floor, ``turns`` times."""
     for turn in range(turns):
         for at_once in (False, True):
             progress(f"plain lives, turn {turn + 1} of {turns}")
@@ -122,7 +122,7 @@ def _memory_row(rounds: Rounds, way: str) -> Row:
 
 
 def floor_seconds(jobs: int, *, at_once: bool) -> float:
-    """Return how long the floor takes to write so many lives."""
+    """Return the seconds in which the floor writes so many jobs."""
     with new_folder() as folder, closing(PlainWork(folder / "jobs.db")) as plain:
         live = plain.live_running if at_once else plain.live
 
@@ -134,7 +134,7 @@ def floor_seconds(jobs: int, *, at_once: bool) -> float:
 
 
 def engine_seconds(way: str, storage: str, jobs: int) -> float:
-    """Return how long an engine takes to have so many jobs run."""
+    """Return the seconds in which an engine runs so many jobs."""
     with new_folder() as folder:
         path = folder / "jobs.db" if storage == "file" else None
         return anyio.run(run_jobs, way, path, jobs)
@@ -167,10 +167,10 @@ async def run_jobs(way: str, path: Path | None, jobs: int) -> float:
 
 
 async def _check_results(engine: JobEngine[Any], job_ids: list[str]) -> None:
-    """Make sure that every job has its result.
+    """Check that every job has its result.
 
     Raises:
-        RuntimeError: One has not: what was measured is something else.
+        RuntimeError: A job has none: the measurement is void.
     """
     done = [job for job in await engine.get_many(job_ids) if job.result == DONE]
     if len(done) != len(set(job_ids)):

@@ -1,7 +1,7 @@
-"""What jobs with a handler are compared with: `sqlite3` in a plain loop, which runs nothing.
+"""The floor of jobs with a handler: `sqlite3` in a plain loop, which runs no handler.
 
-It writes the rows that the engine writes for them, as often: that a job was created, that an
-attempt has it, that it has ended. See `tests.bench.durable_floors` for what it leaves out.
+It writes the engine's rows as often as the engine does: a job is created, an attempt holds it, it
+has ended. `tests.bench.durable_floors` says which work it omits.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _END = (
 
 
 class PlainWork(PlainSqlite):
-    """A file with jobs that attempts have had; each call is one transaction."""
+    """A file with jobs and their attempts; each call is one transaction."""
 
     def live(self, jobs: int) -> None:
-        """Write whole lives, in three transactions: created, moved on and claimed, ended."""
+        """Write whole lives in three transactions: created, moved and claimed, ended."""
         positions = self.create(jobs)
         now = _now()
         claims = [(_RUNNING, now, _token(), _CHECKSUM, place) for place in positions]
@@ -48,7 +48,7 @@ class PlainWork(PlainSqlite):
         self._end(positions)
 
     def live_running(self, jobs: int) -> None:
-        """Write lives that begin by running, in two transactions: created and claimed, ended."""
+        """Write lives that begin running, in two transactions: created and claimed, ended."""
         now, first = _now(), self._position + 1
         self._position += jobs
         positions = range(first, first + jobs)

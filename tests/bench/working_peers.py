@@ -1,15 +1,15 @@
-"""What a user would take from PyPI instead, to have jobs run without a server.
+"""The peers from PyPI that run jobs without a server.
 
-Measured is how many jobs that do nothing are accepted, run, and have their result kept, a second;
-see `tests.bench.peers` for how each peer keeps them. Each is set up as its own documentation has
-it, and as it was fastest here:
+The figure is the number of empty jobs that are accepted, run, and have their result stored, a
+second; `tests.bench.peers` describes the storage of each peer. Each is set up as its documentation
+says, in its fastest way here:
 
 - huey: `SqliteHuey(fsync=True)`, a consumer with two threads that looks again after a millisecond.
-  All jobs are enqueued before it starts, which is faster than while it works; with one thread, or
-  four, it is slower.
-- DBOS: a workflow that is started with `DBOS.start_workflow`, one after the other. Ten callers are
-  no faster, nor is calling the workflow itself; by a queue it takes twice as long.
-- dura: tasks are spawned before two workers start, as in its own quick start. It needs Python 3.13.
+  All jobs are enqueued before it starts, which is faster than while it works; one thread, or four,
+  is slower.
+- DBOS: workflows that are started with `DBOS.start_workflow`, one after the other. Ten callers are
+  no faster, nor is calling the workflow itself; a queue takes twice as long.
+- dura: tasks are spawned before two workers start, as in its quick start. It needs Python 3.13.
 
 Each measurement is a process of its own (``python -m tests.bench.working_peers huey 1000 FOLDER``).
 """
@@ -33,7 +33,7 @@ from tests.bench.rounds import Rounds, Stated
 from tests.bench.working import engine_seconds
 from tests.bench.working_floors import DONE
 
-# How many jobs each peer has to run: as many as it runs in a few seconds, roughly.
+# The jobs of each peer: about as many as it runs in a few seconds.
 NAMES = {"huey": 3_000, "dbos": 600, "dura": 1_000}
 
 _WAY = "in bulks of 100"
@@ -135,10 +135,10 @@ def _look_until(is_done: Callable[[], bool]) -> None:
 
 
 def _check(results: list[object], jobs: int) -> None:
-    """Make sure that every job has its result.
+    """Check that every job has its result.
 
     Raises:
-        RuntimeError: One has not: what was measured is something else.
+        RuntimeError: A job has none: the measurement is void.
     """
     if results != [DONE] * jobs:
         raise RuntimeError(f"{results.count(DONE)} of {jobs} jobs have their result")

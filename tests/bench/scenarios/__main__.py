@@ -1,4 +1,4 @@
-"""``python -m tests.bench.scenarios``: the table of scenarios, and how one is run."""
+"""``python -m tests.bench.scenarios``: the table of scenarios, and the program that runs one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.bench.scenarios.figure import Figure
 
 @dataclass(frozen=True)
 class Scenario:
-    """How to measure, and with how many operations; in full that takes about a second."""
+    """A measurement and its number of operations, which take about a second."""
 
     operations: int
     measure: Callable[[int], Figure]
@@ -56,7 +56,7 @@ SCENARIOS: Final = {
 
 
 def main(name: str | None = None, scale: str = "1") -> None:
-    """Print the names of all scenarios, or the figure of one; say which engine was measured."""
+    """Print the names of all scenarios, or the figure of one with the path of its engine."""
     if name is None:
         print(json.dumps([*SCENARIOS]))
         return

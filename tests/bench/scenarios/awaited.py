@@ -23,13 +23,13 @@ _LOOK_AGAIN_SECONDS = 0.001  # when the last bulk has been moved on
 
 @dataclass(frozen=True)
 class Calls:
-    """Items, each of which a caller takes to make a call."""
+    """Items; a caller takes one for each call."""
 
     call: Callable[[Any], Awaitable[object]]
     items: Sequence[Any]
 
     async def by(self, callers: int) -> None:
-        """Have concurrent callers take all items; each awaits one call at a time."""
+        """Let concurrent callers take all items; each awaits one call at a time."""
         waiting = iter(self.items)
 
         async def caller() -> None:
@@ -43,7 +43,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Awaited:
-    """Measures the calls that are prepared for an engine."""
+    """Measures prepared calls of an engine."""
 
     prepare: Callable[[JobEngine, int], Awaitable[Calls]]
     callers: int = 1
@@ -71,7 +71,7 @@ async def _handle(_job: Job[Any]) -> str:
 
 
 async def fill(engine: JobEngine, jobs: int) -> list[str]:
-    """Create jobs, each with an input hash of its own; return their ids."""
+    """Create jobs, each with its own input hash; return their ids."""
     ids: list[str] = []
     for first in range(0, jobs, BULK):
         new = [NewJob(f"{number:064x}") for number in range(first, min(first + BULK, jobs))]
@@ -143,7 +143,7 @@ async def handled_lives(engine: JobEngine, jobs: int) -> Calls:
 
 
 async def handled_bulks(engine: JobEngine, jobs: int) -> Calls:
-    """Have a worker run bulks of jobs; with the last one, wait until all have ended."""
+    """Let a worker run bulks of jobs; after the last one, wait until all have ended."""
 
     async def begin(remaining: int) -> None:
         created = await engine.create_many([NewJob(HASH)] * min(_SMALL_BULK, remaining))

@@ -22,7 +22,7 @@ def blocking_creates(threads: int, jobs: int) -> Figure:
 
 
 def _by_threads(threads: int, calls: int, call: Callable[[], object]) -> Figure:
-    """Have each thread make an equal share of the calls, at least one."""
+    """Let each thread make an equal share of the calls, at least one."""
     share = max(1, calls // threads)
 
     def caller() -> None:

@@ -1,4 +1,4 @@
-"""What a scenario costs."""
+"""The cost of a scenario."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Figure:
 
     wall: float
     cpu: float | None = None
-    """None: it is not the time that is measured."""
+    """None if the scenario does not measure time."""
     unit: str = "µs"
 
 
 class Stopwatch:
-    """Starts when it is made, after earlier garbage is collected."""
+    """Starts when it is made, after collecting earlier garbage."""
 
     def __init__(self) -> None:
         gc.collect()

@@ -1,4 +1,4 @@
-"""What an engine costs its process: the import, the memory, the stops of the garbage collector."""
+"""The cost of an engine to its process: import, memory, pauses of the garbage collector."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLLECTIONS = 3
 
 
 def import_time(times: int) -> Figure:
-    """Measure the import, all that it imports included, in fresh processes."""
+    """Measure the import, its dependencies included, in fresh processes."""
     walls: list[float] = []
     cpus: list[float] = []
     for _ in range(times):
@@ -37,7 +37,7 @@ def import_time(times: int) -> Figure:
 
 
 def job_bytes(jobs: int) -> Figure:
-    """Measure the memory of a live job, as Python's allocator counts it."""
+    """Measure the memory of a live job, by Python's allocator."""
     return anyio.run(_job_bytes, jobs)
 
 
