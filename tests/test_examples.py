@@ -134,7 +134,7 @@ def test_a_file_without_permission_is_a_failed_job(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("text\n")
     (tmp_path / "secret").chmod(0)
     command = [*COUNT_WORDS, "secret"]
-    if os.access(tmp_path / "secret", os.R_OK):  # as root, who may read everything
+    if os.access(tmp_path / "secret", os.R_OK):  # root may read everything
         if shutil.which("setpriv") is None:
             pytest.skip("root reads every file, and there is no setpriv to take that away")
         command = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", *command]

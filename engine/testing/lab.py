@@ -35,7 +35,7 @@ class Lab(Generic[Status]):
     and cancelling, use ``engine``.
 
     Leaving the ``async with`` closes the worker, which stops running handlers after its grace
-    period. A second lab on the same storage then goes on as after a restart.
+    period. A second lab on the same storage then resumes as after a restart.
 
     Args:
         handler: The handler under test; see `Worker`.

@@ -21,8 +21,8 @@ from tests.bench.rounds import Rounds
 FEW = 10
 _BULK = 10_000
 _POLL_SECONDS = 1.0
-_QUICK_POLL_SECONDS = 0.02  # so that not the pause is measured, but what comes after it
-_LATER = 1.25  # as fast, but for the noise of a shared machine
+_QUICK_POLL_SECONDS = 0.02  # short: only the time after the pause counts
+_LATER = 1.25  # as fast, apart from the noise of a shared machine
 
 
 class Waiting:

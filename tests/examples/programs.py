@@ -85,7 +85,7 @@ class Terminal:
             try:
                 piece = os.read(self._ours, 65_536)
             except OSError as error:
-                if error.errno == errno.EIO:  # how Linux tells that the program has gone
+                if error.errno == errno.EIO:  # Linux's sign that the program has ended
                     return
                 raise
             if not piece:

@@ -174,7 +174,7 @@ def test_overload_is_refused_with_the_time_to_come_back_and_nothing_is_lost(tmp_
 
         answers = list(customers.map(order, texts))
         assert answers.count(503) > 0, "it was never overloaded: the test saw too little"
-        for text, answer in zip(texts, answers, strict=True):  # one after the other, as told
+        for text, answer in zip(texts, answers, strict=True):  # one after the other, as a 503 says
             assert answer == 202 or order(text) == 202
         hashes = [job["input_hash"] for job in all_jobs(service, tmp_path)]
     assert len(hashes) == len(set(hashes)) == len(texts)
@@ -195,7 +195,7 @@ def test_it_closes_at_a_signal_with_streams_and_waits_under_way(
         assert "Application shutdown complete" in service.log
         assert "Traceback" not in service.log
         assert "timeout graceful shutdown exceeded" not in service.log
-    with served(tmp_path, "--pause", "0") as service:  # what was cut short is done now
+    with served(tmp_path, "--pause", "0") as service:  # the interrupted job is finished now
         assert service.get(running, wait_seconds=30)["status"] == "completed"
 
 

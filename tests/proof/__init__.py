@@ -2,6 +2,6 @@
 
 import pytest
 
-# Their plain `assert` says what differed, as in a test.
+# A plain `assert` in them shows the difference, as in a test.
 for module in ("comparison", "scenario"):
     pytest.register_assert_rewrite(f"{__name__}.{module}")

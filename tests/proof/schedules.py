@@ -121,7 +121,7 @@ class _ReadySteps(deque[asyncio.Handle]):
 
 
 class _Steps(trio.abc.Instrument):
-    """Tells a schedule of trio's steps."""
+    """Reports trio's steps to a schedule."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule

@@ -134,7 +134,7 @@ async def _play(watch: Watch, random: Random) -> None:
         ),
     ):
         jobs = [await _create(engine, watch, random) for _ in range(JOBS)]
-        await clock.advance(0)  # what failed is known to have failed, before the clock jumps
+        await clock.advance(0)  # all failures are committed before the clock jumps
         for _ in range(STEPS):
             if random.random() < 0.5:
                 by = random.choice(JUMPS)

@@ -51,7 +51,7 @@ async def _close_among_tasks(random: Random) -> int:
         for number in count():
             input_hash = f"{caller} {number}"
             if random.random() < 0.5:
-                await checkpoint()  # lest all callers fall into step
+                await checkpoint()  # keeps callers out of lockstep
             try:
                 await engine.create(input_hash)
             except EngineClosedError:
@@ -137,7 +137,7 @@ def test_a_call_that_waits_when_its_engine_closes_is_answered() -> None:
         held = pool.submit(engine.create, "held")
         assert storage.begun.wait(SECONDS_AGAINST_HANGS)
         closing = pool.submit(engine.close)
-        while True:  # until the engine refuses, which is what closing begins with
+        while True:  # until the engine refuses, the first step of closing
             late = pool.submit(engine.create, "late", timeout=0.05)
             try:
                 late.result(timeout=SECONDS_AGAINST_HANGS)

@@ -54,7 +54,7 @@ def _unnoticed(sound: Sound, path: Path) -> bool:
     """Return whether SQLite alone reads other values than the written ones."""
     try:
         return _plainly_read(path) != _plainly_read(sound.path)
-    except (sqlite3.Error, UnicodeDecodeError):  # a message may quote what is damaged
+    except (sqlite3.Error, UnicodeDecodeError):  # a message may quote the damaged text
         return False
 
 

@@ -157,7 +157,7 @@ def test_a_second_signal_ends_the_process_at_once(kind: str, anyio_backend: str)
     with _at_work(anyio_backend, kind) as program:
         program.send(signal.SIGINT)
         if kind == "spins":
-            time.sleep(0.2)  # two signals at once are one; and a blocked loop tells nothing
+            time.sleep(0.2)  # two signals at once count as one, and a blocked loop logs nothing
         else:
             assert program.process.stdout is not None
             assert program.process.stdout.readline() == "told\n"
@@ -182,7 +182,7 @@ def test_a_second_ctrl_c_is_not_the_handlers_own(anyio_backend: str) -> None:
     """asyncio raises the interrupt in the code that runs, which is the handler."""
     with _at_work(anyio_backend, "computes", "body") as program:
         program.send(signal.SIGINT)
-        time.sleep(0.2)  # two signals at once are one; in the time of grace
+        time.sleep(0.2)  # two signals at once count as one; within the grace period
         program.send(signal.SIGINT)
         output, log, code = program.end()
         assert program.seconds() < GRACE_SECONDS + SLACK_SECONDS

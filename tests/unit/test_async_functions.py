@@ -96,7 +96,7 @@ ASYNC: dict[str, Callable[..., Any]] = {
 }
 PLAIN: dict[str, Callable[..., Any]] = {
     "a function": _plain,
-    "a lambda": lambda given: _plain(given),  # noqa: PLW0108 - that is what is tested
+    "a lambda": lambda given: _plain(given),  # noqa: PLW0108 - the test is about it
     "a partial": functools.partial(_more, "option"),
     "a method": Methods().plain,
     "an object": Called(),
@@ -133,7 +133,7 @@ async def test_a_plain_one_runs_in_a_thread_and_is_no_check(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["a text", 17, (), [_async]])
-def test_what_is_no_function_is_refused_by_all(kind: Any) -> None:  # noqa: ANN401 - just what is wrong
+def test_what_is_no_function_is_refused_by_all(kind: Any) -> None:  # noqa: ANN401 - wrong on purpose
     for call in (
         lambda: Worker(JobEngine(), kind),
         lambda: Gate(JobEngine(), kind),

@@ -132,7 +132,7 @@ async def test_nobody_is_missed_who_comes_while_the_gate_opens(clock: VirtualClo
                     async with Gate(engine, asked):
                         group.cancel_scope.cancel()
                         with anyio.CancelScope(shield=True):
-                            await clock.advance(10)  # what was under way is decided
+                            await clock.advance(10)  # the calls in progress are decided
                             waiting = [job async for job in listed(engine, WAITING)]
             assert asked.jobs[-1] == waiting  # oldest first
     report(f"jobs that came or went: {changes}")

@@ -88,7 +88,7 @@ async def test_a_clock_that_jumps_turns_nothing_back_and_loses_nothing(
         assert (late.created_at, late.updated_at) == (NOON + jump, NOON + jump)
 
 
-NONSENSE = {"naive": datetime(2026, 3, 1), "number": 5, "nothing": None}  # noqa: DTZ001 - what is refused
+NONSENSE = {"naive": datetime(2026, 3, 1), "number": 5, "nothing": None}  # noqa: DTZ001 - the refused value
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)

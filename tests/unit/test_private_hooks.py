@@ -86,7 +86,7 @@ def test_a_ctrl_c_is_raised_where_the_engine_knows_it(anyio_backend: str) -> Non
     [error] = caught
     frame = _raiser(error)
     where = (frame.f_globals["__name__"], frame.f_code.co_name)
-    assert where in signals._RAISERS, (  # noqa: SLF001 - what is tested
+    assert where in signals._RAISERS, (  # noqa: SLF001 - the tested hook
         f"{anyio_backend} raises a Ctrl-C in {'.'.join(where)} now, which `is_ctrl_c` does not "
         "know: see _RAISERS in engine/portal/signals.py"
     )

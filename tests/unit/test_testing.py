@@ -157,7 +157,7 @@ def test_the_same_without_async() -> None:
 def _in_no_time() -> Iterator[None]:
     started = time.monotonic()
     yield
-    assert time.monotonic() - started < 10  # a hundred times what it takes
+    assert time.monotonic() - started < 10  # a hundred times the usual time
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 YEAR = timedelta(days=365)
-REAL_SECONDS = 5  # far more than any of this takes, far less than what passes
+REAL_SECONDS = 5  # far above the real time of these tests, far below the virtual time
 
 
 @pytest.fixture
@@ -37,14 +37,14 @@ class Diary:
         self._clock = clock
         self.lines: list[tuple[str, float]] = []
 
-    async def after(self, name: str, wait: Callable[..., Awaitable[None]], *how: Any) -> None:  # noqa: ANN401 - what a wait takes
+    async def after(self, name: str, wait: Callable[..., Awaitable[None]], *how: Any) -> None:  # noqa: ANN401 - arguments of a wait
         await wait(*how)
         self.lines.append((name, (self._clock() - START).total_seconds()))
 
 
 def due_count(clock: VirtualClock) -> int:
     gc.collect()
-    return len(clock._due)  # noqa: SLF001 - what is left behind can't be seen otherwise
+    return len(clock._due)  # noqa: SLF001 - the only way to see leaks
 
 
 def test_it_is_a_clock_and_the_time_of_it(clock: VirtualClock) -> None:
@@ -53,7 +53,7 @@ def test_it_is_a_clock_and_the_time_of_it(clock: VirtualClock) -> None:
     assert time_of(clock) is clock
     assert VirtualClock(datetime.fromisoformat("2026-01-01T01:00:00+01:00"))() == START
     with pytest.raises(InvalidValueError):
-        VirtualClock(datetime(2026, 1, 1))  # noqa: DTZ001 - that is what is wrong with it
+        VirtualClock(datetime(2026, 1, 1))  # noqa: DTZ001 - the fault of the value
 
 
 async def test_time_passes_as_far_as_it_is_told(clock: VirtualClock) -> None:
@@ -200,7 +200,7 @@ async def test_what_was_cancelled_or_is_over_leaves_nothing_behind(clock: Virtua
             clock.limit(scope, 60)
             await clock.sleep(1)
 
-    kept: list[BaseException] = []  # with the frames of what it ended
+    kept: list[BaseException] = []  # with the frames of the ended task
 
     async def keeping() -> None:
         try:

@@ -9,7 +9,7 @@ yields), "sleeps" (blocks the event loop in a call), "refuses" (a task that resi
 "closed" when worker and engine are closed.
 """
 
-# ruff: noqa: T201 - a test looks at what is printed
+# ruff: noqa: T201 - a test reads the output
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ async def computes(_: Job) -> None:
         pause = time.monotonic() + 0.1
         while time.monotonic() < pause:
             pass
-        await anyio.sleep(0)  # noqa: ASYNC115 - what users write
+        await anyio.sleep(0)  # noqa: ASYNC115 - as users write it
 
 
 KINDS: dict[str, Any] = {

@@ -6,7 +6,7 @@ END is the end of a child: "exit" runs the interpreter's exit, "_exit" leaves at
 line on success.
 """
 
-# ruff: noqa: T201 - a test looks at what is printed
+# ruff: noqa: T201 - a test reads the output
 
 import gc
 import os

@@ -3,7 +3,7 @@
 Usage: python -m tests.reliability.programs.fork_in_loop
 """
 
-# ruff: noqa: T201 - a test looks at what is printed
+# ruff: noqa: T201 - a test reads the output
 
 import asyncio
 import os

@@ -5,7 +5,7 @@ Usage: python -m tests.reliability.programs.interrupted
 Prints "held" when the storage holds the commit: interrupt it then.
 """
 
-# ruff: noqa: T201 - a test looks at what is printed
+# ruff: noqa: T201 - a test reads the output
 
 import threading
 

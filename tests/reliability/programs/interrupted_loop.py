@@ -6,7 +6,7 @@ WHERE is "commit", "count", "aclose" (of a storage), "clock" or "start" (the clo
 Prints the name of each exception that was raised and did no harm to others.
 """
 
-# ruff: noqa: T201 - a test looks at what is printed
+# ruff: noqa: T201 - a test reads the output
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ def raised(work: Callable[[], object]) -> BaseException | None:
     def run() -> None:
         try:
             work()
-        except BaseException as error:  # noqa: BLE001 - that is what is looked at
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
             outcome.append(error)
         else:
             outcome.append(None)

@@ -98,7 +98,7 @@ async def _round(engine: JobEngine, jobs: int, name: str) -> None:
 async def _removed(engine: JobEngine) -> None:
     """Wait until the old jobs are removed."""
     with anyio.fail_after(SECONDS_TO_REMOVE):
-        while await engine.count() > KEPT:  # noqa: ASYNC110 - nothing tells of it
+        while await engine.count() > KEPT:  # noqa: ASYNC110 - there is no event for it
             await anyio.sleep(RULE.interval_seconds)
 
 

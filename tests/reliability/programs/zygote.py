@@ -140,10 +140,10 @@ def main(module: str) -> None:
     """Serve orders until there are no more."""
     imported = importlib.import_module(module)
     imported.warm()
-    gc.freeze()  # the children share what is there, as long as nobody visits it
+    gc.freeze()  # children share these objects until the collector visits them
     while text := sys.stdin.readline():
         if (line := json.loads(text)) == _KILL:
-            continue  # it came too late
+            continue  # the child has ended already
         order, seconds = line
         ended, end = os.pipe()
         if (child := os.fork()) == 0:

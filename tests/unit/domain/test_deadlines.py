@@ -54,7 +54,7 @@ def test_time_never_runs_past_the_end_of_the_calendar(delay: timedelta) -> None:
         1.5,
         "1 h",
         None,
-        datetime(2026, 3, 1),  # noqa: DTZ001 - what is refused
+        datetime(2026, 3, 1),  # noqa: DTZ001 - the refused value
         datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))),  # past the end in UTC
     ],
     ids=str,

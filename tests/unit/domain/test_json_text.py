@@ -146,7 +146,7 @@ def test_what_is_refused_is_named_with_its_place(value: object, problem: str) ->
 class Mapping(dict[str, Any]):
     """Shows other items than it holds."""
 
-    def items(self) -> Any:  # noqa: ANN401 - not what a dict has
+    def items(self) -> Any:  # noqa: ANN401 - unlike a dict
         return [("a", object())]
 
 

@@ -410,11 +410,11 @@ RULES = {
     *("_event_targets", "_targets_of", "_success_values", "_failure_values", "_value_of"),
     *("moves", "expires_to", "cancels_to", "awaiting_input", "success", "failure"),
 }
-SHOWN = {  # what callers see, and what they hand in
+SHOWN = {  # tables that callers see, and arguments of theirs
     "engine/_job_engine.py": set[str](),
-    "engine/owner/commands/move.py": {"moves"},  # its own: what a caller asks for
-    "engine/owner/views.py": {"success"},  # which jobs have a result
-    "engine/testing/lab.py": {"awaiting_input"},  # what a test waits for
+    "engine/owner/commands/move.py": {"moves"},  # its own argument: the caller's moves
+    "engine/owner/views.py": {"success"},  # the jobs with a result
+    "engine/testing/lab.py": {"awaiting_input"},  # the end of a wait
 }
 
 

@@ -61,7 +61,7 @@ def test_times_are_converted_to_utc() -> None:
 @pytest.mark.parametrize("field", ["created_at", "updated_at"])
 def test_a_time_without_a_zone_is_refused(field: str) -> None:
     with pytest.raises(ValidationError, match=field):
-        Job(**(FIELDS | {field: datetime(2026, 3, 1)}))  # noqa: DTZ001 - what is refused
+        Job(**(FIELDS | {field: datetime(2026, 3, 1)}))  # noqa: DTZ001 - the refused value
 
 
 @pytest.mark.parametrize(

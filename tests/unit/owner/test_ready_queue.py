@@ -97,7 +97,7 @@ def test_only_running_jobs_without_an_attempt_are_ready() -> None:
 def test_a_job_that_is_ready_again_is_ready_once() -> None:
     jobs = Jobs()
     name = jobs.add(1)
-    for token in (TOKEN, None, TOKEN, None):  # nobody looks meanwhile
+    for token in (TOKEN, None, TOKEN, None):  # with no look at the queue in between
         jobs.work(name, token=token)
     assert jobs.ready() == [name]
     assert jobs.ready() == [name]

@@ -67,7 +67,7 @@ async def test_what_cannot_be_waited_for_is_refused(engine: Engine) -> None:
 async def _waits(engine: JobEngine[Any], job_id: str, into: list[Any], **how: Any) -> None:  # noqa: ANN401
     try:
         into.append(await engine.wait(job_id, **how))
-    except Exception as error:  # noqa: BLE001 - what is waited for
+    except Exception as error:  # noqa: BLE001 - the test expects it
         into.append(error)
 
 

@@ -196,7 +196,7 @@ def _raised_in_a_child(call: Callable[[], object]) -> str:
     if child == 0:
         try:
             call()
-        except BaseException as error:  # noqa: BLE001 - its name is what is asked for
+        except BaseException as error:  # noqa: BLE001 - the test reads its name
             os.write(write, type(error).__name__.encode())
         os._exit(0)
     os.close(write)

@@ -39,7 +39,7 @@ def test_now_is_what_the_clock_tells_in_utc(clock: SetClock) -> None:
     clock.time = datetime.fromisoformat("2026-03-01T13:00:00+01:00")
     assert SystemTime(clock).now() == NOON
     assert SystemTime(clock).now().tzinfo is UTC
-    clock.time = datetime(2026, 3, 1)  # noqa: DTZ001 - that is what is wrong with it
+    clock.time = datetime(2026, 3, 1)  # noqa: DTZ001 - the fault of the value
     with pytest.raises(InvalidValueError, match="clock must return an aware datetime"):
         SystemTime(clock).now()
 

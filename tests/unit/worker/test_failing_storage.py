@@ -157,7 +157,7 @@ async def test_an_inbox_that_is_full_is_tried_again() -> None:
             await gate.until(1)
             gate.open()
             async with anyio.create_task_group() as tasks:
-                for _ in range(100):  # while the handler goes on
+                for _ in range(100):  # while the handler keeps running
                     tasks.start_soon(_read, engine, job.job_id)
             assert (await engine.statistics()).refused > 0
             done = await clock.run_until(engine.wait(job.job_id))

@@ -170,7 +170,7 @@ async def test_who_does_not_answer_in_time_is_not_waited_for(lasting_place: NewP
 async def _swallows(_: AgentJob, context: Context[Any]) -> str:
     try:
         context.request_input(int)
-    except BaseException:  # noqa: BLE001 - it is what such a handler does
+    except BaseException:  # noqa: BLE001 - as such a handler does
         return "it goes on without an answer"
     return "answered"
 

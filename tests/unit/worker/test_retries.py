@@ -130,7 +130,7 @@ async def test_what_was_in_the_middle_at_a_crash_is_run_again_or_failed(
 ) -> None:
     async with agents(lasting_place()) as engine:
         job = await running(engine)
-        await claimed_one(engine)  # by nobody, as after a crash
+        await claimed_one(engine)  # the attempt is dead, as after a crash
     handler = Failing(VirtualClock(), 0)
     async with working(handler, lasting_place(), idempotent=idempotent) as engine:
         done = await engine.wait(job.job_id)

@@ -55,7 +55,7 @@ async def main() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(run_attempt)
         await anyio.wait_all_tasks_blocked()
-    await anyio.sleep(0.1)  # what the loop still owes to the main task
+    await anyio.sleep(0.1)  # the loop has kept an interrupt for the main task
 
 
 if __name__ == "__main__":
