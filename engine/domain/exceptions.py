@@ -417,7 +417,7 @@ class WriteTimeoutError(CallTimeoutError, OutcomeUnknownError):
 class CommitUnknownError(OutcomeUnknownError):
     """The storage failed while it committed this change, and can't tell the outcome yet.
 
-    The engine refuses every write until the storage finds it out. ``__cause__`` is its error.
+    The engine refuses every write until the storage knows. ``__cause__`` is the storage's error.
     """
 
     def __init__(self, reason: StorageError) -> None:
