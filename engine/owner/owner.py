@@ -18,9 +18,7 @@ an error with the cause attached, and so does every later one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Generic, Self
 
@@ -28,33 +26,23 @@ import anyio
 
 from engine.domain.exceptions import (
     CommitCrashedError,
-    CommitUnknownError,
     EngineClosedError,
     EngineCrashedError,
-    EngineError,
     EngineUnavailableError,
-    StorageDamagedError,
-    StorageError,
-    shown,
 )
 from engine.domain.models import Status
 from engine.domain.retention import Retention
-from engine.owner.batch import Batch
 from engine.owner.cleaner import clean_up
-from engine.owner.commands.command import Write
-from engine.owner.committer import Committer
 from engine.owner.core import Core
-from engine.owner.message import refuse
 from engine.owner.reads import answer_reads
 from engine.owner.round import Round
-from engine.owner.sources import Sources
+from engine.owner.sources import Counters, Sources
 from engine.owner.timers import fire_timers
-from engine.owner.waiting_claims import ServedClaim, WaitingClaims
+from engine.owner.writes import Writes
 from engine.portal import protect
 from engine.portal.logs import log
 from engine.portal.time import Clock, read_clock
-from engine.storage.protocol import CheckedOut, Storage
-from engine.storage.record import Record
+from engine.storage.protocol import Storage
 
 logger = logging.getLogger("engine")
 
@@ -84,10 +72,9 @@ class Owner(Generic[Status]):
         self._clock = clock
         self._retention = retention
         self._state = core.state
-        self._claims = WaitingClaims(core.state.ready_queue)
-        self._committer = Committer(storage, core.state)
-        self._sources = Sources(core.state, storage, clock, self._settle)
-        self._counters = self._sources.counters
+        self._counters = Counters()
+        self._writes = Writes(core.state, storage, clock, self._counters)
+        self._sources = Sources(core.state, storage, clock, self._writes.settle, self._counters)
         self._crash: BaseException | None = None
         self._interrupt: BaseException | None = None
         self._close_error: BaseException | None = None
@@ -187,7 +174,7 @@ class Owner(Generic[Status]):
                 self._tasks.cancel_scope.cancel()
         self._refuse_taken()
         self._inbox.refuse_rest(self._refusal)
-        self._claims.refuse_all(self._refusal())
+        self._writes.claims.refuse_all(self._refusal())
         self._state.events.end(self._refusal)
         await self._close_storage()
 
@@ -235,12 +222,12 @@ class Owner(Generic[Status]):
                 await answer_reads(taken.reads, self._sources)
                 taken.wake_readers()
             if taken.writes:
-                await self._write(taken.writes)
+                await self._writes.answer(taken.writes)
             if reads_last:
                 await answer_reads(taken.reads, self._sources)
         except BaseException as bug:
             for message in taken.unanswered():
-                unknown = self._committer.is_committing and message.writes
+                unknown = self._writes.is_committing and message.writes
                 message.answer(CommitCrashedError(bug) if unknown else EngineCrashedError(bug))
             raise
         finally:
@@ -249,79 +236,3 @@ class Owner(Generic[Status]):
             counters.rounds += 1
             counters.largest_round = max(counters.largest_round, len(taken))
             taken.wake_all()
-
-    async def _write(self, messages: Sequence[Write]) -> None:
-        """Check out, decide, commit, publish and answer the writes of a round."""
-        now = read_clock(self._clock)  # a clock that fails is a bug
-        served: Sequence[ServedClaim] = ()
-        self._claims.add(messages)
-        try:
-            await self._settle()
-            self._state.ready_queue.advance(now)
-            named = await self._state.named_by(messages)
-            batch, answers, served = self._decide(messages, named, now)
-            while taken_id := await self._committer.commit(batch):
-                # Ended jobs have ids of new ones. Only those creations fail: decide again.
-                await self._check_out_again(batch, named, taken_id)
-                batch, answers, served = self._decide(messages, named, now)
-        except (StorageError, CommitUnknownError) as error:
-            self._committer.is_committing = False
-            if isinstance(error, CommitUnknownError):
-                self._claims.doubt(served)
-            self._claims.refuse_all(error)
-            refuse([message for message in messages if not message.answered], error)
-            return
-        for message, answer in zip(messages, answers, strict=True):
-            if answer is not None:
-                message.answer(answer)
-        self._claims.answer(served)
-        self._committer.is_committing = False
-        self._count(batch, served)
-
-    def _count(self, batch: Batch, served: Sequence[ServedClaim]) -> None:
-        self._counters.attempts += sum(len(each.records) for each in served)
-        self._counters.retried += batch.retried
-        self._counters.expired += batch.expired
-
-    async def _settle(self) -> None:
-        """Find out the outcome of an earlier commit, if it is unknown.
-
-        Raises:
-            StorageError: It still can't be told.
-        """
-        if (applied := await self._committer.resolve()) is not None:
-            self._claims.resolve(applied=applied)
-
-    async def _check_out_again(self, batch: Batch, named: CheckedOut, taken_id: str) -> None:
-        """Add the jobs that have the ids of new ones to the jobs that are named.
-
-        Raises:
-            StorageDamagedError: The storage has no job with the id that it says is taken.
-        """
-        others = batch.new_ids() - {taken_id}
-        ended = await self._storage.checkout([taken_id, *others], ())
-        named.add(replace(ended, left_out=set()))  # if one of these is taken, the commit says so
-        if taken_id not in named.jobs and taken_id not in named.damaged:
-            raise StorageDamagedError(f"job {shown(taken_id)} is there, and is not")
-
-    def _decide(
-        self, messages: Sequence[Write], named: CheckedOut, now: datetime
-    ) -> tuple[Batch, list[Sequence[Record] | EngineError | None], Sequence[ServedClaim]]:
-        """Decide a round: return its batch, an answer for each write, and the claims served."""
-        batch = Batch(
-            self._state.lifecycle,
-            now=now,
-            last_sequence=self._state.last_sequence,
-            last_position=self._state.last_position,
-            named=named,
-            find=self._state.table.find,
-            is_dead=self._state.ready_queue.is_dead,
-        )
-        answers: list[Sequence[Record] | EngineError | None] = []
-        for message in messages:
-            try:
-                answers.append(message.decide(batch))
-            except EngineError as error:
-                # Its traceback holds this frame: do not let this frame hold the traceback.
-                answers.append(error.with_traceback(None))
-        return batch, answers, self._claims.decide(batch)

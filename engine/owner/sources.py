@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from engine.owner.state import State
 from engine.portal.time import Clock
@@ -39,4 +39,4 @@ class Sources:
     storage: Storage
     clock: Clock
     settle: Callable[[], Awaitable[None]]
-    counters: Counters = field(default_factory=Counters)
+    counters: Counters

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, Self, TypeAlias
 
@@ -79,13 +80,13 @@ class StoredPage:
         Takes no more than one job that is not on the page.
         """
         page: list[Record | Damaged] = []
-        characters = 0
-        for job in jobs:
+        following, characters = iter(jobs), 0
+        for job in islice(following, limit):
             characters += job.characters  # not by `ReadLimit`, which takes twice as long
-            if len(page) == limit or (characters > MAX_READ_CHARACTERS and page):
+            if characters > MAX_READ_CHARACTERS and page:
                 return cls(page, has_more=True)
             page.append(job)
-        return cls(page)
+        return cls(page, has_more=next(following, None) is not None)
 
 
 @dataclass(frozen=True, slots=True)

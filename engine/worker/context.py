@@ -49,8 +49,8 @@ class Context(Generic[Status]):
     ) -> None:
         work = record.execution
         self.job = job
-        self.attempt = work.attempt
-        self.token = work.token or ""
+        self.attempt: int = work.attempt
+        self.token: str = work.token or ""
         self.request: tuple[str, Deadline | None] | None = None
         """The prompt that ended the attempt; for the worker."""
         self.is_stopping = False

@@ -265,7 +265,7 @@ async def test_jobs_of_a_claim_of_unknown_outcome_come_to_a_later_one(
 
 def _doubt(engine: JobEngine[AgentJobStatus], record: Record) -> None:
     """Let the owner recover the claimed jobs, as after a commit of unknown outcome."""
-    claims = engine._owner._claims  # noqa: SLF001 - a storage that fails so is no file
+    claims = engine._owner._writes.claims  # noqa: SLF001 - a storage that fails so is no file
     refused = ClaimJobs(1, max_attempts=1, idempotent=True, notify=lambda: None)
     claims.doubt([ServedClaim(refused, [record])])
     claims.resolve(applied=True)

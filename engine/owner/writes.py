@@ -1,0 +1,128 @@
+"""Writes: check out, decide, commit and publish the writes of a round, and answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from engine.domain.exceptions import (
+    CommitUnknownError,
+    EngineError,
+    StorageDamagedError,
+    StorageError,
+    shown,
+)
+from engine.owner.batch import Batch
+from engine.owner.commands.command import Write
+from engine.owner.committer import Committer
+from engine.owner.message import refuse
+from engine.owner.sources import Counters
+from engine.owner.state import State
+from engine.owner.waiting_claims import ServedClaim, WaitingClaims
+from engine.portal.time import Clock, read_clock
+from engine.storage.protocol import CheckedOut, Storage
+from engine.storage.record import Record
+
+
+class Writes:
+    """Answers the writes of a round.
+
+    Args:
+        state: The committed jobs.
+        storage: Makes changes durable.
+        clock: Read once for each round.
+        counters: Count attempts, retries and expired jobs.
+
+    Attributes:
+        claims: The claims that wait for jobs.
+    """
+
+    def __init__(self, state: State, storage: Storage, clock: Clock, counters: Counters) -> None:
+        self.claims = WaitingClaims(state.ready_queue)
+        self._state = state
+        self._storage = storage
+        self._clock = clock
+        self._counters = counters
+        self._committer = Committer(storage, state)
+
+    @property
+    def is_committing(self) -> bool:
+        """Whether a batch is on its way, so that a crash leaves its outcome unknown."""
+        return self._committer.is_committing
+
+    async def answer(self, messages: Sequence[Write]) -> None:
+        """Check out, decide, commit, publish and answer the writes of a round."""
+        now = read_clock(self._clock)  # a clock that fails is a bug
+        served: Sequence[ServedClaim] = ()
+        self.claims.add(messages)
+        try:
+            await self.settle()
+            self._state.ready_queue.advance(now)
+            named = await self._state.named_by(messages)
+            batch, answers, served = self._decide(messages, named, now)
+            while taken_id := await self._committer.commit(batch):
+                # Ended jobs have ids of new ones. Only those creations fail: decide again.
+                await self._check_out_again(batch, named, taken_id)
+                batch, answers, served = self._decide(messages, named, now)
+        except (StorageError, CommitUnknownError) as error:
+            self._committer.is_committing = False
+            if isinstance(error, CommitUnknownError):
+                self.claims.doubt(served)
+            self.claims.refuse_all(error)
+            refuse([message for message in messages if not message.answered], error)
+            return
+        for message, answer in zip(messages, answers, strict=True):
+            if answer is not None:
+                message.answer(answer)
+        self.claims.answer(served)
+        self._committer.is_committing = False
+        self._count(batch, served)
+
+    def _count(self, batch: Batch, served: Sequence[ServedClaim]) -> None:
+        self._counters.attempts += sum(len(each.records) for each in served)
+        self._counters.retried += batch.retried
+        self._counters.expired += batch.expired
+
+    async def settle(self) -> None:
+        """Find out the outcome of an earlier commit, if it is unknown.
+
+        Raises:
+            StorageError: It still can't be told.
+        """
+        if (applied := await self._committer.resolve()) is not None:
+            self.claims.resolve(applied=applied)
+
+    async def _check_out_again(self, batch: Batch, named: CheckedOut, taken_id: str) -> None:
+        """Add the jobs that have the ids of new ones to the jobs that are named.
+
+        Raises:
+            StorageDamagedError: The storage has no job with the id that it says is taken.
+        """
+        others = batch.new_ids() - {taken_id}
+        ended = await self._storage.checkout([taken_id, *others], ())
+        named.add(replace(ended, left_out=set()))  # if one of these is taken, the commit says so
+        if taken_id not in named.jobs and taken_id not in named.damaged:
+            raise StorageDamagedError(f"job {shown(taken_id)} is there, and is not")
+
+    def _decide(
+        self, messages: Sequence[Write], named: CheckedOut, now: datetime
+    ) -> tuple[Batch, list[Sequence[Record] | EngineError | None], Sequence[ServedClaim]]:
+        """Decide a round: return its batch, an answer for each write, and the claims served."""
+        batch = Batch(
+            self._state.lifecycle,
+            now=now,
+            last_sequence=self._state.last_sequence,
+            last_position=self._state.last_position,
+            named=named,
+            find=self._state.table.find,
+            is_dead=self._state.ready_queue.is_dead,
+        )
+        answers: list[Sequence[Record] | EngineError | None] = []
+        for message in messages:
+            try:
+                answers.append(message.decide(batch))
+            except EngineError as error:
+                # Its traceback holds this frame: do not let this frame hold the traceback.
+                answers.append(error.with_traceback(None))
+        return batch, answers, self.claims.decide(batch)
