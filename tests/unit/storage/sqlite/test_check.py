@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -23,9 +24,14 @@ from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, checksum
 from tests.unit.storage.sqlite.checking import checked, make_file
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_file(tmp_path_factory.mktemp("made"))
+
+
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return make_file(tmp_path)
+def path(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(made, tmp_path))
 
 
 def test_what_an_engine_wrote_and_removed_is_sound(path: Path) -> None:
