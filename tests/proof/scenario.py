@@ -32,7 +32,7 @@ from .specification import (
 from .storages import pause
 
 JOBS = tuple("abcdef")
-LONG_ENOUGH_SECONDS = 30
+LONG_ENOUGH_SECONDS = 60
 
 MakeEngine: TypeAlias = Callable[[Storage], JobEngine[Any]]
 

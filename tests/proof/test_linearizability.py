@@ -23,7 +23,15 @@ from tests.tries import first_seed, repeatable, report, seeds
 
 from .faults import AnswersBeforeCommit, BlockingReadsStale, LosesEnds, ReadsStale
 from .linearizability import REFUSED, UNKNOWN, Operation, Recorder, histories, is_linearizable
-from .scenario import JOBS, Load, call, call_blocking, draw_request, make_engine
+from .scenario import (
+    JOBS,
+    LONG_ENOUGH_SECONDS,
+    Load,
+    call,
+    call_blocking,
+    draw_request,
+    make_engine,
+)
 from .specification import LIFECYCLE, Answer, Create, Get, Go, History, Request, new_id
 from .storages import PlainStorage, yielding
 
@@ -176,7 +184,7 @@ def in_threads(work: Callable[[int], None]) -> None:
 
     def run(number: int) -> None:
         try:
-            together.wait(timeout=10)
+            together.wait(timeout=LONG_ENOUGH_SECONDS)
             work(number)
         except BaseException as error:  # noqa: BLE001 - raised again below
             errors.append(error)
@@ -185,7 +193,7 @@ def in_threads(work: Callable[[int], None]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=LONG_ENOUGH_SECONDS)
         assert not thread.is_alive(), "a call hangs"
     if errors:
         raise errors[0]

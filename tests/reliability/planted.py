@@ -14,7 +14,7 @@ from engine.storage.record import (
     Change,
 )
 
-SECONDS_AGAINST_HANGS = 30
+SECONDS_AGAINST_HANGS = 60
 
 
 class PlantedError(Exception):

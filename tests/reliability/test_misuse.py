@@ -50,7 +50,7 @@ async def _awaited(engine: JobEngine, call: str) -> None:
 @every_call
 @pytest.mark.anyio
 async def test_awaited_before_its_start(call: str) -> None:
-    with anyio.fail_after(10), pytest.raises(EngineNotStartedError):
+    with anyio.fail_after(SECONDS_AGAINST_HANGS), pytest.raises(EngineNotStartedError):
         await _awaited(JobEngine(), call)
 
 
@@ -59,7 +59,7 @@ async def test_awaited_before_its_start(call: str) -> None:
 async def test_awaited_after_its_end(call: str) -> None:
     async with JobEngine() as engine:
         pass
-    with anyio.fail_after(10), pytest.raises(EngineClosedError):
+    with anyio.fail_after(SECONDS_AGAINST_HANGS), pytest.raises(EngineClosedError):
         await _awaited(engine, call)
 
 
@@ -75,7 +75,7 @@ def test_blocking_after_its_end(call: str) -> None:
 @pytest.mark.anyio
 async def test_started_twice() -> None:
     async with JobEngine() as engine:
-        with anyio.fail_after(10), pytest.raises(EngineStartedError):
+        with anyio.fail_after(SECONDS_AGAINST_HANGS), pytest.raises(EngineStartedError):
             await engine.__aenter__()
 
 

@@ -258,7 +258,7 @@ def test_an_interrupt_at_any_line_of_a_call_leaves_the_engine_usable(call: str) 
                 assert call.startswith(("get", "transition", "history"))
             finally:
                 sys.settrace(before)
-            assert engine.count(timeout=5) >= 0
+            assert engine.count(timeout=SECONDS_AGAINST_HANGS) >= 0
             if not interrupt.interrupted:
                 break
         assert 5 < line < 499, "the call has run to its end in the last round"

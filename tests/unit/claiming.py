@@ -44,13 +44,13 @@ class Claim:
 
     async def seen(self) -> Claim:
         """Wait until the owner has decided it: it is then answered, or waits."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await self._seen.wait()
         return self
 
     async def records(self) -> Sequence[Record]:
         """Wait for its answer."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await self._told.wait()
         return self.message.outcome()
 

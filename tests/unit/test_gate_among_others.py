@@ -202,7 +202,7 @@ async def test_it_ends_when_the_program_is_cancelled(
     clock: VirtualClock, *, at_a_check: bool
 ) -> None:
     asked = Asked(clock, lambda _jobs: anyio.sleep_forever() if at_a_check else [])
-    with anyio.fail_after(30), anyio.CancelScope() as scope:
+    with anyio.fail_after(60), anyio.CancelScope() as scope:
         async with JobEngine(clock=clock) as engine, Gate(engine, asked):
             await engine.create("hash")
             await clock.advance(1)
@@ -215,7 +215,7 @@ async def test_it_ends_when_the_program_is_cancelled(
 @pytest.mark.usefixtures("quiet")
 async def test_the_engine_may_end_first(clock: VirtualClock) -> None:
     asked = Asked(clock, [])
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         async with JobEngine(clock=clock) as engine:
             gate = await Gate(engine, asked).__aenter__()
             await engine.create("hash")

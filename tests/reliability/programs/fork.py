@@ -15,7 +15,7 @@ import threading
 
 from engine import EngineForkedError, JobStatus, SyncJobEngine
 
-SECONDS = 20
+SECONDS = 60
 THREADS = 3
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from engine import EngineForkedError, JobStatus, StorageInUseError, SyncJobEngine
 
-SECONDS = 20
+SECONDS = 60
 THREADS = 3
 
 

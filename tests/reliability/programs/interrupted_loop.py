@@ -19,7 +19,7 @@ from engine import CommitCrashedError, EngineCrashedError, SyncJobEngine
 from tests.reliability.planted import PlantedError, PlantedStorage
 
 KINDS = [PlantedError, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
-SECONDS = 5
+SECONDS = 60
 
 
 def raised(work: Callable[[], object]) -> BaseException | None:

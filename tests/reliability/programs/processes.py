@@ -9,7 +9,7 @@ import multiprocessing
 
 from engine import EngineForkedError, SyncJobEngine
 
-SECONDS = 20
+SECONDS = 60
 engine = SyncJobEngine()
 
 

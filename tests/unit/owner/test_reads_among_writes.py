@@ -33,7 +33,7 @@ class Gated(MemoryStorage):
         await super().commit(changes)
 
     async def until_begun(self, commits: int) -> None:
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while self.begun < commits:
                 await checkpoint()
 

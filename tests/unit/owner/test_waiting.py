@@ -37,9 +37,9 @@ RUNNING, COMPLETED, FAILED = (
 
 async def test_a_job_that_has_ended_is_waited_for_no_longer(engine: Engine) -> None:
     job = await finished(engine)
-    assert await engine.wait(job.job_id, timeout=5) == job
-    assert await engine.wait(job.job_id, until=[JobStatus.RUNNING], timeout=5) == job
-    assert await engine.result(job.job_id, timeout=5) == "done"
+    assert await engine.wait(job.job_id, timeout=60) == job
+    assert await engine.wait(job.job_id, until=[JobStatus.RUNNING], timeout=60) == job
+    assert await engine.result(job.job_id, timeout=60) == "done"
 
 
 async def test_what_cannot_be_waited_for_is_refused(engine: Engine) -> None:
@@ -169,7 +169,7 @@ def test_threads_wait_and_are_told() -> None:
 
     def wait(job_id: str) -> None:
         try:
-            seen.append(engine.wait(job_id, timeout=10).status)
+            seen.append(engine.wait(job_id, timeout=60).status)
         except EngineClosedError as error:
             seen.append(type(error))
 

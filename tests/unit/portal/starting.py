@@ -10,7 +10,7 @@ from pathlib import Path
 
 import engine
 
-SECONDS = 30
+SECONDS = 60
 ROOTS = [str(Path(str(engine.__file__)).parents[1]), str(Path(__file__).parents[3])]
 
 

@@ -20,7 +20,7 @@ from tests.systems import needs_fork
 
 pytestmark = pytest.mark.anyio
 
-SECONDS = 20
+SECONDS = 60
 NAME = "one of the test's threads"
 
 

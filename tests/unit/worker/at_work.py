@@ -20,7 +20,7 @@ RUNNING, ASKING, COMPLETED, FAILED = (
     AgentJobStatus.FAILED,
 )
 ONCE: Final = Retry(max_attempts=1)
-SECONDS: Final = 10
+SECONDS: Final = 60
 """Limits a hanging test."""
 AgentEngine = JobEngine[AgentJobStatus]
 

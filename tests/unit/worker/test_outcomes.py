@@ -95,11 +95,11 @@ def test_threads_have_the_same() -> None:
         for given, result in RESULTS.items():
             job = engine.create("hash", input=given)
             engine.transition(job.job_id, RUNNING)
-            kept = engine.result(job.job_id, timeout=10)
+            kept = engine.result(job.job_id, timeout=60)
             assert (kept is None) is (result is None)
         job = engine.create("hash", input="error")
         engine.transition(job.job_id, RUNNING)
-        assert engine.wait(job.job_id, timeout=10).error == ERRORS["error"]
+        assert engine.wait(job.job_id, timeout=60).error == ERRORS["error"]
 
 
 async def test_a_plain_handler_is_no_task_and_a_process_is_another_one(tmp_path: Path) -> None:
