@@ -23,6 +23,8 @@ pytestmark = pytest.mark.anyio
 
 Engine = Any
 MOST_BYTES = 200_000
+CALLS = 5
+"""Other threads allocate too, now and then; a call that copies its value does so each time."""
 
 
 def _deep() -> list[Any]:
@@ -116,23 +118,33 @@ async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
         yield engine
 
 
+async def _cost(engine: Engine, call: Callable[[Engine, Any], Any], value: object) -> int:
+    """Return how many bytes were allocated, by any thread, while a call was refused."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidValueError) as caught:
+            await call(engine, value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(str(caught.value)) < 1_000
+    return peak
+
+
 @pytest.mark.parametrize("value", VALUES)
 async def test_a_huge_or_wrong_value_is_refused_wherever_it_is_given(
     engine: Engine, value: str
 ) -> None:
-    costs: dict[str, int] = {}
+    costly: list[str] = []
     for place, call in {**TEXTS, **OTHERS}.items():
-        tracemalloc.start()
-        try:
-            with pytest.raises(InvalidValueError) as caught:
-                await call(engine, VALUES[value])
-            _, costs[place] = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-        assert len(str(caught.value)) < 1_000
+        for _ in range(CALLS):
+            if await _cost(engine, call, VALUES[value]) <= MOST_BYTES:
+                break
+        else:
+            costly.append(place)
     statistics = await engine.statistics()
     assert statistics.answered == 0, "nothing was queued"
-    assert {place: cost for place, cost in costs.items() if cost > MOST_BYTES} == {}
+    assert costly == []
 
 
 LIMITS: dict[str, tuple[int, Callable[[Engine, str], Any]]] = {

@@ -118,7 +118,7 @@ async def test_attempts_are_measured_and_traced(collected: Collected) -> None:
     assert collected.attempts() == {("failed", "ConnectionError"): 1, ("succeeded", None): 1}
     assert (active, collected.active()) == ([1, 1], 0)
     point: HistogramDataPoint = collected.points("engine.attempt.duration")[0]
-    assert 0 < point.sum < 5
+    assert 0 < point.sum < 60
     assert (point.explicit_bounds[0], point.explicit_bounds[-1]) == (0.005, 86_400)
 
     failed, succeeded = collected.spans()

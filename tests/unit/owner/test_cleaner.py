@@ -47,7 +47,7 @@ class Clock:
 
 
 async def _until_removed(engine: Engine, jobs: int) -> None:
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         while (await engine.statistics()).removed < jobs:
             await anyio.lowlevel.checkpoint()
 
@@ -117,7 +117,7 @@ async def test_many_are_removed_in_steps_with_callers_in_between(
         await _end_many(engine, 5_000)
         clock.now += timedelta(days=2)
         seen = {5_000}
-        with anyio.fail_after(10):
+        with anyio.fail_after(60):
             while left := await engine.count():
                 seen.add(left)
                 await anyio.lowlevel.checkpoint()
@@ -132,9 +132,8 @@ async def test_a_rule_may_reach_back_to_before_the_calendar(storage: Storage) ->
     async with opened_engine(FACADES[0], storage, retention=rule) as engine:
         job = await finished(engine)
         answered, asked = (await engine.statistics()).answered, 1
-        with anyio.fail_after(
-            10
-        ):  # until more is answered than was asked here: jobs were looked for
+        with anyio.fail_after(60):
+            # Until more is answered than was asked here: jobs were looked for.
             while (await engine.statistics()).answered < answered + asked + 3:
                 asked += 1
         assert await engine.get(job.job_id) == job
@@ -161,8 +160,8 @@ async def test_a_storage_that_cannot_remove_is_asked_again(
 
 @pytest.mark.parametrize("facade", FACADES)
 async def test_an_engine_with_a_rule_closes_at_once(facade: type[Any], storage: Storage) -> None:
-    rule = Retention(max_jobs=0, interval_seconds=30)
+    rule = Retention(max_jobs=0, interval_seconds=3_600)
     async with opened_engine(facade, storage, retention=rule) as engine:
         await engine.create("hash")
         began = time.monotonic()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
