@@ -4,9 +4,20 @@ import signal
 
 import pytest
 
+from tests.tries import tier
+
 # A background shell makes the tests ignore Ctrl-C, and so the programs that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_QUICK = "not thorough"
+"""The marker expression of pyproject.toml."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Select the tests of the tier, unless the command line selects by a marker itself."""
+    if tier() != "quick" and config.option.markexpr == _QUICK:
+        config.option.markexpr = ""
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -38,6 +38,7 @@ def _rows(lines: list[str]) -> list[list[str]]:
     return rows
 
 
+@pytest.mark.thorough
 def test_the_benchmark_prints_every_table() -> None:
     lines = _run()
     assert _titles(lines) == [
@@ -55,6 +56,7 @@ def test_the_benchmark_prints_every_table() -> None:
     assert len(_rows(lines)) == 5 + 7 + 8 + 8 + 6 + 9 + 9 + 4 + 11 + 3
 
 
+@pytest.mark.thorough
 def test_the_benchmark_draws_the_durable_figures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="an optional part of the benchmark")
     picture = tmp_path / "durable.svg"

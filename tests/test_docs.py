@@ -24,6 +24,7 @@ import pytest
 import engine
 from engine.cli.exits import MEANINGS
 from tests.examples.programs import COUNT_WORDS, Terminal
+from tests.tries import report, rounds
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -160,17 +161,30 @@ def test_the_main_example_is_stopped_and_goes_on_as_it_is_shown(tmp_path: Path) 
         if kind == "console" and (commands := COUNT_WORDS_COMMAND.findall(text))
     ]
     assert [output.startswith("^C\n") for _, output in shown] == [True, False]
-    for command, output in shown:
-        for name in command.split()[4:]:
-            (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-        with Terminal([*COUNT_WORDS, *command.split()], tmp_path) as terminal:
-            if output.startswith("^C\n"):
-                terminal.read_until("1 completed")
-                terminal.process.send_signal(signal.SIGINT)
-            _, errors = terminal.finish()
-        _, head, rows = terminal.output.replace("\r\n", "\n").partition("file  ")
-        printed = head + rows + errors
-        assert without_counts(printed) == without_counts(output.removeprefix("^C\n"))
+    wanted = [without_counts(output.removeprefix("^C\n")) for _, output in shown]
+    for number in rounds():  # the interrupt has a second, in which a busy machine may not send it
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        printed = [
+            output_of(folder, command.split(), is_stopped=output.startswith("^C\n"))
+            for command, output in shown
+        ]
+        report("".join(printed))
+        if printed == wanted:
+            break
+
+
+def output_of(folder: Path, arguments: list[str], *, is_stopped: bool) -> str:
+    """Return the table of the main example; interrupt it after the first file, or not."""
+    for name in arguments[4:]:
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    with Terminal([*COUNT_WORDS, *arguments], folder) as terminal:
+        if is_stopped:
+            terminal.read_until("1 completed")
+            terminal.process.send_signal(signal.SIGINT)
+        _, errors = terminal.finish()
+    _, head, table = terminal.output.replace("\r\n", "\n").partition("file  ")
+    return without_counts(head + table + errors)
 
 
 def without_counts(text: str) -> str:

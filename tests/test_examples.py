@@ -18,6 +18,7 @@ import pytest
 
 from engine import AGENT_JOB_LIFECYCLE, SyncJobEngine
 from tests.examples.programs import COUNT_WORDS, EXAMPLES, TIMEOUT_SECONDS, count, run, table
+from tests.tries import thorough
 
 # --- files that can be counted --------------------------------------------------------------------
 
@@ -44,6 +45,7 @@ def test_a_pipe_gets_a_plain_line_for_every_status(tmp_path: Path) -> None:
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("content", ["", "\ufeff"])
 def test_an_empty_file_is_a_text(tmp_path: Path, content: str) -> None:
     (tmp_path / "empty").write_text(content, encoding="utf-8")
@@ -52,7 +54,7 @@ def test_an_empty_file_is_a_text(tmp_path: Path, content: str) -> None:
     assert table(done.stdout) == [["empty", "completed", "0", "0"]]
 
 
-@pytest.mark.parametrize("start", ["", "x", "rose ", "\ufeff"])
+@pytest.mark.parametrize("start", ["x", *thorough("", "rose ", "\ufeff")])
 def test_a_large_file_is_counted_in_pieces_without_cutting_words(
     tmp_path: Path, start: str
 ) -> None:
@@ -67,6 +69,7 @@ def test_a_large_file_is_counted_in_pieces_without_cutting_words(
     assert terms in done.stdout
 
 
+@pytest.mark.thorough
 def test_a_text_without_blanks_is_counted_too(tmp_path: Path) -> None:
     (tmp_path / "one word").write_text("ab1" * 1_000_000)
     done = count(tmp_path, "one word")
@@ -86,6 +89,7 @@ def test_many_files_few_at_once_in_the_order_given(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.thorough
 def test_the_input_hash_is_the_sha256_of_the_files_bytes(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"some bytes\r\n")
     count(tmp_path, "text")
@@ -130,6 +134,7 @@ def test_an_unusable_file_is_a_failed_job_and_harms_no_other(tmp_path: Path) -> 
     assert done.stdout.endswith(f"1 of {len(UNUSABLE) + 1} completed\n")
 
 
+@pytest.mark.thorough
 def test_a_file_without_permission_is_a_failed_job(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("text\n")
     (tmp_path / "secret").chmod(0)
@@ -143,6 +148,7 @@ def test_a_file_without_permission_is_a_failed_job(tmp_path: Path) -> None:
     assert table(done.stdout) == [["secret", "failed", "Permission", "denied"]]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no file whose reading fails")
 def test_a_file_that_can_be_opened_and_not_read_is_a_failed_job(tmp_path: Path) -> None:
     done = count(tmp_path, "/proc/self/mem")
@@ -150,6 +156,7 @@ def test_a_file_that_can_be_opened_and_not_read_is_a_failed_job(tmp_path: Path) 
     assert table(done.stdout) == [["/proc/self/mem", "failed", "Input/output", "error"]]
 
 
+@pytest.mark.thorough
 def test_a_file_that_changes_before_it_is_paid_for_is_a_failed_job(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("as ordered\n")
     program = f"""
@@ -173,8 +180,8 @@ sys.exit(count_words.main())
     [
         (b"two\nlines", "two?lines"),
         (b"red\x1b[31m", "red?[31m"),
-        (b"latin\xef", "latin\ufffd"),
-        ("日本語".encode(), "日本語"),
+        pytest.param(b"latin\xef", "latin\ufffd", marks=pytest.mark.thorough),
+        pytest.param("日本語".encode(), "日本語", marks=pytest.mark.thorough),
     ],
 )
 def test_odd_names_are_shown_harmlessly(tmp_path: Path, name: bytes, shown: str) -> None:
@@ -185,6 +192,7 @@ def test_odd_names_are_shown_harmlessly(tmp_path: Path, name: bytes, shown: str)
     assert table(done.stdout) == [[shown, "completed", "1", "1", "text", "1"]]
 
 
+@pytest.mark.thorough
 def test_an_output_that_has_no_unicode_shows_question_marks(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("naïveté\n", encoding="utf-8")
     done = run(["env", "PYTHONIOENCODING=ascii", *COUNT_WORDS, "text"], tmp_path)
@@ -198,8 +206,9 @@ def test_an_output_that_has_no_unicode_shows_question_marks(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "arguments",
     [
-        *([], ["--no", "f"], ["--slow", "-1", "f"], ["--slow", "nan", "f"]),
-        *(["--at-once", "0", "f"], ["--at-once", "101", "f"], ["--at-once", "x", "f"]),
+        ["--no", "f"],
+        *thorough([], ["--slow", "-1", "f"], ["--slow", "nan", "f"], ["--at-once", "0", "f"]),
+        *thorough(["--at-once", "101", "f"], ["--at-once", "x", "f"]),
     ],
 )
 def test_wrong_usage_exits_with_2_and_says_why(tmp_path: Path, arguments: list[str]) -> None:
@@ -210,6 +219,7 @@ def test_wrong_usage_exits_with_2_and_says_why(tmp_path: Path, arguments: list[s
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_help_tells_of_arguments_and_exit_codes(tmp_path: Path) -> None:
     done = count(tmp_path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -217,6 +227,7 @@ def test_help_tells_of_arguments_and_exit_codes(tmp_path: Path) -> None:
         assert words in " ".join(done.stdout.split())
 
 
+@pytest.mark.thorough
 def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("text\n" * 100_000)
     with subprocess.Popen(

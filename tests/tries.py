@@ -1,6 +1,19 @@
-"""How often a harness tries, and from which seed.
+"""How much the tests try, and from which seed.
 
-``ENGINE_FULL=1`` takes the full counts of the reliability table instead of a tenth of them.
+``ENGINE_TESTS`` names the tier, and each tier has all of the one before it:
+
+``quick``
+    The default. Leaves out the tests that are marked ``thorough``; a harness tries a fiftieth of
+    its full count.
+``thorough``
+    Runs every test; a harness tries a tenth of its full count. `.ci/run` runs this.
+``full``
+    Runs every test; a harness tries the full count, which the reliability table names.
+
+The quick tier has three minutes, so it keeps one case of each kind of fault on each backend. Mark a
+test ``thorough`` when it takes a second and a cheaper one sees the same kind of fault, or when it
+proves a harness by a planted bug. The values of a parameter are marked by `thorough`.
+
 ``ENGINE_SEED=n`` starts at another seed than 1.
 """
 
@@ -10,24 +23,56 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
+from typing import Any, Final
+
+import pytest
+
+_PARTS: Final = {"quick": 50, "thorough": 10, "full": 1}
+MOST_ROUNDS: Final = 10
 
 
-def is_full() -> bool:
-    """Tell whether the full counts are asked for."""
-    return os.environ.get("ENGINE_FULL") == "1"
+def tier() -> str:
+    """Return the tier that is asked for.
+
+    Raises:
+        ValueError: There is no such tier.
+    """
+    name = os.environ.get("ENGINE_TESTS", "quick")
+    if name not in _PARTS:
+        raise ValueError(f"ENGINE_TESTS is {name!r}; set it to one of {', '.join(_PARTS)}")
+    return name
 
 
-def tries(full_count: int) -> int:
-    """Return how often to try: a tenth of the full count, unless the full one is asked for."""
-    return full_count if is_full() else full_count // 10
+def tries(full_count: int, least: int = 1) -> int:
+    """Return how often to try in this tier: the tier's part of the full count, and ``least``."""
+    return max(least, full_count // _PARTS[tier()])
+
+
+def thorough(*values: object) -> list[Any]:
+    """Return values of a parameter that the quick tier leaves out."""
+    return [pytest.param(value, marks=pytest.mark.thorough) for value in values]
 
 
 def first_seed() -> int:
     return int(os.environ.get("ENGINE_SEED", "1"))
 
 
-def seeds(full_count: int) -> range:
-    return range(first_seed(), first_seed() + tries(full_count))
+def seeds(full_count: int, round_number: int = 0) -> range:
+    """Return the seeds of one round, each of which has others."""
+    start = first_seed() + round_number * tries(full_count)
+    return range(start, start + tries(full_count))
+
+
+def rounds() -> Iterator[int]:
+    """Yield the numbers of rounds, from 0 on; leave the loop when they have shown enough.
+
+    How much happens within one round depends on how busy the machine is, and promises nothing.
+
+    Raises:
+        AssertionError: Ten rounds have not shown enough.
+    """
+    yield from range(MOST_ROUNDS)
+    raise AssertionError(f"{MOST_ROUNDS} rounds have shown too little")
 
 
 def seeded(what: str) -> Random:

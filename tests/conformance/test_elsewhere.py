@@ -45,6 +45,7 @@ def elsewhere(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_a_storage_whose_jobs_go_with_it_passes_what_it_can(elsewhere: Path) -> None:
     chosen = "TestFleetingStorage and trio and not JobEngine"
     run = _run(elsewhere, "-m", "pytest", "-q", "-rs", "-k", chosen)
@@ -57,6 +58,7 @@ def test_a_storage_whose_jobs_go_with_it_passes_what_it_can(elsewhere: Path) -> 
     assert passed > skipped > 0
 
 
+@pytest.mark.thorough
 def test_a_missing_fixture_is_named(elsewhere: Path) -> None:
     run = _run(elsewhere, "-m", "pytest", "-q", "-x", "-k", "TestNothing")
     assert run.returncode == pytest.ExitCode.TESTS_FAILED

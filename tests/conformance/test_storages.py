@@ -18,6 +18,7 @@ class TestMemoryStorage(StorageSuite):
         return lambda _path: storage
 
 
+@pytest.mark.thorough
 class TestPlainStorage(StorageSuite):
     backs_up = False
 

@@ -35,6 +35,7 @@ def failed() -> list[str]:
     return [line for line in run.stdout.splitlines() if line.startswith("FAILED")]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", broken.CAUGHT_BY, ids=lambda kind: kind.__name__)
 def test_a_broken_storage_is_caught(failed: list[str], kind: type) -> None:
     test = broken.CAUGHT_BY[kind]

@@ -38,6 +38,7 @@ def stop_half_way(folder: Path, number: signal.Signals) -> tuple[int, str, str]:
     return process.returncode, before + rest, errors
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("number", "code", "errors"),
     [

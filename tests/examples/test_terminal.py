@@ -4,6 +4,8 @@ import re
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.examples.programs import COUNT_WORDS, INTERRUPTED, Terminal, table
 
 
@@ -24,6 +26,7 @@ def test_a_terminal_gets_one_live_line_and_then_the_table(tmp_path: Path) -> Non
     ]
 
 
+@pytest.mark.thorough
 def test_rows_are_cut_to_the_terminals_width_but_for_names(tmp_path: Path) -> None:
     long_name = "n" * 100
     words = "internationalization " * 9 + "underestimated " * 8 + "cartographers " * 7

@@ -320,9 +320,10 @@ def compare_with_the_model(
     lifecycle: Lifecycle[Any],
     settings: hypothesis.settings,
     kind: type[Comparison],
+    round_number: int = 0,
 ) -> Counter[str]:
-    """Run examples on a facade; return the counts of its events."""
-    seed = first_seed() + FACADES.index(facade)
+    """Run one round of examples on a facade; return the counts of its events."""
+    seed = first_seed() + FACADES.index(facade) + round_number * len(FACADES)
     seen = Counter[str]()
     fixed = {"lifecycle": lifecycle, "seen": seen}
     with start_blocking_portal(facade) if facade != "threads" else nullcontext() as portal:

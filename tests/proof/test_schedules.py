@@ -57,14 +57,17 @@ def test_the_promises_hold_under_every_schedule(anyio_backend: str) -> None:
 
 def test_a_lost_update_is_found_under_some_schedules_only(anyio_backend: str) -> None:
     make = partial(make_engine, kind=DecidesOnAnOldRead)
-    found = 0
+    found = missed = 0
     for seed in range(200):
         try:
             explore(seed, anyio_backend, make)
+            missed += 1
         except AssertionError:
             found += 1
-    report(f"{anyio_backend}: the lost update showed in {found} of 200 schedules")
-    assert 0 < found < 200
+        if found and missed:
+            break
+    report(f"{anyio_backend}: the lost update showed in {found} of {seed + 1} schedules")
+    assert min(found, missed) > 0
 
 
 async def chatter() -> list[int]:
@@ -98,6 +101,7 @@ print([explore(seed, backend)[1].trace for backend in ("asyncio", "trio") for se
 """
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_schedule_in_every_process() -> None:
     program = SHOW_TRACES.format(package=__package__)
     traces = {

@@ -92,6 +92,7 @@ def test_a_flipped_bit_is_never_shown_as_a_job(sound: Sound, tmp_path: Path) -> 
     assert seen["not opened"] > 0
 
 
+@pytest.mark.thorough
 def test_without_checksums_wrong_jobs_are_shown(
     sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -171,7 +172,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
 def test_a_flipped_bit_in_the_log_shows_what_was_there_earlier(
     logged: Logged, tmp_path: Path
 ) -> None:
-    random, count = seeded("flipped bits of a log"), tries(FULL_LOG_FLIPS)
+    random, count = seeded("flipped bits of a log"), tries(FULL_LOG_FLIPS, least=30)
     lost: Counter[int] = Counter()
     for number in range(count):
         folder = tmp_path / str(number)

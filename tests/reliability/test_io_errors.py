@@ -120,6 +120,7 @@ async def test_an_io_error_loses_nothing_and_is_told_truly(
     assert min(seen.told["refused"], seen.told["applied"], seen.reads) > count
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [SaysNo, SaysYes])
 async def test_an_outcome_that_is_not_looked_up_is_caught(
     kind: type[RecordedStorage], tmp_path: Path

@@ -16,6 +16,7 @@ from engine import (
     VersionConflictError,
 )
 from tests.reliability.planted import SECONDS_AGAINST_HANGS
+from tests.tries import thorough
 
 JOBS = 20
 
@@ -33,7 +34,7 @@ def _together(threads: int, work: Any) -> list[Any]:  # noqa: ANN401 - any work,
         return [call.result(timeout=SECONDS_AGAINST_HANGS) for call in running]
 
 
-@pytest.mark.parametrize("threads", [100, 500])
+@pytest.mark.parametrize("threads", [100, *thorough(500)])
 def test_of_many_who_move_a_job_one_wins(threads: int) -> None:
     with SyncJobEngine() as engine:
         ids = [engine.create(str(number)).job_id for number in range(JOBS)]

@@ -19,6 +19,7 @@ from engine import (
     NewJob,
     SyncJobEngine,
 )
+from tests.tries import tries
 
 ODD = [
     "'; DROP TABLE jobs; --",
@@ -62,7 +63,7 @@ def _storable(text: str, shortest: int = 1, longest: int = 256) -> bool:
 
 
 @given(text=texts)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(3_000), deadline=None)
 def test_a_text_is_stored_as_given_or_refused(text: str) -> None:
     storage = MemoryStorage()
     with SyncJobEngine(storage, new_id=lambda: text) as engine:
@@ -89,7 +90,7 @@ def _texts(job: Job) -> list[Any]:
 
 
 @given(text=texts)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(2_000), deadline=None)
 def test_a_text_that_is_no_id_finds_no_job(text: str) -> None:
     expected = JobNotFoundError if _storable(text) else InvalidValueError
     with SyncJobEngine() as engine:
@@ -109,7 +110,7 @@ def test_a_text_that_is_no_id_finds_no_job(text: str) -> None:
 
 
 @given(text=texts)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(2_000), deadline=None)
 def test_an_outcome_is_stored_as_given_or_refused(text: str) -> None:
     storable = _storable(text, 0, 65_536)
     with SyncJobEngine() as engine:

@@ -15,6 +15,7 @@ import pytest
 
 from engine import Job, JobEngine, NewJob, OverloadedError, SyncJobEngine
 from tests.reliability.planted import SECONDS_AGAINST_HANGS, PlantedStorage, begun
+from tests.tries import tries
 
 MAX_WAITING = 50
 MOST_GROWTH_BYTES = 50_000_000
@@ -68,9 +69,13 @@ async def test_a_bulk_call_weighs_as_much_as_it_has_items() -> None:
         assert await engine.count() == 110
 
 
+FULL_LIMIT = 20_000
+"""Of requests that wait; nine times as many are refused."""
+
+
 @pytest.mark.anyio
 async def test_memory_does_not_grow_with_the_load() -> None:
-    storage, limit = PlantedStorage(), 2_000
+    storage, limit = PlantedStorage(), tries(FULL_LIMIT)
     async with JobEngine(storage, max_waiting=limit) as engine:
         storage.hold()
         async with anyio.create_task_group() as tasks:

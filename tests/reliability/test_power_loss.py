@@ -48,7 +48,8 @@ async def _lose_power(
         told += bench.account.counts()
         images.problems += bench.account.disagreements
         recording = bench.disk.recording
-        await images.check(recording, bench.account, POWER_LOSSES, min(IMAGES_OF_A_RUN, count))
+        some = min(IMAGES_OF_A_RUN, count - images.made)
+        await images.check(recording, bench.account, POWER_LOSSES, some)
     report(f"{what}: {runs} runs, {dict(told)}, {images.made} images, {dict(images.seen)}")
     assert told.keys() == {"applied"}
     return images
@@ -82,6 +83,7 @@ async def test_a_new_file_is_there_as_a_whole_or_not_at_all(
     assert before > 10
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "problem"),
     [(UnsyncedStorage, "lost although it was acknowledged"), (HalvingStorage, "half applied")],

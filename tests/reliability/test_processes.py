@@ -17,7 +17,7 @@ import pytest
 
 import engine
 from tests.systems import needs_fork
-from tests.tries import tries
+from tests.tries import thorough, tries
 
 ROOTS = [str(Path(str(engine.__file__)).parents[1]), str(Path(__file__).parents[2])]
 SECONDS = 60
@@ -48,7 +48,7 @@ def _run(program: str, *arguments: str) -> tuple[str, str, int]:
 
 
 @needs_fork
-@pytest.mark.parametrize("end", ["exit", "_exit"])
+@pytest.mark.parametrize("end", ["exit", *thorough("_exit")])
 def test_a_forked_child_gets_a_named_error_or_a_working_engine(end: str) -> None:
     times = tries(100)  # two hundred with both ends
     assert _run("fork", str(times), end) == (f"{times} forks\n", "", 0)
@@ -64,7 +64,9 @@ def test_a_pool_of_forked_processes_works() -> None:
     assert _run("processes") == ("6 pieces of work\n", "", 0)
 
 
-@pytest.mark.parametrize("how", ["used", "unused", "repositories", "threads", "cycle", "waiting"])
+@pytest.mark.parametrize(
+    "how", ["used", "threads", *thorough("unused", "repositories", "cycle", "waiting")]
+)
 def test_an_engine_that_nobody_closes_neither_warns_nor_holds_up_the_exit(how: str) -> None:
     assert _run("unclosed", how) == ("the end\n", "", 0)
 
@@ -82,7 +84,7 @@ def test_a_caller_that_is_interrupted_can_go_on() -> None:
     assert (output, complaints, process.returncode) == ("interrupted\n2\n", "", 0)
 
 
-@pytest.mark.parametrize("where", ["commit", "count", "aclose", "clock", "start"])
+@pytest.mark.parametrize("where", ["commit", "start", *thorough("count", "aclose", "clock")])
 def test_what_is_raised_on_the_serving_thread_stops_its_own_engine_alone(where: str) -> None:
     kinds = ["PlantedError", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "CancelledError"]
     assert _run("interrupted_loop", where) == ("".join(f"{kind}\n" for kind in kinds), "", 0)

@@ -4,8 +4,8 @@ Old jobs are removed by a rule, while new ones come and go. When they are throug
 no more memory, open files, threads and tasks than after the first of them, and the file is no
 larger.
 
-By default it is 20,000 jobs, which is less than a tenth: they take three seconds on each backend
-instead of fifteen, in every run of the tests, and show it if a kilobyte is kept of each job.
+In the smaller tiers it is 10,000 or 20,000 jobs, far less than their part: these take seconds on
+each backend, and show it if a kilobyte or two are kept of each job.
 """
 
 import json
@@ -17,16 +17,15 @@ from typing import Any
 import pytest
 
 from tests.systems import needs_proc
-from tests.tries import is_full, report
+from tests.tries import report, tier
 
 pytestmark = [
     pytest.mark.anyio,
     needs_proc,
 ]
 
-FULL_JOBS = 1_000_000
-"""On each backend."""
-FEW_JOBS = 20_000
+JOBS = {"quick": 10_000, "thorough": 20_000, "full": 1_000_000}
+"""In each tier, on each backend."""
 SECONDS_AGAINST_HANGS = 1_800
 
 
@@ -49,10 +48,10 @@ def soak(path: Path, jobs: int, backend: str, kind: str) -> Any:  # noqa: ANN401
 async def test_a_soaked_process_comes_back_to_its_base_line(
     anyio_backend: str, tmp_path: Path
 ) -> None:
-    jobs = FULL_JOBS if is_full() else FEW_JOBS
-    assert soak(tmp_path / "jobs.db", jobs, anyio_backend, "rule") == []
+    assert soak(tmp_path / "jobs.db", JOBS[tier()], anyio_backend, "rule") == []
 
 
+@pytest.mark.thorough
 async def test_a_storage_that_keeps_too_much_is_caught(anyio_backend: str, tmp_path: Path) -> None:
-    grown = soak(tmp_path / "jobs.db", FEW_JOBS // 2, anyio_backend, "leak")
+    grown = soak(tmp_path / "jobs.db", JOBS["quick"], anyio_backend, "leak")
     assert grown == ["memory", "the file", "open_files", "open_files after the end"]

@@ -19,11 +19,13 @@ from engine.storage.sqlite.check import check_file
 from tests.files import as_killed
 from tests.reliability.programs.zygote import program
 from tests.systems import needs_fork
-from tests.tries import report, tries
+from tests.tries import report, thorough, tries
 
 FULL_KILLS = 50
 FULL_FORKS = 50
+TRIES = 3
 SECONDS_TO_REFUSE = 1
+"""For the fastest of so many tries: a busy machine may hold up one, but not each."""
 SECONDS = 60
 
 
@@ -42,14 +44,20 @@ def _holder(path: Path, children: int = 0) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def _refused(path: Path, pid: int) -> Iterator[None]:
-    """Check that opening is refused soon, by an error with the process id of the holder."""
-    began = time.monotonic()
+    """Check that opening is refused by an error with the process id of the holder."""
     with pytest.raises(StorageInUseError) as refused:
         yield
-    assert time.monotonic() - began < SECONDS_TO_REFUSE
     this = " (this process)" if pid == os.getpid() else ""
     assert refused.value.holder.startswith(f"process {pid}{this} on ")
     assert refused.value.storage == str(path)
+
+
+def _seconds_to_refuse(path: Path, pid: int) -> float:
+    """Try to open a file that a process has; return how long that took."""
+    began = time.monotonic()
+    with _refused(path, pid):
+        SyncJobEngine(path)
+    return time.monotonic() - began
 
 
 def _count(path: Path) -> int:
@@ -66,14 +74,13 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
     path, kills = tmp_path / "jobs.db", tries(FULL_KILLS)
     for number in range(1, kills + 1):
         with _holder(path) as first:
-            for _ in range(3):
-                with _refused(path, first.pid):
-                    SyncJobEngine(path)
+            fastest = min(_seconds_to_refuse(path, first.pid) for _ in range(TRIES))
+            assert fastest < SECONDS_TO_REFUSE
             first.kill()
             first.wait(SECONDS)
             assert _count(path) == number
     assert _intact(path)
-    report(f"{kills} holders killed, {3 * kills} engines refused")
+    report(f"{kills} holders killed, {TRIES * kills} engines refused")
 
 
 def test_an_engine_that_does_not_lock_is_caught(
@@ -105,8 +112,8 @@ async def test_a_second_engine_is_refused_when_it_is_awaited(tmp_path: Path) -> 
 def test_a_second_engine_of_the_same_process_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with SyncJobEngine(path) as first:
-        with _refused(path, os.getpid()):
-            SyncJobEngine(path)
+        fastest = min(_seconds_to_refuse(path, os.getpid()) for _ in range(TRIES))
+        assert fastest < SECONDS_TO_REFUSE
         first.create("after it")
     assert _count(path) == 1
 
@@ -210,7 +217,7 @@ def test_a_forked_child_that_ends_last_does_no_harm(tmp_path: Path) -> None:
 
 
 @needs_fork
-@pytest.mark.parametrize("end", ["exit", "_exit"])
+@pytest.mark.parametrize("end", ["exit", *thorough("_exit")])
 def test_a_forked_child_leaves_its_parents_file_alone(end: str, tmp_path: Path) -> None:
     times = tries(FULL_FORKS)
     with program("fork_file", str(tmp_path), str(times), end) as process:

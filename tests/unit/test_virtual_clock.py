@@ -16,13 +16,14 @@ import pytest
 from engine.domain.exceptions import InvalidValueError
 from engine.portal.time import time_of
 from engine.testing.virtual_clock import StandstillError, VirtualClock
+from tests.tries import rounds
 
 pytestmark = pytest.mark.anyio
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 YEAR = timedelta(days=365)
-REAL_SECONDS = 5  # far above the real time of these tests, far below the virtual time
+REAL_SECONDS = 60  # far above the real time of these tests, far below the virtual time
 
 
 @pytest.fixture
@@ -290,30 +291,54 @@ async def test_real_waits_end_before_patience_does() -> None:
     assert clock() == START
 
 
-async def test_time_stands_still_for_each_piece_of_marked_work() -> None:
-    clock = VirtualClock(patience_seconds=0.3)  # together they take longer
+PATIENCE_SECONDS = 0.3
 
-    async def working() -> None:
+
+class Pieces:
+    """Marked work in pieces, each shorter than a clock's patience, and together longer."""
+
+    def __init__(self) -> None:
+        self.clock = VirtualClock(patience_seconds=PATIENCE_SECONDS)
+        self.longest_seconds = 0.0
+
+    async def work(self) -> None:
         for _ in range(20):
-            with clock.at_work():
-                await anyio.to_thread.run_sync(time.sleep, 0.02)
+            began = anyio.current_time()
+            try:
+                with self.clock.at_work():
+                    await anyio.to_thread.run_sync(time.sleep, 0.02)
+            finally:
+                self.longest_seconds = max(self.longest_seconds, anyio.current_time() - began)
 
-    with anyio.CancelScope() as scope:
-        clock.limit(scope, 60)
-        await clock.run_until(working)
-    assert not scope.cancelled_caught
-    assert clock() == START
+
+async def _check_with_pieces(check: Callable[[Pieces], Awaitable[None]]) -> None:
+    """Check with new work, and again if the machine was too busy for such short pieces."""
+    for _ in rounds():
+        pieces = Pieces()
+        try:
+            await check(pieces)
+            break
+        except AssertionError:
+            if pieces.longest_seconds < PATIENCE_SECONDS / 2:
+                raise
+
+
+async def test_time_stands_still_for_each_piece_of_marked_work() -> None:
+    async def check(pieces: Pieces) -> None:
+        with anyio.CancelScope() as scope:
+            pieces.clock.limit(scope, 60)
+            await pieces.clock.run_until(pieces.work)
+        assert not scope.cancelled_caught
+        assert pieces.clock() == START
+
+    await _check_with_pieces(check)
 
 
 async def test_marked_work_may_take_longer_than_patience_in_all() -> None:
-    clock = VirtualClock(patience_seconds=0.3)
+    async def check(pieces: Pieces) -> None:
+        await pieces.clock.run_until(pieces.work)  # though nothing is due
 
-    async def working() -> None:
-        for _ in range(20):
-            with clock.at_work():
-                await anyio.to_thread.run_sync(time.sleep, 0.02)
-
-    await clock.run_until(working)  # though nothing is due
+    await _check_with_pieces(check)
 
 
 async def test_time_goes_on_without_work_that_takes_too_long(clock: VirtualClock) -> None:

@@ -16,10 +16,13 @@ from pydantic import BaseModel, RootModel, field_serializer
 from engine.domain.exceptions import InvalidValueError
 from engine.domain.json_text import json_text, value_of
 from engine.domain.validation import MAX_INPUT_CHARACTERS
-from tests.tries import is_full, report, tries
+from tests.tries import report, tries
 
 LONGEST = MAX_INPUT_CHARACTERS
 MOST_SECONDS = 0.1
+"""Of this thread's own work: what else the machine does is not counted."""
+MOST_SECONDS_AT_THE_LIMIT = 0.5
+"""Not a matter of the size squared."""
 
 
 class Word(StrEnum):
@@ -182,7 +185,7 @@ HUGE: dict[str, Callable[[], Any]] = {
     "a key of 1 GB": lambda: {"x" * 2**30: 1},
     "a long list": lambda: [None] * tries(10**8),
     "a long tuple in a dict": lambda: {"a": (1,) * tries(10**8)},
-    "a long dict": lambda: dict.fromkeys(map(str, range(tries(10**6)))),
+    "a long dict": lambda: dict.fromkeys(map(str, range(tries(10**6, least=10**5)))),
     "a deep list": lambda: nested(tries(10**7)),
     "many large integers": lambda: [10**3_999] * 10**5,
     "many small texts": lambda: ["x" * 100] * 10**5,
@@ -197,11 +200,11 @@ def huge(request: pytest.FixtureRequest) -> Any:  # noqa: ANN401 - any value
 
 
 def test_refusing_is_quick_whatever_the_size(huge: object) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(InvalidValueError):
         json_text("input", huge, LONGEST)
-    seconds = time.perf_counter() - began
-    report(f"refused after {seconds * 1_000:.2f} ms, full counts: {is_full()}")
+    seconds = time.thread_time() - began
+    report(f"refused after {seconds * 1_000:.2f} ms")
     assert seconds < MOST_SECONDS
 
 
@@ -218,11 +221,9 @@ def test_refusing_is_quick_whatever_the_size(huge: object) -> None:
     ids=["integers", "texts", "lists", "floats", "dict", "text"],
 )
 def test_accepting_at_the_limit_is_quick(value: object) -> None:
-    seconds = []
-    for _ in range(3):  # the machine may be busy with something else
-        began = time.perf_counter()
-        size = len(json_text("input", value, LONGEST))
-        seconds.append(time.perf_counter() - began)
-    report(f"{size} characters in {min(seconds) * 1_000:.1f} ms")
+    began = time.thread_time()
+    size = len(json_text("input", value, LONGEST))
+    seconds = time.thread_time() - began
+    report(f"{size} characters in {seconds * 1_000:.1f} ms")
     assert size > LONGEST * 0.9
-    assert min(seconds) < 0.5  # not a matter of the size squared
+    assert seconds < MOST_SECONDS_AT_THE_LIMIT

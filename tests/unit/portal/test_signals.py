@@ -12,14 +12,15 @@ import pytest
 from engine.domain.exceptions import WrongLoopError
 from engine.portal.signals import EXIT_CODE, is_ctrl_c, stop_signals
 from tests.systems import needs_fork, needs_interrupts
+from tests.tries import thorough
 from tests.unit.portal.starting import started
 
 pytestmark = needs_interrupts
 
-SECONDS = 20
+SECONDS = 60
 CUT = "the attempt was interrupted: True\n"
 MAIN = "the main task was interrupted\n"
-BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+BOTH = pytest.mark.parametrize("number", [signal.SIGTERM, *thorough(signal.SIGINT)])
 
 
 def _line(process: "subprocess.Popen[str]") -> str:
@@ -70,6 +71,7 @@ def test_a_blocked_program_is_ended_and_says_where_it_hangs(
     )
 
 
+@pytest.mark.thorough
 def test_a_program_that_closes_in_time_is_not_ended(anyio_backend: str) -> None:
     with started("stopping", anyio_backend, "closes_in_time") as process:
         assert _line(process) == "ready"
@@ -77,6 +79,7 @@ def test_a_program_that_closes_in_time_is_not_ended(anyio_backend: str) -> None:
         assert _rest(process) == ("told\nthe end\n", "", 0)
 
 
+@pytest.mark.thorough
 def test_a_program_is_ended_without_a_signal_and_without_a_log(anyio_backend: str) -> None:
     with started("stopping", anyio_backend, "is_ended") as process:
         assert _line(process) == "ready"
@@ -129,12 +132,12 @@ def test_other_threads_are_refused(anyio_backend: str) -> None:
     [
         # The runner cancels the main task at the first interrupt, and raises the second.
         ("asyncio", "task", "", CUT + MAIN),
-        ("asyncio", "task", "protected", CUT + MAIN),
+        pytest.param("asyncio", "task", "protected", CUT + MAIN, marks=pytest.mark.thorough),
         ("asyncio", "child", "", CUT + MAIN),
         # A swallowed cancellation is gone.
         ("trio", "task", "", CUT),
         ("trio", "task", "protected", "the attempt went on\n" + MAIN),
-        ("trio", "child", "protected", CUT),
+        pytest.param("trio", "child", "protected", CUT, marks=pytest.mark.thorough),
     ],
 )
 def test_a_ctrl_c_is_known_wherever_it_is_raised(

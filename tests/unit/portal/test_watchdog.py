@@ -21,10 +21,11 @@ from engine.portal.watchdog import (
     stack_text,
 )
 from tests.systems import needs_interrupts
+from tests.tries import rounds
 from tests.unit.portal.programs.waiting import SECONDS as WAIT_SECONDS
 from tests.unit.portal.starting import started
 
-SECONDS = 20
+SECONDS = 60
 AFTER_SECONDS = 0.2
 
 Report = tuple[str, float, list[str]]
@@ -85,18 +86,21 @@ async def _is_reported(reports: Reports) -> None:
 
 @pytest.mark.anyio
 async def test_a_blocked_loop_is_reported_once_and_one_that_sleeps_never() -> None:
-    reports = Reports()
-    watchdog = reports.watchdog()
-    watchdog.start()
-    await anyio.sleep(1.5 + AFTER_SECONDS)  # it has asked once
-    assert reports.all.empty()
-    await _is_reported(reports)
-    watching = _watching()
-    watchdog.close()
-    _join(watching)
-    assert reports.all.empty()
+    for _ in rounds():  # a busy machine may hold up a loop that sleeps, but not each time
+        reports = Reports()
+        watchdog = reports.watchdog()
+        watchdog.start()
+        await anyio.sleep(1.5 + AFTER_SECONDS)  # it has asked once
+        if is_quiet := reports.all.empty():
+            await _is_reported(reports)
+        watching = _watching()
+        watchdog.close()
+        _join(watching)
+        if is_quiet and reports.all.empty():
+            break
 
 
+@pytest.mark.thorough
 def test_the_loop_of_the_blocking_engines_can_be_watched() -> None:
     reports = Reports()
 
@@ -110,6 +114,7 @@ def test_the_loop_of_the_blocking_engines_can_be_watched() -> None:
     _join(_watching())
 
 
+@pytest.mark.thorough
 def test_it_ends_when_it_is_closed_while_the_loop_is_blocked(anyio_backend: str) -> None:
     async def main() -> None:
         reports = Reports()
@@ -130,6 +135,7 @@ def test_it_ends_with_its_loop(anyio_backend: str) -> None:
     _join(_watching())
 
 
+@pytest.mark.thorough
 @pytest.mark.anyio
 async def test_a_report_that_fails_is_logged_and_the_watching_goes_on(
     caplog: pytest.LogCaptureFixture,
@@ -178,18 +184,20 @@ def test_what_comes_in_time_is_returned_and_else_the_wait_ends() -> None:
     began = time.monotonic()
     with pytest.raises(Empty):
         get_unsuspended(queue, 0.2)
-    assert 0.2 <= time.monotonic() - began < 2
+    assert 0.2 <= time.monotonic() - began < 20
 
 
+@pytest.mark.thorough
 @needs_interrupts
 def test_time_in_which_the_process_is_suspended_does_not_count() -> None:
     with started("waiting") as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "waiting\n"
+        began = float(process.stdout.readline())
         process.send_signal(signal.SIGSTOP)
         assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
+        stopped = time.monotonic()
         time.sleep(WAIT_SECONDS * 1.2)
         process.send_signal(signal.SIGCONT)
-        began = time.monotonic()
-        assert process.stdout.readline() == "nothing came\n"
-    assert time.monotonic() - began > WAIT_SECONDS * 0.4
+        resumed = time.monotonic()
+        ended = float(process.stdout.readline())
+    assert (stopped - began) + (ended - resumed) > WAIT_SECONDS * 0.8

@@ -1,7 +1,11 @@
-"""Wait for an event that never comes, for a second in which the process is not suspended."""
+"""Wait for an event that never comes, for a second in which the process is not suspended.
+
+Prints the times of the beginning and the end, by `time.monotonic`.
+"""
 
 # ruff: noqa: T201 - a test reads the output
 
+import time
 from queue import Empty, SimpleQueue
 
 from engine.portal.watchdog import get_unsuspended
@@ -9,8 +13,8 @@ from engine.portal.watchdog import get_unsuspended
 SECONDS = 1.0
 
 if __name__ == "__main__":
-    print("waiting", flush=True)
+    print(time.monotonic(), flush=True)
     try:
         get_unsuspended(SimpleQueue[None](), SECONDS)
     except Empty:
-        print("nothing came", flush=True)
+        print(time.monotonic(), flush=True)
