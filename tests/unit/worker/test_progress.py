@@ -50,6 +50,11 @@ async def test_who_does_not_ask_for_progress_gets_none() -> None:
         assert all(isinstance(each, Transition) for each in seen)
 
 
+async def _until_watched(engine: AgentEngine, watchers: int) -> None:
+    while (await engine.statistics()).watchers < watchers:
+        await checkpoint()
+
+
 async def test_threads_that_say_much_are_heard_to_the_last() -> None:
     """Reports are coalesced: watchers get the newest of each job when the event loop runs again."""
     half, said = threading.Barrier(5), threading.Barrier(5)
@@ -81,8 +86,7 @@ async def test_threads_that_say_much_are_heard_to_the_last() -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(4):
                 tasks.start_soon(last, await running(engine))
-            while (await engine.statistics()).watchers < 4:
-                await checkpoint()
+            await _until_watched(engine, 4)
             watched.set()
             while half.n_waiting < 4:
                 await checkpoint()
