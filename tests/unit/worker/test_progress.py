@@ -11,7 +11,15 @@ from anyio.lowlevel import checkpoint
 
 from engine import Context, Progress, Retry, Transition
 from tests.unit.claiming import AgentJob, running
-from tests.unit.worker.at_work import ONCE, SECONDS, Turnstile, ended, until_progress, working
+from tests.unit.worker.at_work import (
+    ONCE,
+    SECONDS,
+    AgentEngine,
+    Turnstile,
+    ended,
+    until_progress,
+    working,
+)
 
 pytestmark = pytest.mark.anyio
 
