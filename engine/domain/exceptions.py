@@ -352,7 +352,9 @@ class StorageInUseError(StorageError):
     """
 
     def __init__(self, storage: str, holder: str) -> None:
-        super().__init__(f"{storage} is in use by another engine: {holder}")
+        super().__init__(
+            f"{storage} is in use by another engine, {holder}: close that engine first"
+        )
         self.storage = storage
         self.holder = holder
 

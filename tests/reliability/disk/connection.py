@@ -65,6 +65,12 @@ class Cursor:
     def fetchall(self) -> list[Row]:
         return list(self)
 
+    def close(self) -> None:
+        """End the statement, with rows left or not."""
+        with _errors_of_sqlite3():
+            if isinstance(self._rows, apsw.Cursor):
+                self._rows.close()
+
 
 class Connection:
     """One connection of apsw, for one thread at a time.
