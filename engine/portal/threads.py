@@ -25,6 +25,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, TypeVarTuple, Unpack
 
 from engine.domain.exceptions import EngineForkedError
 from engine.portal.affinity import call_soon, choose_event
+from engine.portal.forking import CallLock
 from engine.portal.watchdog import frames_of, stack_text
 
 Result = TypeVar("Result")
@@ -175,10 +176,13 @@ class WorkThread:
 
 
 def _make_in_order(queue: SimpleQueue[_Call[Any] | None]) -> None:
-    while (call := queue.get()) is not None:
-        call.make()
-        call.notify()
-        del call  # it holds a caller's arguments until the next one comes
+    lock = CallLock()
+    with lock.registered():
+        while (call := queue.get()) is not None:
+            with lock:
+                call.make()
+            call.notify()
+            del call  # it holds a caller's arguments until the next one comes
 
 
 class Threads:

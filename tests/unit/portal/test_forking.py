@@ -1,0 +1,55 @@
+"""A fork waits for the call that a work thread is making."""
+
+import os
+import threading
+
+import anyio
+import pytest
+
+from engine.portal import WorkThread
+from tests.systems import needs_fork
+
+SECONDS = 60
+
+pytestmark = [pytest.mark.anyio, needs_fork]
+
+
+def _fork() -> int:
+    """Fork a child that ends at once; return its exit code."""
+    if (child := os.fork()) == 0:
+        os._exit(7)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+async def test_a_fork_comes_between_two_calls() -> None:
+    begun, let_go = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def call() -> None:
+        begun.set()
+        let_go.wait(SECONDS)
+        order.append("the call has ended")
+
+    def fork() -> None:
+        begun.wait(SECONDS)
+        threading.Timer(0.05, let_go.set).start()  # while the fork waits
+        assert _fork() == 7
+        order.append("the fork is done")
+
+    thread = WorkThread("test")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(thread.run, call)
+        await anyio.to_thread.run_sync(fork)
+    thread.close()
+    assert order == ["the call has ended", "the fork is done"]
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+async def test_a_call_may_fork_and_later_calls_go_on() -> None:
+    thread = WorkThread("test")
+    assert await thread.run(_fork) == 7
+    assert _fork() == 7
+    assert await thread.run(lambda: "went on") == "went on"
+    thread.close()
