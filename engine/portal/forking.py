@@ -1,8 +1,8 @@
 """Forking: a fork waits for the blocking calls of work threads, and never comes into one.
 
-A forked child has only the thread that forked. If another thread held a lock inside a C library at
-that moment, such as one of SQLite's own, it would stay locked in the child for ever, and the child's
-first call of that library would hang.
+A forked child has only the thread that forked. A lock inside a C library that another thread held
+at that moment, such as one of SQLite's own, would stay locked in the child for ever, and the
+child's first call of that library would hang.
 """
 
 from __future__ import annotations
