@@ -390,15 +390,27 @@ class JobDamagedError(StorageDamagedError):
 
 
 class CallTimeoutError(EngineError, TimeoutError):
-    """A blocking read was not answered within its timeout.
+    """A blocking read was not answered in time, or a job did not get where a caller waits for it.
 
     Attributes:
         timeout: The limit, in seconds.
+        job_id: The job that `wait` or `result` waited for; None for other calls.
+        status: The status that the job had then, as a plain string; None if it is not known.
     """
 
-    def __init__(self, timeout: float) -> None:
-        super().__init__(f"no answer within {timeout:g} s{self._what_then}")
+    def __init__(
+        self, timeout: float, job_id: str | None = None, status: str | None = None
+    ) -> None:
+        if job_id is None or status is None:
+            super().__init__(f"no answer within {timeout:g} s{self._what_then}")
+        else:
+            super().__init__(
+                f"job {shown(job_id)} is still {status} after {timeout:g} s, and goes on: "
+                "wait again, or `get` it later"
+            )
         self.timeout = timeout
+        self.job_id = job_id
+        self.status = status
 
     _what_then = ""
 

@@ -20,7 +20,7 @@ from engine.owner.inbox import Inbox
 from engine.owner.message import Answer, Message
 from engine.owner.state import State
 from engine.owner.views import Views
-from engine.owner.watching import Watcher, read_job, wait_for
+from engine.owner.watching import JobWait, Watcher, read_job
 from engine.portal import LoopAffinity
 from engine.portal.time import Time
 
@@ -76,16 +76,17 @@ class Core(Generic[Status]):
             EngineError: The answer to the message, or the engine was closed meanwhile.
             CallTimeoutError: The job did not get there within these seconds.
         """
+        [job_id] = message.job_ids
         if seconds == 0:
             record = await read_job(self.ask, message)
             if record.status in statuses:
                 return self.views.job(record)
-            raise CallTimeoutError(seconds)
+            raise CallTimeoutError(seconds, job_id, record.status)
+        wait = JobWait(self.state.events, statuses)
         with anyio.CancelScope() as scope:
             self.time.limit(scope, math.inf if seconds is None else seconds)
-            record = await wait_for(self.state.events, self.ask, message, statuses)
-            return self.views.job(record)
-        raise CallTimeoutError(seconds or 0.0)
+            return self.views.job(await wait.wait(self.ask, message))
+        raise CallTimeoutError(seconds or 0.0, job_id, wait.status)
 
     def watcher(self, job_id: str | None, after: int | None, *, progress: bool) -> Watcher[Status]:
         """Return a watcher; without ``after``, of one job from its creation on, or of all from now.

@@ -30,10 +30,20 @@ Ask: TypeAlias = Callable[[Message[Any]], Awaitable[Any]]
 MAX_KEPT: Final = 1_000  # changes that a watcher keeps before it turns to the history
 
 
-class _Waiter:
-    """Waits until a job has one of some statuses."""
+class JobWait:
+    """Waits until a job has one of some statuses.
 
-    def __init__(self, statuses: Collection[str]) -> None:
+    Args:
+        events: Report the job's moves.
+        statuses: The statuses to wait for.
+
+    Attributes:
+        status: The newest status of the job; None before it has been read.
+    """
+
+    def __init__(self, events: Events, statuses: Collection[str]) -> None:
+        self.status: str | None = None
+        self._events = events
         self._statuses = statuses
         self._woken = anyio.Event()
         self._outcome: Record | EngineUnavailableError | None = None
@@ -41,7 +51,8 @@ class _Waiter:
     def on_changes(self, changes: Sequence[Change]) -> None:
         """Wake the caller if the job has reached a status."""
         for change in changes:
-            if self._outcome is None and change.record.status in self._statuses:
+            self.status = change.record.status
+            if self._outcome is None and self.status in self._statuses:
                 self._outcome = change.record
                 self._woken.set()
 
@@ -54,46 +65,30 @@ class _Waiter:
             self._outcome = error
             self._woken.set()
 
-    async def wait(self) -> Record:
+    async def wait(self, ask: Ask, message: GetJobs) -> Record:
         """Return the job as it was when it reached a status.
 
+        Args:
+            ask: Sends the message.
+            message: Reads the one job.
+
         Raises:
-            EngineUnavailableError: The engine was closed, or crashed, before that.
+            EngineError: The answer to the message, or the engine was closed meanwhile.
         """
-        await self._woken.wait()
+        [job_id] = message.job_ids
+        self._events.subscribe(self, job_id)
+        try:
+            record = await read_job(ask, message)
+            self.status = self.status or record.status
+            if record.status in self._statuses:
+                return record
+            await self._woken.wait()
+        finally:
+            self._events.unsubscribe(self, job_id)
         if isinstance(self._outcome, EngineUnavailableError):
             raise self._outcome
         assert self._outcome is not None  # noqa: S101 - woken
         return self._outcome
-
-
-async def wait_for(
-    events: Events,
-    ask: Ask,
-    message: GetJobs,
-    statuses: Collection[str],
-) -> Record:
-    """Return a job as soon as it has one of these statuses.
-
-    Args:
-        events: Report the job's moves.
-        ask: Sends the message.
-        message: Reads the one job.
-        statuses: The statuses to wait for.
-
-    Raises:
-        EngineError: The answer to the message, or the engine was closed meanwhile.
-    """
-    [job_id] = message.job_ids
-    waiter = _Waiter(statuses)
-    events.subscribe(waiter, job_id)
-    try:
-        record = await read_job(ask, message)
-        if record.status in statuses:
-            return record
-        return await waiter.wait()
-    finally:
-        events.unsubscribe(waiter, job_id)
 
 
 async def read_job(ask: Ask, message: GetJobs) -> Record:

@@ -36,6 +36,8 @@ class Request(Protocol[Answer_co]):
 
     is_abandoned: bool
 
+    weight: int
+
     @property
     def writes(self) -> bool:
         """Whether the message may change jobs."""
@@ -185,7 +187,8 @@ class SyncBridge:
         if len(self._queue) >= self._max_waiting:
             with self._counting:
                 self._refused += 1
-            raise OverloadedError(len(self._queue), self._max_waiting)
+            jobs = sum(waiting.weight for waiting, _ in list(self._queue))
+            raise OverloadedError(jobs, self._max_waiting)
         answered = threading.Lock()
         answered.acquire()
         self._queue.append((message, answered.release))

@@ -53,15 +53,7 @@ class Execution(Struct, frozen=True, gc=False):
 
     def entering(self, deadline_at: datetime | None) -> Execution:
         """Return it for a job that enters a status: without an attempt, with a new deadline."""
-        return Execution(
-            priority=self.priority,
-            deadlines=self.deadlines,
-            deadline_at=deadline_at,
-            attempt=self.attempt,
-            failures=self.failures,
-            answers=self.answers,
-            cancel_reason=self.cancel_reason,
-        )
+        return replace(self, deadline_at=deadline_at, token=None, retry_at=None, prompt=None)
 
     def claimed(self, token: str, failures: int) -> Execution:
         """Return it for a new attempt."""
@@ -145,20 +137,14 @@ class Record(Struct, frozen=True, gc=False):
         execution: Execution = NO_EXECUTION,
     ) -> Record:
         """Return the record after a move. Its time never goes back, even if the clock does."""
-        return Record(
-            self.job_id,
-            status,
-            self.input_hash,
-            self.blockchain_identifier,
-            self.created_at,
-            max(self.updated_at, now),
-            self.position,
-            self.version + 1,
-            result,
-            error,
-            self.idempotency_key,
-            self.input,
-            execution,
+        return replace(
+            self,
+            status=status,
+            updated_at=max(self.updated_at, now),
+            version=self.version + 1,
+            result=result,
+            error=error,
+            execution=execution,
         )
 
     def with_execution(self, execution: Execution) -> Record:

@@ -64,8 +64,10 @@ _INPUT: Final = JOB_COLUMNS.index("input")
 _EXECUTION: Final = slice(_INPUT + 1, -1)
 _PRIORITY: Final = _INPUT + 1  # NULL for a job without an execution
 LEFT_OUT: Final = (None,) * (len(JOB_COLUMNS) - len(SHORT_COLUMNS))
+# The values under the first schema's checksums. Later columns follow, and are NULL in old rows.
+_FIRST_COLUMNS: Final = 23
 _NULLS: Final = (None,) * len(EXECUTION_COLUMNS)
-_FORMS: Final = ["\0".join(["%s"] * columns) for columns in range(len(JOB_COLUMNS))]
+_FORMS: Final = ["\0".join(["%s"] * columns) for columns in range(64)]  # more than a table has
 
 
 class DamagedRowError(Exception):
@@ -76,6 +78,8 @@ def checksum(values: Row) -> int:
     """Return the checksum of a row's other values."""
     if values[_INPUT:] == LEFT_OUT:
         values = values[:_INPUT]
+    while len(values) > _FIRST_COLUMNS and values[-1] is None:
+        values = values[:-1]  # rows from before a later column have no such value
     return crc32((_FORMS[len(values)] % values).encode("utf-8", "surrogateescape"))
 
 
@@ -209,10 +213,11 @@ def read_record(row: Row) -> Record:
 
 def _read_execution(values: Row) -> Execution:
     """Return the execution in the values of its columns."""
-    stored = dict(zip(EXECUTION_COLUMNS, values, strict=True))
+    pairs = zip(EXECUTION_COLUMNS, values, strict=True)
+    stored = {column: value for column, value in pairs if value is not None}
     for column in ("deadline_at", "retry_at"):
-        if stored[column] is not None:
-            stored[column] = datetime.fromisoformat(str(stored[column]))
+        if column in stored:
+            stored[column] = datetime.fromisoformat(stored[column])
     return Execution(**stored)
 
 

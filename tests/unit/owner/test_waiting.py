@@ -118,7 +118,7 @@ async def test_a_time_limit_is_of_the_engines_time() -> None:
     clock = VirtualClock()
     async with agents(clock=clock) as engine:
         job = await engine.create("hash")
-        with pytest.raises(CallTimeoutError, match="no answer within 3600 s"):
+        with pytest.raises(CallTimeoutError, match="is still awaiting_payment after 3600 s"):
             await clock.run_until(engine.wait(job.job_id, timeout=3_600))
         assert (clock() - job.created_at).total_seconds() == 3_600
         seen: list[Any] = []
