@@ -21,7 +21,7 @@
     │   ├── StorageInUseError                      another engine has it open
     │   ├── StorageFullError                       it has no room left
     │   ├── StorageReadOnlyError                   it can be read but not written
-    │   ├── StorageFormatError                     it is no engine's, or a newer engine's
+    │   ├── StorageFormatError                     no engine made it, or a newer version did
     │   └── StorageDamagedError                    its contents are broken
     │       └── JobDamagedError                    one job is broken; the others are not
     ├── CallTimeoutError (TimeoutError)            a read was not answered in time
@@ -368,7 +368,7 @@ class StorageReadOnlyError(StorageError):
 
 
 class StorageFormatError(StorageError):
-    """The storage is no engine's, or a newer engine's. It was left unchanged."""
+    """No engine made the file, or a newer version made it. It is unchanged."""
 
 
 class StorageDamagedError(StorageError):

@@ -1,4 +1,4 @@
-"""The owner: the one task that decides, and the parts that it decides by.
+"""The owner: the task that decides every message, and its parts.
 
 Read `owner` first, then a command such as `commands.move`. Public: nothing.
 """

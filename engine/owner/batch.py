@@ -1,10 +1,10 @@
 """The batch: the changes that a round decides, and the jobs as they are after them.
 
-Nothing is visible to anybody until the owner has committed it. Every change can be taken back until
-then, so that a request that fails half way leaves no trace.
+No one sees a change before its commit. Until then it can be undone: a bulk call that fails leaves no
+trace.
 
-The batch also knows who holds a job: while an attempt has it, that attempt alone may move it, and
-proves it by its token. Which moves are legal is the lifecycle's to say.
+The batch also knows the holder of a job: while an attempt holds it, only that attempt may move it,
+and proves itself by its token. The lifecycle judges the moves.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Batch:
         last_position: The position of the newest committed job.
         named: The committed jobs that the round's messages name, by id and by key. Read only.
         find: Returns the job with an id, if the owner holds it.
-        is_dead: Tells whether the attempt that has a token can't end its job any more.
+        is_dead: Returns whether the attempt with this token died with its engine.
 
     Attributes:
         lifecycle, now: The same.
-        changes: What is to be committed, in order.
+        changes: The changes to commit, in order.
         last_position: The position of the newest job, new ones included.
         expired: How many jobs a deadline has moved on.
         retried: How many attempts have failed and are followed by another.
@@ -128,10 +128,10 @@ class Batch:
             raise _too_much("idempotency_key")
         return None
 
-    # Who has a job.
+    # The holder of a job.
 
     def is_held(self, record: Record) -> bool:
-        """Tell whether a living attempt has a job."""
+        """Return whether a living attempt holds a job."""
         token = record.execution.token
         return token is not None and not self._is_dead(token)
 
@@ -139,8 +139,8 @@ class Batch:
         """Check that the holder of this token, or of none, may move a job.
 
         Raises:
-            JobClaimedError: An attempt has the job.
-            StaleAttemptError: The attempt that has the token hasn't.
+            JobClaimedError: An attempt holds the job.
+            StaleAttemptError: The attempt with this token doesn't hold the job.
         """
         execution = record.execution
         if token is None:
@@ -216,12 +216,12 @@ class Batch:
         return record
 
     def force(self, before: Record, status: str, error: str, execution: Execution) -> Record:
-        """Add a transition, whoever has the job. The error goes with it where it can hold one."""
+        """Add a transition even if an attempt holds the job. Keep the error only in a failure."""
         kept = error if self.lifecycle.is_failure(status) else None
         return self.move(before, status, error=kept, execution=self.entering(execution, status))
 
     def amend(self, before: Record, execution: Execution) -> Record:
-        """Add a change that is no transition: of the execution."""
+        """Change a job's execution without a transition."""
         record = before.with_execution(execution)
         self.changes.append(Change(None, before.status, record))
         self._before.append(before)
@@ -242,7 +242,7 @@ class Batch:
         """Decide items in their order; return a job for each.
 
         Raises:
-            EngineError: An item's; its ``item`` says which one, and nothing is added.
+            EngineError: An item's; its ``item`` is the item's number. Nothing is added.
         """
         before = len(self.changes)
         records: list[Record] = []

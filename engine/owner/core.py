@@ -27,7 +27,11 @@ from engine.portal.time import Time
 
 @dataclass(slots=True)
 class Core(Generic[Status]):
-    """Gives the event loop of the owner its view of an engine. Call it on that loop."""
+    """Gives workers, gates and the facades the parts of an engine.
+
+    Call `ask` and `wait` on the owner's event loop. `watcher` and `statistics` only read, and any
+    thread may call them.
+    """
 
     lifecycle: Lifecycle[Status]
     new_id: IdSource

@@ -1,18 +1,16 @@
 """The owner: the one task that holds the jobs and decides every message.
 
-It does one thing after another, and no other task ever touches what it holds; that is the whole of
-the engine's concurrency control::
+Handles one round at a time; no other task touches its jobs. That replaces locks::
 
     take a round ──▶ read, wake ──▶ check out ──▶ decide ──▶ commit ──▶ publish ──▶ answer, wake
 
-Reads of a round are answered from published jobs, before its writes: all of its callers are waiting
-at the same time, so that is a legal order, no reader can see a change that might not be committed,
-and none waits for more than the commit that is under way. But where a caller has abandoned a write,
-reads come after the writes: a caller who reads to learn its outcome is told the truth. Writes are
-decided in the order of the inbox; when their commit fails, all of the round's have failed.
+Answers a round's reads before its writes, from published jobs. All callers of a round wait at once,
+so this order is legal, and a read waits for one commit at most. If a caller has abandoned a write,
+reads come last and show its outcome. Decides writes in the order of the inbox. If the commit fails,
+every write of the round fails.
 
-Known errors go to the caller. Anything else is a bug: it stops the owner, every waiting caller gets
-an error with the cause attached, and so does every later one.
+Known errors go to the caller. Any other error is a bug and stops the owner: every waiting and every
+later caller gets an error with the bug as its cause.
 """
 
 from __future__ import annotations
@@ -83,7 +81,7 @@ class Owner(Generic[Status]):
         """Open the storage, read its live jobs, and start to answer.
 
         Raises:
-            InvalidValueError: The clock tells no usable time.
+            InvalidValueError: The clock returns no aware time.
             StorageError: The storage can't be opened; it is closed again.
             LifecycleError: The storage has a job in a status that the lifecycle doesn't know.
         """
@@ -116,9 +114,8 @@ class Owner(Generic[Status]):
         """
         self._inbox.close()
         self._background.cancel()
-        # The task group would wrap the body's own errors into a group. It need not know of them,
-        # except for a cancellation: it may be the one that the group made when the owner was
-        # interrupted.
+        # Keep the body's error from the task group, which would wrap it. Pass on a cancellation:
+        # the group may have caused it.
         cancelled = isinstance(error, anyio.get_cancelled_exc_class())
         leaving = (kind, error, traceback) if cancelled else (None, None, None)
         try:
@@ -148,7 +145,7 @@ class Owner(Generic[Status]):
                     tasks.start_soon(self._crash_by, clean_up, self._inbox, rule, self._time)
 
     async def _crash_by(self, function: Callable[..., Awaitable[None]], *arguments: object) -> None:
-        """Run a task of the background; let the owner crash by what it raises."""
+        """Run a background task; its exception crashes the owner."""
         try:
             await function(*arguments)
         except Exception as bug:  # noqa: BLE001 - callers get it
@@ -187,7 +184,7 @@ class Owner(Generic[Status]):
         return EngineClosedError() if self._crash is None else EngineCrashedError(self._crash)
 
     def _refuse_taken(self) -> None:
-        """Answer the rest of the round that an interrupt came into, and wake its callers."""
+        """Refuse the unanswered messages of a round that an interrupt cut short; wake its callers."""
         if (taken := self._inbox.taken) is not None:
             for message in taken.unanswered():
                 message.answer(self._refusal())

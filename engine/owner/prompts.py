@@ -23,7 +23,8 @@ Schema: TypeAlias = type[BaseModel] | dict[str, Any] | Any
 """A pydantic model, any type that pydantic knows, or a JSON Schema as a dict."""
 
 MAX_QUESTION_CHARACTERS: Final = 65_536
-_MOST_ERRORS: Final = 20  # the worst of so many is reported; to find all may take seconds
+# Report the worst of the first 20 errors; finding all may take seconds.
+_MOST_ERRORS: Final = 20
 
 
 def prompt_text(prompt_id: str, schema: Schema, name: str, question: str | None) -> str:

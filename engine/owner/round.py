@@ -58,7 +58,7 @@ class Round:
         return self._written if message.writes else self._read
 
     def has_reads_last(self) -> bool:
-        """Tell whether its reads come after its writes: a caller has abandoned one of these.
+        """Return whether the reads must follow the writes, because a caller has abandoned a write.
 
         That caller may read to learn the outcome.
         """
@@ -85,6 +85,6 @@ class Round:
 
 
 def _call(functions: deque[Notify]) -> None:
-    """Call each function once; after an interrupt, another call goes on with the rest."""
+    """Call each function once; call this again after an interrupt to finish."""
     while functions:
         functions.popleft()()

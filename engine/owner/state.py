@@ -1,7 +1,4 @@
-"""State: the committed jobs that the owner holds; behind them all others, in the storage.
-
-Nothing that is not yet committed is ever here.
-"""
+"""State: the live jobs, all committed. Ended jobs are in the storage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records become what callers see: jobs, pages, histories.
+"""Views: make the snapshots that callers get.
 
 Done in the caller's own task or thread, so that the owner is not kept busy with it. The values were
 checked when they came in; validating them again would take four times as long as building a model
@@ -77,7 +77,7 @@ class Views(Generic[Status]):
 
     Args:
         lifecycle: Has the statuses.
-        progress: What handlers have said last, by their jobs' ids.
+        progress: The newest progress of each running job, by its id.
     """
 
     def __init__(self, lifecycle: Lifecycle[Status], progress: Mapping[str, Progress]) -> None:
@@ -110,7 +110,7 @@ class Views(Generic[Status]):
 
         Raises:
             JobFailedError: It has none, because it has failed.
-            InvalidValueError: It is no such value, or pydantic doesn't know the kind.
+            InvalidValueError: The result doesn't fit the kind, or pydantic doesn't know the kind.
         """
         if job.status not in self._success:
             raise JobFailedError(job.job_id, str(job.status.value), job.error)
@@ -186,7 +186,7 @@ class Views(Generic[Status]):
         ]
 
     def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:
-        """Return the statistics that these fields are."""
+        """Build the statistics from these fields."""
         return _build(self._statistics, fields)
 
 

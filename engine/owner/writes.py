@@ -62,7 +62,7 @@ class Writes:
             named = await self._state.named_by(messages)
             batch, answers, served = self._decide(messages, named, now)
             while taken_id := await self._committer.commit(batch):
-                # Ended jobs have ids of new ones. Only those creations fail: decide again.
+                # A new id belongs to an ended job: refuse that creation alone, and decide again.
                 await self._check_out_again(batch, named, taken_id)
                 batch, answers, served = self._decide(messages, named, now)
         except (StorageError, CommitUnknownError) as error:
@@ -88,7 +88,7 @@ class Writes:
         """Find out the outcome of an earlier commit, if it is unknown.
 
         Raises:
-            StorageError: It still can't be told.
+            StorageError: The outcome is still unknown.
         """
         if (applied := await self._committer.resolve()) is not None:
             self.claims.resolve(applied=applied)
@@ -103,7 +103,9 @@ class Writes:
         ended = await self._storage.checkout([taken_id, *others], ())
         named.add(replace(ended, left_out=set()))  # if one of these is taken, the commit says so
         if taken_id not in named.jobs and taken_id not in named.damaged:
-            raise StorageDamagedError(f"job {shown(taken_id)} is there, and is not")
+            raise StorageDamagedError(
+                f"the storage says that the id {shown(taken_id)} is taken, but has no such job"
+            )
 
     def _decide(
         self, messages: Sequence[Write], named: CheckedOut, now: datetime

@@ -1,7 +1,7 @@
 """The storage protocol: a storage makes a round's changes outlive the process.
 
 Only the owner calls a storage, one call at a time, from one task. A storage knows no rule of a
-move: the owner decides all of them, whatever the storage. The life of a storage::
+move; the owner decides every move. The life of a storage::
 
     open ──▶ ( checkout? ──▶ commit? ──▶ resolve? ──▶ count | page | history … )* ──▶ aclose
 
@@ -107,7 +107,7 @@ class CheckedOut:
     """The same for idempotency keys."""
 
     def add(self, other: CheckedOut) -> None:
-        """Add the jobs of another checkout, and what that left out."""
+        """Add another checkout's jobs and left-out names."""
         self.jobs.update(other.jobs)
         self.keys.update(other.keys)
         self.damaged.update(other.damaged)
@@ -135,9 +135,9 @@ class Storage(Protocol):
     async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         """Return committed jobs with these ids and these idempotency keys; skip the unknown.
 
-        Asked only for what is not in the table, each once. Looks for the ids and then for the keys,
-        in their order, and ends before the first job that `ReadLimit` does not admit: it and all
-        behind it are left out, and the owner asks for them again.
+        The owner asks only for jobs that it doesn't hold, for each once. Reads ids, then keys, in
+        their order; stops before the first job that `ReadLimit` refuses, and reports the rest as
+        left out. The owner asks for those again.
         """
         ...
 

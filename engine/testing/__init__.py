@@ -25,7 +25,7 @@ depend on the speed of the machine. `run` does the same for one job, in a test t
             assert job.result == "3 pages"
             assert job.updated_at - job.created_at == timedelta(hours=1 + 2)
 
-    def test_a_report_that_hangs_is_given_up() -> None:
+    def test_a_report_that_hangs_times_out() -> None:
         async def report(job: Job) -> str:
             return await anyio.sleep_forever()
 

@@ -117,7 +117,7 @@ class BackingUpTests(StorageFixtures):
             await session.check()
         assert _files_beside(copy_path) == {}
 
-    async def test_whoever_is_told_of_the_progress_may_stop_it(
+    async def test_a_progress_callback_may_stop_the_backup(
         self, open_store: OpenStore, copy_path: Path
     ) -> None:
         self.needs_backup()

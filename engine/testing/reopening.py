@@ -85,7 +85,7 @@ class ReopeningTests(StorageFixtures):
         async with open_store():
             pass
 
-    async def test_what_has_ended_is_said_anew_by_each_opening(self, open_store: OpenStore) -> None:
+    async def test_each_opening_sets_the_final_statuses(self, open_store: OpenStore) -> None:
         self.needs_reopening()
         async with open_store() as session:
             batch = session.batch().create("waits").create("runs").create("done")

@@ -37,7 +37,7 @@ async def outcome_of(attempt: Attempt, rules: Rules) -> Message[Any] | None:
     """Run an attempt, and return the message with its outcome; None for no message.
 
     Raises:
-        BaseException: A Ctrl-C, and nothing else of the handler's.
+        KeyboardInterrupt: Ctrl-C. Every error of the handler becomes an outcome.
     """
     job_id, token = attempt.job_id, attempt.token
     if reason := attempt.why_stopped():  # before it began

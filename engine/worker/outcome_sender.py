@@ -56,7 +56,7 @@ class OutcomeSender:
     def send(self, attempt: Attempt, message: Message[Any]) -> None:
         """Send an outcome to the owner."""
         try:
-            # Beyond the limit of callers: the concurrency bounds them, and they end jobs.
+            # Not limited by `max_waiting`: the concurrency bounds outcomes, and they end jobs.
             self._core.inbox.put(
                 message, lambda: self._take_answer(attempt, message), internal=True
             )

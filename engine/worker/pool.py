@@ -130,7 +130,7 @@ class WorkerPool:
         Raises:
             EngineError: The engine refused.
         """
-        told = anyio.Event()
+        woken = anyio.Event()
         rules, retry = self._rules, self._rules.retry
 
         def take() -> None:
@@ -139,14 +139,14 @@ class WorkerPool:
                 self._begin(claim.outcome())
             except EngineError as error:
                 claim.answer(error)
-            told.set()
+            woken.set()
 
         claim = self._claim = ClaimJobs(
             self._free, max_attempts=retry.max_attempts, idempotent=rules.idempotent, notify=take
         )
         await self._core.inbox.put(claim).wait()
         if not claim.answered:  # there was nothing to claim yet
-            await told.wait()
+            await woken.wait()
         claim.outcome()
 
     async def _withdraw_claim(self) -> None:

@@ -28,7 +28,7 @@ _MARGIN_SECONDS = 5.0  # after the time of grace, for the last commits
 
 
 class Worker(Attachment):
-    """Runs a handler for the ready jobs of an engine: those that run and have no attempt.
+    """Runs a handler for each ready job: one in the running status that no attempt holds.
 
     ::
 

@@ -547,7 +547,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     LosesTheLastBatch: "test_everything_is_there_after_a_restart",
     SequenceRestarts: "test_numbers_of_removed_jobs_are_not_given_again",
     OpensWithAllJobs: "test_everything_goes_on_where_it_was",
-    RemembersTheFirstFinals: "test_what_has_ended_is_said_anew_by_each_opening",
+    RemembersTheFirstFinals: "test_each_opening_sets_the_final_statuses",
     LetsTwoIn: "test_a_second_engine_is_refused",
     RefusesWithoutAReason: "test_a_second_opening_is_refused_and_harms_nothing",
     IsFreedByTheRefused: "test_a_second_opening_is_refused_and_harms_nothing",
@@ -560,7 +560,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     BringsBackRemovedJobs: "test_what_is_removed_does_not_come_back",
     CopiesTheFileAlone: "test_a_copy_has_everything",
     OverwritesFiles: "test_what_is_there_already_is_left_alone",
-    CannotBeStopped: "test_whoever_is_told_of_the_progress_may_stop_it",
+    CannotBeStopped: "test_a_progress_callback_may_stop_the_backup",
 }
 
 

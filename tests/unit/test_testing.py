@@ -83,7 +83,7 @@ async def test_a_report_is_tried_again_after_hours() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_report_that_hangs_is_given_up() -> None:
+async def test_a_report_that_hangs_times_out() -> None:
     printer = Printer(minutes=10)
     once = Retry(max_attempts=1)
     async with Lab(printer.print_report, retry=once, timeout_seconds=60) as lab:
@@ -323,7 +323,7 @@ def test_only_the_suite_needs_pytest(tmp_path: Path) -> None:
 def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
     documentation = engine.testing.__doc__ or ""
     example = documentation.split("::\n", 1)[1].split("\n\nAny runner")[0]
-    calls = "anyio.run(test_a_report_is_tried_again); test_a_report_that_hangs_is_given_up()"
+    calls = "anyio.run(test_a_report_is_tried_again); test_a_report_that_hangs_times_out()"
     run = _python(tmp_path, f"{dedent(example)}\n{calls}")
     assert run.returncode == 0, run.stderr
 

@@ -37,7 +37,7 @@ class GetJobs(Read[Sequence[Record]]):
         """Check a job id.
 
         Raises:
-            InvalidValueError: It can't be one.
+            InvalidValueError: The id is no text of 1 to 256 characters.
         """
         return cls([check_job_id(job_id)])
 
@@ -46,7 +46,7 @@ class GetJobs(Read[Sequence[Record]]):
         """Check job ids.
 
         Raises:
-            InvalidValueError: One can't be an id; or too many items.
+            InvalidValueError: An id is no text of 1 to 256 characters; or there are too many.
         """
         if isinstance(job_ids, str):
             raise InvalidValueError("job_ids", "must hold several ids; for one there is `get`")
@@ -119,7 +119,7 @@ class ReadHistory(Read[Sequence[Entry]]):
         """Check a job id.
 
         Raises:
-            InvalidValueError: It can't be one.
+            InvalidValueError: The id is no text of 1 to 256 characters.
         """
         return cls(check_job_id(job_id))
 
@@ -152,7 +152,7 @@ class ReadTransitions(Read[Sequence[Entry]]):
 
 
 class ReadStatistics(Read[dict[str, Any]]):
-    """Read what the engine holds and has done."""
+    """Read the engine's statistics."""
 
     __slots__ = ()
 

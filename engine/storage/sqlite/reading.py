@@ -61,7 +61,7 @@ _FIND: Final = {
     """
     for column in _FOUND_BY
 }
-# For one text alone, which is what most look for, at two thirds of the cost.
+# For one text, the usual case, at two thirds of the cost.
 _FIND_ONE: Final = {
     column: f"SELECT 0, {_COLUMNS} FROM jobs WHERE {column} = ?" for column in _FOUND_BY
 }
