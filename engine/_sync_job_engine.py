@@ -139,7 +139,13 @@ class SyncJobEngine(EngineBase[Status]):
         weakref.finalize(self, self._bridge.close_soon).atexit = False
 
     def __enter__(self) -> Self:
-        """Return the engine, which is already started."""
+        """Return the engine, which is already started.
+
+        Raises:
+            EngineClosedError: It is closed.
+            EngineCrashedError: It has crashed.
+        """
+        self._inbox.check_open()
         return self
 
     def __exit__(

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeAlias
 
-from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.exceptions import InvalidValueError, alternatives, shown
 from engine.domain.lifecycle import Event, Lifecycle
 
 Deadline: TypeAlias = timedelta | datetime
@@ -37,7 +37,7 @@ def deadlines_text(
     for status, deadline in deadlines.items():
         value = lifecycle.value(status)
         check_expires(lifecycle, value)
-        check_deadline("deadlines", deadline)
+        check_deadline(f"deadlines[{value!r}]", deadline)
         kept[value] = (
             deadline.astimezone(UTC).isoformat()
             if isinstance(deadline, datetime)
@@ -53,12 +53,14 @@ def check_expires(lifecycle: Lifecycle[Any], status: str) -> None:
         InvalidValueError: The lifecycle has no `expires_to` for it.
     """
     if lifecycle.target(status, Event.EXPIRE) is None:
-        able = " or ".join(lifecycle.able(Event.EXPIRE))
+        able = alternatives(lifecycle.able(Event.EXPIRE))
         whose = (
             f"only a job in {able} may have a deadline" if able else "no job may have a deadline"
         )
+        advice = f"; {lifecycle.hint}" if lifecycle.hint else ""
         raise InvalidValueError(
-            "deadlines", f"can't apply to {status}: {whose} in this lifecycle; see `expires_to`"
+            "deadlines",
+            f"can't apply to {status}: {whose} in this lifecycle; see `expires_to`{advice}",
         )
 
 
@@ -68,13 +70,15 @@ def check_deadline(field: str, deadline: object) -> None:
     Raises:
         InvalidValueError: It is neither a timedelta above 0 nor an aware datetime.
     """
-    if isinstance(deadline, timedelta) and deadline > timedelta(0):
-        return
-    if isinstance(deadline, datetime) and deadline.tzinfo is not None and _has_utc(deadline):
-        return
-    raise InvalidValueError(
-        field, f"must be a timedelta above 0 or an aware datetime, not {shown(deadline)}"
-    )
+    if isinstance(deadline, datetime):
+        if deadline.utcoffset() is None:
+            raise InvalidValueError(field, "is a datetime without time zone: add tzinfo")
+        if not _has_utc(deadline):
+            raise InvalidValueError(field, f"is outside the calendar in UTC: {shown(deadline)}")
+    elif not isinstance(deadline, timedelta) or deadline <= timedelta(0):
+        raise InvalidValueError(
+            field, f"must be a timedelta above 0 or an aware datetime, not {shown(deadline)}"
+        )
 
 
 def _has_utc(time: datetime) -> bool:

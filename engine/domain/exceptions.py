@@ -45,7 +45,7 @@ read the job again. After any other error nothing has changed.
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence, Sized
 from typing import Any, Self, TypeVar
 
 AnyError = TypeVar("AnyError", bound="EngineError")
@@ -67,6 +67,12 @@ def shown(value: object) -> str:
     except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the error to be raised
         return f"<{type(value).__name__} without a repr>"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def alternatives(names: Sequence[str]) -> str:
+    """Return names as in "a, b or c", for an error message."""
+    *others, last = names or ("",)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 class EngineError(Exception):
@@ -134,7 +140,9 @@ class InvalidStateTransitionError(EngineError, ValueError):
     ) -> None:
         whose = "a job" if job_id is None else f"job {shown(job_id)}"
         if why is None:
-            ways = f"it may move to {' or '.join(allowed)}" if allowed else f"{from_state} is final"
+            ways = (
+                f"it may move to {alternatives(allowed)}" if allowed else f"{from_state} is final"
+            )
             super().__init__(f"{whose} can't move from {from_state} to {to_state}: {ways}")
         else:
             super().__init__(f"{whose} in {from_state} {why}")
@@ -211,10 +219,8 @@ class StalePromptError(EngineError):
     """
 
     def __init__(self, job_id: str, prompt_id: str, current: str | None) -> None:
-        opened = "it has no open prompt" if current is None else f"answer {shown(current)}"
-        super().__init__(
-            f"prompt {shown(prompt_id)} of job {shown(job_id)} is not open, or no longer: {opened}"
-        )
+        opened = "the job waits for no answer" if current is None else f"answer {shown(current)}"
+        super().__init__(f"prompt {shown(prompt_id)} of job {shown(job_id)} is not open: {opened}")
         self.job_id = job_id
         self.prompt_id = prompt_id
         self.current = current
@@ -302,7 +308,7 @@ class InvalidValueError(EngineError, ValueError):
     """An argument has the wrong type, size or form, or names too much. Nothing was applied.
 
     Attributes:
-        field: The name of the argument.
+        field: The name of the argument, or of its part, such as ``deadlines['running']``.
         problem: The rest of the message: the fault and the accepted values.
     """
 
@@ -312,6 +318,12 @@ class InvalidValueError(EngineError, ValueError):
         super().__init__(f"{field} {problem}")
         self.field = field
         self.problem = problem
+
+    def __str__(self) -> str:
+        """Return the message; if the item itself is wrong, its number is a part of the name."""
+        if self.field == "item" and self.item is not None:
+            return f"item {self.item} {self.problem}"
+        return super().__str__()
 
 
 class LifecycleError(EngineError, ValueError):

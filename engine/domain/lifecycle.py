@@ -26,6 +26,7 @@ from engine.domain.exceptions import (
     InvalidStateTransitionError,
     InvalidValueError,
     LifecycleError,
+    alternatives,
     shown,
 )
 
@@ -83,7 +84,8 @@ class Lifecycle(Generic[Status]):
             can have a deadline.
         cancels_to: The next status of a cancelled job, by its status; the default is that of
             ``expires_to``. Only in these statuses can a job be cancelled.
-        hint: Advice for the error of an event that can't happen, such as another lifecycle to use.
+        hint: Advice for the error of an event or a deadline that can't happen, such as another
+            lifecycle to use.
 
     Raises:
         LifecycleError: The table can't work; the message names the status and the rule.
@@ -118,7 +120,7 @@ class Lifecycle(Generic[Status]):
         _check_awaiting_input(self)
         self.expires_to: Mapping[Status, Status] = _forced_moves(self, "expires_to", expires_to)
         self.cancels_to: Mapping[Status, Status] = _forced_moves(self, "cancels_to", cancels_to)
-        self._hint = hint
+        self.hint = hint
         self._set_tables()
 
     def _set_tables(self) -> None:
@@ -203,7 +205,7 @@ class Lifecycle(Generic[Status]):
         target = self._event_targets[event].get(current)
         if target is None:
             allowed = self._targets_of.get(current, ())
-            why = _REFUSALS[event] + (f"; {self._hint}" if self._hint else "")
+            why = _REFUSALS[event] + (f"; {self.hint}" if self.hint else "")
             raise InvalidStateTransitionError(current, event.value, allowed, job_id, why)
         return target
 
@@ -256,7 +258,7 @@ def _texts(ways: Mapping[Status, Status]) -> dict[str, str]:
 
 
 def _refuse_outcome(field: str, target: str, holders: Iterable[str]) -> NoReturn:
-    allowed = " or ".join(sorted(holders)) or "no status of this lifecycle"
+    allowed = alternatives(sorted(holders)) or "no status of this lifecycle"
     raise InvalidValueError(field, f"belongs to {allowed}, not to {target}: leave it out")
 
 

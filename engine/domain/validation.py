@@ -12,8 +12,8 @@ import math
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from inspect import iscoroutinefunction
-from typing import Final, TypeGuard, TypeVar
+from inspect import iscoroutinefunction, signature
+from typing import Any, Final, TypeGuard, TypeVar
 
 from engine.domain.exceptions import EngineError, InvalidValueError, shown
 
@@ -153,6 +153,22 @@ def is_async_function(function: object) -> bool:
     return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
 
 
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Return whether a function takes so many positional arguments.
+
+    True for a function without a signature, as some in C are.
+    """
+    try:
+        parameters = signature(function)
+    except (TypeError, ValueError):
+        return True
+    try:
+        parameters.bind(*range(count))
+    except TypeError:
+        return False
+    return True
+
+
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -187,7 +203,8 @@ def check_each(
                 raise InvalidValueError("item", f"must be a {kind.__name__}, not {shown(item)}")
             if len(checked) == MAX_BULK_ITEMS:
                 raise InvalidValueError(
-                    "item", f"is one too many: a call may have {MAX_BULK_ITEMS} items"
+                    "item",
+                    f"is one too many; a call may have {MAX_BULK_ITEMS:,} items at most: split it",
                 )
             checked.append(check(item))
     except EngineError as error:

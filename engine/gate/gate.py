@@ -9,7 +9,7 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.domain.models import Status
-from engine.domain.validation import check_seconds, is_async_function
+from engine.domain.validation import check_seconds, is_async_function, takes
 from engine.gate.keeper import GateKeeper
 from engine.gate.waiting_jobs import GateCheck
 from engine.owner.attachment import Attachment
@@ -63,6 +63,8 @@ class Gate(Attachment):
         super().__init__(engine)
         if not is_async_function(check):
             raise InvalidValueError("check", f"must be an async function, not {shown(check)}")
+        if not takes(check, 1):
+            raise InvalidValueError("check", f"must take the waiting jobs: {shown(check)} does not")
         check_seconds("interval_seconds", interval_seconds, above_zero=True)
         check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
         core = engine.core

@@ -1,7 +1,7 @@
 """The batch: the changes that a round decides, and the jobs as they are after them.
 
-No one sees a change before its commit. Until then it can be undone: a bulk call that fails leaves no
-trace.
+No one sees a change before its commit. Until then it can be undone: a bulk call that fails leaves
+no trace.
 
 The batch also knows the holder of a job: while an attempt holds it, only that attempt may move it,
 and proves itself by its token. The lifecycle judges the moves.

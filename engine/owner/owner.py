@@ -184,7 +184,7 @@ class Owner(Generic[Status]):
         return EngineClosedError() if self._crash is None else EngineCrashedError(self._crash)
 
     def _refuse_taken(self) -> None:
-        """Refuse the unanswered messages of a round that an interrupt cut short; wake its callers."""
+        """Refuse the rest of a round that an interrupt cut short, and wake its callers."""
         if (taken := self._inbox.taken) is not None:
             for message in taken.unanswered():
                 message.answer(self._refusal())

@@ -9,7 +9,6 @@ compares the outcome with a validated model.
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, cast
 
@@ -36,14 +35,12 @@ from engine.domain.models import (
     Status,
     Transition,
 )
-from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
+from engine.owner.cursors import cursor_of
 from engine.owner.message import Message
 from engine.storage.protocol import StoredPage
 from engine.storage.record import NO_EXECUTION, Damaged, Entry, Execution, Record
 
 Model = TypeVar("Model", bound=BaseModel)
-
-_CURSOR_FORM: Final = "position "
 
 # A slice takes some milliseconds: so many plain jobs, or 64 times as many characters of JSON.
 _SLICE_JOBS: Final = 2_000
@@ -154,7 +151,7 @@ class Views(Generic[Status]):
     ) -> JobPage[Status]:
         fields = {
             "jobs": tuple(jobs),
-            "next_cursor": _cursor(stored.jobs[-1].position) if stored.has_more else None,
+            "next_cursor": cursor_of(stored.jobs[-1].position) if stored.has_more else None,
             "damaged": tuple(each.job_id for each in damaged),
         }
         return _build(self._page, fields)
@@ -270,27 +267,6 @@ def _execution_fields(execution: Execution) -> dict[str, Any]:
 
 
 _NO_EXECUTION: Final = _execution_fields(NO_EXECUTION)
-
-
-def position_of(cursor: object) -> int:
-    """Return the position that a page's cursor stands for.
-
-    Raises:
-        InvalidValueError: It is not a cursor of ours.
-    """
-    text = check_text("after", cursor, MAX_IDENTIFIER_CHARACTERS)
-    try:
-        plain = urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
-        position = int(plain.removeprefix(_CURSOR_FORM))
-    except ValueError:
-        position = 0
-    if not 0 < position <= MAX_INTEGER or _cursor(position) != text:
-        raise InvalidValueError("after", f"must be the next_cursor of a page, not {shown(cursor)}")
-    return position
-
-
-def _cursor(position: int) -> str:
-    return urlsafe_b64encode(f"{_CURSOR_FORM}{position}".encode()).decode().rstrip("=")
 
 
 def _build(kind: type[Model], fields: dict[str, Any]) -> Model:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from anyio import CapacityLimiter, to_process
 
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.domain.validation import is_async_function
+from engine.domain.validation import is_async_function, takes
 from engine.portal import BlockingCall, Threads
 from engine.worker.context import Context
 
@@ -111,9 +111,8 @@ def _takes_context(function: HandlerFunction) -> bool:
     takes_context = len(named) > 1 and (
         named[1].default is inspect.Parameter.empty or named[1].name == "context"
     )
-    try:
-        signature.bind(*(("job", "context") if takes_context else ("job",)))
-    except TypeError as error:
-        problem = f"must take a job, or a job and a context: {shown(function)}: {error}"
-        raise InvalidValueError("handler", problem) from None
+    if not takes(function, 2 if takes_context else 1):
+        raise InvalidValueError(
+            "handler", f"must take a job, or a job and a context: {shown(function)} does not"
+        )
     return takes_context

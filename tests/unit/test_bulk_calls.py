@@ -118,7 +118,7 @@ async def test_an_item_of_the_wrong_type_is_refused(engine: Engine, call: str) -
         "transition_many": Move("unheard of", JobStatus.RUNNING),
     }
     for wrong in (None, 5, b"x", {"input_hash": "x"}):
-        with pytest.raises(InvalidValueError, match=r"^item 1: ") as caught:
+        with pytest.raises(InvalidValueError, match=r"^item 1 must be a \w+, not ") as caught:
             await getattr(engine, call)([good[call], wrong])
         assert caught.value.item == 1
     assert await engine.count() == 0
@@ -133,10 +133,17 @@ async def test_items_that_are_no_several_are_refused(
         await getattr(engine, call)(items)
 
 
+async def test_one_id_is_refused_with_the_call_to_use(engine: Engine) -> None:
+    problem = r"^job_ids must be several ids, not 'an id'; for one use `get`$"
+    with pytest.raises(InvalidValueError, match=problem):
+        await engine.get_many("an id")
+
+
 async def test_a_bulk_call_has_a_limit(engine: Engine) -> None:
     jobs = await engine.create_many([NewJob("hash")] * MAX_BULK_ITEMS)
     assert len(await engine.get_many(job.job_id for job in jobs)) == MAX_BULK_ITEMS
-    with pytest.raises(InvalidValueError, match="one too many") as caught:
+    problem = "^item 10000 is one too many; a call may have 10,000 items at most: split it$"
+    with pytest.raises(InvalidValueError, match=problem) as caught:
         await engine.create_many([NewJob("hash")] * (MAX_BULK_ITEMS + 1))
     assert caught.value.item == MAX_BULK_ITEMS
     assert await engine.count() == MAX_BULK_ITEMS

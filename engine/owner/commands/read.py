@@ -14,9 +14,9 @@ from engine.domain.validation import (
     check_job_id,
 )
 from engine.owner.commands.command import Read
+from engine.owner.cursors import position_of
 from engine.owner.message import UNANSWERED
 from engine.owner.sources import Sources
-from engine.owner.views import position_of
 from engine.storage.protocol import StoredPage
 from engine.storage.record import Entry, Record
 
@@ -49,7 +49,9 @@ class GetJobs(Read[Sequence[Record]]):
             InvalidValueError: An id is no text of 1 to 256 characters; or there are too many.
         """
         if isinstance(job_ids, str):
-            raise InvalidValueError("job_ids", "must hold several ids; for one there is `get`")
+            raise InvalidValueError(
+                "job_ids", f"must be several ids, not {shown(job_ids)}; for one use `get`"
+            )
         return cls(check_each(job_ids, str, check_job_id))
 
 
@@ -195,8 +197,10 @@ def checked_until(
         return lifecycle.final_values
     given: object = statuses
     if isinstance(given, str) or not isinstance(given, Collection):
-        example = shown(lifecycle.running.value)
-        raise InvalidValueError("until", f"must be as [{example}], not {shown(given)}")
+        example = f"[{shown(lifecycle.running_value)}]"
+        raise InvalidValueError(
+            "until", f"must be a collection of statuses, such as {example}, not {shown(given)}"
+        )
     return lifecycle.final_values | {lifecycle.value(each) for each in statuses}
 
 

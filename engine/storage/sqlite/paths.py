@@ -14,6 +14,7 @@ IN_MEMORY: Final = frozenset({":memory:", "sqlite://", "sqlite:///", "sqlite:///
 """Locations without a file, as SQLite and SQLAlchemy write them."""
 
 _URL: Final = re.compile(r"file:|[A-Za-z][A-Za-z0-9+.-]+://")
+_USER: Final = re.compile("://.*@", re.DOTALL)  # up to the last @: a password may have others
 _SQLITE_URL: Final = "sqlite:///"
 
 
@@ -34,11 +35,11 @@ def path_at(location: object, field: str = "storage") -> Path:
         raise InvalidValueError(field, f"must be {kinds}, not {shown(location)}")
     text = os.fspath(location)
     if not isinstance(text, str) or not text or "\0" in text:
-        raise InvalidValueError(field, f"must be the path of a file, not {shown(text)}")
+        raise InvalidValueError(field, f"must be the path of a file, not {_shown(text)}")
     try:
         os.fsencode(text)
     except UnicodeEncodeError:
-        raise InvalidValueError(field, f"must be a path, not {shown(text)}") from None
+        raise InvalidValueError(field, f"must be a path, not {_shown(text)}") from None
     if text in IN_MEMORY:
         raise InvalidValueError(field, f"must be the path of a file; {text} is in memory")
     if isinstance(location, str) and _URL.match(text):
@@ -49,12 +50,17 @@ def path_at(location: object, field: str = "storage") -> Path:
 def _path_of_url(text: str, field: str) -> str:
     if not text.startswith(_SQLITE_URL):
         raise InvalidValueError(
-            field, f"must be a path, or a URL such as sqlite:///jobs.db, not {shown(text)}"
+            field, f"must be a path, or a URL such as sqlite:///jobs.db, not {_shown(text)}"
         )
     path = text.removeprefix(_SQLITE_URL)
     if "?" in path:
-        raise InvalidValueError(field, f"must be a URL without options, not {shown(text)}")
+        raise InvalidValueError(field, f"must be a URL without options, not {_shown(text)}")
     return path
+
+
+def _shown(text: object) -> str:
+    """Return a text for an error message, without the user and the password of a URL."""
+    return shown(_USER.sub("://…@", text) if isinstance(text, str) else text)
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -54,15 +54,31 @@ def test_time_never_runs_past_the_end_of_the_calendar(delay: timedelta) -> None:
         1.5,
         "1 h",
         None,
-        datetime(2026, 3, 1),  # noqa: DTZ001 - the refused value
-        datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))),  # past the end in UTC
     ],
     ids=str,
 )
-def test_what_is_no_time_is_refused(deadline: Any) -> None:  # noqa: ANN401
-    with pytest.raises(InvalidValueError, match="must be a timedelta above 0 or an aware") as bad:
+def test_a_value_that_is_no_time_is_refused(deadline: Any) -> None:  # noqa: ANN401
+    problem = r"^deadlines\['running'\] must be a timedelta above 0 or an aware datetime, not "
+    with pytest.raises(InvalidValueError, match=problem) as bad:
         deadlines_text(AGENT_JOB_LIFECYCLE, {A.RUNNING: deadline})
-    assert bad.value.field == "deadlines"
+    assert bad.value.field == "deadlines['running']"
+
+
+@pytest.mark.parametrize(
+    ("deadline", "problem"),
+    [
+        (datetime(2026, 3, 1), "is a datetime without time zone: add tzinfo"),  # noqa: DTZ001 - the refused value
+        (
+            datetime.max.replace(tzinfo=timezone(timedelta(hours=-5))),
+            "is outside the calendar in UTC: datetime.datetime(9999, 12, 31, ",
+        ),
+    ],
+    ids=["naive", "past the end"],
+)
+def test_a_datetime_that_names_no_moment_is_refused(deadline: datetime, problem: str) -> None:
+    with pytest.raises(InvalidValueError) as bad:
+        deadlines_text(AGENT_JOB_LIFECYCLE, {A.RUNNING: deadline})
+    assert str(bad.value).startswith(f"deadlines['running'] {problem}")
 
 
 @pytest.mark.parametrize("deadlines", [[A.RUNNING], timedelta(1), "running"], ids=str)
@@ -80,7 +96,15 @@ def test_a_status_that_is_unknown_or_has_no_end_by_time_is_refused() -> None:
 
 def test_in_the_default_lifecycle_a_deadline_is_for_running_jobs_alone() -> None:
     assert deadlines_text(PAID_JOB_LIFECYCLE, {"running": timedelta(1)})
-    with pytest.raises(
-        InvalidValueError, match=r"only a job in running may have a deadline .*; see `expires_to`"
-    ):
+    with pytest.raises(InvalidValueError) as refused:
         deadlines_text(PAID_JOB_LIFECYCLE, {"awaiting_payment": timedelta(1)})
+    assert str(refused.value) == (
+        "deadlines can't apply to awaiting_payment: only a job in running may have a deadline in "
+        f"this lifecycle; see `expires_to`; {PAID_JOB_LIFECYCLE.hint}"
+    )
+
+
+def test_the_error_lists_the_statuses_that_may_have_a_deadline() -> None:
+    able = "only a job in awaiting_payment, running or awaiting_input may have a deadline"
+    with pytest.raises(InvalidValueError, match=able):
+        check_expires(AGENT_JOB_LIFECYCLE, "completed")

@@ -58,6 +58,15 @@ def test_what_is_no_location_is_refused(location: Any) -> None:  # noqa: ANN401 
         SQLiteStorage(location)
 
 
+@pytest.mark.parametrize("end", ["", "\0", "\ud800"], ids=["plain", "NUL", "surrogate"])
+@pytest.mark.parametrize("secret", ["secret", "sec@ret", "sec/ret", "x" * 100])
+def test_an_error_shows_no_password(secret: str, end: str) -> None:
+    with pytest.raises(InvalidValueError, match="://…@host/jobs") as caught:
+        SQLiteStorage(f"postgresql://someone:{secret}@host/jobs{end}")
+    assert "someone" not in str(caught.value)
+    assert "ret" not in str(caught.value)
+
+
 @pytest.mark.anyio
 @pytest.mark.parametrize("facade", FACADES)
 @pytest.mark.parametrize("location", [None, ":memory:", "sqlite://", "sqlite:///:memory:"])
