@@ -11,6 +11,7 @@ import pytest
 
 from engine import (
     CommitCrashedError,
+    EngineClosedError,
     EngineCrashedError,
     EngineError,
     InvalidStateTransitionError,
@@ -123,6 +124,13 @@ async def test_a_storage_is_not_opened_with_another_lifecycle() -> None:
         SyncJobEngine(storage)
     async with JobEngine(storage, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
         assert (await engine.get(job.job_id)).status is AgentJobStatus.AWAITING_INPUT
+
+
+def test_a_closed_engine_is_not_entered() -> None:
+    engine = SyncJobEngine()
+    engine.close()
+    with pytest.raises(EngineClosedError), engine:
+        pytest.fail("it was entered")
 
 
 def test_an_error_of_closing_does_not_hide_the_bodys_own() -> None:

@@ -270,6 +270,18 @@ async def test_a_stray_cancellation_of_a_check_does_not_end_the_gate(clock: Virt
         assert (await engine.get(job.job_id)).status is RUNNING
 
 
+def test_a_check_that_does_not_take_the_jobs_is_refused_at_once() -> None:
+    async def of_nothing() -> list[str]:
+        return []
+
+    async def of_two(jobs: WaitingJobs, more: object) -> list[str]:
+        raise AssertionError(jobs, more)
+
+    for check in (of_nothing, of_two):
+        with pytest.raises(InvalidValueError, match="check must take the waiting jobs: <function"):
+            Gate(JobEngine(), check)  # type: ignore[arg-type]
+
+
 def test_a_function_that_is_not_async_is_refused_at_once() -> None:
     not_async: Any = list
     with pytest.raises(InvalidValueError, match="check must be an async function, not <class"):

@@ -105,6 +105,6 @@ def test_in_the_default_lifecycle_a_deadline_is_for_running_jobs_alone() -> None
 
 
 def test_the_error_lists_the_statuses_that_may_have_a_deadline() -> None:
-    able = "only a job in awaiting_payment, running or awaiting_input may have a deadline"
+    able = "only a job in awaiting_payment, awaiting_input or running may have a deadline"
     with pytest.raises(InvalidValueError, match=able):
         check_expires(AGENT_JOB_LIFECYCLE, "completed")

@@ -140,7 +140,7 @@ async def test_an_answer_that_does_not_fit_is_refused_and_the_job_waits_on(
 async def test_a_prompt_is_answered_once_and_never_after_the_next(new_place: NewPlace) -> None:
     async with agents(new_place()) as engine:
         job = await running(engine)
-        with pytest.raises(StalePromptError) as none:
+        with pytest.raises(StalePromptError, match="not open: the job waits for no answer") as none:
             await engine.provide_input(job.job_id, "p-1", 1)
         assert (none.value.prompt_id, none.value.current) == ("p-1", None)
         with pytest.raises(JobNotFoundError):

@@ -122,7 +122,7 @@ async def test_a_job_that_waits_for_an_answer_is_cancelled_with_its_prompt() -> 
         await engine.core.ask(AskForInput(job.job_id, token, prompt, None))
         ended = await engine.cancel(job.job_id)
         assert (ended.status, ended.prompt) == (FAILED, None)
-        with pytest.raises(Exception, match="it has no open prompt"):
+        with pytest.raises(Exception, match="the job waits for no answer"):
             await engine.core.ask(AnswerPrompt(job.job_id, "p", "1"))
 
 

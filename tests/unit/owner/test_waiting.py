@@ -56,6 +56,9 @@ async def test_what_cannot_be_waited_for_is_refused(engine: Engine) -> None:
     ):
         with pytest.raises(InvalidValueError):
             await engine.wait(job.job_id, **wrong)
+    problem = r"^until must be a collection of statuses, such as \['running'\], not <JobStatus"
+    with pytest.raises(InvalidValueError, match=problem):
+        await engine.wait(job.job_id, until=JobStatus.RUNNING)
     with pytest.raises(CallTimeoutError) as late:
         await engine.wait(job.job_id, timeout=0.01)
     assert late.value.timeout == 0.01

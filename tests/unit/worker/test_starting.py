@@ -73,6 +73,12 @@ def test_a_bad_argument_is_refused(what: str) -> None:
         Worker(arguments.pop("engine"), arguments.pop("handler"), **arguments)
 
 
+def test_the_error_names_what_a_handler_may_take() -> None:
+    problem = r"^handler must take a job, or a job and a context: <function _async_of_three.*> does"
+    with pytest.raises(InvalidValueError, match=problem + " not$"):
+        Worker(JobEngine(), _async_of_three)
+
+
 TAKEN: dict[str, Callable[..., Any]] = {
     "a default": lambda job, times=3: (job, times),
     "a keyword": lambda job, *, times=3: (job, times),
