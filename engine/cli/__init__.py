@@ -1,4 +1,4 @@
-"""The command line: looks into an engine's file, even while an engine uses it; never changes it.
+"""The command line: inspects an engine's file, even while an engine uses it; never changes it.
 
 ::
 
@@ -16,7 +16,7 @@ The exit codes::
     3    the file can't be read, or the copy or the output can't be written
     4    there is no such job
     130  stopped by Ctrl-C
-    141  whoever read the output stopped reading
+    141  the reader of the output closed it
 
 Public: nothing.
 """

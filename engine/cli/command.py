@@ -25,3 +25,4 @@ class Command:
     add_arguments: Callable[[ArgumentParser], object]
     """Adds the arguments behind ``FILE``."""
     run: Callable[[Namespace, Console], Exit]
+    """Runs it. Among its arguments is ``program``, the program's name, for hints."""

@@ -25,5 +25,5 @@ MEANINGS: Final = {
     Exit.UNREADABLE: "the file can't be read, or the copy or the output can't be written",
     Exit.NO_SUCH_JOB: "there is no such job",
     Exit.INTERRUPTED: "stopped by Ctrl-C",
-    Exit.PIPE_CLOSED: "whoever read the output stopped reading",
+    Exit.PIPE_CLOSED: "the reader of the output closed it",
 }

@@ -12,7 +12,7 @@ from engine.cli.arguments import path
 from engine.cli.commands import COMMANDS
 from engine.cli.console import Console
 from engine.cli.exits import MEANINGS, Exit
-from engine.domain.exceptions import StorageDamagedError, StorageError
+from engine.domain.exceptions import StorageDamagedError, StorageError, StorageFormatError
 
 EPILOG: Final = "exit codes:\n" + "\n".join(
     f"  {code:<4} {meaning}" for code, meaning in MEANINGS.items()
@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "engine") -> 
 
     Args:
         arguments: The arguments behind the program's name; by default those of the process.
-        program: The program's name in help and usage: the command that users type.
+        program: The program's name in help, usage and hints: the command that users type.
 
     Raises:
         SystemExit: The usage is wrong, or the arguments ask for help or the version.
@@ -59,6 +59,12 @@ def _run(arguments: Sequence[str] | None, program: str, console: Console) -> Exi
     except StorageDamagedError as error:
         console.note(f"engine: {error}")
         return Exit.DAMAGED
+    except StorageFormatError as error:
+        # SQLite refuses a file that is no database; its text says nothing about engines.
+        is_database = not isinstance(error.__cause__, sqlite3.Error)
+        reason = error if is_database else f"{given.file} was not made by engine"
+        console.note(f"engine: {reason}")
+        return Exit.UNREADABLE
     except StorageError as error:
         console.note(f"engine: {error}")
         return Exit.UNREADABLE
@@ -72,7 +78,7 @@ def _run(arguments: Sequence[str] | None, program: str, console: Console) -> Exi
 def _parser(program: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=program,
-        description="Look into an engine's file, also while an engine uses it.",
+        description="Inspect an engine's file, even while an engine uses it.",
         **_SHARED,
     )
     parser.add_argument("--version", action="version", version=f"engine {__version__}")
@@ -86,5 +92,5 @@ def _parser(program: str) -> ArgumentParser:
         )
         own.add_argument("file", type=path, metavar="FILE", help="the engine's file")
         command.add_arguments(own)
-        own.set_defaults(run=command.run)
+        own.set_defaults(run=command.run, program=program)
     return parser

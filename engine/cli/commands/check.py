@@ -1,4 +1,4 @@
-"""Check a whole file for damage."""
+"""Verify a whole file."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _counted(number: int, noun: str) -> str:
 COMMAND: Final = Command(
     name="check",
     help_order=3,
-    help="say whether all of a file is sound",
+    help="verify a whole file",
     add_arguments=add_arguments,
     run=check,
 )

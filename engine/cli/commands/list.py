@@ -60,10 +60,8 @@ def list_jobs(arguments: Namespace, console: Console) -> Exit:
         if not jobs.count:
             console.note(_reason_for_none(connection, arguments))
     if jobs.damaged:
-        file = shlex.quote(str(arguments.file))
-        console.note(
-            f"damaged jobs: {jobs.damaged:,}; to learn more: python -m engine check {file}"
-        )
+        check = f"{arguments.program} check {shlex.quote(str(arguments.file))}"
+        console.note(f"damaged jobs: {jobs.damaged:,}; to learn more: {check}")
     if has_more:
         console.note(f"the next ones: {_next_page(arguments, jobs.last_position)}")
     return Exit.DAMAGED if jobs.damaged else Exit.OK
@@ -128,11 +126,13 @@ def _reason_for_none(connection: sqlite3.Connection, arguments: Namespace) -> st
 
 
 def _next_page(arguments: Namespace, after: int) -> str:
-    command = ["python", "-m", "engine", "list", str(arguments.file)]
+    command = ["list", str(arguments.file)]
     if arguments.status is not None:
         command += ["--status", arguments.status]
     command += ["--limit", str(arguments.limit), "--after", str(after)]
-    return shlex.join([*command, "--json"] if arguments.json else command)
+    if arguments.json:
+        command.append("--json")
+    return f"{arguments.program} {shlex.join(command)}"
 
 
 COMMAND: Final = Command(

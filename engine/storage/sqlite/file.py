@@ -92,7 +92,7 @@ def prepare(path: Path, steps: Sequence[Step]) -> None:
     version = _inspect(path, steps)
     if not _allowed(path, os.W_OK):
         raise StorageReadOnlyError(
-            f"{path} can't be written; `python -m engine list` and `show` only read"
+            f"{path} can't be written; `engine list` and `engine show` only read"
         )
     if version > len(steps):
         raise StorageFormatError(

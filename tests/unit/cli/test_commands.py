@@ -44,14 +44,27 @@ def test_list_says_how_to_get_the_next_page(used: SyncJobEngine, path: Path, her
     assert used.count() == 3
     code, lines, [note] = here("list", path, "--limit", 2)
     assert (code, [line[:5] for line in lines]) == (0, ["JOB I", "job-1", "job-2"])
-    assert note == f"the next ones: python -m engine list {path} --limit 2 --after 2"
-    code, lines, notes = here(*note.split()[6:])
+    assert note == f"the next ones: engine list {path} --limit 2 --after 2"
+    code, lines, notes = here(*note.split()[4:])
     assert (code, [line[:5] for line in lines], notes) == (0, ["JOB I", "job-3"], [])
 
     _, _, [note] = here("list", path, "--status", "failed", "--limit", 1, "--after", 3)
     assert note == (
         "no jobs with the status 'failed' "
         "(statuses in the file: awaiting_payment, completed, failed) after 3"
+    )
+
+
+def test_hints_name_the_command_that_was_typed(used: SyncJobEngine, path: Path) -> None:
+    used.close()
+    damage(path, "UPDATE jobs SET result = 'well' WHERE job_id = 'job-2'")
+    code, _, notes = run("list", path, "--limit", 2, "--json")
+    assert (code, notes) == (
+        1,
+        [
+            f"damaged jobs: 1; to learn more: python -m engine check {path}",
+            f"the next ones: python -m engine list {path} --limit 2 --after 2 --json",
+        ],
     )
 
 
@@ -105,7 +118,7 @@ def test_list_shows_a_damaged_job_as_such(used: SyncJobEngine, path: Path, here:
     assert two.startswith("job-2   (damaged)         -")
     assert "its checksum is " in two
     assert three.startswith("job-3   failed")
-    assert note == f"damaged jobs: 1; to learn more: python -m engine check {path}"
+    assert note == f"damaged jobs: 1; to learn more: engine check {path}"
     code, lines, _ = here("list", path, "--json")
     assert (code, list(loads(lines[1]))) == (1, ["job_id", "damaged"])
 

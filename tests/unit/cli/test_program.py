@@ -47,6 +47,18 @@ def test_what_is_no_engines_file_is_told_of_in_one_line(path: Path, here: Run) -
     assert (code, note) == (3, f"engine: {path.parent} is a folder: give the path of a file")
 
 
+@pytest.mark.parametrize("command", [["list"], ["show", "job-1"], ["check"], ["backup", "to"]])
+def test_a_file_that_is_no_database_was_not_made_by_engine(
+    command: list[str], path: Path, here: Run
+) -> None:
+    text = (ROOT / "LICENSE").read_bytes()
+    path.write_bytes(text)
+    to = [path.with_name(each) if each == "to" else each for each in command[1:]]
+    assert here(command[0], path, *to) == (3, [], [f"engine: {path} was not made by engine"])
+    assert path.read_bytes() == text
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
 def test_each_file_of_the_commands_is_a_command_in_the_help(here: Run) -> None:
     names = {path.stem for path in Path(*commands.__path__).glob("[!_]*.py")}
     assert {command.name for command in COMMANDS} == names
