@@ -2,13 +2,16 @@
 
 ::
 
-    pip install 'engine[service]'
+    pip install '.[service]'
     PAYMENT_SECRET=secret python examples/service.py
 
 One process, one file. An order is answered at once. A payment service calls back and starts the
 job. The customer waits for the job, watches it, answers its question or cancels it. Kill the
 service at any moment and start it again: it resumes. Read it from top to bottom: the work, the
 calls, the events, the server.
+
+Authentication is missing: the service believes the header ``Customer``, everyone who knows a job's
+id may use the job, and ``GET /events`` streams everybody's jobs. Add it before you go public.
 """
 
 from __future__ import annotations
@@ -41,6 +44,7 @@ from engine import (
     Context,
     EngineError,
     EngineUnavailableError,
+    IdempotencyConflictError,
     InvalidValueError,
     Job,
     JobEngine,
@@ -127,12 +131,15 @@ class Answer(BaseModel):
 
 
 async def create_job(request: Request) -> Response:
-    """Take an order: 202 and the job's location. The same Idempotency-Key gives the same job."""
+    """Take an order: 202 and the job's location.
+
+    The same ``Idempotency-Key`` of the same ``Customer`` gives the same job.
+    """
     order = parsed(Order, await body_of(request))
     pay_within = timedelta(seconds=request.app.state.pay_within_seconds)
     job = await engine_of(request).create(
         hashlib.sha256(order.text.encode()).hexdigest(),
-        idempotency_key=request.headers.get("idempotency-key"),
+        idempotency_key=key_of(request),
         input={"text": order.text},
         deadlines={AgentJobStatus.AWAITING_PAYMENT: pay_within},
     )
@@ -183,6 +190,16 @@ async def cancel_job(request: Request) -> Response:
     return shown(job, 202)
 
 
+def key_of(request: Request) -> str | None:
+    """Return the idempotency key, prefixed with the customer: the engine's keys are global."""
+    key, customer = (request.headers.get(name) for name in ("idempotency-key", "customer"))
+    if key is None:
+        return None
+    if not customer:
+        raise HTTPException(422, "an Idempotency-Key needs a Customer")
+    return f"{customer}\n{key}"  # a header has no line breaks: no two customers share a key
+
+
 def engine_of(request: Request) -> JobEngine[AgentJobStatus]:
     """Return the engine that the server has started."""
     engine: JobEngine[AgentJobStatus] = request.app.state.engine
@@ -225,8 +242,10 @@ async def tell_error(_request: Request, error: Exception) -> Response:
         # Not applied, or the outcome is unknown: the client repeats the call with the same key.
         case OverloadedError() | StorageError() | EngineUnavailableError() | OutcomeUnknownError():
             return PlainTextResponse(str(error), 503, {"Retry-After": "1"})
+        case IdempotencyConflictError():  # its text names the job that has the key
+            return PlainTextResponse("another order has this Idempotency-Key", 409)
         case _:
-            status = 409  # the job has ended, the prompt is stale, another order has the key
+            status = 409  # the job has ended, or the prompt is stale
     return PlainTextResponse(str(error), status)
 
 

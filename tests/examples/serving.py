@@ -63,8 +63,8 @@ class Service:
         self._reader.join()
         return code
 
-    def order(self, text: str, key: str | None = None) -> Json:
-        headers = {} if key is None else {"Idempotency-Key": key}
+    def order(self, text: str, key: str | None = None, customer: str = "Ann") -> Json:
+        headers = {} if key is None else {"Idempotency-Key": key, "Customer": customer}
         answer = self.client.post("/jobs", json={"text": text}, headers=headers)
         assert answer.status_code == 202, answer.text
         job: Json = answer.json()

@@ -107,13 +107,29 @@ def test_waiting_has_a_limit(tmp_path: Path) -> None:
             assert answer.status_code == 422, wrong
 
 
+def test_a_key_is_one_customers_and_a_conflict_names_no_job(tmp_path: Path) -> None:
+    with served(tmp_path) as service:
+        job = service.order("a text", key="order 1", customer="Ann")
+        assert service.order("a text", key="order 1", customer="Ann") == job
+        other = service.order("another text", key="order 1", customer="Ben")
+        assert other["job_id"] != job["job_id"]
+
+        headers = {"Idempotency-Key": "order 1", "Customer": "Ann"}
+        order = {"text": "another text"}
+        conflict = service.client.post("/jobs", json=order, headers=headers)
+        assert (conflict.status_code, conflict.text) == (
+            409,
+            "another order has this Idempotency-Key",
+        )
+        del headers["Customer"]
+        nobodys = service.client.post("/jobs", json=order, headers=headers)
+        assert (nobodys.status_code, nobodys.text) == (422, "an Idempotency-Key needs a Customer")
+
+
 @pytest.mark.thorough
 def test_refusals_say_what_is_wrong(tmp_path: Path) -> None:
     with served(tmp_path, "--pause", "0") as service:
-        client, job = service.client, service.order("a text", key="order 1")
-        assert service.order("a text", key="order 1") == job
-        other = client.post("/jobs", json={"text": "other"}, headers={"Idempotency-Key": "order 1"})
-        assert other.status_code == 409
+        client, job = service.client, service.order("a text")
         assert client.get("/jobs/unknown").status_code == 404
         assert client.get("/jobs/unknown/events").status_code == 404
         for body in ("{}", "no JSON", '{"text": 1}', '{"text": "\\ud800"}'):
@@ -168,7 +184,7 @@ def test_overload_is_refused_with_the_time_to_come_back_and_nothing_is_lost(tmp_
     with served(tmp_path, "--max-waiting", "1") as service, ThreadPoolExecutor(50) as customers:
 
         def order(text: str) -> int:
-            headers = {"Idempotency-Key": text}
+            headers = {"Idempotency-Key": text, "Customer": "Ann"}
             answer = service.client.post("/jobs", json={"text": text}, headers=headers)
             assert answer.status_code in {202, 503}
             assert (answer.headers.get("retry-after") == "1") == (answer.status_code == 503)
