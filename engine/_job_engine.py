@@ -236,7 +236,8 @@ class JobEngine(EngineBase[Status]):
 
         Raises:
             InvalidValueError, IdempotencyConflictError, DuplicateJobIdError: As for `create`; the
-                error's ``item`` is the number of the wrong job, counted from 0.
+                error's ``item`` is the number of the wrong job, counted from 0. Or the jobs that
+                have the keys already have more than 16,777,216 characters together.
         """
         message = CreateJobs.many(self._lifecycle, self._new_id, jobs)
         return await self._views.jobs_in_slices(await self._ask(message))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from random import random
 from typing import Any, Final
@@ -26,9 +25,10 @@ from engine.owner.commands.move import CheckedMove, MoveJobs
 from engine.owner.commands.read import ListJobs
 from engine.owner.core import Core
 from engine.portal import is_ctrl_c
+from engine.portal.logs import TaskLogger
 from engine.storage.record import Change, Damaged, Record
 
-logger = logging.getLogger("engine.gate")
+logger = TaskLogger("engine.gate")
 
 _PAGE_JOBS: Final = 1_000
 _LONGEST_PAUSE_SECONDS: Final = 300.0

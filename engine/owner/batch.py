@@ -106,7 +106,7 @@ class Batch:
         if record is None:
             _check_sound(self._named.damaged.get(job_id))
             if job_id in self._named.left_out:
-                raise _too_much("job_id")
+                raise too_much("job_id")
             raise JobNotFoundError(job_id)
         return record
 
@@ -125,7 +125,7 @@ class Batch:
             return self._jobs[self._ids_of_keys[key]]
         _check_sound(self._named.damaged_keys.get(key))
         if key in self._named.left_out_keys:
-            raise _too_much("idempotency_key")
+            raise too_much("idempotency_key")
         return None
 
     # The holder of a job.
@@ -271,11 +271,12 @@ class Batch:
                 del self._ids_of_keys[record.idempotency_key]
 
 
-def _too_much(field: str) -> InvalidValueError:
+def too_much(field: str) -> InvalidValueError:
+    """Return the error of an item whose job no longer fits into the answer of its call."""
     return InvalidValueError(
         field,
-        f"is one too many: the items before it name ended jobs of {MAX_READ_CHARACTERS:,} "
-        "characters, as many as one call reads; put it into another call",
+        f"is one too many: the items before it name jobs of {MAX_READ_CHARACTERS:,} characters, "
+        "as many as one call returns; put it into another call",
     )
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 from engine.domain.exceptions import EngineUnavailableError, OverloadedError, StorageError
 from engine.domain.retention import Retention
 from engine.owner.commands.remove import RemoveEnded
 from engine.owner.inbox import Inbox
-from engine.portal.logs import log
+from engine.portal.logs import TaskLogger
 from engine.portal.time import Time
 
-logger = logging.getLogger("engine")
+logger = TaskLogger("engine")
 
 _STEP_JOBS: Final = 200  # so that a step takes no longer than a small batch
 
@@ -27,9 +26,9 @@ async def clean_up(inbox: Inbox, retention: Retention, time: Time) -> None:
         try:
             await _remove_all(inbox, retention)
         except OverloadedError:
-            log(logger, logging.DEBUG, "the engine is overloaded, and removes ended jobs later")
-        except StorageError as error:
-            log(logger, logging.ERROR, "ended jobs could not be removed yet", error=error)
+            logger.debug("the engine is overloaded, and removes ended jobs later")
+        except StorageError:
+            logger.exception("ended jobs could not be removed yet")
         except EngineUnavailableError:
             return
         await time.sleep(retention.interval_seconds)
@@ -46,4 +45,4 @@ async def _remove_all(inbox: Inbox, retention: Retention) -> None:
             removed += step
     finally:
         if removed:
-            log(logger, logging.INFO, "removed %s ended jobs with their histories", removed)
+            logger.info("removed %s ended jobs with their histories", removed)

@@ -6,15 +6,15 @@ the storage until it knows, and commits nothing else before.
 
 from __future__ import annotations
 
-import logging
 from typing import cast
 
 from engine.domain.exceptions import CommitUnknownError, DuplicateJobIdError, StorageError
 from engine.owner.batch import Batch
 from engine.owner.state import State
+from engine.portal.logs import TaskLogger
 from engine.storage.protocol import Storage
 
-logger = logging.getLogger("engine")
+logger = TaskLogger("engine")
 
 
 class Committer:

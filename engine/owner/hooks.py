@@ -6,7 +6,6 @@ loop, between two batches, so a slow hook delays every caller.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias
 
@@ -15,9 +14,10 @@ from engine.domain.models import Progress, Status, Transition
 from engine.domain.validation import is_async_function
 from engine.owner.views import Views
 from engine.portal import is_ctrl_c
+from engine.portal.logs import TaskLogger
 from engine.storage.record import Change, entries_of
 
-logger = logging.getLogger("engine")
+logger = TaskLogger("engine")
 
 OnTransition: TypeAlias = Callable[[Transition[Any]], object]
 """Takes each committed transition. Its return value is ignored."""

@@ -15,7 +15,6 @@ later caller gets an error with the bug as its cause.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Generic, Self
@@ -38,11 +37,11 @@ from engine.owner.sources import Counters, Sources
 from engine.owner.timers import fire_timers
 from engine.owner.writes import Writes
 from engine.portal import protect
-from engine.portal.logs import log
+from engine.portal.logs import TaskLogger
 from engine.portal.time import Clock, read_clock
 from engine.storage.protocol import Storage
 
-logger = logging.getLogger("engine")
+logger = TaskLogger("engine")
 
 
 class Owner(Generic[Status]):
@@ -169,16 +168,21 @@ class Owner(Generic[Status]):
             if not isinstance(bug, (Exception, anyio.get_cancelled_exc_class())):
                 self._interrupt = bug
                 self._tasks.cancel_scope.cancel()
-        self._refuse_taken()
-        self._inbox.refuse_rest(self._refusal)
-        self._writes.claims.refuse_all(self._refusal())
-        self._state.events.end(self._refusal)
-        await self._close_storage()
+        try:
+            self._refuse_taken()
+            self._inbox.refuse_rest(self._refusal)
+            self._writes.claims.refuse_all(self._refusal())
+            self._state.events.end(self._refusal)
+        finally:
+            await self._close_storage()
 
     def _fall(self, bug: BaseException) -> None:
+        """Crash, unless the engine has crashed before: callers learn of the first bug alone."""
+        if self._crash is not None:
+            return
         self._crash = bug
         text = "the engine crashed; it refuses every call from now on"
-        log(logger, logging.CRITICAL, text, error=bug)
+        logger.critical(text, exc_info=bug)
 
     def _refusal(self) -> EngineUnavailableError:
         return EngineClosedError() if self._crash is None else EngineCrashedError(self._crash)
@@ -189,14 +193,15 @@ class Owner(Generic[Status]):
             for message in taken.unanswered():
                 message.answer(self._refusal())
             taken.wake_all()
+            self._inbox.done()
 
     async def _close_storage(self) -> None:
         with anyio.CancelScope(shield=True):
             try:
                 await self._storage.aclose()
-            except BaseException as error:  # noqa: BLE001 - the end of ``async with`` raises it
+            except BaseException as error:
                 self._close_error = error
-                log(logger, logging.ERROR, "the storage could not be closed", error=error)
+                logger.exception("the storage could not be closed")
 
     # A round.
 

@@ -47,7 +47,7 @@ class ReadyQueue:
 
     def add_orphan(self, record: Record) -> None:
         """Note the attempt of a job from a newly opened storage: it died with its engine."""
-        if record.status == self._running and record.execution.token is not None:
+        if record.execution.token is not None:
             self._dead_tokens.add(record.execution.token)
 
     def is_dead(self, token: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from engine.domain.exceptions import (
     EngineError,
@@ -21,6 +21,8 @@ from engine.owner.times import JobTimes
 from engine.storage.protocol import CheckedOut, Storage
 from engine.storage.record import NO_EXECUTION, Change, Record, newest_records
 from engine.storage.table import Table
+
+_FEW_NAMES: Final = 16  # messages that name no more share a checkout
 
 
 class State:
@@ -79,18 +81,27 @@ class State:
     async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
         """Return the committed jobs that messages name; those not held here are checked out.
 
-        A message that names several gets no more than one read gives; the rest is left out.
+        A message that names many gets no more than one read gives; the rest is left out, if no
+        other message needs it.
         """
         named = CheckedOut()
-        job_ids: dict[str, None] = {}  # of messages that name one; in their order, each once
+        job_ids: dict[str, None] = {}  # of messages that name few; in their order, each once
         keys: dict[str, None] = {}
+        sought_ids: set[str] = set()
+        sought_keys: set[str] = set()
         for message in messages:
             own_ids, own_keys = self._not_held(message, named)
-            if len(own_ids) + len(own_keys) > 1:
-                named.add(await self._storage.checkout(own_ids, own_keys))
-            else:
+            if len(own_ids) + len(own_keys) <= _FEW_NAMES:
                 job_ids |= dict.fromkeys(own_ids)
                 keys |= dict.fromkeys(own_keys)
+                continue
+            found = await self._storage.checkout(own_ids, own_keys)
+            named.add(found)
+            sought_ids.update(found.left_out.symmetric_difference(own_ids))
+            sought_keys.update(found.left_out_keys.symmetric_difference(own_keys))
+        if named.left_out or named.left_out_keys:
+            named.left_out.difference_update(sought_ids, job_ids)
+            named.left_out_keys.difference_update(sought_keys, keys)
         while job_ids or keys:
             found = await self._storage.checkout([*job_ids], [*keys])
             job_ids, keys = dict.fromkeys(found.left_out), dict.fromkeys(found.left_out_keys)

@@ -15,10 +15,10 @@ from engine.domain.exceptions import (
 from engine.owner.commands.expire import ExpireJobs
 from engine.owner.inbox import Inbox
 from engine.owner.times import JobTimes
-from engine.portal.logs import log
+from engine.portal.logs import TaskLogger
 from engine.portal.time import Time
 
-logger = logging.getLogger("engine")
+logger = TaskLogger("engine")
 
 _STEP_JOBS: Final = 200  # so that a step takes no longer than a small batch
 _PAUSE_SECONDS: Final = 1.0  # after a step that was refused
@@ -44,9 +44,9 @@ async def fire_timers(inbox: Inbox, times: JobTimes, time: Time) -> None:
             return
         except EngineError as error:
             level = logging.DEBUG if isinstance(error, OverloadedError) else logging.ERROR
-            log(logger, level, "due jobs could not be moved, and are tried again", error=error)
+            logger.log(level, "due jobs could not be moved, and are tried again", exc_info=error)
             await time.sleep(_PAUSE_SECONDS)
             continue
         for record in expired:
             fields = {"job_id": record.job_id, "status": record.status}
-            log(logger, logging.INFO, "job %s expired", record.job_id, fields=fields)
+            logger.info("job %s expired", record.job_id, extra=fields)

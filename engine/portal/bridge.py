@@ -196,8 +196,10 @@ class SyncBridge:
             try:
                 self._is_woken = True
                 self._thread.call_soon(self._pump)
-            except BaseException:  # an interrupt: let the next caller wake the loop
+            except BaseException:  # an interrupt, before the wake-up or after it
+                message.is_abandoned = True
                 self._is_woken = False
+                self._thread.call_soon(self._pump)  # for callers who relied on this wake-up
                 raise
         try:
             left = limit.left()

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from contextlib import suppress
+from typing import Any
 
 
-def log(
-    logger: logging.Logger,
-    level: int,
-    text: str,
-    *args: object,
-    error: BaseException | None = None,
-    fields: Mapping[str, object] | None = None,
-) -> None:
-    """Log a line. An error of logging itself, such as a filter's, is swallowed.
+class TaskLogger(logging.LoggerAdapter[logging.Logger]):
+    """A logger whose own errors, such as those of an application's filter, are swallowed.
+
+    The owner, the workers and the gates log only with it: a filter that raises would end them.
 
     Args:
-        logger: Takes the line.
-        level: Of `logging`.
-        text: With a placeholder for each argument.
-        args: The arguments.
-        error: Its traceback is added.
-        fields: Attributes of the log record.
+        name: Of the logger, as in `logging.getLogger`.
     """
-    with suppress(Exception):
-        logger.log(level, text, *args, exc_info=error, extra=fields)
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.getLogger(name))
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401
+        """Log a line; see `logging.Logger.log`."""
+        with suppress(Exception):
+            super().log(level, msg, *args, stacklevel=2, **kwargs)
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        """Keep the line's own ``extra``, which the base class would replace."""
+        return msg, kwargs

@@ -13,7 +13,6 @@ sockets, it sleeps on a lock instead, which makes a call a fifth faster.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import selectors
 import threading
@@ -23,8 +22,9 @@ from contextvars import Context
 from typing import Any, TypeVar
 
 from engine.domain.exceptions import EngineForkedError, WrongLoopError
+from engine.portal.logs import TaskLogger
 
-logger = logging.getLogger("engine")
+logger = TaskLogger("engine")
 
 Result = TypeVar("Result")
 

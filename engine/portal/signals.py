@@ -19,7 +19,6 @@ and the program would carry on.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
 import sys
@@ -35,9 +34,10 @@ from anyio.lowlevel import current_token
 
 from engine.domain.exceptions import WrongLoopError
 from engine.portal.affinity import call_soon, choose_event
+from engine.portal.logs import TaskLogger
 from engine.portal.watchdog import all_stacks, get_unsuspended
 
-logger = logging.getLogger("engine")
+logger = TaskLogger("engine")
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 import time
@@ -13,8 +12,9 @@ from types import FrameType
 from typing import Final, TypeVar
 
 from engine.portal.affinity import call_soon
+from engine.portal.logs import TaskLogger
 
-logger = logging.getLogger("engine")
+logger = TaskLogger("engine")
 
 Item = TypeVar("Item")
 

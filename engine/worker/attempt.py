@@ -6,7 +6,6 @@ interrupt, a stray cancellation, or a group of these. Only a Ctrl-C reaches the 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from enum import Enum
@@ -20,13 +19,14 @@ from engine.domain.models import Progress
 from engine.domain.validation import MAX_ERROR_CHARACTERS, MAX_RESULT_CHARACTERS, check_text
 from engine.owner.core import Core
 from engine.portal import BlockingCall, awaiting_text
+from engine.portal.logs import TaskLogger
 from engine.storage.record import (
     Record,
 )
 from engine.worker.context import Context, InputNeeded, JobCancelled
 from engine.worker.handler import Handler
 
-logger = logging.getLogger("engine.worker")
+logger = TaskLogger("engine.worker")
 
 Middleware: TypeAlias = Callable[[Context[Any]], AbstractContextManager[object]]
 """Returns a context manager to enter before an attempt's handler runs, and to leave after it."""

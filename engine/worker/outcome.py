@@ -15,10 +15,11 @@ from engine.owner.commands.finish import FinishJob
 from engine.owner.commands.release import ReleaseJob
 from engine.owner.message import Message
 from engine.portal import is_ctrl_c
+from engine.portal.logs import TaskLogger
 from engine.worker.attempt import Attempt, Middleware, Stop, error_text
 from engine.worker.context import InputNeeded
 
-logger = logging.getLogger("engine.worker")
+logger = TaskLogger("engine.worker")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -17,11 +16,12 @@ from engine.domain.exceptions import (
 )
 from engine.owner.core import Core
 from engine.owner.message import Message
+from engine.portal.logs import TaskLogger
 from engine.portal.tasks import StartTask
 from engine.worker.attempt import Attempt
 from engine.worker.changes import Changes
 
-logger = logging.getLogger("engine.worker")
+logger = TaskLogger("engine.worker")
 
 FIRST_PAUSE_SECONDS: Final = 0.05  # after a refused outcome
 _LONGEST_PAUSE_SECONDS: Final = 2.0

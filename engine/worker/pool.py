@@ -24,6 +24,7 @@ from engine.owner.commands.expire import ExpireJobs
 from engine.owner.core import Core
 from engine.owner.message import Message
 from engine.portal import BlockingCall, task_starter
+from engine.portal.logs import TaskLogger
 from engine.storage.record import (
     Change,
     Record,
@@ -36,7 +37,7 @@ from engine.worker.outcome_sender import FIRST_PAUSE_SECONDS, OutcomeSender
 from engine.worker.progress import ProgressRelay
 from engine.worker.stuck_monitor import StuckMonitor
 
-logger = logging.getLogger("engine.worker")
+logger = TaskLogger("engine.worker")
 
 _PAUSE_SECONDS: Final = 1.0  # after a refused claim
 
@@ -65,6 +66,7 @@ class WorkerPool:
             EngineUnavailableError: The engine is not open.
         """
         self._core.inbox.check_open()
+        self._stuck_monitor.open()  # first: the machine may have no thread for it
         self._changes = Changes(self._core.time)
         self._outwaits: set[anyio.CancelScope] = set()
         self._publish = ProgressRelay(self._by_job, self._core.state.events).publish
@@ -73,7 +75,6 @@ class WorkerPool:
         self._handler.open()
         self._core.state.events.subscribe(self)
         self._core.tasks.start_soon(self._claim_jobs, name="engine worker")
-        self._stuck_monitor.open()
         self._core.tasks.start_soon(self._stuck_monitor.watch, name="engine stuck monitor")
 
     async def close(self) -> None:
@@ -137,6 +138,7 @@ class WorkerPool:
             # At once, in the owner's publishing of the commit: it misses no later change.
             try:
                 self._begin(claim.outcome())
+                claim.answer(())  # so that the claim doesn't hold the jobs
             except EngineError as error:
                 claim.answer(error)
             woken.set()

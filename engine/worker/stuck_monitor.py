@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any, Final
@@ -10,9 +9,10 @@ from typing import Any, Final
 import anyio
 
 from engine.portal import Watchdog, stack_text
+from engine.portal.logs import TaskLogger
 from engine.worker.attempt import Attempt
 
-logger = logging.getLogger("engine.worker")
+logger = TaskLogger("engine.worker")
 
 _PATIENCE_SECONDS: Final = 3.0  # with attempts asked to stop, and with code that blocks the loop
 _PAUSE_SECONDS: Final = 1.0

@@ -23,6 +23,7 @@ from engine import (
 )
 from engine.domain.validation import MAX_INPUT_CHARACTERS, MAX_READ_CHARACTERS
 from engine.testing.facades import FACADES, Engine, opened_engine
+from tests.proof.storages import PlainStorage
 from tests.unit.claiming import NewPlace
 from tests.unit.large_jobs import FITTING, RESULT, CountingStorage, ended
 
@@ -123,7 +124,7 @@ async def test_gets_of_one_round_are_read_in_parts() -> None:
             tasks.start_soon(engine.get_many, ids[:FITTING])
             tasks.start_soon(engine.list_jobs)
         assert sorted(got) == sorted(ids)
-        assert sum(storage.checked_out) == JOBS + FITTING
+        assert sum(storage.checked_out) == JOBS  # a call that names few shares what was read
         assert max(storage.checked_out) == FITTING
 
 
@@ -138,13 +139,14 @@ async def test_small_gets_of_one_round_are_one_read() -> None:
         assert storage.checked_out == [1]
 
 
-async def _outcomes(calls: Sequence[Callable[[], Awaitable[Job]]]) -> list[str]:
-    """Make calls at once; return of each the job's id, or the name of the error."""
+async def _outcomes(calls: Sequence[Callable[[], Awaitable[Job | list[Job]]]]) -> list[str]:
+    """Make calls at once; return of each the job's id, or how many, or the name of the error."""
     outcomes = [""] * len(calls)
 
     async def call(place: int) -> None:
         try:
-            outcomes[place] = (await calls[place]()).job_id
+            outcome = await calls[place]()
+            outcomes[place] = outcome.job_id if isinstance(outcome, Job) else str(len(outcome))
         except EngineError as error:
             outcomes[place] = type(error).__name__
 
@@ -178,9 +180,10 @@ async def test_a_bulk_move_of_large_ended_jobs_fails_by_the_first(
 
 @pytest.mark.parametrize("facade", FACADES)
 async def test_creations_that_stand_for_too_much_are_refused(
-    facade: type[Any], lasting_place: NewPlace
+    facade: type[Any], new_place: NewPlace
 ) -> None:
-    async with opened_engine(facade, lasting_place()) as engine:
+    """Wherever the jobs are that have the keys: in the storage, or held by the owner."""
+    async with opened_engine(facade, new_place()) as engine:
         ids = await ended(engine, JOBS)
         again = [NewJob(f"hash {number}", idempotency_key=f"{number}") for number in range(JOBS)]
         new = NewJob("hash", idempotency_key="new")
@@ -191,6 +194,26 @@ async def test_creations_that_stand_for_too_much_are_refused(
         created = await engine.create_many([new, *again[:FITTING]])
         assert [job.job_id for job in created[1:]] == ids[:FITTING]
         assert await engine.count() == JOBS + 1
+
+
+async def test_what_one_call_leaves_out_is_not_left_out_of_another() -> None:
+    """The calls of a round share what was read, and not what was not."""
+    async with JobEngine(PlainStorage()) as engine:
+        ids = await ended(engine, JOBS)
+        keys = [NewJob(f"hash {number}", idempotency_key=f"{number}") for number in range(JOBS)]
+        outcomes = await _outcomes(
+            [partial(engine.get_many, [*ids, "none"]), partial(engine.get, "none")]
+        )
+        assert outcomes == ["InvalidValueError", "JobNotFoundError"]
+        new = partial(engine.create, "new", idempotency_key="new")
+        added = [*keys, NewJob("new", idempotency_key="new")]
+        outcomes = await _outcomes([partial(engine.create_many, added), new])
+        assert outcomes == ["InvalidValueError", (await new()).job_id]
+        late = [NewJob("late", idempotency_key=f"late {number}") for number in range(FITTING + 1)]
+        outcomes = await _outcomes(
+            [partial(engine.create_many, [*keys, *late]), partial(engine.create_many, late)]
+        )
+        assert outcomes == ["InvalidValueError", str(len(late))]
 
 
 @pytest.mark.parametrize("shift", [0, 3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Self
 
 from msgspec import Struct
@@ -24,9 +25,10 @@ from engine.domain.validation import (
     check_optional_text,
     check_text,
 )
-from engine.owner.batch import Batch
+from engine.owner.batch import Batch, too_much
 from engine.owner.commands.command import Write
 from engine.owner.message import CHARACTERS_OF_WEIGHT, UNANSWERED
+from engine.storage.protocol import ReadLimit
 from engine.storage.record import NO_EXECUTION, Execution, Record, default_identifier
 
 _NO_PRIORITY: Final = 0  # CPython has one 0; with another the check just runs needlessly
@@ -123,8 +125,11 @@ class CreateJobs(Write):
         Raises:
             IdempotencyConflictError: A job with other content has the key.
             DuplicateJobIdError: A job has the new id already.
+            InvalidValueError: The jobs that have the keys are too large for one answer.
         """
-        return batch.all_or_none(self.jobs, _create)
+        if not self.keys:
+            return batch.all_or_none(self.jobs, _create)
+        return batch.all_or_none(self.jobs, partial(_create_once, ReadLimit()))
 
 
 def _checked_execution(
@@ -134,15 +139,22 @@ def _checked_execution(
     return Execution(priority, deadlines_text(lifecycle, deadlines))
 
 
-def _create(batch: Batch, job: CheckedJob) -> Record:
+def _create_once(limit: ReadLimit, batch: Batch, job: CheckedJob) -> Record:
+    """Create a job, or return the one that has its key: no more of these than one read gives."""
     key = job.idempotency_key
-    if key is not None and (existing := batch.job_with_key(key)) is not None:
-        return _same_content(existing, key, job)
+    if key is None or (existing := batch.job_with_key(key)) is None:
+        return _create(batch, job)
+    if not limit.admits(existing):
+        raise too_much("idempotency_key")
+    return _same_content(existing, key, job)
+
+
+def _create(batch: Batch, job: CheckedJob) -> Record:
     return batch.create(
         job.job_id,
         input_hash=job.input_hash,
         blockchain_identifier=job.blockchain_identifier,
-        idempotency_key=key,
+        idempotency_key=job.idempotency_key,
         given=job.input,
         execution=job.execution,
     )

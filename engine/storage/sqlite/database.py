@@ -7,7 +7,6 @@ else is read or written.
 from __future__ import annotations
 
 import json
-import logging
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from engine.domain.exceptions import (
     StorageDamagedError,
     StorageError,
 )
+from engine.portal.logs import TaskLogger
 from engine.storage.protocol import Opened
 from engine.storage.record import Change
 from engine.storage.sqlite import reading, writing
@@ -30,7 +30,7 @@ from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.rows import batch_rows
 from engine.storage.table import Table
 
-logger: Final = logging.getLogger("engine")
+logger: Final = TaskLogger("engine")
 
 # The log is moved into the database after so many commits or changes: it has some 1,000 pages then.
 _LOG_COMMITS: Final = 200

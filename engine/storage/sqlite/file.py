@@ -12,7 +12,6 @@ all others, which can do neither.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import sqlite3
 import stat
@@ -28,12 +27,13 @@ from engine.domain.exceptions import (
     StorageFormatError,
     StorageReadOnlyError,
 )
+from engine.portal.logs import TaskLogger
 from engine.storage.sqlite.connection import make_durable, sync_folder
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.paths import beside
 from engine.storage.sqlite.schema import APPLICATION_ID, STEPS, Step
 
-logger: Final = logging.getLogger("engine")
+logger: Final = TaskLogger("engine")
 
 OLDEST_SQLITE: Final = (3, 35, 0)
 _BUSY_SECONDS: Final = 5.0

@@ -131,13 +131,14 @@ class SQLiteStorage:
 
     async def aclose(self) -> None:
         """Close and unlock the file."""
-        self._users -= 1
-        if self._users:
+        if self._users > 1:
+            self._users -= 1
             return
         try:
             await self._thread.run(self._close)
         finally:
             self._thread.close()
+            self._users -= 1  # now: until the file is closed, others are refused
 
     def _close(self) -> None:
         try:

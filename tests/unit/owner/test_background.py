@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -11,14 +13,19 @@ import pytest
 
 from engine import (
     AgentJobStatus,
+    Context,
     EngineCrashedError,
+    Gate,
     JobEngine,
     MemoryStorage,
     Retention,
     SyncJobEngine,
+    WaitingJobs,
+    Worker,
 )
+from engine.owner.commands.expire import ExpireJobs
 from engine.testing import VirtualClock
-from tests.unit.claiming import agents
+from tests.unit.claiming import AgentJob, agents, running
 
 pytestmark = pytest.mark.anyio
 
@@ -98,11 +105,14 @@ class RaisingFilter(logging.Filter):
 
 @pytest.fixture
 def broken_logging(caplog: pytest.LogCaptureFixture) -> Any:  # noqa: ANN401 - a generator
-    logger, broken = logging.getLogger("engine"), RaisingFilter()
+    loggers = [logging.getLogger(name) for name in ("engine", "engine.worker", "engine.gate")]
+    broken = RaisingFilter()
     with caplog.at_level(logging.DEBUG, "engine"):
-        logger.addFilter(broken)
+        for logger in loggers:
+            logger.addFilter(broken)
         yield
-        logger.removeFilter(broken)
+        for logger in loggers:
+            logger.removeFilter(broken)
 
 
 @pytest.mark.usefixtures("broken_logging")
@@ -128,3 +138,66 @@ async def test_an_error_of_logging_does_not_keep_a_crash_from_its_callers() -> N
         async with JobEngine(Broken()) as engine:
             with pytest.raises(EngineCrashedError), anyio.fail_after(30):
                 await engine.create("hash")
+
+
+@pytest.mark.usefixtures("broken_logging")
+async def test_an_error_of_logging_does_not_keep_hooks_and_outcomes_from_their_ends() -> None:
+    """Neither a failed hook's line nor that of a late outcome may crash the owner."""
+
+    def fail(_transition: object) -> None:
+        raise BrokenTimeError
+
+    async def end_itself(job: AgentJob, context: Context[AgentJobStatus]) -> str:
+        end = partial(engine.transition, job.job_id, AgentJobStatus.COMPLETED, result="own")
+        with anyio.CancelScope(shield=True):
+            await end(attempt_token=context.token)
+        return "late"
+
+    async with agents(on_transition=fail) as engine:
+        with anyio.fail_after(60):
+            async with Worker(engine, end_itself):
+                job = await running(engine)
+                await engine.wait(job.job_id)
+        assert (await engine.get(job.job_id)).result == "own"
+
+
+@pytest.mark.usefixtures("broken_logging")
+async def test_an_error_of_logging_does_not_keep_an_engine_from_closing() -> None:
+    """The engine closes before its worker and its gate, which log that."""
+
+    async def handle(job: AgentJob) -> None:
+        raise AssertionError(job)
+
+    async def choose(_jobs: WaitingJobs[AgentJobStatus]) -> list[str]:
+        return []
+
+    with anyio.fail_after(60):
+        async with AsyncExitStack() as attachments, agents() as engine:
+            await attachments.enter_async_context(Worker(engine, handle))
+            await attachments.enter_async_context(Gate(engine, choose))
+            await anyio.wait_all_tasks_blocked()
+
+
+async def test_callers_learn_of_the_first_crash_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """A clock that fails fails the timers, and then a round that was on its way."""
+    failures: list[BrokenTimeError] = []
+
+    def clock() -> datetime:
+        if not is_broken:
+            return datetime.now(UTC)
+        if not failures:
+            engine.core.inbox.put(ExpireJobs(()))
+        failures.append(BrokenTimeError(len(failures)))
+        raise failures[-1]
+
+    is_broken: list[object] = []
+    deadline = {AgentJobStatus.AWAITING_PAYMENT: timedelta(seconds=1)}
+    with pytest.raises(EngineCrashedError) as caught:
+        async with agents(clock=clock, on_transition=is_broken.append) as engine:
+            await engine.create("hash", deadlines=deadline)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(EngineCrashedError) as later:
+                await engine.count()
+    assert len(failures) == 2
+    assert later.value.__cause__ is caught.value.__cause__ is failures[0]
+    assert [each.levelno for each in caplog.records].count(logging.CRITICAL) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -16,8 +17,10 @@ from engine import (
     DuplicateJobIdError,
     EngineClosedError,
     EngineCrashedError,
+    Job,
     JobClaimedError,
     JobEngine,
+    Lifecycle,
     MemoryStorage,
     NewJob,
     StaleAttemptError,
@@ -218,6 +221,48 @@ async def test_what_was_left_in_the_middle_runs_again_or_fails(
         else:
             assert now.status is FAILED
             assert now.error == "the process ended during attempt 1"
+
+
+async def test_a_dead_attempt_holds_no_job_whose_status_is_no_longer_the_running_one(
+    lasting_place: NewPlace,
+) -> None:
+    """The next program may have a lifecycle with another running status."""
+    async with agents(lasting_place()) as engine:
+        job = await running(engine)
+        await claimed_one(engine)
+    statuses = AgentJobStatus
+    moves = {
+        statuses.AWAITING_PAYMENT: [statuses.AWAITING_INPUT],
+        statuses.AWAITING_INPUT: [statuses.RUNNING, statuses.COMPLETED, statuses.FAILED],
+        statuses.RUNNING: [statuses.AWAITING_INPUT, statuses.COMPLETED],
+        statuses.COMPLETED: [],
+        statuses.FAILED: [],
+    }
+    lifecycle = Lifecycle(
+        statuses,
+        moves,
+        initial=statuses.AWAITING_PAYMENT,
+        running=statuses.AWAITING_INPUT,
+        success=[COMPLETED],
+        failure=[FAILED],
+    )
+    async with JobEngine(lasting_place(), lifecycle=lifecycle) as engine:
+        assert (await engine.transition(job.job_id, COMPLETED)).status is COMPLETED
+
+
+@pytest.mark.parametrize("claims", [1, 3])
+async def test_a_claim_that_was_answered_holds_no_job(claims: int) -> None:
+    """A claim waits with its worker for the next job, long after it was served."""
+
+    async def end(_job: Job[AgentJobStatus]) -> str:
+        return "done"
+
+    async with agents() as engine, Worker(engine, end, concurrency=claims):
+        for _ in range(4):
+            await engine.wait((await running(engine)).job_id)
+        await anyio.wait_all_tasks_blocked()
+        served = [each for each in gc.get_objects() if isinstance(each, ClaimJobs)]
+        assert not any(each.outcome() for each in served if each.answered)
 
 
 async def test_a_storage_that_fails_refuses_all_claims_and_loses_no_job() -> None:

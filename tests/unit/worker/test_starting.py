@@ -183,3 +183,19 @@ async def test_signals_are_waited_for_in_the_main_thread_alone() -> None:
     thread.start()
     thread.join(SECONDS)
     assert len(errors) == 1
+
+
+async def test_a_worker_whose_monitor_gets_no_thread_claims_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async with JobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError, match="new thread"):
+                async with Worker(engine, _handle):
+                    raise AssertionError("entered")
+        await anyio.wait_all_tasks_blocked()
+        assert (await engine.statistics()).watchers == 0

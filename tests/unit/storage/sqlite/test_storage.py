@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from engine import (
@@ -20,6 +21,7 @@ from engine import (
     SQLiteStorage,
     StorageDamagedError,
     StorageError,
+    StorageInUseError,
     StorageReadOnlyError,
 )
 from engine.storage.sqlite.schema import APPLICATION_ID, STEPS
@@ -262,3 +264,33 @@ async def test_a_status_of_another_lifecycle_is_told_of(path: Path) -> None:
             pass
     async with JobEngine(path, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
         assert await engine.count(AgentJobStatus.AWAITING_INPUT) == 1
+
+
+async def test_an_engine_is_refused_until_another_with_the_same_object_has_closed_it(
+    path: Path,
+) -> None:
+    """Not only until it begins to close: the file would be closed under the new one."""
+    storage = SQLiteStorage(path)
+    opened = anyio.Event()
+
+    async def first() -> None:
+        async with JobEngine(storage) as engine:
+            await engine.create("first")
+            opened.set()
+
+    async def second() -> None:
+        await opened.wait()
+        with anyio.fail_after(60):
+            while True:
+                try:
+                    async with JobEngine(storage) as engine:
+                        await engine.create("second")
+                        return
+                except StorageInUseError:
+                    await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first)
+        tasks.start_soon(second)
+    async with JobEngine(path) as engine:
+        assert await engine.count() == 2
