@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -23,7 +24,6 @@ from engine import (
 )
 from engine.domain.validation import MAX_INPUT_CHARACTERS, MAX_READ_CHARACTERS
 from engine.testing.facades import FACADES, Engine, opened_engine
-from tests.proof.storages import PlainStorage
 from tests.unit.claiming import NewPlace
 from tests.unit.large_jobs import FITTING, RESULT, CountingStorage, ended
 
@@ -196,9 +196,9 @@ async def test_creations_that_stand_for_too_much_are_refused(
         assert await engine.count() == JOBS + 1
 
 
-async def test_what_one_call_leaves_out_is_not_left_out_of_another() -> None:
+async def test_what_one_call_leaves_out_is_not_left_out_of_another(tmp_path: Path) -> None:
     """The calls of a round share what was read, and not what was not."""
-    async with JobEngine(PlainStorage()) as engine:
+    async with JobEngine(tmp_path / "jobs.db") as engine:
         ids = await ended(engine, JOBS)
         keys = [NewJob(f"hash {number}", idempotency_key=f"{number}") for number in range(JOBS)]
         outcomes = await _outcomes(
