@@ -21,11 +21,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Any, Final, Self, TypeVar
@@ -164,6 +165,39 @@ async def stop_signals(exit_after_seconds: float | None = None) -> AsyncIterator
         yield signals
 
 
+@contextmanager
+def _waking_the_loop() -> Iterator[None]:
+    """Let signals end the event loop's wait for events.
+
+    Python's handler of a signal runs between two steps of the interpreter. One that comes just
+    before the loop begins to wait would stay unnoticed until something else wakes the loop. trio
+    and asyncio's proactor have a wake-up of their own, and keep it.
+    """
+    loop = current_token().native_token
+    with ExitStack() as stack:
+        if isinstance(loop, asyncio.AbstractEventLoop) and _wake_up_by(-1) == -1:
+            reader, writer = map(stack.enter_context, socket.socketpair())
+            reader.settimeout(0)
+            writer.settimeout(0)
+            loop.add_reader(reader, reader.recv, 4_096)
+            stack.callback(loop.remove_reader, reader)
+            _wake_up_by(writer.fileno())
+            stack.callback(_wake_up_by, -1, instead_of=writer.fileno())
+        yield
+
+
+def _wake_up_by(fd: int, instead_of: int = -1) -> int:
+    """Let signals write to this file descriptor, unless they write to another one than expected.
+
+    Returns:
+        The one that they wrote to; -1 for none.
+    """
+    former = signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+    if former != instead_of:
+        signal.set_wakeup_fd(former)
+    return former
+
+
 class _Handlers:
     """The process's handlers of the two signals, installed while a `stop_signals` is open."""
 
@@ -172,6 +206,7 @@ class _Handlers:
         self._former: dict[signal.Signals, _Disposition] = {}
         self._first_at: float | None = None
         self._process = 0
+        self._waking = ExitStack()
 
     def add(self, receiver: StopSignals) -> None:
         """Pass the first signal on to this one; at once if it has come."""
@@ -183,6 +218,7 @@ class _Handlers:
 
     def _install(self) -> None:
         self._process, self._first_at = os.getpid(), None
+        self._waking.enter_context(_waking_the_loop())
         for number in _SIGNALS:
             former = signal.getsignal(number)
             if former not in {signal.SIG_IGN, None}:  # None: not set by Python, nor to be restored
@@ -195,6 +231,7 @@ class _Handlers:
         if not self._receivers:
             while self._former:
                 signal.signal(*self._former.popitem())
+            self._waking.close()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         """Run between any two steps of the main thread, even while the event loop is blocked."""

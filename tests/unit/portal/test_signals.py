@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 
@@ -99,6 +100,13 @@ def test_a_forked_child_has_the_default_action() -> None:
         assert _line(process) == f"child {-signal.SIGTERM}"
         assert _line(process) == "ready"
         process.send_signal(signal.SIGINT)
+        assert _rest(process) == ("told\nthe end\n", "", 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs epoll, and the C library's raise")
+def test_a_signal_that_comes_as_the_loop_begins_to_wait_is_noticed() -> None:
+    """trio has a wake-up of its own for it; asyncio has none."""
+    with started("stopping", "asyncio", "gets_one_as_the_wait_begins") as process:
         assert _rest(process) == ("told\nthe end\n", "", 0)
 
 

@@ -7,6 +7,8 @@ HOW is one of the functions below whose name does not begin with "_".
 
 # ruff: noqa: T201 - a test reads the output
 
+import asyncio
+import ctypes
 import logging
 import os
 import signal
@@ -14,6 +16,9 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
+from operator import call
+from typing import Any
 
 import anyio
 
@@ -148,6 +153,25 @@ async def forks() -> None:
         _say(f"child {_code_of_a_child_that_gets(signal.SIGTERM)}")
         assert signals.at is None
         _say("ready")
+        await signals.wait()
+        _say("told")
+
+
+async def gets_one_as_the_wait_begins() -> None:
+    """Get a signal after the interpreter's last look for one, before the loop waits for events."""
+    selector: Any = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]  # noqa: SLF001
+    real = selector._selector  # noqa: SLF001 - its `poll` blocks
+    send = ctypes.PyDLL(None)["raise"]
+
+    class Poll:
+        def poll(self, timeout: float, most: int) -> object:
+            selector._selector = real  # noqa: SLF001
+            # C code calls both: the interpreter does not look between them.
+            steps = [partial(send, int(signal.SIGINT)), partial(real.poll, timeout, most)]
+            return list(map(call, steps))[1]
+
+    async with stop_signals() as signals:
+        selector._selector = Poll()  # noqa: SLF001
         await signals.wait()
         _say("told")
 
