@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.tries import tier
+from tests.tries import thorough, tier
 
 # A background shell makes the tests ignore Ctrl-C, and so the programs that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -20,7 +20,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.markexpr = ""
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=["asyncio", *thorough("trio")])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Run every async test on both backends."""
+    """Run every async test on both backends; on trio not in the quick tier, but for some."""
     return str(request.param)

@@ -33,6 +33,7 @@ def _compared(lines: list[str]) -> list[list[str]]:
 
 
 @_in_repository
+@pytest.mark.thorough
 def test_the_benchmark_compares_with_a_commit() -> None:
     done = _run("--against", "HEAD", "--rounds", "1", "--only", "memory_get_100,job_bytes")
     lines = done.stdout.splitlines()
@@ -50,7 +51,11 @@ def test_the_benchmark_compares_with_a_commit() -> None:
     [
         (["--against", "no-such"], "git finds no commit 'no-such': name a commit, "),
         (["--against", "--only"], "expected one argument"),
-        (["--against", "HEAD", "--only", "import,fast"], "no scenario 'fast': choose from memory_"),
+        pytest.param(
+            ["--against", "HEAD", "--only", "import,fast"],
+            "no scenario 'fast': choose from memory_",
+            marks=pytest.mark.thorough,
+        ),
         (["--against", "HEAD", "--rounds", "0"], "--rounds must be 1 or more, not 0"),
         (["--rounds", "3"], "--rounds is for --against"),
         (["--only", "durable,import"], "there is no table 'import': choose from million, "),

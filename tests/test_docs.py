@@ -104,6 +104,7 @@ def test_snippet(snippet: str, output: str, tmp_path: Path) -> None:
     assert run_snippet(snippet, tmp_path) == output
 
 
+@pytest.mark.thorough
 def test_snippets_have_the_types_that_they_say(tmp_path: Path) -> None:
     for page, blocks in BLOCKS.items():
         for number, (kind, text) in enumerate(blocks):

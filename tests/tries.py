@@ -10,9 +10,10 @@
 ``full``
     Runs every test; a harness tries the full count, which the reliability table names.
 
-The quick tier has three minutes, so it keeps one case of each kind of fault on each backend. Mark a
-test ``thorough`` when it takes a second and a cheaper one sees the same kind of fault, or when it
-proves a harness by a planted bug. The values of a parameter are marked by `thorough`.
+The quick tier has three minutes, so it keeps one case of each kind of fault, on asyncio; the tests
+of the owner and of the worker run on trio too. Mark a test ``thorough`` when it takes a second and
+a cheaper one sees the same kind of fault, or when it proves a harness by a planted bug. The values
+of a parameter are marked by `thorough`.
 
 ``ENGINE_SEED=n`` starts at another seed than 1.
 """

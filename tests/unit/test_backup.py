@@ -181,6 +181,7 @@ async def test_a_cancelled_backup_leaves_no_file(tmp_path: Path) -> None:
         assert _files_beside(storage.path) == set()
 
 
+@pytest.mark.thorough
 def test_a_backup_that_takes_too_long_leaves_no_file(tmp_path: Path) -> None:
     storage = LongBackupStorage(tmp_path / "jobs.db")
     with SyncJobEngine(storage) as engine:

@@ -181,8 +181,8 @@ def _wide() -> list[Any]:
 
 
 HUGE: dict[str, Callable[[], Any]] = {
-    "a text of 1 GB": lambda: "x" * 2**30,
-    "a key of 1 GB": lambda: {"x" * 2**30: 1},
+    "a long text": lambda: "x" * tries(2**30),
+    "a long key": lambda: {"x" * tries(2**30): 1},
     "a long list": lambda: [None] * tries(10**8),
     "a long tuple in a dict": lambda: {"a": (1,) * tries(10**8)},
     "a long dict": lambda: dict.fromkeys(map(str, range(tries(10**6, least=10**5)))),

@@ -4,6 +4,8 @@ import gc
 from datetime import UTC, datetime
 from random import Random
 
+import pytest
+
 from engine.storage.record import (
     Record,
 )
@@ -43,6 +45,7 @@ def test_a_table_is_made_of_records() -> None:
     _check(Table(records), {record.job_id: record for record in records}, 3_010)
 
 
+@pytest.mark.thorough
 def test_a_table_is_as_good_as_a_dictionary() -> None:
     random, jobs = Random(1), 6_000
     table, expected = Table(), dict[str, Record]()
