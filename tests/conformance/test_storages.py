@@ -7,9 +7,16 @@ import pytest
 from engine import MemoryStorage, SQLiteStorage
 from engine.testing import NewStorage, StorageSuite
 from tests.proof.storages import PlainStorage
+from tests.tries import thorough
 
 
-class TestMemoryStorage(StorageSuite):
+class Suite(StorageSuite):
+    @pytest.fixture(params=["asyncio", *thorough("trio")])
+    def anyio_backend(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+
+class TestMemoryStorage(Suite):
     backs_up = False
 
     @pytest.fixture
@@ -19,7 +26,7 @@ class TestMemoryStorage(StorageSuite):
 
 
 @pytest.mark.thorough
-class TestPlainStorage(StorageSuite):
+class TestPlainStorage(Suite):
     backs_up = False
 
     @pytest.fixture
@@ -28,7 +35,7 @@ class TestPlainStorage(StorageSuite):
         return lambda _path: storage
 
 
-class TestSQLiteStorage(StorageSuite):
+class TestSQLiteStorage(Suite):
     @pytest.fixture
     def new_storage(self) -> NewStorage:
         return SQLiteStorage
