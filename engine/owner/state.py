@@ -90,12 +90,17 @@ class State:
         sought_ids: set[str] = set()
         sought_keys: set[str] = set()
         for message in messages:
-            own_ids, own_keys = self._not_held(message, named)
-            if len(own_ids) + len(own_keys) <= _FEW_NAMES:
-                job_ids |= dict.fromkeys(own_ids)
-                keys |= dict.fromkeys(own_keys)
+            if len(message.job_ids) + len(message.keys) <= _FEW_NAMES:
+                self._find_held(message, named, job_ids, keys)
                 continue
-            found = await self._storage.checkout(own_ids, own_keys)
+            own_ids: dict[str, None] = {}
+            own_keys: dict[str, None] = {}
+            self._find_held(message, named, own_ids, own_keys)
+            if len(own_ids) + len(own_keys) <= _FEW_NAMES:
+                job_ids |= own_ids
+                keys |= own_keys
+                continue
+            found = await self._storage.checkout([*own_ids], [*own_keys])
             named.add(found)
             sought_ids.update(found.left_out.symmetric_difference(own_ids))
             sought_keys.update(found.left_out_keys.symmetric_difference(own_keys))
@@ -108,12 +113,14 @@ class State:
             named.add(replace(found, left_out=set(), left_out_keys=set()))
         return named
 
-    def _not_held(
-        self, message: Message[Any], named: CheckedOut
-    ) -> tuple[Sequence[str], Sequence[str]]:
-        """Add the jobs that are held to those named; return the other ids and keys, each once."""
-        job_ids: dict[str, None] = {}
-        keys: dict[str, None] = {}
+    def _find_held(
+        self,
+        message: Message[Any],
+        named: CheckedOut,
+        job_ids: dict[str, None],
+        keys: dict[str, None],
+    ) -> None:
+        """Add the jobs that are held to those named, and the other ids and keys to these."""
         for job_id in message.job_ids:
             if (record := self.table.find(job_id)) is None:
                 job_ids[job_id] = None
@@ -124,7 +131,6 @@ class State:
                 keys[key] = None
             else:
                 named.keys[key] = record
-        return [*job_ids], [*keys]
 
     def publish(self, changes: Sequence[Change], last_position: int) -> None:
         """Show committed changes to readers."""
