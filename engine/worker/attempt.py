@@ -20,9 +20,7 @@ from engine.domain.validation import MAX_ERROR_CHARACTERS, MAX_RESULT_CHARACTERS
 from engine.owner.core import Core
 from engine.portal import BlockingCall, awaiting_text
 from engine.portal.logs import TaskLogger
-from engine.storage.record import (
-    Record,
-)
+from engine.storage.record import Record
 from engine.worker.context import Context, InputNeeded, JobCancelled
 from engine.worker.handler import Handler
 

@@ -15,9 +15,7 @@ from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.models import Job, Progress, Status
 from engine.domain.validation import check_number, check_optional_text
 from engine.owner.prompts import Schema, prompt_text
-from engine.storage.record import (
-    Record,
-)
+from engine.storage.record import Record
 
 MAX_NOTE_CHARACTERS = 1_024
 

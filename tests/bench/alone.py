@@ -16,9 +16,7 @@ from typing import Any
 import anyio
 
 from engine import Job, JobEngine, JobStatus, Worker
-from engine.storage.record import (
-    Change,
-)
+from engine.storage.record import Change
 from engine.storage.sqlite.storage import SQLiteStorage
 from tests.bench.durable import new_folder
 from tests.bench.durable_floors import HASH

@@ -12,9 +12,7 @@ from engine.domain.ids import new_job_id
 from engine.domain.models import PAID_JOB_LIFECYCLE
 from engine.owner.commands.read import GetJobs
 from engine.owner.views import Views
-from engine.storage.record import (
-    Record,
-)
+from engine.storage.record import Record
 from tests.bench.floors import LockedDict, PlainJob
 from tests.bench.measure import Best, progress
 

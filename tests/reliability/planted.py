@@ -10,9 +10,7 @@ from anyio import sleep_forever, to_thread
 from anyio.lowlevel import checkpoint
 
 from engine import MemoryStorage
-from engine.storage.record import (
-    Change,
-)
+from engine.storage.record import Change
 
 SECONDS_AGAINST_HANGS = 60
 

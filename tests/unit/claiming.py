@@ -12,9 +12,7 @@ from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.release import ReleaseJob
 from engine.owner.core import Core
 from engine.storage.locations import Location
-from engine.storage.record import (
-    Record,
-)
+from engine.storage.record import Record
 
 AgentJob: TypeAlias = Job[AgentJobStatus]
 NewPlace: TypeAlias = Callable[[], Location]

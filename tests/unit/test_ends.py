@@ -26,9 +26,7 @@ from engine import (
     VersionConflictError,
 )
 from engine.domain.models import AGENT_JOB_LIFECYCLE, AgentJobStatus
-from engine.storage.record import (
-    Change,
-)
+from engine.storage.record import Change
 from tests.reliability.planted import PlantedStorage
 
 

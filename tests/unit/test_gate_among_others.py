@@ -26,9 +26,7 @@ from engine import (
     VersionConflictError,
     WaitingJobs,
 )
-from engine.storage.record import (
-    Record,
-)
+from engine.storage.record import Record
 from engine.testing import VirtualClock
 from tests.tries import repeatable, report, seeds, tries
 from tests.unit.calls import calls_during

@@ -17,9 +17,7 @@ import anyio
 import trio
 
 from engine import JobEngine, JobStatus, Move, NewJob, Retention, SQLiteStorage
-from engine.storage.record import (
-    Change,
-)
+from engine.storage.record import Change
 
 ROUNDS = 10
 BATCH = 250

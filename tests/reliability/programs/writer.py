@@ -24,9 +24,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from engine import Job, JobEngine, JobStatus, Move, NewJob, SQLiteStorage, SyncJobEngine
-from engine.storage.record import (
-    Change,
-)
+from engine.storage.record import Change
 from tests.reliability.programs.zygote import Order, say
 
 CALLERS = 4

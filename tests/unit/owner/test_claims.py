@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -21,7 +20,6 @@ from engine import (
     JobClaimedError,
     JobEngine,
     Lifecycle,
-    MemoryStorage,
     NewJob,
     StaleAttemptError,
     StorageError,
@@ -31,7 +29,6 @@ from engine import (
 from engine.owner.commands.claim import ClaimJobs
 from engine.owner.waiting_claims import ServedClaim
 from engine.storage.record import (
-    Change,
     Record,
 )
 from engine.testing.virtual_clock import VirtualClock
@@ -46,6 +43,7 @@ from tests.unit.claiming import (
     running,
     token_of,
 )
+from tests.unit.failing import FailingStorage
 
 pytestmark = pytest.mark.anyio
 
@@ -54,39 +52,8 @@ RUNNING, COMPLETED, FAILED = (
 )
 
 
-class Counting(MemoryStorage):
-    """Records its committed batches, and fails in the next ones as planned.
-
-    Attributes:
-        failures: The errors of the next commits.
-        applied: Whether a commit of unknown outcome has been applied, as `resolve` finds out.
-        silent: The number of times that `resolve` can't tell.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.batches: list[list[Change]] = []
-        self.failures: list[Exception] = []
-        self.applied = False
-        self.silent = 0
-
-    async def commit(self, changes: Sequence[Change]) -> None:
-        if self.failures:
-            raise self.failures.pop(0)
-        self.batches.append(list(changes))
-        await super().commit(changes)
-
-    async def resolve(self, changes: Sequence[Change]) -> bool:
-        if self.silent:
-            self.silent -= 1
-            raise StorageError("it can't be asked")
-        if self.applied:
-            await super().commit(changes)
-        return self.applied
-
-
 async def test_a_job_is_claimed_in_the_commit_that_makes_it_ready() -> None:
-    storage = Counting()
+    storage = FailingStorage()
     async with agents(storage) as engine:
         job = await engine.create("hash")
         claim = await Claim(engine.core).seen()
@@ -266,7 +233,7 @@ async def test_a_claim_that_was_answered_holds_no_job(claims: int) -> None:
 
 
 async def test_a_storage_that_fails_refuses_all_claims_and_loses_no_job() -> None:
-    storage = Counting()
+    storage = FailingStorage()
     async with agents(storage) as engine:
         job = await engine.create("hash")
         claims = [await Claim(engine.core).seen() for _ in range(2)]
@@ -290,7 +257,7 @@ async def test_jobs_of_a_claim_of_unknown_outcome_come_to_a_later_one(
     applied: bool,  # noqa: FBT001 - a parameter of the test
     silent: int,
 ) -> None:
-    storage = Counting()
+    storage = FailingStorage()
     async with agents(storage) as engine:
         jobs = [await running(engine) for _ in range(3)]
         storage.failures = [CommitUnknownError(StorageFullError("the sync failed"))]
@@ -318,7 +285,7 @@ def _doubt(engine: JobEngine[AgentJobStatus], record: Record) -> None:
 
 async def _found(
     engine: JobEngine[AgentJobStatus],
-    storage: Counting,
+    storage: FailingStorage,
     **given: Any,  # noqa: ANN401 - of `create`
 ) -> str:
     """Claim a job in a commit of unknown outcome that was applied; return its id."""
@@ -331,7 +298,7 @@ async def _found(
 
 
 async def test_a_job_found_again_is_not_lost_when_the_next_commit_fails_too() -> None:
-    storage = Counting()
+    storage = FailingStorage()
     async with agents(storage) as engine:
         job_id = await _found(engine, storage)
         storage.failures = [StorageFullError("full")]
@@ -344,7 +311,7 @@ async def test_a_job_found_again_is_not_lost_when_the_next_commit_fails_too() ->
 
 
 async def test_a_job_found_again_is_not_lost_in_a_second_doubt() -> None:
-    storage = Counting()
+    storage = FailingStorage()
     async with agents(storage) as engine:
         job = await running(engine)
         [record] = await claimed(engine)
@@ -375,7 +342,7 @@ async def test_a_job_found_again_is_not_lost_when_the_batch_is_decided_twice(
 
 
 async def test_a_job_found_again_that_has_moved_on_is_given_to_nobody() -> None:
-    storage, clock = Counting(), VirtualClock()
+    storage, clock = FailingStorage(), VirtualClock()
     async with agents(storage, clock=clock) as engine:
         deadlines = {RUNNING: timedelta(hours=1)}
         job_id = await _found(engine, storage, deadlines=deadlines)
@@ -392,7 +359,7 @@ async def test_parked_claims_are_told_when_the_engine_ends() -> None:
 
 
 async def test_parked_claims_are_told_when_the_engine_crashes() -> None:
-    storage = Counting()
+    storage = FailingStorage()
     with pytest.raises(EngineCrashedError):
         async with agents(storage) as engine:
             claim = await Claim(engine.core).seen()

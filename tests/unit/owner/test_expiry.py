@@ -25,9 +25,7 @@ from engine import (
     StorageFullError,
 )
 from engine.owner.commands.expire import ExpireJobs
-from engine.storage.record import (
-    Change,
-)
+from engine.storage.record import Change
 from engine.testing.facades import FACADES, opened_engine
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.claiming import Claim, NewPlace, agents, claimed_one, release, running

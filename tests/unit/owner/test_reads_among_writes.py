@@ -10,9 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from engine import Job, JobEngine, JobStatus, MemoryStorage
-from engine.storage.record import (
-    Change,
-)
+from engine.storage.record import Change
 
 pytestmark = pytest.mark.anyio
 

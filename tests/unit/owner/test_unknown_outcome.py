@@ -18,9 +18,7 @@ from engine import (
     StorageError,
     StorageFullError,
 )
-from engine.storage.record import (
-    Change,
-)
+from engine.storage.record import Change
 from engine.testing.facades import FACADES, Engine, opened_engine
 
 pytestmark = pytest.mark.anyio

@@ -13,9 +13,7 @@ import pytest
 
 from engine import JobStatus, MemoryStorage, SyncJobEngine
 from engine.storage import Opened
-from engine.storage.record import (
-    Change,
-)
+from engine.storage.record import Change
 
 
 class _Echo(socketserver.StreamRequestHandler):

@@ -6,9 +6,7 @@ from random import Random
 
 import pytest
 
-from engine.storage.record import (
-    Record,
-)
+from engine.storage.record import Record
 from engine.storage.table import Table
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 import anyio
@@ -11,16 +10,13 @@ import pytest
 from engine import (
     CommitUnknownError,
     JobEngine,
-    MemoryStorage,
     OverloadedError,
     StorageError,
     Worker,
 )
-from engine.storage.record import (
-    Change,
-)
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.claiming import AgentJob, agents, running
+from tests.unit.failing import FailingStorage
 from tests.unit.worker.at_work import (
     COMPLETED,
     ONCE,
@@ -33,42 +29,13 @@ from tests.unit.worker.at_work import (
 pytestmark = pytest.mark.anyio
 
 
-class Failing(MemoryStorage):
-    """Fails in the next commits, as planned.
-
-    Attributes:
-        failures: Their errors.
-        applied: Whether a commit of unknown outcome has been applied.
-        silent: The number of times that `resolve` can't tell.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.failures: list[Exception] = []
-        self.applied = False
-        self.silent = 0
-
-    async def commit(self, changes: Sequence[Change]) -> None:
-        if self.failures:
-            raise self.failures.pop(0)
-        await super().commit(changes)
-
-    async def resolve(self, changes: Sequence[Change]) -> bool:
-        if self.silent:
-            self.silent -= 1
-            raise StorageError("it can't be asked")
-        if self.applied:
-            await super().commit(changes)
-        return self.applied
-
-
 def _unknown() -> CommitUnknownError:
     return CommitUnknownError(StorageError("the disk has gone"))
 
 
 @pytest.mark.parametrize("times", [1, 2, 12])
 async def test_an_outcome_that_can_not_be_kept_is_told_later(times: int) -> None:
-    clock, storage, gate = VirtualClock(), Failing(), Turnstile()
+    clock, storage, gate = VirtualClock(), FailingStorage(), Turnstile()
     async with working(gate, storage, clock=clock) as engine:
         job = await running(engine, input="a job")
         await gate.until(1)
@@ -86,7 +53,7 @@ async def test_an_outcome_that_can_not_be_kept_is_told_later(times: int) -> None
 async def test_an_outcome_of_which_nothing_is_known_is_told_once(
     *, applied: bool, silent: int
 ) -> None:
-    clock, storage, gate = VirtualClock(), Failing(), Turnstile()
+    clock, storage, gate = VirtualClock(), FailingStorage(), Turnstile()
     async with working(gate, storage, clock=clock) as engine:
         job = await running(engine, input="a job")
         await gate.until(1)
@@ -104,7 +71,7 @@ async def test_an_outcome_of_which_nothing_is_known_is_told_once(
 async def test_a_claim_that_fails_or_is_unknown_is_made_up_for(
     *, applied: bool, silent: int
 ) -> None:
-    clock, storage, gate = VirtualClock(), Failing(), Turnstile.opened()
+    clock, storage, gate = VirtualClock(), FailingStorage(), Turnstile.opened()
     async with agents(storage, clock=clock) as engine:
         jobs = [await running(engine, input=number) for number in range(3)]
         storage.applied, storage.silent = applied, silent
@@ -120,7 +87,7 @@ async def test_a_claim_that_fails_or_is_unknown_is_made_up_for(
 
 async def test_a_job_that_was_cancelled_while_its_claim_was_unknown_is_not_run_to_its_end() -> None:
     """The unknown commit gave the job to the attempt: it is asked to stop before it begins."""
-    clock, storage = VirtualClock(), Failing()
+    clock, storage = VirtualClock(), FailingStorage()
     entered: list[AgentJob] = []
 
     async def handler(job: AgentJob) -> None:
@@ -146,7 +113,7 @@ async def _read(engine: JobEngine, job_id: str) -> None:
 
 async def test_an_inbox_that_is_full_is_tried_again() -> None:
     clock, gate = VirtualClock(), Turnstile()
-    storage = Failing()
+    storage = FailingStorage()
     async with (
         JobEngine(storage, clock=clock, max_waiting=4) as engine,
         Worker(engine, gate, retry=ONCE),
@@ -165,7 +132,7 @@ async def test_an_inbox_that_is_full_is_tried_again() -> None:
 
 
 async def test_a_storage_that_never_comes_back_does_not_hold_up_the_end() -> None:
-    clock, storage, gate = VirtualClock(), Failing(), Turnstile()
+    clock, storage, gate = VirtualClock(), FailingStorage(), Turnstile()
 
     async def main() -> None:
         async with agents(storage, clock=clock) as engine, Worker(engine, gate, grace_seconds=5):
@@ -180,7 +147,7 @@ async def test_a_storage_that_never_comes_back_does_not_hold_up_the_end() -> Non
 
 
 async def test_a_claim_that_is_refused_does_not_hold_up_the_end() -> None:
-    storage, gate = Failing(), Turnstile.opened()
+    storage, gate = FailingStorage(), Turnstile.opened()
     with anyio.fail_after(SECONDS):
         async with agents(storage) as engine:
             await running(engine, input="a job")
