@@ -9,12 +9,16 @@
 * `WorkThread` makes blocking calls on one thread, in order; `Threads` makes each on its own.
 * `task_starter` returns a function that starts tasks at little cost.
 * `Watchdog` notices a blocked event loop; `stack_text` and `awaiting_text` show where it hangs.
+* `ChildProcess` is a process with a private `Channel`, `ParentProcess` the other side of it.
 * `stop_signals` asks a program to stop; `is_ctrl_c` and `protect` keep an interrupt of the program
   apart from one that a handler raises by itself.
 """
 
 from engine.portal.affinity import Event, LoopAffinity, call_soon, choose_event
 from engine.portal.bridge import HeldContext, Notify, SyncBridge, TimeLimit
+from engine.portal.channel import ChannelError
+from engine.portal.child_process import ChildProcess
+from engine.portal.parent_process import ParentProcess
 from engine.portal.signals import is_ctrl_c, protect, stop_signals
 from engine.portal.tasks import task_starter
 from engine.portal.threads import BlockingCall, Threads, WorkThread
@@ -22,10 +26,13 @@ from engine.portal.watchdog import Watchdog, awaiting_text, stack_text
 
 __all__ = [
     "BlockingCall",
+    "ChannelError",
+    "ChildProcess",
     "Event",
     "HeldContext",
     "LoopAffinity",
     "Notify",
+    "ParentProcess",
     "SyncBridge",
     "Threads",
     "TimeLimit",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -30,3 +30,31 @@ class TaskLogger(logging.LoggerAdapter[logging.Logger]):
     ) -> tuple[object, MutableMapping[str, Any]]:
         """Keep the line's own ``extra``, which the base class would replace."""
         return msg, kwargs
+
+
+def levels() -> dict[str, int]:
+    """Return the levels of all loggers that have one, by name; the root's name is empty."""
+    found = {"": logging.getLogger().level}
+    for name, logger in list(logging.root.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and logger.level != logging.NOTSET:
+            found[name] = logger.level
+    return found
+
+
+def send_records_to(handler: logging.Handler) -> None:
+    """Give a handler the records of all loggers of this process."""
+    logging.getLogger().addHandler(handler)
+
+
+def set_levels(levels: Mapping[str, int]) -> None:
+    """Set the levels of loggers, by name."""
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def relay(record: logging.LogRecord) -> None:
+    """Log a record of another process by the logger of its name; swallow an error of that."""
+    with suppress(Exception):
+        logger = logging.getLogger(record.name)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)

@@ -6,7 +6,10 @@ If an upgrade removes one, its test fails with a sentence that names the module 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import Future
 from contextlib import suppress
@@ -18,10 +21,12 @@ from pydantic import BaseModel
 
 from engine.owner import views
 from engine.portal import loop_thread, signals
+from engine.portal.logs import levels
 from engine.portal.signals import is_ctrl_c
 from tests.systems import needs_interrupts
 
 SECONDS = 20
+FLAGS = "import subprocess; print(*subprocess._args_from_interpreter_flags())"
 BELL = "see engine/portal/loop_thread.py"
 SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
@@ -103,3 +108,19 @@ def test_pydantic_has_the_slots_of_a_model() -> None:
     )
     with pytest.raises(RuntimeError, match=r"pydantic.*no slot __gone__.*engine/owner/views\.py"):
         views.slot_setter("__gone__")
+
+
+def test_subprocess_knows_the_flags_of_the_interpreter() -> None:
+    command = [sys.executable, "-W", "error::UserWarning", "-X", "utf8=1", "-B", "-c", FLAGS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["-B", "-Werror::UserWarning", "-X", "utf8=1"], (
+        "subprocess has no _args_from_interpreter_flags any more: see "
+        f"engine/portal/child_process.py\n{done.stderr}"
+    )
+
+
+def test_logging_has_a_dictionary_of_loggers() -> None:
+    logging.getLogger("tests.hooks").setLevel(logging.INFO)
+    assert levels()["tests.hooks"] == logging.INFO, (
+        "logging's manager has no loggerDict any more: see engine/portal/logs.py"
+    )
