@@ -46,6 +46,8 @@ from engine.domain.exceptions import (
     EngineNotStartedError,
     EngineStartedError,
     EngineUnavailableError,
+    HandlerError,
+    HandlerProcessError,
     IdempotencyConflictError,
     InvalidStateTransitionError,
     InvalidValueError,
@@ -91,7 +93,7 @@ from engine.domain.retry import Retry
 from engine.gate import Gate, GateCheck, WaitingJobs
 from engine.storage import MemoryStorage, Storage
 from engine.storage.sqlite import SQLiteStorage
-from engine.worker import Context, HandlerFunction, Middleware, Worker
+from engine.worker import Context, HandlerFunction, Middleware, Processes, Worker
 
 __version__ = "0.1.0"  # of the distribution, too: pyproject.toml reads it here
 
@@ -115,7 +117,9 @@ __all__ = [
     "EngineUnavailableError",
     "Gate",
     "GateCheck",
+    "HandlerError",
     "HandlerFunction",
+    "HandlerProcessError",
     "IdempotencyConflictError",
     "InvalidStateTransitionError",
     "InvalidValueError",
@@ -136,6 +140,7 @@ __all__ = [
     "NewJob",
     "OutcomeUnknownError",
     "OverloadedError",
+    "Processes",
     "Progress",
     "Prompt",
     "Retention",

@@ -46,7 +46,7 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Final
 
-from engine.domain.exceptions import AttemptTimeoutError
+from engine.domain.exceptions import AttemptTimeoutError, HandlerError
 from engine.domain.models import Transition
 from engine.worker import Context
 from engine.worker.context import InputNeeded
@@ -150,6 +150,8 @@ def _outcome(error: BaseException, *, is_stopping: bool) -> dict[str, str]:
 
 
 def _type_of(error: BaseException) -> str:
+    if isinstance(error, HandlerError):
+        return error.kinds[0].removeprefix("builtins.")
     kind = type(error)
     name = kind.__qualname__
     return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"

@@ -12,6 +12,8 @@
     ├── JobEndedError                              the job has ended and can't be cancelled
     ├── JobFailedError                             the job has failed and has no result
     ├── AttemptTimeoutError (TimeoutError)         an attempt took too long, and so has failed
+    ├── HandlerProcessError                        a handler's process did not start, or died
+    ├── HandlerError                               a handler raised an exception in its process
     ├── IdempotencyConflictError                   the key belongs to a job with other content
     ├── DuplicateJobIdError                        the id source returned the id of another job
     ├── InvalidValueError (ValueError)             an argument has the wrong type, size or form
@@ -269,6 +271,36 @@ class AttemptTimeoutError(EngineError, TimeoutError):
     def __init__(self, timeout_seconds: float) -> None:
         super().__init__(f"the attempt took more than {timeout_seconds:g} s")
         self.timeout_seconds = timeout_seconds
+
+
+class HandlerProcessError(EngineError):
+    """A handler's process could not start, or ended before the handler did.
+
+    Attributes:
+        has_begun: Whether the handler was called. If not, the attempt does not count as failed.
+    """
+
+    def __init__(self, problem: str, *, has_begun: bool = False) -> None:
+        super().__init__(problem)
+        self.has_begun = has_begun
+
+
+class HandlerError(EngineError):
+    """A handler raised an exception in its process; this stands for it in the engine's process.
+
+    The exception itself stays there: it may be of any class, with any contents, and nothing that
+    comes from the process of a handler is unpickled. A traceback of this shows its traceback.
+
+    Attributes:
+        kinds: The names of its class and its base classes, such as ``shop.NoPictureError``, in the
+            order of their resolution.
+        retryable: False if its attribute ``retryable`` is False.
+    """
+
+    def __init__(self, text: str, kinds: Sequence[str], *, retryable: bool) -> None:
+        super().__init__(text)
+        self.kinds = tuple(kinds)
+        self.retryable = retryable
 
 
 class IdempotencyConflictError(EngineError):

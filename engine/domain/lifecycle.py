@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from enum import Enum, EnumType
 from types import MappingProxyType
-from typing import Final, Generic, NoReturn, cast
+from typing import Any, Final, Generic, NoReturn, cast
 
 from typing_extensions import TypeVar
 
@@ -244,9 +244,32 @@ class Lifecycle(Generic[Status]):
             lines += [f"    {name_of[status]} --> [*]"] * (not targets)
         return "\n".join(lines) + "\n"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle the arguments: pickle can't copy the tables, which are read-only views."""
+        return _unpickle, (
+            self.statuses,
+            dict(self.moves),
+            {
+                "initial": self.initial,
+                "running": self.running,
+                "success": self.success,
+                "failure": self.failure,
+                "awaiting_input": self.awaiting_input,
+                "expires_to": dict(self.expires_to),
+                "cancels_to": dict(self.cancels_to),
+                "hint": self.hint,
+            },
+        )
+
     def __repr__(self) -> str:
         """Name the enum and the initial status."""
         return f"<Lifecycle of {self.statuses.__name__} from {self.initial.value}>"
+
+
+def _unpickle(
+    statuses: type[Status], moves: Mapping[Status, Collection[Status]], rest: dict[str, Any]
+) -> Lifecycle[Status]:
+    return Lifecycle(statuses, moves, **rest)
 
 
 def _text(status: Enum) -> str:

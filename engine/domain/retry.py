@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.exceptions import HandlerError, InvalidValueError, shown
 from engine.domain.validation import check_integer, check_number
 
 MAX_ATTEMPTS: Final = 1_000
@@ -34,7 +34,8 @@ class Retry:
             by default.
         jitter: The part of a delay by which it may be longer or shorter: 0 to 1; 0.2 by default.
         retry_on: The errors that are retried: a class derived from Exception, or a tuple of such
-            classes; every Exception by default. An empty tuple: no error.
+            classes; every Exception by default. An empty tuple: no error. An error that a handler
+            raised in a process is found by the names of its classes.
 
     Raises:
         InvalidValueError: A value has the wrong type or is out of its range.
@@ -83,9 +84,19 @@ class Retry:
             error: The error that ended the attempt.
             failures: The number of failed attempts, this one included.
         """
-        if failures >= self.max_attempts or not isinstance(error, self.retry_on):
-            return False
-        try:
-            return getattr(error, "retryable", True) is not False
-        except Exception:  # noqa: BLE001 - a broken attribute must not hide the handler's error
-            return True
+        return failures < self.max_attempts and self._names(error) and is_retryable(error)
+
+    def _names(self, error: BaseException) -> bool:
+        """Return whether the rule names the class of an error, or a base class of it."""
+        if not isinstance(error, HandlerError):
+            return isinstance(error, self.retry_on)
+        kinds = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
+        return any(f"{kind.__module__}.{kind.__qualname__}" in error.kinds for kind in kinds)
+
+
+def is_retryable(error: BaseException) -> bool:
+    """Return whether an error's own attribute ``retryable`` allows another attempt."""
+    try:
+        return getattr(error, "retryable", True) is not False
+    except Exception:  # noqa: BLE001 - a broken attribute must not hide the handler's error
+        return True

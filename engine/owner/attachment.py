@@ -62,6 +62,7 @@ class Attachment:
         Raises:
             EngineStartedError: The attachment was started before.
             EngineNotStartedError, EngineClosedError: The engine is not open.
+            HandlerProcessError: The handler of a worker can't be loaded in a process.
             InvalidValueError: The engine is a `SyncJobEngine`.
             WrongLoopError: The engine is open on another event loop.
         """
@@ -85,6 +86,7 @@ class Attachment:
         Raises:
             EngineStartedError: The attachment was started before.
             EngineClosedError: The engine is closed.
+            HandlerProcessError: The handler of a worker can't be loaded in a process.
             InvalidValueError: The engine is a `JobEngine`.
         """
         self._check_start(blocking=True)

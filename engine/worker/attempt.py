@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from engine.domain.exceptions import AttemptTimeoutError
+from engine.domain.exceptions import AttemptTimeoutError, HandlerError
 from engine.domain.json_text import json_text
 from engine.domain.models import Progress
 from engine.domain.validation import MAX_ERROR_CHARACTERS, MAX_RESULT_CHARACTERS, check_text
@@ -48,6 +48,7 @@ class Attempt:
         publish: Takes the handler's progress; any thread may call it.
 
     Attributes:
+        record: The job as it was claimed.
         job_id, number, token, failures: As in the job.
         stopped_at: When it was asked to stop, or its time limit will ask it, in the event loop's
             time; None for neither.
@@ -63,6 +64,7 @@ class Attempt:
         publish: Callable[[Progress], object],
     ) -> None:
         work = record.execution
+        self.record = record
         self.job_id = record.job_id
         self.number = work.attempt
         self.token = work.token or ""
@@ -79,6 +81,7 @@ class Attempt:
         self._core = core
         self._handler = handler
         self._scope = anyio.CancelScope(shield=True)
+        self._timeout_seconds: float | None = None
 
     @property
     def fields(self) -> dict[str, object]:
@@ -118,9 +121,10 @@ class Attempt:
             AttemptTimeoutError: It took too long.
             BaseException: Its own error; or its result can't be stored.
         """
+        self._timeout_seconds = timeout_seconds
         with _entered(middleware, self.context) if middleware else nullcontext():
             try:
-                result = await self._run_limited(timeout_seconds)
+                result = await self._run_limited()
             except BaseExceptionGroup as group:
                 if group.subgroup(InputNeeded) is None:
                     raise
@@ -128,26 +132,34 @@ class Attempt:
             self._check_request()
             return result
 
-    async def _run_limited(self, timeout_seconds: float | None) -> str | None:
+    @property
+    def is_limited(self) -> bool:
+        """Whether its time has a limit."""
+        return self._timeout_seconds is not None
+
+    def begin(self) -> None:
+        """Begin to count the time: the handler is called now. To be called on the event loop."""
+        if self._timeout_seconds is not None:
+            self._core.time.limit(self._scope, self._timeout_seconds)
+            self.stopped_at = self._scope.deadline  # infinite if a virtual clock keeps the time
+
+    async def _run_limited(self) -> str | None:
         """Run the handler until it ends, reaches its time limit or is asked to stop."""
         with self._scope as scope:
-            if timeout_seconds is not None:
-                self._core.time.limit(scope, timeout_seconds)
-                self.stopped_at = scope.deadline  # infinite if a virtual clock keeps the time
             try:
                 return await self._call()
             except Exception as error:
                 if scope.cancel_called and self._stop_reason is None:  # caused by the time limit
-                    raise AttemptTimeoutError(timeout_seconds or 0.0) from error
+                    raise AttemptTimeoutError(self._timeout_seconds or 0.0) from error
                 raise
         if self._stop_reason is None:
             self.context.is_stopping = True
-            raise AttemptTimeoutError(timeout_seconds or 0.0)
+            raise AttemptTimeoutError(self._timeout_seconds or 0.0)
         raise JobCancelled
 
     async def _call(self) -> str | None:
         """Run the handler, on the loop, in a thread or in a process."""
-        self.awaited, self.call = self._handler.call(self.context)
+        self.awaited, self.call = self._handler.call(self)
         if self._handler.is_async:
             result = await self.awaited
         else:
@@ -183,6 +195,8 @@ def result_text(value: object) -> str | None:
 
 def error_text(error: BaseException) -> str:
     """Return an error in its stored form: its type and its message, cut if it is long."""
+    if isinstance(error, HandlerError):
+        return str(error)  # it has that form
     try:
         message = str(error)
     except Exception:  # noqa: BLE001 - a broken __str__ must not hide that the handler failed

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-from anyio import CapacityLimiter, to_process
-
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.lifecycle import Lifecycle
 from engine.domain.validation import is_async_function, takes
 from engine.portal import BlockingCall, Threads
-from engine.worker.context import Context
+from engine.portal.logs import levels
+from engine.worker.processes import Processes, ProcessPool, Work, set_up_for
 
 HandlerFunction: TypeAlias = Callable[..., Any]
 """``async def handle(job)`` or ``def handle(job)``, with a second parameter for the context."""
@@ -23,80 +22,66 @@ class Handler:
 
     Args:
         function: Takes the job, and the context if it has a second parameter.
-        processes: Call it in processes instead, for work that keeps a processor busy.
-        at_once: The largest number of processes.
+        lifecycle: The lifecycle of its jobs.
+        processes: The rules of the processes in which to call it instead of threads; or None.
 
     Raises:
         InvalidValueError: It is no function of one or two positional parameters; or it can't run in
-            processes, because it is async, takes the context or can't be imported by its name.
+            processes, because it is async or can't be imported by its name.
     """
 
-    def __init__(self, function: HandlerFunction, *, processes: bool, at_once: int) -> None:
+    def __init__(
+        self, function: HandlerFunction, lifecycle: Lifecycle[Any], processes: Processes | None
+    ) -> None:
         if not callable(function):
             raise InvalidValueError("handler", f"must be a function, not {shown(function)}")
         self.function = function
         self.is_async = is_async_function(function)
-        self._wants_context = _takes_context(function)
-        self._processes = processes
-        self._at_once = at_once
-        if processes:
-            self._check_for_processes()
-
-    def _check_for_processes(self) -> None:
-        if self.is_async or self._wants_context:
-            raise InvalidValueError(
-                "handler", "that runs in processes must be a plain function of the job alone"
-            )
-        try:
-            pickle.dumps(self.function)
-        except Exception as error:
-            problem = f"that runs in processes must be a function of a module: {error}"
-            raise InvalidValueError("handler", problem) from error
-
-    def open(self) -> None:
-        """Get ready to run on this event loop; `close` ends it."""
-        self._limiter = CapacityLimiter(self._at_once)
+        self._wants_context = takes_context(function)
         self._threads = Threads("engine handler")
+        self._processes: ProcessPool | None = None
+        if processes is not None:
+            if self.is_async:
+                raise InvalidValueError("handler", "that runs in processes must not be async")
+            set_up = set_up_for(function, lifecycle, levels())
+            self._processes = ProcessPool(set_up, processes, self._threads)
 
-    def close(self) -> None:
-        """End the idle threads. Busy ones can't be ended; they end after their function."""
+    async def open(self) -> None:
+        """Get ready to run on this event loop; `close` ends it.
+
+        Raises:
+            HandlerProcessError: A process can't start, or can't load the function.
+        """
+        if self._processes is not None:
+            await self._processes.open()
+
+    async def close(self) -> None:
+        """End the idle threads and processes. Can't be cancelled.
+
+        A busy thread can't be ended; it ends after its function.
+        """
+        if self._processes is not None:
+            await self._processes.close()
         self._threads.close()
 
-    def call(self, context: Context[Any]) -> tuple[Awaitable[Any], BlockingCall[Any] | None]:
+    def call(self, work: Work) -> tuple[Awaitable[Any], BlockingCall[Any] | None]:
         """Start the function; return an awaitable of its outcome, and its call if in a thread.
 
         Cancelling the awaitable cancels an async function, kills a process, and leaves a thread
         running.
         """
+        if self._processes is not None:
+            return self._processes.call(work)
+        work.begin()
+        context = work.context
         arguments = (context.job, context) if self._wants_context else (context.job,)
         if self.is_async:
             return self.function(*arguments), None
-        if self._processes:
-            return self._in_process(context.job), None
         call = self._threads.start(self.function, *arguments)
         return call.wait(), call
 
-    async def _in_process(self, job: object) -> object:
-        result, error = await to_process.run_sync(
-            _outcome_of, self.function, job, cancellable=True, limiter=self._limiter
-        )
-        if error is not None:
-            raise error
-        return result
 
-
-def _outcome_of(function: HandlerFunction, job: object) -> tuple[object, BaseException | None]:
-    """Return a function's result or its error. Runs in the process of the function.
-
-    An exit that was raised there would end the process just after its return to the pool.
-    """
-    try:
-        return function(job), None
-    except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
-        return None, error
-
-
-def _takes_context(function: HandlerFunction) -> bool:
+def takes_context(function: HandlerFunction) -> bool:
     """Tell whether a function has a second parameter.
 
     Raises:
@@ -108,11 +93,11 @@ def _takes_context(function: HandlerFunction) -> bool:
         return False
     places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     named = [each for each in signature.parameters.values() if each.kind in places]
-    takes_context = len(named) > 1 and (
+    wants_context = len(named) > 1 and (
         named[1].default is inspect.Parameter.empty or named[1].name == "context"
     )
-    if not takes(function, 2 if takes_context else 1):
+    if not takes(function, 2 if wants_context else 1):
         raise InvalidValueError(
             "handler", f"must take a job, or a job and a context: {shown(function)} does not"
         )
-    return takes_context
+    return wants_context

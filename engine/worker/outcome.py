@@ -6,8 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import random
-from typing import Any
+from typing import Any, Final
 
+from engine.domain.exceptions import HandlerError, HandlerProcessError
 from engine.domain.lifecycle import Event
 from engine.domain.retry import Retry
 from engine.owner.commands.ask import AskForInput
@@ -20,6 +21,9 @@ from engine.worker.attempt import Attempt, Middleware, Stop, error_text
 from engine.worker.context import InputNeeded
 
 logger = TaskLogger("engine.worker")
+
+_PROCESS_PAUSE_SECONDS: Final = 5.0
+"""The pause after a process of a handler could not start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ async def outcome_of(attempt: Attempt, rules: Rules) -> Message[Any] | None:
             return AskForInput(job_id, token, *attempt.context.request)
         if reason := attempt.why_stopped():
             return _after_stop(attempt, reason)
+        if isinstance(error, HandlerProcessError) and not error.has_begun:
+            return _without_process(attempt, error)
         return _after_failure(attempt, rules.retry, error)
     _log(attempt, "is done")
     return FinishJob(job_id, token, Event.SUCCEED, result=result)
@@ -78,9 +84,25 @@ def _after_stop(attempt: Attempt, reason: Stop) -> Message[Any] | None:
     return ReleaseJob(attempt.job_id, attempt.token, 0.0, failed=False)
 
 
+def _without_process(attempt: Attempt, error: HandlerProcessError) -> Message[Any]:
+    """Log that no process could run the handler, and return the message that tries again later.
+
+    It is not the job's fault, so it does not count as a failure.
+    """
+    logger.error(
+        "attempt %s of job %s could not begin, and another one follows in %g s",
+        *(attempt.number, attempt.job_id, _PROCESS_PAUSE_SECONDS),
+        exc_info=error.with_traceback(None),
+        extra=attempt.fields,
+    )
+    return ReleaseJob(attempt.job_id, attempt.token, _PROCESS_PAUSE_SECONDS, failed=False)
+
+
 def _after_failure(attempt: Attempt, retry: Retry, error: BaseException) -> Message[Any]:
     """Log that an attempt failed, and return the message for the owner."""
     may_retry = retry.may_retry(error, attempt.failures + 1)
+    if isinstance(error, HandlerError | HandlerProcessError):
+        error = error.with_traceback(None)  # of the engine's own code; a note has the handler's
     logger.warning(
         "attempt %s of job %s failed%s",
         *(attempt.number, attempt.job_id, ", and another one follows" * may_retry),

@@ -64,7 +64,17 @@ class WorkerPool:
 
         Raises:
             EngineUnavailableError: The engine is not open.
+            HandlerProcessError: The handler can't run in processes.
         """
+        self._core.inbox.check_open()
+        try:
+            await self._handler.open()
+            self._begin_working()
+        except BaseException:
+            await self._handler.close()
+            raise
+
+    def _begin_working(self) -> None:
         self._core.inbox.check_open()
         self._stuck_monitor.open()  # first: the machine may have no thread for it
         self._changes = Changes(self._core.time)
@@ -72,7 +82,6 @@ class WorkerPool:
         self._publish = ProgressRelay(self._by_job, self._core.state.events).publish
         self._start = task_starter(self._core.tasks)
         self._sender = OutcomeSender(self._core, self._changes, self._start, self._forget)
-        self._handler.open()
         self._core.state.events.subscribe(self)
         self._core.tasks.start_soon(self._claim_jobs, name="engine worker")
         self._core.tasks.start_soon(self._stuck_monitor.watch, name="engine stuck monitor")
@@ -94,7 +103,7 @@ class WorkerPool:
             await self._changes.until(lambda: not self._attempts and self._claim is None)
         self._core.state.events.unsubscribe(self)
         self._leave_alone()
-        self._handler.close()
+        await self._handler.close()
 
     def _stop_all(self, reason: Stop) -> None:
         for attempt in list(self._attempts.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -22,6 +23,7 @@ from engine.worker.attempt import Middleware
 from engine.worker.handler import Handler, HandlerFunction
 from engine.worker.outcome import Rules
 from engine.worker.pool import WorkerPool
+from engine.worker.processes import Processes, check_not_loading
 
 MAX_CONCURRENCY = 10_000
 _MARGIN_SECONDS = 5.0  # after the time of grace, for the last commits
@@ -71,14 +73,18 @@ class Worker(Attachment):
         idempotent: Whether to run a job again whose attempt died with its process. True: yes, and
             the attempt counts as failed. False: the job fails.
         grace_seconds: How long closing waits for handlers, 0 or more.
-        processes: Run a plain function in processes, for work that keeps a processor busy. It has
-            to be importable, and takes the job alone. The end of an attempt kills its process.
+        processes: Run a plain function in processes, for work that keeps a processor busy or may
+            crash; a `Processes` says how to keep them. The function and the enum of the statuses
+            have to be importable: `docs/processes.md` says how. A cancel or a timeout kills the
+            process at once, with the programs that it has started. Entering the worker starts one.
         middleware: Called with the context before each attempt. Each returns a context manager,
             entered before the handler runs and left after it, with the handler's exception. For
             metrics and traces. Their own errors are logged.
 
     Raises:
-        InvalidValueError: An argument is of the wrong type or out of its range.
+        InvalidValueError: An argument is of the wrong type or out of its range, or the handler
+            can't run in processes.
+        HandlerProcessError: A process makes the worker while it loads the handler of another one.
         LifecycleError: The running status leads to no success, or to no failure.
     """
 
@@ -94,9 +100,10 @@ class Worker(Attachment):
         timeout_seconds: float | None = None,
         idempotent: bool = True,
         grace_seconds: float = 10.0,
-        processes: bool = False,
+        processes: bool | Processes = False,
         middleware: Sequence[Middleware] = (),
     ) -> None:
+        check_not_loading()
         super().__init__(engine)
         retry = Retry() if retry is None else retry
         if not isinstance(retry, Retry):
@@ -106,7 +113,6 @@ class Worker(Attachment):
         if timeout_seconds is not None:
             check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
         check_flag("idempotent", idempotent)
-        check_flag("processes", processes)
         given: object = middleware
         if not isinstance(given, list | tuple) or not all(map(callable, given)):
             raise InvalidValueError(
@@ -122,7 +128,7 @@ class Worker(Attachment):
         self._grace_seconds = grace_seconds
         self._part = WorkerPool(
             core,
-            Handler(handler, processes=processes, at_once=concurrency),
+            Handler(handler, core.lifecycle, _rules_of(processes)),
             Rules(
                 concurrency, retry, timeout_seconds, idempotent, grace_seconds, tuple(middleware)
             ),
@@ -160,3 +166,21 @@ class Worker(Attachment):
         seconds = self._grace_seconds + _MARGIN_SECONDS
         signals = await self._serving.enter_async_context(stop_signals(seconds))
         await signals.wait()
+
+
+def _rules_of(processes: object) -> Processes | None:
+    """Return the rules of a worker's processes; None for a worker without processes.
+
+    Raises:
+        InvalidValueError: These are no rules, or this system has no process groups.
+    """
+    if processes is False:
+        return None
+    rules = Processes() if processes is True else processes
+    if not isinstance(rules, Processes):
+        raise InvalidValueError(
+            "processes", f"must be True, False or a Processes, not {shown(processes)}"
+        )
+    if not hasattr(os, "killpg"):
+        raise InvalidValueError("processes", "need a system with process groups, such as Linux")
+    return rules

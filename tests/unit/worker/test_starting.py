@@ -49,10 +49,6 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "three parameters": ("handler", {"handler": _async_of_three}),
     "keyword only": ("handler", {"handler": lambda *, job: job}),
     "an async one for processes": ("handler", {"processes": True}),
-    "one with a context for processes": (
-        "handler",
-        {"handler": _with_context, "processes": True},
-    ),
     "a local one for processes": ("handler", {"handler": lambda job: job, "processes": True}),
     "no place": ("concurrency", {"concurrency": 0}),
     "too many places": ("concurrency", {"concurrency": 10_001}),

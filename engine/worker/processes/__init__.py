@@ -1,0 +1,17 @@
+"""Handlers in processes.
+
+::
+
+    ProcessPool ──▶ HandlerProcess: the engine's side of a process
+                      └──▶ ChildProcess ══ channel ══▶ program: calls the handler, in the process
+
+A process is a new interpreter, which loads the handler by the name of its module. The two sides
+exchange `messages`, which are plain data. Public: nothing; `engine` exports `Processes`.
+"""
+
+from engine.worker.processes.handler_process import Work
+from engine.worker.processes.loading import check_not_loading, set_up_for
+from engine.worker.processes.process_pool import ProcessPool
+from engine.worker.processes.rules import Processes
+
+__all__ = ["ProcessPool", "Processes", "Work", "check_not_loading", "set_up_for"]

@@ -1,0 +1,164 @@
+"""The program of a process that runs a handler: loads it, and calls it for one job after another.
+
+The engine starts it, as `engine.worker.processes.handler_process`, and ends it by SIGKILL.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.models import Progress
+from engine.domain.retry import is_retryable
+from engine.owner.views import Views
+from engine.portal import ParentProcess
+from engine.portal.logs import send_records_to, set_levels
+from engine.worker.attempt import error_text, result_text
+from engine.worker.context import Context, InputNeeded
+from engine.worker.handler import takes_context
+from engine.worker.processes.loading import MainError, load, names_of
+from engine.worker.processes.log_records import MAX_CHARACTERS, RecordSender, plain_text
+from engine.worker.processes.messages import (
+    Asked,
+    FromProcess,
+    MainModule,
+    NotLoaded,
+    Raised,
+    Ready,
+    Reported,
+    Returned,
+    Run,
+    encoded,
+    record_of,
+    run_of,
+    set_up_of,
+)
+
+
+def main(descriptor: int) -> None:
+    """Work for the engine at the other end of the channel, until it ends this process.
+
+    Args:
+        descriptor: This process's end of the channel.
+    """
+    parent = ParentProcess(descriptor)
+    set_up = set_up_of(parent.receive())
+    _keep_output()
+    records = RecordSender(lambda message: parent.send(encoded(message)))
+    send_records_to(records)
+    set_levels(set_up.levels)
+    try:
+        function, lifecycle = load(set_up)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the engine has to know
+        parent.send(encoded(_not_loaded(error)))
+        parent.receive()  # waits for the end
+        return
+    program = _Program(parent, records, function, lifecycle, set_up.main)
+    parent.send(encoded(Ready()))
+    while True:
+        program.run(run_of(parent.receive()))
+
+
+def _keep_output() -> None:
+    """Let nothing that is printed wait in a buffer, which a kill of the process would empty."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    with suppress(AttributeError, ValueError, OSError):  # standard error may be closed
+        faulthandler.enable()
+
+
+def _not_loaded(error: BaseException) -> NotLoaded:
+    in_main = isinstance(error, MainError)
+    if isinstance(error, MainError) and error.__cause__ is not None:
+        error = error.__cause__
+    return NotLoaded(error_text(error), _traceback(error), in_main)
+
+
+def _traceback(error: BaseException) -> str:
+    """Return a traceback as the interpreter prints it, without the frames of this module."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    try:
+        lines = traceback.format_exception(type(error), error, trace)
+    except Exception as broken:  # noqa: BLE001 - an exception may have any methods
+        lines = [f"{type(error).__name__}, which can't be shown: {type(broken).__name__}"]
+    return plain_text("".join(lines).rstrip("\n"), MAX_CHARACTERS)
+
+
+class _Program:
+    """Calls the handler."""
+
+    def __init__(
+        self,
+        parent: ParentProcess,
+        records: RecordSender,
+        function: Callable[..., Any],
+        lifecycle: Lifecycle[Any],
+        main: MainModule | None,
+    ) -> None:
+        self._parent = parent
+        self._records = records
+        self._function = function
+        self._lifecycle = lifecycle
+        self._main = main
+        self._views: Views[Any] = Views(lifecycle, {})
+        self._wants_context = takes_context(function)
+
+    def run(self, run: Run) -> None:
+        """Call the handler once, and report the outcome."""
+        self._records.number = run.number
+        outcome = self._outcome(run)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, ValueError, OSError):
+                stream.flush()
+        self._send(outcome)
+
+    def _outcome(self, run: Run) -> FromProcess:
+        context: Context[Any] | None = None
+        try:
+            record = record_of(run.record)
+            context = Context(
+                self._views.job(record),
+                record,
+                self._lifecycle,
+                lambda progress: self._report(run.number, progress),
+            )
+            arguments = (context.job, context) if self._wants_context else (context.job,)
+            return Returned(run.number, result_text(self._function(*arguments)))
+        except BaseException as error:  # noqa: BLE001 - the engine raises it again
+            return self._raised(run.number, error)
+        finally:
+            if context is not None and context.request is not None:
+                prompt, deadline = context.request
+                seconds = deadline.total_seconds() if isinstance(deadline, timedelta) else None
+                at = deadline if isinstance(deadline, datetime) else None
+                self._send(Asked(run.number, prompt, seconds, at))
+
+    def _raised(self, number: int, error: BaseException) -> Raised:
+        asks = isinstance(error, InputNeeded)
+        if isinstance(error, BaseExceptionGroup):
+            asks = error.subgroup(InputNeeded) is not None
+        return Raised(
+            number=number,
+            error=error_text(error),
+            kinds=names_of(error, self._main),
+            retryable=is_retryable(error),
+            asks=asks,
+            traceback=_traceback(error),
+        )
+
+    def _report(self, number: int, progress: Progress) -> None:
+        self._parent.send_newest(
+            encoded(Reported(number, progress.done, progress.total, progress.note))
+        )
+
+    def _send(self, message: FromProcess) -> None:
+        self._parent.send(encoded(message))

@@ -1,0 +1,168 @@
+"""Handlers that run in processes, which import them by their names."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from engine import Context, Job
+from engine.worker.processes.messages import Returned, encoded
+
+logger = logging.getLogger("shop.press")
+
+if "TEST_STARTS" in os.environ:  # set by a test, so that the import in processes alone does it
+    with Path(os.environ["TEST_STARTS"]).open("a") as _file:
+        print(os.getpid(), file=_file)
+if "TEST_IMPORT_SECONDS" in os.environ:
+    time.sleep(float(os.environ["TEST_IMPORT_SECONDS"]))
+if "TEST_IMPORT_NEEDS" in os.environ:
+    Path(os.environ["TEST_IMPORT_NEEDS"]).read_text()
+
+
+class NoPaperError(Exception):
+    """An error whose constructor takes more than a text."""
+
+    def __init__(self, tray: int, size: str) -> None:
+        super().__init__(f"no {size} in tray {tray}")
+
+
+class JamError(NoPaperError):
+    """An error that another attempt can't mend."""
+
+    retryable = False
+
+
+class OddError(Exception):
+    """An error of which nothing can be shown."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    @property
+    def retryable(self) -> bool:
+        raise RuntimeError("no answer")
+
+
+class Order(BaseModel):
+    """The form of an answer."""
+
+    colour: str
+
+
+def _raises(error: Callable[[], BaseException]) -> Callable[..., Any]:
+    def case(_job: Job[Any], _context: Context[Any]) -> None:
+        raise error()
+
+    return case
+
+
+def _groups() -> BaseException:
+    return BaseExceptionGroup("both", [SystemExit(3), NoPaperError(1, "A4")])
+
+
+def _logs(_job: Job[Any], _context: Context[Any]) -> str:
+    logger.debug("too low for anyone")
+    logger.warning("%d %% done", 50, extra={"tray": 2, "sheets": {1}, "job_id": "a lie"})
+    try:
+        _raises(lambda: JamError(1, "A4"))(_job, _context)
+    except JamError:
+        logger.exception("a \ud800 jam")
+    logging.getLogger("other").info("quiet")
+    thread = threading.Thread(target=logging.getLogger("loud").info, args=("from a thread",))
+    thread.start()
+    thread.join()
+    return "logged"
+
+
+def _reports(job: Job[Any], context: Context[Any]) -> str:
+    context.check_cancelled()
+    for done in range(10_000):
+        context.progress(done, 10_000, "pages")
+    context.progress(10_000, 10_000, "pages")
+    Path(job.input["let_go"]).read_text()  # a named pipe
+    return f"{context.job.job_id} {context.attempt} {bool(context.token)}"
+
+
+def _asks(_job: Job[Any], context: Context[Any]) -> str:
+    order = context.request_input(
+        Order, timedelta(hours=1), name="order", question="Which \N{SNOWMAN}?"
+    )
+    try:
+        until = datetime.now(UTC) + timedelta(hours=1)
+        size = context.request_input({"type": "integer"}, until)
+    except BaseException:  # noqa: BLE001 - as a careless handler does
+        return "caught"
+    return f"{order.colour} {size}"
+
+
+def _asks_wrongly(_job: Job[Any], context: Context[Any]) -> object:
+    return context.request_input({"type": "nonsense"})
+
+
+def _kills_itself(_job: Job[Any], _context: Context[Any]) -> None:
+    print("last words")  # noqa: T201 - it must not stay in a buffer
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _interrupts_itself(_job: Job[Any], _context: Context[Any]) -> str:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+    return "unmoved"
+
+
+def _forges(_job: Job[Any], context: Context[Any]) -> str:
+    """Leave a result in the channel, after the outcome, as a handler can that means harm."""
+    publish: Any = context._publish  # noqa: SLF001 - to find the channel and the number of the run
+    run, program = (cell.cell_contents for cell in publish.__closure__)
+    forged = encoded(Returned(run.number, "a result of another job"))
+    threading.Timer(0.1, program._parent.send, [forged]).start()  # noqa: SLF001
+    return "done"
+
+
+def _takes_a_while(_job: Job[Any], _context: Context[Any]) -> str:
+    time.sleep(0.3)
+    return "mine"
+
+
+CASES: dict[str, Callable[[Job[Any], Context[Any]], Any]] = {
+    "process id": lambda _job, _context: os.getpid(),
+    "input": lambda job, _context: job.input,
+    "snapshot": lambda job, _context: job.model_dump_json(),
+    "no paper": _raises(lambda: NoPaperError(2, "A3")),
+    "jam": _raises(lambda: JamError(2, "A3")),
+    "odd": _raises(OddError),
+    "exit": _raises(lambda: SystemExit(3)),
+    "group": _raises(_groups),
+    "long": _raises(lambda: ValueError("x" * 1_000_000)),
+    "surrogate": _raises(lambda: ValueError("\0\ud800")),
+    "object": lambda _job, _context: object(),
+    "huge": lambda _job, _context: "x" * 2_000_000,
+    "largest": lambda _job, _context: "\N{SNOWMAN}" * 1_048_576,
+    "model": lambda _job, _context: Order(colour="red"),
+    "nothing": lambda _job, _context: None,
+    "logs": _logs,
+    "reports": _reports,
+    "forges": _forges,
+    "takes a while": _takes_a_while,
+    "asks": _asks,
+    "asks wrongly": _asks_wrongly,
+    "kills itself": _kills_itself,
+    "interrupts itself": _interrupts_itself,
+    "arguments": lambda _job, _context: sys.argv,
+}
+
+
+def run_case(job: Job[Any], context: Context[Any]) -> Any:  # noqa: ANN401
+    """Run the case that the job's input names."""
+    return CASES[job.input if isinstance(job.input, str) else job.input["case"]](job, context)

@@ -1,0 +1,273 @@
+"""A handler in a process has what one in a thread has, and its outcomes are kept the same way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import (
+    Context,
+    HandlerError,
+    HandlerProcessError,
+    JobStatus,
+    Processes,
+    Progress,
+    Retry,
+    SyncJobEngine,
+    Worker,
+)
+from tests.systems import needs_named_pipes, needs_proc
+from tests.tries import thorough
+from tests.unit.claiming import running
+from tests.unit.processes.handlers import JamError, NoPaperError, run_case
+from tests.unit.worker.at_work import (
+    ASKING,
+    COMPLETED,
+    FAILED,
+    ONCE,
+    ended,
+    until,
+    working,
+)
+
+pytestmark = pytest.mark.anyio
+RESULTS = {
+    "nothing": None,
+    "model": '{"colour":"red"}',
+    "largest": "\N{SNOWMAN}" * 1_048_576,
+    "interrupts itself": "unmoved",
+    "arguments": json.dumps(sys.argv, separators=(",", ":"), ensure_ascii=False),
+}
+ERRORS = {
+    "no paper": "NoPaperError: no A3 in tray 2",
+    "jam": "JamError: no A3 in tray 2",
+    "odd": "OddError: an error without a message",
+    "exit": "SystemExit: 3",
+    "group": "BaseExceptionGroup: both (2 sub-exceptions); SystemExit: 3; NoPaperError: no A4",
+    "long": "ValueError: xxxx",
+    "surrogate": "ValueError: \N{REPLACEMENT CHARACTER}?",
+    "object": "InvalidValueError: result ",
+    "huge": "InvalidValueError: result must have 0 to 1048576 characters, and has 2000000",
+}
+
+
+async def test_results_and_errors_are_kept_and_the_process_stays() -> None:
+    async with working(run_case, processes=True, retry=ONCE, concurrency=1) as engine:
+        first = await ended(engine, "process id")
+        for case, result in RESULTS.items():
+            job = await ended(engine, case)
+            assert (job.status, job.result, job.error) == (COMPLETED, result, None), case
+        for case, error in ERRORS.items():
+            job = await ended(engine, case)
+            assert job.status is FAILED
+            assert (job.error or "").startswith(error), (case, job.error)
+            assert len(job.error or "") <= 65_536
+        last = await ended(engine, "process id")
+        assert first.result == last.result != str(os.getpid())
+
+
+async def test_it_gets_the_job_as_it_is() -> None:
+    async with working(run_case, processes=True) as engine:
+        given = {"case": "input", "é": [1, 2.5, None, True, {"": "\N{SNOWMAN}"}], "big": 2**70}
+        job = await ended(engine, given)
+        assert json.loads(job.result or "") == given
+        job = await running(engine, input="snapshot", priority=7, idempotency_key="key")
+        seen = type(job).model_validate_json((await engine.wait(job.job_id)).result or "")
+        assert seen == job.model_copy(update={"attempt": 1, "updated_at": seen.updated_at})
+
+
+class _Lines(logging.Handler):
+    """Collects log records."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@contextmanager
+def _lines() -> Iterator[list[logging.LogRecord]]:
+    lines, root = _Lines(), logging.getLogger()
+    root.addHandler(lines)
+    logging.getLogger("loud").setLevel(logging.INFO)
+    try:
+        yield lines.records
+    finally:
+        logging.getLogger("loud").setLevel(logging.NOTSET)
+        root.removeHandler(lines)
+
+
+async def test_its_log_records_come_to_the_loggers_of_the_program() -> None:
+    with _lines() as records:
+        async with working(run_case, processes=True) as engine:
+            job = await ended(engine, "logs")
+            assert job.result == "logged"
+    told, failed, loud = (each for each in records if each.name != "engine.worker")
+    assert (told.name, told.levelname, told.getMessage()) == ("shop.press", "WARNING", "50 % done")
+    assert (told.tray, told.sheets) == (2, "<set of 1 items>")  # type: ignore[attr-defined]
+    assert (told.job_id, told.attempt, told.status) == (job.job_id, 1, "running")  # type: ignore[attr-defined]
+    assert (told.funcName, told.filename) == ("_logs", "handlers.py")
+    assert told.process != os.getpid()
+    text = logging.Formatter().format(failed)
+    assert text.startswith("a ? jam\nTraceback (most recent call last):")
+    assert text.endswith("JamError: no A4 in tray 1")
+    assert (loud.name, loud.getMessage()) == ("loud", "from a thread")
+
+
+@needs_named_pipes
+async def test_its_progress_is_seen(tmp_path: Path) -> None:
+    let_go = tmp_path / "let go"
+    os.mkfifo(let_go)
+    async with working(run_case, processes=True) as engine:
+        job = await running(engine, input={"case": "reports", "let_go": str(let_go)})
+        async for each in engine.watch(job.job_id, progress=True):
+            if isinstance(each, Progress) and each.done == 10_000:
+                assert (each.total, each.note, each.attempt) == (10_000, "pages", 1)
+                let_go.write_text("go")
+        assert (await engine.get(job.job_id)).result == f"{job.job_id} 1 True"
+
+
+async def test_it_may_ask(caplog: pytest.LogCaptureFixture) -> None:
+    async with working(run_case, processes=True, retry=ONCE) as engine:
+        job = await running(engine, input="asks")
+        for answer in ({"colour": "red"}, 7):
+            waiting = await engine.wait(job.job_id, until=[ASKING])
+            assert waiting.prompt is not None
+            assert waiting.deadline_at is not None
+            await engine.provide_input(job.job_id, waiting.prompt.prompt_id, answer)
+        done = await engine.wait(job.job_id)
+        assert (done.result, done.attempt) == ("red 7", 3)
+        assert "a handler caught InputNeeded" in caplog.text
+        assert "is no JSON Schema" in ((await ended(engine, "asks wrongly")).error or "")
+
+
+def test_it_may_ask_a_question_of_a_blocking_engine() -> None:
+    with SyncJobEngine() as engine, Worker(engine, run_case, processes=True, retry=ONCE):
+        job = engine.create("hash", input="asks")
+        engine.transition(job.job_id, JobStatus.RUNNING)
+        error = engine.wait(job.job_id, timeout=60).error
+        assert error is not None
+        assert "has no `awaiting_input`" in error
+
+
+@pytest.mark.parametrize(
+    "tried",
+    [
+        ("no paper", NoPaperError, 3),
+        ("jam", NoPaperError, 1),  # it says that it is not retryable
+        *thorough(
+            ("no paper", Exception, 3),
+            ("no paper", (OSError, NoPaperError), 3),
+            ("no paper", JamError, 1),
+            ("no paper", (), 1),
+            ("odd", Exception, 3),
+            ("exit", Exception, 1),
+            ("kills itself", Exception, 3),
+            ("kills itself", NoPaperError, 1),
+        ),
+    ],
+)
+async def test_errors_are_retried_by_their_classes(tried: tuple[str, Any, int]) -> None:
+    case, retry_on, attempts = tried
+    retry = Retry(first_delay_seconds=0, jitter=0, retry_on=retry_on)
+    with SyncJobEngine() as engine, Worker(engine, run_case, processes=True, retry=retry):
+        job = engine.create("hash", input=case)
+        engine.transition(job.job_id, JobStatus.RUNNING)
+        assert engine.wait(job.job_id, timeout=60).attempt == attempts
+
+
+async def test_its_traceback_is_logged_and_middleware_has_its_classes(
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    raised: list[BaseException] = []
+
+    @contextmanager
+    def middleware(_: Context[Any]) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    how: dict[str, Any] = {"retry": ONCE, "middleware": [middleware]}
+    async with working(run_case, processes=True, **how) as engine:
+        await ended(engine, "jam")
+        killed = await ended(engine, "kills itself")
+    error, death = raised
+    assert isinstance(error, HandlerError)
+    assert error.kinds[:2] == tuple(
+        f"{kind.__module__}.{kind.__qualname__}" for kind in (JamError, NoPaperError)
+    )
+    assert (str(error), error.retryable) == ("JamError: no A3 in tray 2", False)
+    assert 'handlers.py", line ' in caplog.text
+    assert "program.py" not in caplog.text  # of the engine's own code
+    assert "process_pool.py" not in caplog.text
+    assert isinstance(death, HandlerProcessError)
+    assert capfd.readouterr().out == "last words\n"
+    assert (killed.error or "").endswith("was killed by signal 9 (SIGKILL), perhaps out of memory")
+
+
+@needs_proc
+async def test_a_process_that_dies_while_it_is_idle_costs_no_attempt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with working(run_case, processes=True, concurrency=1, retry=ONCE) as engine:
+        for number in (signal.SIGKILL, signal.SIGSEGV):
+            process_id = (await ended(engine, "process id")).result or ""
+            os.kill(int(process_id), number)
+            await until(partial(_is_dead, process_id))
+            job = await ended(engine, "process id")
+            assert (job.status, job.attempt) == (COMPLETED, 1)
+            assert job.result != process_id
+    assert "an idle process of a handler was killed by signal 9" in caplog.text
+
+
+def _is_dead(process_id: str) -> bool:
+    """Tell whether a process has ended, its last thread included; its parent has not reaped it."""
+    state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+    return state == "Z" and len([*Path(f"/proc/{process_id}/task").iterdir()]) == 1
+
+
+async def test_a_message_of_an_earlier_run_is_never_the_result_of_a_later_one() -> None:
+    retry = Retry(first_delay_seconds=0, jitter=0)
+    async with working(run_case, processes=True, concurrency=1, retry=retry) as engine:
+        assert (await ended(engine, "forges")).result == "done"
+        job = await ended(engine, "takes a while")
+        assert (job.result, job.attempt) == ("mine", 2)
+
+
+@pytest.mark.parametrize(
+    "tried", [(Processes(max_jobs=2), 3), *thorough((Processes(max_idle=0), 5))]
+)
+async def test_processes_are_replaced(tried: tuple[Processes, int]) -> None:
+    rules, processes = tried
+    async with working(run_case, processes=rules, concurrency=1) as engine:
+        ids = [(await ended(engine, "process id")).result for _ in range(5)]
+    assert len(set(ids)) == processes
+
+
+async def test_closing_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = tmp_path / "starts"
+    monkeypatch.setenv("TEST_STARTS", str(starts))
+    async with working(run_case, processes=True, concurrency=3) as engine:
+        jobs = [await running(engine, input="process id") for _ in range(30)]
+        for job in jobs:
+            await engine.wait(job.job_id)
+    ids = starts.read_text().split()
+    assert 1 <= len(ids) <= 3
+    assert not any(Path(f"/proc/{each}").exists() for each in ids)
