@@ -49,11 +49,12 @@ def test_the_benchmark_prints_every_table() -> None:
         "### Start on a large file",
         "### Jobs with a handler",
         "### One job at a time",
+        "### Handlers in processes",
         "### Jobs that wait at a gate",
         "### Watching",
         "### What a get is made of",
     ]
-    assert len(_rows(lines)) == 5 + 7 + 8 + 8 + 6 + 9 + 9 + 4 + 11 + 3
+    assert len(_rows(lines)) == 5 + 7 + 8 + 8 + 6 + 9 + 9 + 10 + 4 + 11 + 3
 
 
 @pytest.mark.thorough

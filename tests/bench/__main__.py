@@ -16,6 +16,7 @@ from tests.bench import (
     peers,
     picture,
     pieces,
+    processes,
     startup,
     threaded,
     watched,
@@ -117,6 +118,10 @@ def _working_tables(scale: int, turns: int) -> Tables:
             lambda: working.rows(Rounds(), max(200, 10_000 // scale), turns),
         ),
         "alone": ("One job at a time", lambda: alone.rows(Rounds(), 1_000 // scale, turns)),
+        "processes": (
+            "Handlers in processes",
+            lambda: processes.rows(Rounds(), 5_000 // scale, turns),
+        ),
         "gated": (
             "Jobs that wait at a gate",
             lambda: gated.rows(Rounds(), 100_000 // scale, 100 // min(scale, 10), 10.0 / scale),

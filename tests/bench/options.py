@@ -16,6 +16,7 @@ _TABLES = (
     "startup",
     "working",
     "alone",
+    "processes",
     "gated",
     "watched",
     "peers",

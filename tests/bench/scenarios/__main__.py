@@ -10,7 +10,7 @@ from functools import partial
 from typing import Final
 
 import engine
-from tests.bench.scenarios import awaited, blocking, process
+from tests.bench.scenarios import awaited, blocking, in_processes, process
 from tests.bench.scenarios.awaited import Awaited
 from tests.bench.scenarios.figure import Figure
 
@@ -48,6 +48,8 @@ SCENARIOS: Final = {
     ),
     "file_handled_alone": Scenario(300, Awaited(awaited.handled_lives, in_file=True, workers=1)),
     "memory_handled_bulks": Scenario(10_000, Awaited(awaited.handled_bulks, workers=1)),
+    "memory_processes_100": Scenario(800, partial(in_processes.handled_in_processes, 100)),
+    "memory_processes_alone": Scenario(800, partial(in_processes.handled_in_processes, 1)),
     "idle_workers": Scenario(30_000, Awaited(awaited.bulk_creates, workers=100)),
     "import": Scenario(3, process.import_time),
     "job_bytes": Scenario(20_000, process.job_bytes),
