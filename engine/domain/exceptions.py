@@ -299,7 +299,7 @@ class HandlerError(EngineError):
 
     def __init__(self, text: str, kinds: Sequence[str], *, retryable: bool) -> None:
         super().__init__(text)
-        self.kinds = tuple(kinds)
+        self.kinds: tuple[str, ...] = tuple(kinds)
         self.retryable = retryable
 
 

@@ -16,16 +16,19 @@
 
 from engine.portal.affinity import Event, LoopAffinity, call_soon, choose_event
 from engine.portal.bridge import HeldContext, Notify, SyncBridge, TimeLimit
-from engine.portal.channel import ChannelError
+from engine.portal.channel import ChannelDamagedError, ChannelEndedError, ChannelError
 from engine.portal.child_process import ChildProcess
 from engine.portal.parent_process import ParentProcess
-from engine.portal.signals import is_ctrl_c, protect, stop_signals
+from engine.portal.signals import EXIT_CODE, is_ctrl_c, protect, stop_signals
 from engine.portal.tasks import task_starter
-from engine.portal.threads import BlockingCall, Threads, WorkThread
+from engine.portal.threads import BlockingCall, Threads, WorkThread, other_threads
 from engine.portal.watchdog import Watchdog, awaiting_text, stack_text
 
 __all__ = [
+    "EXIT_CODE",
     "BlockingCall",
+    "ChannelDamagedError",
+    "ChannelEndedError",
     "ChannelError",
     "ChildProcess",
     "Event",
@@ -42,6 +45,7 @@ __all__ = [
     "call_soon",
     "choose_event",
     "is_ctrl_c",
+    "other_threads",
     "protect",
     "stack_text",
     "stop_signals",

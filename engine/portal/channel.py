@@ -6,6 +6,7 @@ sockets. The other end is not trusted: damage of any kind is an error here, and 
 
 from __future__ import annotations
 
+import select
 import socket
 import threading
 import time
@@ -93,6 +94,12 @@ class Channel:
                 raise TimeoutError
         return message
 
+    def has_more(self) -> bool:
+        """Return whether bytes have come that `receive` has not returned. Does not wait."""
+        poll = select.poll()
+        poll.register(self._end, select.POLLIN)
+        return bool(self._received or poll.poll(0))
+
     def _limit(self, seconds: float | None) -> None:
         """Set the time limit of the next call of the socket: a system call, if it is another."""
         if seconds != self._seconds:
@@ -109,7 +116,7 @@ class Channel:
         received = self._received
         length = int.from_bytes(received[:_HEADER_BYTES])
         if length > MAX_MESSAGE_BYTES:
-            raise ChannelDamagedError(f"a message of {length} bytes is announced")
+            raise ChannelDamagedError(f"announced a message of {length} bytes")
         end = _HEADER_BYTES + length
         if len(received) < end:
             return None

@@ -18,6 +18,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 from engine.portal.channel import Channel
@@ -29,6 +30,11 @@ _FIRST_FREE_DESCRIPTOR: Final = 3
 _ENDING_SECONDS: Final = 1.0  # from the end of the channel to that of the process
 _PAUSE_SECONDS: Final = 0.002
 _REAPING_SECONDS: Final = 1.0
+_SESSION_FIELD: Final = 3  # of /proc/*/stat, counted after the name; see proc(5)
+
+
+# For `os.waitid`: look at the process, without waiting for it and without reaping it.
+_LOOK: Final = os.WEXITED | os.WNOHANG | os.WNOWAIT if hasattr(os, "waitid") else 0
 
 
 class ChildProcess:
@@ -80,11 +86,19 @@ class ChildProcess:
         """Return whether the process has ended. Does not wait, and does not reap it."""
         if not hasattr(os, "waitid"):  # macOS before Python 3.13
             return self._process.poll() is not None
-        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         try:
-            return os.waitid(os.P_PID, self.process_id, options) is not None
+            return os.waitid(os.P_PID, self.process_id, _LOOK) is not None
         except ChildProcessError:  # the program lets the system reap its children
             return True
+
+    def _is_not_reaped(self) -> bool:
+        if not hasattr(os, "waitid"):
+            return True
+        try:
+            os.waitid(os.P_PID, self.process_id, _LOOK)
+        except ChildProcessError:
+            return False
+        return True
 
     def kill(self) -> None:
         """Kill the process and all others of its group. Does not wait; does nothing once killed."""
@@ -100,6 +114,7 @@ class ChildProcess:
             The exit code of the process; the number of a signal that killed it, below 0.
         """
         self.kill()
+        kill_session(self.process_id)
         self.channel.close()
         code = self._process.wait()
         self._finalizer.detach()
@@ -113,7 +128,10 @@ class ChildProcess:
         until = time.monotonic() + _ENDING_SECONDS
         while not (has_ended := self.has_ended()) and time.monotonic() < until:
             time.sleep(_PAUSE_SECONDS)
+        is_known = self._is_not_reaped()
         code = self.end()
+        if not is_known:
+            return "ended, nobody knows how: the program lets the system reap its children"
         if not has_ended:
             return "closed its channel to the engine"
         if code >= 0:
@@ -129,6 +147,31 @@ class ChildProcess:
         self.channel.close()
         self._finalizer.detach()
         self._process.returncode = 0  # so that it is not waited for here
+
+
+def kill_session(session: int) -> bool:
+    """Kill the other processes of a session: also those with a process group of their own.
+
+    A program such as ``timeout`` makes one for itself.
+
+    Returns:
+        Whether this system has /proc, which tells of sessions; without it, this does nothing.
+    """
+    killed = {os.getpid()}
+    while others := {*_processes_of(session)} - killed:  # they may start others meanwhile
+        for process_id in others:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process_id, signal.SIGKILL)
+        killed |= others
+    return Path("/proc/self/stat").exists()
+
+
+def _processes_of(session: int) -> Iterator[int]:
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            fields = entry.read_bytes().rpartition(b")")[2].split()
+            if int(fields[_SESSION_FIELD]) == session:
+                yield int(entry.parent.name)
 
 
 _children: weakref.WeakSet[ChildProcess] = weakref.WeakSet()

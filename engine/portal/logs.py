@@ -42,8 +42,16 @@ def levels() -> dict[str, int]:
 
 
 def send_records_to(handler: logging.Handler) -> None:
-    """Give a handler the records of all loggers of this process."""
-    logging.getLogger().addHandler(handler)
+    """Give a handler all records of this process, and nobody else, however it configures logging.
+
+    Modules may add handlers when they are imported; each record would appear twice, or only there.
+    A test of private hooks looks after this one.
+    """
+
+    def call_handler(_: logging.Logger, record: logging.LogRecord) -> None:
+        handler.handle(record)
+
+    logging.Logger.callHandlers = call_handler  # type: ignore[assignment, method-assign]
 
 
 def set_levels(levels: Mapping[str, int]) -> None:
@@ -53,8 +61,8 @@ def set_levels(levels: Mapping[str, int]) -> None:
 
 
 def relay(record: logging.LogRecord) -> None:
-    """Log a record of another process by the logger of its name; swallow an error of that."""
-    with suppress(Exception):
+    """Log a record of another process by the logger of its name; swallow whatever that raises."""
+    with suppress(BaseException):
         logger = logging.getLogger(record.name)
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)

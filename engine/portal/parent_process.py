@@ -15,7 +15,8 @@ from types import FrameType
 from typing import Final
 
 from engine.portal.channel import Channel, ChannelError
-from engine.portal.child_process import SIGNALS_OF_THE_PARENT
+from engine.portal.child_process import SIGNALS_OF_THE_PARENT, kill_session
+from engine.portal.signals import EXIT_CODE
 
 _LOOK_AGAIN_SECONDS: Final = 1.0
 
@@ -33,25 +34,35 @@ class ParentProcess:
     def __init__(self, descriptor: int) -> None:
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - positional-only
         self._channel = Channel(socket.socket(fileno=descriptor))
+        self._parent = os.getppid()
         self._newest: bytes | None = None
         self._has_newest = threading.Event()
         self._sends_newest = False
-        # A fork of this process has no part in the channel, whose end would else go unnoticed.
-        os.register_at_fork(after_in_child=self._channel.close)
+        os.register_at_fork(after_in_child=self._leave)
         for number in SIGNALS_OF_THE_PARENT:
             # Not SIG_IGN, which the programs that this process starts would inherit.
             signal.signal(number, _do_nothing)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS_OF_THE_PARENT)
         threading.Thread(
-            target=_watch, args=(descriptor, os.getppid()), name="engine parent", daemon=True
+            target=_watch, args=(descriptor, self._parent), name="engine parent", daemon=True
         ).start()
+
+    def _leave(self) -> None:
+        """Leave the channel, whose end would else go unnoticed, and take signals: this is a fork.
+
+        `multiprocessing` ends its forks by SIGTERM.
+        """
+        self._channel.close()
+        for number in SIGNALS_OF_THE_PARENT:
+            if signal.getsignal(number) is _do_nothing:
+                signal.signal(number, signal.SIG_DFL)
 
     def receive(self) -> bytes:
         """Wait for the next message. Does not return if the parent is gone."""
         try:
             return self._channel.receive()
         except ChannelError:
-            _end()
+            _end(self._parent)
             raise
 
     def send(self, message: bytes) -> None:
@@ -89,13 +100,17 @@ def _watch(descriptor: int, parent: int) -> None:
     # A fork of the parent may hold its end of the channel open.
     while not poll.poll(_LOOK_AGAIN_SECONDS * 1_000) and os.getppid() == parent:
         pass
-    _end()
+    _end(parent)
 
 
-def _end() -> None:
-    """Kill this process and its whole group, unless it is a fork in the group of another one."""
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)
+def _end(parent: int) -> None:
+    """Kill this process and all programs that it has started.
+
+    If the parent lives, this end of the channel was closed: the exit code tells that apart.
+    """
+    if kill_session(os.getpid()) and os.getppid() == parent:
+        os._exit(EXIT_CODE)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:

@@ -33,6 +33,15 @@ Parameters = ParamSpec("Parameters")
 Arguments = TypeVarTuple("Arguments")
 
 
+def other_threads() -> frozenset[int]:
+    """Return the numbers of all other threads, as `threading.get_ident` gives them."""
+    return frozenset(
+        thread.ident
+        for thread in threading.enumerate()
+        if thread.ident is not None and thread is not threading.current_thread()
+    )
+
+
 class _Call(Generic[Result]):
     """A call for a thread to make, and then its outcome.
 

@@ -10,8 +10,7 @@ from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.validation import is_async_function, takes
 from engine.portal import BlockingCall, Threads
-from engine.portal.logs import levels
-from engine.worker.processes import Processes, ProcessPool, Work, set_up_for
+from engine.worker.processes import Processes, ProcessPool, Work
 
 HandlerFunction: TypeAlias = Callable[..., Any]
 """``async def handle(job)`` or ``def handle(job)``, with a second parameter for the context."""
@@ -43,8 +42,7 @@ class Handler:
         if processes is not None:
             if self.is_async:
                 raise InvalidValueError("handler", "that runs in processes must not be async")
-            set_up = set_up_for(function, lifecycle, levels())
-            self._processes = ProcessPool(set_up, processes, self._threads)
+            self._processes = ProcessPool(function, lifecycle, processes, self._threads)
 
     async def open(self) -> None:
         """Get ready to run on this event loop; `close` ends it.

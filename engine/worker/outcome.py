@@ -90,9 +90,8 @@ def _without_process(attempt: Attempt, error: HandlerProcessError) -> Message[An
     It is not the job's fault, so it does not count as a failure.
     """
     logger.error(
-        "attempt %s of job %s could not begin, and another one follows in %g s",
-        *(attempt.number, attempt.job_id, _PROCESS_PAUSE_SECONDS),
-        exc_info=error.with_traceback(None),
+        "attempt %s of job %s could not begin, and another one follows in %g s: %s",
+        *(attempt.number, attempt.job_id, _PROCESS_PAUSE_SECONDS, error),
         extra=attempt.fields,
     )
     return ReleaseJob(attempt.job_id, attempt.token, _PROCESS_PAUSE_SECONDS, failed=False)

@@ -34,6 +34,7 @@ from engine.worker.changes import Changes
 from engine.worker.handler import Handler
 from engine.worker.outcome import Rules, failure, outcome_of
 from engine.worker.outcome_sender import FIRST_PAUSE_SECONDS, OutcomeSender
+from engine.worker.processes import check_not_loading
 from engine.worker.progress import ProgressRelay
 from engine.worker.stuck_monitor import StuckMonitor
 
@@ -66,6 +67,7 @@ class WorkerPool:
             EngineUnavailableError: The engine is not open.
             HandlerProcessError: The handler can't run in processes.
         """
+        check_not_loading()
         self._core.inbox.check_open()
         try:
             await self._handler.open()

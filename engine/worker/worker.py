@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -23,7 +24,7 @@ from engine.worker.attempt import Middleware
 from engine.worker.handler import Handler, HandlerFunction
 from engine.worker.outcome import Rules
 from engine.worker.pool import WorkerPool
-from engine.worker.processes import Processes, check_not_loading
+from engine.worker.processes import Processes
 
 MAX_CONCURRENCY = 10_000
 _MARGIN_SECONDS = 5.0  # after the time of grace, for the last commits
@@ -84,7 +85,6 @@ class Worker(Attachment):
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range, or the handler
             can't run in processes.
-        HandlerProcessError: A process makes the worker while it loads the handler of another one.
         LifecycleError: The running status leads to no success, or to no failure.
     """
 
@@ -103,7 +103,6 @@ class Worker(Attachment):
         processes: bool | Processes = False,
         middleware: Sequence[Middleware] = (),
     ) -> None:
-        check_not_loading()
         super().__init__(engine)
         retry = Retry() if retry is None else retry
         if not isinstance(retry, Retry):
@@ -180,6 +179,10 @@ def _rules_of(processes: object) -> Processes | None:
     if not isinstance(rules, Processes):
         raise InvalidValueError(
             "processes", f"must be True, False or a Processes, not {shown(processes)}"
+        )
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise InvalidValueError(
+            "processes", "need a Python interpreter, and this program was frozen into one file"
         )
     if not hasattr(os, "killpg"):
         raise InvalidValueError("processes", "need a system with process groups, such as Linux")

@@ -124,3 +124,17 @@ def test_logging_has_a_dictionary_of_loggers() -> None:
     assert levels()["tests.hooks"] == logging.INFO, (
         "logging's manager has no loggerDict any more: see engine/portal/logs.py"
     )
+
+
+def test_logging_calls_handlers_by_a_method_of_the_logger() -> None:
+    """The method that a process of a handler replaces."""
+    called: list[logging.LogRecord] = []
+
+    class Logger(logging.Logger):
+        def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+            called.append(record)
+
+    Logger("a").warning("text")
+    assert [each.getMessage() for each in called] == ["text"], (
+        "a Logger passes records to handlers by another method now: see engine/portal/logs.py"
+    )

@@ -9,9 +9,9 @@ A process is a new interpreter, which loads the handler by the name of its modul
 exchange `messages`, which are plain data. Public: nothing; `engine` exports `Processes`.
 """
 
-from engine.worker.processes.handler_process import Work
-from engine.worker.processes.loading import check_not_loading, set_up_for
+from engine.worker.processes.loading import check_not_loading
 from engine.worker.processes.process_pool import ProcessPool
 from engine.worker.processes.rules import Processes
+from engine.worker.processes.work import Work
 
-__all__ = ["ProcessPool", "Processes", "Work", "check_not_loading", "set_up_for"]
+__all__ = ["ProcessPool", "Processes", "Work", "check_not_loading"]

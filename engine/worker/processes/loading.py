@@ -25,6 +25,9 @@ _LOADED_MAIN: Final = "__mp_main__"
 """The name of a main module that was loaded from its file; `multiprocessing` uses it, too."""
 _MAIN_NAMES: Final = frozenset({"__main__", _LOADED_MAIN})
 
+MAX_BOUND_BYTES: Final = 16_777_216
+"""Of the pickled handler: the values that a `partial` or an object takes along."""
+
 _is_loading = False
 
 
@@ -55,6 +58,12 @@ def set_up_for(
         raise InvalidValueError(
             "handler", f"that runs in processes must be a function of a module: {error}"
         ) from error
+    if len(handler) > MAX_BOUND_BYTES:
+        raise InvalidValueError(
+            "handler",
+            f"binds {len(handler):,} bytes, and may bind {MAX_BOUND_BYTES:,} to run in processes: "
+            "load large values in its module",
+        )
     named = {str(argument) for _, argument, _ in pickletools.genops(handler)}
     main = None if named.isdisjoint(_MAIN_NAMES) else _main_module()
     return SetUp(handler, main, [str(each) for each in sys.argv], levels)
@@ -114,21 +123,28 @@ def _load_main(main: MainModule) -> None:
     spec = spec_from_loader(_LOADED_MAIN, loader)
     assert spec is not None  # noqa: S101 - for types: it has a loader
     module = module_from_spec(spec)
+    module.__spec__ = None  # as the interpreter has it; `multiprocessing` looks at it, too
     sys.modules["__main__"] = sys.modules[_LOADED_MAIN] = module
     # Not `exec_module`, which would leave a compiled file beside the program.
     code = loader.source_to_code(loader.get_data(loader.path), loader.path)
     exec(code, module.__dict__)  # noqa: S102 - what an import does
 
 
+def is_loading() -> bool:
+    """Return whether this process is just loading the handler of a worker."""
+    return _is_loading
+
+
 def check_not_loading() -> None:
-    """Refuse to make a worker while a process of another worker loads its handler.
+    """Refuse to start a worker while a process of a worker loads its handler.
 
     Raises:
         HandlerProcessError: It does.
     """
     if _is_loading:
         raise HandlerProcessError(
-            "a worker can't be made while a process loads the handler of another one"
+            "a worker can't start while a process loads the module of a handler: start it in a "
+            "function that the module does not call when it is imported"
         )
 
 
@@ -140,7 +156,8 @@ def names_of(error: BaseException, main: MainModule | None) -> list[str]:
     mains = {*_MAIN_NAMES, None if main is None else main.name}
     names = []
     for kind in type(error).__mro__:
-        if kind.__module__ in mains:
+        module = str(kind.__module__)  # a class may say anything
+        if module in mains:
             names.append(f"__main__.{kind.__qualname__}")
-        names.append(f"{kind.__module__}.{kind.__qualname__}")
+        names.append(f"{module}.{kind.__qualname__}")
     return names

@@ -8,13 +8,14 @@ from typing import Final
 
 from engine.domain.exceptions import shown
 from engine.domain.validation import MAX_INTEGER
+from engine.portal import ChannelError, other_threads
 from engine.portal.logs import relay
 from engine.worker.processes.messages import Logged
 
 MAX_CHARACTERS: Final = 65_536
 """Of a message, a traceback and a stack, each."""
 MAX_FIELDS: Final = 32
-_NAME_CHARACTERS: Final = 256
+MAX_NAME_CHARACTERS: Final = 256
 _OWN_FIELDS: Final = frozenset(
     {*logging.makeLogRecord({}).__dict__, "message", "asctime", "taskName"}
 )
@@ -26,41 +27,50 @@ class RecordSender(logging.Handler):
 
     Args:
         send: Sends a message. Any thread may call it.
-
-    Attributes:
-        number: The number of the run.
     """
 
     def __init__(self, send: Callable[[Logged], object]) -> None:
         super().__init__()
         self._send = send
-        self.number = 0
+        self._number = 0
+        self._others: frozenset[int] = frozenset()
+
+    def begin(self, number: int) -> None:
+        """Send the records of a new run with its number.
+
+        Threads that earlier runs have left don't belong to it: theirs have no number.
+        """
+        self._number = number
+        self._others = other_threads()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send a record."""
+        """Send a record; print it, as a program without handlers does, in a fork of the process."""
         try:
             self._send(self._message(record))
+        except ChannelError:
+            if logging.lastResort is not None and record.levelno >= logging.lastResort.level:
+                logging.lastResort.handle(record)
         except Exception:  # noqa: BLE001 - as the handlers of the logging module do
             self.handleError(record)
 
     def _message(self, record: logging.LogRecord) -> Logged:
         fields = [each for each in record.__dict__.items() if each[0] not in _OWN_FIELDS]
         return Logged(
-            number=self.number,
-            name=plain_text(record.name, _NAME_CHARACTERS),
+            number=0 if record.thread in self._others else self._number,
+            name=plain_text(record.name, MAX_NAME_CHARACTERS),
             level=record.levelno,
             message=plain_text(record.getMessage(), MAX_CHARACTERS),
             path=plain_text(record.pathname, MAX_CHARACTERS),
             line=record.lineno,
-            function=record.funcName,
+            function=plain_text(str(record.funcName), MAX_NAME_CHARACTERS),
             at=record.created,
-            thread=record.threadName,
+            thread=plain_text(str(record.threadName), MAX_NAME_CHARACTERS),
             traceback=_traceback(record),
             stack=None
             if record.stack_info is None
             else plain_text(record.stack_info, MAX_CHARACTERS),
             fields={
-                plain_text(name, _NAME_CHARACTERS): _plain(value)
+                plain_text(name, MAX_NAME_CHARACTERS): _plain(value)
                 for name, value in fields[:MAX_FIELDS]
             },
         )
@@ -110,7 +120,7 @@ def log_here(logged: Logged, fields: Mapping[str, object], process_id: int) -> N
     record.thread, record.threadName = None, logged.thread or ""
     record.exc_text = logged.traceback
     record.stack_info = logged.stack
-    for name, value in {**logged.fields, **fields}.items():
-        if name not in _OWN_FIELDS:
-            setattr(record, name, value)
+    added = {**logged.fields, **fields}
+    # Not by `setattr`, which some names mean more to.
+    record.__dict__.update({name: added[name] for name in added if name not in _OWN_FIELDS})
     relay(record)

@@ -1,7 +1,8 @@
 """The messages between the engine and a process that runs a handler.
 
 All are plain data, in MessagePack: what comes from the process of a handler is never unpickled. A
-handler that writes to the channel can thus tell lies about its own job, and no more.
+handler that writes to the channel can thus tell lies about the jobs of its own process, and no
+more.
 
 ::
 
@@ -9,6 +10,7 @@ handler that writes to the channel can thus tell lies about its own job, and no 
     SetUp      ───────────────────▶
                ◀───────────────────  Ready, or NotLoaded
     Run        ───────────────────▶
+               ◀───────────────────  Began
                ◀───────────────────  any number of Reported and Logged; Asked
                ◀───────────────────  Returned, or Raised
 
@@ -71,6 +73,12 @@ class NotLoaded(Struct, frozen=True, tag=True):
     """Whether the main module failed, which runs again in the process."""
 
 
+class Began(Struct, frozen=True, tag=True):
+    """The process is about to call the handler: from now on the job may have had effects."""
+
+    number: int
+
+
 class Reported(Struct, frozen=True, tag=True):
     """Progress; the fields are the arguments of `Context.progress`."""
 
@@ -84,7 +92,7 @@ class Logged(Struct, frozen=True, tag=True):
     """A record of the logging module."""
 
     number: int
-    """The run's; 0 before the first."""
+    """The run's; 0 if the record belongs to none."""
     name: str
     level: int
     message: str
@@ -132,7 +140,7 @@ class Raised(Struct, frozen=True, tag=True):
     traceback: str
 
 
-FromProcess: TypeAlias = Ready | NotLoaded | Reported | Logged | Asked | Returned | Raised
+FromProcess: TypeAlias = Ready | NotLoaded | Began | Reported | Logged | Asked | Returned | Raised
 
 _encoder = Encoder()
 _set_up = Decoder(SetUp)
@@ -167,4 +175,7 @@ def from_process(message: bytes) -> FromProcess:
     Raises:
         ValueError: It is none. `msgspec.DecodeError` and `UnicodeDecodeError` are of this kind.
     """
-    return _from_process.decode(message)
+    try:
+        return _from_process.decode(message)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

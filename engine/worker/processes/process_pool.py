@@ -8,15 +8,18 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import anyio
 
+from engine.domain.lifecycle import Lifecycle
 from engine.portal import BlockingCall, Threads, call_soon, choose_event
-from engine.worker.processes.handler_process import HandlerProcess, Work
-from engine.worker.processes.loading import import_paths
-from engine.worker.processes.messages import SetUp, encoded
+from engine.portal.logs import levels
+from engine.worker.processes.handler_process import HandlerProcess
+from engine.worker.processes.loading import import_paths, is_loading, set_up_for
+from engine.worker.processes.messages import encoded
 from engine.worker.processes.rules import Processes
+from engine.worker.processes.work import Work
 
 Result = TypeVar("Result")
 
@@ -25,13 +28,27 @@ class ProcessPool:
     """Runs a handler in processes. The caller limits how many work at once.
 
     Args:
-        set_up: The first message to each process.
+        function: The handler.
+        lifecycle: The lifecycle of its jobs.
         rules: How to keep the processes.
         threads: Their calls block these.
+
+    Raises:
+        InvalidValueError: The handler or the enum of the statuses can't be found by its name.
     """
 
-    def __init__(self, set_up: SetUp, rules: Processes, threads: Threads) -> None:
-        self._set_up = encoded(set_up)
+    def __init__(
+        self,
+        function: Callable[..., object],
+        lifecycle: Lifecycle[Any],
+        rules: Processes,
+        threads: Threads,
+    ) -> None:
+        self._function = function
+        self._lifecycle = lifecycle
+        self._set_up = b""
+        if not is_loading():  # a module may make a worker, which then does not start there
+            self._prepare()
         self._paths = import_paths()
         self._rules = rules
         self._threads = threads
@@ -40,12 +57,18 @@ class ProcessPool:
         self._ending: list[BlockingCall[None]] = []
         self._is_closed = False
 
+    def _prepare(self) -> None:
+        self._set_up = encoded(set_up_for(self._function, self._lifecycle, levels()))
+
     async def open(self) -> None:
         """Start the first process, which shows whether the handler can be loaded.
 
         Raises:
             HandlerProcessError: It can't.
+            InvalidValueError: It can't be found by its name.
         """
+        if not self._set_up:
+            self._prepare()
         process = self._take()
         await self._outcome(process, self._threads.start(process.start))
 

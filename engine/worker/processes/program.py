@@ -6,6 +6,7 @@ The engine starts it, as `engine.worker.processes.handler_process`, and ends it 
 from __future__ import annotations
 
 import faulthandler
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,15 +18,21 @@ from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Progress
 from engine.domain.retry import is_retryable
 from engine.owner.views import Views
-from engine.portal import ParentProcess
+from engine.portal import EXIT_CODE, ParentProcess
 from engine.portal.logs import send_records_to, set_levels
 from engine.worker.attempt import error_text, result_text
 from engine.worker.context import Context, InputNeeded
 from engine.worker.handler import takes_context
 from engine.worker.processes.loading import MainError, load, names_of
-from engine.worker.processes.log_records import MAX_CHARACTERS, RecordSender, plain_text
+from engine.worker.processes.log_records import (
+    MAX_CHARACTERS,
+    MAX_NAME_CHARACTERS,
+    RecordSender,
+    plain_text,
+)
 from engine.worker.processes.messages import (
     Asked,
+    Began,
     FromProcess,
     MainModule,
     NotLoaded,
@@ -47,7 +54,15 @@ def main(descriptor: int) -> None:
     Args:
         descriptor: This process's end of the channel.
     """
-    parent = ParentProcess(descriptor)
+    try:
+        _work(ParentProcess(descriptor))
+    except BaseException:  # noqa: BLE001 - such as from an alarm that a handler has left behind
+        traceback.print_exc()
+        _flush()
+    os._exit(EXIT_CODE)  # the interpreter's own exit would wait for threads of handlers
+
+
+def _work(parent: ParentProcess) -> None:
     set_up = set_up_of(parent.receive())
     _keep_output()
     records = RecordSender(lambda message: parent.send(encoded(message)))
@@ -72,6 +87,12 @@ def _keep_output() -> None:
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     with suppress(AttributeError, ValueError, OSError):  # standard error may be closed
         faulthandler.enable()
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # a handler may have put anything in their place
+            stream.flush()
 
 
 def _not_loaded(error: BaseException) -> NotLoaded:
@@ -114,11 +135,10 @@ class _Program:
 
     def run(self, run: Run) -> None:
         """Call the handler once, and report the outcome."""
-        self._records.number = run.number
+        self._records.begin(run.number)
+        self._send(Began(run.number))
         outcome = self._outcome(run)
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(AttributeError, ValueError, OSError):
-                stream.flush()
+        _flush()
         self._send(outcome)
 
     def _outcome(self, run: Run) -> FromProcess:
@@ -149,7 +169,7 @@ class _Program:
         return Raised(
             number=number,
             error=error_text(error),
-            kinds=names_of(error, self._main),
+            kinds=[plain_text(name, MAX_NAME_CHARACTERS) for name in names_of(error, self._main)],
             retryable=is_retryable(error),
             asks=asks,
             traceback=_traceback(error),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -135,6 +136,77 @@ def _takes_a_while(_job: Job[Any], _context: Context[Any]) -> str:
     return "mine"
 
 
+class LostError(Exception):
+    """An error whose class says that it comes from nowhere."""
+
+
+LostError.__module__ = "m\udc80"
+
+
+class ListError(Exception):
+    """An error whose module is no text."""
+
+
+ListError.__module__ = ["not", "a", "name"]  # type: ignore[assignment]
+
+
+class _BrokenStream:
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        raise RuntimeError("no flush")
+
+
+def _breaks_output(_job: Job[Any], _context: Context[Any]) -> str:
+    sys.stdout = _BrokenStream()
+    return "done"
+
+
+def _leaves_an_alarm(_job: Job[Any], _context: Context[Any]) -> str:
+    def ring(*_: object) -> None:
+        raise RuntimeError("an alarm")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    threading.Thread(target=time.sleep, args=(1000,)).start()  # no daemon
+    return "done"
+
+
+def _leaves_a_thread(_job: Job[Any], _context: Context[Any]) -> str:
+    def log() -> None:
+        while True:
+            logger.warning("from afar")
+            time.sleep(0.01)
+
+    threading.Thread(target=log, daemon=True, name="\ud800").start()
+    return "done"
+
+
+def _logs_oddly(_job: Job[Any], _context: Context[Any]) -> str:
+    logger.warning("odd", extra={"__class__": 1, "getMessage": 2, "\ud800": object()})
+    return "done"
+
+
+def _logs_in_a_fork(_job: Job[Any], _context: Context[Any]) -> str:
+    if not (fork := os.fork()):
+        logger.warning("from a fork")
+        os._exit(0)
+    os.waitpid(fork, 0)
+    return "done"
+
+
+def _closes_all(_job: Job[Any], _context: Context[Any]) -> None:
+    os.closerange(3, 300)
+    time.sleep(1000)
+
+
+def _works_on(job: Job[Any], _context: Context[Any]) -> Any:  # noqa: ANN401
+    """Add up in processes of `multiprocessing`."""
+    with multiprocessing.get_context(job.input["method"]).Pool(2) as pool:
+        return sum(pool.map(abs, range(-10, 0)))
+
+
 CASES: dict[str, Callable[[Job[Any], Context[Any]], Any]] = {
     "process id": lambda _job, _context: os.getpid(),
     "input": lambda job, _context: job.input,
@@ -155,6 +227,15 @@ CASES: dict[str, Callable[[Job[Any], Context[Any]], Any]] = {
     "reports": _reports,
     "forges": _forges,
     "takes a while": _takes_a_while,
+    "lost": _raises(LostError),
+    "list": _raises(ListError),
+    "breaks output": _breaks_output,
+    "leaves an alarm": _leaves_an_alarm,
+    "leaves a thread": _leaves_a_thread,
+    "logs oddly": _logs_oddly,
+    "logs in a fork": _logs_in_a_fork,
+    "closes all": _closes_all,
+    "works on": _works_on,
     "asks": _asks,
     "asks wrongly": _asks_wrongly,
     "kills itself": _kills_itself,

@@ -238,8 +238,14 @@ def _files(folder: Path) -> None:
     (folder / "shop" / "relative.py").write_text(relative + GUARDED)
     (folder / "shop" / "__main__.py").write_text(relative + GUARDED)
     (folder / "worker_at_import.py").write_text(
-        f"{HANDLER}{STATUSES}\nWorker(JobEngine(), print)\n{MAIN}{GUARDED}"
+        f"{HANDLER}{STATUSES}\nWorker(JobEngine(lifecycle=LIFECYCLE), handle, processes=True)\n"
+        f"{MAIN}{GUARDED}"
     )
+    pool = "import multiprocessing\nmultiprocessing.get_context('spawn').Pool(1).map(abs, [1])"
+    spawning = HANDLER.replace(
+        "    return f", f"    {pool.replace(chr(10), chr(10) + 4 * ' ')}\n    return f"
+    )
+    (folder / "spawning.py").write_text(f"{spawning}{STATUSES}{MAIN}{GUARDED}")
 
 
 def _run(folder: Path, *arguments: str, program: str | None = None) -> tuple[str, str]:
@@ -262,6 +268,8 @@ WORKS = {
     "a script": ["guarded.py"],
     "a script without a suffix": ["guarded"],
     "a handler in a module, no guard": ["-m", "shop.sell"],
+    "a worker at the top of the program": ["worker_at_import.py"],
+    "processes of a handler's own": ["spawning.py"],
     "-m, relative imports": ["-m", "shop.relative"],
     "-m, a package": ["-m", "shop"],
 }
@@ -282,12 +290,55 @@ def test_a_program_without_a_guard_gets_one_clear_error(tmp_path: Path) -> None:
     assert 'put the code that starts the program under `if __name__ == "__main__":`' in line
 
 
-@pytest.mark.thorough
-def test_a_worker_that_is_made_in_the_process_gets_one_clear_error(tmp_path: Path) -> None:
-    _files(tmp_path)
-    output, errors = _run(tmp_path, "worker_at_import.py")
-    assert output == ""
-    assert "a worker can't be made while a process loads the handler" in errors
+CONFIGURED = {
+    "basicConfig": "logging.basicConfig(format=FORMAT, force=True)",
+    "a handler of the root": "logging.getLogger().addHandler(HANDLER)",
+    "a handler of its own": "logging.getLogger('shop').addHandler(HANDLER)",
+    "no propagation": (
+        "logging.getLogger('shop').addHandler(HANDLER)\nlogging.getLogger('shop').propagate = False"
+    ),
+}
+LOGS = """
+import asyncio, logging
+from engine import Job, JobEngine, JobStatus, Worker
+
+FORMAT = "%(job_id)s %(attempt)s %(message)s"
+HANDLER = logging.StreamHandler()
+HANDLER.setFormatter(logging.Formatter(FORMAT))
+CONFIGURE
+
+def handle(job: Job) -> str:
+    logging.getLogger("shop").warning("a line")
+    return "done"
+
+async def main():
+    async with JobEngine(new_id=lambda: "job-1") as engine:
+        async with Worker(engine, handle, processes=True):
+            job = await engine.create("hash")
+            await engine.transition(job.job_id, JobStatus.RUNNING)
+            print(await engine.result(job.job_id))
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("how", [*thorough(*list(CONFIGURED)[:-1]), "no propagation"])
+def test_logging_that_a_module_configures_is_that_of_the_program(how: str, tmp_path: Path) -> None:
+    (tmp_path / "logs.py").write_text(LOGS.replace("CONFIGURE", CONFIGURED[how]))
+    assert _run(tmp_path, "logs.py") == ("done\n", "job-1 1 a line\n")
+
+
+def test_a_large_value_that_a_handler_binds_is_refused() -> None:
+    handler = partial(_greeting, "x" * 20_000_000)
+    with pytest.raises(InvalidValueError, match=r"^handler binds 20,000,\d+ bytes"):
+        Worker(JobEngine(), handler, processes=True)
+
+
+def test_a_frozen_program_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(InvalidValueError, match="was frozen"):
+        Worker(JobEngine(), run_case, processes=True)
 
 
 NOTEBOOK = """
