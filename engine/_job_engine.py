@@ -350,8 +350,10 @@ class JobEngine(EngineBase[Status]):
                 262,144 characters as JSON.
 
         Raises:
-            InvalidValueError: The value doesn't fit or is no JSON value, or all answers of the job
-                exceed 1,048,576 characters. The job still waits.
+            InvalidValueError: The value doesn't fit the JSON Schema of the prompt or is no JSON
+                value; or the schema's steps for a value, times the values in the answer, exceed
+                5,000,000; or all answers of the job exceed 1,048,576 characters. The job still
+                waits.
             StalePromptError: The job doesn't wait for an answer to this prompt, or not any more.
             InvalidStateTransitionError: The lifecycle can't move the job back to running.
             JobNotFoundError: No job has this id.

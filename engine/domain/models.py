@@ -121,6 +121,9 @@ class Prompt(_Snapshot):
     """A text for the person who answers."""
     json_schema: dict[str, Any]
     """The form of a valid answer: JSON Schema, draft 2020-12."""
+    refusal: str | None = None
+    """Why the handler's own type refused the answer before: up to 1,024 characters. That answer
+    had fitted the JSON Schema. None if the question is new."""
 
 
 class Progress(_Snapshot):

@@ -73,6 +73,12 @@ def check_optional_text(
     return None if value is None else check_text(field, value, longest, shortest=shortest)
 
 
+def kept_text(text: str, longest: int) -> str:
+    """Return the beginning of any text, without what `check_text` refuses: for texts of errors."""
+    text = text[:longest].replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return text.encode(errors="replace").decode()
+
+
 def check_integer(field: str, value: object, smallest: int, largest: int = MAX_INTEGER) -> int:
     """Return the value if it is an int in the range.
 

@@ -1,72 +1,78 @@
 """Prompts: store a handler's question, and check that an answer fits it.
 
 A job stores its prompt as JSON: its id, its name, the question and a JSON Schema. So any process
-can check an answer, even without the handler's classes. The package `jsonschema` does the check;
-the extra ``engine[input]`` installs it.
+can check an answer, even without the handler's classes. `engine.owner.judge` does the check. It
+refuses a schema that it can't judge by when the handler asks, not when somebody answers.
 """
 
 from __future__ import annotations
 
 import json
-from importlib import import_module
-from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import DecimalSchema
 
 from engine.domain.exceptions import InvalidValueError, StalePromptError, shown
 from engine.domain.json_text import json_text
 from engine.domain.models import Job
-from engine.domain.validation import MAX_ANSWER_CHARACTERS, MAX_IDENTIFIER_CHARACTERS, check_text
+from engine.domain.validation import (
+    MAX_ANSWER_CHARACTERS,
+    MAX_IDENTIFIER_CHARACTERS,
+    check_optional_text,
+    check_text,
+)
+from engine.owner.judge import Judge
 
 Schema: TypeAlias = type[BaseModel] | dict[str, Any] | Any
 """A pydantic model, any type that pydantic knows, or a JSON Schema as a dict."""
 
 MAX_QUESTION_CHARACTERS: Final = 65_536
-# Report the worst of the first 20 errors; finding all may take seconds.
-_MOST_ERRORS: Final = 20
+MAX_REFUSAL_CHARACTERS: Final = 1_024
+_SCHEMA_CHARACTERS: Final = 200
 
 
-def prompt_text(prompt_id: str, schema: Schema, name: str, question: str | None) -> str:
+def prompt_text(
+    prompt_id: str, schema: Schema, name: str, question: str | None, refusal: str | None = None
+) -> str:
     """Return a prompt in its stored form.
 
     Raises:
-        InvalidValueError: The schema is no schema or too large, or the name or the question is of
-            the wrong type or size.
-        RuntimeError: The package `jsonschema` is not installed.
+        InvalidValueError: The schema is no schema, too large, or can't be judged by; or another
+            argument is of the wrong type or size.
+        RuntimeError: The package `jsonschema-rs` is not installed.
     """
-    _jsonschema()  # fails if it is missing: no one could answer the prompt
     check_text("name", name, MAX_IDENTIFIER_CHARACTERS)
-    if question is not None:
-        check_text("question", question, MAX_QUESTION_CHARACTERS)
+    check_optional_text("question", question, MAX_QUESTION_CHARACTERS)
+    check_optional_text("refusal", refusal, MAX_REFUSAL_CHARACTERS)
     fields = {
         "prompt_id": prompt_id,
         "name": name,
         "question": question,
         "json_schema": json_schema_of(schema),
+        "refusal": refusal,
     }
-    return json_text("schema", fields, MAX_ANSWER_CHARACTERS)
+    text = json_text("schema", fields, MAX_ANSWER_CHARACTERS)
+    Judge(json.loads(text)["json_schema"])  # as it will be kept
+    return text
 
 
 def json_schema_of(schema: Schema) -> dict[str, Any]:
     """Return the JSON Schema of a type, or the JSON Schema itself.
 
     Raises:
-        InvalidValueError: The schema is neither a type that pydantic knows nor a JSON Schema.
+        InvalidValueError: The schema is neither a type that pydantic knows nor a dict.
     """
-    if not isinstance(schema, dict):
-        try:
-            return TypeAdapter(schema).json_schema()
-        except Exception as error:
-            problem = f"must be a pydantic model or a JSON Schema, not {shown(schema)}: {error}"
-            raise InvalidValueError("schema", problem) from error
-    jsonschema = _jsonschema()
-    default = jsonschema.Draft202012Validator
+    if isinstance(schema, dict):
+        return schema
     try:
-        jsonschema.validators.validator_for(schema, default).check_schema(schema)
-    except jsonschema.SchemaError as error:
-        raise InvalidValueError("schema", f"is no JSON Schema: {error.message}") from error
-    return schema
+        return TypeAdapter(schema).json_schema(schema_generator=_Generator)
+    except Exception as error:
+        problem = (
+            f"must be a pydantic model or a JSON Schema, not {shown(schema)}: {shown(str(error))}"
+        )
+        raise InvalidValueError("schema", problem) from error
 
 
 def check_answer(job: Job[Any], prompt_id: str, value: str) -> None:
@@ -74,32 +80,26 @@ def check_answer(job: Job[Any], prompt_id: str, value: str) -> None:
 
     Raises:
         StalePromptError: The job waits for an answer to another prompt, or to none.
-        InvalidValueError: The answer doesn't fit; the message says where.
-        RuntimeError: The package `jsonschema` is not installed.
+        InvalidValueError: The answer doesn't fit; the message shows the beginning of the schema.
+        RuntimeError: The package `jsonschema-rs` is not installed.
     """
     prompt = job.prompt
     if prompt is None or prompt.prompt_id != prompt_id:
         current = None if prompt is None else prompt.prompt_id
         raise StalePromptError(job.job_id, prompt_id, current)
-    jsonschema = _jsonschema()
-    schema = prompt.json_schema
-    # An empty registry: the validator knows this schema alone, and fetches no other.
-    registry = import_module("referencing").Registry()
-    validator = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
-    try:
-        found = validator(schema, registry=registry).iter_errors(json.loads(value))
-        errors = list(islice(found, _MOST_ERRORS))
-    except import_module("referencing.exceptions").Unresolvable as error:
-        raise InvalidValueError("value", f"can't be checked by its schema: {error}") from error
-    worst = jsonschema.exceptions.best_match(errors)
-    if worst is not None:
-        raise InvalidValueError("value", f"doesn't fit at {worst.json_path}: {worst.message}")
+    if not Judge(prompt.json_schema).accepts(value):
+        wanted = json.dumps(prompt.json_schema, ensure_ascii=False)
+        if len(wanted) > _SCHEMA_CHARACTERS:
+            wanted = f"{wanted[:_SCHEMA_CHARACTERS]}…"
+        raise InvalidValueError("value", f"doesn't fit the prompt's JSON Schema: {wanted}")
 
 
-def _jsonschema() -> Any:  # noqa: ANN401 - a module that need not be installed
-    try:
-        return import_module("jsonschema")
-    except ImportError as error:
-        raise RuntimeError(
-            "answers are checked by the package jsonschema: pip install 'engine[input]'"
-        ) from error
+class _Generator(GenerateJsonSchema):
+    """Makes the schemas of types."""
+
+    def decimal_schema(self, schema: DecimalSchema) -> JsonSchemaValue:
+        """Leave the pattern out: that of pydantic before 2.14 looks ahead."""
+        made = super().decimal_schema(schema)
+        for each in made["anyOf"]:
+            each.pop("pattern", None)
+        return made

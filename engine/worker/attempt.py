@@ -16,7 +16,12 @@ import anyio
 from engine.domain.exceptions import AttemptTimeoutError, HandlerError
 from engine.domain.json_text import json_text
 from engine.domain.models import Progress
-from engine.domain.validation import MAX_ERROR_CHARACTERS, MAX_RESULT_CHARACTERS, check_text
+from engine.domain.validation import (
+    MAX_ERROR_CHARACTERS,
+    MAX_RESULT_CHARACTERS,
+    check_text,
+    kept_text,
+)
 from engine.owner.core import Core
 from engine.portal import BlockingCall, awaiting_text
 from engine.portal.logs import TaskLogger
@@ -204,8 +209,7 @@ def error_text(error: BaseException) -> str:
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if isinstance(error, BaseExceptionGroup):
         text += "".join(f"; {error_text(each)}" for each in error.exceptions)
-    text = text[:MAX_ERROR_CHARACTERS].replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return text.encode(errors="replace").decode()
+    return kept_text(text, MAX_ERROR_CHARACTERS)
 
 
 @contextmanager

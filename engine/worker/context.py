@@ -13,11 +13,13 @@ from engine.domain.exceptions import LifecycleError
 from engine.domain.ids import new_job_id
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.models import Job, Progress, Status
-from engine.domain.validation import check_number, check_optional_text
-from engine.owner.prompts import Schema, prompt_text
+from engine.domain.validation import check_number, check_optional_text, kept_text
+from engine.owner.prompts import MAX_REFUSAL_CHARACTERS, Schema, prompt_text
 from engine.storage.record import Record
 
 MAX_NOTE_CHARACTERS = 1_024
+# pydantic may find a hundred thousand problems, and takes long to list them.
+_MOST_PROBLEMS = 100
 
 
 class InputNeeded(BaseException):
@@ -102,7 +104,9 @@ class Context(Generic[Status]):
         Asking ends the attempt and leaves the job in the lifecycle's ``awaiting_input``, with a
         `Prompt` under an id that is never used again. `provide_input` answers it, now or in a month
         and after any number of restarts. The handler then runs again, from its beginning, and this
-        call returns the answer. So a handler has to ask the same questions in the same order, or to
+        call returns the answer. If the type's own rules, such as a validator's, refuse an answer
+        that fits the JSON Schema, this asks again: the new prompt has the reason as its
+        ``refusal``. So a handler has to ask the same questions in the same order, or to
         name them, and its work before a question should be cheap or safe to repeat.
 
         It is not awaited: it either returns the answer or unwinds the handler, by an exception that
@@ -118,7 +122,10 @@ class Context(Generic[Status]):
 
         Raises:
             LifecycleError: The lifecycle has no ``awaiting_input``.
-            InvalidValueError: An argument is of the wrong type, size or form.
+            InvalidValueError: An argument is of the wrong type, size or form; or answers can't be
+                judged safely by the schema: it refers to itself without end or to another document,
+                has a pattern with look-around or back-references, or takes more than 10,000 steps
+                for a value.
             RuntimeError: The extra ``engine[input]`` is not installed.
         """
         self._asked += 1
@@ -128,15 +135,18 @@ class Context(Generic[Status]):
             raise LifecycleError(
                 f"{self._lifecycle!r} has no `awaiting_input`: AGENT_JOB_LIFECYCLE has one"
             )
+        refusal = None
         if name in self._answers:
             try:
                 return _value_of(schema, self._answers[name])
-            except ValidationError:
-                pass  # it fits the JSON Schema, but not the model's own rules: ask again
+            except (
+                ValidationError
+            ) as error:  # it fits the JSON Schema, but not the type's own rules
+                refusal = _refusal_of(error)
         if deadline is not None:
             check_deadline("deadline", deadline)
             check_expires(self._lifecycle, awaiting)
-        self.request = (prompt_text(new_job_id(), schema, name, question), deadline)
+        self.request = (prompt_text(new_job_id(), schema, name, question, refusal), deadline)
         raise InputNeeded
 
 
@@ -144,3 +154,14 @@ def _value_of(schema: Schema, answer: object) -> object:
     if isinstance(schema, dict):
         return answer
     return TypeAdapter(schema).validate_json(json.dumps(answer))
+
+
+def _refusal_of(error: ValidationError) -> str:
+    """Return the first problem of a refused answer, cut, and the number of the others."""
+    count = error.error_count()
+    if count > _MOST_PROBLEMS:
+        return f"{count:,} problems"
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    others = f"{count:,} problems, the first: " if count > 1 else ""
+    place = "".join(f"{key}: " for key in first["loc"])
+    return kept_text(f"{others}{place}{first['msg']}", MAX_REFUSAL_CHARACTERS)

@@ -36,6 +36,7 @@ class _Prompt(Struct):
     name: str
     question: str | None
     json_schema: dict[str, Any]
+    refusal: str | None = None
 
 
 def not_loaded(message: FromProcess) -> HandlerProcessError:
@@ -79,7 +80,9 @@ def request_of(message: Asked) -> tuple[str, Deadline | None]:
         deadline = timedelta(seconds=message.deadline_seconds)
     if deadline is not None:
         check_deadline("deadline", deadline)
-    text = prompt_text(new_job_id(), prompt.json_schema, prompt.name, prompt.question)
+    text = prompt_text(
+        new_job_id(), prompt.json_schema, prompt.name, prompt.question, prompt.refusal
+    )
     return text, deadline
 
 

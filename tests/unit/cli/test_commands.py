@@ -210,7 +210,10 @@ def test_show_gives_what_a_job_at_work_has(path: Path) -> None:
         "attempt                3",
         "next_attempt_at        2026-03-01T12:00:00.000001Z",
         "deadline_at            2026-03-01T12:00:00.000000Z",
-        'prompt                 {"prompt_id": "p", "name": "n", "question": "", "json_schema": {}}',
+        (
+            'prompt                 {"prompt_id": "p", "name": "n", "question": "", '
+            '"json_schema": {}, "refusal": null}'
+        ),
         "cancel_reason          too",
         "                       late",
         "failures               1",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import anyio
 import pytest
-from pydantic import BaseModel, field_validator
+from pydantic import AfterValidator, BaseModel, field_validator
 
 from engine import (
     Context,
@@ -71,7 +71,7 @@ async def test_a_whole_round_with_a_restart_between(lasting_place: NewPlace) -> 
         assert (await engine.statistics()).waiting == 1
     async with working(asks, lasting_place()) as engine:
         assert (await engine.get(job.job_id)).prompt == prompt
-        with pytest.raises(InvalidValueError, match=r"\$\.number"):
+        with pytest.raises(InvalidValueError, match=r'"number"'):
             await engine.provide_input(
                 job.job_id, prompt.prompt_id, {"street": "High", "number": "x"}
             )
@@ -128,9 +128,42 @@ async def test_an_answer_that_the_model_itself_refuses_is_asked_for_again() -> N
         await engine.provide_input(job.job_id, first.prompt_id, {"street": "A", "number": 3})
         second = await _asking(engine, job)
         assert second.prompt_id != first.prompt_id
+        assert first.refusal is None
+        assert second.refusal == ("number: Value error, we deliver on one side of the street alone")
         assert second.name == first.name
         await engine.provide_input(job.job_id, second.prompt_id, {"street": "A", "number": 4})
         assert (await engine.wait(job.job_id)).result == "flowers to A 4"
+
+
+def _says_much(_: int) -> int:
+    raise ValueError("\0" + "x" * 100_000)
+
+
+Talkative: TypeAlias = Annotated[int, AfterValidator(_says_much)]
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer", "refusal"),
+    [
+        (Talkative, 1, "Value error, \N{REPLACEMENT CHARACTER}xxx"),
+        (dict[str, Talkative], {"k" * 200_000: 1}, "kkk"),
+        (list[Talkative], [1, 2], "2 problems, the first: 0: Value error"),
+        (list[Talkative], list(range(5_000)), "5,000 problems"),
+    ],
+    ids=["a long message", "a long key", "two problems", "many problems"],
+)
+async def test_the_reason_of_a_refusal_is_cut(schema: Any, answer: Any, refusal: str) -> None:  # noqa: ANN401
+    def handler(_: AgentJob, context: Context[Any]) -> None:
+        context.request_input(schema)
+
+    async with working(handler) as engine:
+        job = await running(engine)
+        first = await _asking(engine, job)
+        await engine.provide_input(job.job_id, first.prompt_id, answer)
+        second = await _asking(engine, job)
+        assert second.refusal is not None
+        assert second.refusal.startswith(refusal)
+        assert len(second.refusal) <= 1_024
 
 
 async def test_a_json_schema_gives_the_answer_as_it_is() -> None:
@@ -230,6 +263,8 @@ async def test_a_job_that_asks_can_be_cancelled() -> None:
     "arguments",
     [
         {"schema": {"type": "no such type"}},
+        {"schema": {"$ref": "#"}},
+        {"schema": {"pattern": "(?=a)"}},
         {"schema": object()},
         {"schema": int, "name": ""},
         {"schema": int, "question": ""},
