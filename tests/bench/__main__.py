@@ -12,6 +12,7 @@ from tests.bench import (
     awaited,
     durable,
     gated,
+    judging,
     million,
     peers,
     picture,
@@ -126,6 +127,7 @@ def _working_tables(scale: int, turns: int) -> Tables:
             "Jobs that wait at a gate",
             lambda: gated.rows(Rounds(), 100_000 // scale, 100 // min(scale, 10), 10.0 / scale),
         ),
+        "judging": ("Judging answers", lambda: judging.rows(Rounds(), turns)),
         "watched": ("Watching", lambda: watched.rows(Rounds(), 10_000 // scale, turns)),
         "working_peers": (
             "Jobs with a handler, beside other packages",

@@ -18,6 +18,7 @@ _TABLES = (
     "alone",
     "processes",
     "gated",
+    "judging",
     "watched",
     "peers",
     "working_peers",
