@@ -77,7 +77,7 @@ def test_a_reference_to_another_document_is_refused_and_not_fetched(reference: s
     [
         {"$dynamicRef": "#node", "$dynamicAnchor": "node"},
         {"$recursiveRef": "#"},
-        {"items": {"$id": "urn:inner", "$ref": "#/type"}},
+        {"items": {"$id": "urn:inner", "type": "integer"}},
     ],
     ids=str,
 )
@@ -137,6 +137,7 @@ ACCEPTED: list[tuple[dict[str, Any], Any, Any]] = [
     ({"uniqueItems": True}, [1, True, "1", [1], {"a": 1}], [{"a": 1}, {"a": 1.0}]),
     ({"uniqueItems": True}, [10**30, 10**30 + 1], [10**30, 10**30]),
     ({"uniqueItems": False}, [1, 1], None),
+    ({"$id": "urn:outer", "items": {"$ref": "#/$defs/a"}, "$defs": {"a": False}}, [], [1]),
     ({"const": {"$ref": "http://x"}}, {"$ref": "http://x"}, {}),
     ({"properties": {"$ref": {"type": "string"}}}, {"$ref": "x"}, {"$ref": 1}),
     ({"properties": {"$id": {"$ref": "#/$defs/a"}}, "$defs": {"a": False}}, {}, {"$id": 1}),

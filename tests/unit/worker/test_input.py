@@ -163,6 +163,7 @@ async def test_the_reason_of_a_refusal_is_cut(schema: Any, answer: Any, refusal:
         second = await _asking(engine, job)
         assert second.refusal is not None
         assert second.refusal.startswith(refusal)
+        assert ("the first" in second.refusal) == ("the first" in refusal)
         assert len(second.refusal) <= 1_024
 
 
