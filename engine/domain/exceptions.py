@@ -297,7 +297,7 @@ class HandlerError(EngineError):
         retryable: False if its attribute ``retryable`` is False.
     """
 
-    def __init__(self, text: str, kinds: Sequence[str], *, retryable: bool) -> None:
+    def __init__(self, text: str, kinds: Sequence[str], *, retryable: bool = True) -> None:
         super().__init__(text)
         self.kinds: tuple[str, ...] = tuple(kinds)
         self.retryable = retryable

@@ -24,6 +24,8 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "JobEndedError": ("job-1", "completed"),
     "JobFailedError": ("job-1", "failed", "no paper"),
     "AttemptTimeoutError": (60.0,),
+    "HandlerProcessError": ("the process 7 of the handler ended with exit code 3",),
+    "HandlerError": ("ValueError: no paper", ["builtins.ValueError", "builtins.Exception"]),
     "IdempotencyConflictError": ("key-1", "job-1", "input_hash"),
     "DuplicateJobIdError": ("job-1",),
     "InvalidValueError": ("limit", "must be 1"),
