@@ -205,16 +205,18 @@ class JobEngine(EngineBase[Status]):
             idempotency_key: 1 to 256 characters. The same key with the same content returns the
                 existing job, as it is now. The content is ``input_hash``,
                 ``blockchain_identifier`` and ``input``.
-            input: The handler's input: a JSON value or a pydantic model, up to 262,144 characters
-                as JSON.
+            input: The handler's input: a JSON value, or a value of a type that pydantic knows, such
+                as a model, a list of models or a datetime; up to 262,144 characters as JSON. Models
+                are written by their aliases.
             priority: Ready jobs with a higher priority run first: -1,000,000 to 1,000,000.
             deadlines: How long the job may stay in each status: a `timedelta` above 0 from entering
                 it, or an aware `datetime`. When the time is up, the job moves as the lifecycle's
                 ``expires_to`` says.
 
         Raises:
-            InvalidValueError: A value is of the wrong type, size or form, or the status of a
-                deadline has no ``expires_to``.
+            InvalidValueError: A value is of the wrong type, size or form; or a part of the input
+                would not come back equal, such as a secret, an excluded field or the fields of a
+                subclass; or the status of a deadline has no ``expires_to``.
             IdempotencyConflictError: A job with other content has the key.
             DuplicateJobIdError: ``new_id`` returned the id of an existing job.
         """
@@ -346,12 +348,12 @@ class JobEngine(EngineBase[Status]):
         Args:
             job_id: The job's id.
             prompt_id: The id of the prompt, from `Job.prompt`.
-            value: The answer: a JSON value or a pydantic model that fits the prompt's schema, up to
-                262,144 characters as JSON.
+            value: The answer, which fits the prompt's schema: a JSON value, or a value of a type
+                that pydantic knows, as for `create`; up to 262,144 characters as JSON.
 
         Raises:
-            InvalidValueError: The value doesn't fit the JSON Schema of the prompt or is no JSON
-                value; or the schema's steps for a value, times the values in the answer, exceed
+            InvalidValueError: The value doesn't fit the JSON Schema of the prompt, is no such value
+                or would not come back equal; or the schema's steps for a value, times the values in the answer, exceed
                 5,000,000; or all answers of the job exceed 1,048,576 characters. The job still
                 waits.
             StalePromptError: The job doesn't wait for an answer to this prompt, or not any more.

@@ -12,9 +12,13 @@ import math
 from collections.abc import Iterable
 from typing import Any, Final, TypeAlias
 
-from pydantic import BaseModel
+from msgspec import Struct
+from pydantic import PydanticUserError
 
+from engine.domain.difference import difference_of
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.places import Place, path_of
+from engine.domain.typed_values import adapter_of_class, dumped, problem_of, read
 
 MAX_JSON_LEVELS: Final = 100  # CPython's own reader stops at about 1,000
 MAX_JSON_DIGITS: Final = 4_000  # CPython's own reader stops at 4,300
@@ -22,21 +26,20 @@ MAX_JSON_DIGITS: Final = 4_000  # CPython's own reader stops at 4,300
 _TOO_LARGE: Final = 10**MAX_JSON_DIGITS
 _SMALL: Final = 10**9
 _CONTAINERS: Final = (list, tuple, dict)
-_HALF_PATH: Final = 100
-_LONGEST_KEY: Final = 40
+_PLAIN: Final = (*_CONTAINERS, str, int, float, type(None))
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
 )
 
-Place: TypeAlias = "tuple[Place, str | int] | None"  # the container's place, and the key in it
 Container: TypeAlias = "list[Any] | tuple[Any, ...] | dict[Any, Any]"
 
 
 def json_text(field: str, value: object, longest: int) -> str:
-    """Encode a value as compact JSON text.
+    """Encode a value as compact JSON text, and check that the text gives the value back.
 
     A value is None, a bool, an int, a float, a str, a list or tuple of values, or a dict of str
-    keys and values. Or it is a pydantic model, which dumps itself first.
+    keys and values. Or it is of another type that pydantic knows, such as a model, a dataclass or a
+    datetime. Each of these has to come back equal by its own type; plain values always do.
 
     Args:
         field: The name of the argument, for the error.
@@ -46,18 +49,23 @@ def json_text(field: str, value: object, longest: int) -> str:
     Raises:
         InvalidValueError: The value holds anything else; or a NaN, an infinity, a lone surrogate
             (RFC 8259, sections 6 and 8.2), an int of more than 4,000 digits, or more than 100
-            levels of containers, as when a value holds itself; or the text is too long.
+            levels of containers, as when a value holds itself; or the text is too long. Or a part
+            doesn't come back equal: a secret, an excluded field, the fields of a subclass.
     """
-    if isinstance(value, BaseModel):
-        value = _dumped(field, value)
-    _Walk(field, longest).through(value)
-    try:
-        text = _ENCODER.encode(value)
-    except (TypeError, ValueError, RecursionError) as error:  # a subclass that shows other items
-        raise InvalidValueError(field, f"can't be encoded as JSON: {shown(str(error))}") from error
-    if len(text) > longest:
-        raise _too_long(field, longest, f"has {len(text)}")
+    walk = _Walk(field, longest)
+    text = walk.text(value)
+    for part in walk.typed_parts():
+        _check_round_trip(field, part)
     return text
+
+
+def lossy_json_text(field: str, value: object, longest: int) -> str:
+    """Encode a value as `json_text` does, even if the text doesn't give the value back.
+
+    Raises:
+        InvalidValueError: As for `json_text`, but for the last reason.
+    """
+    return _Walk(field, longest).text(value)
 
 
 def value_of(text: str | None) -> Any:  # noqa: ANN401 - any value that JSON can hold
@@ -65,12 +73,34 @@ def value_of(text: str | None) -> Any:  # noqa: ANN401 - any value that JSON can
     return None if text is None else json.loads(text)
 
 
-def _dumped(field: str, model: BaseModel) -> object:
+class _TypedPart(Struct, frozen=True):
+    """A part of a value that pydantic has made plain."""
+
+    value: object
+    plain: object
+    place: Place
+
+
+def _check_round_trip(field: str, part: _TypedPart) -> None:
+    """Check that a part comes back equal by its own type.
+
+    Raises:
+        InvalidValueError: It doesn't.
+    """
+    kind: type = type(part.value)
+    at = f"at {path_of(field, part.place)}"
     try:
-        return model.model_dump(mode="json")
-    except Exception as error:  # the model's serializers may raise anything
-        problem = f"{type(error).__name__}: {shown(str(error))}"
-        raise InvalidValueError(field, f"can't be dumped by pydantic: {problem}") from error
+        found = read(adapter_of_class(kind), _ENCODER.encode(part.plain))
+        difference = difference_of(part.value, found, part.place)
+    except Exception as error:  # validators and comparisons may raise anything
+        problem = f"can't be read back as the {kind.__name__} {at}: {problem_of(error)}"
+        raise InvalidValueError(field, problem) from error
+    if difference is not None:
+        raise InvalidValueError(
+            field,
+            f"doesn't come back from JSON as it is: {shown(difference.given)}, at "
+            f"{path_of(field, difference.place)}, becomes {shown(difference.found)}",
+        )
 
 
 class _Walk:
@@ -81,6 +111,42 @@ class _Walk:
         self._longest = longest
         self._left = longest
         self._inside: list[tuple[Container, int, Place]] = []  # to walk next, with their levels
+        self._typed: dict[int, _TypedPart] = {}  # by their ids, which the parts keep from reuse
+
+    def text(self, value: object) -> str:
+        """Return a value as JSON text.
+
+        Raises:
+            InvalidValueError: See `lossy_json_text`.
+        """
+        self.through(value)
+        try:
+            text = (self._encoder() if self._typed else _ENCODER).encode(value)
+        except (TypeError, ValueError, RecursionError) as error:
+            # A subclass that shows other items than before.
+            problem = f"can't be encoded as JSON: {shown(str(error))}"
+            raise InvalidValueError(self._field, problem) from error
+        if len(text) > self._longest:
+            raise _too_long(self._field, self._longest, f"has {len(text)}")
+        return text
+
+    def typed_parts(self) -> Iterable[_TypedPart]:
+        """Return the parts that pydantic has made plain."""
+        return self._typed.values()
+
+    def _encoder(self) -> json.JSONEncoder:
+        def plain(value: object) -> object:
+            if (known := self._typed.get(id(value))) is None:
+                raise TypeError(f"a {type(value).__name__} was not there before")
+            return known.plain
+
+        return json.JSONEncoder(
+            ensure_ascii=False,
+            separators=(",", ":"),
+            allow_nan=False,
+            check_circular=False,
+            default=plain,
+        )
 
     def through(self, value: object) -> None:
         """Check the value and everything that it holds, or raise the first fault."""
@@ -122,7 +188,29 @@ class _Walk:
             digits = value.bit_length() * 3 // 10  # at least: log10(2) is a little above 0.3
             self._take(max(digits - 1, 0), place)
         elif value is not None:
-            raise self._refused(place, f"has a {type(value).__name__}: {shown(value)}", _ACCEPTED)
+            self._look_at(self._made_plain(value, place), level, place)
+
+    def _made_plain(self, value: object, place: Place) -> object:
+        """Let pydantic make a value plain.
+
+        Raises:
+            InvalidValueError: Pydantic doesn't know its type, or its serializers fail.
+        """
+        if (known := self._typed.get(id(value))) is not None:
+            return known.plain
+        kind: type = type(value)
+        what = f"has a {kind.__name__}"
+        try:
+            plain = dumped(adapter_of_class(kind), value)
+        except PydanticUserError:
+            raise self._refused(place, f"{what}: {shown(value)}", _ACCEPTED) from None
+        except Exception as error:  # a model's serializers may raise anything
+            problem = f"{what} that can't be dumped by pydantic: {problem_of(error)}"
+            raise InvalidValueError(self._field, f"{problem}, {self._at(place)}") from error
+        if not isinstance(plain, _PLAIN):
+            raise self._refused(place, f"{what}: {shown(value)}", _ACCEPTED)
+        self._typed[id(value)] = _TypedPart(value, plain, place)
+        return plain
 
     def _enter(self, container: Container, level: int, place: Place) -> None:
         if level > MAX_JSON_LEVELS:
@@ -156,33 +244,20 @@ class _Walk:
     def _take(self, characters: int, place: Place) -> None:
         self._left -= characters
         if self._left < 0:
-            where = f"is past that {self._where(place)}"
+            where = f"is past that {self._at(place)}"
             raise _too_long(self._field, self._longest, where)
 
     def _refused(self, place: Place, problem: str, what_to_do: str) -> InvalidValueError:
-        return InvalidValueError(self._field, f"{problem}, {self._where(place)}: {what_to_do}")
+        return InvalidValueError(self._field, f"{problem}, {self._at(place)}: {what_to_do}")
 
-    def _where(self, place: Place) -> str:
-        """Return the path from the argument to a place in its value."""
-        steps: list[str] = []
-        while place is not None:
-            place, key = place
-            steps.append(_step(key))
-        path = self._field + "".join(reversed(steps))
-        if len(path) > 2 * _HALF_PATH:
-            path = f"{path[:_HALF_PATH]}…{path[-_HALF_PATH:]}"
-        return f"at {path}"
+    def _at(self, place: Place) -> str:
+        return f"at {path_of(self._field, place)}"
 
 
 _ACCEPTED: Final = (
-    "give None, bool, int, float, str, list, tuple or dict, or a pydantic model as the whole value"
+    "give None, bool, int, float, str, list, tuple or dict, or a model, a dataclass or another "
+    "value of a type that pydantic knows"
 )
-
-
-def _step(key: str | int) -> str:
-    if isinstance(key, str) and len(key) <= _LONGEST_KEY and key.isidentifier():
-        return f".{key}"
-    return f"[{shown(key)}]"
 
 
 def _too_long(field: str, longest: int, how_long: str) -> InvalidValueError:

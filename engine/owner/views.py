@@ -35,6 +35,7 @@ from engine.domain.models import (
     Status,
     Transition,
 )
+from engine.domain.typed_values import read
 from engine.owner.cursors import cursor_of
 from engine.owner.message import Message
 from engine.storage.protocol import StoredPage
@@ -114,7 +115,7 @@ class Views(Generic[Status]):
         if kind is None or (kind is str and job.result is not None):
             return job.result
         try:
-            return TypeAdapter(kind).validate_json(job.result or "null")
+            return read(TypeAdapter(kind), job.result or "null")
         except (ValidationError, PydanticUserError) as error:
             raise InvalidValueError(
                 "kind", f"{shown(kind)} doesn't fit the result: {error}"

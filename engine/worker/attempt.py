@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import anyio
 
 from engine.domain.exceptions import AttemptTimeoutError, HandlerError
-from engine.domain.json_text import json_text
+from engine.domain.json_text import lossy_json_text
 from engine.domain.models import Progress
 from engine.domain.validation import (
     MAX_ERROR_CHARACTERS,
@@ -195,7 +195,7 @@ def result_text(value: object) -> str | None:
         return None
     if isinstance(value, str):
         return check_text("result", value, MAX_RESULT_CHARACTERS, shortest=0)
-    return json_text("result", value, MAX_RESULT_CHARACTERS)
+    return lossy_json_text("result", value, MAX_RESULT_CHARACTERS)
 
 
 def error_text(error: BaseException) -> str:

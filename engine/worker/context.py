@@ -13,6 +13,7 @@ from engine.domain.exceptions import LifecycleError
 from engine.domain.ids import new_job_id
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.models import Job, Progress, Status
+from engine.domain.typed_values import read
 from engine.domain.validation import check_number, check_optional_text, kept_text
 from engine.owner.prompts import MAX_REFUSAL_CHARACTERS, Schema, prompt_text
 from engine.storage.record import Record
@@ -153,7 +154,7 @@ class Context(Generic[Status]):
 def _value_of(schema: Schema, answer: object) -> object:
     if isinstance(schema, dict):
         return answer
-    return TypeAdapter(schema).validate_json(json.dumps(answer))
+    return read(TypeAdapter(schema), json.dumps(answer))
 
 
 def _refusal_of(error: ValidationError) -> str:

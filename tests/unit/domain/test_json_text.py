@@ -112,14 +112,12 @@ def test_no_text_is_no_value() -> None:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ({"files": [0, 1, 2, b"x"]}, r"has a bytes: b'x', at input\.files\[3\]: give None, bool"),
-        (datetime(2026, 1, 1, tzinfo=UTC), "has a datetime: .*, at input: give"),
-        ({1, 2}, "has a set: <set of 2 items>, at input: give"),
-        ([Order], r"has a ModelMetaclass: .*, at input\[0\]"),
         (
-            [{"a": Order(files=[], at=datetime(2026, 1, 1, tzinfo=UTC))}],
-            r"has a Order: .*, at input\[0\]\.a: give None",
+            {"files": [0, 1, object()]},
+            r"has a object that can't be dumped .*, at input\.files\[2\]",
         ),
+        ([Order], r"has a ModelMetaclass: .*, at input\[0\]: give"),
+        ([Order.model_validate], r"has a method: .*, at input\[0\]: give"),
         ({"a": {1: 2}}, r"has a key that is a int, not a str: 1, at input\.a: make it a str"),
         ({"a b": {None: 2}}, r"a key that is a NoneType, not a str: None, at input\['a b'\]"),
         ([1.5, math.nan], r"has nan, at input\[1\]: JSON has finite numbers only"),

@@ -1,0 +1,64 @@
+"""Typed values: the values that pydantic knows, made plain for JSON and read back.
+
+Aliases are written, as in the JSON Schema of a model; aliases and names are read.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
+
+from engine.domain.exceptions import shown
+
+_MOST_ADAPTERS: Final = 256
+_MOST_PROBLEMS: Final = 3
+_LONGEST_PROBLEM: Final = 200
+
+
+def dumped(adapter: TypeAdapter[Any], value: object) -> object:
+    """Return a value as JSON has it.
+
+    Raises:
+        Exception: A serializer of the value raises it.
+    """
+    # No warnings: a value of a wrong type is found when it is read back.
+    return adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings="none")
+
+
+def read(adapter: TypeAdapter[Any], text: str) -> Any:  # noqa: ANN401 - of the adapter's type
+    """Return the value of a JSON text.
+
+    Raises:
+        ValidationError: The text doesn't fit the type.
+        Exception: A validator of the type raises it.
+    """
+    return adapter.validate_json(text, by_alias=True, by_name=True)
+
+
+@lru_cache(_MOST_ADAPTERS)
+def adapter_of_class(kind: type) -> TypeAdapter[Any]:
+    """Return the adapter of a class. Only of a class: unions in another order are equal keys.
+
+    Raises:
+        PydanticUserError: Pydantic doesn't know the class.
+    """
+    return TypeAdapter(kind)
+
+
+def problem_of(error: Exception) -> str:
+    """Return the reasons of an error of pydantic, without the values, for an error message."""
+    if isinstance(error, ValidationError):
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        reasons = [_reason(each["loc"], each["msg"]) for each in found[:_MOST_PROBLEMS]]
+        return "; ".join(reasons) + ("; …" if len(found) > _MOST_PROBLEMS else "")
+    if isinstance(error, PydanticUserError):
+        return shown(error.message)
+    return f"{type(error).__name__}: {shown(str(error))}"
+
+
+def _reason(place: tuple[int | str, ...], message: str) -> str:
+    path = ".".join(map(str, place))
+    text = f"{path}: {message}" if path else message
+    return text if len(text) <= _LONGEST_PROBLEM else f"{text[:_LONGEST_PROBLEM]}…"
