@@ -353,9 +353,9 @@ class JobEngine(EngineBase[Status]):
 
         Raises:
             InvalidValueError: The value doesn't fit the JSON Schema of the prompt, is no such value
-                or would not come back equal; or the schema's steps for a value, times the values in the answer, exceed
-                5,000,000; or all answers of the job exceed 1,048,576 characters. The job still
-                waits.
+                or would not come back equal; or the schema's steps for a value, times the values in
+                the answer, exceed 5,000,000; or all answers of the job exceed 1,048,576 characters.
+                The job still waits.
             StalePromptError: The job doesn't wait for an answer to this prompt, or not any more.
             InvalidStateTransitionError: The lifecycle can't move the job back to running.
             JobNotFoundError: No job has this id.
@@ -412,8 +412,9 @@ class JobEngine(EngineBase[Status]):
 
         Args:
             job_id: The job's id.
-            kind: The type to parse the result to, as JSON: a pydantic model, or any type that
-                pydantic knows. ``str`` or None returns the text as it is.
+            kind: The type of the result: a pydantic model, or any type that pydantic knows. A text
+                is read as a text, or else as JSON; a result that is JSON (`Job.result_form`) the
+                other way round. Aliases and names are read. None returns `Job.result`.
             timeout: Seconds for the wait, as for `wait`; None for no limit.
 
         Raises:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from msgspec import Struct
-from pydantic import PydanticUserError
+from pydantic import PydanticUserError, TypeAdapter
 
 from engine.domain.difference import difference_of
 from engine.domain.exceptions import InvalidValueError, shown
@@ -34,6 +34,22 @@ _ENCODER: Final = json.JSONEncoder(
 Container: TypeAlias = "list[Any] | tuple[Any, ...] | dict[Any, Any]"
 
 
+class Loss(NamedTuple):
+    """A part of a value that would not come back from its JSON text."""
+
+    path: str
+    """Where it is, such as ``result.password``."""
+    problem: str
+    """The rest of an error message; it shows the part."""
+
+
+class KeptText(NamedTuple):
+    """A JSON text, and the first loss of the value in it."""
+
+    text: str
+    loss: Loss | None
+
+
 def json_text(field: str, value: object, longest: int) -> str:
     """Encode a value as compact JSON text, and check that the text gives the value back.
 
@@ -52,20 +68,46 @@ def json_text(field: str, value: object, longest: int) -> str:
             levels of containers, as when a value holds itself; or the text is too long. Or a part
             doesn't come back equal: a secret, an excluded field, the fields of a subclass.
     """
-    walk = _Walk(field, longest)
-    text = walk.text(value)
-    for part in walk.typed_parts():
-        _check_round_trip(field, part)
-    return text
+    kept = kept_json_text(field, value, longest)
+    if kept.loss is not None:
+        raise InvalidValueError(field, kept.loss.problem)
+    return kept.text
 
 
-def lossy_json_text(field: str, value: object, longest: int) -> str:
+def kept_json_text(field: str, value: object, longest: int) -> KeptText:
     """Encode a value as `json_text` does, even if the text doesn't give the value back.
 
     Raises:
         InvalidValueError: As for `json_text`, but for the last reason.
     """
-    return _Walk(field, longest).text(value)
+    walk = _Walk(field, longest)
+    text = walk.text(value)
+    losses = (_loss_of(field, part) for part in walk.typed_parts())
+    return KeptText(text, next(filter(None, losses), None))
+
+
+def loss_in(
+    field: str, adapter: TypeAdapter[Any], value: object, text: str, place: Place = None
+) -> Loss | None:
+    """Read a value back from its JSON text; return the first loss, or None if it comes back equal.
+
+    Args:
+        field: The name of the argument.
+        adapter: Of the type to read it as.
+        value: The value.
+        text: The text.
+        place: The place of the value in the argument.
+    """
+    try:
+        difference = difference_of(value, read(adapter, text), place)
+    except Exception as error:  # noqa: BLE001 - validators and comparisons may raise anything
+        path = path_of(field, place)
+        return Loss(path, f"can't be read back from JSON, at {path}: {problem_of(error)}")
+    if difference is None:
+        return None
+    path = path_of(field, difference.place)
+    given, found = shown(difference.given), shown(difference.found)
+    return Loss(path, f"doesn't come back from JSON as it is: {given}, at {path}, becomes {found}")
 
 
 def value_of(text: str | None) -> Any:  # noqa: ANN401 - any value that JSON can hold
@@ -81,26 +123,11 @@ class _TypedPart(Struct, frozen=True):
     place: Place
 
 
-def _check_round_trip(field: str, part: _TypedPart) -> None:
-    """Check that a part comes back equal by its own type.
-
-    Raises:
-        InvalidValueError: It doesn't.
-    """
+def _loss_of(field: str, part: _TypedPart) -> Loss | None:
     kind: type = type(part.value)
-    at = f"at {path_of(field, part.place)}"
-    try:
-        found = read(adapter_of_class(kind), _ENCODER.encode(part.plain))
-        difference = difference_of(part.value, found, part.place)
-    except Exception as error:  # validators and comparisons may raise anything
-        problem = f"can't be read back as the {kind.__name__} {at}: {problem_of(error)}"
-        raise InvalidValueError(field, problem) from error
-    if difference is not None:
-        raise InvalidValueError(
-            field,
-            f"doesn't come back from JSON as it is: {shown(difference.given)}, at "
-            f"{path_of(field, difference.place)}, becomes {shown(difference.found)}",
-        )
+    return loss_in(
+        field, adapter_of_class(kind), part.value, _ENCODER.encode(part.plain), part.place
+    )
 
 
 class _Walk:
@@ -117,7 +144,7 @@ class _Walk:
         """Return a value as JSON text.
 
         Raises:
-            InvalidValueError: See `lossy_json_text`.
+            InvalidValueError: See `kept_json_text`.
         """
         self.through(value)
         try:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Annotated, Any, ClassVar, Generic
+from typing import Annotated, Any, ClassVar, Generic, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
@@ -157,7 +157,7 @@ class Job(_Snapshot, Generic[Status]):
     updated_at: UtcDatetime
     """The time of the last change; never before ``created_at``, even if the clock jumps back."""
     result: str | None = None
-    """The result of a success. None until then."""
+    """The result of a success: a text, or JSON as `result_form` says. None until then."""
     error: str | None = None
     """The reason of a failure. None until then."""
     version: int = Field(default=1, ge=1)
@@ -178,6 +178,8 @@ class Job(_Snapshot, Generic[Status]):
     """The prompt that the job waits for."""
     cancel_reason: str | None = None
     """The reason given to `cancel`. The job may have ended in another way before it took effect."""
+    result_form: Literal["json"] | None = None
+    """``json`` if the handler returned anything but a text, and `result` is JSON."""
     progress: Progress | None = None
     """The newest progress report; None if there was none, or since the process restarted."""
 

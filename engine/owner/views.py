@@ -13,15 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, cast
 
 from anyio.lowlevel import checkpoint
-from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import BaseModel
 from typing_extensions import TypeVar
 
 from engine.domain.exceptions import (
     EngineError,
-    InvalidValueError,
     JobFailedError,
     LifecycleError,
-    shown,
 )
 from engine.domain.json_text import value_of
 from engine.domain.lifecycle import Lifecycle
@@ -35,9 +33,9 @@ from engine.domain.models import (
     Status,
     Transition,
 )
-from engine.domain.typed_values import read
 from engine.owner.cursors import cursor_of
 from engine.owner.message import Message
+from engine.owner.results import result_as
 from engine.storage.protocol import StoredPage
 from engine.storage.record import NO_EXECUTION, Damaged, Entry, Execution, Record
 
@@ -112,14 +110,7 @@ class Views(Generic[Status]):
         """
         if job.status not in self._success:
             raise JobFailedError(job.job_id, str(job.status.value), job.error)
-        if kind is None or (kind is str and job.result is not None):
-            return job.result
-        try:
-            return read(TypeAdapter(kind), job.result or "null")
-        except (ValidationError, PydanticUserError) as error:
-            raise InvalidValueError(
-                "kind", f"{shown(kind)} doesn't fit the result: {error}"
-            ) from error
+        return result_as(job, kind)
 
     def jobs(self, records: Sequence[Record]) -> list[Job[Status]]:
         """Return the snapshots of records."""
@@ -264,6 +255,7 @@ def _execution_fields(execution: Execution) -> dict[str, Any]:
         "deadline_at": execution.deadline_at,
         "prompt": None if prompt is None else Prompt.model_validate_json(prompt),
         "cancel_reason": execution.cancel_reason,
+        "result_form": execution.result_form,
     }
 
 

@@ -44,6 +44,8 @@ class Execution(Struct, frozen=True, gc=False):
     """The answers so far, a JSON object by the names of the prompts."""
     cancel_reason: str | None = None
     """The reason of a request to cancel the job; None without a request."""
+    result_form: str | None = None
+    """``json`` for a result that is JSON; None for a text, and without a result."""
 
     @property
     def characters(self) -> int:
@@ -53,7 +55,14 @@ class Execution(Struct, frozen=True, gc=False):
 
     def entering(self, deadline_at: datetime | None) -> Execution:
         """Return it for a job that enters a status: without an attempt, with a new deadline."""
-        return replace(self, deadline_at=deadline_at, token=None, retry_at=None, prompt=None)
+        return replace(
+            self,
+            deadline_at=deadline_at,
+            token=None,
+            retry_at=None,
+            prompt=None,
+            result_form=None,
+        )
 
     def claimed(self, token: str, failures: int) -> Execution:
         """Return it for a new attempt."""
@@ -72,6 +81,10 @@ class Execution(Struct, frozen=True, gc=False):
     def answered(self, answers: str) -> Execution:
         """Return it with these answers."""
         return replace(self, answers=answers)
+
+    def with_result(self, form: str) -> Execution:
+        """Return it for a job that ends with a result of this form."""
+        return replace(self, result_form=form)
 
     def to_be_cancelled(self, reason: str | None) -> Execution:
         """Return it with a request to cancel the job."""

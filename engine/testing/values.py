@@ -75,6 +75,7 @@ _FIELDS: Final[dict[str, tuple[Any, ...]]] = {
     "prompt": ("", "{}"),
     "answers": ("", "{}"),
     "cancel_reason": ("", "None"),
+    "result_form": ("", "json"),
 }
 
 EXECUTIONS: Final = (
@@ -91,7 +92,7 @@ EXECUTIONS: Final = (
             number + 2,
             TEXTS[number - 1],
             TIMES[-1 - number % len(TIMES)],
-            *(TEXTS[number - shift] for shift in (2, 3, 4)),
+            *(TEXTS[number - shift] for shift in (2, 3, 4, 5)),
         )
         for number, text in enumerate(TEXTS)
     ),

@@ -14,20 +14,15 @@ from typing import Any, TypeAlias
 import anyio
 
 from engine.domain.exceptions import AttemptTimeoutError, HandlerError
-from engine.domain.json_text import lossy_json_text
 from engine.domain.models import Progress
-from engine.domain.validation import (
-    MAX_ERROR_CHARACTERS,
-    MAX_RESULT_CHARACTERS,
-    check_text,
-    kept_text,
-)
+from engine.domain.validation import MAX_ERROR_CHARACTERS, kept_text
 from engine.owner.core import Core
 from engine.portal import BlockingCall, awaiting_text
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Record
 from engine.worker.context import Context, InputNeeded, JobCancelled
 from engine.worker.handler import Handler
+from engine.worker.results import Result
 
 logger = TaskLogger("engine.worker")
 
@@ -115,9 +110,7 @@ class Attempt:
             return self.call.stack() or "(its thread has just ended)"
         return awaiting_text(self.awaited)
 
-    async def run(
-        self, middleware: Sequence[Middleware], timeout_seconds: float | None
-    ) -> str | None:
+    async def run(self, middleware: Sequence[Middleware], timeout_seconds: float | None) -> Result:
         """Run the handler, and return the result in its stored form.
 
         Raises:
@@ -135,6 +128,13 @@ class Attempt:
                     raise
                 raise InputNeeded from group  # from a task that the handler started
             self._check_request()
+            if result.lost is not None:
+                logger.warning(
+                    "the result of attempt %s of job %s is kept, but does not come back from JSON "
+                    "as it was returned, at %s",
+                    *(self.number, self.job_id, result.lost),
+                    extra=self.fields,
+                )
             return result
 
     @property
@@ -148,7 +148,7 @@ class Attempt:
             self._core.time.limit(self._scope, self._timeout_seconds)
             self.stopped_at = self._scope.deadline  # infinite if a virtual clock keeps the time
 
-    async def _run_limited(self) -> str | None:
+    async def _run_limited(self) -> Result:
         """Run the handler until it ends, reaches its time limit or is asked to stop."""
         with self._scope as scope:
             try:
@@ -162,7 +162,7 @@ class Attempt:
             raise AttemptTimeoutError(self._timeout_seconds or 0.0)
         raise JobCancelled
 
-    async def _call(self) -> str | None:
+    async def _call(self) -> Result:
         """Run the handler, on the loop, in a thread or in a process."""
         self.awaited, self.call = self._handler.call(self)
         if self._handler.is_async:
@@ -170,7 +170,7 @@ class Attempt:
         else:
             with self._core.time.at_work():
                 result = await self.awaited
-        return result_text(result)
+        return self._handler.result(result)
 
     def _check_request(self) -> None:
         """Unwind a handler that asked for an input and caught the exception that unwinds it.
@@ -183,19 +183,6 @@ class Attempt:
                 "a handler caught InputNeeded, which has to unwind it", extra=self.fields
             )
             raise InputNeeded
-
-
-def result_text(value: object) -> str | None:
-    """Return a handler's result in its stored form: a text as it is, anything else as JSON.
-
-    Raises:
-        InvalidValueError: It is too long, or no text, JSON value or model.
-    """
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return check_text("result", value, MAX_RESULT_CHARACTERS, shortest=0)
-    return lossy_json_text("result", value, MAX_RESULT_CHARACTERS)
 
 
 def error_text(error: BaseException) -> str:

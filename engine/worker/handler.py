@@ -11,6 +11,8 @@ from engine.domain.lifecycle import Lifecycle
 from engine.domain.validation import is_async_function, takes
 from engine.portal import BlockingCall, Threads
 from engine.worker.processes import Processes, ProcessPool, Work
+from engine.worker.results import Result, Results
+from engine.worker.signature import signature_of
 
 HandlerFunction: TypeAlias = Callable[..., Any]
 """``async def handle(job)`` or ``def handle(job)``, with a second parameter for the context."""
@@ -37,6 +39,7 @@ class Handler:
         self.function = function
         self.is_async = is_async_function(function)
         self._wants_context = takes_context(function)
+        self._results = Results(signature_of(function))
         self._threads = Threads("engine handler")
         self._processes: ProcessPool | None = None
         if processes is not None:
@@ -77,6 +80,14 @@ class Handler:
             return self.function(*arguments), None
         call = self._threads.start(self.function, *arguments)
         return call.wait(), call
+
+    def result(self, outcome: Any) -> Result:  # noqa: ANN401 - the function may return anything
+        """Return the result of a call in its stored form: a process has made it already.
+
+        Raises:
+            InvalidValueError: It is too long, or can't be made JSON.
+        """
+        return outcome if self._processes is not None else self._results.result(outcome)
 
 
 def takes_context(function: HandlerFunction) -> bool:

@@ -61,7 +61,7 @@ async def outcome_of(attempt: Attempt, rules: Rules) -> Message[Any] | None:
             return _without_process(attempt, error)
         return _after_failure(attempt, rules.retry, error)
     _log(attempt, "is done")
-    return FinishJob(job_id, token, Event.SUCCEED, result=result)
+    return FinishJob(job_id, token, Event.SUCCEED, result=result.text, result_form=result.form)
 
 
 def failure(attempt: Attempt, retry: Retry, error: BaseException) -> Message[Any]:

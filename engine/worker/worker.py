@@ -46,7 +46,7 @@ class Worker(Attachment):
 
     **The handler** takes the job, and a `Context` if it has a second parameter. An async function
     runs on the event loop, a plain one in a thread. Its return value becomes the job's result: a
-    text as it is; a JSON value or a pydantic model as JSON; None as no result. Its exception
+    text as it is; None as no result; any other value that pydantic knows as JSON. Its exception
     becomes the job's error, by type and message; the traceback goes to the log ``engine.worker``.
     Any exception that the handler raises, SystemExit included, fails only that job. The exception:
     an exit in a task that a handler started on asyncio ends the program, as it does in asyncio.
@@ -84,7 +84,8 @@ class Worker(Attachment):
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range, or the handler
-            can't run in processes.
+            can't run in processes, or its return annotation can't come back from JSON: a secret, a
+            field with ``exclude=True``, a type that pydantic doesn't know.
         LifecycleError: The running status leads to no success, or to no failure.
     """
 

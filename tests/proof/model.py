@@ -40,6 +40,7 @@ _NO_WORK: Fields = {
     "deadline_at": None,
     "prompt": None,
     "cancel_reason": None,
+    "result_form": None,
     "progress": None,
 }
 

@@ -28,6 +28,7 @@ from engine.worker.processes.messages import (
     Returned,
     encoded,
 )
+from engine.worker.results import Result
 from tests.reliability.alive import children, descriptors
 from tests.reliability.programs.handlers import returns
 from tests.systems import needs_fork, needs_proc
@@ -121,7 +122,7 @@ def _messages() -> list[FromProcess]:
             asks=False,
             traceback="",
         ),
-        Returned(NUMBER, "RESULT"),
+        Returned(NUMBER, Result("RESULT")),
     ]
 
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from engine import InvalidValueError
 from engine.domain.difference import difference_of
-from engine.domain.json_text import json_text, lossy_json_text
+from engine.domain.json_text import json_text, kept_json_text
 from engine.domain.typed_values import read
 from engine.testing.facades import Engine
 from tests.unit.claiming import agents, running
@@ -36,7 +36,10 @@ def test_a_typed_value_that_would_not_come_back_is_refused_with_its_place(name: 
         json_text("input", value, 10_000)
     assert refused.value.field == "input"
     assert len(str(refused.value)) < 500
-    assert lossy_json_text("result", value, 10_000)
+    kept = kept_json_text("result", value, 10_000)
+    assert kept.text
+    assert kept.loss is not None
+    assert kept.loss.path == f"result{place}"
 
 
 def test_numbers_that_are_none_are_equal() -> None:

@@ -18,10 +18,11 @@ class FinishJob(WriteOne):
         token: The token of the attempt.
         event: `Event.SUCCEED`, with a result or none, or `Event.FAIL`, with an error.
         result: The result; None without one.
+        result_form: ``json`` for a result that is JSON; None for any other.
         error: The error; None without one.
     """
 
-    __slots__ = ("error", "event", "result", "token")
+    __slots__ = ("error", "event", "result", "result_form", "token")
 
     def __init__(
         self,
@@ -30,12 +31,14 @@ class FinishJob(WriteOne):
         event: Event,
         *,
         result: str | None = None,
+        result_form: str | None = None,
         error: str | None = None,
     ) -> None:
         super().__init__(job_id, 1 + len(result or error or "") // CHARACTERS_OF_WEIGHT)
         self.token = token
         self.event = event
         self.result = result
+        self.result_form = result_form
         self.error = error
 
     def decide(self, batch: Batch) -> Sequence[Record]:
@@ -50,6 +53,8 @@ class FinishJob(WriteOne):
         batch.check_holder(before, self.token)
         target = batch.lifecycle.after(before.status, self.event, self.job_id)
         execution = batch.entering(before.execution, target)
+        if self.result_form is not None:
+            execution = execution.with_result(self.result_form)
         return [
             batch.move(before, target, result=self.result, error=self.error, execution=execution)
         ]

@@ -37,12 +37,14 @@ from engine.worker.processes.messages import (
 from engine.worker.processes.replies import (
     WRONG_VALUES,
     BrokenError,
+    checked,
     error_of,
     log,
     not_loaded,
     request_of,
 )
 from engine.worker.processes.work import Work
+from engine.worker.results import Result
 
 logger = TaskLogger("engine.worker")
 
@@ -112,7 +114,7 @@ class HandlerProcess:
             raise not_loaded(message)
         self._is_well = True
 
-    def run(self, work: Work, begin: Callable[[], object]) -> str | None:
+    def run(self, work: Work, begin: Callable[[], object]) -> Result:
         """Run the handler, and return its result in its stored form.
 
         Args:
@@ -210,7 +212,7 @@ class HandlerProcess:
                 self.end()
         return child
 
-    def _outcome(self, number: int, work: Work) -> str | None:
+    def _outcome(self, number: int, work: Work) -> Result:
         while True:
             message = self._receive(number, work.fields, None)
             try:
@@ -221,7 +223,7 @@ class HandlerProcess:
                         work.context.request = request_of(message)
                     case Returned():
                         self._is_well = True
-                        return message.result
+                        return checked(message.result)
                     case Raised():
                         error = error_of(message, work.context)
                         self._is_well = True

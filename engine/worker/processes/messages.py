@@ -27,6 +27,7 @@ from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from engine.storage.record import Record
+from engine.worker.results import Result
 
 LARGEST_NUMBER: Final = 2**53
 
@@ -122,8 +123,7 @@ class Returned(Struct, frozen=True, tag=True):
     """The handler has returned."""
 
     number: int
-    result: str | None
-    """In its stored form."""
+    result: Result
 
 
 class Raised(Struct, frozen=True, tag=True):

@@ -20,8 +20,9 @@ from engine.worker.processes.loading import import_paths, is_loading, set_up_for
 from engine.worker.processes.messages import encoded
 from engine.worker.processes.rules import Processes
 from engine.worker.processes.work import Work
+from engine.worker.results import Result
 
-Result = TypeVar("Result")
+Outcome = TypeVar("Outcome")
 
 
 class ProcessPool:
@@ -72,7 +73,7 @@ class ProcessPool:
         process = self._take()
         await self._outcome(process, self._threads.start(process.start))
 
-    def call(self, work: Work) -> tuple[Awaitable[str | None], BlockingCall[str | None]]:
+    def call(self, work: Work) -> tuple[Awaitable[Result], BlockingCall[Result]]:
         """Start the handler in a process; return an awaitable of its outcome, and its call.
 
         Cancelling the awaitable kills the process, and waits for its end.
@@ -89,7 +90,7 @@ class ProcessPool:
                 with suppress(RuntimeError):  # the event loop has ended
                     soon(begun.set)
 
-        def run() -> str | None:
+        def run() -> Result:
             try:
                 return process.run(work, begin)
             finally:
@@ -107,10 +108,10 @@ class ProcessPool:
     async def _outcome(
         self,
         process: HandlerProcess,
-        call: BlockingCall[Result],
+        call: BlockingCall[Outcome],
         until_begun: Callable[[], Awaitable[object]] | None = None,
         begin: Callable[[], object] = lambda: None,
-    ) -> Result:
+    ) -> Outcome:
         """Return the outcome of a call of a process, and keep the process if it is well."""
         try:
             if until_begun is not None:

@@ -20,7 +20,7 @@ from engine.domain.retry import is_retryable
 from engine.owner.views import Views
 from engine.portal import EXIT_CODE, ParentProcess
 from engine.portal.logs import send_records_to, set_levels
-from engine.worker.attempt import error_text, result_text
+from engine.worker.attempt import error_text
 from engine.worker.context import Context, InputNeeded
 from engine.worker.handler import takes_context
 from engine.worker.processes.loading import MainError, load, names_of
@@ -46,6 +46,8 @@ from engine.worker.processes.messages import (
     run_of,
     set_up_of,
 )
+from engine.worker.results import Results
+from engine.worker.signature import signature_of
 
 
 def main(descriptor: int) -> None:
@@ -132,6 +134,7 @@ class _Program:
         self._main = main
         self._views: Views[Any] = Views(lifecycle, {})
         self._wants_context = takes_context(function)
+        self._results = Results(signature_of(function))
 
     def run(self, run: Run) -> None:
         """Call the handler once, and report the outcome."""
@@ -152,7 +155,7 @@ class _Program:
                 lambda progress: self._report(run.number, progress),
             )
             arguments = (context.job, context) if self._wants_context else (context.job,)
-            return Returned(run.number, result_text(self._function(*arguments)))
+            return Returned(run.number, self._results.result(self._function(*arguments)))
         except BaseException as error:  # noqa: BLE001 - the engine raises it again
             return self._raised(run.number, error)
         finally:

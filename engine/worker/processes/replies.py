@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.json import decode as decode_json
+from msgspec.structs import replace
 
 from engine.domain.deadlines import Deadline, check_deadline
 from engine.domain.exceptions import HandlerError, HandlerProcessError, InvalidValueError
@@ -17,6 +18,7 @@ from engine.owner.prompts import prompt_text
 from engine.worker.context import Context, InputNeeded
 from engine.worker.processes.log_records import MAX_CHARACTERS, log_here, plain_text
 from engine.worker.processes.messages import Asked, FromProcess, Logged, NotLoaded, Raised
+from engine.worker.results import Result
 
 # Of checks; OverflowError and TypeError of dates, RecursionError of JSON.
 WRONG_VALUES: Final = (InvalidValueError, ValueError, OverflowError, TypeError, RecursionError)
@@ -66,6 +68,13 @@ def error_of(message: Raised, context: Context[Any]) -> BaseException:
     )
     error.add_note(plain_text(message.traceback, MAX_CHARACTERS))
     return error
+
+
+def checked(result: Result) -> Result:
+    """Return a result whose place of a loss is short enough for the log."""
+    if result.lost is None:
+        return result
+    return replace(result, lost=plain_text(result.lost, MAX_ERROR_CHARACTERS))
 
 
 def request_of(message: Asked) -> tuple[str, Deadline | None]:

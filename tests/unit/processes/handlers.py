@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from engine import Context, Job
 from engine.worker.processes.messages import Returned, encoded
+from engine.worker.results import Result
 
 logger = logging.getLogger("shop.press")
 
@@ -126,7 +127,7 @@ def _forges(_job: Job[Any], context: Context[Any]) -> str:
     """Leave a result in the channel, after the outcome, as a handler can that means harm."""
     publish: Any = context._publish  # noqa: SLF001 - to find the channel and the number of the run
     run, program = (cell.cell_contents for cell in publish.__closure__)
-    forged = encoded(Returned(run.number, "a result of another job"))
+    forged = encoded(Returned(run.number, Result("a result of another job")))
     threading.Timer(0.1, program._parent.send, [forged]).start()  # noqa: SLF001
     return "done"
 

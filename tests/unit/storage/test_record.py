@@ -68,7 +68,7 @@ def test_another_execution_changes_nothing_else() -> None:
 
 
 NEW = "the token of a new attempt"
-ALL = Execution(3, "deadlines", NOW, 5, 2, "token", NOW, "prompt", "answers", "reason")
+ALL = Execution(3, "deadlines", NOW, 5, 2, "token", NOW, "prompt", "answers", "reason", "json")
 
 
 def test_each_step_of_an_execution_changes_what_it_names_and_nothing_else() -> None:
@@ -79,6 +79,7 @@ def test_each_step_of_an_execution_changes_what_it_names_and_nothing_else() -> N
     assert ALL.released(later, 3) == replace(ALL, token=None, retry_at=later, failures=3)
     assert ALL.asking("asked", later) == replace(ALL, prompt="asked", deadline_at=later)
     assert ALL.answered("{}") == replace(ALL, answers="{}")
+    assert Execution().with_result("json") == Execution(result_form="json")
     assert ALL.to_be_cancelled(None) == replace(ALL, cancel_reason=None)
     assert Execution() == NO_EXECUTION
 

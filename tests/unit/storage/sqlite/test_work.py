@@ -34,6 +34,7 @@ EXECUTION = Execution(
     prompt="{}",
     answers="{}",
     cancel_reason="{}",
+    result_form="{}",
 )
 
 
@@ -135,6 +136,7 @@ def _change(path: Path, statement: str) -> None:
         *("input = '[]'", "priority = 2", "priority = NULL", "deadlines = '{ }'"),
         *("deadline_at = NULL", "attempt = 3", "failures = NULL", "token = NULL", "token = ''"),
         *("retry_at = deadlines", "prompt = '[]'", "answers = NULL", "cancel_reason = 'None'"),
+        "result_form = NULL",
     ],
 )
 async def test_a_damaged_work_is_not_shown(path: Path, change: str) -> None:
