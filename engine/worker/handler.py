@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.validation import is_async_function, takes
+from engine.domain.validation import is_async_function
 from engine.portal import BlockingCall, Threads
+from engine.worker.parameters import Parameters
 from engine.worker.processes import Processes, ProcessPool, Work
 from engine.worker.results import Result, Results
 from engine.worker.signature import signature_of
 
 HandlerFunction: TypeAlias = Callable[..., Any]
-"""``async def handle(job)`` or ``def handle(job)``, with a second parameter for the context."""
+"""``async def handle(job)`` or ``def handle(job)``; see `engine.worker.parameters`."""
 
 
 class Handler:
     """Calls a user's function: an async one on the event loop, a plain one in a thread.
 
     Args:
-        function: Takes the job, and the context if it has a second parameter.
+        function: Takes any of job, input and context; see `Parameters`.
         lifecycle: The lifecycle of its jobs.
         processes: The rules of the processes in which to call it instead of threads; or None.
 
     Raises:
-        InvalidValueError: It is no function of one or two positional parameters; or it can't run in
-            processes, because it is async or can't be imported by its name.
+        InvalidValueError: It is no function, or its parameters or its return annotation can't work;
+            or it can't run in processes, because it is async or can't be imported by its name.
     """
 
     def __init__(
@@ -38,8 +38,9 @@ class Handler:
             raise InvalidValueError("handler", f"must be a function, not {shown(function)}")
         self.function = function
         self.is_async = is_async_function(function)
-        self._wants_context = takes_context(function)
-        self._results = Results(signature_of(function))
+        signature = signature_of(function)
+        self._parameters = Parameters(signature)
+        self._results = Results(signature)
         self._threads = Threads("engine handler")
         self._processes: ProcessPool | None = None
         if processes is not None:
@@ -74,12 +75,14 @@ class Handler:
         if self._processes is not None:
             return self._processes.call(work)
         work.begin()
-        context = work.context
-        arguments = (context.job, context) if self._wants_context else (context.job,)
         if self.is_async:
-            return self.function(*arguments), None
-        call = self._threads.start(self.function, *arguments)
+            return self._run(work), None
+        call = self._threads.start(self._run, work)
         return call.wait(), call
+
+    def _run(self, work: Work) -> Any:  # noqa: ANN401 - the function may return anything
+        by_place, by_name = self._parameters.arguments(work.context, work.record.input)
+        return self.function(*by_place, **by_name)
 
     def result(self, outcome: Any) -> Result:  # noqa: ANN401 - the function may return anything
         """Return the result of a call in its stored form: a process has made it already.
@@ -88,25 +91,3 @@ class Handler:
             InvalidValueError: It is too long, or can't be made JSON.
         """
         return outcome if self._processes is not None else self._results.result(outcome)
-
-
-def takes_context(function: HandlerFunction) -> bool:
-    """Tell whether a function has a second parameter.
-
-    Raises:
-        InvalidValueError: It takes neither a job nor a job and a context.
-    """
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a function in C may have no signature
-        return False
-    places = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    named = [each for each in signature.parameters.values() if each.kind in places]
-    wants_context = len(named) > 1 and (
-        named[1].default is inspect.Parameter.empty or named[1].name == "context"
-    )
-    if not takes(function, 2 if wants_context else 1):
-        raise InvalidValueError(
-            "handler", f"must take a job, or a job and a context: {shown(function)} does not"
-        )
-    return wants_context

@@ -44,9 +44,12 @@ class Worker(Attachment):
     With a `SyncJobEngine` it is a plain context manager, ``with Worker(engine, handle):``. An
     engine may have several workers.
 
-    **The handler** takes the job, and a `Context` if it has a second parameter. An async function
-    runs on the event loop, a plain one in a thread. Its return value becomes the job's result: a
-    text as it is; None as no result; any other value that pydantic knows as JSON. Its exception
+    **The handler** takes any of the job, its input and a `Context`, as its annotations say:
+    ``Job``, ``Context``, or any other type that pydantic knows, as which it gets the input. Without
+    annotations it takes the job, or the job and the context. An input that doesn't fit fails the
+    job with an `InvalidValueError`, and no attempt follows. An async function runs on the event
+    loop, a plain one in a thread. Its return value becomes the job's result: a text as it is; None
+    as no result; any other value that pydantic knows as JSON. Its exception
     becomes the job's error, by type and message; the traceback goes to the log ``engine.worker``.
     Any exception that the handler raises, SystemExit included, fails only that job. The exception:
     an exit in a task that a handler started on asyncio ends the program, as it does in asyncio.
@@ -64,7 +67,9 @@ class Worker(Attachment):
 
     Args:
         engine: The engine. Enter it before the worker, and leave it after.
-        handler: ``async def handle(job)`` or ``def handle(job)``, or with a second parameter.
+        handler: ``async def handle(order: Order)``, ``def handle(job: Job, context: Context)``, or
+            any other function of these. A parameter with a default is left alone, unless it is the
+            first, a job or a context.
         concurrency: How many handlers may run at once: 1 to 10,000. A thread that outlives its
             attempt still counts.
         retry: The rule after a failed attempt.
@@ -83,7 +88,8 @@ class Worker(Attachment):
             metrics and traces. Their own errors are logged.
 
     Raises:
-        InvalidValueError: An argument is of the wrong type or out of its range, or the handler
+        InvalidValueError: An argument is of the wrong type or out of its range, the handler has a
+            parameter that gets nothing or an annotation that can't be resolved, or the handler
             can't run in processes, or its return annotation can't come back from JSON: a secret, a
             field with ``exclude=True``, a type that pydantic doesn't know.
         LifecycleError: The running status leads to no success, or to no failure.

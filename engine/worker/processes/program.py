@@ -22,7 +22,7 @@ from engine.portal import EXIT_CODE, ParentProcess
 from engine.portal.logs import send_records_to, set_levels
 from engine.worker.attempt import error_text
 from engine.worker.context import Context, InputNeeded
-from engine.worker.handler import takes_context
+from engine.worker.parameters import Parameters
 from engine.worker.processes.loading import MainError, load, names_of
 from engine.worker.processes.log_records import (
     MAX_CHARACTERS,
@@ -133,8 +133,9 @@ class _Program:
         self._lifecycle = lifecycle
         self._main = main
         self._views: Views[Any] = Views(lifecycle, {})
-        self._wants_context = takes_context(function)
-        self._results = Results(signature_of(function))
+        signature = signature_of(function)
+        self._parameters = Parameters(signature)
+        self._results = Results(signature)
 
     def run(self, run: Run) -> None:
         """Call the handler once, and report the outcome."""
@@ -154,8 +155,9 @@ class _Program:
                 self._lifecycle,
                 lambda progress: self._report(run.number, progress),
             )
-            arguments = (context.job, context) if self._wants_context else (context.job,)
-            return Returned(run.number, self._results.result(self._function(*arguments)))
+            by_place, by_name = self._parameters.arguments(context, record.input)
+            result = self._results.result(self._function(*by_place, **by_name))
+            return Returned(run.number, result)
         except BaseException as error:  # noqa: BLE001 - the engine raises it again
             return self._raised(run.number, error)
         finally:

@@ -1,0 +1,204 @@
+"""Parameters: what a handler takes of job, input and context, by its annotations.
+
+=================================  ===========================================================
+a parameter that is annotated by   gets
+=================================  ===========================================================
+`Job`, also ``Job[MyStatus]``      the job
+`Context`                          the context
+any other type                     the job's input as a value of that type, read by pydantic
+nothing, ``Any`` or ``object``     what its name says (job, input, context: the input as plain
+                                   JSON); otherwise the first the job, the second the context
+=================================  ===========================================================
+
+A parameter with a default is left alone, unless it is the first one, annotated as a job or a
+context, or named ``context``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin
+
+from msgspec import Struct
+from pydantic import TypeAdapter
+
+from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.models import Job
+from engine.domain.typed_values import problem_of, read
+from engine.worker.context import Context
+from engine.worker.signature import Signature, Unresolved
+
+_SAY_NOTHING: Final = (inspect.Parameter.empty, Any, object)
+_MANY: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_OPTIONAL: Final = (Union, UnionType)
+
+
+class Role(Enum):
+    """What a parameter gets."""
+
+    JOB = "job"
+    INPUT = "input"
+    CONTEXT = "context"
+
+
+_BY_PLACE: Final = (Role.JOB, Role.CONTEXT)
+_BY_NAME: Final = {role.value: role for role in Role}
+
+
+class Arguments(NamedTuple):
+    """The arguments of one call."""
+
+    by_place: list[Any]
+    by_name: dict[str, Any]
+
+
+class _Taken(Struct, frozen=True):
+    """A parameter that gets an argument."""
+
+    name: str | None
+    """For an argument that is given by name; None for one by place."""
+    role: Role
+    adapter: TypeAdapter[Any] | None
+    """Of the type of an input; None for plain JSON."""
+
+
+class Parameters:
+    """Makes the arguments of a handler.
+
+    Args:
+        signature: The handler's; without one it takes the job alone.
+
+    Raises:
+        InvalidValueError: A parameter's annotation can't be resolved or is unknown to pydantic, two
+            parameters get the same, or one gets nothing.
+    """
+
+    def __init__(self, signature: Signature | None) -> None:
+        found = None if signature is None else signature.parameters
+        self._taken = [_Taken(None, Role.JOB, None)] if found is None else _taken(found)
+        roles = [each.role for each in self._taken]
+        for role in Role:
+            if roles.count(role) > 1:
+                raise InvalidValueError(
+                    "handler",
+                    f"has two parameters for the {role.value}: annotate one of them as Job or "
+                    "Context, or by the type of the input",
+                )
+
+    def arguments(self, context: Context[Any], given: str | None) -> Arguments:
+        """Return the arguments of a call.
+
+        Args:
+            context: The attempt's.
+            given: The job's input, as JSON; None without one.
+
+        Raises:
+            InvalidValueError: The input doesn't fit the type of its parameter.
+        """
+        arguments = Arguments([], {})
+        for taken in self._taken:
+            value = _argument(taken, context, given)
+            if taken.name is None:
+                arguments.by_place.append(value)
+            else:
+                arguments.by_name[taken.name] = value
+        return arguments
+
+
+def _argument(taken: _Taken, context: Context[Any], given: str | None) -> object:
+    if taken.role is Role.CONTEXT:
+        return context
+    if taken.role is Role.JOB:
+        return context.job
+    if taken.adapter is None:
+        return context.job.input
+    try:
+        return read(taken.adapter, given or "null")
+    except Exception as error:  # validators may raise anything
+        problem = f"doesn't fit the handler's parameter: {problem_of(error)}"
+        raise InvalidValueError("input", problem) from error
+
+
+def _taken(parameters: Sequence[inspect.Parameter]) -> list[_Taken]:
+    taken: list[_Taken] = []
+    is_by_place = True
+    for place, parameter in enumerate(parameters):
+        if parameter.kind in _MANY:
+            if place == 0 and parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                taken.append(_Taken(None, Role.JOB, None))
+            is_by_place = False
+            continue
+        role = _role_of(parameter, place)
+        if role is None:
+            is_by_place = False  # the later ones can be given by name alone
+            continue
+        is_by_place = is_by_place and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+        name = None if is_by_place else parameter.name
+        taken.append(_Taken(name, role, _adapter_of(parameter) if role is Role.INPUT else None))
+    return taken
+
+
+def _role_of(parameter: inspect.Parameter, place: int) -> Role | None:
+    """Return what a parameter gets; None if it has a default and is left alone.
+
+    Raises:
+        InvalidValueError: Neither its annotation nor its name nor its place says it.
+    """
+    annotation = parameter.annotation
+    if (role := _by_annotation(annotation)) is not None:
+        return role
+    says_nothing = any(annotation is each for each in _SAY_NOTHING)
+    if parameter.default is not inspect.Parameter.empty and place > 0:
+        return Role.CONTEXT if says_nothing and parameter.name == "context" else None
+    if isinstance(annotation, Unresolved):
+        problem = f"{shown(annotation.text)} of its parameter {parameter.name} can't be resolved"
+        raise InvalidValueError(
+            "handler",
+            f"has an annotation without a meaning: {problem} ({annotation.problem}): import it "
+            "when the program runs, at the top level of the module",
+        )
+    if not says_nothing:
+        return Role.INPUT
+    if (named := _BY_NAME.get(parameter.name)) is not None:
+        return named
+    if place < len(_BY_PLACE) and parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+        return _BY_PLACE[place]
+    raise InvalidValueError(
+        "handler",
+        f"takes a parameter {parameter.name} that gets nothing: annotate it as Job or Context, or "
+        "by the type of the input, or give it a default",
+    )
+
+
+def _by_annotation(annotation: Any) -> Role | None:  # noqa: ANN401 - any type
+    """Return the role that a type names, if it is a job's or a context's, also an optional one."""
+    if isinstance(annotation, Unresolved):  # often imported for the type checker alone
+        name = annotation.text.partition("[")[0].rpartition(".")[2].strip(" '\"")
+        return _BY_NAME.get(name.lower()) if name in {"Job", "Context"} else None
+    if get_origin(annotation) in _OPTIONAL:
+        [kind, *others] = [each for each in get_args(annotation) if each is not NoneType] or [None]
+        return None if others else _by_annotation(kind)
+    kind = get_origin(annotation) or annotation
+    if not isinstance(kind, type):
+        return None
+    if issubclass(kind, Job):
+        return Role.JOB
+    return Role.CONTEXT if issubclass(kind, Context) else None
+
+
+def _adapter_of(parameter: inspect.Parameter) -> TypeAdapter[Any] | None:
+    """Return the adapter of a parameter for the input; None for plain JSON.
+
+    Raises:
+        InvalidValueError: Pydantic doesn't know the type.
+    """
+    if any(parameter.annotation is each for each in _SAY_NOTHING):
+        return None
+    try:
+        return TypeAdapter(parameter.annotation)
+    except Exception as error:
+        problem = f"can't get the input as its parameter {parameter.name}: {problem_of(error)}"
+        raise InvalidValueError("handler", problem) from error
