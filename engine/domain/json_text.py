@@ -26,6 +26,7 @@ MAX_JSON_DIGITS: Final = 4_000  # CPython's own reader stops at 4,300
 _TOO_LARGE: Final = 10**MAX_JSON_DIGITS
 _SMALL: Final = 10**9
 _CONTAINERS: Final = (list, tuple, dict)
+_SIZED: Final = (bytes, bytearray, set, frozenset)  # a character for each item, or more
 _PLAIN: Final = (*_CONTAINERS, str, int, float, type(None))
 _ENCODER: Final = json.JSONEncoder(
     ensure_ascii=False, separators=(",", ":"), allow_nan=False, check_circular=False
@@ -82,8 +83,10 @@ def kept_json_text(field: str, value: object, longest: int) -> KeptText:
     """
     walk = _Walk(field, longest)
     text = walk.text(value)
-    losses = (_loss_of(field, part) for part in walk.typed_parts())
-    return KeptText(text, next(filter(None, losses), None))
+    for part in walk.typed.values():
+        if (loss := _loss_of(field, part)) is not None:
+            return KeptText(text, loss)
+    return KeptText(text, None)
 
 
 def loss_in(
@@ -138,7 +141,8 @@ class _Walk:
         self._longest = longest
         self._left = longest
         self._inside: list[tuple[Container, int, Place]] = []  # to walk next, with their levels
-        self._typed: dict[int, _TypedPart] = {}  # by their ids, which the parts keep from reuse
+        self.typed: dict[int, _TypedPart] = {}
+        """What pydantic has made plain, by its id, which the part keeps from reuse."""
 
     def text(self, value: object) -> str:
         """Return a value as JSON text.
@@ -148,7 +152,7 @@ class _Walk:
         """
         self.through(value)
         try:
-            text = (self._encoder() if self._typed else _ENCODER).encode(value)
+            text = (self._encoder() if self.typed else _ENCODER).encode(value)
         except (TypeError, ValueError, RecursionError) as error:
             # A subclass that shows other items than before.
             problem = f"can't be encoded as JSON: {shown(str(error))}"
@@ -157,13 +161,9 @@ class _Walk:
             raise _too_long(self._field, self._longest, f"has {len(text)}")
         return text
 
-    def typed_parts(self) -> Iterable[_TypedPart]:
-        """Return the parts that pydantic has made plain."""
-        return self._typed.values()
-
     def _encoder(self) -> json.JSONEncoder:
         def plain(value: object) -> object:
-            if (known := self._typed.get(id(value))) is None:
+            if (known := self.typed.get(id(value))) is None:
                 raise TypeError(f"a {type(value).__name__} was not there before")
             return known.plain
 
@@ -221,10 +221,12 @@ class _Walk:
         """Let pydantic make a value plain.
 
         Raises:
-            InvalidValueError: Pydantic doesn't know its type, or its serializers fail.
+            InvalidValueError: It is too long, of no known type, or its serializers fail.
         """
-        if (known := self._typed.get(id(value))) is not None:
+        if (known := self.typed.get(id(value))) is not None:
             return known.plain
+        if isinstance(value, _SIZED) and len(value) > self._left:
+            raise _too_long(self._field, self._longest, f"is past that {self._at(place)}")
         kind: type = type(value)
         what = f"has a {kind.__name__}"
         try:
@@ -236,7 +238,7 @@ class _Walk:
             raise InvalidValueError(self._field, f"{problem}, {self._at(place)}") from error
         if not isinstance(plain, _PLAIN):
             raise self._refused(place, f"{what}: {shown(value)}", _ACCEPTED)
-        self._typed[id(value)] = _TypedPart(value, plain, place)
+        self.typed[id(value)] = _TypedPart(value, plain, place)
         return plain
 
     def _enter(self, container: Container, level: int, place: Place) -> None:

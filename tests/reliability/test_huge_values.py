@@ -56,6 +56,7 @@ HUGE: dict[str, Any] = {
 WRONG: dict[str, Any] = {
     "bytes": b"x" * 10**7,
     "a bytearray": bytearray(10**7),
+    "a set": set(range(10**6)),
     "a memoryview": memoryview(bytearray(10**7)),
     "a long list": [0] * 10**6,
     "a long dict": dict.fromkeys(range(10**5)),
