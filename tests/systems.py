@@ -18,6 +18,9 @@ needs_interrupts = pytest.mark.skipif(
 needs_full_device = pytest.mark.skipif(
     not Path("/dev/full").exists(), reason="this system has no device that is full"
 )
+needs_superuser = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only the superuser can become others"
+)
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/fd").exists(), reason="this system has no /proc to read"
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
 import threading
 import time
@@ -23,8 +25,9 @@ from engine import (
     SyncJobEngine,
 )
 from engine.storage import ProgressCallback
+from engine.storage.sqlite.backup import back_up
 from engine.testing.facades import FACADES, opened_engine
-from tests.systems import skip_without_permissions
+from tests.systems import needs_fork, skip_without_permissions
 from tests.unit.finishing import finished
 from tests.unit.storage.sqlite.privileges import without_privileges
 
@@ -139,6 +142,16 @@ def test_a_file_that_may_only_be_read_is_copied() -> None:
         assert _mode(folder / "copy.db") in {0o400, 0o600}
 
 
+def test_a_copy_is_no_link_to_another_place(tmp_path: Path) -> None:
+    (tmp_path / "copy.db").symlink_to(tmp_path / "elsewhere.db")
+    with (
+        SyncJobEngine(tmp_path / "jobs.db") as engine,
+        pytest.raises(StorageError, match="is there already"),
+    ):
+        engine.backup(tmp_path / "copy.db")
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
@@ -193,6 +206,62 @@ def test_a_backup_that_takes_too_long_leaves_no_file(tmp_path: Path) -> None:
         engine.backup(tmp_path / "copy.db", timeout=100)
     with SyncJobEngine(tmp_path / "copy.db") as copy:
         assert copy.count() == 10_000
+
+
+def _ignore(_done: int, _of: int) -> None:
+    pass
+
+
+@needs_fork
+def test_what_a_killed_backup_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SyncJobEngine(path) as engine:
+        engine.create("hash")
+
+    def stop(_done: int, _of: int) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if not child:
+        back_up(path, tmp_path / "monday.db", stop)
+    os.waitpid(child, 0)
+    [left] = tmp_path.glob("monday.db-partial-*")
+    left.with_name(f"{left.name}-journal").touch()
+    back_up(path, tmp_path / "tuesday.db", _ignore)
+    assert _files_beside(path) == {"tuesday.db"}
+
+
+def test_the_partial_copy_of_a_living_backup_stays(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with SyncJobEngine(path) as engine:
+        engine.create("hash")
+    others: list[Path] = []
+
+    def copy_again(_done: int, _of: int) -> None:
+        back_up(path, tmp_path / "other.db", _ignore)
+        others.extend(tmp_path.glob("copy.db-partial-*"))
+
+    back_up(path, tmp_path / "copy.db", copy_again)
+    assert len(others) == 1
+    for name in ("copy.db", "other.db"):
+        with SyncJobEngine(tmp_path / name) as copy:
+            assert copy.count() == 1
+
+
+def test_a_file_with_a_similar_name_stays(tmp_path: Path) -> None:
+    path, victim = tmp_path / "jobs.db", tmp_path / "victim"
+    with SyncJobEngine(path) as engine:
+        engine.create("hash")
+    victim.write_text("precious")
+    names = ["copy.db-partial-1", "copy.db-partial-0123456789abcdef.txt", "-partial-" + "0" * 16]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / f"link-partial-{'0' * 16}").symlink_to(victim)
+    (tmp_path / f"folder-partial-{'0' * 16}").mkdir()
+    before = _files_beside(path)
+    back_up(path, tmp_path / "copy.db", _ignore)
+    assert _files_beside(path) == {*before, "copy.db"}
+    assert victim.read_text() == "precious"
 
 
 async def test_only_a_started_engine_is_copied(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-import stat
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
-from secrets import token_hex
 from typing import Final
 
 from engine.domain.exceptions import StorageError
@@ -14,7 +13,9 @@ from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.connection import make_durable, sync_folder
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect_reader
-from engine.storage.sqlite.paths import beside, check_usable
+from engine.storage.sqlite.partial import partial_copy
+from engine.storage.sqlite.paths import check_usable
+from engine.storage.sqlite.rights import rights_beside
 
 _STEP_PAGES: Final = 1_024  # 4 MiB, between two calls for progress
 
@@ -24,45 +25,35 @@ def back_up(source: Path, target: Path, progress: ProgressCallback) -> None:
 
     The copy has all that was committed when the backup began, and its connection sees that state
     throughout. No writer waits for it; but the log can't be reused meanwhile, and grows. The copy
-    is made under another name: it is there whole or not at all.
+    is made under another name: it is there whole or not at all. It has the source's mode, and its
+    owner and group as far as the process may give them; a backup that was killed leaves a
+    ``-partial-`` file, which the next one in the same folder removes.
 
     Raises:
         StorageError: The source can't be read; or the target exists, or can't be written.
     """
     check_usable(target)
     _check_free(target)
-    partial = beside(target, f"-partial-{token_hex(4)}")
-    try:
-        with translate_os_errors(f"{target} can't be written"):
-            with (
-                closing(connect_reader(source)) as reader,
-                translate_sqlite_errors(f"copying {source} to {target}"),
-            ):
-                _make(partial, like=source)
-                _copy(reader, partial, progress)
-            _check_free(target)  # another program may have made it meanwhile
-            partial.replace(target)
-            sync_folder(target.parent)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-            beside(partial, "-journal").unlink(missing_ok=True)
+    with (
+        translate_os_errors(f"{target} can't be written"),
+        closing(connect_reader(source)) as reader,
+        partial_copy(target, rights_beside(source)) as partial,
+    ):
+        with translate_sqlite_errors(f"copying {source} to {target}"):
+            _copy(reader, partial, progress)
+        _check_free(target)  # another program may have made it meanwhile
+        partial.replace(target)
+        sync_folder(target.parent)
 
 
 def _check_free(target: Path) -> None:
-    if target.exists():
+    if os.path.lexists(target):
         raise StorageError(f"{target} is there already: choose another name, or delete it first")
 
 
-def _make(partial: Path, *, like: Path) -> None:
-    """Make an empty file with the permissions of another, which we may write."""
-    mode = stat.S_IMODE(like.stat().st_mode) | stat.S_IRUSR | stat.S_IWUSR
-    partial.touch(mode)
-    partial.chmod(mode)  # the process's mask does not count
-
-
 def _copy(reader: sqlite3.Connection, partial: Path, progress: ProgressCallback) -> None:
-    with closing(sqlite3.connect(partial)) as copy:
+    # SQLite's locks and ours would meet on some systems; nobody else opens this file.
+    with closing(sqlite3.connect(f"{partial.absolute().as_uri()}?nolock=1", uri=True)) as copy:
         make_durable(copy)
         # A transaction keeps the state: without one, a backup starts anew when the file changes.
         reader.execute("BEGIN")

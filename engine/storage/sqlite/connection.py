@@ -19,6 +19,7 @@ from typing import Final, TypeAlias
 from engine.domain.exceptions import CommitUnknownError, StorageError, StorageFullError
 from engine.storage.sqlite.errors import storage_error, translate_os_errors
 from engine.storage.sqlite.paths import beside
+from engine.storage.sqlite.rights import give_group_to_log, open_regular
 
 Connect: TypeAlias = Callable[[Path], sqlite3.Connection]
 
@@ -64,6 +65,7 @@ class WritingConnection:
         [mode] = self.sqlite.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StorageError(f"{self._path} can't be used: its journal mode is {mode}, not WAL")
+        give_group_to_log(self._path)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -154,7 +156,10 @@ def rewrite_log(path: Path) -> None:
     log_path = beside(path, "-wal")
     if not log_path.exists():
         return
-    with translate_os_errors(f"{log_path} can't be written"), log_path.open("r+b") as log:
+    with (
+        translate_os_errors(f"{log_path} can't be written"),
+        os.fdopen(open_regular(log_path), "r+b") as log,
+    ):
         while block := log.read(_BLOCK_BYTES):
             log.seek(-len(block), os.SEEK_CUR)
             log.write(block)

@@ -31,6 +31,13 @@ from engine.portal.logs import TaskLogger
 from engine.storage.sqlite.connection import make_durable, sync_folder
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.paths import beside
+from engine.storage.sqlite.rights import (
+    PRIVATE,
+    Rights,
+    give_group_to_log,
+    make_file,
+    rights_beside,
+)
 from engine.storage.sqlite.schema import APPLICATION_ID, STEPS, Step
 
 logger: Final = TaskLogger("engine")
@@ -63,20 +70,40 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         StorageError: It can't be read.
         StorageFormatError: It is no engine's, or of another version.
     """
+    path = Path(os.path.realpath(path))  # the log is beside the file, not beside a link to it
     version = _inspect(path, ())
     if version != len(STEPS):
         raise StorageFormatError(
             f"{path} has version {version} of the schema, and this program reads {len(STEPS)}: "
             "open it with an engine first, which migrates it"
         )
+    # Looking for a log, SQLite makes one. Where it may not, or where that would be a log which the
+    # file's owner could not write, there is none to find.
+    may_make = _allowed(path.parent, os.W_OK) and _allowed(path, os.W_OK)
     with translate_sqlite_errors(path):
-        # In a folder where no file may be made, SQLite can't look for a log; and there is none.
-        usual = _has_log(path) or _allowed(path.parent, os.W_OK)
-        return connect(path, "ro" if usual else "ro&immutable=1")
+        if not (may_make or _has_log(path)):
+            return connect(path, "ro&immutable=1")
+        return _with_log(path, connect(path, "ro"))
 
 
-def prepare(path: Path, steps: Sequence[Step]) -> None:
+def _with_log(path: Path, connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Let a connection make the log, which the file's group may use as it may use the file."""
+    try:
+        connection.execute("PRAGMA user_version").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    give_group_to_log(path)
+    return connection
+
+
+def prepare(path: Path, steps: Sequence[Step], mode: int = PRIVATE) -> None:
     """Make the file if it is missing; migrate it if it is of an older version.
+
+    Args:
+        path: The file. An empty one keeps its owner, group and mode.
+        steps: Those of the schema.
+        mode: That of a new file.
 
     Raises:
         StorageError: It can't be made, read or written.
@@ -87,7 +114,7 @@ def prepare(path: Path, steps: Sequence[Step]) -> None:
     if not path.exists() or path.stat().st_size == 0:
         _check_no_log(path)
         with translate_os_errors(f"{path} can't be made"):
-            _make(path, steps)
+            _make(path, steps, rights_beside(path, mode))
         return
     version = _inspect(path, steps)
     if not _allowed(path, os.W_OK):
@@ -210,22 +237,34 @@ def _has_log(path: Path, suffix: str = "-wal") -> bool:
     return log.exists() and log.stat().st_size > 0
 
 
-def _make(path: Path, steps: Sequence[Step]) -> None:
+def _make(path: Path, steps: Sequence[Step], rights: Rights) -> None:
     new = beside(path, "-new")
     for leftover in (new, beside(new, "-journal")):
         leftover.unlink(missing_ok=True)
-    with (
-        translate_sqlite_errors(path),
-        closing(sqlite3.connect(new, isolation_level=None)) as connection,
-    ):
+    with translate_sqlite_errors(path), closing(_connect_new(new, rights)) as connection:
         make_durable(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         _take_steps(connection, 0, steps)
         connection.execute("PRAGMA journal_mode = WAL")
-    if path.exists():  # it is empty: keep its permissions
-        new.chmod(stat.S_IMODE(path.stat().st_mode))
     new.replace(path)
     sync_folder(path.parent)
+
+
+def _connect_new(new: Path, rights: Rights) -> sqlite3.Connection:
+    """Make an empty file and open it. SQLite alone would follow a link that was just planted.
+
+    Raises:
+        StorageError: Someone replaced it meanwhile.
+    """
+    descriptor = make_file(new, rights)
+    try:
+        connection = sqlite3.connect(new, isolation_level=None)
+        if not os.path.samestat(new.lstat(), os.fstat(descriptor)):
+            connection.close()
+            raise StorageError(f"{new} was replaced while it was made: someone else writes there")
+    finally:
+        os.close(descriptor)  # before SQLite locks the file: it would end the locks
+    return connection
 
 
 def _migrate(path: Path, version: int, steps: Sequence[Step]) -> None:

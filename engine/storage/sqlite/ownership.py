@@ -22,6 +22,7 @@ from engine.domain.exceptions import (
     StorageReadOnlyError,
 )
 from engine.storage.sqlite.paths import beside
+from engine.storage.sqlite.rights import PRIVATE, give, open_regular, rights_beside
 
 try:
     import fcntl
@@ -32,20 +33,28 @@ except ModuleNotFoundError:  # Windows
 class Ownership:
     """The right to write a file, held until `release`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int = PRIVATE) -> None:
         """Lock the file at once, or refuse.
+
+        Args:
+            path: The database. Who may write it may lock it.
+            mode: That of a new database, if it is missing.
 
         Raises:
             StorageInUseError: Another engine has it.
-            StorageError: The lock's file can't be written; or the system has no such locks.
+            StorageError: The lock's file can't be written, or is a link or no regular file; or the
+                system has no such locks.
         """
         if fcntl is None:
             raise StorageError(f"{path} can't be used: this system has no flock")
         self._path = beside(path, "-lock")
         try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._descriptor = open_regular(self._path, os.O_CREAT)
+        except StorageError:  # which is an OSError, too
+            raise
         except OSError as error:
             raise self._unwritable(error) from error
+        give(self._descriptor, rights_beside(path, mode))
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -82,7 +91,7 @@ class Ownership:
             StorageError: Its file was deleted, moved or replaced.
         """
         try:
-            is_there = os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+            is_there = os.path.samestat(self._path.lstat(), os.fstat(self._descriptor))
         except OSError:
             is_there = False
         if not is_there:

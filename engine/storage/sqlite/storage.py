@@ -21,6 +21,7 @@ from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.database import Database
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.paths import check_usable, path_at
+from engine.storage.sqlite.rights import GroupAccess, new_mode
 from engine.storage.sqlite.schema import STEPS
 
 Result = TypeVar("Result")
@@ -36,14 +37,21 @@ class SQLiteStorage:
 
     Args:
         path: The file, or a URL such as ``sqlite:///jobs.db``. Its folder must exist.
+        group_access: What other members of the file's group may do with a new file: nothing by
+            default (mode 0600), ``"read"`` (0640) or ``"write"`` (0660). A file that is there
+            keeps its owner, its group and its mode, and the files beside it get them.
 
     Raises:
-        InvalidValueError: The path is neither text nor a path, or is empty.
+        InvalidValueError: The path is neither text nor a path, or is empty; or the access is
+            another value.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, group_access: GroupAccess | None = None
+    ) -> None:
         # Follow links, as SQLite does: a file has one log and one lock.
         self.path: Path = Path(os.path.realpath(path_at(path)))
+        self._new_mode = new_mode(group_access)
         self._thread = WorkThread(f"engine storage {self.path.name}")
         self._database = Database(self.path, self.connect)
         self._ownership: Ownership | None = None
@@ -70,8 +78,8 @@ class SQLiteStorage:
 
     def _open(self, final_statuses: Collection[str]) -> Opened:
         check_usable(self.path)
-        self._ownership = Ownership(self.path)
-        file.prepare(self.path, STEPS)
+        self._ownership = Ownership(self.path, self._new_mode)
+        file.prepare(self.path, STEPS, self._new_mode)
         return self._database.open(final_statuses, self._ownership)
 
     async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:

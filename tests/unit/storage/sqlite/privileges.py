@@ -1,8 +1,10 @@
-"""A folder where permissions count, whoever runs the test."""
+"""A folder where permissions count, whoever runs the test; and other users."""
 
 import os
+import signal
 import tempfile
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,3 +28,47 @@ def without_privileges() -> Iterator[Path]:
             yield folder
         finally:
             os.seteuid(0)
+
+
+@contextmanager
+def in_child(
+    function: Callable[[], object], user: int, *groups: int, living: bool = False
+) -> Iterator[None]:
+    """Run a function as another user, in a child of this process that ends without tidying up.
+
+    Args:
+        function: It fails if it raises.
+        user: The user's id.
+        groups: The ids of the user's own group, and of further ones.
+        living: During the block the child lives, and has run the function; then it is killed.
+    """
+    ran, tell = os.pipe()
+    child = os.fork()
+    if not child:
+        _become(user, *groups)
+        try:
+            kept = function()
+            os.write(tell, b"1")
+            while living:
+                signal.pause()
+            del kept  # until here, whatever the function has opened stays so
+        except BaseException:  # noqa: BLE001 - the parent's test goes on from here
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    os.close(tell)
+    try:
+        assert os.read(ran, 1), f"failed as user {user}: see its traceback"
+        yield
+    finally:
+        os.close(ran)
+        if living:
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def _become(user: int, *groups: int) -> None:
+    os.setgroups(groups)
+    os.setgid(groups[0])
+    os.setuid(user)
+    os.umask(0o022)
