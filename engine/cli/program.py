@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from engine import __version__
@@ -56,23 +57,30 @@ def _run(arguments: Sequence[str] | None, program: str, console: Console) -> Exi
     given = _parser(program).parse_args(arguments)
     try:
         code: Exit = given.run(given, console)
-    except StorageDamagedError as error:
-        console.note(f"engine: {error}")
-        return Exit.DAMAGED
-    except StorageFormatError as error:
-        # SQLite refuses a file that is no database; its text says nothing about engines.
-        is_database = not isinstance(error.__cause__, sqlite3.Error)
-        reason = error if is_database else f"{given.file} was not made by engine"
-        console.note(f"engine: {reason}")
-        return Exit.UNREADABLE
-    except StorageError as error:
-        console.note(f"engine: {error}")
-        return Exit.UNREADABLE
-    except (sqlite3.Error, UnicodeDecodeError) as error:
-        # Every statement of ours can be executed on a sound file: the tables of this one differ.
-        console.note(f"engine: {given.file} is damaged: {error}")
-        return Exit.DAMAGED
+    except _OF_THE_FILE as error:
+        code, problem = _outcome(error, given.file)
+        console.note(f"engine: {problem}")
     return code
+
+
+_OF_THE_FILE: Final = (StorageError, sqlite3.Error, UnicodeDecodeError, MemoryError, RecursionError)
+"""The errors of a command on any file, whatever it holds."""
+
+
+def _outcome(error: Exception, file: Path) -> tuple[Exit, str]:
+    """Return the exit code for an error, and what to tell about it."""
+    if isinstance(error, StorageDamagedError):
+        return Exit.DAMAGED, str(error)
+    if isinstance(error, StorageFormatError) and isinstance(error.__cause__, sqlite3.Error):
+        # SQLite refuses a file that is no database; its text says nothing about engines.
+        return Exit.UNREADABLE, f"{file} was not made by engine"
+    if isinstance(error, StorageError):
+        return Exit.UNREADABLE, str(error)
+    if isinstance(error, MemoryError):
+        return Exit.UNREADABLE, f"{file} has a value that is too large for this system's memory"
+    # Every statement of ours can be executed on a sound file: the tables of this one differ. And
+    # its JSON has no more levels than Python's reader can take.
+    return Exit.DAMAGED, f"{file} is damaged: {error}"
 
 
 def _parser(program: str) -> ArgumentParser:

@@ -18,6 +18,8 @@ Deadline: TypeAlias = timedelta | datetime
 
 _LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
 _LONGEST: Final = timedelta(days=3_652_059)  # from the first day of the calendar to the last
+LONGEST_SECONDS: Final = _LONGEST.total_seconds()
+"""The longest time that `deadlines_text` keeps."""
 
 
 def deadlines_text(

@@ -12,10 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, TypeAlias
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import replace
+
+MAX_NUMBER: Final = 2**62
+"""No number that is read back is larger, so that the next ones fit a storage."""
+Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
+Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
 
 
 class Execution(Struct, frozen=True, gc=False):
@@ -28,7 +33,7 @@ class Execution(Struct, frozen=True, gc=False):
     """Jobs with a higher one are claimed first."""
     deadlines: str | None = None
     """By status, a JSON object of seconds or times; see `engine.domain.deadlines`."""
-    deadline_at: datetime | None = None
+    deadline_at: Time | None = None
     """When the job's time in its status runs out."""
     attempt: int = 0
     """The number of the newest attempt; 0 before the first."""
@@ -36,7 +41,7 @@ class Execution(Struct, frozen=True, gc=False):
     """How many attempts count against the retries."""
     token: str | None = None
     """The token of the attempt that has the job; None when none has."""
-    retry_at: datetime | None = None
+    retry_at: Time | None = None
     """The job is not claimed before this time."""
     prompt: str | None = None
     """The open question, a JSON object; see `engine.owner.prompts`."""
@@ -108,13 +113,13 @@ class Record(Struct, frozen=True, gc=False):
     input_hash: str
     blockchain_identifier: str | None
     """None for the default, which has the job's id in it; see `identifier`."""
-    created_at: datetime
+    created_at: Time
     """Aware, UTC, as are all times here."""
-    updated_at: datetime
+    updated_at: Time
     """Never before ``created_at``."""
-    position: int
+    position: Number
     """1 for the first job of the engine; the order of a listing."""
-    version: int = 1
+    version: Number = 1
     """One more with each transition."""
     result: str | None = None
     error: str | None = None
@@ -196,11 +201,11 @@ class Damaged(NamedTuple):
 class Entry(NamedTuple):
     """One line of history, as a storage keeps it."""
 
-    sequence: int
+    sequence: Number
     job_id: str
     from_status: str | None
     to_status: str
-    at: datetime
+    at: Time
 
 
 def newest_records(changes: Sequence[Change]) -> dict[str, Record]:

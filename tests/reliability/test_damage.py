@@ -96,7 +96,7 @@ def test_a_flipped_bit_is_never_shown_as_a_job(sound: Sound, tmp_path: Path) -> 
 def test_without_checksums_wrong_jobs_are_shown(
     sound: Sound, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.storage.sqlite.rows.check_row", lambda _row: None)
+    monkeypatch.setattr("engine.storage.sqlite.stored.check_row", lambda _row: None)
     _, problems = _flips(sound, tmp_path, 60)
     wrong = [problem for problem in problems if "Job(" in problem]
     report(f"{len(wrong)} wrong jobs were shown")

@@ -13,9 +13,9 @@ from engine.cli.arguments import add_json, identifier, whole_number
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.fields import job_fields
+from engine.cli.fields import job_fields, sound
 from engine.cli.files import reading
-from engine.cli.texts import NOTHING, Cells, column_widths, printable, table_lines
+from engine.cli.texts import NOTHING, Cells, column_widths, printable, printable_name, table_lines
 from engine.domain.exceptions import shown
 from engine.storage.record import Damaged, Record
 from engine.storage.sqlite.reading import counts, page
@@ -90,7 +90,7 @@ def _jobs(
     has_more = True
     while has_more:
         block = page(connection, status, after, _BLOCK_JOBS)
-        yield from block.jobs
+        yield from map(sound, block.jobs)
         if has_more := block.has_more:
             after = block.jobs[-1].position
 
@@ -120,7 +120,8 @@ def _cells(job: Record | Damaged, room: int | None) -> Cells:
 def _reason_for_none(connection: sqlite3.Connection, arguments: Namespace) -> str:
     jobs = "no jobs"
     if arguments.status is not None:
-        known = ", ".join(sorted(map(printable, counts(connection)))) or "none"
+        statuses = sorted(map(printable_name, counts(connection)))
+        known = ", ".join(statuses) or "none"
         jobs += f" with the status {shown(arguments.status)} (statuses in the file: {known})"
     return f"{jobs} after {arguments.after}" if arguments.after else jobs
 

@@ -11,11 +11,11 @@ from engine.cli.arguments import add_json, identifier
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.fields import entry_fields, job_fields
+from engine.cli.fields import entry_fields, job_fields, sound
 from engine.cli.files import reading
 from engine.cli.texts import NOTHING, column_widths, printable, table_lines
 from engine.domain.exceptions import JobDamagedError, shown
-from engine.storage.record import Entry, Record
+from engine.storage.record import Damaged, Entry, Record
 from engine.storage.sqlite.reading import checkout, history
 from engine.storage.sqlite.rows import time_text
 
@@ -42,7 +42,9 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
         if job_id not in found.jobs:
             console.note(f"engine: {arguments.file} has no job {shown(job_id)}")
             return Exit.NO_SUCH_JOB
-        job = found.jobs[job_id]
+        job = sound(found.jobs[job_id])
+        if isinstance(job, Damaged):
+            raise JobDamagedError(job_id, job.problem)
         try:
             entries = history(connection, job_id) or []
         except JobDamagedError:

@@ -5,7 +5,8 @@ this order:
 
 * the definitions of tables and indexes with the schema;
 * pages, free pages and indexes with each other, by SQLite's own ``PRAGMA integrity_check``;
-* each note of the table ``engine``, each job and each transition with its checksum;
+* each note of the table ``engine``, each job and each transition with its checksum, and its values
+  with their types;
 * each job with its transitions: as many as its version says, in a chain from None to its status,
   their times in order; it has ended if its status is a final one, and then no attempt has it; no
   transition lacks its job;
@@ -36,7 +37,8 @@ from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.findings import MAX_FINDINGS, Findings, Report
 from engine.storage.sqlite.job_checks import job_problems
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
-from engine.storage.sqlite.rows import DamagedRowError, Row, check_row
+from engine.storage.sqlite.rows import Row
+from engine.storage.sqlite.stored import DamagedRowError, check_row, read_entry, read_record
 
 _STEP_ROWS: Final = 10_000  # between two calls for progress: about 20 a second
 _STEP_INSTRUCTIONS: Final = 1_000_000  # of SQLite's machine; about as often
@@ -130,12 +132,14 @@ class _Check:
             expected = definitions(model)
         found = definitions(self._connection)
         for name in sorted(expected.keys() - found.keys()):
-            self._add(f"the schema: {name}", "it is missing")
+            self._add(f"the schema: {_printable(name)}", "it is missing")
         for name in sorted(found.keys() - expected.keys()):
-            self._add(f"the schema: {name}", "no engine has made it")
+            self._add(f"the schema: {_printable(name)}", "no engine has made it")
         for name in sorted(expected.keys() & found.keys()):
             if expected[name] != found[name]:
-                self._add(f"the schema: {name}", f"it has changed: {shown(found[name])}")
+                self._add(
+                    f"the schema: {_printable(name)}", f"it has changed: {shown(found[name])}"
+                )
 
     def _check_pages(self) -> None:
         with _interruptible(self._connection, lambda: self._progress(0, self._total)):
@@ -180,7 +184,7 @@ class _Check:
         """Return the statuses of ended jobs; None if they can't be read."""
         try:
             return frozenset(json.loads(str(text)))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             self._add("note final_statuses", f"it can't be {shown(text)}")
             return None
 
@@ -208,13 +212,16 @@ class _Check:
                 self._add(f"transition {row[0]}", f"there is no job with its position {position}")
 
     def _undamaged(self, kind: str, query: str) -> Iterator[Row]:
-        """Go through rows; return only those that fit their checksums, for further checks."""
+        """Go through rows; return only those that engines can read, for further checks."""
         for row in self._connection.execute(query):
             self._checked[kind] += 1
             if self._checked[kind] % _STEP_ROWS == 0:
                 self._progress(sum(self._checked.values()), self._total)
             try:
-                check_row(row)
+                if kind == "job":
+                    read_record(row)
+                else:
+                    read_entry(row, "")
             except DamagedRowError as error:
                 name = row[1] if kind == "job" else row[0]
                 self._add(f"{kind} {_printable(name)}", str(error))
@@ -234,8 +241,9 @@ class _Check:
 
 def _printable(name: object) -> str:
     """Return a row's name, quoted unless it is short and printable."""
-    text = str(name)
-    return text if text.isprintable() and len(text) <= MAX_IDENTIFIER_CHARACTERS else shown(text)
+    if isinstance(name, str) and len(name) <= MAX_IDENTIFIER_CHARACTERS and name.isprintable():
+        return name
+    return shown(name)
 
 
 def _notes(connection: sqlite3.Connection) -> dict[str, Any]:

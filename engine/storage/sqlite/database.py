@@ -23,7 +23,7 @@ from engine.domain.exceptions import (
 from engine.portal.logs import TaskLogger
 from engine.storage.protocol import Opened
 from engine.storage.record import Change
-from engine.storage.sqlite import reading, writing
+from engine.storage.sqlite import notes, reading, writing
 from engine.storage.sqlite.connection import Connect, WritingConnection, rewrite_log
 from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.ownership import Ownership
@@ -73,14 +73,14 @@ class Database:
             self._correct_ends(connection, statuses)
             return Opened(
                 Table(reading.jobs_in_statuses(connection, statuses - self._final_statuses)),
-                last_sequence=reading.newest_number(connection, "sequence", "transitions"),
-                last_position=reading.newest_number(connection, "position", "jobs"),
+                last_sequence=notes.newest_number(connection, "sequence", "transitions"),
+                last_position=notes.newest_number(connection, "position", "jobs"),
             )
 
     def _correct_ends(self, connection: sqlite3.Connection, statuses: Collection[str]) -> None:
         """Correct each ``ended_at`` after an engine with other final statuses."""
         final = json.dumps(sorted(self._final_statuses))
-        if reading.read_note(connection, "final_statuses") == final:
+        if notes.read_note(connection, "final_statuses") == final:
             return
         with self._repeatable_transaction():
             for status in statuses:

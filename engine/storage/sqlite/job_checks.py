@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Container, Iterator, Mapping
+from typing import Annotated, Any, Final
 
+from msgspec import Meta, ValidationError, convert
+
+from engine.domain.deadlines import LONGEST_SECONDS
 from engine.domain.exceptions import shown
+from engine.domain.models import Prompt
+from engine.storage.record import Record, Time
 from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, Row
 
-_JSON_COLUMNS: Final = ("input", "deadlines", "prompt", "answers")
+_Seconds = Annotated[float, Meta(gt=0, le=LONGEST_SECONDS)]
+
+_FORM_OF: Final[Mapping[str, Callable[[Any], object]]] = {
+    "input": lambda value: value,
+    "deadlines": lambda value: convert(value, dict[str, _Seconds | Time]),
+    "prompt": Prompt.model_validate,
+    "answers": lambda value: convert(value, dict[str, Any]),
+}
+"""The forms of the JSON in these columns."""
 _OF_EVERY_EXECUTION: Final = ("priority", "attempt", "failures")
 
 
@@ -19,8 +32,8 @@ def job_problems(
     """Return all that does not fit together, as sentences about the job.
 
     Args:
-        row: The job's, which fits its checksum.
-        transitions: The job's rows of transitions, in order, each of which fits its checksum.
+        row: The job's, which `read_record` can read.
+        transitions: The job's rows of transitions, in order, each of which `read_record` can read.
         final_statuses: The statuses of ended jobs; None if they are unknown.
     """
     job = dict(zip(JOB_COLUMNS, row, strict=True))
@@ -59,10 +72,25 @@ def _end_problems(job: dict[str, Any], final_statuses: Container[str] | None) ->
             yield f"its status {status} is {kind}, and its end is {ended_at}"
 
 
+def json_problems(record: Record) -> Iterator[str]:
+    """Return the texts of a job that are no JSON, or not of the form that engines write."""
+    execution = record.execution
+    texts = (record.input, execution.deadlines, execution.prompt, execution.answers)
+    return _json_problems(dict(zip(_FORM_OF, texts, strict=True)))
+
+
+def _json_problems(job: Mapping[str, Any]) -> Iterator[str]:
+    for column, as_form in _FORM_OF.items():
+        text = job[column]
+        try:
+            if text is not None:
+                as_form(json.loads(text))
+        except (ValueError, ValidationError, RecursionError):
+            yield f"its {column} can't be {shown(text)}"
+
+
 def _execution_problems(job: dict[str, Any]) -> Iterator[str]:
-    for column in _JSON_COLUMNS:
-        if not _is_json(job[column]):
-            yield f"its {column} is no JSON: {shown(job[column])}"
+    yield from _json_problems(job)
     missing = [column for column in _OF_EVERY_EXECUTION if job[column] is None]
     if len(missing) == len(_OF_EVERY_EXECUTION):
         for column in EXECUTION_COLUMNS:
@@ -73,12 +101,3 @@ def _execution_problems(job: dict[str, Any]) -> Iterator[str]:
             yield f"it has an execution without {column}"
     if job["ended_at"] is not None and job["token"] is not None:
         yield f"it has ended, and an attempt has it: {shown(job['token'])}"
-
-
-def _is_json(text: str | None) -> bool:
-    try:
-        if text is not None:
-            json.loads(text)
-    except (ValueError, TypeError, RecursionError):
-        return False
-    return True

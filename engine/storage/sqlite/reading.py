@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
-from engine.domain.exceptions import JobDamagedError, StorageDamagedError
+from engine.domain.exceptions import JobDamagedError, StorageDamagedError, shown
+from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
 from engine.storage.protocol import CheckedOut, ReadLimit, StoredPage
 from engine.storage.record import (
     Damaged,
@@ -23,14 +24,11 @@ from engine.storage.record import (
 from engine.storage.sqlite.rows import (
     JOB_COLUMNS,
     TRANSITION_COLUMNS,
-    DamagedRowError,
     Row,
-    check_row,
     job_row,
-    read_entry,
-    read_record,
     time_text,
 )
+from engine.storage.sqlite.stored import DamagedRowError, read_entry, read_record
 
 SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs"
 SELECT_TRANSITIONS: Final = f"SELECT {', '.join(TRANSITION_COLUMNS)} FROM transitions"
@@ -148,28 +146,6 @@ def wrong_ends(
         yield [(row[_ENDED_AT], row[-1], row[0]) for row in right]
 
 
-def newest_number(connection: sqlite3.Connection, number: str, table: str) -> int:
-    """Return the newest number that was ever given; a note has that of removed rows."""
-    [newest] = connection.execute(f"SELECT coalesce(max({number}), 0) FROM {table}").fetchone()
-    return max(int(newest), int(read_note(connection, f"last_{number}")))
-
-
-def read_note(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - text or number
-    """Return the value of a note.
-
-    Raises:
-        StorageDamagedError: The note is missing or damaged.
-    """
-    row = connection.execute(
-        "SELECT name, value, checksum FROM engine WHERE name = ?", (name,)
-    ).fetchone()
-    try:
-        check_row(row or (name, None, None))
-    except DamagedRowError as error:
-        raise StorageDamagedError(f"the note {name} is damaged: {error}") from error
-    return row[1]
-
-
 def checkout(
     connection: sqlite3.Connection, job_ids: Sequence[str], keys: Sequence[str]
 ) -> CheckedOut:
@@ -228,7 +204,12 @@ def _read(row: Row) -> Record | Damaged:
     try:
         return read_record(row)
     except DamagedRowError as error:
-        return Damaged(str(row[1]), int(row[0] or 0), str(error))  # a damaged page may have NULL
+        job_id = row[1] if _is_name(row[1]) else shown(row[1])
+        return Damaged(job_id, int(row[0] or 0), str(error))  # a damaged page may have NULL
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_IDENTIFIER_CHARACTERS
 
 
 def _sound(rows: Iterable[Row]) -> Iterator[Record]:

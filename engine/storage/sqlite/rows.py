@@ -21,7 +21,6 @@ from msgspec.structs import astuple, fields
 from engine.storage.record import (
     NO_EXECUTION,
     Change,
-    Entry,
     Execution,
     Record,
     newest_records,
@@ -61,8 +60,6 @@ TRANSITION_COLUMNS: Final = (
 )
 
 _INPUT: Final = JOB_COLUMNS.index("input")
-_EXECUTION: Final = slice(_INPUT + 1, -1)
-_PRIORITY: Final = _INPUT + 1  # NULL for a job without an execution
 LEFT_OUT: Final = (None,) * (len(JOB_COLUMNS) - len(SHORT_COLUMNS))
 # The values under the first schema's checksums. Later columns follow, and are NULL in old rows.
 _FIRST_COLUMNS: Final = 23
@@ -70,17 +67,17 @@ _NULLS: Final = (None,) * len(EXECUTION_COLUMNS)
 _FORMS: Final = ["\0".join(["%s"] * columns) for columns in range(64)]  # more than a table has
 
 
-class DamagedRowError(Exception):
-    """A row is not as it was written. The message describes the damage."""
-
-
 def checksum(values: Row) -> int:
-    """Return the checksum of a row's other values."""
+    """Return the checksum of a row's other values.
+
+    Raises:
+        UnicodeEncodeError: A text is not UTF-8 in the file.
+    """
     if values[_INPUT:] == LEFT_OUT:
         values = values[:_INPUT]
     while len(values) > _FIRST_COLUMNS and values[-1] is None:
         values = values[:-1]  # rows from before a later column have no such value
-    return crc32((_FORMS[len(values)] % values).encode("utf-8", "surrogateescape"))
+    return crc32((_FORMS[len(values)] % values).encode())
 
 
 def time_text(time: datetime) -> str:
@@ -182,62 +179,3 @@ def _transition_row(change: Change, texts: _TimeTexts) -> Row:
     at = texts[record.updated_at]
     values: Row = (change.sequence, record.position, change.from_status, record.status, at)
     return (*values, checksum(values))
-
-
-def read_record(row: Row) -> Record:
-    """Return the record in a row of jobs.
-
-    Raises:
-        DamagedRowError: The row is not as it was written.
-    """
-    check_row(row)
-    at, job_id, status, input_hash, identifier, created, updated, result, error, version, key = row[
-        :11
-    ]
-    return Record(
-        job_id=job_id,
-        status=status,
-        input_hash=input_hash,
-        blockchain_identifier=identifier,
-        created_at=datetime.fromisoformat(created),
-        updated_at=datetime.fromisoformat(updated),
-        position=at,
-        version=version,
-        result=result,
-        error=error,
-        idempotency_key=key,
-        input=row[_INPUT],
-        execution=NO_EXECUTION if row[_PRIORITY] is None else _read_execution(row[_EXECUTION]),
-    )
-
-
-def _read_execution(values: Row) -> Execution:
-    """Return the execution in the values of its columns."""
-    pairs = zip(EXECUTION_COLUMNS, values, strict=True)
-    stored = {column: value for column, value in pairs if value is not None}
-    for column in ("deadline_at", "retry_at"):
-        if column in stored:
-            stored[column] = datetime.fromisoformat(stored[column])
-    return Execution(**stored)
-
-
-def read_entry(row: Row, job_id: str) -> Entry:
-    """Return the line of a job's history in a row of transitions.
-
-    Raises:
-        DamagedRowError: The row is not as it was written.
-    """
-    check_row(row)
-    sequence, _, from_status, to_status, at, _ = row
-    return Entry(sequence, job_id, from_status, to_status, datetime.fromisoformat(at))
-
-
-def check_row(row: Row) -> None:
-    """Compare a row with its checksum.
-
-    Raises:
-        DamagedRowError: They don't fit.
-    """
-    found = checksum(row[:-1])
-    if found != row[-1]:
-        raise DamagedRowError(f"its checksum is {found}, and {row[-1]} was stored")

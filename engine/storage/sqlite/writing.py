@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import Final
 
 from engine.domain.exceptions import StorageDamagedError
-from engine.storage.sqlite.reading import read_note
+from engine.storage.sqlite.notes import read_number
 from engine.storage.sqlite.rows import (
     EXECUTION_COLUMNS,
     JOB_COLUMNS,
@@ -171,7 +171,7 @@ def write_note(connection: sqlite3.Connection, name: str, value: str | int) -> N
 def note_failed_commit(connection: sqlite3.Connection) -> None:
     """Count a failed commit in a note: a value that changes, so that SQLite writes something."""
     try:
-        failures = int(read_note(connection, "failed_commits"))
+        failures = read_number(connection, "failed_commits")
     except StorageDamagedError:
         failures = 0
     write_note(connection, "failed_commits", failures + 1)
@@ -185,5 +185,5 @@ def delete_jobs(connection: sqlite3.Connection, positions: Sequence[int]) -> Non
             f"SELECT coalesce(max({number}), 0) FROM {table} {chosen}", positions
         ).fetchone()
         name = f"last_{number}"
-        write_note(connection, name, max(newest, read_note(connection, name)))
+        write_note(connection, name, max(newest, read_number(connection, name)))
         connection.execute(f"DELETE FROM {table} {chosen}", positions)

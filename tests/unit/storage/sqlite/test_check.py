@@ -100,20 +100,20 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
             ["job job-6: its status is failed, and its history ends with completed"],
         ),
         (
-            "UPDATE jobs SET updated_at = '2999-01-01' WHERE job_id = 'job-10'",
-            ["job job-10: it changed at 2999-01-01, and its history ends at "],
+            "UPDATE jobs SET updated_at = '2999-01-01T00:00:00.000000Z' WHERE job_id = 'job-10'",
+            ["job job-10: it changed at 2999-01-01T00:00:00.000000Z, and its history ends at "],
         ),
         (
             "UPDATE jobs SET ended_at = '2999-01-01' WHERE job_id = 'job-6'",
             ["job job-6: it ended at 2999-01-01, and changed at "],
         ),
         (
-            "UPDATE jobs SET created_at = '1999-01-01' WHERE job_id = 'job-10'",
-            ["job job-10: it was created at 1999-01-01, and its history begins at "],
+            "UPDATE jobs SET created_at = '1999-01-01T00:00:00.000000Z' WHERE job_id = 'job-10'",
+            ["job job-10: it was created at 1999-01-01T00:00:00.000000Z, and its history"],
         ),
         (
-            "UPDATE transitions SET at = '1999-01-01' WHERE sequence = 13",
-            ["job job-6: its transition 13 is of 1999-01-01, which is before "],
+            "UPDATE transitions SET at = '1999-01-01T00:00:00.000000Z' WHERE sequence = 13",
+            ["job job-6: its transition 13 is of 1999-01-01T00:00:00.000000Z, which is before "],
         ),
         (
             "UPDATE transitions SET from_status = 'failed' WHERE sequence = 13",
@@ -199,7 +199,7 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
         ),
         (
             "UPDATE jobs SET input = '{' WHERE job_id = 'job-10'",
-            ["job job-10: its input is no JSON: '{'"],
+            ["job job-10: its input can't be '{'"],
         ),
         (
             "UPDATE jobs SET attempt = 1 WHERE job_id = 'job-10'",
@@ -232,11 +232,17 @@ def test_what_does_not_belong_together_is_found(
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ("prompt = 'x'", ["job job-6: its prompt is no JSON: 'x'"]),
-        ("answers = ''", ["job job-6: its answers is no JSON: ''"]),
-        ("deadlines = ']'", ["job job-6: its deadlines is no JSON: ']'"]),
+        ("prompt = 'x'", ["job job-6: its prompt can't be 'x'"]),
+        ("answers = ''", ["job job-6: its answers can't be ''"]),
+        ("deadlines = ']'", ["job job-6: its deadlines can't be ']'"]),
         ("token = 't'", ["job job-6: it has ended, and an attempt has it: 't'"]),
-        ("prompt = '{}', answers = '{}', deadlines = '{}', input = 'null', attempt = 2", []),
+        ("prompt = '{}'", ["job job-6: its prompt can't be '{}'"]),
+        ("answers = '[]'", ["job job-6: its answers can't be '[]'"]),
+        (
+            "deadlines = '{\"running\":-1}'",
+            ["job job-6: its deadlines can't be '{\"running\":-1}'"],
+        ),
+        ("answers = '{}', deadlines = '{\"running\":1}', input = 'null', attempt = 2", []),
     ],
 )
 def test_an_execution_that_can_not_be_is_found(

@@ -25,7 +25,7 @@ from engine import (
     SQLiteStorage,
     StorageError,
 )
-from engine.storage.sqlite import reading
+from engine.storage.sqlite import notes, reading
 from engine.storage.sqlite.file import connect_reader
 from engine.testing.facades import FACADES, opened_engine
 from tests.unit.finishing import finished
@@ -124,7 +124,7 @@ async def test_each_commit_that_failed_is_overwritten_by_what_is_different(path:
             with pytest.raises(StorageError):
                 await engine.create("lost")
             with closing(connect_reader(path)) as reader:
-                assert reading.read_note(reader, "failed_commits") == failures
+                assert notes.read_note(reader, "failed_commits") == failures
 
 
 @pytest.mark.parametrize("before", [None, "2026-01-01T00:00:00.000000Z"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import StorageError
-from engine.storage.sqlite import file, reading
+from engine.storage.sqlite import file, notes, reading
 from tests.tries import report, seeded, tries
 from tests.unit.storage.sqlite.checking import JOBS, checked, make_file
 
@@ -32,7 +32,7 @@ def _answers(path: Path) -> Iterator[object]:
     with closing(file.connect_reader(path)) as connection:
         counts = reading.counts(connection)
         yield counts
-        yield [reading.newest_number(connection, *each) for each in NUMBERED]
+        yield [notes.newest_number(connection, *each) for each in NUMBERED]
         for status in [None, *counts]:
             yield reading.page(connection, status, 0, 100)
         yield reading.checkout(connection, JOBS, [f"key {number}" for number in range(1, 11)])

@@ -68,7 +68,7 @@ def _different(kind: type[Record | Execution]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for number, field in enumerate(fields(kind), 1):
         is_time = "datetime" in str(field.type)
-        values[field.name] = number if field.type is int else f"text {number}"
+        values[field.name] = number if "int" in str(field.type) else f"text {number}"
         values[field.name] = NOON if is_time else values[field.name]
     return values
 

@@ -1,0 +1,134 @@
+"""Stored rows: become records and lines of history again, if they are as engines write them.
+
+A row is damaged if it does not fit its checksum, or if one of its values has another type than the
+record's field. SQLite keeps a value of any type in any column
+(https://www.sqlite.org/datatype3.html), and a checksum does not prevent forgery.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+
+from msgspec import Struct, ValidationError, convert
+
+from engine.domain.exceptions import shown
+from engine.storage.record import NO_EXECUTION, Entry, Execution, Number, Record, Time
+from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, Row, checksum
+
+Read = TypeVar("Read")
+
+_FIRST_EXECUTION: Final = JOB_COLUMNS.index(EXECUTION_COLUMNS[0])
+_EXECUTION: Final = slice(_FIRST_EXECUTION, _FIRST_EXECUTION + len(EXECUTION_COLUMNS))
+_PLACE: Final = re.compile(r"\$\[(\d+)\]")  # in an error of msgspec
+
+
+class DamagedRowError(Exception):
+    """A row is not as it was written. The message describes the damage."""
+
+
+class _JobColumns(Struct, array_like=True, gc=False):
+    """The first columns of a job, up to its execution."""
+
+    position: Number
+    job_id: str
+    status: str
+    input_hash: str
+    blockchain_identifier: str | None
+    created_at: Time
+    updated_at: Time
+    result: str | None
+    error: str | None
+    version: Number
+    idempotency_key: str | None
+    ended_at: str | None
+    input: str | None
+
+
+def check_row(row: Row) -> None:
+    """Compare a row with its checksum.
+
+    Raises:
+        DamagedRowError: They don't fit.
+    """
+    try:
+        found = checksum(row[:-1])
+    except UnicodeEncodeError:
+        raise DamagedRowError("its checksum can't be computed: a text is not UTF-8") from None
+    if found != row[-1]:
+        raise DamagedRowError(f"its checksum is {found}, and {shown(row[-1])} was stored")
+
+
+def read_record(row: Row) -> Record:
+    """Return the record in a row of jobs.
+
+    Raises:
+        DamagedRowError: The row is not as an engine writes it.
+    """
+    check_row(row)
+    columns = _converted(row, _JobColumns, JOB_COLUMNS)
+    _check_utc(columns.created_at, columns.updated_at)
+    has_execution = row[_FIRST_EXECUTION] is not None
+    return Record(
+        job_id=columns.job_id,
+        status=columns.status,
+        input_hash=columns.input_hash,
+        blockchain_identifier=columns.blockchain_identifier,
+        created_at=columns.created_at,
+        updated_at=columns.updated_at,
+        position=columns.position,
+        version=columns.version,
+        result=columns.result,
+        error=columns.error,
+        idempotency_key=columns.idempotency_key,
+        input=columns.input,
+        execution=_read_execution(row[_EXECUTION]) if has_execution else NO_EXECUTION,
+    )
+
+
+def _read_execution(values: Row) -> Execution:
+    """Return the execution in the values of its columns.
+
+    Raises:
+        DamagedRowError: It is none.
+    """
+    pairs = zip(EXECUTION_COLUMNS, values, strict=True)
+    stored = {column: value for column, value in pairs if value is not None}
+    execution = _converted(stored, Execution)
+    _check_utc(execution.deadline_at, execution.retry_at)
+    return execution
+
+
+def read_entry(row: Row, job_id: object) -> Entry:
+    """Return the line of a job's history in a row of transitions.
+
+    Raises:
+        DamagedRowError: The row is not as an engine writes it.
+    """
+    check_row(row)
+    sequence, position, from_status, to_status, at, _ = row
+    _converted(position, Number)
+    entry = _converted((sequence, job_id, from_status, to_status, at), Entry, Entry._fields)
+    _check_utc(entry.at)
+    return entry
+
+
+def _converted(values: object, kind: type[Read], columns: Sequence[str] = ()) -> Read:
+    """Return the values as a kind that declares their types.
+
+    Raises:
+        DamagedRowError: One has another type.
+    """
+    try:
+        return convert(values, kind)
+    except ValidationError as error:
+        problem = _PLACE.sub(lambda place: columns[int(place[1])], str(error))
+        raise DamagedRowError(f"a value can't be: {problem}") from None
+
+
+def _check_utc(*times: datetime | None) -> None:
+    for time in times:
+        if time is not None and time.tzinfo is not UTC:
+            raise DamagedRowError(f"a time is not in UTC: {time}")

@@ -1,0 +1,215 @@
+"""Files that an attacker has written: no command ends in a traceback, and no engine crashes.
+
+Every checksum fits, because anyone can compute it.
+"""
+
+from __future__ import annotations
+
+import resource
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from zlib import crc32
+
+import anyio
+import pytest
+
+from engine import (
+    EngineError,
+    JobStatus,
+    LifecycleError,
+    SQLiteStorage,
+    StorageError,
+    SyncJobEngine,
+)
+from engine.storage.record import Execution
+from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, checksum
+from engine.testing.book import Book
+from engine.testing.store import opened
+from engine.testing.values import NOON
+from tests.systems import needs_proc
+from tests.tries import thorough
+from tests.unit.cli.programs import Run
+
+TABLES = {
+    "jobs": JOB_COLUMNS[:-1],
+    "transitions": TRANSITION_COLUMNS[:-1],
+    "engine": ("name", "value"),
+}
+COLUMNS = [(table, column) for table, columns in TABLES.items() for column in columns]
+JSON = ["input", "deadlines", "prompt", "answers"]
+WITH_JSON = [(table, column) for table, column in COLUMNS if column in [*JSON, "value"]]
+COMMANDS = [
+    *(["list"], ["list", "--json"], ["list", "--status", "none"], ["check"], ["check", "--json"]),
+    *(["show", "job"], ["show", "job", "--json"]),
+]
+FORGED = {
+    "a blob": "X'00FF1B'",
+    "a text": "'x'",
+    "no UTF-8": "CAST(X'FF' AS TEXT)",
+    "a fraction": "1.5",
+    "a number": "7",
+    "a negative number": "-7",
+    "the largest number": str(2**63 - 1),
+    "an infinity": "9e999",
+    "an empty text": "''",
+    "a NUL": "'a' || char(0) || 'b'",
+    "a huge text": "CAST(zeroblob(100000) AS TEXT) || 'x'",
+    "a huge blob": "zeroblob(100000)",
+    "a date": "'2026-01-01'",
+    "another zone": "'2026-01-01T00:00:00.000000+14:00'",
+    "deep JSON": f"'{'[' * 100_000}'",
+    "too many digits": f"'{'9' * 5_000}'",
+}
+
+
+async def _commit(path: Path) -> None:
+    execution = Execution(
+        *(7, '{"running":5.0}', NOON, 3, 1, None, NOON),
+        *('{"prompt_id":"p","name":"n","question":"","json_schema":{}}', "{}", "reason"),
+    )
+    async with opened(SQLiteStorage(path), Book()) as session:
+        await session.commit(
+            session.batch()
+            .create("job", given_input='{"a":1}', execution=execution)
+            .create("other", execution=Execution())
+        )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a file with statuses that the default lifecycle has."""
+    path = tmp_path_factory.mktemp("made") / "jobs.db"
+    anyio.run(_commit, path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE jobs SET status = 'running'")
+        connection.execute("UPDATE transitions SET to_status = 'running'")
+        _seal(connection)
+    return path
+
+
+def _seal(connection: sqlite3.Connection) -> None:
+    """Make every checksum fit its row."""
+    connection.text_factory = lambda text: text.decode("utf-8", "surrogateescape")
+    for table, columns in TABLES.items():
+        for row in connection.execute(f"SELECT {', '.join(columns)} FROM {table}").fetchall():  # noqa: S608 - our own names
+            with suppress(UnicodeEncodeError):
+                connection.execute(
+                    f"UPDATE {table} SET checksum = ? WHERE {columns[0]} IS ?",  # noqa: S608
+                    (_checksum(row), row[0]),
+                )
+
+
+def _checksum(row: tuple[object, ...]) -> int:
+    try:
+        return checksum(row)
+    except UnicodeEncodeError:  # this row has all columns
+        return crc32("\0".join(map(str, row)).encode("utf-8", "surrogateescape"))
+
+
+def _forge(made: Path, folder: Path, table: str, column: str, value: str) -> Path:
+    """Return a copy with a forged value in each row, or in the first that SQLite lets have it."""
+    path = Path(shutil.copy(made, folder / "jobs.db"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        with suppress(sqlite3.IntegrityError):  # the key of a row is always an integer
+            connection.execute(f"UPDATE OR IGNORE {table} SET {column} = {value}")  # noqa: S608 - our own names
+        _seal(connection)
+    return path
+
+
+def test_the_file_is_sound_before_it_is_forged(made: Path, here: Run) -> None:
+    assert here("check", made)[0] == 0
+    assert [here(name, made, *more)[0] for name, *more in COMMANDS] == [0] * len(COMMANDS)
+
+
+@pytest.mark.parametrize("value", ["a blob", "deep JSON", *thorough(*FORGED)])
+def test_no_forged_value_ends_a_command_in_a_traceback(
+    made: Path, tmp_path: Path, here: Run, value: str
+) -> None:
+    for table, column in WITH_JSON if value in {"deep JSON", "too many digits"} else COLUMNS:
+        path = _forge(made, tmp_path, table, column, FORGED[value])
+        for name, *more in COMMANDS:
+            code, _, notes = here(name, path, *more)
+            assert code in {0, 1, 4}, (table, column, name, notes)
+
+
+@pytest.mark.parametrize("value", ["a blob", *thorough("no UTF-8")])
+def test_a_check_finds_a_value_of_another_type(
+    made: Path, tmp_path: Path, here: Run, value: str
+) -> None:
+    for table, column in COLUMNS:
+        if (table, column) in {("jobs", "position"), ("transitions", "sequence")}:
+            continue  # SQLite itself refuses another type
+        path = _forge(made, tmp_path, table, column, FORGED[value])
+        assert here("check", path)[0] == 1, (table, column)
+
+
+def _use(engine: SyncJobEngine) -> None:
+    """Make calls to an engine, which may be refused; it must answer each of them."""
+    calls: list[Callable[[], object]] = [
+        lambda: engine.get("job"),
+        lambda: engine.history("job"),
+        engine.list_jobs,
+        engine.statistics,
+        lambda: engine.transition("job", JobStatus.COMPLETED, result="yes"),
+        lambda: engine.create("hash"),
+    ]
+    for call in calls:
+        with suppress(EngineError):
+            call()
+    assert engine.count() > 0
+
+
+@pytest.mark.parametrize("value", ["a blob", *thorough("no UTF-8", "a fraction")])
+def test_no_value_of_another_type_crashes_an_engine(made: Path, tmp_path: Path, value: str) -> None:
+    for table, column in COLUMNS:
+        if column in JSON:
+            continue  # a number becomes a text there, which is of the right type
+        path = _forge(made, tmp_path, table, column, FORGED[value])
+        with suppress(StorageError, LifecycleError), SyncJobEngine(path) as engine:
+            _use(engine)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_table_that_is_an_endless_view_is_damage(
+    made: Path, tmp_path: Path, here: Run, command: list[str]
+) -> None:
+    path = Path(shutil.copy(made, tmp_path))
+    columns = ", ".join(f"'x' AS {column}" for column in JOB_COLUMNS)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE jobs RENAME TO hidden")
+        connection.execute(f"CREATE VIEW jobs AS SELECT {columns} FROM hidden")  # noqa: S608 - our own names
+    assert here(command[0], path, *command[1:])[0] == 1
+
+
+def test_names_are_written_so_that_no_terminal_obeys_them(
+    made: Path, tmp_path: Path, here: Run
+) -> None:
+    path = Path(shutil.copy(made, tmp_path))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute('CREATE TABLE "\x1b[31mred" (x)')
+    code, [finding, _], _ = here("check", path)
+    assert code == 1
+    assert finding.isprintable()
+
+
+@needs_proc
+@pytest.mark.thorough
+@pytest.mark.parametrize("command", [each for each in COMMANDS if "none" not in each])
+def test_a_value_that_is_larger_than_the_memory_is_told_of(
+    made: Path, tmp_path: Path, here: Run, command: list[str]
+) -> None:
+    path = Path(shutil.copy(made, tmp_path))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE jobs SET error = zeroblob(100000000) WHERE job_id = 'job'")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * 4_096
+    resource.setrlimit(resource.RLIMIT_AS, (used + 50_000_000, before[1]))
+    try:
+        code, _, notes = here(command[0], path, *command[1:])
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert code == 3
+    assert notes == [f"engine: {path} has a value that is too large for this system's memory"]
