@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 
 from engine.domain.exceptions import InvalidValueError, alternatives, shown
 from engine.domain.lifecycle import Event, Lifecycle
+from engine.domain.validation import plain_duration, plain_time
 
 Deadline: TypeAlias = timedelta | datetime
 
@@ -39,11 +40,11 @@ def deadlines_text(
     for status, deadline in deadlines.items():
         value = lifecycle.value(status)
         check_expires(lifecycle, value)
-        check_deadline(f"deadlines[{value!r}]", deadline)
+        plain = check_deadline(f"deadlines[{value!r}]", deadline)
         kept[value] = (
-            deadline.astimezone(UTC).isoformat()
-            if isinstance(deadline, datetime)
-            else min(deadline, _LONGEST).total_seconds()
+            plain.isoformat()
+            if isinstance(plain, datetime)
+            else min(plain, _LONGEST).total_seconds()
         )
     return json.dumps(kept, separators=(",", ":"))
 
@@ -66,8 +67,8 @@ def check_expires(lifecycle: Lifecycle[Any], status: str) -> None:
         )
 
 
-def check_deadline(field: str, deadline: object) -> None:
-    """Check a deadline alone, without its status.
+def check_deadline(field: str, deadline: object) -> Deadline:
+    """Return a deadline, checked without its status: as a plain timedelta, or a time in UTC.
 
     Raises:
         InvalidValueError: It is neither a timedelta above 0 nor an aware datetime.
@@ -75,20 +76,16 @@ def check_deadline(field: str, deadline: object) -> None:
     if isinstance(deadline, datetime):
         if deadline.utcoffset() is None:
             raise InvalidValueError(field, "is a datetime without time zone: add tzinfo")
-        if not _has_utc(deadline):
-            raise InvalidValueError(field, f"is outside the calendar in UTC: {shown(deadline)}")
-    elif not isinstance(deadline, timedelta) or deadline <= timedelta(0):
+        try:
+            return plain_time(deadline)
+        except OverflowError:  # before the first time of the calendar, or after the last
+            problem = f"is outside the calendar in UTC: {shown(deadline)}"
+            raise InvalidValueError(field, problem) from None
+    if not isinstance(deadline, timedelta) or plain_duration(deadline) <= timedelta(0):
         raise InvalidValueError(
             field, f"must be a timedelta above 0 or an aware datetime, not {shown(deadline)}"
         )
-
-
-def _has_utc(time: datetime) -> bool:
-    try:
-        time.astimezone(UTC)
-    except OverflowError:  # before the first time of the calendar, or after the last
-        return False
-    return True
+    return plain_duration(deadline)
 
 
 def deadline_at(deadlines: str | None, status: str, now: datetime) -> datetime | None:

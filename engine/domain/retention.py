@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.domain.validation import check_integer, check_seconds
+from engine.domain.validation import check_integer, check_seconds, plain_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Retention:
         age: object = self.max_age
         if age is not None and not (isinstance(age, timedelta) and age >= timedelta(0)):
             raise InvalidValueError("max_age", f"must be a timedelta, 0 or more, not {shown(age)}")
+        if age is not None:
+            object.__setattr__(self, "max_age", plain_duration(age))
         if self.max_jobs is not None:
             check_integer("max_jobs", self.max_jobs, 0)
         check_seconds("interval_seconds", self.interval_seconds, above_zero=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from inspect import iscoroutinefunction, signature
 from typing import Any, Final, TypeGuard, TypeVar
@@ -80,13 +81,14 @@ def kept_text(text: str, longest: int) -> str:
 
 
 def check_integer(field: str, value: object, smallest: int, largest: int = MAX_INTEGER) -> int:
-    """Return the value if it is an int in the range.
+    """Return the value if it is an int in the range; of a subclass, the plain int.
 
     Raises:
         InvalidValueError: It is not an int, or a bool, or out of the range.
     """
     if not isinstance(value, int) or isinstance(value, bool):
         raise InvalidValueError(field, f"must be an int, not {_kind(value)}: {shown(value)}")
+    value = int.__int__(value)
     if not smallest <= value <= largest:
         raise InvalidValueError(field, f"must be {smallest} to {largest}, and is {shown(value)}")
     return value
@@ -95,11 +97,12 @@ def check_integer(field: str, value: object, smallest: int, largest: int = MAX_I
 def check_number(
     field: str, value: object, smallest: float = -math.inf, largest: float = math.inf
 ) -> float:
-    """Return the value if it is a finite number in the range.
+    """Return the value if it is a finite number in the range; of a subclass, the plain number.
 
     Raises:
         InvalidValueError: It is not a number, or a bool, NaN, infinite, or out of the range.
     """
+    value = _plain(value)
     if not _is_finite(value) or not smallest <= value <= largest:
         if smallest == -math.inf and largest == math.inf:
             raise InvalidValueError(field, f"must be a finite number, not {shown(value)}")
@@ -110,11 +113,12 @@ def check_number(
 
 
 def check_seconds(field: str, value: object, *, above_zero: bool = False) -> float:
-    """Return the value if it is a finite duration in seconds.
+    """Return the value if it is a finite duration in seconds; of a subclass, the plain number.
 
     Raises:
         InvalidValueError: It is not a finite number, or below zero, or zero with ``above_zero``.
     """
+    value = _plain(value)
     if not _is_finite(value) or value < 0 or (above_zero and not value):
         least = "above 0" if above_zero else "0 or more"
         raise InvalidValueError(field, f"must be seconds, {least}, not {shown(value)}")
@@ -131,6 +135,7 @@ def check_timeout(value: object) -> float | None:
     """
     if value is None:
         return None
+    value = _plain(value)
     if not _is_number(value) or not value >= 0:
         raise InvalidValueError("timeout", f"must be seconds, 0 or more, not {shown(value)}")
     return float(min(value, sys.float_info.max))
@@ -173,6 +178,33 @@ def takes(function: Callable[..., Any], count: int) -> bool:
     except TypeError:
         return False
     return True
+
+
+def plain_time(value: datetime) -> datetime:
+    """Return an aware time in UTC; of a subclass, such as pandas' `Timestamp`, the plain datetime.
+
+    Raises:
+        OverflowError: It is outside the calendar in UTC.
+    """
+    if type(value) is datetime:
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
+    utc = value.astimezone(UTC)
+    date, time = (utc.year, utc.month, utc.day), (utc.hour, utc.minute, utc.second)
+    return datetime(*date, *time, utc.microsecond, tzinfo=UTC)
+
+
+def plain_duration(value: timedelta) -> timedelta:
+    """Return a duration; of a subclass, such as pandas' `Timedelta`, the plain timedelta."""
+    if type(value) is timedelta:
+        return value
+    return timedelta(value.days, value.seconds, value.microseconds)
+
+
+def _plain(value: object) -> object:
+    """Return the plain number of a subclass, such as an enum member: nothing can change it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int.__int__(value)
+    return float.__float__(value) if isinstance(value, float) else value
 
 
 def _is_number(value: object) -> TypeGuard[float]:

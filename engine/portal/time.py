@@ -17,6 +17,7 @@ import anyio
 import anyio.lowlevel
 
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.validation import plain_time
 
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the time as an aware datetime. It dates events, and measures no durations."""
@@ -42,7 +43,7 @@ def read_clock(clock: Clock) -> datetime:
     now: object = clock()
     if not isinstance(now, datetime) or now.tzinfo is None:
         raise InvalidValueError("clock", f"must return an aware datetime, not {shown(now)}")
-    return now if now.tzinfo is UTC else now.astimezone(UTC)
+    return plain_time(now)
 
 
 @runtime_checkable

@@ -76,10 +76,10 @@ class Context(Generic[Status]):
         Raises:
             InvalidValueError: A value is of the wrong type or size.
         """
-        check_number("done", done)
+        done = check_number("done", done)
         if total is not None:
-            check_number("total", total)
-        check_optional_text("note", note, MAX_NOTE_CHARACTERS, shortest=0)
+            total = check_number("total", total)
+        note = check_optional_text("note", note, MAX_NOTE_CHARACTERS, shortest=0)
         self._publish(
             Progress(job_id=self._job_id, attempt=self.attempt, done=done, total=total, note=note)
         )
@@ -145,7 +145,7 @@ class Context(Generic[Status]):
             ) as error:  # it fits the JSON Schema, but not the type's own rules
                 refusal = _refusal_of(error)
         if deadline is not None:
-            check_deadline("deadline", deadline)
+            deadline = check_deadline("deadline", deadline)
             check_expires(self._lifecycle, awaiting)
         self.request = (prompt_text(new_job_id(), schema, name, question, refusal), deadline)
         raise InputNeeded

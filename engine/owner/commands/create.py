@@ -135,7 +135,7 @@ class CreateJobs(Write):
 def _checked_execution(
     lifecycle: Lifecycle[Any], priority: int, deadlines: Mapping[Any, Deadline] | None
 ) -> Execution:
-    check_integer("priority", priority, -MAX_PRIORITY, MAX_PRIORITY)
+    priority = check_integer("priority", priority, -MAX_PRIORITY, MAX_PRIORITY)
     return Execution(priority, deadlines_text(lifecycle, deadlines))
 
 

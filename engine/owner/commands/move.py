@@ -79,7 +79,7 @@ class MoveJobs(Write):
             error = check_optional_text("error", error, MAX_ERROR_CHARACTERS, shortest=0)
             lifecycle.validate_outcome(status, result, error)
         if expected_version is not None:
-            check_integer("expected_version", expected_version, 1)
+            expected_version = check_integer("expected_version", expected_version, 1)
         if attempt_token is not None:
             check_text("attempt_token", attempt_token, MAX_IDENTIFIER_CHARACTERS)
         return cls(

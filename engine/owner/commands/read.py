@@ -99,7 +99,7 @@ class ListJobs(Read[StoredPage]):
             InvalidValueError: One of them is not right.
         """
         value = None if status is None else lifecycle.value(status)
-        check_integer("limit", limit, 1, MAX_PAGE_JOBS)
+        limit = check_integer("limit", limit, 1, MAX_PAGE_JOBS)
         return cls(value, limit, 0 if after is None else position_of(after))
 
     async def read(self, sources: Sources) -> StoredPage:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Final, TypeVar
 
 from msgspec import Struct, ValidationError, convert
@@ -69,7 +69,8 @@ def read_record(row: Row) -> Record:
     """
     check_row(row)
     columns = _converted(row, _JobColumns, JOB_COLUMNS)
-    _check_utc(columns.created_at, columns.updated_at)
+    if columns.created_at.tzinfo is not UTC or columns.updated_at.tzinfo is not UTC:
+        raise DamagedRowError("a time is not in UTC")
     has_execution = row[_FIRST_EXECUTION] is not None
     return Record(
         job_id=columns.job_id,
@@ -97,7 +98,9 @@ def _read_execution(values: Row) -> Execution:
     pairs = zip(EXECUTION_COLUMNS, values, strict=True)
     stored = {column: value for column, value in pairs if value is not None}
     execution = _converted(stored, Execution)
-    _check_utc(execution.deadline_at, execution.retry_at)
+    for time in (execution.deadline_at, execution.retry_at):
+        if time is not None and time.tzinfo is not UTC:
+            raise DamagedRowError("a time is not in UTC")
     return execution
 
 
@@ -111,7 +114,8 @@ def read_entry(row: Row, job_id: object) -> Entry:
     sequence, position, from_status, to_status, at, _ = row
     _converted(position, Number)
     entry = _converted((sequence, job_id, from_status, to_status, at), Entry, Entry._fields)
-    _check_utc(entry.at)
+    if entry.at.tzinfo is not UTC:
+        raise DamagedRowError("its time is not in UTC")
     return entry
 
 
@@ -126,9 +130,3 @@ def _converted(values: object, kind: type[Read], columns: Sequence[str] = ()) ->
     except ValidationError as error:
         problem = _PLACE.sub(lambda place: columns[int(place[1])], str(error))
         raise DamagedRowError(f"a value can't be: {problem}") from None
-
-
-def _check_utc(*times: datetime | None) -> None:
-    for time in times:
-        if time is not None and time.tzinfo is not UTC:
-            raise DamagedRowError(f"a time is not in UTC: {time}")

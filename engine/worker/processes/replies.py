@@ -88,7 +88,7 @@ def request_of(message: Asked) -> tuple[str, Deadline | None]:
     if message.deadline_seconds is not None:
         deadline = timedelta(seconds=message.deadline_seconds)
     if deadline is not None:
-        check_deadline("deadline", deadline)
+        deadline = check_deadline("deadline", deadline)
     text = prompt_text(
         new_job_id(), prompt.json_schema, prompt.name, prompt.question, prompt.refusal
     )
