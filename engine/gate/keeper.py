@@ -15,7 +15,6 @@ from engine.domain.exceptions import (
     InvalidValueError,
     JobClaimedError,
     JobNotFoundError,
-    OverloadedError,
     VersionConflictError,
     shown,
 )
@@ -95,7 +94,7 @@ class GateKeeper:
         """Read the jobs that wait already; events report the others that come and go meanwhile."""
         self._gone, after = set(), 0
         while True:
-            page = await self._core.ask(ListJobs(self._status, _PAGE_JOBS, after))
+            page = await self._core.ask(ListJobs(self._status, _PAGE_JOBS, after), internal=True)
             for record in page.jobs:
                 if not isinstance(record, Damaged) and record.job_id not in self._gone:
                     self._waiting.setdefault(record.job_id, record)
@@ -158,7 +157,7 @@ class GateKeeper:
             return False
         try:
             await self._move(chosen)
-        except (EngineUnavailableError, OverloadedError) as error:
+        except EngineUnavailableError as error:
             logger.debug("jobs stay in %s for now: %s", self._status, error)
         except EngineError:
             logger.exception("jobs stay in %s until the next check", self._status)
@@ -210,7 +209,7 @@ class GateKeeper:
             ]
             for move in moves:
                 answered = anyio.Event()
-                self._core.inbox.put(move, answered.set)
+                self._core.inbox.put(move, answered.set, internal=True)
             await answered.wait()  # of the last move: they are answered in their order
             for move in moves:
                 _check_moved(move)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.domain.exceptions import EngineUnavailableError, OverloadedError, StorageError
+from engine.domain.exceptions import EngineUnavailableError, StorageError
 from engine.domain.retention import Retention
 from engine.owner.commands.remove import RemoveEnded
 from engine.owner.inbox import Inbox
@@ -25,8 +25,6 @@ async def clean_up(inbox: Inbox, retention: Retention, time: Time) -> None:
     while True:
         try:
             await _remove_all(inbox, retention)
-        except OverloadedError:
-            logger.debug("the engine is overloaded, and removes ended jobs later")
         except StorageError:
             logger.exception("ended jobs could not be removed yet")
         except EngineUnavailableError:
@@ -40,7 +38,7 @@ async def _remove_all(inbox: Inbox, retention: Retention) -> None:
     try:
         while step != 0:
             message = RemoveEnded(retention, _STEP_JOBS)
-            await inbox.put(message).wait()
+            await inbox.put(message, internal=True).wait()
             step = message.outcome()
             removed += step
     finally:

@@ -59,13 +59,17 @@ class Core(Generic[Status]):
             raise EngineNotStartedError
         self.affinity.check()
 
-    async def ask(self, message: Message[Answer]) -> Answer:
+    async def ask(self, message: Message[Answer], *, internal: bool = False) -> Answer:
         """Send a message to the owner, and return its answer.
+
+        Args:
+            message: The message.
+            internal: See `Inbox.put`.
 
         Raises:
             EngineError: The answer, or the engine can't be called.
         """
-        await self.inbox.put(message).wait()
+        await self.inbox.put(message, internal=internal).wait()
         return message.outcome()
 
     async def wait(

@@ -74,11 +74,12 @@ class Inbox:
         Args:
             message: The message.
             notify: Also called when the message is answered.
-            internal: The message is the engine's own, such as the outcome of an attempt, and has no
-                limit. Otherwise insistent callers could keep jobs from ending.
+            internal: The message is the engine's own, such as a claim or the outcome of an attempt.
+                It is never refused: otherwise insistent callers could keep jobs from running and
+                from ending. Its sender bounds how many of them wait.
 
         Raises:
-            OverloadedError: Too much is waiting.
+            OverloadedError: Too much is waiting, and the message is a caller's.
             EngineUnavailableError: The inbox is closed, or not open yet.
         """
         if self._closed_by is not None:

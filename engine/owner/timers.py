@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Final
 
 import anyio
 
-from engine.domain.exceptions import (
-    EngineError,
-    EngineUnavailableError,
-    OverloadedError,
-)
+from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.owner.commands.expire import ExpireJobs
 from engine.owner.inbox import Inbox
 from engine.owner.times import JobTimes
@@ -42,9 +37,8 @@ async def fire_timers(inbox: Inbox, times: JobTimes, time: Time) -> None:
             expired = message.outcome()
         except EngineUnavailableError:
             return
-        except EngineError as error:
-            level = logging.DEBUG if isinstance(error, OverloadedError) else logging.ERROR
-            logger.log(level, "due jobs could not be moved, and are tried again", exc_info=error)
+        except EngineError:
+            logger.exception("due jobs could not be moved, and are tried again")
             await time.sleep(_PAUSE_SECONDS)
             continue
         for record in expired:

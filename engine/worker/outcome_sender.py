@@ -23,7 +23,7 @@ from engine.worker.changes import Changes
 
 logger = TaskLogger("engine.worker")
 
-FIRST_PAUSE_SECONDS: Final = 0.05  # after a refused outcome
+_FIRST_PAUSE_SECONDS: Final = 0.05  # after a refused outcome
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 
 
@@ -90,7 +90,7 @@ class OutcomeSender:
         self._forget(attempt)
 
     async def _send_later(self, attempt: Attempt, message: Message[Any]) -> None:
-        seconds = min(FIRST_PAUSE_SECONDS * 2 ** min(attempt.refusals, 10), _LONGEST_PAUSE_SECONDS)
+        seconds = min(_FIRST_PAUSE_SECONDS * 2 ** min(attempt.refusals, 10), _LONGEST_PAUSE_SECONDS)
         attempt.refusals += 1
         with anyio.CancelScope(shield=True):
             await self._changes.pause(seconds, lambda: self.is_out_of_time)

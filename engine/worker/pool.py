@@ -7,17 +7,12 @@ place, before the outcome is committed, so that one commit has both the outcome 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
 import anyio
 
-from engine.domain.exceptions import (
-    EngineError,
-    EngineUnavailableError,
-    OverloadedError,
-)
+from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.domain.models import Progress
 from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.expire import ExpireJobs
@@ -33,7 +28,7 @@ from engine.worker.attempt import Attempt, Stop
 from engine.worker.changes import Changes
 from engine.worker.handler import Handler
 from engine.worker.outcome import Rules, failure, outcome_of
-from engine.worker.outcome_sender import FIRST_PAUSE_SECONDS, OutcomeSender
+from engine.worker.outcome_sender import OutcomeSender
 from engine.worker.processes import check_not_loading
 from engine.worker.progress import ProgressRelay
 from engine.worker.stuck_monitor import StuckMonitor
@@ -125,12 +120,9 @@ class WorkerPool:
                         await self._claim_some()
                     except EngineUnavailableError:
                         break
-                    except EngineError as error:
+                    except EngineError:
                         self._claim = None
-                        level = (
-                            logging.DEBUG if isinstance(error, OverloadedError) else logging.ERROR
-                        )
-                        logger.log(level, "jobs can't be claimed at the moment", exc_info=error)
+                        logger.exception("jobs can't be claimed at the moment")
                         await self._changes.pause(_PAUSE_SECONDS, lambda: self._is_closing)
         finally:  # also at the end of the event loop
             self._claim = None
@@ -157,7 +149,7 @@ class WorkerPool:
         claim = self._claim = ClaimJobs(
             self._free, max_attempts=retry.max_attempts, idempotent=rules.idempotent, notify=take
         )
-        await self._core.inbox.put(claim).wait()
+        await self._core.inbox.put(claim, internal=True).wait()
         if not claim.answered:  # there was nothing to claim yet
             await woken.wait()
         claim.outcome()
@@ -166,15 +158,10 @@ class WorkerPool:
         """Take the claim back: mark it, and make the owner check its claims."""
         if self._claim is not None:
             self._claim.is_abandoned = True
-        while self._claim is not None:
             try:
-                await self._core.ask(ExpireJobs(()))
-            except OverloadedError:
-                await self._changes.pause(FIRST_PAUSE_SECONDS, lambda: self._claim is None)
-                continue
+                await self._core.ask(ExpireJobs(()), internal=True)
             except EngineError as error:
                 logger.debug("all claims were refused: %s", error)
-            break
         self._changes.wake()
 
     # Running.

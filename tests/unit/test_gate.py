@@ -23,7 +23,6 @@ from engine import (
     WaitingJobs,
     Worker,
 )
-from engine.owner.commands.read import CountJobs
 from engine.testing import VirtualClock
 from tests.unit.claiming import NewPlace
 from tests.unit.gating import Asked, complaints, everybody
@@ -114,24 +113,6 @@ async def test_more_may_go_on_than_the_inbox_holds(clock: VirtualClock) -> None:
         async with Gate(engine, everybody):
             await clock.advance(1)
         assert await engine.count(RUNNING) == len(jobs)
-
-
-@pytest.mark.usefixtures("quiet")
-async def test_what_a_busy_engine_refuses_is_asked_for_again_soon(clock: VirtualClock) -> None:
-    async with JobEngine(clock=clock, max_waiting=2) as engine:
-        job = await engine.create("hash")
-
-        def fill(jobs: WaitingJobs) -> WaitingJobs:
-            for _ in range(2):
-                engine.core.inbox.put(CountJobs(None))
-            return jobs
-
-        asked = Asked(clock, fill, lambda jobs: jobs)
-        async with Gate(engine, asked):
-            await clock.advance(1)
-            assert (await engine.get(job.job_id)).status is WAITING
-            await clock.advance(5)
-        assert (await engine.get(job.job_id)).status is RUNNING
 
 
 async def test_it_may_be_of_another_status_and_lead_elsewhere(clock: VirtualClock) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 import anyio
 import pytest
 
 from engine import (
     CommitUnknownError,
-    JobEngine,
-    OverloadedError,
     StorageError,
     Worker,
 )
@@ -104,31 +100,6 @@ async def test_a_job_that_was_cancelled_while_its_claim_was_unknown_is_not_run_t
                 await engine.cancel(job.job_id, "not wanted")
                 done = await clock.run_until(engine.wait(job.job_id))
     assert done.error == "cancelled: not wanted"
-
-
-async def _read(engine: JobEngine, job_id: str) -> None:
-    with suppress(OverloadedError):
-        await engine.get(job_id)
-
-
-async def test_an_inbox_that_is_full_is_tried_again() -> None:
-    clock, gate = VirtualClock(), Turnstile()
-    storage = FailingStorage()
-    async with (
-        JobEngine(storage, clock=clock, max_waiting=4) as engine,
-        Worker(engine, gate, retry=ONCE),
-    ):
-        with anyio.fail_after(SECONDS):
-            job = await engine.create("hash", input="a job")
-            await engine.transition(job.job_id, type(job.status).RUNNING)
-            await gate.until(1)
-            gate.open()
-            async with anyio.create_task_group() as tasks:
-                for _ in range(100):  # while the handler keeps running
-                    tasks.start_soon(_read, engine, job.job_id)
-            assert (await engine.statistics()).refused > 0
-            done = await clock.run_until(engine.wait(job.job_id))
-            assert done.result == "through"
 
 
 async def test_a_storage_that_never_comes_back_does_not_hold_up_the_end() -> None:
