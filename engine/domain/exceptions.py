@@ -66,9 +66,21 @@ def shown(value: object) -> str:
         if isinstance(value, Sized) and not isinstance(value, str | bytes):
             return f"<{type(value).__name__} of {len(value)} items>"
         text = repr(value)
-    except Exception:  # noqa: BLE001 - a broken __repr__ must not hide the error to be raised
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a broken __repr__ must not hide the error to be raised
         return f"<{type(value).__name__} without a repr>"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
+
+
+def message_of(error: BaseException) -> str:
+    """Return ``str(error)`` of an error that isn't the engine's, whatever its methods raise."""
+    try:
+        return str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a broken __str__ must not hide the error, nor end more
+        return "an error without a message"
 
 
 def alternatives(names: Sequence[str]) -> str:
@@ -532,7 +544,8 @@ class EngineCrashedError(EngineUnavailableError):
     """
 
     def __init__(self, cause: BaseException) -> None:
-        super().__init__(f"the engine crashed: {type(cause).__name__}: {cause}{self._what_then}")
+        text = f"{type(cause).__name__}: {message_of(cause)}"
+        super().__init__(f"the engine crashed: {text}{self._what_then}")
         self.__cause__: BaseException | None = cause
 
     _what_then = "; this call was not applied"

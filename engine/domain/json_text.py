@@ -16,7 +16,7 @@ from msgspec import Struct
 from pydantic import PydanticUserError, TypeAdapter
 
 from engine.domain.difference import difference_of
-from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.exceptions import InvalidValueError, message_of, shown
 from engine.domain.places import Place, path_of
 from engine.domain.typed_values import adapter_of_class, dumped, problem_of, read
 
@@ -155,7 +155,7 @@ class _Walk:
             text = (self._encoder() if self.typed else _ENCODER).encode(value)
         except (TypeError, ValueError, RecursionError) as error:
             # A subclass that shows other items than before.
-            problem = f"can't be encoded as JSON: {shown(str(error))}"
+            problem = f"can't be encoded as JSON: {shown(message_of(error))}"
             raise InvalidValueError(self._field, problem) from error
         if len(text) > self._longest:
             raise _too_long(self._field, self._longest, f"has {len(text)}")

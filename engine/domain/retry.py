@@ -98,5 +98,7 @@ def is_retryable(error: BaseException) -> bool:
     """Return whether an error's own attribute ``retryable`` allows another attempt."""
     try:
         return getattr(error, "retryable", True) is not False
-    except Exception:  # noqa: BLE001 - a broken attribute must not hide the handler's error
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a broken attribute must not hide the handler's error
         return True

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
-from engine.domain.exceptions import shown
+from engine.domain.exceptions import message_of, shown
 
 _MOST_ADAPTERS: Final = 256
 _MOST_PROBLEMS: Final = 3
@@ -55,7 +55,7 @@ def problem_of(error: Exception) -> str:
         return "; ".join(reasons) + ("; …" if len(found) > _MOST_PROBLEMS else "")
     if isinstance(error, PydanticUserError):
         return shown(error.message)
-    return f"{type(error).__name__}: {shown(str(error))}"
+    return f"{type(error).__name__}: {shown(message_of(error))}"
 
 
 def _reason(place: tuple[int | str, ...], message: str) -> str:

@@ -124,8 +124,8 @@ class GateKeeper:
 
     def on_end(self, error: EngineUnavailableError) -> None:
         """Stop polling."""
-        logger.debug("the gate stops: %s", error)
         self._scope.cancel()
+        logger.debug("the gate stops: %s", error)
 
     # Polling.
 

@@ -16,6 +16,7 @@ later caller gets an error with the bug as its cause.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Generic, Self
 
@@ -148,8 +149,10 @@ class Owner(Generic[Status]):
         try:
             await function(*arguments)
         except Exception as bug:  # noqa: BLE001 - callers get it
-            self._fall(bug)
-            self._inbox.close(self._refusal)  # which ends the owner
+            try:
+                self._fall(bug)
+            finally:
+                self._inbox.close(self._refusal)  # which ends the owner
 
     async def _run(self) -> None:
         """Answer messages until the inbox is closed and empty, then close the storage.
@@ -163,18 +166,16 @@ class Owner(Generic[Status]):
                 while await self._answer_next():
                     pass
         except BaseException as bug:  # noqa: BLE001 - callers get it
-            self._fall(bug)
             # A cancellation that gets out of a storage is a bug like any other.
             if not isinstance(bug, (Exception, anyio.get_cancelled_exc_class())):
                 self._interrupt = bug
                 self._tasks.cancel_scope.cancel()
-        try:
-            self._refuse_taken()
-            self._inbox.refuse_rest(self._refusal)
-            self._writes.claims.refuse_all(self._refusal())
-            self._state.events.end(self._refusal)
+            self._fall(bug)
         finally:
-            await self._close_storage()
+            try:
+                self._refuse_all()
+            finally:
+                await self._close_storage()
 
     def _fall(self, bug: BaseException) -> None:
         """Crash, unless the engine has crashed before: callers learn of the first bug alone."""
@@ -186,6 +187,14 @@ class Owner(Generic[Status]):
 
     def _refusal(self) -> EngineUnavailableError:
         return EngineClosedError() if self._crash is None else EngineCrashedError(self._crash)
+
+    def _refuse_all(self) -> None:
+        """Answer all that wait for the owner: each of these, even if another one fails."""
+        with ExitStack() as stack:  # the last one first
+            stack.callback(self._state.events.end, self._refusal)
+            stack.callback(self._writes.claims.refuse_all, self._refusal())
+            stack.callback(self._inbox.refuse_rest, self._refusal)
+            stack.callback(self._refuse_taken)
 
     def _refuse_taken(self) -> None:
         """Refuse the rest of a round that an interrupt cut short, and wake its callers."""

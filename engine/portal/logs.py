@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
+
+
+@contextmanager
+def _contained() -> Iterator[None]:
+    """Swallow what an application's filters, handlers and formatters raise; a Ctrl-C goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001, S110 - an exit, too: there is no place left to report it
+        pass
 
 
 class TaskLogger(logging.LoggerAdapter[logging.Logger]):
@@ -22,8 +33,14 @@ class TaskLogger(logging.LoggerAdapter[logging.Logger]):
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:  # noqa: ANN401
         """Log a line; see `logging.Logger.log`."""
-        with suppress(Exception):
+        with _contained():
             super().log(level, msg, *args, stacklevel=2, **kwargs)
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - as in the class above
+        """Return whether a line of this level would be logged."""
+        with _contained():
+            return super().isEnabledFor(level)
+        return False  # type: ignore[unreachable] # it is not: the context swallows errors
 
     def process(
         self, msg: object, kwargs: MutableMapping[str, Any]
@@ -62,7 +79,7 @@ def set_levels(levels: Mapping[str, int]) -> None:
 
 def relay(record: logging.LogRecord) -> None:
     """Log a record of another process by the logger of its name; swallow whatever that raises."""
-    with suppress(BaseException):
+    with _contained():
         logger = logging.getLogger(record.name)
         if logger.isEnabledFor(record.levelno):
             logger.handle(record)

@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from engine.domain.exceptions import AttemptTimeoutError, HandlerError
+from engine.domain.exceptions import AttemptTimeoutError, HandlerError, message_of
 from engine.domain.models import Progress
 from engine.domain.validation import MAX_ERROR_CHARACTERS, kept_text
 from engine.owner.core import Core
-from engine.portal import BlockingCall, awaiting_text
+from engine.portal import BlockingCall, awaiting_text, is_ctrl_c
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Record
 from engine.worker.context import Context, InputNeeded, JobCancelled
@@ -190,9 +190,11 @@ def error_text(error: BaseException) -> str:
     if isinstance(error, HandlerError):
         return str(error)  # it has that form
     try:
-        message = str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide that the handler failed
-        message = "an error without a message"
+        message = message_of(error)
+    except KeyboardInterrupt as raised:
+        if is_ctrl_c(raised):
+            raise
+        message = ""
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if isinstance(error, BaseExceptionGroup):
         text += "".join(f"; {error_text(each)}" for each in error.exceptions)

@@ -183,7 +183,7 @@ class WorkerPool:
             attempt.stop(Stop.CLOSING)
         try:
             message = await outcome_of(attempt, self._rules)
-        except Exception as error:  # noqa: BLE001 - not the handler's own: a filter of the log, say
+        except Exception as error:  # noqa: BLE001 - not the handler's own, which are outcomes
             message = failure(attempt, self._rules.retry, error)
         except BaseException:
             self._forget(attempt)  # so that closing the worker does not wait for it
@@ -251,8 +251,8 @@ class WorkerPool:
 
     def on_end(self, error: EngineUnavailableError) -> None:
         """Stop all attempts: the engine has ended, and takes no outcomes any more."""
-        logger.debug("the worker ends: %s", error)
         self._is_closing = True
         self._stop_all(Stop.CLOSING)
         self._leave_alone()
         self._changes.wake()
+        logger.debug("the worker ends: %s", error)

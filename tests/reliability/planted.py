@@ -88,6 +88,11 @@ class PlantedStorage(MemoryStorage):
         await super().commit(changes)
         self._raise("commit", applied=True)
 
+    async def remove_ended(self, *arguments: Any) -> Any:
+        await checkpoint()
+        self._raise("remove_ended")
+        return await super().remove_ended(*arguments)
+
     async def count(self, *arguments: Any) -> Any:
         await checkpoint()
         self._raise("count")

@@ -17,7 +17,7 @@ from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from typing import Any, Final
 
-from engine.domain.exceptions import HandlerProcessError, InvalidValueError
+from engine.domain.exceptions import HandlerProcessError, InvalidValueError, message_of
 from engine.domain.lifecycle import Lifecycle
 from engine.worker.processes.messages import MainModule, SetUp
 
@@ -50,13 +50,14 @@ def set_up_for(
         raise InvalidValueError(
             "handler",
             f"can't run in processes, because {lifecycle.statuses.__qualname__} is no class of a "
-            f"module: {error}",
+            f"module: {message_of(error)}",
         ) from error
     try:
         handler = pickle.dumps((function, lifecycle))
     except Exception as error:
         raise InvalidValueError(
-            "handler", f"that runs in processes must be a function of a module: {error}"
+            "handler",
+            f"that runs in processes must be a function of a module: {message_of(error)}",
         ) from error
     if len(handler) > MAX_BOUND_BYTES:
         raise InvalidValueError(

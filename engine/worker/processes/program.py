@@ -111,7 +111,7 @@ def _traceback(error: BaseException) -> str:
         trace = trace.tb_next
     try:
         lines = traceback.format_exception(type(error), error, trace)
-    except Exception as broken:  # noqa: BLE001 - an exception may have any methods
+    except BaseException as broken:  # noqa: BLE001 - an exception may have any methods
         lines = [f"{type(error).__name__}, which can't be shown: {type(broken).__name__}"]
     return plain_text("".join(lines).rstrip("\n"), MAX_CHARACTERS)
 

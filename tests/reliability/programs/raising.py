@@ -14,6 +14,20 @@ class OwnError(BaseException):
     """An exception that no program would catch."""
 
 
+class ExitingError(Exception):
+    """An exception that exits or interrupts when it is shown."""
+
+    def __init__(self, raised: type[BaseException] = SystemExit) -> None:
+        self._raised = raised
+
+    def __str__(self) -> str:
+        raise self._raised
+
+    @property
+    def retryable(self) -> bool:
+        raise SystemExit
+
+
 def _group() -> BaseException:
     return ExceptionGroup("two", [ValueError("one"), OSError("other")])
 
@@ -31,6 +45,8 @@ KINDS: dict[str, Callable[[], BaseException]] = {
     "StopIteration": lambda: StopIteration("a value"),
     "StopAsyncIteration": StopAsyncIteration,
     "OwnError": OwnError,
+    "ExitingError": ExitingError,
+    "interrupting error": lambda: ExitingError(KeyboardInterrupt),
     "ExceptionGroup": _group,
     "BaseExceptionGroup": _group_of_exits,
 }

@@ -12,6 +12,7 @@ import pytest
 import engine
 from engine.domain import exceptions
 from engine.domain.exceptions import EngineError, StorageError, shown
+from tests.reliability.programs.raising import ExitingError
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {
     "EngineError": ("message",),
@@ -150,6 +151,12 @@ def test_a_crash_has_its_bug_as_cause(name: str) -> None:
     assert "KeyError" in str(error)
 
 
+@pytest.mark.parametrize("name", ["EngineCrashedError", "CommitCrashedError"])
+def test_a_crash_is_told_even_if_its_bug_cannot_be_shown(name: str) -> None:
+    error = ERRORS[name](ExitingError())
+    assert "ExitingError: an error without a message" in str(error)
+
+
 def test_outcome_unknown_is_told_apart_from_not_applied() -> None:
     unknown = {
         name for name, kind in ERRORS.items() if issubclass(kind, ERRORS["OutcomeUnknownError"])
@@ -167,12 +174,19 @@ class _Broken:
         raise KeyError("planted")
 
 
+class _Exiting:
+    def __repr__(self) -> str:
+        raise SystemExit
+
+
 def test_a_short_value_is_shown_as_its_repr() -> None:
     assert shown("short") == "'short'"
     assert shown(["a", 1]) == "<list of 2 items>"
 
 
-@pytest.mark.parametrize("value", [_Broken(), 10**5000], ids=["broken", "too many digits"])
+@pytest.mark.parametrize(
+    "value", [_Broken(), _Exiting(), 10**5000], ids=["broken", "exits", "too many digits"]
+)
 def test_a_value_without_a_repr_is_named_by_its_type(value: object) -> None:
     assert shown(value) == f"<{type(value).__name__} without a repr>"
 
