@@ -43,7 +43,7 @@ from engine.owner.commands.read import (
 from engine.owner.hooks import OnTransition
 from engine.owner.prompts import check_answer
 from engine.owner.watching import Watcher
-from engine.portal import SyncBridge, TimeLimit
+from engine.portal import SyncBridge, TimeLimit, check_interpreter
 from engine.portal.time import Clock, utc_now
 from engine.storage.locations import Location
 from engine.storage.sqlite.paths import path_at
@@ -62,7 +62,8 @@ class SyncJobEngine(EngineBase[Status]):
 
     Making the engine starts it. Use it as a context manager, or `close` it. Its owner runs on one
     event-loop thread, which serves all blocking engines of the process. A forgotten engine doesn't
-    delay the interpreter's exit, and the garbage collector closes it.
+    delay the interpreter's exit, and the garbage collector closes it. Finalizers that run after the
+    program's end, such as a ``__del__``, get an `EngineClosedError`.
 
     `JobEngine` documents the arguments, the calls and their errors. Each call also takes a
     ``timeout``: seconds for the whole call, 0 or more, by default without limit. Past it a read
@@ -118,6 +119,7 @@ class SyncJobEngine(EngineBase[Status]):
         max_waiting: int = 10_000,
         max_batch: int = 1_000,
     ) -> None:
+        check_interpreter()
         super().__init__(
             storage,
             lifecycle=lifecycle,

@@ -517,10 +517,16 @@ class EngineStartedError(EngineUnavailableError):
 
 
 class EngineClosedError(EngineUnavailableError):
-    """The engine was closed before the call, or before it decided the call."""
+    """The engine was closed before the call, or before it decided the call.
 
-    def __init__(self) -> None:
-        super().__init__("the engine is closed, and this call was not applied: start a new engine")
+    A blocking engine is also closed to finalizers that run after the interpreter has ended its
+    threads: a ``__del__``, or the rest of an abandoned generator.
+    """
+
+    def __init__(
+        self, text: str = "the engine is closed, and this call was not applied: start a new engine"
+    ) -> None:
+        super().__init__(text)
 
 
 class EngineForkedError(EngineUnavailableError):

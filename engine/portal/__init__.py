@@ -4,7 +4,8 @@
   schedules callbacks from any thread.
 * `LoopAffinity` ties an engine to its event loop, and refuses calls from any other.
 * `SyncBridge` carries messages from threads to an engine. One event-loop thread of the process
-  serves all blocking engines; `HeldContext` keeps an asynchronous context open on it.
+  serves all blocking engines; `HeldContext` keeps an asynchronous context open on it, and
+  `check_interpreter` refuses finalizers that come too late for it.
 * `TimeLimit` counts the time of a blocking call from its beginning.
 * `WorkThread` makes blocking calls on one thread, in order; `Threads` makes each on its own.
 * `task_starter` returns a function that starts tasks at little cost.
@@ -18,6 +19,7 @@ from engine.portal.affinity import Event, LoopAffinity, call_soon, choose_event
 from engine.portal.bridge import HeldContext, Notify, SyncBridge, TimeLimit
 from engine.portal.channel import ChannelDamagedError, ChannelEndedError, ChannelError
 from engine.portal.child_process import ChildProcess
+from engine.portal.loop_thread import check_interpreter
 from engine.portal.parent_process import ParentProcess
 from engine.portal.signals import EXIT_CODE, is_ctrl_c, protect, stop_signals
 from engine.portal.tasks import task_starter
@@ -43,6 +45,7 @@ __all__ = [
     "WorkThread",
     "awaiting_text",
     "call_soon",
+    "check_interpreter",
     "choose_event",
     "is_ctrl_c",
     "other_threads",

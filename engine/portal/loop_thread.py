@@ -15,13 +15,14 @@ from __future__ import annotations
 import asyncio
 import os
 import selectors
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context
 from typing import Any, TypeVar
 
-from engine.domain.exceptions import EngineForkedError, WrongLoopError
+from engine.domain.exceptions import EngineClosedError, EngineForkedError, WrongLoopError
 from engine.portal.logs import TaskLogger
 
 logger = TaskLogger("engine")
@@ -126,9 +127,11 @@ class LoopThread:
         """Refuse a blocking call that would never get an answer.
 
         Raises:
+            EngineClosedError: The interpreter exits, and has ended its threads.
             EngineForkedError: The thread stayed in the parent process.
             WrongLoopError: The call comes from the thread that would have to answer it.
         """
+        check_interpreter()
         if self.forked:
             raise EngineForkedError
         if threading.get_ident() == self._ident:
@@ -137,14 +140,32 @@ class LoopThread:
             )
 
 
+def check_interpreter() -> None:
+    """Refuse to work for a finalizer that runs after the interpreter has ended its threads.
+
+    Raises:
+        EngineClosedError: It has.
+    """
+    if sys.is_finalizing():  # by now a wait for another thread would last for ever
+        raise EngineClosedError(
+            "the interpreter exits and has ended its threads, so this call was not applied: use "
+            "and close a blocking engine before the end of the program, such as by `with`"
+        )
+
+
 _loop_thread: LoopThread | None = None
 _left_behind: list[LoopThread] = []
 _starting = threading.Lock()
 
 
 def the_loop_thread() -> LoopThread:
-    """Return the process's one event-loop thread. The first call starts it."""
+    """Return the process's one event-loop thread. The first call starts it.
+
+    Raises:
+        EngineClosedError: The interpreter exits, and has ended its threads.
+    """
     global _loop_thread
+    check_interpreter()
     with _starting:
         if _loop_thread is None:
             _loop_thread = LoopThread()

@@ -65,10 +65,19 @@ def test_a_pool_of_forked_processes_works() -> None:
 
 
 @pytest.mark.parametrize(
-    "how", ["used", "threads", *thorough("unused", "repositories", "cycle", "waiting")]
+    "how", ["used", "generator", *thorough("unused", "repositories", "cycle", "waiting", "threads")]
 )
 def test_an_engine_that_nobody_closes_neither_warns_nor_holds_up_the_exit(how: str) -> None:
     assert _run("unclosed", how) == ("the end\n", "", 0)
+
+
+LATE = ["calls", "closes", "backs_up", "opens", "leaves_worker"]
+
+
+@pytest.mark.parametrize("how", ["late_stack", *thorough(*(f"finalizer_{each}" for each in LATE))])
+def test_a_finalizer_after_the_end_gets_a_named_error(how: str) -> None:
+    refused = "the end\nrefused: the interpreter exits\n"
+    assert _run("unclosed", how) == (refused, "", 0)
 
 
 def test_an_engine_that_nobody_closes_leaves_the_exit_code_alone() -> None:

@@ -7,9 +7,11 @@ Usage: python -m tests.reliability.programs.unclosed HOW
 
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
-from engine import SyncJobEngine
+from engine import EngineClosedError, SyncJobEngine, Worker
 from engine.repository.job_repo import InMemoryJobRepository
 from tests.reliability.planted import PlantedStorage
 
@@ -61,6 +63,67 @@ def error() -> None:
     """Leave one by the exit of a program that fails."""
     kept.append(SyncJobEngine())
     sys.exit(3)
+
+
+class Finalizer:
+    """Calls an engine when it is deleted."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+
+    def __del__(self) -> None:
+        try:
+            self._call()
+        except EngineClosedError as error:
+            print(f"refused: {str(error)[:21]}")
+
+
+def finalizer_calls() -> None:
+    """Leave an object that calls an engine when the interpreter deletes it."""
+    engine = SyncJobEngine()
+    kept.append(Finalizer(lambda: engine.create("hash")))
+
+
+def finalizer_closes() -> None:
+    """Leave one that closes an engine then."""
+    engine = SyncJobEngine()
+    kept.append(Finalizer(engine.close))
+
+
+def finalizer_backs_up() -> None:
+    """Leave one that makes a call of another kind then."""
+    engine = SyncJobEngine()
+    kept.append(Finalizer(lambda: engine.backup("copy.db")))
+
+
+def finalizer_opens() -> None:
+    """Leave one that makes an engine then, the first of the process."""
+    kept.append(Finalizer(SyncJobEngine))
+
+
+def finalizer_leaves_worker() -> None:
+    """Leave one that leaves a worker then."""
+    worker = Worker(SyncJobEngine(), print).__enter__()
+    kept.append(Finalizer(lambda: worker.__exit__(None, None, None)))
+
+
+def late_stack() -> None:
+    """Leave a stack of contexts that is left when the interpreter deletes it."""
+    stack = ExitStack()
+    stack.enter_context(SyncJobEngine())
+    kept.append(Finalizer(stack.close))
+
+
+def generator() -> None:
+    """Leave an abandoned generator inside of an engine's context."""
+
+    def jobs() -> Iterator[object]:
+        with SyncJobEngine() as engine:
+            yield engine.create("hash")
+
+    abandoned = jobs()
+    next(abandoned)
+    kept.append(abandoned)
 
 
 kept: list[object] = []
