@@ -126,7 +126,7 @@ class Telemetry:
     def _span(self, context: Context[Any]) -> Any:  # noqa: ANN401 - its type is private to the API
         """Return the span of an attempt, as a context manager.
 
-        It has no parent: the current context is the one in which the engine was opened.
+        It has no parent: an attempt begins in an empty context.
         """
         return self._tracer.start_as_current_span(
             "engine.attempt",

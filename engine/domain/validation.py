@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from inspect import iscoroutinefunction, signature
+from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction, signature
 from typing import Any, Final, TypeGuard, TypeVar
 
 from engine.domain.exceptions import EngineError, InvalidValueError, shown
@@ -162,6 +162,16 @@ def is_async_function(function: object) -> bool:
     while isinstance(function, partial):
         function = function.func
     return iscoroutinefunction(function) or iscoroutinefunction(type(function).__call__)
+
+
+def is_generator_function(function: object) -> bool:
+    """Return whether calling this returns a generator, of either kind; see `is_async_function`."""
+    while isinstance(function, partial):
+        function = function.func
+    return any(
+        isgeneratorfunction(each) or isasyncgenfunction(each)
+        for each in (function, type(function).__call__)
+    )
 
 
 def takes(function: Callable[..., Any], count: int) -> bool:

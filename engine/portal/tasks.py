@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextvars import Context
+from functools import partial
 from typing import Any, Protocol, TypeVarTuple, Unpack
 
 from anyio.abc import TaskGroup
@@ -33,6 +35,10 @@ def task_starter(tasks: TaskGroup) -> StartTask:
     On asyncio these are plain tasks of the loop, at a sixth of the cost of a task group's. Only the
     end of the loop cancels them, and their starter has to wait for them. On trio they belong to the
     task group, and have to shield themselves; no Ctrl-C is raised in them.
+
+    Each task begins with an empty context, not with that of whoever has opened the engine. None
+    begins before its starter has gone on: the loop's task factory, which may be an eager one, is
+    not asked.
     """
     loop: Any = current_token().native_token
     running: set[asyncio.Task[None]] = set()  # the loop refers to its tasks only weakly
@@ -42,7 +48,8 @@ def task_starter(tasks: TaskGroup) -> StartTask:
         *args: *Arguments,
         name: str,
     ) -> None:
-        running.add(loop.create_task(_removed(function(*args)), name=name))
+        coroutine = _removed(function(*args))
+        running.add(asyncio.Task(coroutine, loop=loop, name=name, context=Context()))
 
     async def _removed(function: Coroutine[Any, Any, None]) -> None:
         # At a third of the cost of a callback.
@@ -56,6 +63,6 @@ def task_starter(tasks: TaskGroup) -> StartTask:
         *args: *Arguments,
         name: str,
     ) -> None:
-        tasks.start_soon(protect(function), *args, name=name)
+        Context().run(partial(tasks.start_soon, protect(function), *args, name=name))
 
     return start_on_asyncio if isinstance(loop, asyncio.AbstractEventLoop) else start_on_trio

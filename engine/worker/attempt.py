@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from enum import Enum
+from inspect import isawaitable
 from typing import Any, TypeAlias
 
 import anyio
@@ -20,7 +21,7 @@ from engine.owner.core import Core
 from engine.portal import BlockingCall, awaiting_text, is_ctrl_c
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Record
-from engine.worker.context import Context, InputNeeded, JobCancelled
+from engine.worker.context import Context, InputNeeded, JobCancelled, asks_for_input
 from engine.worker.handler import Handler
 from engine.worker.results import Result
 
@@ -123,10 +124,12 @@ class Attempt:
         with _entered(middleware, self.context) if middleware else nullcontext():
             try:
                 result = await self._run_limited()
-            except BaseExceptionGroup as group:
-                if group.subgroup(InputNeeded) is None:
-                    raise
-                raise InputNeeded from group  # from a task that the handler started
+            except InputNeeded:
+                raise
+            except BaseException as error:
+                if asks_for_input(error) and self.context.request is not None:
+                    raise InputNeeded from error  # it was wrapped, or comes from a task
+                raise
             self._check_request()
             if result.lost is not None:
                 logger.warning(
@@ -170,6 +173,9 @@ class Attempt:
         else:
             with self._core.time.at_work():
                 result = await self.awaited
+            if isawaitable(result):  # of a function that only wraps an async one
+                self.awaited = result
+                result = await result
         return self._handler.result(result)
 
     def _check_request(self) -> None:

@@ -9,14 +9,17 @@ from typing import Any, Generic
 from pydantic import TypeAdapter, ValidationError
 
 from engine.domain.deadlines import Deadline, check_deadline, check_expires
-from engine.domain.exceptions import LifecycleError
+from engine.domain.exceptions import InvalidValueError, LifecycleError, message_of
 from engine.domain.ids import new_job_id
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.models import Job, Progress, Status
 from engine.domain.typed_values import read
 from engine.domain.validation import check_number, check_optional_text, kept_text
 from engine.owner.prompts import MAX_REFUSAL_CHARACTERS, Schema, prompt_text
+from engine.portal.logs import TaskLogger
 from engine.storage.record import Record
+
+logger = TaskLogger("engine.worker")
 
 MAX_NOTE_CHARACTERS = 1_024
 # pydantic may find a hundred thousand problems, and takes long to list them.
@@ -25,6 +28,23 @@ _MOST_PROBLEMS = 100
 
 class InputNeeded(BaseException):
     """Ends an attempt whose handler asks for an input that has not been provided yet."""
+
+
+def asks_for_input(error: BaseException) -> bool:
+    """Return whether an exception is an `InputNeeded`, or wraps one: as cause, context or group."""
+    seen: set[int] = set()  # an error may have any `__hash__`
+    found: list[BaseException | None] = [error]
+    while found:
+        each = found.pop()
+        if isinstance(each, InputNeeded):
+            return True
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        found += [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            found += each.exceptions
+    return False
 
 
 class JobCancelled(BaseException):
@@ -61,28 +81,60 @@ class Context(Generic[Status]):
         self._publish = publish
         self._answers: dict[str, Any] = {} if work.answers is None else json.loads(work.answers)
         self._asked = 0
+        self._has_complained = False
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Report progress. Watchers and `get` show the newest; the history does not keep it.
 
-        Cheap, and never waits. Reports that come faster than they can be published replace each
-        other: only the newest remains.
+        Cheap, never waits and never raises. Reports that come faster than they can be published
+        replace each other: only the newest remains. The work is worth more than a report of it: a
+        wrong value is left out, and the log ``engine.worker`` names the first one of each attempt.
 
         Args:
-            done: The work done so far: a finite number.
-            total: The whole work: a finite number.
-            note: The current step, up to 1,024 characters.
-
-        Raises:
-            InvalidValueError: A value is of the wrong type or size.
+            done: The work done so far: a finite number, or anything that `float` takes, such as a
+                Decimal or a number of numpy. Without it there is no report.
+            total: The whole work: such a number.
+            note: The current step; its first 1,024 characters are shown.
         """
-        done = check_number("done", done)
-        if total is not None:
-            total = check_number("total", total)
-        note = check_optional_text("note", note, MAX_NOTE_CHARACTERS, shortest=0)
+        finished, whole = self._number("done", done), self._number("total", total)
+        if finished is None:
+            return
+        text = self._note(note)
         self._publish(
-            Progress(job_id=self._job_id, attempt=self.attempt, done=done, total=total, note=note)
+            Progress(
+                job_id=self._job_id, attempt=self.attempt, done=finished, total=whole, note=text
+            )
         )
+
+    def _number(self, field: str, value: Any) -> float | None:  # noqa: ANN401 - as it is given
+        """Return a value as a finite number; None for None, and for what is none."""
+        if value is None and field == "total":
+            return None
+        try:
+            number = value if type(value) in (int, float) else float(value)
+            return check_number(field, number)
+        except Exception as error:  # noqa: BLE001 - a foreign number may raise anything
+            self._complain(error)
+            return None
+
+    def _note(self, note: Any) -> str | None:  # noqa: ANN401 - as it is given
+        """Return the beginning of a note; None for what is no text."""
+        try:
+            note = note[:MAX_NOTE_CHARACTERS] if isinstance(note, str) else note
+            return check_optional_text("note", note, MAX_NOTE_CHARACTERS, shortest=0)
+        except InvalidValueError as error:
+            self._complain(error)
+            return None
+
+    def _complain(self, error: Exception) -> None:
+        """Log the first wrong value of the attempt."""
+        if not self._has_complained:
+            self._has_complained = True
+            logger.warning(
+                "attempt %s of job %s reports progress with a wrong value, which is left out: %s",
+                *(self.attempt, self._job_id, message_of(error)),
+                extra={"job_id": self._job_id, "attempt": self.attempt},
+            )
 
     def check_cancelled(self) -> None:
         """End the handler here if it was asked to stop.

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.validation import is_async_function
+from engine.domain.validation import is_async_function, is_generator_function
 from engine.portal import BlockingCall, Threads
 from engine.worker.parameters import Parameters
 from engine.worker.processes import Processes, ProcessPool, Work
@@ -21,13 +21,16 @@ HandlerFunction: TypeAlias = Callable[..., Any]
 class Handler:
     """Calls a user's function: an async one on the event loop, a plain one in a thread.
 
+    A plain function that returns an awaitable, such as a lambda or a decorated async function, is
+    called in a thread as well; the attempt awaits what it returns, on the event loop.
+
     Args:
         function: Takes any of job, input and context; see `Parameters`.
         lifecycle: The lifecycle of its jobs.
         processes: The rules of the processes in which to call it instead of threads; or None.
 
     Raises:
-        InvalidValueError: It is no function, or its parameters or its return annotation can't work;
+        InvalidValueError: It is no function or a generator; or its annotations can't work;
             or it can't run in processes, because it is async or can't be imported by its name.
     """
 
@@ -36,6 +39,12 @@ class Handler:
     ) -> None:
         if not callable(function):
             raise InvalidValueError("handler", f"must be a function, not {shown(function)}")
+        if is_generator_function(function):
+            raise InvalidValueError(
+                "handler",
+                f"must return its result, and {shown(function)} yields: report progress by a "
+                "second parameter, `context.progress`",
+            )
         self.function = function
         self.is_async = is_async_function(function)
         signature = signature_of(function)

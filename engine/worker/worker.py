@@ -48,8 +48,11 @@ class Worker(Attachment):
     ``Job``, ``Context``, or any other type that pydantic knows, as which it gets the input. Without
     annotations it takes the job, or the job and the context. An input that doesn't fit fails the
     job with an `InvalidValueError`, and no attempt follows. An async function runs on the event
-    loop, a plain one in a thread. Its return value becomes the job's result: a text as it is; None
-    as no result; any other value that pydantic knows as JSON. Its exception
+    loop, a plain one in a thread. What a plain one returns is awaited if it can be, so decorated
+    async functions work; a generator is refused. Each attempt begins in an empty context
+    (`contextvars`), whoever opened the engine; it has what ``middleware`` sets, in a thread too.
+    Its return value becomes the job's result: a text as it is; None as no result; any other value
+    that pydantic knows as JSON. Its exception
     becomes the job's error, by type and message; the traceback goes to the log ``engine.worker``.
     Any exception that the handler raises, SystemExit included, fails only that job. The exception:
     an exit in a task that a handler started on asyncio ends the program, as it does in asyncio.

@@ -19,7 +19,6 @@ import anyio
 import pytest
 
 from engine import (
-    Context,
     EngineError,
     Gate,
     InvalidValueError,
@@ -33,8 +32,6 @@ from engine import (
     SyncJobEngine,
     Worker,
 )
-from tests.unit.claiming import AgentJob, running
-from tests.unit.worker.at_work import working
 
 pytestmark = pytest.mark.anyio
 
@@ -211,13 +208,6 @@ def _timed(engine: SyncJobEngine) -> Arguments:
     }
 
 
-def _said(context: Context[Any]) -> Arguments:
-    return {
-        "Context.progress done": (ANY_NUMBER, context.progress),
-        "Context.progress total": (ANY_NUMBER | NONE, lambda value: context.progress(1, value)),
-    }
-
-
 async def _check_all(arguments: Arguments) -> None:
     for name, (accepts, call) in arguments.items():
         accepted = {
@@ -257,24 +247,14 @@ def test_how_long_threads_wait() -> None:
         anyio.run(_check_all, _timed(engine))
 
 
-async def test_what_handlers_say() -> None:
-    async def handler(_: AgentJob, context: Context[Any]) -> None:
-        await _check_all(_said(context))
-
-    async with working(handler) as engine:
-        job = await running(engine)
-        assert (await engine.wait(job.job_id)).error is None
-
-
 def test_no_argument_is_missed() -> None:
     """Return every parameter of the public classes with a number or flag in its annotation."""
     with SyncJobEngine() as engine:
         checked = {*_made(), *_timed(engine)}
         for name in ("JobEngine", "SyncJobEngine"):
             checked |= {*_called(engine, name)}
-        checked |= {*_said(Context.__new__(Context))}
     found = set()
-    for kind in (Worker, Gate, Retry, Retention, JobEngine, SyncJobEngine, Context):
+    for kind in (Worker, Gate, Retry, Retention, JobEngine, SyncJobEngine):
         for name, call in inspect.getmembers(kind, inspect.isfunction):
             if name == "__init__" or not name.startswith("_"):
                 owner = kind.__name__ if name == "__init__" else f"{kind.__name__}.{name}"

@@ -9,11 +9,13 @@ import faulthandler
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime, timedelta
+from inspect import isawaitable
 from typing import Any
 
+from engine.domain.exceptions import InvalidValueError
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Progress
 from engine.domain.retry import is_retryable
@@ -21,7 +23,7 @@ from engine.owner.views import Views
 from engine.portal import EXIT_CODE, ParentProcess
 from engine.portal.logs import send_records_to, set_levels
 from engine.worker.attempt import error_text
-from engine.worker.context import Context, InputNeeded
+from engine.worker.context import Context, asks_for_input
 from engine.worker.parameters import Parameters
 from engine.worker.processes.loading import MainError, load, names_of
 from engine.worker.processes.log_records import (
@@ -116,6 +118,21 @@ def _traceback(error: BaseException) -> str:
     return plain_text("".join(lines).rstrip("\n"), MAX_CHARACTERS)
 
 
+def _result(value: object) -> object:
+    """Return the value that a handler has returned.
+
+    Raises:
+        InvalidValueError: It is to be awaited, and no event loop runs here.
+    """
+    if not isawaitable(value):
+        return value
+    if isinstance(value, Coroutine):
+        value.close()
+    raise InvalidValueError(
+        "handler", "that runs in processes must not be async, and this one returned an awaitable"
+    )
+
+
 class _Program:
     """Calls the handler."""
 
@@ -156,7 +173,7 @@ class _Program:
                 lambda progress: self._report(run.number, progress),
             )
             by_place, by_name = self._parameters.arguments(context, record.input)
-            result = self._results.result(self._function(*by_place, **by_name))
+            result = self._results.result(_result(self._function(*by_place, **by_name)))
             return Returned(run.number, result)
         except BaseException as error:  # noqa: BLE001 - the engine raises it again
             return self._raised(run.number, error)
@@ -168,15 +185,12 @@ class _Program:
                 self._send(Asked(run.number, prompt, seconds, at))
 
     def _raised(self, number: int, error: BaseException) -> Raised:
-        asks = isinstance(error, InputNeeded)
-        if isinstance(error, BaseExceptionGroup):
-            asks = error.subgroup(InputNeeded) is not None
         return Raised(
             number=number,
             error=error_text(error),
             kinds=[plain_text(name, MAX_NAME_CHARACTERS) for name in names_of(error, self._main)],
             retryable=is_retryable(error),
-            asks=asks,
+            asks=asks_for_input(error),
             traceback=_traceback(error),
         )
 

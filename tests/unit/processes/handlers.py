@@ -208,6 +208,17 @@ def _works_on(job: Job[Any], _context: Context[Any]) -> Any:  # noqa: ANN401
         return sum(pool.map(abs, range(-10, 0)))
 
 
+async def _later() -> str:
+    return "later"
+
+
+def _wraps_question(_job: Job[Any], context: Context[Any]) -> object:
+    try:
+        return context.request_input({"type": "integer"})
+    except BaseException as error:
+        raise RuntimeError("wrapped") from error
+
+
 CASES: dict[str, Callable[[Job[Any], Context[Any]], Any]] = {
     "process id": lambda _job, _context: os.getpid(),
     "input": lambda job, _context: job.input,
@@ -220,6 +231,8 @@ CASES: dict[str, Callable[[Job[Any], Context[Any]], Any]] = {
     "long": _raises(lambda: ValueError("x" * 1_000_000)),
     "surrogate": _raises(lambda: ValueError("\0\ud800")),
     "object": lambda _job, _context: object(),
+    "coroutine": lambda _job, _context: _later(),
+    "wraps a question": _wraps_question,
     "huge": lambda _job, _context: "x" * 2_000_000,
     "largest": lambda _job, _context: "\N{SNOWMAN}" * 1_048_576,
     "model": lambda _job, _context: Order(colour="red"),

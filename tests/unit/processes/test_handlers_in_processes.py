@@ -60,6 +60,7 @@ ERRORS = {
     "lost": "LostError",
     "list": "ListError",
     "object": "InvalidValueError: result ",
+    "coroutine": "InvalidValueError: handler that runs in processes must not be async",
     "huge": "InvalidValueError: result must have 0 to 1048576 characters, and has 2000000",
 }
 
@@ -77,6 +78,15 @@ async def test_results_and_errors_are_kept_and_the_process_stays() -> None:
             assert len(job.error or "") <= 65_536
         last = await ended(engine, "process id")
         assert first.result == last.result != str(os.getpid())
+
+
+async def test_a_question_that_is_wrapped_is_asked() -> None:
+    async with working(run_case, processes=True, retry=ONCE) as engine:
+        job = await running(engine, input="wraps a question")
+        asks = await engine.wait(job.job_id, until=[ASKING])
+        assert asks.prompt is not None
+        await engine.provide_input(job.job_id, asks.prompt.prompt_id, 7)
+        assert await engine.result(job.job_id) == "7"
 
 
 async def test_it_gets_the_job_as_it_is() -> None:

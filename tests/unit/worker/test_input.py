@@ -293,3 +293,48 @@ async def test_who_can_not_ask_is_told() -> None:
         error = (await engine.wait(job.job_id)).error or ""
         assert error.startswith("LifecycleError")
         assert "AGENT_JOB_LIFECYCLE" in error
+
+
+def _wrapped(error: BaseException, how: str) -> BaseException:
+    wrapper = RuntimeError("wrapped")
+    if how == "cause":
+        wrapper.__cause__ = error
+    elif how == "second cause":
+        wrapper.__cause__ = ValueError("between")
+        wrapper.__cause__.__cause__ = error
+    elif how == "group":
+        return BaseExceptionGroup("both", [ValueError("beside"), wrapper, error])
+    return wrapper
+
+
+@pytest.mark.parametrize("how", ["cause", "second cause", "context", "group"])
+@pytest.mark.parametrize("kind", ["async", "thread"])
+async def test_a_question_that_is_wrapped_is_asked(how: str, kind: str) -> None:
+    def ask(_: AgentJob, context: Context[Any]) -> str:
+        try:
+            return str(context.request_input({"type": "integer"}))
+        except BaseException as error:  # noqa: BLE001 - as a careless handler does
+            raise _wrapped(error, how)  # noqa: B904 - its own cause, or the context
+
+    async def ask_async(job: AgentJob, context: Context[Any]) -> str:
+        return ask(job, context)
+
+    async with working(ask if kind == "thread" else ask_async, retry=ONCE) as engine:
+        job = await running(engine)
+        prompt = await _asking(engine, job)
+        await engine.provide_input(job.job_id, prompt.prompt_id, 7)
+        assert await engine.result(job.job_id) == "7"
+
+
+async def test_an_error_after_a_question_that_was_answered_fails_the_job() -> None:
+    """An error counts as a question only where the question ended this very attempt."""
+
+    async def fail(_: AgentJob, context: Context[Any]) -> str:
+        context.request_input({"type": "integer"})
+        raise RuntimeError("planted")
+
+    async with working(fail, retry=ONCE) as engine:
+        job = await running(engine)
+        prompt = await _asking(engine, job)
+        await engine.provide_input(job.job_id, prompt.prompt_id, 7)
+        assert (await engine.wait(job.job_id)).error == "RuntimeError: planted"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import anyio
@@ -136,22 +138,73 @@ async def test_a_thread_that_was_left_is_heard_no_more() -> None:
         assert (await engine.get(job.job_id)).progress is None
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("1",),
-        (float("nan"),),
-        (True,),
-        (1, float("inf")),
-        (1, 2, 3),
-        (1, 2, "x" * 1_025),
-        (1, 2, "\ud800"),
-    ],
-    ids=repr,
-)
-async def test_what_is_no_progress_is_refused(arguments: tuple[Any, ...]) -> None:
-    async def handler(_: AgentJob, context: Context[Any]) -> None:
-        context.progress(*arguments)
+class _Odd:
+    def __float__(self) -> float:
+        raise ZeroDivisionError
 
+
+class _Float32:
+    """As a number of numpy: no float, and it becomes one."""
+
+    def __float__(self) -> float:
+        return 0.5
+
+
+LONG = "x" * 1_025
+TAKEN: list[tuple[Any, ...]] = [
+    ((Decimal("0.25"), Fraction(1, 2), "note"), (0.25, 0.5, "note")),
+    ((_Float32(), _Float32()), (0.5, 0.5, None)),
+    ((1, 2, LONG), (1, 2, LONG[:-1])),
+]
+LEFT_OUT: list[tuple[Any, ...]] = [
+    ((float("nan"),), None),
+    ((Decimal("NaN"),), None),
+    ((10**400,), None),
+    ((None,), None),
+    ((_Odd(),), None),
+    (([],), None),
+    ((1, float("inf")), (1, None, None)),
+    ((1, 2, 3), (1, 2, None)),
+    ((1, 2, "\ud800"), (1, 2, None)),
+]
+
+
+async def _shown_of(arguments: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    async def handler(_: AgentJob, context: Context[Any]) -> str:
+        for _number in range(3):
+            context.progress(*arguments)
+        told.set()
+        await gate.wait()
+        return "paid for"
+
+    told, gate = anyio.Event(), anyio.Event()
     async with working(handler, retry=ONCE) as engine:
-        assert ((await ended(engine)).error or "").startswith("InvalidValueError")
+        job = await running(engine)
+        await told.wait()
+        await anyio.wait_all_tasks_blocked()
+        progress = (await engine.get(job.job_id)).progress
+        gate.set()
+        assert await engine.result(job.job_id) == "paid for"
+    return None if progress is None else (progress.done, progress.total, progress.note)
+
+
+@pytest.mark.parametrize(("arguments", "shown"), TAKEN, ids=str)
+async def test_numbers_of_any_kind_are_taken(
+    arguments: tuple[Any, ...], shown: tuple[Any, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await _shown_of(arguments) == shown
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("arguments", "shown"), LEFT_OUT, ids=str)
+async def test_a_wrong_value_is_left_out_and_named_once_and_ends_no_job(
+    arguments: tuple[Any, ...],
+    shown: tuple[Any, ...] | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert await _shown_of(arguments) == shown
+    [record] = caplog.records
+    assert (record.name, record.levelname, record.__dict__["attempt"]) == (
+        *("engine.worker", "WARNING"),
+        1,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import anyio
@@ -38,6 +38,19 @@ async def _async_of_three(job: object, context: object, more: object) -> None:
     raise AssertionError(job, context, more)
 
 
+def _generator(job: object) -> Iterator[object]:
+    yield job
+
+
+async def _async_generator(job: object) -> AsyncIterator[object]:
+    yield job
+
+
+class _Generators:
+    def __call__(self, job: object) -> Iterator[object]:
+        yield job
+
+
 def _with_context(job: object, context: object) -> None:
     raise AssertionError(job, context)
 
@@ -47,6 +60,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "no function": ("handler", {"handler": "handle"}),
     "three parameters": ("handler", {"handler": _async_of_three}),
     "keyword only": ("handler", {"handler": lambda *, it: it}),
+    "a generator": ("handler", {"handler": _generator}),
+    "a partial of an async generator": (
+        "handler",
+        {"handler": functools.partial(_async_generator)},
+    ),
+    "an object that is called as a generator": ("handler", {"handler": _Generators()}),
     "an async one for processes": ("handler", {"processes": True}),
     "a local one for processes": ("handler", {"handler": lambda job: job, "processes": True}),
     "no place": ("concurrency", {"concurrency": 0}),
