@@ -43,10 +43,11 @@ from engine.owner.commands.read import (
     checked_watch,
 )
 from engine.owner.hooks import OnTransition
+from engine.owner.inside import check_outside
 from engine.owner.message import Answer, Message
 from engine.owner.prompts import check_answer
 from engine.owner.watching import Watch
-from engine.portal import LoopAffinity, call_soon
+from engine.portal import Held, LoopAffinity, call_soon, hold
 from engine.portal.time import Clock, utc_now
 from engine.storage.locations import Location
 from engine.storage.sqlite.paths import path_at
@@ -150,12 +151,14 @@ class JobEngine(EngineBase[Status]):
             is_blocking=False,
         )
         self._affinity: LoopAffinity | None = None
+        self._held: Held | None = None
 
     async def __aenter__(self) -> Self:
         """Open the storage and start the owner task. An engine starts once.
 
-        Enter and leave it in the same task, like any task group. Cancelling the start closes the
-        storage again.
+        On asyncio any task may leave it: a fixture, a startup or shutdown callback, a notebook's
+        cell. On trio the task that entered it, and the engine that was entered last first, like any
+        nursery. Cancelling the start closes the storage again.
 
         Raises:
             EngineStartedError: The engine was started before.
@@ -166,7 +169,9 @@ class JobEngine(EngineBase[Status]):
         if self._affinity is not None:
             raise EngineStartedError
         self._affinity = self.core.affinity = LoopAffinity()
-        await self._owner.__aenter__()
+        held = hold(self._owner)
+        await held.enter()
+        self._held = held
         return self
 
     async def __aexit__(
@@ -181,10 +186,20 @@ class JobEngine(EngineBase[Status]):
 
         Raises:
             EngineCrashedError: The owner crashed, and the body raised no error.
+            EngineNotStartedError: It has not been entered.
             StorageError: The storage can't be closed, and the body raised no error.
-            KeyboardInterrupt, SystemExit: The owner's task was interrupted by it.
+            KeyboardInterrupt, SystemExit: The owner's task was interrupted by it, which also
+                cancels the task that entered the engine, if that still runs.
+            WrongLoopError: Called on another event loop, or by a handler or a check that it runs;
+                or, on trio, in another task than the one that entered it, or before a later engine
+                is left. The engine stays open.
         """
-        return await self._owner.__aexit__(kind, error, traceback)
+        held = self._held
+        if held is None:
+            raise EngineNotStartedError
+        self.core.check_caller()
+        check_outside(self.core, "engine")
+        return await held.leave(kind, error, traceback)
 
     async def create(
         self,

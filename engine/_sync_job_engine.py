@@ -41,6 +41,7 @@ from engine.owner.commands.read import (
     checked_watch,
 )
 from engine.owner.hooks import OnTransition
+from engine.owner.inside import check_outside
 from engine.owner.prompts import check_answer
 from engine.owner.watching import Watcher
 from engine.portal import SyncBridge, TimeLimit, check_interpreter
@@ -171,8 +172,10 @@ class SyncJobEngine(EngineBase[Status]):
         Raises:
             EngineCrashedError: The owner has crashed.
             StorageError: The storage can't be closed.
-            WrongLoopError: Called on the event-loop thread that serves the engine.
+            WrongLoopError: Called on the event-loop thread that serves the engine, or by a handler
+                that it runs.
         """
+        check_outside(self.core, "engine")
         self._bridge.close()
 
     def create(

@@ -540,7 +540,10 @@ class EngineForkedError(EngineUnavailableError):
 
 
 class WrongLoopError(EngineUnavailableError):
-    """The call came from a thread or event loop that must not make it; the message says which."""
+    """The call came from a thread, an event loop or a task that must not make it.
+
+    The message says which. Nothing was applied.
+    """
 
 
 class EngineCrashedError(EngineUnavailableError):

@@ -23,6 +23,7 @@ from engine.gate.waiting_jobs import GateCheck, WaitingJobs
 from engine.owner.commands.move import CheckedMove, MoveJobs
 from engine.owner.commands.read import ListJobs
 from engine.owner.core import Core
+from engine.owner.inside import inside
 from engine.portal import is_ctrl_c
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Change, Damaged, Record
@@ -182,7 +183,8 @@ class GateKeeper:
         jobs = WaitingJobs(self._waiting, self._core.views)
         with anyio.CancelScope() as scope:
             self._core.time.limit(scope, self._timeout_seconds)
-            chosen = await self._check(jobs)
+            with inside(self, self._core):
+                chosen = await self._check(jobs)
         if scope.cancelled_caught:
             raise TimeoutError(f"a check took more than {self._timeout_seconds:g} s")
         if isinstance(chosen, str | Job) or not isinstance(chosen, Iterable):

@@ -15,6 +15,7 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.owner.base import EngineBase
+from engine.owner.inside import check_outside
 from engine.portal import HeldContext
 
 
@@ -77,7 +78,12 @@ class Attachment:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop working. A cancellation does not cut it short."""
+        """Stop working. A cancellation does not cut it short.
+
+        Raises:
+            WrongLoopError: Called by a handler, or by a check, that this runs.
+        """
+        check_outside(self._part, self._name)
         await self._part.close()
 
     def __enter__(self) -> Self:
@@ -101,7 +107,12 @@ class Attachment:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop working, and wait until all work has ended."""
+        """Stop working, and wait until all work has ended.
+
+        Raises:
+            WrongLoopError: Called by a handler, or by a check, that this runs.
+        """
+        check_outside(self._part, self._name)
         self._held.leave()
 
     def _check_start(self, *, blocking: bool) -> None:

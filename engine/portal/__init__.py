@@ -3,6 +3,7 @@
 * `choose_event` returns a maker of events for many waiting tasks; `call_soon` a function that
   schedules callbacks from any thread.
 * `LoopAffinity` ties an engine to its event loop, and refuses calls from any other.
+* `hold` keeps the context of an awaited engine open, on asyncio in a task of its own.
 * `SyncBridge` carries messages from threads to an engine. One event-loop thread of the process
   serves all blocking engines; `HeldContext` keeps an asynchronous context open on it, and
   `check_interpreter` refuses finalizers that come too late for it.
@@ -19,6 +20,7 @@ from engine.portal.affinity import Event, LoopAffinity, call_soon, choose_event
 from engine.portal.bridge import HeldContext, Notify, SyncBridge, TimeLimit
 from engine.portal.channel import ChannelDamagedError, ChannelEndedError, ChannelError
 from engine.portal.child_process import ChildProcess
+from engine.portal.held_engine import Held, hold
 from engine.portal.loop_thread import check_interpreter
 from engine.portal.parent_process import ParentProcess
 from engine.portal.signals import EXIT_CODE, is_ctrl_c, protect, stop_signals
@@ -34,6 +36,7 @@ __all__ = [
     "ChannelError",
     "ChildProcess",
     "Event",
+    "Held",
     "HeldContext",
     "LoopAffinity",
     "Notify",
@@ -47,6 +50,7 @@ __all__ = [
     "call_soon",
     "check_interpreter",
     "choose_event",
+    "hold",
     "is_ctrl_c",
     "other_threads",
     "protect",

@@ -17,6 +17,7 @@ from engine.domain.models import Progress
 from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.expire import ExpireJobs
 from engine.owner.core import Core
+from engine.owner.inside import inside
 from engine.owner.message import Message
 from engine.portal import BlockingCall, task_starter
 from engine.portal.logs import TaskLogger
@@ -182,7 +183,8 @@ class WorkerPool:
         if self._is_closing:
             attempt.stop(Stop.CLOSING)
         try:
-            message = await outcome_of(attempt, self._rules)
+            with inside(self, self._core):
+                message = await outcome_of(attempt, self._rules)
         except Exception as error:  # noqa: BLE001 - not the handler's own, which are outcomes
             message = failure(attempt, self._rules.retry, error)
         except BaseException:

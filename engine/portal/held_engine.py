@@ -1,0 +1,176 @@
+"""Keeps the context of an awaited engine open, for tasks that enter and leave it as they like.
+
+The context has a task group. anyio lets only the task that entered a group leave it, and only the
+innermost group first. But fixtures, startup and shutdown callbacks, and cells of a notebook run in
+tasks of their own. So on asyncio a task of the engine's own holds the context. trio has no tasks
+outside of a nursery, so there the rule stays, with a typed error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Protocol
+
+import anyio
+from anyio.lowlevel import current_token
+
+from engine.domain.exceptions import WrongLoopError
+
+
+class Held(Protocol):
+    """Keeps a context open. Each of the calls is made once."""
+
+    async def enter(self) -> None:
+        """Enter the context. Cancelling it leaves the context again.
+
+        Raises:
+            BaseException: Raised on entering the context.
+        """
+        ...
+
+    async def leave(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Leave the context, as by its ``__aexit__``. A cancellation does not cut it short.
+
+        Raises:
+            WrongLoopError: Another task must leave it, or another context has to be left before.
+            BaseException: Raised on leaving the context.
+        """
+        ...
+
+
+def hold(context: AbstractAsyncContextManager[object]) -> Held:
+    """Return what keeps a context open on the running event loop."""
+    is_asyncio = isinstance(current_token().native_token, asyncio.AbstractEventLoop)
+    return _InOwnTask(context) if is_asyncio else _InEnteringTask(context)
+
+
+class _InOwnTask:
+    """Holds a context in a task of its own, on asyncio.
+
+    If an interrupt (no `Exception`) ends the context before it is left, the entering task is
+    cancelled, if it still runs. Leaving raises the interrupt, in any task.
+    """
+
+    def __init__(self, context: AbstractAsyncContextManager[object]) -> None:
+        self._context = context
+        self._decided = asyncio.Event()  # whether the context is entered
+        self._leaving = asyncio.Event()
+        self._is_entered = False
+        self._error: BaseException | None = None
+        self._entering = asyncio.current_task()
+        self._has_cancelled = False
+
+    async def enter(self) -> None:
+        """See `Held.enter`."""
+        # Not by the loop's task factory: under an eager one, anyio's cancel scopes break.
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.Task(self._hold(), loop=loop, name="engine")
+        try:
+            await self._decided.wait()
+        except asyncio.CancelledError:
+            self._task.cancel()
+            await self._until_left()
+            raise
+        if not self._is_entered:
+            await self._until_left()
+            self._raise()
+
+    async def _hold(self) -> None:
+        """Run as the task. Raises nothing: an interrupt would end the event loop."""
+        try:
+            async with self._context:
+                self._is_entered = True
+                self._decided.set()
+                await self._leaving.wait()
+        except BaseException as error:  # noqa: BLE001 - raised by `enter` or `leave`
+            self._error = error
+            if self._is_entered and not self._leaving.is_set():
+                self._interrupt(error)
+        finally:
+            self._decided.set()
+
+    def _interrupt(self, error: BaseException) -> None:
+        """Cancel the body, unless it has gone or the event loop is ending."""
+        if isinstance(error, asyncio.CancelledError) or self._entering is None:
+            return
+        self._has_cancelled = self._entering.cancel("the engine was interrupted")
+
+    async def _until_left(self) -> asyncio.CancelledError | None:
+        """Wait until the context has been left; return a cancellation that came meanwhile."""
+        came = None
+        with anyio.CancelScope(shield=True):
+            while not self._task.done():
+                try:
+                    await asyncio.wait([self._task])
+                except asyncio.CancelledError as cancellation:
+                    came = cancellation
+        return came
+
+    async def leave(
+        self,
+        kind: type[BaseException] | None,  # noqa: ARG002 - as for `Held.leave`
+        error: BaseException | None,
+        traceback: TracebackType | None,  # noqa: ARG002 - as for `Held.leave`
+    ) -> None:
+        """See `Held.leave`. An error of the body comes before those of leaving."""
+        self._leaving.set()
+        came = await self._until_left()
+        leaving = asyncio.current_task()
+        if self._has_cancelled and leaving is not None and leaving is self._entering:
+            self._has_cancelled = False
+            leaving.uncancel()
+        if error is None or not isinstance(self._error, Exception):
+            self._raise()
+        if came is not None and error is None:
+            raise came
+
+    def _raise(self) -> None:
+        """Raise the error of the context, if it has one."""
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame
+
+
+class _InEnteringTask:
+    """Holds a context in the task that enters it, on trio."""
+
+    def __init__(self, context: AbstractAsyncContextManager[object]) -> None:
+        self._context = context
+        self._current_task: Any = sys.modules["trio"].lowlevel.current_task
+
+    async def enter(self) -> None:
+        """See `Held.enter`."""
+        await self._context.__aenter__()
+        self._task = self._current_task()
+        self._nursery = self._task.child_nurseries[-1]
+
+    async def leave(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """See `Held.leave`."""
+        nurseries = self._task.child_nurseries
+        if self._current_task() is not self._task:
+            raise WrongLoopError(
+                "on trio the task that entered an engine has to leave it, and another task tries "
+                "to: use `async with` in one task, or asyncio"
+            )
+        if nurseries[-1:] != [self._nursery]:
+            raise WrongLoopError(
+                "on trio the engine that was entered last has to be left first, and so has a task "
+                "group that was opened after it: use nested `async with`"
+            )
+        return await self._context.__aexit__(kind, error, traceback)
