@@ -210,6 +210,7 @@ class JobEngine(EngineBase[Status]):
         input: object = None,  # noqa: A002 - the name that handlers see, too
         priority: int = 0,
         deadlines: Mapping[Status, Deadline] | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> Job[Status]:
         """Create a job in the initial status.
 
@@ -227,6 +228,9 @@ class JobEngine(EngineBase[Status]):
             deadlines: How long the job may stay in each status: a `timedelta` above 0 from entering
                 it, or an aware `datetime`. When the time is up, the job moves as the lifecycle's
                 ``expires_to`` says.
+            trace: The submitter's trace context, as OpenTelemetry's ``inject`` fills it in: the
+                W3C's ``traceparent`` and ``tracestate``, up to 512 characters each. Other keys are
+                left out. `engine.telemetry` links the spans of the attempts to it.
 
         Raises:
             InvalidValueError: A value is of the wrong type, size or form; or a part of the input
@@ -244,6 +248,7 @@ class JobEngine(EngineBase[Status]):
             input,
             priority,
             deadlines,
+            trace,
         )
         await self._sent(message)
         return self._views.one(message)

@@ -187,6 +187,7 @@ class SyncJobEngine(EngineBase[Status]):
         input: object = None,  # noqa: A002 - the name that handlers see, too
         priority: int = 0,
         deadlines: Mapping[Status, Deadline] | None = None,
+        trace: Mapping[str, str] | None = None,
         timeout: float | None = None,
     ) -> Job[Status]:
         """Create a job in the initial status."""
@@ -200,6 +201,7 @@ class SyncJobEngine(EngineBase[Status]):
             input,
             priority,
             deadlines,
+            trace,
         )
         self._bridge.send(limit, message)
         return self._views.one(message)

@@ -27,12 +27,19 @@ The count of the histogram is the number of attempts. An outcome is ``succeeded`
 ``asking`` (the handler asked for an input) or ``stopped`` (the job was cancelled or moved, or the
 worker closed). An attempt that took too long has failed.
 
-Each attempt is a span ``engine.attempt`` in a trace of its own, with ``engine.job.id``,
-``engine.attempt.number`` and the outcome. The span of a failed attempt has the error as an event,
-and the status ``ERROR``. Spans that the handler starts are its children, in the handler's thread
-too, but not in another process. Names and units follow OpenTelemetry's conventions for metrics and
-for recording errors (https://opentelemetry.io/docs/specs/semconv/general/). Those for messaging
-don't fit: they describe brokers, and are experimental.
+Each attempt is a span ``engine.attempt`` in a trace of its own. It is linked to the span of the
+job's submitter, if `JobEngine.create` got its ``trace``::
+
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)  # of `opentelemetry`
+    await engine.create("2c26b46b…", trace=carrier)
+
+The span has ``engine.job.id``, ``engine.attempt.number`` and the outcome. The span of a failed
+attempt has the error as an event, and the status ``ERROR``. Spans that the handler starts are its
+children, in the handler's thread too, but not in another process. Names and units follow
+OpenTelemetry's conventions for metrics and for recording errors
+(https://opentelemetry.io/docs/specs/semconv/general/). Those for messaging don't fit: they describe
+brokers, and are experimental.
 
 ``statistics()`` returns the jobs that the engine holds. It is awaited, so an asynchronous
 instrument can't observe it: set gauges (``meter.create_gauge``) in a task that calls it
@@ -47,13 +54,14 @@ from time import perf_counter
 from typing import Any, Final
 
 from engine.domain.exceptions import AttemptTimeoutError, HandlerError
-from engine.domain.models import Transition
+from engine.domain.models import Job, Transition
 from engine.worker import Context
 from engine.worker.context import InputNeeded
 
 try:
     from opentelemetry import context as otel_context
     from opentelemetry import metrics, trace
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
         "engine.telemetry needs OpenTelemetry: pip install 'engine[telemetry]'", name=missing.name
@@ -66,6 +74,9 @@ _BOUNDARIES_SECONDS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
     *(30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0),
 )
+
+
+_W3C: Final = TraceContextTextMapPropagator()
 
 
 class Telemetry:
@@ -131,6 +142,7 @@ class Telemetry:
         return self._tracer.start_as_current_span(
             "engine.attempt",
             context=otel_context.Context(),
+            links=_links(context.job),
             attributes={
                 "engine.job.id": context.job.job_id,
                 "engine.attempt.number": context.attempt,
@@ -138,6 +150,15 @@ class Telemetry:
             record_exception=False,
             set_status_on_exception=False,
         )
+
+
+def _links(job: Job[Any]) -> list[trace.Link]:
+    """Return the link to the span of a job's submitter, if it is known."""
+    if job.trace is None:
+        return []
+    submitted = _W3C.extract(job.trace, otel_context.Context())
+    span_context = trace.get_current_span(submitted).get_span_context()
+    return [trace.Link(span_context)] if span_context.is_valid else []
 
 
 def _outcome(error: BaseException, *, is_stopping: bool) -> dict[str, str]:

@@ -180,6 +180,8 @@ class Job(_Snapshot, Generic[Status]):
     """The reason given to `cancel`. The job may have ended in another way before it took effect."""
     result_form: Literal["json"] | None = None
     """``json`` if the handler returned anything but a text, and `result` is JSON."""
+    trace: dict[str, str] | None = None
+    """The trace context of the submitter: ``traceparent``, and ``tracestate`` if it has one."""
     progress: Progress | None = None
     """The newest progress report; None if there was none, or since the process restarted."""
 
@@ -251,6 +253,7 @@ class NewJob:
     input: Any = None
     priority: int = 0
     deadlines: Mapping[Any, timedelta | datetime] | None = None
+    trace: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -256,6 +256,7 @@ def _execution_fields(execution: Execution) -> dict[str, Any]:
         "prompt": None if prompt is None else Prompt.model_validate_json(prompt),
         "cancel_reason": execution.cancel_reason,
         "result_form": execution.result_form,
+        "trace": value_of(execution.trace),
     }
 
 

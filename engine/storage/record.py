@@ -51,12 +51,14 @@ class Execution(Struct, frozen=True, gc=False):
     """The reason of a request to cancel the job; None without a request."""
     result_form: str | None = None
     """``json`` for a result that is JSON; None for a text, and without a result."""
+    trace: str | None = None
+    """The trace context of the submitter, a JSON object; see `engine.domain.trace_context`."""
 
     @property
     def characters(self) -> int:
         """How many characters its texts have."""
         texts = (self.deadlines, self.token, self.prompt, self.answers, self.cancel_reason)
-        return sum(map(len, filter(None, texts)))
+        return sum(map(len, filter(None, (*texts, self.trace))))
 
     def entering(self, deadline_at: datetime | None) -> Execution:
         """Return it for a job that enters a status: without an attempt, with a new deadline."""

@@ -113,6 +113,7 @@ class Lab(Generic[Status]):
         input_hash: str = "a test",
         priority: int = 0,
         deadlines: Mapping[Status, Deadline] | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> Job[Status]:
         """Create a job, move it to the running status as its payment would, and `finish` it.
 
@@ -121,6 +122,7 @@ class Lab(Generic[Status]):
             input_hash: Names the input.
             priority: Ready jobs with a higher priority run first.
             deadlines: The time that the job may stay in each status.
+            trace: The submitter's trace context.
 
         Returns:
             The job: ended, or with an open `Prompt`.
@@ -129,7 +131,9 @@ class Lab(Generic[Status]):
             StandstillError: The job can't end: its handler waits for an event that can't happen.
             EngineError: As `JobEngine.create` and `JobEngine.transition` raise it.
         """
-        job = await self.start(input, input_hash=input_hash, priority=priority, deadlines=deadlines)
+        job = await self.start(
+            input, input_hash=input_hash, priority=priority, deadlines=deadlines, trace=trace
+        )
         return await self.finish(job)
 
     async def start(
@@ -139,6 +143,7 @@ class Lab(Generic[Status]):
         input_hash: str = "a test",
         priority: int = 0,
         deadlines: Mapping[Status, Deadline] | None = None,
+        trace: Mapping[str, str] | None = None,
     ) -> Job[Status]:
         """Create a job and move it to the running status; see `run`. No time passes.
 
@@ -146,7 +151,7 @@ class Lab(Generic[Status]):
             EngineError: As `JobEngine.create` and `JobEngine.transition` raise it.
         """
         job = await self.engine.create(
-            input_hash, input=input, priority=priority, deadlines=deadlines
+            input_hash, input=input, priority=priority, deadlines=deadlines, trace=trace
         )
         if job.status is self._lifecycle.running:
             return job

@@ -76,6 +76,7 @@ _FIELDS: Final[dict[str, tuple[Any, ...]]] = {
     "answers": ("", "{}"),
     "cancel_reason": ("", "None"),
     "result_form": ("", "json"),
+    "trace": ("", "{}"),
 }
 
 EXECUTIONS: Final = (

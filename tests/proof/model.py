@@ -41,6 +41,7 @@ _NO_WORK: Fields = {
     "prompt": None,
     "cancel_reason": None,
     "result_form": None,
+    "trace": None,
     "progress": None,
 }
 

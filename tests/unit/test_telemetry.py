@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricR
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from engine import AGENT_JOB_LIFECYCLE, Context, Job, JobStatus, Retry
 from engine.telemetry import Telemetry
@@ -253,3 +254,21 @@ def test_without_opentelemetry_it_says_what_to_install(tmp_path: Path) -> None:
     assert run.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: engine.telemetry needs OpenTelemetry: pip install 'engine[telemetry]'"
     )
+
+
+async def test_spans_are_linked_to_that_of_the_submitter() -> None:
+    collected, carrier = Collected(), dict[str, str]()
+    with collected.tracer.start_as_current_span("a request") as request:
+        TraceContextTextMapPropagator().inject(carrier)
+    middleware = [collected.telemetry.attempt]
+    async with Lab(lambda _: None, retry=ONCE, middleware=middleware) as lab:
+        await lab.run(trace=carrier)
+        await lab.run(trace={"traceparent": "no trace"})
+        await lab.run()
+    spans = [span for span in collected.spans() if span.name == "engine.attempt"]
+    linked = [
+        [(link.context.trace_id, link.context.span_id) for link in each.links] for each in spans
+    ]
+    submitter = request.get_span_context()
+    assert linked == [[(submitter.trace_id, submitter.span_id)], [], []]
+    assert all(span.parent is None for span in spans)

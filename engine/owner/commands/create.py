@@ -14,6 +14,7 @@ from engine.domain.ids import IdSource
 from engine.domain.json_text import json_text
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import NewJob
+from engine.domain.trace_context import trace_text
 from engine.domain.validation import (
     MAX_IDENTIFIER_CHARACTERS,
     MAX_INPUT_CHARACTERS,
@@ -76,6 +77,7 @@ class CreateJobs(Write):
         given: object,
         priority: int,
         deadlines: Mapping[Any, Deadline] | None,
+        trace: Mapping[str, str] | None,
     ) -> Self:
         """Check the arguments of a new job, and give it an id.
 
@@ -91,8 +93,8 @@ class CreateJobs(Write):
             check_optional_text("idempotency_key", idempotency_key, MAX_IDENTIFIER_CHARACTERS),
             None if given is None else json_text("input", given, MAX_INPUT_CHARACTERS),
             NO_EXECUTION
-            if priority is _NO_PRIORITY and deadlines is None
-            else _checked_execution(lifecycle, priority, deadlines),
+            if priority is _NO_PRIORITY and deadlines is None and trace is None
+            else _checked_execution(lifecycle, priority, deadlines, trace),
         )
         return cls([job])
 
@@ -114,6 +116,7 @@ class CreateJobs(Write):
                 job.input,
                 job.priority,
                 job.deadlines,
+                job.trace,
             ).jobs
             return checked
 
@@ -133,10 +136,14 @@ class CreateJobs(Write):
 
 
 def _checked_execution(
-    lifecycle: Lifecycle[Any], priority: int, deadlines: Mapping[Any, Deadline] | None
+    lifecycle: Lifecycle[Any],
+    priority: int,
+    deadlines: Mapping[Any, Deadline] | None,
+    trace: Mapping[str, str] | None,
 ) -> Execution:
     priority = check_integer("priority", priority, -MAX_PRIORITY, MAX_PRIORITY)
-    return Execution(priority, deadlines_text(lifecycle, deadlines))
+    kept_trace = trace_text(trace)
+    return Execution(priority, deadlines_text(lifecycle, deadlines), trace=kept_trace)
 
 
 def _create_once(limit: ReadLimit, batch: Batch, job: CheckedJob) -> Record:

@@ -21,6 +21,7 @@ _FORM_OF: Final[Mapping[str, Callable[[Any], object]]] = {
     "deadlines": lambda value: convert(value, dict[str, _Seconds | Time]),
     "prompt": Prompt.model_validate,
     "answers": lambda value: convert(value, dict[str, Any]),
+    "trace": lambda value: convert(value, dict[str, str]),
 }
 """The forms of the JSON in these columns."""
 _OF_EVERY_EXECUTION: Final = ("priority", "attempt", "failures")

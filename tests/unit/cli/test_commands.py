@@ -193,7 +193,13 @@ def test_show_gives_json_of_a_job_and_its_history(
 async def _commit_job_at_work(path: Path) -> None:
     execution = Execution(
         *(7, "{}", NOON, 3, 1, None, NOON + MICROSECOND),
-        *('{"prompt_id":"p","name":"n","question":"","json_schema":{}}', "{}", "too\nlate", "json"),
+        *(
+            '{"prompt_id":"p","name":"n","question":"","json_schema":{}}',
+            "{}",
+            "too\nlate",
+            "json",
+            '{"traceparent":"00"}',
+        ),
     )
     async with opened(SQLiteStorage(path), Book()) as session:
         batch = session.batch().create("plain", execution=Execution())
@@ -217,6 +223,7 @@ def test_show_gives_what_a_job_at_work_has(path: Path) -> None:
         "cancel_reason          too",
         "                       late",
         "result_form            json",
+        'trace                  {"traceparent": "00"}',
         "failures               1",
     ]
     assert run("show", path, "plain")[1][9:11] == ["idempotency_key        -", ""]

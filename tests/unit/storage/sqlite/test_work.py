@@ -35,6 +35,7 @@ EXECUTION = Execution(
     answers="{}",
     cancel_reason="{}",
     result_form="{}",
+    trace="{}",
 )
 
 
@@ -137,6 +138,7 @@ def _change(path: Path, statement: str) -> None:
         *("deadline_at = NULL", "attempt = 3", "failures = NULL", "token = NULL", "token = ''"),
         *("retry_at = deadlines", "prompt = '[]'", "answers = NULL", "cancel_reason = 'None'"),
         "result_form = NULL",
+        "trace = NULL",
     ],
 )
 async def test_a_damaged_work_is_not_shown(path: Path, change: str) -> None:
