@@ -196,12 +196,18 @@ async def sell(
         await take_order(engine, order, options.jobs)
         report(order)
     handler = partial(count_file, slow_seconds=options.slow_seconds)
-    # A retry repairs none of the handler's errors. But a killed attempt is followed by another.
-    retry = Retry(max_attempts=1_000, retry_on=())
+    no_retries = Retry(retry_on=())  # they would repair none of the handler's errors
     news = engine.watch(progress=True)
     async with (
         Gate(engine, paid, interval_seconds=PAYMENT_SECONDS),
-        Worker(engine, handler, concurrency=options.at_once, retry=retry, grace_seconds=0),
+        Worker(
+            engine,
+            handler,
+            concurrency=options.at_once,
+            retry=no_retries,
+            max_deaths=1_000,  # you may kill it as often as you like
+            grace_seconds=0,
+        ),
     ):
         await follow(engine, orders, news, report)
 

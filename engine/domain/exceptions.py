@@ -289,7 +289,8 @@ class HandlerProcessError(EngineError):
     """A handler's process could not start, or ended before the handler did.
 
     Attributes:
-        has_begun: Whether the handler was called. If not, the attempt does not count as failed.
+        has_begun: Whether the handler was called. If not, the attempt counts as nothing; otherwise
+            as a death.
     """
 
     def __init__(self, problem: str, *, has_begun: bool = False) -> None:

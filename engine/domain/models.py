@@ -232,11 +232,12 @@ class Statistics(_Snapshot, Generic[Status]):
     running: int
     """Jobs held by an attempt."""
     waiting: int
-    """All other live jobs: they wait for a gate, an answer, or the time of their next attempt."""
+    """All other live jobs: they wait for a gate, an answer, their next attempt's time, or, as
+    suspects after a death of the process, for their turn."""
     attempts: int
     """Attempts begun."""
     retried: int
-    """Failed attempts that the engine retries."""
+    """Attempts that failed or died and are followed by another."""
     expired: int
     """Jobs moved by a deadline."""
     watchers: int

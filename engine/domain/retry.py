@@ -24,10 +24,12 @@ class Retry:
     And Jitter", AWS Architecture Blog, 2015, shows why jobs that failed together should not be
     retried together.
 
-    An error whose attribute ``retryable`` is False is never retried.
+    An error whose attribute ``retryable`` is False is never retried. Attempts that died with their
+    process rest for the same delays, but do not count here: see `engine.domain.deaths`.
 
     Attributes:
-        max_attempts: The most attempts of a job: 1 to 1,000; 3 by default. 1: no retries.
+        max_attempts: A job fails when so many of its attempts have failed: 1 to 1,000; 3 by
+            default. 1: no retries.
         first_delay_seconds: The delay after the first failure: 0 to 366 days; 1 s by default.
         factor: The ratio of each delay to the one before: 1 to 1,000; 2 by default.
         max_delay_seconds: The longest delay before jitter: from the first delay to 366 days; 300 s

@@ -48,7 +48,7 @@ class Batch:
         last_position: The position of the newest committed job.
         named: The committed jobs that the round's messages name, by id and by key. Read only.
         find: Returns the job with an id, if the owner holds it.
-        is_dead: Returns whether the attempt with this token died with its engine.
+        is_orphan: Returns whether a job's newest attempt died with its engine.
 
     Attributes:
         lifecycle, now: The same.
@@ -67,7 +67,7 @@ class Batch:
         last_position: int,
         named: CheckedOut,
         find: Callable[[str], Record | None],
-        is_dead: Callable[[str], bool],
+        is_orphan: Callable[[Record], bool],
     ) -> None:
         self.lifecycle = lifecycle
         self.now = now
@@ -81,7 +81,7 @@ class Batch:
         self._ids_of_keys = {key: record.job_id for key, record in named.keys.items()}
         self._jobs.update({record.job_id: record for record in named.keys.values()})
         self._find = find
-        self._is_dead = is_dead
+        self._is_orphan = is_orphan
         self._before: list[Record | None] = []  # for each change, the job before it
 
     # Looking.
@@ -132,8 +132,7 @@ class Batch:
 
     def is_held(self, record: Record) -> bool:
         """Return whether a living attempt holds a job."""
-        token = record.execution.token
-        return token is not None and not self._is_dead(token)
+        return record.execution.token is not None and not self._is_orphan(record)
 
     def check_holder(self, record: Record, token: str | None) -> None:
         """Check that the holder of this token, or of none, may move a job.

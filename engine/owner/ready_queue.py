@@ -1,4 +1,4 @@
-"""The ready queue: orders the jobs that may be claimed, by priority and age.
+"""The ready queue: the jobs that may be claimed, in their order, and those that attempts have.
 
 It holds committed jobs and belongs to the owner. A storage that engines on many machines share
 takes its place. It decides nothing: a claim checks each job again.
@@ -6,32 +6,31 @@ takes its place. It decides nothing: a claim checks each job again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing
 from datetime import datetime
-from heapq import heapify, heappop, heappush
-from typing import Any, Final, TypeAlias
+from heapq import merge
+from itertools import islice
+from typing import Any
 
 from engine.domain.lifecycle import Lifecycle
+from engine.owner.ranked_jobs import RankedJobs, rank
 from engine.owner.times import Times
 from engine.storage.record import Record
 
-Rank: TypeAlias = tuple[int, int]
-
-_SPARE: Final = 1_000  # the heap may hold so many outdated lines before it is rebuilt
-
-
-def rank(record: Record) -> Rank:
-    """Return the sort key of a ready job: higher priorities first, then older jobs."""
-    return (-record.execution.priority, record.position)
-
 
 class ReadyQueue:
-    """Holds the running jobs without an attempt.
+    """Holds the running jobs without an attempt; suspects apart, see `engine.domain.deaths`.
 
     Args:
         lifecycle: Has the running status.
         find: Returns the committed job that has an id.
         retries: Takes the times at which jobs may be claimed again.
+
+    Attributes:
+        orphans: The tokens of attempts that died with their engine, by job id, as far as their
+            jobs have not changed since.
+        orphaned: How many they were at first.
     """
 
     def __init__(
@@ -40,78 +39,102 @@ class ReadyQueue:
         self._running = lifecycle.running_value
         self._find = find
         self._retries = retries
-        self._ready: dict[str, Rank] = {}
-        self._heap: list[tuple[Rank, str]] = []
+        self._innocent = RankedJobs(find)
+        self._suspects = RankedJobs(find)
         self._held: set[str] = set()
-        self._dead_tokens: set[str] = set()
+        self._held_suspects: set[str] = set()
+        self.orphans: dict[str, str] = {}
+        self.orphaned = 0
 
     def add_orphan(self, record: Record) -> None:
         """Note the attempt of a job from a newly opened storage: it died with its engine."""
         if record.execution.token is not None:
-            self._dead_tokens.add(record.execution.token)
+            self.orphans[record.job_id] = record.execution.token
+            self.orphaned += 1
 
-    def is_dead(self, token: str) -> bool:
-        """Return whether an attempt died with its process: its job may be claimed again."""
-        return token in self._dead_tokens
+    def is_orphan(self, record: Record) -> bool:
+        """Return whether a job's newest attempt died with its engine."""
+        token = record.execution.token
+        return token is not None and self.orphans.get(record.job_id) == token
 
     def counts(self) -> tuple[int, int]:
         """Return the numbers of ready jobs and of jobs that an attempt has."""
-        return len(self._ready), len(self._held)
+        suspects = 1 if self._suspects and not self._held_suspects else 0
+        return len(self._innocent) + suspects, len(self._held)
 
     def is_empty(self) -> bool:
         """Return whether no job is ready and no attempt has one."""
-        return not (self._ready or self._held)
+        return not (self._innocent or self._suspects or self._held)
 
     def note(self, record: Record) -> None:
         """Add, move or remove a job as it was committed."""
         job_id, execution = record.job_id, record.execution
-        token, retry_at = execution.token, execution.retry_at
-        if token in self._dead_tokens:
-            token = None
-        runs = record.status == self._running
-        if runs and token is not None:
+        runs, retry_at = record.status == self._running, execution.retry_at
+        is_orphan = bool(self.orphans) and self._keep_orphan(record)
+        is_held = execution.token is not None and not is_orphan
+        if runs and is_held:
             self._held.add(job_id)
+            if execution.died_attempt is not None:
+                self._held_suspects.add(job_id)
         else:
             self._held.discard(job_id)
-        if runs and token is None and retry_at is None:
-            self._add(job_id, rank(record))
+            self._held_suspects.discard(job_id)
+        if runs and not is_held and retry_at is None:
+            self._jobs_like(record).add(record)
         else:
-            self._ready.pop(job_id, None)
-        self._retries.set(job_id, retry_at if runs and token is None else None)
+            self.discard(job_id)
+        self._retries.set(job_id, retry_at if runs and not is_held else None)
+
+    def _keep_orphan(self, record: Record) -> bool:
+        """Return whether a job is still an orphan; if not, forget it."""
+        if self.is_orphan(record):
+            return True
+        self.orphans.pop(record.job_id, None)
+        return False
+
+    def _jobs_like(self, record: Record) -> RankedJobs:
+        return self._innocent if record.execution.died_attempt is None else self._suspects
 
     def discard(self, job_id: str) -> None:
-        """Remove a job that has no execution and does not run."""
-        self._ready.pop(job_id, None)
-
-    def _add(self, job_id: str, its_rank: Rank) -> None:
-        if self._ready.get(job_id) != its_rank:
-            self._ready[job_id] = its_rank
-            heappush(self._heap, (its_rank, job_id))
-            if len(self._heap) > 2 * len(self._ready) + _SPARE:
-                self._heap = [(each, job_id) for job_id, each in self._ready.items()]
-                heapify(self._heap)
+        """Remove a job that is not ready."""
+        self._innocent.discard(job_id)
+        self._suspects.discard(job_id)
 
     def advance(self, now: datetime) -> None:
         """Add the jobs whose next attempt is due."""
         for job_id in self._retries.due(now, len(self._retries)):
             self._retries.set(job_id, None)
             if (record := self._find(job_id)) is not None:
-                self._add(job_id, rank(record))
+                self._jobs_like(record).add(record)
 
-    def in_order(self, without: Container[str]) -> Generator[Record, None, None]:
-        """Iterate over the ready jobs in the order of claims, without some. All jobs stay.
+    def in_order(
+        self, changed: Mapping[str, Record], fresh: Iterable[Record] = ()
+    ) -> Generator[Record, None, None]:
+        """Iterate over the jobs to claim, in their order. Claim each one that it yields.
 
-        Don't note jobs meanwhile, and close the iterator: it then puts back the lines that it took.
+        At most one is a suspect, and none while a suspect is at work.
+
+        Don't note jobs meanwhile, and close the iterator.
+
+        Args:
+            changed: The jobs that a batch changes, as they are after it.
+            fresh: Those of them that are ready, in their order.
         """
-        seen: list[tuple[Rank, str]] = []
-        try:
-            while self._heap:
-                line = its_rank, job_id = heappop(self._heap)
-                if self._ready.get(job_id) != its_rank or line in seen[-1:]:
-                    continue  # the line is outdated, or the same job stands here twice
-                seen.append(line)
-                if job_id not in without and (record := self._find(job_id)) is not None:
+        no_more_suspects = any(_is_held(job_id, changed) for job_id in self._held_suspects)
+        with (
+            closing(self._innocent.in_order(changed)) as innocent,
+            closing(self._suspects.in_order(changed)) as suspects,
+        ):
+            one_suspect = islice(suspects, 0 if no_more_suspects else 1)
+            for record in merge(innocent, one_suspect, fresh, key=rank):
+                if record.execution.died_attempt is None:
                     yield record
-        finally:
-            for line in seen:
-                heappush(self._heap, line)
+                elif not no_more_suspects:
+                    no_more_suspects = True
+                    yield record
+
+
+def _is_held(job_id: str, changed: Mapping[str, Record]) -> bool:
+    """Return whether the attempt of a committed job still has it after a batch."""
+    record = changed.get(job_id)
+    return record is None or record.execution.token is not None

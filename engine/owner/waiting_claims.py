@@ -6,19 +6,20 @@ records a payment also claims the job.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from heapq import merge
-from itertools import chain
+from itertools import chain, islice
 
 from engine.domain.exceptions import EngineError
 from engine.owner.batch import Batch
-from engine.owner.commands.claim import ClaimJobs
+from engine.owner.commands.claim import ClaimJobs, claim
 from engine.owner.commands.command import Write
-from engine.owner.commands.release import release
+from engine.owner.commands.orphans import judge_orphans
+from engine.owner.commands.release import Count, release
 from engine.owner.message import refuse
-from engine.owner.ready_queue import ReadyQueue, rank
+from engine.owner.ranked_jobs import rank
+from engine.owner.ready_queue import ReadyQueue
 from engine.storage.record import Record
 
 
@@ -51,17 +52,19 @@ class WaitingClaims:
     def decide(self, batch: Batch) -> Sequence[ServedClaim]:
         """Give each claim its jobs, after all other decisions of the batch."""
         for record in self._still_unclaimed(batch):
-            release(batch, record, retry_at=None, failed=False)
+            release(batch, record, retry_at=None, count=Count.NOTHING)
         if not self._waiting:
             return []
+        if self._ready_queue.orphans:
+            judge_orphans(batch, self._ready_queue, self._waiting[0].deaths)
         changed = batch.changed()
         fresh = sorted(filter(batch.is_ready, changed.values()), key=rank)
         served: list[ServedClaim] = []
-        with closing(_in_order(self._ready_queue, changed, fresh)) as ready:
-            for claim in self._waiting:
-                records = [] if claim.is_abandoned else _serve(claim, ready, batch)
-                if records or claim.is_abandoned:
-                    served.append(ServedClaim(claim, records))
+        with closing(self._ready_queue.in_order(changed, fresh)) as ready:
+            for each in self._waiting:
+                records = [] if each.is_abandoned else _serve(each, ready, batch)
+                if records or each.is_abandoned:
+                    served.append(ServedClaim(each, records))
         return served
 
     def _still_unclaimed(self, batch: Batch) -> list[Record]:
@@ -91,22 +94,10 @@ class WaitingClaims:
         """Answer all claims with an error."""
         refused, self._waiting = self._waiting, []
         refuse(refused, error)
-        for claim in refused:
-            claim.notify()
+        for each in refused:
+            each.notify()
 
 
-def _in_order(
-    queue: ReadyQueue, changed: dict[str, Record], fresh: Sequence[Record]
-) -> Generator[Record, None, None]:
-    """Iterate over all ready jobs: the committed ones, and those that this batch made ready."""
-    with closing(queue.in_order(changed)) as committed:
-        yield from merge(committed, fresh, key=rank)
-
-
-def _serve(claim: ClaimJobs, ready: Iterator[Record], batch: Batch) -> list[Record]:
+def _serve(message: ClaimJobs, ready: Iterator[Record], batch: Batch) -> list[Record]:
     """Claim the next ready jobs, up to the claim's limit."""
-    served: list[Record] = []
-    while len(served) < claim.limit and (record := next(ready, None)) is not None:
-        if (claimed := claim.claim(batch, record)) is not None:
-            served.append(claimed)
-    return served
+    return [claim(batch, record) for record in islice(ready, message.limit)]

@@ -118,7 +118,7 @@ class Writes:
             last_position=self._state.last_position,
             named=named,
             find=self._state.table.find,
-            is_dead=self._state.ready_queue.is_dead,
+            is_orphan=self._state.ready_queue.is_orphan,
         )
         answers: list[Sequence[Record] | EngineError | None] = []
         for message in messages:

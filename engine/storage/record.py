@@ -53,6 +53,10 @@ class Execution(Struct, frozen=True, gc=False):
     """``json`` for a result that is JSON; None for a text, and without a result."""
     trace: str | None = None
     """The trace context of the submitter, a JSON object; see `engine.domain.trace_context`."""
+    deaths: int | None = None
+    """How many deaths count against the job; None for none. See `engine.domain.deaths`."""
+    died_attempt: int | None = None
+    """The attempt whose engine died, while that makes the job a suspect; None otherwise."""
 
     @property
     def characters(self) -> int:
@@ -69,17 +73,33 @@ class Execution(Struct, frozen=True, gc=False):
             retry_at=None,
             prompt=None,
             result_form=None,
+            died_attempt=None,
         )
 
-    def claimed(self, token: str, failures: int) -> Execution:
+    def claimed(self, token: str) -> Execution:
         """Return it for a new attempt."""
+        return replace(self, attempt=self.attempt + 1, token=token, retry_at=None)
+
+    def released(self, retry_at: datetime | None, *, failures: int, deaths: int) -> Execution:
+        """Return it for a job that is still running when its attempt has ended."""
         return replace(
-            self, attempt=self.attempt + 1, failures=failures, token=token, retry_at=None
+            self,
+            token=None,
+            retry_at=retry_at,
+            failures=failures,
+            deaths=deaths or None,
+            died_attempt=None,
         )
 
-    def released(self, retry_at: datetime | None, failures: int) -> Execution:
-        """Return it for a job that is still running when its attempt has ended."""
-        return replace(self, token=None, retry_at=retry_at, failures=failures)
+    def suspected(self, retry_at: datetime | None, *, deaths: int) -> Execution:
+        """Return it for a job whose attempt died with its engine."""
+        return replace(
+            self,
+            token=None,
+            retry_at=retry_at,
+            deaths=deaths or None,
+            died_attempt=self.attempt,
+        )
 
     def asking(self, prompt: str, deadline_at: datetime | None) -> Execution:
         """Return it with an open question, and the deadline of an answer."""

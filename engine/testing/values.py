@@ -77,6 +77,8 @@ _FIELDS: Final[dict[str, tuple[Any, ...]]] = {
     "cancel_reason": ("", "None"),
     "result_form": ("", "json"),
     "trace": ("", "{}"),
+    "deaths": (1, MAX_INTEGER),
+    "died_attempt": (1, MAX_INTEGER),
 }
 
 EXECUTIONS: Final = (
@@ -93,7 +95,12 @@ EXECUTIONS: Final = (
             number + 2,
             TEXTS[number - 1],
             TIMES[-1 - number % len(TIMES)],
-            *(TEXTS[number - shift] for shift in (2, 3, 4, 5)),
+            TEXTS[number - 2],
+            TEXTS[number - 3],
+            TEXTS[number - 4],
+            TEXTS[number - 5],
+            number + 3,
+            number + 4,
         )
         for number, text in enumerate(TEXTS)
     ),

@@ -15,7 +15,8 @@ _FIRST: Final = "the first attempt"
 _SECOND: Final = "the second"
 _CLAIMED: Final = Execution(attempt=1, token=_FIRST)
 _ALL: Final = Execution(
-    *(7, "deadlines", NOON, 3, 2, "token", TIMES[-1], "prompt", "answers", "reason", "trace")
+    *(7, "deadlines", NOON, 3, 2, "token", TIMES[-1], "prompt", "answers", "reason"),
+    *("json", "trace", 5, 4),
 )
 _MANY: Final = 1_000
 

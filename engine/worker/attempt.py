@@ -50,7 +50,7 @@ class Attempt:
 
     Attributes:
         record: The job as it was claimed.
-        job_id, number, token, failures: As in the job.
+        job_id, number, token, failures, deaths: As in the job.
         stopped_at: When it was asked to stop, or its time limit will ask it, in the event loop's
             time; None for neither.
         is_reported: Whether the log has it as an attempt that refuses to stop.
@@ -70,6 +70,7 @@ class Attempt:
         self.number = work.attempt
         self.token = work.token or ""
         self.failures = work.failures
+        self.deaths = work.deaths or 0
         self.context: Context[Any] = Context(
             core.views.job(record), record, core.lifecycle, publish
         )

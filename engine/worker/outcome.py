@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from random import random
 from typing import Any, Final
 
+from engine.domain.deaths import DeathRule
 from engine.domain.exceptions import HandlerError, HandlerProcessError
 from engine.domain.lifecycle import Event
-from engine.domain.retry import Retry
 from engine.owner.commands.ask import AskForInput
 from engine.owner.commands.finish import FinishJob
-from engine.owner.commands.release import ReleaseJob
+from engine.owner.commands.release import Count, ReleaseJob
 from engine.owner.message import Message
 from engine.portal import is_ctrl_c
 from engine.portal.logs import TaskLogger
@@ -31,9 +31,8 @@ class Rules:
     """The arguments of a worker; `engine.worker.Worker` documents them."""
 
     concurrency: int
-    retry: Retry
+    deaths: DeathRule
     timeout_seconds: float | None
-    idempotent: bool
     grace_seconds: float
     middleware: Sequence[Middleware]
 
@@ -59,18 +58,24 @@ async def outcome_of(attempt: Attempt, rules: Rules) -> Message[Any] | None:
             return _after_stop(attempt, reason)
         if isinstance(error, HandlerProcessError) and not error.has_begun:
             return _without_process(attempt, error)
-        return _after_failure(attempt, rules.retry, error)
+        return _after_failure(attempt, rules, error)
     _log(attempt, "is done")
     return FinishJob(job_id, token, Event.SUCCEED, result=result.text, result_form=result.form)
 
 
-def failure(attempt: Attempt, retry: Retry, error: BaseException) -> Message[Any]:
+def failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any]:
     """Return the message that retries the job, or fails it."""
-    failures = attempt.failures + 1
-    if retry.may_retry(error, failures):
-        delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
-        return ReleaseJob(attempt.job_id, attempt.token, delay, failed=True)
-    return FinishJob(attempt.job_id, attempt.token, Event.FAIL, error=error_text(error))
+    job_id, token = attempt.job_id, attempt.token
+    if isinstance(error, HandlerProcessError):  # of a process that had begun
+        deaths = attempt.deaths + 1
+        if rules.deaths.allows_another(deaths):
+            return ReleaseJob(job_id, token, rules.deaths.rest_seconds(deaths), Count.DEATH)
+    else:
+        retry, failures = rules.deaths.retry, attempt.failures + 1
+        if retry.may_retry(error, failures):
+            delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
+            return ReleaseJob(job_id, token, delay, Count.FAILURE)
+    return FinishJob(job_id, token, Event.FAIL, error=error_text(error))
 
 
 def _after_stop(attempt: Attempt, reason: Stop) -> Message[Any] | None:
@@ -81,7 +86,7 @@ def _after_stop(attempt: Attempt, reason: Stop) -> Message[Any] | None:
     )
     if reason is Stop.LOST:
         return None
-    return ReleaseJob(attempt.job_id, attempt.token, 0.0, failed=False)
+    return ReleaseJob(attempt.job_id, attempt.token)
 
 
 def _without_process(attempt: Attempt, error: HandlerProcessError) -> Message[Any]:
@@ -94,21 +99,22 @@ def _without_process(attempt: Attempt, error: HandlerProcessError) -> Message[An
         *(attempt.number, attempt.job_id, _PROCESS_PAUSE_SECONDS, error),
         extra=attempt.fields,
     )
-    return ReleaseJob(attempt.job_id, attempt.token, _PROCESS_PAUSE_SECONDS, failed=False)
+    return ReleaseJob(attempt.job_id, attempt.token, _PROCESS_PAUSE_SECONDS)
 
 
-def _after_failure(attempt: Attempt, retry: Retry, error: BaseException) -> Message[Any]:
+def _after_failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any]:
     """Log that an attempt failed, and return the message for the owner."""
-    may_retry = retry.may_retry(error, attempt.failures + 1)
+    message = failure(attempt, rules, error)
     if isinstance(error, HandlerError | HandlerProcessError):
         error = error.with_traceback(None)  # of the engine's own code; a note has the handler's
     logger.warning(
         "attempt %s of job %s failed%s",
-        *(attempt.number, attempt.job_id, ", and another one follows" * may_retry),
+        *(attempt.number, attempt.job_id),
+        ", and another one follows" if isinstance(message, ReleaseJob) else "",
         exc_info=error,
         extra=attempt.fields,
     )
-    return failure(attempt, retry, error)
+    return message
 
 
 def _log(attempt: Attempt, what: str) -> None:

@@ -136,7 +136,6 @@ class WorkerPool:
             EngineError: The engine refused.
         """
         woken = anyio.Event()
-        rules, retry = self._rules, self._rules.retry
 
         def take() -> None:
             # At once, in the owner's publishing of the commit: it misses no later change.
@@ -147,9 +146,7 @@ class WorkerPool:
                 claim.answer(error)
             woken.set()
 
-        claim = self._claim = ClaimJobs(
-            self._free, max_attempts=retry.max_attempts, idempotent=rules.idempotent, notify=take
-        )
+        claim = self._claim = ClaimJobs(self._free, self._rules.deaths, take)
         await self._core.inbox.put(claim, internal=True).wait()
         if not claim.answered:  # there was nothing to claim yet
             await woken.wait()
@@ -186,7 +183,7 @@ class WorkerPool:
             with inside(self, self._core):
                 message = await outcome_of(attempt, self._rules)
         except Exception as error:  # noqa: BLE001 - not the handler's own, which are outcomes
-            message = failure(attempt, self._rules.retry, error)
+            message = failure(attempt, self._rules, error)
         except BaseException:
             self._forget(attempt)  # so that closing the worker does not wait for it
             raise

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Any
 
+from engine.domain.deaths import DeathRule
 from engine.domain.exceptions import (
     InvalidValueError,
     LifecycleError,
@@ -27,6 +28,7 @@ from engine.worker.pool import WorkerPool
 from engine.worker.processes import Processes
 
 MAX_CONCURRENCY = 10_000
+MAX_DEATHS = 1_000
 _MARGIN_SECONDS = 5.0  # after the time of grace, for the last commits
 
 
@@ -79,8 +81,11 @@ class Worker(Attachment):
         timeout_seconds: How long an attempt may take; above 0. After that its handler is cancelled,
             and it fails with an `AttemptTimeoutError`, unless the handler carries on regardless and
             succeeds. None: no limit.
-        idempotent: Whether to run a job again whose attempt died with its process. True: yes, and
-            the attempt counts as failed. False: the job fails.
+        idempotent: Whether to run a job again whose attempt died with its process. True: yes, up to
+            ``max_deaths``. False: the job fails.
+        max_deaths: A job fails when so many deaths count against it: 1 to 1,000. A death of a
+            handler's process counts against its job. A death of the engine's counts against the
+            one suspect at work, or else the only job at work: `docs/running-jobs.md` says more.
         grace_seconds: How long closing waits for handlers, 0 or more.
         processes: Run a plain function in processes, for work that keeps a processor busy or may
             crash; a `Processes` says how to keep them. The function and the enum of the statuses
@@ -109,6 +114,7 @@ class Worker(Attachment):
         retry: Retry | None = None,
         timeout_seconds: float | None = None,
         idempotent: bool = True,
+        max_deaths: int = 3,
         grace_seconds: float = 10.0,
         processes: bool | Processes = False,
         middleware: Sequence[Middleware] = (),
@@ -122,6 +128,7 @@ class Worker(Attachment):
         if timeout_seconds is not None:
             check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
         check_flag("idempotent", idempotent)
+        check_integer("max_deaths", max_deaths, 1, MAX_DEATHS)
         given: object = middleware
         if not isinstance(given, list | tuple) or not all(map(callable, given)):
             raise InvalidValueError(
@@ -139,7 +146,11 @@ class Worker(Attachment):
             core,
             Handler(handler, core.lifecycle, _rules_of(processes)),
             Rules(
-                concurrency, retry, timeout_seconds, idempotent, grace_seconds, tuple(middleware)
+                concurrency,
+                DeathRule(max_deaths, idempotent, retry),
+                timeout_seconds,
+                grace_seconds,
+                tuple(middleware),
             ),
         )
         self._serving = AsyncExitStack()

@@ -147,7 +147,7 @@ async def test_a_damaged_stream_ends_one_attempt(
 
     async with (
         JobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine,
-        Worker(engine, returns, processes=True, retry=ONCE, concurrency=AT_ONCE),
+        Worker(engine, returns, processes=True, retry=ONCE, max_deaths=1, concurrency=AT_ONCE),
     ):
 
         async def run(seed: int) -> None:

@@ -1,8 +1,8 @@
 """Row 17: kill -9 of a process in the middle of its jobs; the next one runs them again.
 
 Every job ends exactly once, with the result of the attempt that ended it. Each new attempt has a
-higher number than the dead ones, which count as failures; a job that may not be repeated fails. A
-late write of a dead attempt, with its token, is refused.
+higher number than the dead ones; a job that may not be repeated fails. A late write of a dead
+attempt, with its token, is refused. A job that kills its process fails, and no job beside it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from engine import (
     SyncJobEngine,
     Worker,
 )
+from engine.domain.deaths import NOT_REPEATED
 from engine.owner.batch import Batch
 from tests.reliability.programs.working import result_of
 from tests.reliability.programs.zygote import Life, Zygote, zygote
 from tests.systems import needs_fork
-from tests.tries import report, rounds, seeded, tries
+from tests.tries import report, rounds, seeded, thorough, tries
 from tests.unit.worker.at_work import until
 from tests.unit.worker.in_processes import sleep_at_first
 
@@ -40,7 +41,9 @@ JOBS = 12
 """In each file."""
 KILLS_OF_A_FILE = 6
 MOST_SECONDS = 0.03
-DIED = "the process ended during attempt {}"
+DIED = f"the process ended during attempt {{}}, and {NOT_REPEATED}"
+KILLED = "3 such deaths count against the job"
+MOST_DEATHS = 1_000
 
 
 @dataclass
@@ -130,6 +133,8 @@ def _work(lane: Zygote, file: File, random: Random, planted: str = "") -> int:
         "handler": random.choice(["task", "task", "thread"]),
         "backend": random.choice(["asyncio", "trio"]),
         "planted": planted,
+        "killers": [],
+        "max_deaths": MOST_DEATHS,
     }
     kills = 0
     for _ in range(KILLS_OF_A_FILE):
@@ -183,6 +188,47 @@ def _is_enough(seen: Counter[str], kills: int) -> bool:
         and seen["ended by a later attempt than the first"] > kills / 2
         and seen["late writes refused"] > kills / 2
     )
+
+
+@needs_fork
+@pytest.mark.parametrize("backend", ["asyncio", *thorough("trio")])
+def test_a_job_that_kills_its_process_fails_no_job_beside_it(tmp_path: Path, backend: str) -> None:
+    files = tries(50)
+    kills = 0
+    with zygote("working") as lane:
+        for number in range(files):
+            file = File(tmp_path / f"{number}.db", idempotent=True)
+            killers = seeded(f"killers {number}").sample(range(JOBS), 2)
+            kills += _killed_by(lane, file, killers, backend)
+    report(f"{kills} kills by jobs, {files} files")
+    assert kills >= 6 * files
+
+
+def _killed_by(lane: Zygote, file: File, killers: list[int], backend: str) -> int:
+    """Start workers until all jobs have ended, check the jobs, and return the number of kills."""
+    file.fill()
+    order = {
+        "path": str(file.path),
+        "idempotent": True,
+        "handler": "task",
+        "backend": backend,
+        "planted": "",
+        "killers": killers,
+        "max_deaths": 3,
+    }
+    kills = 0
+    while (life := lane.child(order, 30)).status == -signal.SIGKILL:
+        kills += 1
+        assert kills < 50
+    assert life.status == 0, life
+    with SyncJobEngine(file.path) as engine:
+        for job in engine.list_jobs(limit=1_000).jobs:
+            if job.input in killers:
+                assert job.status is JobStatus.FAILED
+                assert KILLED in (job.error or ""), job
+            else:
+                assert job.result == result_of(job, job.attempt)
+    return kills
 
 
 @pytest.mark.thorough

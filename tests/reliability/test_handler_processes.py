@@ -100,7 +100,10 @@ DEADLY = [signal.SIGKILL, *thorough(signal.SIGHUP, signal.SIGQUIT, signal.SIGSEG
 @pytest.mark.parametrize("to", ["process", *thorough("group")])
 async def test_a_request_to_stop_is_nothing_to_a_process(tmp_path: Path, to: str) -> None:
     send = os.kill if to == "process" else os.killpg
-    async with JobEngine() as engine, Worker(engine, holds, processes=True, retry=ONCE):
+    async with (
+        JobEngine() as engine,
+        Worker(engine, holds, processes=True, retry=ONCE, max_deaths=1),
+    ):
         for number in IGNORED:
             pipe = tmp_path / number.name
             os.mkfifo(pipe)
@@ -117,7 +120,10 @@ async def test_a_request_to_stop_is_nothing_to_a_process(tmp_path: Path, to: str
 async def test_the_death_of_a_process_is_told_and_costs_one_attempt(
     tmp_path: Path, number: signal.Signals
 ) -> None:
-    async with JobEngine() as engine, Worker(engine, works, processes=True, retry=ONCE):
+    async with (
+        JobEngine() as engine,
+        Worker(engine, works, processes=True, retry=ONCE, max_deaths=1),
+    ):
         ids = tmp_path / "ids"
         job = await _ready(engine, str(ids))
         await until(partial(_has_lines, ids, 1))
@@ -213,7 +219,12 @@ async def test_cancels_and_timeouts_at_any_moment_leave_nothing(
     for rules in (Processes(max_idle=0), Processes(), Processes(max_jobs=1)):
         async with JobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as agents:
             for seconds, error in ((None, CANCELLED), (random.uniform(0.001, 0.1), TIMED_OUT)):
-                how: dict[str, Any] = {"processes": rules, "retry": ONCE, "concurrency": AT_ONCE}
+                how: dict[str, Any] = {
+                    "processes": rules,
+                    "retry": ONCE,
+                    "max_deaths": 1,
+                    "concurrency": AT_ONCE,
+                }
                 async with Worker(agents, works, timeout_seconds=seconds, **how):
                     await _end_some(agents, str(tmp_path / "ids"), count, random, error)
         assert children() == []

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
 
-from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine
+from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine, Retry
+from engine.domain.deaths import DeathRule
 from engine.owner.commands.claim import ClaimJobs
-from engine.owner.commands.release import ReleaseJob
+from engine.owner.commands.release import Count, ReleaseJob
 from engine.owner.core import Core
 from engine.storage.locations import Location
 from engine.storage.record import Record
@@ -17,6 +18,9 @@ from engine.storage.record import Record
 AgentJob: TypeAlias = Job[AgentJobStatus]
 NewPlace: TypeAlias = Callable[[], Location]
 """Returns a storage: the same place each time, if the jobs outlive their engine."""
+
+EXACT: Final = Retry(first_delay_seconds=10, factor=2, jitter=0)
+"""The delays of claims: a suspect rests for 10 s, after a second death for 20 s."""
 
 
 def agents(place: Location | None = None, **how: Any) -> JobEngine[AgentJobStatus]:  # noqa: ANN401
@@ -28,12 +32,17 @@ class Claim:
     """A claim on its way, or waiting."""
 
     def __init__(
-        self, core: Core[Any], limit: int = 1, *, max_attempts: int = 3, idempotent: bool = True
+        self,
+        core: Core[Any],
+        limit: int = 1,
+        *,
+        max_deaths: int = 3,
+        idempotent: bool = True,
+        retry: Retry = EXACT,
     ) -> None:
         self._told = anyio.Event()
-        self.message = ClaimJobs(
-            limit, max_attempts=max_attempts, idempotent=idempotent, notify=self._told.set
-        )
+        rule = DeathRule(max_deaths, idempotent, retry)
+        self.message = ClaimJobs(limit, rule, self._told.set)
         self._seen = core.inbox.put(self.message)
 
     @property
@@ -80,4 +89,5 @@ async def release(
     engine: JobEngine[Any], job_id: str, token: str, delay_seconds: float = 0, *, failed: bool
 ) -> None:
     """Release a job, as its attempt."""
-    await engine.core.ask(ReleaseJob(job_id, token, delay_seconds, failed=failed))
+    count = Count.FAILURE if failed else Count.NOTHING
+    await engine.core.ask(ReleaseJob(job_id, token, delay_seconds, count))

@@ -109,6 +109,7 @@ def _made() -> Arguments:
             INTEGER,
             lambda value: Worker(awaited, _handle, concurrency=value),
         ),
+        "Worker max_deaths": (INTEGER, lambda value: Worker(awaited, _handle, max_deaths=value)),
         "Worker timeout_seconds": (
             NUMBER | NONE,
             lambda value: Worker(awaited, _handle, timeout_seconds=value),

@@ -63,6 +63,8 @@ def _write_fields(job: Record, console: Console) -> None:
     fields = job_fields(job)
     if failures := job.execution.failures:
         fields["failures"] = failures
+    if deaths := job.execution.deaths:
+        fields["deaths"] = deaths
     width = max(map(len, fields))
     for name, value in fields.items():
         label = name

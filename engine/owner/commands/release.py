@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
 from engine.domain.deadlines import time_after
 from engine.owner.batch import Batch
@@ -12,22 +13,32 @@ from engine.owner.commands.command import WriteOne
 from engine.storage.record import Record
 
 
+class Count(Enum):
+    """The kind of an attempt's end: what it counts as against the job."""
+
+    NOTHING = auto()
+    FAILURE = auto()
+    DEATH = auto()
+
+
 class ReleaseJob(WriteOne):
     """End an attempt, and make its job ready again: at once, or after a delay.
 
     Attributes:
         token: The token of the attempt.
         delay_seconds: The delay; 0 for none.
-        failed: Whether the attempt counts as failed.
+        count: What the attempt counts as.
     """
 
-    __slots__ = ("delay_seconds", "failed", "token")
+    __slots__ = ("count", "delay_seconds", "token")
 
-    def __init__(self, job_id: str, token: str, delay_seconds: float, *, failed: bool) -> None:
+    def __init__(
+        self, job_id: str, token: str, delay_seconds: float = 0.0, count: Count = Count.NOTHING
+    ) -> None:
         super().__init__(job_id)
         self.token = token
         self.delay_seconds = delay_seconds
-        self.failed = failed
+        self.count = count
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`.
@@ -41,13 +52,15 @@ class ReleaseJob(WriteOne):
         batch.check_holder(record, self.token)
         delay = timedelta(seconds=self.delay_seconds)
         retry_at = time_after(batch.now, delay) if delay else None
-        return [release(batch, record, retry_at=retry_at, failed=self.failed)]
+        return [release(batch, record, retry_at=retry_at, count=self.count)]
 
 
-def release(batch: Batch, record: Record, *, retry_at: datetime | None, failed: bool) -> Record:
+def release(batch: Batch, record: Record, *, retry_at: datetime | None, count: Count) -> Record:
     """End an attempt. Its job becomes ready again, now or later; a cancelled job ends."""
     execution = record.execution
     if execution.cancel_reason is not None:
         return end_cancelled(batch, record, execution.cancel_reason)
-    batch.retried += failed
-    return batch.amend(record, execution.released(retry_at, execution.failures + failed))
+    batch.retried += count is not Count.NOTHING
+    failures = execution.failures + (count is Count.FAILURE)
+    deaths = (execution.deaths or 0) + (count is Count.DEATH)
+    return batch.amend(record, execution.released(retry_at, failures=failures, deaths=deaths))

@@ -43,7 +43,7 @@ async def jobs() -> None:
         print(*[await engine.result(job.job_id) for job in created])
     async with (
         JobEngine() as engine,
-        Worker(engine, works, processes=True, retry=ONCE, timeout_seconds=0.2),
+        Worker(engine, works, processes=True, retry=ONCE, max_deaths=1, timeout_seconds=0.2),
     ):
         job = await engine.create("hash", input="/dev/null")
         await engine.transition(job.job_id, JobStatus.RUNNING)
@@ -60,7 +60,7 @@ def blocking_jobs() -> None:
         print(*[engine.result(job.job_id, timeout=SECONDS) for job in created])
     with (
         SyncJobEngine() as engine,
-        Worker(engine, works, processes=True, retry=ONCE, timeout_seconds=0.2),
+        Worker(engine, works, processes=True, retry=ONCE, max_deaths=1, timeout_seconds=0.2),
     ):
         job = engine.create("hash", input="/dev/null")
         engine.transition(job.job_id, JobStatus.RUNNING)

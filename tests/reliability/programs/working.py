@@ -6,13 +6,15 @@ For `tests.reliability.programs.zygote`. The file has the jobs. The lines:
 * ``["opened"]``, ``["all ended"]``: the engine is open; no job is left
 
 A handler works in one or more steps, and fails at random. Its result names its attempt: this shows
-a job that was done twice, or by a dead attempt.
+a job that was done twice, or by a dead attempt. The jobs whose inputs are ``killers`` kill the
+process.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,9 +38,19 @@ def result_of(job: Job, attempt: int) -> str:
     return f"{job.input} by attempt {attempt}"
 
 
+killers: set[int] = set()
+
+
+def begin(job: Job, context: Context[Any]) -> None:
+    """Report the attempt."""
+    say("begun", job.job_id, context.attempt, context.token)
+    if job.input in killers:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 async def handle(job: Job, context: Context[Any]) -> str:
     """Work for some milliseconds."""
-    say("begun", job.job_id, context.attempt, context.token)
+    begin(job, context)
     random = Random(f"{os.getpid()} {job.input} {context.attempt}")
     for _ in range(random.randrange(4)):
         await anyio.sleep(random.uniform(0, 0.004))
@@ -50,7 +62,7 @@ async def handle(job: Job, context: Context[Any]) -> str:
 
 def handle_in_thread(job: Job, context: Context[Any]) -> str:
     """Work in a thread."""
-    say("begun", job.job_id, context.attempt, context.token)
+    begin(job, context)
     return result_of(job, context.attempt)
 
 
@@ -65,6 +77,7 @@ async def work(order: Order) -> None:
             concurrency=CONCURRENCY,
             retry=ENOUGH,
             idempotent=order["idempotent"],
+            max_deaths=order["max_deaths"],
         ):
             page = await engine.list_jobs(JobStatus.RUNNING, limit=1_000)
             for job in page.jobs:
@@ -82,6 +95,7 @@ def warm() -> None:
 
 def run(order: Order) -> None:
     """Work as an order says; ``planted`` is its bug, if it has one."""
+    killers.update(order["killers"])
     if order["planted"] == "any token will do":
         pytest.MonkeyPatch().setattr(Batch, "check_holder", lambda *_: None)
     anyio.run(work, order, backend=order["backend"])

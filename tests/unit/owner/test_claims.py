@@ -26,6 +26,7 @@ from engine import (
     StorageFullError,
     Worker,
 )
+from engine.domain.deaths import DeathRule
 from engine.owner.commands.claim import ClaimJobs
 from engine.owner.waiting_claims import ServedClaim
 from engine.storage.record import (
@@ -34,6 +35,7 @@ from engine.storage.record import (
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.calls import calls_during
 from tests.unit.claiming import (
+    EXACT,
     Claim,
     NewPlace,
     agents,
@@ -154,40 +156,9 @@ async def test_an_attempt_that_was_cut_short_is_no_failure(lasting_place: NewPla
         _, token = await claimed_one(engine)
         await release(engine, job.job_id, token, failed=False)
     async with agents(lasting_place()) as engine:
-        [record] = await claimed(engine, max_attempts=1, idempotent=False)
+        [record] = await claimed(engine, max_deaths=1, idempotent=False)
         work = record.execution
         assert (record.job_id, work.attempt, work.failures) == (job.job_id, 2, 0)
-
-
-@pytest.mark.parametrize(
-    ("how", "again"),
-    [
-        ({"max_attempts": 2}, True),
-        ({"max_attempts": 1}, False),
-        ({"idempotent": False}, False),
-    ],
-    ids=str,
-)
-async def test_what_was_left_in_the_middle_runs_again_or_fails(
-    lasting_place: NewPlace,
-    how: dict[str, Any],
-    again: bool,  # noqa: FBT001 - expected
-) -> None:
-    async with agents(lasting_place()) as engine:
-        job = await running(engine)
-        _, dead = await claimed_one(engine)
-    async with agents(lasting_place()) as engine:
-        claim = await Claim(engine.core, **how).seen()
-        assert claim.is_told is again
-        now = await engine.get(job.job_id)
-        if again:
-            [record] = await claim.records()
-            assert (record.execution.attempt, record.execution.failures) == (2, 1)
-            with pytest.raises(StaleAttemptError):
-                await engine.transition(job.job_id, COMPLETED, attempt_token=dead)
-        else:
-            assert now.status is FAILED
-            assert now.error == "the process ended during attempt 1"
 
 
 async def test_a_dead_attempt_holds_no_job_whose_status_is_no_longer_the_running_one(
@@ -278,7 +249,7 @@ async def test_jobs_of_a_claim_of_unknown_outcome_come_to_a_later_one(
 def _doubt(engine: JobEngine[AgentJobStatus], record: Record) -> None:
     """Let the owner recover the claimed jobs, as after a commit of unknown outcome."""
     claims = engine._owner._writes.claims  # noqa: SLF001 - a storage that fails so is no file
-    refused = ClaimJobs(1, max_attempts=1, idempotent=True, notify=lambda: None)
+    refused = ClaimJobs(1, DeathRule(3, idempotent=True, retry=EXACT), lambda: None)
     claims.doubt([ServedClaim(refused, [record])])
     claims.resolve(applied=True)
 

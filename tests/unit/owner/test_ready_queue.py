@@ -62,7 +62,8 @@ class Jobs:
         self.commit(record.moved("failed", NOW, execution=record.execution))
 
     def ready(self, limit: int = 100, without: Collection[str] = ()) -> list[str]:
-        with closing(self.queue.in_order(without)) as ready:
+        changed = {name: self.records[name] for name in without}
+        with closing(self.queue.in_order(changed)) as ready:
             return [record.job_id for record in islice(ready, limit)]
 
     def counts(self) -> tuple[int, int, int]:
@@ -148,18 +149,43 @@ def test_attempts_that_were_left_in_the_middle_are_ready_and_dead() -> None:
     )
     jobs.queue.add_orphan(orphan)
     jobs.queue.note(orphan)
-    assert jobs.queue.is_dead(DEAD)
-    assert not jobs.queue.is_dead(TOKEN)
+    assert jobs.queue.is_orphan(orphan)
     assert (jobs.ready(), jobs.counts()) == (["job-1"], (1, 0, 0))
     jobs.work("job-1", token=TOKEN)
+    assert not jobs.queue.is_orphan(jobs.records["job-1"])
     assert (jobs.ready(), jobs.counts()) == ([], (0, 1, 0))
+    assert (jobs.queue.orphans, jobs.queue.orphaned) == ({}, 1)
+
+
+def test_one_suspect_at_a_time_is_ready_among_all_others() -> None:
+    jobs = Jobs()
+    first, second, rests = (
+        jobs.add(number, died_attempt=1, retry_at=retry_at)
+        for number, retry_at in [(1, None), (2, None), (3, at(5))]
+    )
+    other, last = jobs.add(4), jobs.add(5)
+    assert (jobs.ready(), jobs.counts()) == ([first, other, last], (3, 0, 1))
+    jobs.work(first, token=TOKEN)
+    assert (jobs.ready(), jobs.counts()) == ([other, last], (2, 1, 1))
+    jobs.queue.advance(at(5))
+    assert jobs.ready() == [other, last]
+    jobs.work(first, token=None, died_attempt=None)  # it is cleared
+    assert jobs.ready() == [first, second, other, last]
+    jobs.work(second, token=TOKEN)
+    ended = {second: jobs.records[second].moved("failed", NOW)}
+    with closing(jobs.queue.in_order(ended)) as ready:
+        assert [record.job_id for record in ready] == [first, rests, other, last]
+    jobs.end(second)
+    assert (jobs.ready(), jobs.counts()) == ([first, rests, other, last], (4, 0, 0))
 
 
 def _lines(jobs: Jobs) -> int:
     """Return the number of kept entries."""
     queue, retries, deadlines = jobs.queue, jobs.times.retries, jobs.times.deadlines
     kept: list[Sized] = [retries, deadlines, retries._heap, deadlines._heap]  # noqa: SLF001
-    kept += [queue._heap, queue._ready, queue._held]  # noqa: SLF001 - memory
+    for line in (queue._innocent, queue._suspects):  # noqa: SLF001 - memory
+        kept += [line, line._heap]  # noqa: SLF001
+    kept += [queue._held, queue._held_suspects]  # noqa: SLF001
     return sum(map(len, kept))
 
 

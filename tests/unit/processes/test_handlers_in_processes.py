@@ -66,7 +66,7 @@ ERRORS = {
 
 
 async def test_results_and_errors_are_kept_and_the_process_stays() -> None:
-    async with working(run_case, processes=True, retry=ONCE, concurrency=1) as engine:
+    async with working(run_case, processes=True, retry=ONCE, max_deaths=1, concurrency=1) as engine:
         first = await ended(engine, "process id")
         for case, result in RESULTS.items():
             job = await ended(engine, case)
@@ -153,7 +153,7 @@ async def test_its_progress_is_seen(tmp_path: Path) -> None:
 
 
 async def test_it_may_ask(caplog: pytest.LogCaptureFixture) -> None:
-    async with working(run_case, processes=True, retry=ONCE) as engine:
+    async with working(run_case, processes=True, retry=ONCE, max_deaths=1) as engine:
         job = await running(engine, input="asks")
         for answer in ({"colour": "red"}, 7):
             waiting = await engine.wait(job.job_id, until=[ASKING])
@@ -167,7 +167,10 @@ async def test_it_may_ask(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_it_may_ask_a_question_of_a_blocking_engine() -> None:
-    with SyncJobEngine() as engine, Worker(engine, run_case, processes=True, retry=ONCE):
+    with (
+        SyncJobEngine() as engine,
+        Worker(engine, run_case, processes=True, retry=ONCE, max_deaths=1),
+    ):
         job = engine.create("hash", input="asks")
         engine.transition(job.job_id, JobStatus.RUNNING)
         error = engine.wait(job.job_id, timeout=60).error
@@ -217,7 +220,7 @@ async def test_its_traceback_is_logged_and_middleware_has_its_classes(
             raised.append(error)
             raise
 
-    how: dict[str, Any] = {"retry": ONCE, "middleware": [middleware]}
+    how: dict[str, Any] = {"retry": ONCE, "max_deaths": 1, "middleware": [middleware]}
     async with working(run_case, processes=True, **how) as engine:
         await ended(engine, "jam")
         killed = await ended(engine, "kills itself")
@@ -238,7 +241,7 @@ async def test_its_traceback_is_logged_and_middleware_has_its_classes(
 async def test_a_process_that_dies_while_it_is_idle_costs_no_attempt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with working(run_case, processes=True, concurrency=1, retry=ONCE) as engine:
+    async with working(run_case, processes=True, concurrency=1, retry=ONCE, max_deaths=1) as engine:
         for _ in range(tries(200, least=4)):
             process_id = (await ended(engine, "process id")).result or ""
             os.kill(int(process_id), signal.SIGKILL)  # it may be still dying when the job comes

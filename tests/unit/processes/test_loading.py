@@ -147,7 +147,9 @@ async def test_a_start_does_not_count_against_the_time_of_an_attempt(
 ) -> None:
     monkeypatch.setenv("TEST_IMPORT_SECONDS", "6")
     rules = Processes(max_jobs=1)
-    async with working(run_case, processes=rules, timeout_seconds=5, retry=ONCE) as agents:
+    async with working(
+        run_case, processes=rules, timeout_seconds=5, retry=ONCE, max_deaths=1
+    ) as agents:
         for _ in range(2):  # the second one's process starts when the job begins
             assert (await ended(agents, "process id")).status is COMPLETED
 
@@ -160,7 +162,9 @@ async def test_a_process_that_can_not_start_costs_the_job_nothing(
     needed = tmp_path / "needed"
     needed.touch()
     monkeypatch.setenv("TEST_IMPORT_NEEDS", str(needed))
-    async with working(run_case, processes=Processes(max_jobs=1), retry=ONCE) as agents:
+    async with working(
+        run_case, processes=Processes(max_jobs=1), retry=ONCE, max_deaths=1
+    ) as agents:
         await ended(agents, "process id")  # by the process that the worker has started
         needed.unlink()
         job = await running(agents, input="process id")

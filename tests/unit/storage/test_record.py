@@ -68,15 +68,24 @@ def test_another_execution_changes_nothing_else() -> None:
 
 
 NEW = "the token of a new attempt"
-ALL = Execution(3, "deadlines", NOW, 5, 2, "token", NOW, "prompt", "answers", "reason", "json")
+ALL = Execution(
+    *(3, "deadlines", NOW, 5, 2, "token", NOW, "prompt", "answers", "reason", "json", 7, 4)
+)
 
 
 def test_each_step_of_an_execution_changes_what_it_names_and_nothing_else() -> None:
     later = NOW + timedelta(seconds=1)
-    entering = Execution(3, "deadlines", later, 5, 2, answers="answers", cancel_reason="reason")
+    entering = Execution(
+        *(3, "deadlines", later, 5, 2), answers="answers", cancel_reason="reason", deaths=7
+    )
     assert ALL.entering(later) == entering
-    assert ALL.claimed(NEW, 4) == replace(ALL, attempt=6, failures=4, token=NEW, retry_at=None)
-    assert ALL.released(later, 3) == replace(ALL, token=None, retry_at=later, failures=3)
+    assert ALL.claimed(NEW) == replace(ALL, attempt=6, token=NEW, retry_at=None)
+    released = replace(ALL, token=None, retry_at=later, failures=3, died_attempt=None)
+    assert ALL.released(later, failures=3, deaths=7) == released
+    assert ALL.released(later, failures=3, deaths=0) == replace(released, deaths=None)
+    suspected = replace(ALL, token=None, retry_at=later, died_attempt=5)
+    assert ALL.suspected(later, deaths=7) == suspected
+    assert ALL.suspected(later, deaths=0) == replace(suspected, deaths=None)
     assert ALL.asking("asked", later) == replace(ALL, prompt="asked", deadline_at=later)
     assert ALL.answered("{}") == replace(ALL, answers="{}")
     assert Execution().with_result("json") == Execution(result_form="json")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from itertools import pairwise
 
-import anyio
 import pytest
 
-from engine import Retry, Worker
+from engine import Retry
+from engine.domain.deaths import NOT_REPEATED
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.claiming import AgentJob, NewPlace, agents, claimed_one, running
-from tests.unit.worker.at_work import COMPLETED, FAILED, RUNNING, SECONDS, ended, working
+from tests.unit.worker.at_work import COMPLETED, FAILED, RUNNING, ended, working
 
 pytestmark = pytest.mark.anyio
 
@@ -132,25 +132,30 @@ async def test_what_was_in_the_middle_at_a_crash_is_run_again_or_failed(
         job = await running(engine)
         await claimed_one(engine)  # the attempt is dead, as after a crash
     handler = Failing(VirtualClock(), 0)
-    async with working(handler, lasting_place(), idempotent=idempotent) as engine:
+    retry = Retry(first_delay_seconds=0)
+    async with working(handler, lasting_place(), idempotent=idempotent, retry=retry) as engine:
         done = await engine.wait(job.job_id)
         if idempotent:
             assert (done.status, done.attempt, done.result) == (COMPLETED, 2, "at last")
         else:
             assert done.status is FAILED
-            assert done.error == "the process ended during attempt 1"
+            assert done.error == f"the process ended during attempt 1, and {NOT_REPEATED}"
             assert handler.calls == []
 
 
-async def test_attempts_that_died_count_as_failed(lasting_place: NewPlace) -> None:
-    handler = Failing(VirtualClock(), 0)
+@pytest.mark.parametrize(("max_deaths", "again"), [(3, True), (2, False)])
+async def test_deaths_are_counted_apart_from_failures(
+    lasting_place: NewPlace, max_deaths: int, *, again: bool
+) -> None:
+    handler, no_delay = Failing(VirtualClock(), 1), Retry(max_attempts=2, first_delay_seconds=0)
     async with agents(lasting_place()) as engine:
         job = await running(engine)
-    for _ in range(3):
+    for _ in range(2):
         async with agents(lasting_place()) as engine:
-            await claimed_one(engine)
-    async with agents(lasting_place()) as engine:
-        with anyio.fail_after(SECONDS):
-            async with Worker(engine, handler, retry=Retry(max_attempts=3)):
-                done = await engine.wait(job.job_id)
-    assert (done.status, handler.calls) == (FAILED, [])
+            await claimed_one(engine, retry=no_delay)
+    place = lasting_place()
+    async with working(handler, place, retry=no_delay, max_deaths=max_deaths) as engine:
+        done = await engine.wait(job.job_id)
+        assert done.status is (COMPLETED if again else FAILED)
+        assert done.attempt == (4 if again else 2)
+        assert len(handler.calls) == (2 if again else 0)

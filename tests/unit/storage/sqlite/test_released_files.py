@@ -82,5 +82,5 @@ def test_a_move_and_each_step_of_an_execution_keep_every_other_field() -> None:
     assert all(getattr(after, name) == getattr(record, name) for name in kept)
     entered = execution.entering(NOON)
     kept = {field.name for field in fields(Execution)}
-    kept -= {"deadline_at", "token", "retry_at", "prompt", "result_form"}
+    kept -= {"deadline_at", "token", "retry_at", "prompt", "result_form", "died_attempt"}
     assert all(getattr(entered, name) == getattr(execution, name) for name in kept)

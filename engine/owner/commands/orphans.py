@@ -1,0 +1,55 @@
+"""Orphans: the jobs whose attempts died with their engine. They become suspects, or end.
+
+`engine.domain.deaths` has the rule. The first claim after the opening of the engine applies it, in
+its own batch: so an engine without a worker changes nothing, and nor does a batch that fails.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from engine.domain.deadlines import time_after
+from engine.domain.deaths import NOT_REPEATED, DeathRule
+from engine.domain.lifecycle import Event
+from engine.owner.batch import Batch
+from engine.owner.commands.cancel import end_cancelled
+from engine.owner.ready_queue import ReadyQueue
+from engine.storage.record import Record
+
+
+def judge_orphans(batch: Batch, queue: ReadyQueue, rule: DeathRule) -> None:
+    """Make suspects of the jobs whose attempts died with their engine, or end them.
+
+    Args:
+        batch: Takes the changes.
+        queue: Has these jobs.
+        rule: Of the worker that claims.
+    """
+    for job_id in queue.orphans:
+        record = batch.newest(job_id)
+        if record is not None and batch.is_ready(record) and queue.is_orphan(record):
+            execution = record.execution
+            counts = execution.died_attempt is not None or queue.orphaned == 1
+            _judge(batch, record, (execution.deaths or 0) + counts, rule)
+
+
+def _judge(batch: Batch, record: Record, deaths: int, rule: DeathRule) -> None:
+    """Decide on one of these jobs, with the deaths that count against it."""
+    execution = record.execution
+    if execution.cancel_reason is not None:
+        end_cancelled(batch, record, execution.cancel_reason)
+    elif rule.allows_another(deaths):
+        batch.retried += 1
+        rest = timedelta(seconds=rule.rest_seconds(deaths))
+        rests_until = time_after(batch.now, rest) if rest else None
+        batch.amend(record, execution.suspected(rests_until, deaths=deaths))
+    else:
+        target = batch.lifecycle.after(record.status, Event.DIE, record.job_id)
+        batch.force(record, target, _error(execution.attempt, deaths, rule), execution)
+
+
+def _error(attempt: int, deaths: int, rule: DeathRule) -> str:
+    what = f"the process ended during attempt {attempt}"
+    if not rule.idempotent:
+        return f"{what}, and {NOT_REPEATED}"
+    return f"{what}; {deaths} such deaths count against the job, as many as max_deaths allows"
