@@ -51,6 +51,7 @@ class Attempt:
     Attributes:
         record: The job as it was claimed.
         job_id, number, token, failures, deaths: As in the job.
+        has_begun: Whether its handler was called.
         stopped_at: When it was asked to stop, or its time limit will ask it, in the event loop's
             time; None for neither.
         is_reported: Whether the log has it as an attempt that refuses to stop.
@@ -74,6 +75,7 @@ class Attempt:
         self.context: Context[Any] = Context(
             core.views.job(record), record, core.lifecycle, publish
         )
+        self.has_begun = False
         self.stopped_at: float | None = None
         self._stop_reason: Stop | None = None
         self.is_reported = False

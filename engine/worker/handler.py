@@ -83,6 +83,7 @@ class Handler:
         """
         if self._processes is not None:
             return self._processes.call(work)
+        work.has_begun = True
         work.begin()
         if self.is_async:
             return self._run(work), None

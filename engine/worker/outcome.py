@@ -1,4 +1,9 @@
-"""Outcomes of attempts: a result, a retry, a failure or a question, as a message to the owner."""
+"""Outcomes of attempts: a result, a retry, a failure or a question, as a message to the owner.
+
+A handler that must not be repeated may have had effects as soon as it was called. So an attempt
+that was cut short, by a timeout, by closing or by its death, then fails its job. An error that the
+handler itself raises is another matter: the program may allow retries after it, by a `Retry`.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,8 @@ from dataclasses import dataclass
 from random import random
 from typing import Any, Final
 
-from engine.domain.deaths import DeathRule
-from engine.domain.exceptions import HandlerError, HandlerProcessError
+from engine.domain.deaths import NOT_REPEATED, DeathRule
+from engine.domain.exceptions import AttemptTimeoutError, HandlerError, HandlerProcessError
 from engine.domain.lifecycle import Event
 from engine.owner.commands.ask import AskForInput
 from engine.owner.commands.finish import FinishJob
@@ -45,7 +50,7 @@ async def outcome_of(attempt: Attempt, rules: Rules) -> Message[Any] | None:
     """
     job_id, token = attempt.job_id, attempt.token
     if reason := attempt.why_stopped():  # before it began
-        return _after_stop(attempt, reason)
+        return _after_stop(attempt, rules, reason)
     _log(attempt, "begins")
     try:
         result = await attempt.run(rules.middleware, rules.timeout_seconds)
@@ -55,7 +60,7 @@ async def outcome_of(attempt: Attempt, rules: Rules) -> Message[Any] | None:
         if isinstance(error, InputNeeded) and attempt.context.request is not None:
             return AskForInput(job_id, token, *attempt.context.request)
         if reason := attempt.why_stopped():
-            return _after_stop(attempt, reason)
+            return _after_stop(attempt, rules, reason)
         if isinstance(error, HandlerProcessError) and not error.has_begun:
             return _without_process(attempt, error)
         return _after_failure(attempt, rules, error)
@@ -70,7 +75,7 @@ def failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any
         deaths = attempt.deaths + 1
         if rules.deaths.allows_another(deaths):
             return ReleaseJob(job_id, token, rules.deaths.rest_seconds(deaths), Count.DEATH)
-    else:
+    elif rules.deaths.idempotent or not isinstance(error, AttemptTimeoutError):
         retry, failures = rules.deaths.retry, attempt.failures + 1
         if retry.may_retry(error, failures):
             delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
@@ -78,7 +83,7 @@ def failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any
     return FinishJob(job_id, token, Event.FAIL, error=error_text(error))
 
 
-def _after_stop(attempt: Attempt, reason: Stop) -> Message[Any] | None:
+def _after_stop(attempt: Attempt, rules: Rules, reason: Stop) -> Message[Any] | None:
     logger.info(
         "attempt %s of job %s was stopped: %s",
         *(attempt.number, attempt.job_id, reason.value),
@@ -86,6 +91,9 @@ def _after_stop(attempt: Attempt, reason: Stop) -> Message[Any] | None:
     )
     if reason is Stop.LOST:
         return None
+    if reason is Stop.CLOSING and attempt.has_begun and not rules.deaths.idempotent:
+        error = f"the worker closed during attempt {attempt.number}, and {NOT_REPEATED}"
+        return FinishJob(attempt.job_id, attempt.token, Event.FAIL, error=error)
     return ReleaseJob(attempt.job_id, attempt.token)
 
 

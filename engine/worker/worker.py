@@ -61,9 +61,9 @@ class Worker(Attachment):
     A function in a thread can't await a `JobEngine`: pass it a `SyncJobEngine`, or its data.
 
     **Attempts**: each run is an attempt with a number. A job may run more than once: after a failed
-    attempt if ``retry`` allows another, and after an attempt that died with its process. So a
-    handler has to be safe to repeat; if yours is not, pass ``idempotent=False``. The job itself
-    ends once: an abandoned attempt can't change it any more.
+    attempt if ``retry`` allows another, and after an attempt that was cut short or died with its
+    process. So a handler has to be safe to repeat; if yours is not, pass ``idempotent=False``. The
+    job itself ends once: an abandoned attempt can't change it any more.
 
     **Closing** claims no more jobs, waits ``grace_seconds`` for the running handlers, and then
     cancels them. A job that is cut short is ready again at the next start, without a failure. A
@@ -77,12 +77,15 @@ class Worker(Attachment):
             first, a job or a context.
         concurrency: How many handlers may run at once: 1 to 10,000. A thread that outlives its
             attempt still counts.
-        retry: The rule after a failed attempt.
+        retry: The rule after a failed attempt; by default `Retry()`, or no retries with
+            ``idempotent=False``.
         timeout_seconds: How long an attempt may take; above 0. After that its handler is cancelled,
             and it fails with an `AttemptTimeoutError`, unless the handler carries on regardless and
             succeeds. None: no limit.
-        idempotent: Whether to run a job again whose attempt died with its process. True: yes, up to
-            ``max_deaths``. False: the job fails.
+        idempotent: Whether the handler is safe to repeat. False: a job whose attempt was cut short,
+            by closing, a timeout or a death, fails instead of running again. Two things still run
+            it again: an error that the handler raises, if ``retry`` is given and allows it, and the
+            answer to `Context.request_input`.
         max_deaths: A job fails when so many deaths count against it: 1 to 1,000. A death of a
             handler's process counts against its job. A death of the engine's counts against the
             one suspect at work, or else the only job at work: `docs/running-jobs.md` says more.
@@ -120,7 +123,8 @@ class Worker(Attachment):
         middleware: Sequence[Middleware] = (),
     ) -> None:
         super().__init__(engine)
-        retry = Retry() if retry is None else retry
+        if retry is None:
+            retry = Retry() if idempotent else Retry(max_attempts=1)
         if not isinstance(retry, Retry):
             raise InvalidValueError("retry", f"must be a Retry, not {shown(retry)}")
         check_integer("concurrency", concurrency, 1, MAX_CONCURRENCY)

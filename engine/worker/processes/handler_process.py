@@ -129,6 +129,7 @@ class HandlerProcess:
         number = 1 + randbelow(LARGEST_NUMBER)
         child = self._hand_over(number, work)
         self.runs += 1
+        work.has_begun = True
         begin()
         self._is_well = False  # until the outcome has come
         try:

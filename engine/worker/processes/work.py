@@ -12,6 +12,9 @@ from engine.worker.context import Context
 class Work(Protocol):
     """What a handler is called for: an attempt."""
 
+    has_begun: bool
+    """Whether the handler was called. Set by the code that calls it, on any thread."""
+
     @property
     def context(self) -> Context[Any]:
         """For the handler."""

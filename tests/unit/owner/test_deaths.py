@@ -9,7 +9,7 @@ from datetime import timedelta
 import anyio
 import pytest
 
-from engine import AgentJobStatus, JobEngine, StaleAttemptError, StorageFullError
+from engine import AgentJobStatus, JobEngine, Retry, StaleAttemptError, StorageFullError
 from engine.domain.deaths import NOT_REPEATED
 from engine.storage.record import Record
 from engine.testing.virtual_clock import VirtualClock
@@ -136,6 +136,14 @@ async def test_suspects_run_one_at_a_time_while_all_others_go_on(lives: Lives) -
             # The end of one frees the way for the next in the same batch.
             claim.message.is_abandoned = True
             await engine.transition(suspect, COMPLETED, attempt_token=token_of(record))
+
+
+async def test_suspects_that_need_no_rest_run_one_at_a_time_too(lives: Lives) -> None:
+    await _add(lives, 3)
+    await lives.dies_with(3)
+    async with lives.life() as engine:
+        [suspect] = await claimed(engine, 100, retry=Retry(first_delay_seconds=0))
+        assert suspect.execution.died_attempt == 1
 
 
 @pytest.mark.parametrize("end", ["released", "failed", "completed", "moved", "expired"])

@@ -254,7 +254,7 @@ async def test_a_process_that_dies_while_it_is_idle_costs_no_attempt(
 @pytest.mark.parametrize("left", ["leaves an alarm", *thorough("breaks output")])
 async def test_what_a_handler_leaves_behind_costs_the_next_job_no_attempt(left: str) -> None:
     """The alarm raises an exception while the process has no job, and a thread delays its exit."""
-    async with working(run_case, processes=True, concurrency=1, retry=ONCE) as engine:
+    async with working(run_case, processes=True, concurrency=1, retry=ONCE, max_deaths=1) as engine:
         process_id = (await ended(engine, "process id")).result
         assert (await ended(engine, left)).result == "done"
         with anyio.fail_after(60):
@@ -285,7 +285,7 @@ async def test_a_fork_of_a_process_logs_to_the_standard_error(
 
 
 async def test_a_process_that_loses_its_channel_ends() -> None:
-    async with working(run_case, processes=True, retry=ONCE) as engine:
+    async with working(run_case, processes=True, retry=ONCE, max_deaths=1) as engine:
         job = await ended(engine, "closes all")
         assert (job.error or "").endswith("ended with exit code 70")
 
@@ -293,7 +293,7 @@ async def test_a_process_that_loses_its_channel_ends() -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 async def test_a_handler_may_use_processes_of_its_own(method: str) -> None:
-    async with working(run_case, processes=True, retry=ONCE) as engine:
+    async with working(run_case, processes=True, retry=ONCE, max_deaths=1) as engine:
         job = await ended(engine, {"case": "works on", "method": method})
         assert job.result == "55", job.error
 
@@ -301,7 +301,7 @@ async def test_a_handler_may_use_processes_of_its_own(method: str) -> None:
 async def test_a_message_of_an_earlier_run_is_never_the_result_of_a_later_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    async with working(run_case, processes=True, concurrency=1, retry=ONCE) as engine:
+    async with working(run_case, processes=True, concurrency=1, retry=ONCE, max_deaths=1) as engine:
         assert (await ended(engine, "forges")).result == "done"
         assert (await ended(engine, "takes a while")).result == "mine"
     assert "tells of an earlier run" in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -51,3 +52,8 @@ def sleep_at_first(job: Any) -> int:  # noqa: ANN401
     if job.attempt == 1:
         sleep_for_ever(job)
     return process_id(job)
+
+
+def kill_itself(job: Any) -> None:  # noqa: ANN401
+    """Write the process id to a file, and kill the process."""
+    os.kill(process_id(job), signal.SIGKILL)

@@ -115,7 +115,7 @@ async def test_what_is_cut_short_goes_on_at_the_next_start(lasting_place: NewPla
         jobs = [await running(engine, input=number) for number in range(5)]
         await gate.until(5)
     gate.open()
-    async with working(gate, lasting_place(), idempotent=False) as engine:
+    async with working(gate, lasting_place(), max_deaths=1) as engine:
         for job in jobs:
             done = await engine.wait(job.job_id)
             assert (done.status, done.attempt) == (COMPLETED, 2), "it counts as no crash"
