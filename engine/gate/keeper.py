@@ -24,7 +24,7 @@ from engine.owner.commands.move import CheckedMove, MoveJobs
 from engine.owner.commands.read import ListJobs
 from engine.owner.core import Core
 from engine.owner.inside import inside
-from engine.portal import is_ctrl_c
+from engine.portal import raised_by_signal
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Change, Damaged, Record
 
@@ -154,6 +154,9 @@ class GateKeeper:
         except BaseException as error:
             if self._ends_by(error):
                 raise
+            if (interrupt := raised_by_signal(error)) is not None:
+                self._core.interrupt(interrupt)
+                return False
             logger.exception("the check of jobs in %s failed, and runs again later", self._status)
             return False
         try:
@@ -169,8 +172,7 @@ class GateKeeper:
         """Return whether an exception ends the gate, not just the check. An exit does not."""
         if isinstance(error, Exception):
             return False
-        closing = self._scope.cancel_called
-        return closing or isinstance(error, GeneratorExit) or is_ctrl_c(error)
+        return self._scope.cancel_called or isinstance(error, GeneratorExit)
 
     async def _choose(self) -> list[Record]:
         """Run the check, and return the waiting jobs that it chose.

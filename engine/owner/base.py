@@ -62,10 +62,11 @@ class EngineBase(Generic[Status]):
             time_of(clock),
             is_blocking=is_blocking,
         )
-        if on_transition is not None:
-            state.events.subscribe(TransitionHook(on_transition, self.core.views))
         self._lifecycle = self.core.lifecycle
         self._new_id = new_id
         self._inbox = self.core.inbox
         self._views = self.core.views
         self._owner: Owner[Status] = Owner(self.core, self._storage, clock, retention)
+        if on_transition is not None:
+            hook = TransitionHook(on_transition, self._views, self.core.interrupt)
+            state.events.subscribe(hook)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Generic
 
@@ -45,6 +45,9 @@ class Core(Generic[Status]):
     """The tie of an awaited engine to its event loop; None before its start."""
     tasks: TaskGroup = field(init=False)
     """Runs all tasks of the open engine; the owner opens and closes it."""
+    interrupt: Callable[[BaseException], None] = field(init=False)
+    """Passes an exception of the program on to it, as its own `with` of the engine raises it. The
+    owner sets it."""
 
     def check_caller(self) -> None:
         """Refuse to work with an awaited engine before its start, or on another event loop.

@@ -13,7 +13,7 @@ from engine.domain.exceptions import EngineUnavailableError, InvalidValueError, 
 from engine.domain.models import Progress, Status, Transition
 from engine.domain.validation import is_async_function
 from engine.owner.views import Views
-from engine.portal import is_ctrl_c
+from engine.portal import raised_by_signal
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Change, entries_of
 
@@ -26,11 +26,21 @@ OnTransition: TypeAlias = Callable[[Transition[Any]], object]
 class TransitionHook(Generic[Status]):
     """Calls a function with every transition, in their order. Logs its errors.
 
+    Args:
+        function: The user's.
+        views: Makes the transitions.
+        interrupt: Called with an exception that a signal's handler raised in the function.
+
     Raises:
         InvalidValueError: The hook is no function, or an async one.
     """
 
-    def __init__(self, function: OnTransition, views: Views[Status]) -> None:
+    def __init__(
+        self,
+        function: OnTransition,
+        views: Views[Status],
+        interrupt: Callable[[BaseException], object],
+    ) -> None:
         given: object = function
         if not callable(given) or is_async_function(given):
             raise InvalidValueError(
@@ -38,6 +48,7 @@ class TransitionHook(Generic[Status]):
             )
         self._function = function
         self._views = views
+        self._interrupt = interrupt
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         """Call the function with each transition among the changes."""
@@ -45,8 +56,9 @@ class TransitionHook(Generic[Status]):
             try:
                 self._function(transition)
             except BaseException as error:
-                if is_ctrl_c(error):
-                    raise
+                if (interrupt := raised_by_signal(error)) is not None:
+                    self._interrupt(interrupt)
+                    continue
                 logger.exception("a hook failed at transition %s", transition.sequence)
 
     def on_progress(self, progress: Progress) -> None:

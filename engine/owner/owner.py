@@ -64,6 +64,7 @@ class Owner(Generic[Status]):
         retention: Retention | None,
     ) -> None:
         self._core = core
+        core.interrupt = self._interrupt_by
         self._inbox = core.inbox
         self._storage = storage
         self._time = core.time
@@ -168,14 +169,19 @@ class Owner(Generic[Status]):
         except BaseException as bug:  # noqa: BLE001 - callers get it
             # A cancellation that gets out of a storage is a bug like any other.
             if not isinstance(bug, (Exception, anyio.get_cancelled_exc_class())):
-                self._interrupt = bug
-                self._tasks.cancel_scope.cancel()
+                self._interrupt_by(bug)
             self._fall(bug)
         finally:
             try:
                 self._refuse_all()
             finally:
                 await self._close_storage()
+
+    def _interrupt_by(self, error: BaseException) -> None:
+        """Cancel the body of the ``async with``; its end raises the error."""
+        if self._interrupt is None:
+            self._interrupt = error
+            self._tasks.cancel_scope.cancel()
 
     def _fall(self, bug: BaseException) -> None:
         """Crash, unless the engine has crashed before: callers learn of the first bug alone."""

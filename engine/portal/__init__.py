@@ -12,8 +12,8 @@
 * `task_starter` returns a function that starts tasks at little cost.
 * `Watchdog` notices a blocked event loop; `stack_text` and `awaiting_text` show where it hangs.
 * `ChildProcess` is a process with a private `Channel`, `ParentProcess` the other side of it.
-* `stop_signals` asks a program to stop; `is_ctrl_c` and `protect` keep an interrupt of the program
-  apart from one that a handler raises by itself.
+* `stop_signals` and `blocking_stop_signals` ask a program to stop; `raised_by_signal` and
+  `protect` keep an interrupt of the program apart from an error of a handler.
 """
 
 from engine.portal.affinity import Event, LoopAffinity, call_soon, choose_event
@@ -21,9 +21,10 @@ from engine.portal.bridge import HeldContext, Notify, SyncBridge, TimeLimit
 from engine.portal.channel import ChannelDamagedError, ChannelEndedError, ChannelError
 from engine.portal.child_process import ChildProcess
 from engine.portal.held_engine import Held, hold
+from engine.portal.interrupts import protect, raised_by_signal
 from engine.portal.loop_thread import check_interpreter
 from engine.portal.parent_process import ParentProcess
-from engine.portal.signals import EXIT_CODE, is_ctrl_c, protect, stop_signals
+from engine.portal.signals import EXIT_CODE, blocking_stop_signals, stop_signals
 from engine.portal.tasks import task_starter
 from engine.portal.threads import BlockingCall, Threads, WorkThread, other_threads
 from engine.portal.watchdog import Watchdog, awaiting_text, stack_text
@@ -47,13 +48,14 @@ __all__ = [
     "Watchdog",
     "WorkThread",
     "awaiting_text",
+    "blocking_stop_signals",
     "call_soon",
     "check_interpreter",
     "choose_event",
     "hold",
-    "is_ctrl_c",
     "other_threads",
     "protect",
+    "raised_by_signal",
     "stack_text",
     "stop_signals",
     "task_starter",

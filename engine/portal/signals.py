@@ -1,4 +1,4 @@
-"""Signals that ask the program to stop, Ctrl-C, and the exit that is forced when it does not stop.
+"""Signals that ask the program to stop, and the exit that is forced when it does not stop.
 
 `stop_signals` turns the first SIGINT or SIGTERM into a request: the program may take its time to
 close. The second one has its default action, by the system, and ends the process at once. A
@@ -8,12 +8,6 @@ ended.
 
 `ForcedExit` ends a process that does not close: a handler that never yields blocks the event loop,
 and a shielded task refuses to end. Acknowledged changes are safe all the same.
-
-`is_ctrl_c` tells a Ctrl-C from a `KeyboardInterrupt` that a job's handler raised by itself. Outside
-of `stop_signals`, asyncio's runner cancels the main task at the first Ctrl-C, and at the second
-raises in the task that is running. trio raises at the first, in the running task or, if none runs,
-in the main task. If a handler is running, the interrupt would pass for the handler's own failure,
-and the program would carry on.
 """
 
 from __future__ import annotations
@@ -22,14 +16,13 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
-from typing import Any, Final, Self, TypeVar
+from typing import ClassVar, Final, Self, TypeVar
 
 from anyio.lowlevel import current_token
 
@@ -40,17 +33,13 @@ from engine.portal.watchdog import all_stacks, get_unsuspended
 
 logger = TaskLogger("engine")
 
-AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
-
 EXIT_CODE: Final = 70
 """EX_SOFTWARE of sysexits.h, an internal error. Not every system has `os.EX_SOFTWARE`."""
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-_LOGGING_SECONDS: Final = 1.0
+_LOGGING_SECONDS: Final = 0.4
 
-# The functions of the two event loops that raise it, from the signal: module and name.
-_RAISERS: Final = {("asyncio.runners", "_on_sigint"), ("trio._core._ki", "handler")}
-
+Receiver = TypeVar("Receiver", bound="_Receiver")
 _Disposition = Callable[[int, FrameType | None], object] | int | None
 
 
@@ -62,7 +51,7 @@ class ForcedExit:
     which the whole process is suspended does not count.
 
     Args:
-        seconds: How long the process may run once this is armed.
+        seconds: How long the process may run once this is armed; 0.4 s longer if its log hangs.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -110,31 +99,69 @@ class ForcedExit:
         )
 
 
-class StopSignals:
+class _Receiver:
     """The signals to stop, as a program sees them.
 
     Attributes:
         at: The time of the first one, by `time.monotonic`; None before.
+        on_loop: Whether an event loop waits for them.
     """
+
+    on_loop: ClassVar[bool]
 
     def __init__(self, forced_exit: ForcedExit | None) -> None:
         self._forced_exit = forced_exit
-        self._call_soon = call_soon()
-        self._came = choose_event()()
         self.at: float | None = None
-
-    async def wait(self) -> None:
-        """Wait for the first signal. Returns at once if it has come."""
-        if self.at is None:
-            await self._came.wait()
 
     def receive(self, at: float) -> None:
         """Wake the program at the first signal. Called by the signal's handler."""
         self.at = at
         if self._forced_exit is not None:  # first: the loop may be blocked, or have ended
             self._forced_exit.arm()
+        self._wake()
+
+    def _wake(self) -> None:
+        raise NotImplementedError
+
+
+class StopSignals(_Receiver):
+    """The signals to stop, for a task."""
+
+    on_loop = True
+
+    def __init__(self, forced_exit: ForcedExit | None) -> None:
+        super().__init__(forced_exit)
+        self._call_soon = call_soon()
+        self._came = choose_event()()
+
+    async def wait(self) -> None:
+        """Wait for the first signal. Returns at once if it has come."""
+        if self.at is None:
+            await self._came.wait()
+
+    def _wake(self) -> None:
         with suppress(RuntimeError):  # the event loop has ended
             self._call_soon(self._came.set)
+
+
+class BlockingStopSignals(_Receiver):
+    """The signals to stop, for the main thread."""
+
+    on_loop = False
+
+    def __init__(self, forced_exit: ForcedExit | None) -> None:
+        super().__init__(forced_exit)
+        # A handler runs in the middle of the main thread's wait: of all queues and locks, this one
+        # may be used again there.
+        self._came: SimpleQueue[None] = SimpleQueue()
+
+    def wait(self) -> None:
+        """Block the main thread until the first signal. Returns at once if it has come."""
+        if self.at is None:
+            self._came.get()
+
+    def _wake(self) -> None:
+        self._came.put(None)
 
 
 @asynccontextmanager
@@ -153,13 +180,32 @@ async def stop_signals(exit_after_seconds: float | None = None) -> AsyncIterator
     Raises:
         WrongLoopError: This is not the main thread, the only one that receives signals.
     """
+    with _received_by(StopSignals, exit_after_seconds) as signals:
+        yield signals
+
+
+@contextmanager
+def blocking_stop_signals(
+    exit_after_seconds: float | None = None,
+) -> Iterator[BlockingStopSignals]:
+    """Do the same as `stop_signals`, for a main thread that blocks.
+
+    Raises:
+        WrongLoopError: This is not the main thread.
+    """
+    with _received_by(BlockingStopSignals, exit_after_seconds) as signals:
+        yield signals
+
+
+@contextmanager
+def _received_by(kind: type[Receiver], exit_after_seconds: float | None) -> Iterator[Receiver]:
     if threading.current_thread() is not threading.main_thread():
         raise WrongLoopError("only the main thread receives signals: wait for them there")
     with ExitStack() as stack:
         forced_exit = None
         if exit_after_seconds is not None:
             forced_exit = stack.enter_context(ForcedExit(exit_after_seconds))
-        signals = StopSignals(forced_exit)
+        signals = kind(forced_exit)
         stack.callback(_handlers.remove, signals)
         _handlers.add(signals)
         yield signals
@@ -202,30 +248,31 @@ class _Handlers:
     """The process's handlers of the two signals, installed while a `stop_signals` is open."""
 
     def __init__(self) -> None:
-        self._receivers: list[StopSignals] = []
+        self._receivers: list[_Receiver] = []
         self._former: dict[signal.Signals, _Disposition] = {}
         self._first_at: float | None = None
         self._process = 0
         self._waking = ExitStack()
 
-    def add(self, receiver: StopSignals) -> None:
+    def add(self, receiver: _Receiver) -> None:
         """Pass the first signal on to this one; at once if it has come."""
         self._receivers.append(receiver)
         if len(self._receivers) == 1:
-            self._install()
+            self._install(on_loop=receiver.on_loop)
         elif self._first_at is not None:
             receiver.receive(self._first_at)
 
-    def _install(self) -> None:
+    def _install(self, *, on_loop: bool) -> None:
         self._process, self._first_at = os.getpid(), None
-        self._waking.enter_context(_waking_the_loop())
+        if on_loop:
+            self._waking.enter_context(_waking_the_loop())
         for number in _SIGNALS:
             former = signal.getsignal(number)
             if former not in {signal.SIG_IGN, None}:  # None: not set by Python, nor to be restored
                 self._former[number] = former
                 signal.signal(number, self._handle)
 
-    def remove(self, receiver: StopSignals) -> None:
+    def remove(self, receiver: _Receiver) -> None:
         """Pass nothing on to this one any more."""
         self._receivers.remove(receiver)
         if not self._receivers:
@@ -247,33 +294,3 @@ class _Handlers:
 
 
 _handlers = _Handlers()
-
-
-def protect(function: AnyFunction) -> AnyFunction:
-    """Leave a Ctrl-C to the main task while this function, or one that it calls, is running.
-
-    To be called on the event loop that will run the function; the effect lasts. Does nothing on
-    asyncio, which has no means for it, nor for other tasks that the function starts.
-    """
-    if not isinstance(current_token().native_token, asyncio.AbstractEventLoop):
-        sys.modules["trio"].lowlevel.enable_ki_protection(function)
-    return function
-
-
-def is_ctrl_c(error: BaseException) -> bool:
-    """Tell whether an event loop's own handler of SIGINT raised this, or an error in this group.
-
-    It looks at the innermost frame of the traceback. An interrupt raised by Python's own handler,
-    as under an asyncio loop without a runner, goes unnoticed: C code has no frame.
-    """
-    if isinstance(error, BaseExceptionGroup):
-        return any(map(is_ctrl_c, error.exceptions))
-    if not isinstance(error, KeyboardInterrupt):
-        return False
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return False
-    frame, code = trace.tb_frame, trace.tb_frame.f_code
-    return (frame.f_globals.get("__name__"), code.co_name) in _RAISERS

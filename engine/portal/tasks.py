@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVarTuple, Unpack
 from anyio.abc import TaskGroup
 from anyio.lowlevel import current_token
 
-from engine.portal.signals import protect
+from engine.portal.interrupts import protect
 
 Arguments = TypeVarTuple("Arguments")
 

@@ -99,6 +99,7 @@ EXECUTIONS: Final = (
             TEXTS[number - 3],
             TEXTS[number - 4],
             TEXTS[number - 5],
+            TEXTS[number - 6],
             number + 3,
             number + 4,
         )

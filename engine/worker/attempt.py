@@ -1,7 +1,8 @@
 """An attempt: one run of a handler for one job, and its outcome.
 
 Any exception that the handler raises, SystemExit included, fails only its own job: an exit, an
-interrupt, a stray cancellation, or a group of these. Only a Ctrl-C reaches the program.
+interrupt, a stray cancellation, or a group of these. Only an exception that a signal's handler
+raises in it, such as a Ctrl-C, goes on to the program.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from engine.domain.exceptions import AttemptTimeoutError, HandlerError, message_
 from engine.domain.models import Progress
 from engine.domain.validation import MAX_ERROR_CHARACTERS, kept_text
 from engine.owner.core import Core
-from engine.portal import BlockingCall, awaiting_text, is_ctrl_c
+from engine.portal import BlockingCall, awaiting_text, raised_by_signal
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Record
 from engine.worker.context import Context, InputNeeded, JobCancelled, asks_for_input
@@ -37,6 +38,7 @@ class Stop(Enum):
     CANCELLED = "its job was cancelled"
     LOST = "its job has moved on without it"
     CLOSING = "the worker is closing"
+    INTERRUPTED = "a signal interrupts the program"
 
 
 class Attempt:
@@ -201,7 +203,7 @@ def error_text(error: BaseException) -> str:
     try:
         message = message_of(error)
     except KeyboardInterrupt as raised:
-        if is_ctrl_c(raised):
+        if raised_by_signal(raised) is not None:
             raise
         message = ""
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
@@ -224,7 +226,9 @@ def _guarded(middleware: Middleware, context: Context[Any]) -> Iterator[None]:
     try:
         manager = middleware(context)
         manager.__enter__()
-    except Exception:
+    except Exception as error:
+        if raised_by_signal(error) is not None:
+            raise
         logger.exception("a middleware failed")
         yield
         return
@@ -241,5 +245,7 @@ def _leave(manager: AbstractContextManager[object], error: BaseException | None)
     try:
         manager.__exit__(*details)
     except Exception as raised:
+        if raised_by_signal(raised) is not None:
+            raise
         if raised is not error:
             logger.exception("a middleware failed")

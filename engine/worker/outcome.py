@@ -8,7 +8,7 @@ handler itself raises is another matter: the program may allow retries after it,
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import random
 from typing import Any, Final
@@ -20,7 +20,7 @@ from engine.owner.commands.ask import AskForInput
 from engine.owner.commands.finish import FinishJob
 from engine.owner.commands.release import Count, ReleaseJob
 from engine.owner.message import Message
-from engine.portal import is_ctrl_c
+from engine.portal import raised_by_signal
 from engine.portal.logs import TaskLogger
 from engine.worker.attempt import Attempt, Middleware, Stop, error_text
 from engine.worker.context import InputNeeded
@@ -42,30 +42,44 @@ class Rules:
     middleware: Sequence[Middleware]
 
 
-async def outcome_of(attempt: Attempt, rules: Rules) -> Message[Any] | None:
+async def outcome_of(
+    attempt: Attempt, rules: Rules, interrupt: Callable[[BaseException], object]
+) -> Message[Any] | None:
     """Run an attempt, and return the message with its outcome; None for no message.
 
-    Raises:
-        KeyboardInterrupt: Ctrl-C. Every error of the handler becomes an outcome.
+    Args:
+        attempt: The attempt.
+        rules: The worker's.
+        interrupt: Called with an exception that a signal's handler raised in the job's. Every other
+            one becomes an outcome.
     """
-    job_id, token = attempt.job_id, attempt.token
     if reason := attempt.why_stopped():  # before it began
         return _after_stop(attempt, rules, reason)
     _log(attempt, "begins")
     try:
         result = await attempt.run(rules.middleware, rules.timeout_seconds)
-    except BaseException as error:
-        if is_ctrl_c(error):
-            raise
-        if isinstance(error, InputNeeded) and attempt.context.request is not None:
-            return AskForInput(job_id, token, *attempt.context.request)
-        if reason := attempt.why_stopped():
-            return _after_stop(attempt, rules, reason)
-        if isinstance(error, HandlerProcessError) and not error.has_begun:
-            return _without_process(attempt, error)
-        return _after_failure(attempt, rules, error)
+    except BaseException as error:  # noqa: BLE001 - a handler may raise anything
+        if (raised := raised_by_signal(error)) is not None:
+            interrupt(raised)
+            return _after_stop(attempt, rules, attempt.why_stopped() or Stop.INTERRUPTED)
+        return _after_error(attempt, rules, error)
     _log(attempt, "is done")
-    return FinishJob(job_id, token, Event.SUCCEED, result=result.text, result_form=result.form)
+    return FinishJob(
+        *(attempt.job_id, attempt.token, Event.SUCCEED),
+        result=result.text,
+        result_form=result.form,
+    )
+
+
+def _after_error(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any] | None:
+    """Return the message for an error of the handler, or for what it stands for."""
+    if isinstance(error, InputNeeded) and attempt.context.request is not None:
+        return AskForInput(attempt.job_id, attempt.token, *attempt.context.request)
+    if reason := attempt.why_stopped():
+        return _after_stop(attempt, rules, reason)
+    if isinstance(error, HandlerProcessError) and not error.has_begun:
+        return _without_process(attempt, error)
+    return _after_failure(attempt, rules, error)
 
 
 def failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any]:
@@ -91,8 +105,9 @@ def _after_stop(attempt: Attempt, rules: Rules, reason: Stop) -> Message[Any] | 
     )
     if reason is Stop.LOST:
         return None
-    if reason is Stop.CLOSING and attempt.has_begun and not rules.deaths.idempotent:
-        error = f"the worker closed during attempt {attempt.number}, and {NOT_REPEATED}"
+    was_cut_short = reason is not Stop.CANCELLED and attempt.has_begun
+    if was_cut_short and not rules.deaths.idempotent:
+        error = f"attempt {attempt.number} was stopped: {reason.value}, and {NOT_REPEATED}"
         return FinishJob(attempt.job_id, attempt.token, Event.FAIL, error=error)
     return ReleaseJob(attempt.job_id, attempt.token)
 

@@ -37,6 +37,7 @@ from engine.worker.stuck_monitor import StuckMonitor
 logger = TaskLogger("engine.worker")
 
 _PAUSE_SECONDS: Final = 1.0  # after a refused claim
+_REFUSAL_SECONDS: Final = 0.75  # when closing: what then runs on is named before a forced exit
 
 
 class WorkerPool:
@@ -98,6 +99,10 @@ class WorkerPool:
             self._sender.is_out_of_time = True
             self._changes.wake()
             self._stop_all(Stop.CLOSING)
+            with anyio.move_on_after(_REFUSAL_SECONDS):
+                await self._changes.until(lambda: not self._attempts)
+            if self._attempts:
+                self._stuck_monitor.report_all()
             await self._changes.until(lambda: not self._attempts and self._claim is None)
         self._core.state.events.unsubscribe(self)
         self._leave_alone()
@@ -175,13 +180,13 @@ class WorkerPool:
             self._start(self._run, attempt, name=f"engine attempt {attempt.job_id}")
 
     async def _run(self, attempt: Attempt) -> None:
-        """Run an attempt and report its outcome. Raises nothing except a Ctrl-C."""
+        """Run an attempt and report its outcome. Raises nothing, unless the loop is ending."""
         message: Message[Any] | None
         if self._is_closing:
             attempt.stop(Stop.CLOSING)
         try:
             with inside(self, self._core):
-                message = await outcome_of(attempt, self._rules)
+                message = await outcome_of(attempt, self._rules, self._interrupt)
         except Exception as error:  # noqa: BLE001 - not the handler's own, which are outcomes
             message = failure(attempt, self._rules, error)
         except BaseException:
@@ -195,6 +200,12 @@ class WorkerPool:
             self._forget(attempt)
         else:
             self._sender.send(attempt, message)
+
+    def _interrupt(self, error: BaseException) -> None:
+        """Pass an exception on to the program, and claim nothing more: it is about to close."""
+        self._is_closing = True
+        self._changes.wake()
+        self._core.interrupt(error)
 
     def _forget(self, attempt: Attempt) -> None:
         del self._attempts[attempt.token]

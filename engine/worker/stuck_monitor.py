@@ -53,14 +53,21 @@ class StuckMonitor:
         with self._scope:
             while True:
                 await anyio.sleep(_PAUSE_SECONDS)
-                for attempt in (*self._attempts.values(), *self._orphans):
-                    self._check(attempt)
+                self._report(_PATIENCE_SECONDS)
 
-    def _check(self, attempt: Attempt) -> None:
-        asked_at = attempt.stopped_at
-        seconds = 0.0 if asked_at is None else anyio.current_time() - asked_at
-        if seconds < _PATIENCE_SECONDS or attempt.is_reported:
-            return
+    def report_all(self) -> None:
+        """Log all attempts that were asked to stop and run on, without any patience."""
+        self._report(0.0)
+
+    def _report(self, patience_seconds: float) -> None:
+        for attempt in (*self._attempts.values(), *self._orphans):
+            asked_at = attempt.stopped_at
+            if asked_at is not None and not attempt.is_reported:
+                seconds = anyio.current_time() - asked_at
+                if seconds >= patience_seconds:
+                    self._log_refusal(attempt, seconds)
+
+    def _log_refusal(self, attempt: Attempt, seconds: float) -> None:
         attempt.is_reported = True
         logger.error(
             "attempt %s of job %s was asked to stop %.1f s ago and is still running:\n%s",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +20,7 @@ from engine.domain.retry import Retry
 from engine.domain.validation import check_flag, check_integer, check_seconds
 from engine.owner.attachment import Attachment
 from engine.owner.base import EngineBase
-from engine.portal import stop_signals
+from engine.portal import blocking_stop_signals, stop_signals
 from engine.worker.attempt import Middleware
 from engine.worker.handler import Handler, HandlerFunction
 from engine.worker.outcome import Rules
@@ -29,7 +29,7 @@ from engine.worker.processes import Processes
 
 MAX_CONCURRENCY = 10_000
 MAX_DEATHS = 1_000
-_MARGIN_SECONDS = 5.0  # after the time of grace, for the last commits
+_MARGIN_SECONDS = 1.5  # after the time of grace, for the last commits: 8 + 1.5 s are below 10 s
 
 
 class Worker(Attachment):
@@ -56,8 +56,10 @@ class Worker(Attachment):
     Its return value becomes the job's result: a text as it is; None as no result; any other value
     that pydantic knows as JSON. Its exception
     becomes the job's error, by type and message; the traceback goes to the log ``engine.worker``.
-    Any exception that the handler raises, SystemExit included, fails only that job. The exception:
-    an exit in a task that a handler started on asyncio ends the program, as it does in asyncio.
+    Any exception that the handler raises, SystemExit included, fails only that job. An exit in a
+    task that a handler started on asyncio ends the program, as it does in asyncio. So does what a
+    signal's handler of the program raises while a job's is running: the body of the engine's
+    ``async with`` is cancelled, its end raises the exception, and the job is ready again.
     A function in a thread can't await a `JobEngine`: pass it a `SyncJobEngine`, or its data.
 
     **Attempts**: each run is an attempt with a number. A job may run more than once: after a failed
@@ -89,7 +91,8 @@ class Worker(Attachment):
         max_deaths: A job fails when so many deaths count against it: 1 to 1,000. A death of a
             handler's process counts against its job. A death of the engine's counts against the
             one suspect at work, or else the only job at work: `docs/running-jobs.md` says more.
-        grace_seconds: How long closing waits for handlers, 0 or more.
+        grace_seconds: How long closing waits for handlers, 0 or more. By default 8: with the 1.5 s
+            of `serve` that is less than the 10 s after which Docker kills.
         processes: Run a plain function in processes, for work that keeps a processor busy or may
             crash; a `Processes` says how to keep them. The function and the enum of the statuses
             have to be importable: `docs/processes.md` says how. A cancel or a timeout kills the
@@ -118,7 +121,7 @@ class Worker(Attachment):
         timeout_seconds: float | None = None,
         idempotent: bool = True,
         max_deaths: int = 3,
-        grace_seconds: float = 10.0,
+        grace_seconds: float = 8.0,
         processes: bool | Processes = False,
         middleware: Sequence[Middleware] = (),
     ) -> None:
@@ -145,7 +148,7 @@ class Worker(Attachment):
                 f"{core.lifecycle.running.name} leads to no success, or to no failure, so a "
                 "handler could not end its job: add the move to the lifecycle"
             )
-        self._grace_seconds = grace_seconds
+        self._exit_after_seconds = grace_seconds + _MARGIN_SECONDS
         self._part = WorkerPool(
             core,
             Handler(handler, core.lifecycle, _rules_of(processes)),
@@ -158,6 +161,7 @@ class Worker(Attachment):
             ),
         )
         self._serving = AsyncExitStack()
+        self._serving_blocking = ExitStack()
 
     async def __aexit__(
         self,
@@ -169,6 +173,16 @@ class Worker(Attachment):
         async with self._serving:
             await super().__aexit__(kind, error, traceback)
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop working; a second signal cuts it short, see `serve_blocking`."""
+        with self._serving_blocking:
+            super().__exit__(kind, error, traceback)
+
     async def serve(self) -> None:
         """Work until SIGINT (Ctrl-C) or SIGTERM asks the process to stop.
 
@@ -179,17 +193,42 @@ class Worker(Attachment):
 
         It then returns, and your program closes worker and engine, with the time of grace. A second
         signal ends the process at once, by its default action. So does the worker itself, with exit
-        code 70, if closing takes 5 seconds longer than the time of grace, because a handler blocks
-        the event loop or refuses to be cancelled. Neither loses an acknowledged change.
+        code 70, if closing takes 1.5 seconds longer than the time of grace, because a handler
+        blocks the event loop or refuses to be cancelled. Neither loses an acknowledged change.
 
         Raises:
             EngineNotStartedError: The worker has not been entered.
+            InvalidValueError: The engine is a `SyncJobEngine`: call `serve_blocking`.
             WrongLoopError: This is not the main thread, the only one that receives signals.
         """
-        self._check_started()
-        seconds = self._grace_seconds + _MARGIN_SECONDS
-        signals = await self._serving.enter_async_context(stop_signals(seconds))
+        self._check_serving(blocking=False)
+        signals = await self._serving.enter_async_context(stop_signals(self._exit_after_seconds))
         await signals.wait()
+
+    def serve_blocking(self) -> None:
+        """Do the same as `serve`, for the worker of a `SyncJobEngine`: block the main thread.
+
+        ::
+
+            with SyncJobEngine("jobs.db") as engine, Worker(engine, handle) as worker:
+                worker.serve_blocking()
+
+        Raises:
+            EngineNotStartedError: The worker has not been entered.
+            InvalidValueError: The engine is a `JobEngine`: await `serve`.
+            WrongLoopError: This is not the main thread, the only one that receives signals.
+        """
+        self._check_serving(blocking=True)
+        signals = self._serving_blocking.enter_context(
+            blocking_stop_signals(self._exit_after_seconds)
+        )
+        signals.wait()
+
+    def _check_serving(self, *, blocking: bool) -> None:
+        self._check_started()
+        if self._engine.core.is_blocking != blocking:
+            right = "await `serve`" if blocking else "call `serve_blocking`"
+            raise InvalidValueError("engine", f"is a {type(self._engine).__name__}: {right}")
 
 
 def _rules_of(processes: object) -> Processes | None:

@@ -27,7 +27,7 @@ from tests.unit.portal.starting import ROOTS
 pytestmark = needs_interrupts
 
 GRACE_SECONDS = 0.5
-MARGIN_SECONDS = 5.0
+MARGIN_SECONDS = 1.5
 NOTICED_SECONDS = 5.0
 SLACK_SECONDS = 3.0
 SLACK_STARTS = 10
@@ -181,6 +181,35 @@ def test_a_second_signal_ends_the_process_at_once(kind: str, anyio_backend: str)
         output, _, code = program.end()
         assert program.seconds() < program.slack_seconds
         assert (output, code) == ([], -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("kind", ["waits", *thorough("thread")])
+def test_a_blocking_engines_worker_serves_too(kind: str) -> None:
+    with _at_work("-", kind, "blocking") as program:
+        program.send(signal.SIGTERM)
+        output, _, code = program.end()
+        assert GRACE_SECONDS <= program.seconds() < GRACE_SECONDS + program.slack_seconds
+        assert (output, code) == (["told", "closed"], 0)
+
+
+def test_a_second_signal_ends_a_blocking_program_at_once() -> None:
+    with _at_work("-", "spins", "blocking") as program:
+        program.send(signal.SIGINT)
+        assert program.process.stdout is not None
+        assert program.process.stdout.readline() == "told\n"
+        program.send(signal.SIGTERM)
+        output, _, code = program.end()
+        assert (output, code) == ([], -signal.SIGTERM)
+
+
+@pytest.mark.thorough
+def test_a_blocking_program_that_does_not_close_is_ended() -> None:
+    with _at_work("-", "refuses", "blocking") as program:
+        program.send(signal.SIGTERM)
+        output, log, code = program.end()
+        assert program.seconds() < GRACE_SECONDS + MARGIN_SECONDS + program.slack_seconds
+        assert (output, code) == (["told"], EXIT_CODE)
+        assert [line for line in log if "is still running" in line["text"]]
 
 
 @pytest.mark.parametrize("kind", ["waits", *thorough("computes", "thread")])

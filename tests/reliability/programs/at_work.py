@@ -5,7 +5,8 @@ Usage: python -m tests.reliability.programs.at_work BACKEND KIND HOW GRACE
 KIND is the behaviour of the handler: "waits" (a task that awaits), "spins" (a loop that never
 yields), "sleeps" (blocks the event loop in a call), "refuses" (a task that resists cancellation),
 "thread" (never returns), "computes" (a busy task that yields from time to time). HOW is "serve" for
-`Worker.serve`, "body" for a program without signal handling. Prints "begun" when the handler runs,
+`Worker.serve`, "blocking" for `Worker.serve_blocking`, "body" for a program without signal
+handling. Prints "begun" when the handler runs,
 "closed" when worker and engine are closed.
 """
 
@@ -17,13 +18,14 @@ import json
 import logging
 import os
 import sys
+import threading
 import time
 from contextlib import suppress
 from typing import Any
 
 import anyio
 
-from engine import Job, JobEngine, JobStatus, Worker
+from engine import Job, JobEngine, JobStatus, SyncJobEngine, Worker
 
 SECONDS_AGAINST_HANGS = 60
 
@@ -102,11 +104,27 @@ async def main(kind: str, how: str, grace: float) -> None:
     print("closed", flush=True)
 
 
+def main_blocking(kind: str, grace: float) -> None:
+    """Do the same in threads."""
+    with SyncJobEngine() as engine, Worker(engine, KINDS[kind], grace_seconds=grace) as worker:
+        job = engine.create("hash")
+        print(f"job {job.job_id}", flush=True)
+        # It runs when `serve_blocking` waits for the signals already.
+        timer = threading.Timer(0.1, engine.transition, (job.job_id, JobStatus.RUNNING))
+        timer.start()
+        worker.serve_blocking()
+        print("told", flush=True)
+    print("closed", flush=True)
+
+
 if __name__ == "__main__":
     handler = logging.StreamHandler()
     handler.setFormatter(Lines())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     backend, kind, how, grace = sys.argv[1:]
+    if how == "blocking":
+        main_blocking(kind, float(grace))
+        sys.exit()
     try:
         anyio.run(main, kind, how, float(grace), backend=backend)
     except* KeyboardInterrupt:  # trio's comes in a group

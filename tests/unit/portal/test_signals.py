@@ -11,7 +11,8 @@ import anyio
 import pytest
 
 from engine.domain.exceptions import WrongLoopError
-from engine.portal.signals import EXIT_CODE, is_ctrl_c, stop_signals
+from engine.portal.interrupts import raised_by_signal
+from engine.portal.signals import EXIT_CODE, stop_signals
 from tests.systems import needs_fork, needs_interrupts
 from tests.tries import thorough
 from tests.unit.portal.starting import started
@@ -158,8 +159,8 @@ def test_a_ctrl_c_is_known_wherever_it_is_raised(
 
 def test_what_a_task_raises_by_itself_is_no_ctrl_c() -> None:
     for kind in (KeyboardInterrupt, ValueError):
-        assert not is_ctrl_c(kind())
+        assert not raised_by_signal(kind())
         with pytest.raises(kind) as raised:
             raise kind
-        assert not is_ctrl_c(raised.value)
-        assert not is_ctrl_c(BaseExceptionGroup("two", [ValueError(), raised.value]))
+        assert not raised_by_signal(raised.value)
+        assert not raised_by_signal(BaseExceptionGroup("two", [ValueError(), raised.value]))

@@ -69,14 +69,18 @@ def test_another_execution_changes_nothing_else() -> None:
 
 NEW = "the token of a new attempt"
 ALL = Execution(
-    *(3, "deadlines", NOW, 5, 2, "token", NOW, "prompt", "answers", "reason", "json", 7, 4)
+    *(3, "deadlines", NOW, 5, 2, "token", NOW, "prompt", "answers", "reason", "json", "trace", 7, 4)
 )
 
 
 def test_each_step_of_an_execution_changes_what_it_names_and_nothing_else() -> None:
     later = NOW + timedelta(seconds=1)
     entering = Execution(
-        *(3, "deadlines", later, 5, 2), answers="answers", cancel_reason="reason", deaths=7
+        *(3, "deadlines", later, 5, 2),
+        answers="answers",
+        cancel_reason="reason",
+        trace="trace",
+        deaths=7,
     )
     assert ALL.entering(later) == entering
     assert ALL.claimed(NEW) == replace(ALL, attempt=6, token=NEW, retry_at=None)

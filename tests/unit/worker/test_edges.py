@@ -159,11 +159,14 @@ async def test_a_worker_that_did_not_begin_may_begin_later_and_once() -> None:
     worker = Worker(engine, done)
     with pytest.raises(EngineNotStartedError, match="worker"):
         await worker.serve()
+    with pytest.raises(EngineNotStartedError, match="worker"):
+        worker.serve_blocking()
     with pytest.raises(EngineNotStartedError, match="engine"):
         await worker.__aenter__()
     async with engine:
         async with worker:
-            pass
+            with pytest.raises(InvalidValueError, match="await `serve`"):
+                worker.serve_blocking()
         with pytest.raises(EngineStartedError, match="worker"):
             await worker.__aenter__()
 

@@ -83,7 +83,7 @@ async def test_closing(*, idempotent: bool) -> None:
     if idempotent:
         assert (done.status, done.attempt) == (COMPLETED, 2)
     else:
-        error = f"the worker closed during attempt 1, and {NOT_REPEATED}"
+        error = f"attempt 1 was stopped: the worker is closing, and {NOT_REPEATED}"
         assert (done.status, done.error) == (FAILED, error)
     assert len(gate.entered) == done.attempt
 
@@ -199,4 +199,4 @@ async def test_closing_while_a_process_is_at_work_fails_the_job(tmp_path: Path) 
         await until(lambda: ids.exists() and ids.read_text().endswith("\n"))
     await until_killed(ids)
     done = await _finished(storage, process_id, job)
-    assert done.error == f"the worker closed during attempt 1, and {NOT_REPEATED}"
+    assert done.error == f"attempt 1 was stopped: the worker is closing, and {NOT_REPEATED}"

@@ -12,7 +12,7 @@ import sys
 
 import anyio
 
-from engine.portal.signals import is_ctrl_c, protect
+from engine.portal.interrupts import protect, raised_by_signal
 
 BACKEND, WHERE = sys.argv[1:3]
 IS_PROTECTED = sys.argv[3:] == ["protected"]
@@ -43,7 +43,7 @@ async def run_attempt() -> None:
     try:
         await handle()
     except (KeyboardInterrupt, BaseExceptionGroup) as error:
-        print(f"the attempt was interrupted: {is_ctrl_c(error)}")
+        print(f"the attempt was interrupted: {raised_by_signal(error) is not None}")
     else:
         print("the attempt went on")
 

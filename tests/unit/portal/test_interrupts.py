@@ -1,0 +1,113 @@
+"""Interrupts: what a signal's handler raises is told from what the interrupted code raises."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from engine.portal.interrupts import raised_by_signal
+from tests.systems import needs_interrupts
+
+pytestmark = needs_interrupts
+
+NUMBER = signal.SIGTERM
+
+
+class StopError(Exception):
+    """A program's own."""
+
+
+def stops(_number: int, _frame: FrameType | None) -> None:
+    raise StopError
+
+
+def stops_by_any_arguments(*_: object) -> None:
+    stops_by_itself()
+
+
+def stops_by_itself() -> None:
+    raise StopError
+
+
+def uninstalls_itself(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise StopError
+
+
+def forgets_its_arguments(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise StopError
+
+
+def exits(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+class Stopper:
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        raise StopError
+
+    def method(self, _number: int, _frame: FrameType | None) -> None:
+        raise StopError
+
+
+@contextmanager
+def _installed(handler: Callable[..., Any]) -> Iterator[None]:
+    former = signal.signal(NUMBER, handler)
+    try:
+        yield
+    finally:
+        signal.signal(NUMBER, former)
+
+
+def _interrupted() -> BaseException:
+    """Return what comes out of code in which the signal comes."""
+    try:
+        signal.raise_signal(NUMBER)
+    except BaseException as error:  # noqa: BLE001 - any
+        return error
+    raise AssertionError("nothing was raised")
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        stops,
+        stops_by_any_arguments,
+        uninstalls_itself,
+        forgets_its_arguments,
+        exits,
+        Stopper(),
+        Stopper().method,
+        partial(lambda _text, *arguments: stops(*arguments), "bound"),
+    ],
+)
+def test_what_a_handler_of_a_signal_raises_is_known(handler: Callable[..., Any]) -> None:
+    with _installed(handler):
+        error = _interrupted()
+        assert raised_by_signal(error) is error
+        group = BaseExceptionGroup("two", [ValueError(), error])
+        assert raised_by_signal(group) is error
+
+
+def test_what_code_raises_itself_is_not() -> None:
+    with _installed(stops):
+        for kind in (SystemExit, KeyboardInterrupt, StopError):
+            with pytest.raises(kind) as raised:
+                raise kind
+            assert raised_by_signal(raised.value) is None
+            assert raised_by_signal(kind()) is None
+
+
+def test_a_function_that_takes_a_frame_is_no_handler() -> None:
+    def looks_at(frame: FrameType, number: int) -> None:
+        raise StopError(frame, number)
+
+    with pytest.raises(StopError) as raised:
+        looks_at(sys._getframe(), 100_000)  # noqa: SLF001 - as tracers do
+    assert raised_by_signal(raised.value) is None
