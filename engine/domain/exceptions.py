@@ -308,12 +308,21 @@ class HandlerError(EngineError):
         kinds: The names of its class and its base classes, such as ``shop.NoPictureError``, in the
             order of their resolution.
         retryable: False if its attribute ``retryable`` is False.
+        retry_after_seconds: As its attribute; None if it has none.
     """
 
-    def __init__(self, text: str, kinds: Sequence[str], *, retryable: bool = True) -> None:
+    def __init__(
+        self,
+        text: str,
+        kinds: Sequence[str],
+        *,
+        retryable: bool = True,
+        retry_after_seconds: float | None = None,
+    ) -> None:
         super().__init__(text)
         self.kinds: tuple[str, ...] = tuple(kinds)
         self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
 
 
 class IdempotencyConflictError(EngineError):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.domain.exceptions import HandlerError, InvalidValueError, shown
-from engine.domain.validation import check_integer, check_number
+from engine.domain.validation import check_integer, check_number, check_seconds
 
 MAX_ATTEMPTS: Final = 1_000
 MAX_FACTOR: Final = 1_000
@@ -24,7 +24,10 @@ class Retry:
     And Jitter", AWS Architecture Blog, 2015, shows why jobs that failed together should not be
     retried together.
 
-    An error whose attribute ``retryable`` is False is never retried. Attempts that died with their
+    An error whose attribute ``retryable`` is False is never retried. An error may say itself when
+    to try again, as paid APIs do: its attribute ``retry_after_seconds``, a finite number, 0 or
+    more, replaces the delay. It is cut to ``max_delay_seconds`` and gets no jitter. Any other value
+    is ignored, and logged. Attempts that died with their
     process rest for the same delays, but do not count here: see `engine.domain.deaths`.
 
     Attributes:
@@ -94,6 +97,19 @@ class Retry:
             return isinstance(error, self.retry_on)
         kinds = self.retry_on if isinstance(self.retry_on, tuple) else (self.retry_on,)
         return any(f"{kind.__module__}.{kind.__qualname__}" in error.kinds for kind in kinds)
+
+
+def retry_after_seconds(error: BaseException) -> float | None:
+    """Return an error's own delay before the next attempt; None without one.
+
+    Raises:
+        InvalidValueError: It is no finite number of 0 or more.
+    """
+    try:
+        seconds = getattr(error, "retry_after_seconds", None)
+    except Exception as broken:
+        raise InvalidValueError("retry_after_seconds", "can't be read") from broken
+    return None if seconds is None else float(check_seconds("retry_after_seconds", seconds))
 
 
 def is_retryable(error: BaseException) -> bool:

@@ -15,8 +15,14 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from engine.domain.exceptions import AttemptTimeoutError, HandlerError, message_of
+from engine.domain.exceptions import (
+    AttemptTimeoutError,
+    HandlerError,
+    InvalidValueError,
+    message_of,
+)
 from engine.domain.models import Progress
+from engine.domain.retry import retry_after_seconds
 from engine.domain.validation import MAX_ERROR_CHARACTERS, kept_text
 from engine.owner.core import Core
 from engine.portal import BlockingCall, awaiting_text, raised_by_signal
@@ -210,6 +216,15 @@ def error_text(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         text += "".join(f"; {error_text(each)}" for each in error.exceptions)
     return kept_text(text, MAX_ERROR_CHARACTERS)
+
+
+def retry_after_of(error: BaseException) -> float | None:
+    """Return an error's own delay before the next attempt; None without one. Log a wrong one."""
+    try:
+        return retry_after_seconds(error)
+    except InvalidValueError as wrong:
+        logger.warning("%s, and is ignored: it is of a %s", wrong, type(error).__name__)
+        return None
 
 
 @contextmanager

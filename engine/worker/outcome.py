@@ -22,7 +22,7 @@ from engine.owner.commands.release import Count, ReleaseJob
 from engine.owner.message import Message
 from engine.portal import raised_by_signal
 from engine.portal.logs import TaskLogger
-from engine.worker.attempt import Attempt, Middleware, Stop, error_text
+from engine.worker.attempt import Attempt, Middleware, Stop, error_text, retry_after_of
 from engine.worker.context import InputNeeded
 
 logger = TaskLogger("engine.worker")
@@ -93,6 +93,9 @@ def failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any
         retry, failures = rules.deaths.retry, attempt.failures + 1
         if retry.may_retry(error, failures):
             delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
+            asked = retry_after_of(error)
+            if asked is not None:
+                delay = min(asked, retry.max_delay_seconds)
             return ReleaseJob(job_id, token, delay, Count.FAILURE)
     return FinishJob(job_id, token, Event.FAIL, error=error_text(error))
 

@@ -119,6 +119,7 @@ def _messages() -> list[FromProcess]:
             "ValueError: x",
             ["builtins.ValueError"],
             retryable=True,
+            retry_after_seconds=None,
             asks=False,
             traceback="",
         ),

@@ -135,6 +135,7 @@ class Raised(Struct, frozen=True, tag=True):
     kinds: list[str]
     """The names of the exception's class and its base classes, in their order."""
     retryable: bool
+    retry_after_seconds: float | None
     asks: bool
     """Whether it is the exception by which `Context.request_input` ends an attempt."""
     traceback: str

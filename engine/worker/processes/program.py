@@ -22,7 +22,7 @@ from engine.domain.retry import is_retryable
 from engine.owner.views import Views
 from engine.portal import EXIT_CODE, ParentProcess
 from engine.portal.logs import send_records_to, set_levels
-from engine.worker.attempt import error_text
+from engine.worker.attempt import error_text, retry_after_of
 from engine.worker.context import Context, asks_for_input
 from engine.worker.parameters import Parameters
 from engine.worker.processes.loading import MainError, load, names_of
@@ -190,6 +190,7 @@ class _Program:
             error=error_text(error),
             kinds=[plain_text(name, MAX_NAME_CHARACTERS) for name in names_of(error, self._main)],
             retryable=is_retryable(error),
+            retry_after_seconds=retry_after_of(error),
             asks=asks_for_input(error),
             traceback=_traceback(error),
         )

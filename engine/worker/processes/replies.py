@@ -65,6 +65,7 @@ def error_of(message: Raised, context: Context[Any]) -> BaseException:
         plain_text(message.error, MAX_ERROR_CHARACTERS),
         message.kinds[:_MOST_KINDS],
         retryable=message.retryable,
+        retry_after_seconds=message.retry_after_seconds,
     )
     error.add_note(plain_text(message.traceback, MAX_CHARACTERS))
     return error

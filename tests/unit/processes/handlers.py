@@ -44,6 +44,14 @@ class JamError(NoPaperError):
     retryable = False
 
 
+class BusyError(Exception):
+    """An error that says when to try again."""
+
+    def __init__(self, seconds: object) -> None:
+        super().__init__("too many requests")
+        self.retry_after_seconds = seconds
+
+
 class OddError(Exception):
     """An error of which nothing can be shown."""
 
@@ -226,6 +234,8 @@ CASES: dict[str, Callable[[Job[Any], Context[Any]], Any]] = {
     "no paper": _raises(lambda: NoPaperError(2, "A3")),
     "jam": _raises(lambda: JamError(2, "A3")),
     "odd": _raises(OddError),
+    "busy": _raises(lambda: BusyError(10**30)),
+    "busy for ever": _raises(lambda: BusyError(float("inf"))),
     "exit": _raises(lambda: SystemExit(3)),
     "group": _raises(_groups),
     "long": _raises(lambda: ValueError("x" * 1_000_000)),

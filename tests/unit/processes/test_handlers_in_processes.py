@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from engine import (
     SyncJobEngine,
     Worker,
 )
+from engine.testing.virtual_clock import VirtualClock
 from tests.systems import needs_named_pipes
 from tests.tries import thorough, tries
 from tests.unit.claiming import running
@@ -191,7 +193,7 @@ def test_it_may_ask_a_question_of_a_blocking_engine() -> None:
             ("odd", Exception, 3),
             ("exit", Exception, 1),
             ("kills itself", Exception, 3),
-            ("kills itself", NoPaperError, 1),
+            ("kills itself", (), 3),  # a death is no error
         ),
     ],
 )
@@ -202,6 +204,20 @@ async def test_errors_are_retried_by_their_classes(tried: tuple[str, Any, int]) 
         job = engine.create("hash", input=case)
         engine.transition(job.job_id, JobStatus.RUNNING)
         assert engine.wait(job.job_id, timeout=60).attempt == attempts
+
+
+@pytest.mark.parametrize(("case", "delay"), [("busy", 300), *thorough(("busy for ever", 7))])
+async def test_an_error_in_a_process_may_say_when_to_try_again(
+    case: str, delay: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = VirtualClock()
+    retry = Retry(first_delay_seconds=7, jitter=0)
+    async with working(run_case, clock=clock, processes=True, retry=retry) as engine:
+        job = await running(engine, input=case)
+        while (waits := await engine.get(job.job_id)).next_attempt_at is None:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+        assert waits.next_attempt_at - clock() == timedelta(seconds=delay)
+    assert ("retry_after_seconds" in caplog.text) is (case != "busy")
 
 
 async def test_its_traceback_is_logged_and_middleware_has_its_classes(

@@ -91,6 +91,58 @@ async def test_a_class_of_errors_is_retried_with_all_that_derive_from_it() -> No
         assert (await clock.run_until(ended(engine))).attempt == 2
 
 
+class BusyError(Exception):
+    """An error that says when to try again."""
+
+    def __init__(self, seconds: object) -> None:
+        super().__init__("too many requests")
+        self.retry_after_seconds = seconds
+
+
+class BrokenError(Exception):
+    @property
+    def retry_after_seconds(self) -> float:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("asked", "delay"),
+    [
+        *((BusyError(25), 25), (BusyError(0), 0), (BusyError(0.5), 0.5), (BusyError(None), 10)),
+        *((BusyError(51), 50), (BusyError(10**30), 50)),
+    ],
+    ids=repr,
+)
+async def test_an_error_may_say_when_to_try_again(
+    asked: Exception, delay: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = VirtualClock()
+    handler = Failing(clock, 1, asked)
+    async with working(handler, clock=clock, retry=EXACT) as engine:
+        assert (await clock.run_until(ended(engine))).status is COMPLETED
+    assert handler.calls == [(1, 0), (2, delay)]
+    assert "retry_after_seconds" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *map(BusyError, (-1, float("nan"), float("inf"), 10**400, True, "30", 10j, [])),
+        BrokenError(),
+    ],
+    ids=repr,
+)
+async def test_what_is_no_delay_is_ignored_and_logged(
+    asked: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = VirtualClock()
+    handler = Failing(clock, 1, asked)
+    async with working(handler, clock=clock, retry=EXACT) as engine:
+        assert (await clock.run_until(ended(engine))).status is COMPLETED
+    assert handler.calls == [(1, 0), (2, 10)]
+    assert "retry_after_seconds" in caplog.text
+
+
 async def test_a_delay_is_spread_by_the_jitter() -> None:
     clock = VirtualClock()
     handler = Failing(clock, 20)
