@@ -234,6 +234,8 @@ class Statistics(_Snapshot, Generic[Status]):
     waiting: int
     """All other live jobs: they wait for a gate, an answer, their next attempt's time, or, as
     suspects after a death of the process, for their turn."""
+    strays: int
+    """Jobs with a thread that runs on though its attempt has ended; they are not ready."""
     attempts: int
     """Attempts begun."""
     retried: int

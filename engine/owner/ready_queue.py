@@ -6,7 +6,7 @@ takes its place. It decides nothing: a claim checks each job again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from contextlib import closing
 from datetime import datetime
 from heapq import merge
@@ -31,6 +31,7 @@ class ReadyQueue:
         orphans: The tokens of attempts that died with their engine, by job id, as far as their
             jobs have not changed since.
         orphaned: How many they were at first.
+        strays: The ids of jobs that a stray thread holds back; see `engine.owner.commands.stray`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ReadyQueue:
         self._held_suspects: set[str] = set()
         self.orphans: dict[str, str] = {}
         self.orphaned = 0
+        self.strays: set[str] = set()
 
     def add_orphan(self, record: Record) -> None:
         """Note the attempt of a job from a newly opened storage: it died with its engine."""
@@ -60,7 +62,8 @@ class ReadyQueue:
     def counts(self) -> tuple[int, int]:
         """Return the numbers of ready jobs and of jobs that an attempt has."""
         suspects = 1 if self._suspects and not self._held_suspects else 0
-        return len(self._innocent) + suspects, len(self._held)
+        held_back = sum(each in self._innocent for each in self.strays)
+        return len(self._innocent) + suspects - held_back, len(self._held)
 
     def is_empty(self) -> bool:
         """Return whether no job is ready and no attempt has one."""
@@ -120,10 +123,13 @@ class ReadyQueue:
             changed: The jobs that a batch changes, as they are after it.
             fresh: Those of them that are ready, in their order.
         """
+        without: Container[str] = changed
+        if self.strays:
+            without = changed.keys() | self.strays
         no_more_suspects = any(_is_held(job_id, changed) for job_id in self._held_suspects)
         with (
-            closing(self._innocent.in_order(changed)) as innocent,
-            closing(self._suspects.in_order(changed)) as suspects,
+            closing(self._innocent.in_order(without)) as innocent,
+            closing(self._suspects.in_order(without)) as suspects,
         ):
             one_suspect = islice(suspects, 0 if no_more_suspects else 1)
             for record in merge(innocent, one_suspect, fresh, key=rank):

@@ -119,6 +119,7 @@ class Writes:
             named=named,
             find=self._state.table.find,
             is_orphan=self._state.ready_queue.is_orphan,
+            strays=self._state.ready_queue.strays,
         )
         answers: list[Sequence[Record] | EngineError | None] = []
         for message in messages:

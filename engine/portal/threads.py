@@ -80,6 +80,23 @@ class _Call(Generic[Result]):
         return self._result
 
 
+class _End:
+    """Tells on the event loop that a call has ended. Refers to nothing of the call."""
+
+    __slots__ = ("done", "is_told", "listeners")
+
+    def __init__(self) -> None:
+        self.done = choose_event()()
+        self.listeners: list[Callable[[], object]] = []
+        self.is_told = False
+
+    def tell(self) -> None:
+        self.is_told = True
+        self.done.set()
+        while self.listeners:
+            self.listeners.pop()()
+
+
 class BlockingCall(_Call[Result]):
     """A call that a thread makes for the event loop that started it, and can abandon.
 
@@ -87,12 +104,12 @@ class BlockingCall(_Call[Result]):
         ended: Whether the function has returned or raised. Any thread may read it.
     """
 
-    __slots__ = ("_done", "_ident", "ended")
+    __slots__ = ("_end", "_ident", "ended")
 
     def __init__(self, function: Callable[[], Result]) -> None:
-        self._done = done = choose_event()()
+        self._end = end = _End()
         call = call_soon()
-        super().__init__(function, lambda: call(done.set))
+        super().__init__(function, lambda: call(end.tell))
         self._ident = 0
         self.ended = False
 
@@ -102,13 +119,24 @@ class BlockingCall(_Call[Result]):
         super().make()
         self.ended = True
 
+    def when_ended(self, function: Callable[[], object]) -> None:
+        """Call a function, which must not raise, once the call has ended; now if it has.
+
+        To be called on the event loop, which also calls the function. No task waits for it, so it
+        delays no end of the loop or of an engine.
+        """
+        if self._end.is_told:
+            function()
+        else:
+            self._end.listeners.append(function)
+
     async def until_ended(self) -> None:
         """Wait until the function has returned or raised. Any number of tasks may wait.
 
         Cancelling it leaves the function running.
         """
         if not self.ended:  # the event is then set later on this loop, which is busy here
-            await self._done.wait()
+            await self._end.done.wait()
 
     async def wait(self) -> Result:
         """Wait, then return the function's result or raise its error. Gives the outcome once.

@@ -39,6 +39,7 @@ class Rules:
     deaths: DeathRule
     timeout_seconds: float | None
     grace_seconds: float
+    holds_back: bool
     middleware: Sequence[Middleware]
 
 

@@ -8,6 +8,7 @@ place, before the outcome is committed, so that one commit has both the outcome 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import anyio
@@ -16,10 +17,11 @@ from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.domain.models import Progress
 from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.expire import ExpireJobs
+from engine.owner.commands.stray import HoldBackJob, LetGoJob
 from engine.owner.core import Core
 from engine.owner.inside import inside
 from engine.owner.message import Message
-from engine.portal import BlockingCall, task_starter
+from engine.portal import task_starter
 from engine.portal.logs import TaskLogger
 from engine.storage.record import (
     Change,
@@ -49,7 +51,6 @@ class WorkerPool:
         self._rules = rules
         self._free = rules.concurrency
         self._is_closing = False
-        self._is_left_alone = False
         self._attempts: dict[str, Attempt] = {}  # by token, until their outcomes are committed
         self._by_job: dict[str, Attempt] = {}  # by job id, while their handlers run
         self._claim: ClaimJobs | None = None
@@ -77,7 +78,6 @@ class WorkerPool:
         self._core.inbox.check_open()
         self._stuck_monitor.open()  # first: the machine may have no thread for it
         self._changes = Changes(self._core.time)
-        self._outwaits: set[anyio.CancelScope] = set()
         self._publish = ProgressRelay(self._by_job, self._core.state.events).publish
         self._start = task_starter(self._core.tasks)
         self._sender = OutcomeSender(self._core, self._changes, self._start, self._forget)
@@ -105,7 +105,7 @@ class WorkerPool:
                 self._stuck_monitor.report_all()
             await self._changes.until(lambda: not self._attempts and self._claim is None)
         self._core.state.events.unsubscribe(self)
-        self._leave_alone()
+        self._stuck_monitor.close()
         await self._handler.close()
 
     def _stop_all(self, reason: Stop) -> None:
@@ -212,32 +212,28 @@ class WorkerPool:
         self._changes.wake()
 
     def _leave_place(self, attempt: Attempt) -> None:
-        """Free the place of an attempt; a thread occupies it until its function ends."""
+        """Free the place of an attempt; a thread occupies it, and holds its job, until it ends."""
         call = attempt.call
         if call is None or call.ended:
             self._free += 1
             self._changes.wake()
-        elif not self._is_left_alone:
-            self._core.tasks.start_soon(self._outwait, attempt, call, name="engine orphan thread")
-
-    async def _outwait(self, attempt: Attempt, call: BlockingCall[Any]) -> None:
-        if self._is_left_alone:
             return
+        if self._rules.holds_back:
+            self._tell(HoldBackJob(attempt.job_id))
         self._stuck_monitor.add_orphan(attempt)
-        with anyio.CancelScope(shield=True) as scope:
-            self._outwaits.add(scope)
-            await call.until_ended()
-        self._outwaits.discard(scope)
+        call.when_ended(lambda: self._end_stray(attempt))
+
+    def _end_stray(self, attempt: Attempt) -> None:
+        """Free the place of a thread that has outlived its attempt, and let its job go."""
         self._stuck_monitor.remove_orphan(attempt)
         self._free += 1
         self._changes.wake()
+        if self._rules.holds_back:
+            self._tell(LetGoJob(attempt.job_id))
 
-    def _leave_alone(self) -> None:
-        """Stop waiting for threads, and stop the monitor."""
-        self._is_left_alone = True
-        for scope in self._outwaits:
-            scope.cancel()
-        self._stuck_monitor.close()
+    def _tell(self, message: Message[Any]) -> None:
+        with suppress(EngineError):  # the engine has ended
+            self._core.inbox.put(message, internal=True)
 
     # The listener of events.
 
@@ -263,6 +259,6 @@ class WorkerPool:
         """Stop all attempts: the engine has ended, and takes no outcomes any more."""
         self._is_closing = True
         self._stop_all(Stop.CLOSING)
-        self._leave_alone()
+        self._stuck_monitor.close()
         self._changes.wake()
         logger.debug("the worker ends: %s", error)

@@ -69,7 +69,8 @@ class Worker(Attachment):
 
     **Closing** claims no more jobs, waits ``grace_seconds`` for the running handlers, and then
     cancels them. A job that is cut short is ready again at the next start, without a failure. A
-    function in a thread can't be cancelled: it runs on, and does not delay the interpreter's exit.
+    function in a thread can't be cancelled: it runs on, and does not delay the interpreter's exit,
+    but its job is not ready again before it ends.
     A task that refuses to be cancelled delays closing, and the log names it; only `serve` ends it.
 
     Args:
@@ -93,6 +94,9 @@ class Worker(Attachment):
             one suspect at work, or else the only job at work: `docs/running-jobs.md` says more.
         grace_seconds: How long closing waits for handlers, 0 or more. By default 8: with the 1.5 s
             of `serve` that is less than the 10 s after which Docker kills.
+        wait_for_threads: Whether a job is ready again only when its thread has ended, which a
+            timeout or closing can't stop. It may be cancelled or expire meanwhile. False: it runs
+            again beside the thread.
         processes: Run a plain function in processes, for work that keeps a processor busy or may
             crash; a `Processes` says how to keep them. The function and the enum of the statuses
             have to be importable: `docs/processes.md` says how. A cancel or a timeout kills the
@@ -122,6 +126,7 @@ class Worker(Attachment):
         idempotent: bool = True,
         max_deaths: int = 3,
         grace_seconds: float = 8.0,
+        wait_for_threads: bool = True,
         processes: bool | Processes = False,
         middleware: Sequence[Middleware] = (),
     ) -> None:
@@ -135,6 +140,7 @@ class Worker(Attachment):
         if timeout_seconds is not None:
             check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
         check_flag("idempotent", idempotent)
+        check_flag("wait_for_threads", wait_for_threads)
         check_integer("max_deaths", max_deaths, 1, MAX_DEATHS)
         given: object = middleware
         if not isinstance(given, list | tuple) or not all(map(callable, given)):
@@ -157,6 +163,7 @@ class Worker(Attachment):
                 DeathRule(max_deaths, idempotent, retry),
                 timeout_seconds,
                 grace_seconds,
+                wait_for_threads,
                 tuple(middleware),
             ),
         )

@@ -109,6 +109,10 @@ def _made() -> Arguments:
             INTEGER,
             lambda value: Worker(awaited, _handle, concurrency=value),
         ),
+        "Worker wait_for_threads": (
+            FLAG,
+            lambda value: Worker(awaited, _handle, wait_for_threads=value),
+        ),
         "Worker max_deaths": (INTEGER, lambda value: Worker(awaited, _handle, max_deaths=value)),
         "Worker timeout_seconds": (
             NUMBER | NONE,

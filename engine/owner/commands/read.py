@@ -178,6 +178,7 @@ class ReadStatistics(Read[dict[str, Any]]):
             "ready": ready,
             "running": running,
             "waiting": live - ready - running,
+            "strays": len(state.ready_queue.strays),
             "attempts": done.attempts,
             "retried": done.retried,
             "expired": done.expired,

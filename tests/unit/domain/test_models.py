@@ -104,6 +104,7 @@ SNAPSHOTS: list[BaseModel] = [
         ready=0,
         running=0,
         waiting=0,
+        strays=0,
         attempts=0,
         retried=0,
         expired=0,

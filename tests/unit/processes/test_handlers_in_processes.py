@@ -206,10 +206,11 @@ async def test_errors_are_retried_by_their_classes(tried: tuple[str, Any, int]) 
         assert engine.wait(job.job_id, timeout=60).attempt == attempts
 
 
-@pytest.mark.parametrize(("case", "delay"), [("busy", 300), *thorough(("busy for ever", 7))])
+@pytest.mark.parametrize("tried", [("busy", 300), *thorough(("busy for ever", 7))])
 async def test_an_error_in_a_process_may_say_when_to_try_again(
-    case: str, delay: float, caplog: pytest.LogCaptureFixture
+    tried: tuple[str, float], caplog: pytest.LogCaptureFixture
 ) -> None:
+    case, delay = tried
     clock = VirtualClock()
     retry = Retry(first_delay_seconds=7, jitter=0)
     async with working(run_case, clock=clock, processes=True, retry=retry) as engine:

@@ -89,9 +89,15 @@ async def test_what_takes_longer_is_cut_short_and_ready_again(
             async with Worker(engine, kinds.get(kind, asking), grace_seconds=0.05):
                 job = await running(engine)
                 assert await anyio.to_thread.run_sync(inside.wait, SECONDS)
-            await _is_ready_again(engine, job)
-            let_go.set()
+            if kind == "task":
+                await _is_ready_again(engine, job)
             async with Worker(engine, Turnstile.opened()):
+                if kind == "thread":
+                    assert (await engine.statistics()).strays == 1
+                    await anyio.wait_all_tasks_blocked()
+                    waits = await engine.get(job.job_id)
+                    assert (waits.status, waits.attempt) == (RUNNING, 1), "its thread runs on"
+                let_go.set()
                 done = await engine.wait(job.job_id)
         assert (done.status, done.attempt, done.result) == (COMPLETED, 2, "through")
 
