@@ -105,7 +105,9 @@ def _seal(connection: sqlite3.Connection) -> None:
 def _checksum(row: tuple[object, ...]) -> int:
     try:
         return checksum(row)
-    except UnicodeEncodeError:  # this row has all columns
+    except UnicodeEncodeError:
+        while row[-1] is None:
+            row = row[:-1]
         return crc32("\0".join(map(str, row)).encode("utf-8", "surrogateescape"))
 
 
