@@ -111,7 +111,7 @@ class Context(Generic[Status]):
         if value is None and field == "total":
             return None
         try:
-            number = value if type(value) in (int, float) else float(value)
+            number = value if isinstance(value, int | float) else float(value)
             return check_number(field, number)
         except Exception as error:  # noqa: BLE001 - a foreign number may raise anything
             self._complain(error)

@@ -57,6 +57,8 @@ def _globals_of(function: Any) -> dict[str, Any]:  # noqa: ANN401 - anything tha
     while isinstance(function, partial):
         function = function.func
     function = inspect.unwrap(function)
+    if inspect.isclass(function):
+        function = function.__init__
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
         function = inspect.unwrap(type(function).__call__)
     return getattr(function, "__globals__", {})

@@ -76,8 +76,14 @@ def _end_problems(job: dict[str, Any], final_statuses: Container[str] | None) ->
 def json_problems(record: Record) -> Iterator[str]:
     """Return the texts of a job that are no JSON, or not of the form that engines write."""
     execution = record.execution
-    texts = (record.input, execution.deadlines, execution.prompt, execution.answers)
-    return _json_problems(dict(zip(_FORM_OF, texts, strict=True)))
+    texts = {
+        "input": record.input,
+        "deadlines": execution.deadlines,
+        "prompt": execution.prompt,
+        "answers": execution.answers,
+        "trace": execution.trace,
+    }
+    return _json_problems(texts)
 
 
 def _json_problems(job: Mapping[str, Any]) -> Iterator[str]:
