@@ -56,7 +56,7 @@ def test_the_benchmark_prints_every_table() -> None:
         "### Watching",
         "### What a get is made of",
     ]
-    judged = 5 if find_spec("jsonschema") is None else 8
+    judged = 6 if find_spec("jsonschema") is None else 9
     assert len(_rows(lines)) == 5 + 7 + 8 + 8 + 6 + 9 + 9 + 10 + 4 + judged + 11 + 3
 
 
@@ -102,9 +102,11 @@ def test_the_floor_writes_the_rows_of_jobs_with_a_handler(tmp_path: Path, way: s
 
 
 def _shapes(path: Path) -> list[str]:
-    """Return the rows of jobs and transitions, with question marks for ids and times."""
+    """Return the rows of jobs and transitions; question marks for ids and times, no checksums."""
     with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE jobs SET checksum = 0")
+        connection.execute("UPDATE transitions SET checksum = 0")
         jobs = connection.execute("SELECT * FROM jobs ORDER BY position").fetchall()
         lines = connection.execute("SELECT * FROM transitions ORDER BY sequence").fetchall()
     different = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d{4}-\d\d-\d\dT[\d:.]+Z")
-    return [different.sub("?", str(row[:-1])) for row in (*jobs, *lines)]  # but their checksums
+    return [different.sub("?", str(row)) for row in (*jobs, *lines)]

@@ -55,8 +55,9 @@ def hold(context: AbstractAsyncContextManager[object]) -> Held:
 class _InOwnTask:
     """Holds a context in a task of its own, on asyncio.
 
-    If an interrupt (no `Exception`) ends the context before it is left, the entering task is
-    cancelled, if it still runs. Leaving raises the interrupt, in any task.
+    If an interrupt ends the context before it is left, the entering task is cancelled, if it still
+    runs. Leaving raises the interrupt, in any task. It is what a signal's handler raised, or
+    another exception that is no `Exception`.
     """
 
     def __init__(self, context: AbstractAsyncContextManager[object]) -> None:
@@ -67,6 +68,8 @@ class _InOwnTask:
         self._error: BaseException | None = None
         self._entering = asyncio.current_task()
         self._has_cancelled = False
+        self._is_cut = False  # by the context itself
+        self._is_interrupted = False
 
     async def enter(self) -> None:
         """See `Held.enter`."""
@@ -89,19 +92,28 @@ class _InOwnTask:
             async with self._context:
                 self._is_entered = True
                 self._decided.set()
-                await self._leaving.wait()
+                await self._until_leaving()
         except BaseException as error:  # noqa: BLE001 - raised by `enter` or `leave`
             self._error = error
-            if self._is_entered and not self._leaving.is_set():
+            if self._is_cut:
                 self._interrupt(error)
         finally:
             self._decided.set()
 
+    async def _until_leaving(self) -> None:
+        try:
+            await self._leaving.wait()
+        except asyncio.CancelledError:
+            self._is_cut = True
+            raise
+
     def _interrupt(self, error: BaseException) -> None:
-        """Cancel the body, unless it has gone or the event loop is ending."""
-        if isinstance(error, asyncio.CancelledError) or self._entering is None:
+        """Cancel the body, unless it leaves or has gone, or the event loop is ending."""
+        if isinstance(error, asyncio.CancelledError):
             return
-        self._has_cancelled = self._entering.cancel("the engine was interrupted")
+        self._is_interrupted = True
+        if self._entering is not None and not self._leaving.is_set():
+            self._has_cancelled = self._entering.cancel("the engine was interrupted")
 
     async def _until_left(self) -> asyncio.CancelledError | None:
         """Wait until the context has been left; return a cancellation that came meanwhile."""
@@ -120,14 +132,14 @@ class _InOwnTask:
         error: BaseException | None,
         traceback: TracebackType | None,  # noqa: ARG002 - as for `Held.leave`
     ) -> None:
-        """See `Held.leave`. An error of the body comes before those of leaving."""
+        """See `Held.leave`. An error of the body comes before those of leaving, if no interrupt."""
         self._leaving.set()
         came = await self._until_left()
         leaving = asyncio.current_task()
         if self._has_cancelled and leaving is not None and leaving is self._entering:
             self._has_cancelled = False
             leaving.uncancel()
-        if error is None or not isinstance(self._error, Exception):
+        if error is None or self._is_interrupted or not isinstance(self._error, Exception):
             self._raise()
         if came is not None and error is None:
             raise came

@@ -204,6 +204,8 @@ class WorkerPool:
     def _interrupt(self, error: BaseException) -> None:
         """Pass an exception on to the program, and claim nothing more: it is about to close."""
         self._is_closing = True
+        if self._claim is not None:  # else it would get the job that is released now
+            self._claim.is_abandoned = True
         self._changes.wake()
         self._core.interrupt(error)
 
