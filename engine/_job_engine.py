@@ -220,7 +220,8 @@ class JobEngine(EngineBase[Status]):
                 default ``mock_bc_`` and the job's id.
             idempotency_key: 1 to 256 characters. The same key with the same content returns the
                 existing job, as it is now. The content is ``input_hash``,
-                ``blockchain_identifier`` and ``input``.
+                ``blockchain_identifier`` and ``input``. Inputs are compared as values: the order of
+                keys doesn't count, and 1 equals 1.0.
             input: The handler's input: a JSON value, or a value of a type that pydantic knows, such
                 as a model, a list of models or a datetime; up to 262,144 characters as JSON. Models
                 are written by their aliases.

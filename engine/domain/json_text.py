@@ -56,7 +56,8 @@ def json_text(field: str, value: object, longest: int) -> str:
 
     A value is None, a bool, an int, a float, a str, a list or tuple of values, or a dict of str
     keys and values. Or it is of another type that pydantic knows, such as a model, a dataclass or a
-    datetime. Each of these has to come back equal by its own type; plain values always do.
+    datetime. Each of these has to come back equal by its own type; plain values always do. Sets are
+    sorted.
 
     Args:
         field: The name of the argument, for the error.
@@ -116,6 +117,22 @@ def loss_in(
 def value_of(text: str | None) -> Any:  # noqa: ANN401 - any value that JSON can hold
     """Decode a JSON text; None for None."""
     return None if text is None else json.loads(text)
+
+
+def same_value(one: str | None, other: str | None) -> bool:
+    """Return whether two JSON texts have the same value; None is the text of no value, null.
+
+    The order of keys doesn't count, and 1 equals 1.0. Integers are compared exactly; true is not 1.
+    """
+    return one == other or _equal(value_of(one), value_of(other))
+
+
+def _equal(one: Any, other: Any) -> bool:  # noqa: ANN401 - any values that JSON can hold
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
 class _TypedPart(Struct, frozen=True):

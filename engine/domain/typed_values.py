@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from engine.domain.exceptions import message_of, shown
+from engine.domain.set_order import sort_sets
 
 _MOST_ADAPTERS: Final = 256
 _MOST_PROBLEMS: Final = 3
@@ -18,13 +19,14 @@ _LONGEST_PROBLEM: Final = 200
 
 
 def dumped(adapter: TypeAdapter[Any], value: object) -> object:
-    """Return a value as JSON has it.
+    """Return a value as JSON has it, with its sets sorted.
 
     Raises:
         Exception: A serializer of the value raises it.
     """
     # No warnings: a value of a wrong type is found when it is read back.
-    return adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings="none")
+    plain = adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings="none")
+    return sort_sets(value, plain)
 
 
 def read(adapter: TypeAdapter[Any], text: str) -> Any:  # noqa: ANN401 - of the adapter's type

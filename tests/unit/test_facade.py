@@ -131,6 +131,19 @@ async def test_the_same_key_and_content_give_the_job_as_it_is_now(engine: Engine
     assert await engine.count() == 1
 
 
+async def test_inputs_under_the_same_key_are_compared_as_values(engine: Engine) -> None:
+    given = {"a": 1, "b": [{"c": 2, "d": 3.0}]}
+    job = await engine.create("hash", idempotency_key="key", input=given)
+    same = {"b": [{"d": 3, "c": 2}], "a": 1.0}
+    again = await engine.create("hash", idempotency_key="key", input=same)
+    assert again == job
+    assert list(again.input) == ["a", "b"]
+    for other in ({**given, "a": True}, {**given, "e": None}, {"a": 1, "b": []}, None):
+        with pytest.raises(IdempotencyConflictError) as caught:
+            await engine.create("hash", idempotency_key="key", input=other)
+        assert caught.value.field == "input"
+
+
 @pytest.mark.parametrize("ended", [False, True])
 async def test_other_content_under_the_same_key_is_a_conflict(engine: Engine, ended: bool) -> None:  # noqa: FBT001 - a parameter of a test
     job = await engine.create("hash", idempotency_key="key")

@@ -11,7 +11,7 @@ from msgspec import Struct
 from engine.domain.deadlines import Deadline, deadlines_text
 from engine.domain.exceptions import IdempotencyConflictError
 from engine.domain.ids import IdSource
-from engine.domain.json_text import json_text
+from engine.domain.json_text import json_text, same_value
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import NewJob
 from engine.domain.trace_context import trace_text
@@ -174,11 +174,11 @@ def _same_content(existing: Record, key: str, job: CheckedJob) -> Record:
         IdempotencyConflictError: It has other content.
     """
     identifier = job.blockchain_identifier or default_identifier(existing.job_id)
-    for field, before, now in (
-        ("input_hash", existing.input_hash, job.input_hash),
-        ("blockchain_identifier", existing.identifier, identifier),
-        ("input", existing.input, job.input),
+    for field, is_same in (
+        ("input_hash", existing.input_hash == job.input_hash),
+        ("blockchain_identifier", existing.identifier == identifier),
+        ("input", same_value(existing.input, job.input)),
     ):
-        if before != now:
+        if not is_same:
             raise IdempotencyConflictError(key, existing.job_id, field)
     return existing

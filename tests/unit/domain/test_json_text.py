@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, RootModel, field_serializer
 
 from engine.domain.exceptions import InvalidValueError
-from engine.domain.json_text import json_text, value_of
+from engine.domain.json_text import json_text, same_value, value_of
 from engine.domain.validation import MAX_INPUT_CHARACTERS
 from tests.tries import report, tries
 
@@ -107,6 +107,42 @@ def test_values_become_texts(value: object, text: str) -> None:
 def test_no_text_is_no_value() -> None:
     assert value_of(None) is None
     assert value_of("null") is None
+
+
+@given(VALUES)
+def test_a_value_is_the_same_whatever_the_order_of_its_keys(value: Any) -> None:  # noqa: ANN401 - any value
+    def reordered(value: Any) -> Any:  # noqa: ANN401 - any value
+        if isinstance(value, dict):
+            return {key: reordered(value[key]) for key in reversed(value)}
+        return [reordered(each) for each in value] if isinstance(value, list) else value
+
+    assert same_value(json.dumps(value), json.dumps(reordered(value)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ('{"a":1,"b":[{"c":2,"d":3}]}', '{"b":[{"d":3,"c":2}],"a":1}', True),
+        ("[1,-0.0,1e2]", "[1.0,0,100]", True),
+        (None, "null", True),
+        ('"ä"', r'"\u00e4"', True),
+        ("[1,2]", "[2,1]", False),
+        ("[1]", "[1,2]", False),
+        ('{"a":1}', '{"a":1,"b":null}', False),
+        ('{"a":1}', '{"b":1}', False),
+        ("[1]", "[true]", False),
+        ('{"a":0.0}', '{"a":false}', False),
+        ("[]", "{}", False),
+        ("[null]", "[0]", False),
+        ('"1"', "1", False),
+        (str(2**53 + 1), str(float(2**53)), False),
+        (str(10**400), str(10**400 + 1), False),
+        (str(10**400), "1.0", False),
+    ],
+)
+def test_texts_are_compared_as_values(one: str | None, other: str, same: bool) -> None:  # noqa: FBT001 - a parameter of a test
+    assert same_value(one, other) is same
+    assert same_value(other, one) is same
 
 
 @pytest.mark.parametrize(
