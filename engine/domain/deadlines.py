@@ -2,6 +2,9 @@
 
 A deadline is a `timedelta`, which starts anew each time the job enters the status, or an aware
 `datetime`, which stays the same. `Lifecycle.expires_to` says where an expired job goes.
+
+A relative time keeps its length. It is kept as a moment of the calendar, so that it survives a
+restart, and so is its beginning: a clock that shows an earlier time than that was set back.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from engine.domain.exceptions import InvalidValueError, alternatives, shown
 from engine.domain.lifecycle import Event, Lifecycle
@@ -21,6 +24,24 @@ _LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
 _LONGEST: Final = timedelta(days=3_652_059)  # from the first day of the calendar to the last
 LONGEST_SECONDS: Final = _LONGEST.total_seconds()
 """The longest time that `deadlines_text` keeps."""
+
+
+class Due(NamedTuple):
+    """A moment at which something is due."""
+
+    at: datetime | None = None
+    """None: never."""
+    since: datetime | None = None
+    """When a relative time began; None for an absolute one, which stays."""
+
+    def kept(self, now: datetime) -> Due:
+        """Return it with its length: if it began in the future, the clock was set back."""
+        if self.at is None or self.since is None or self.since <= now:
+            return self
+        return due_after(now, self.at - self.since)
+
+
+NEVER: Final = Due()
 
 
 def deadlines_text(
@@ -88,14 +109,14 @@ def check_deadline(field: str, deadline: object) -> Deadline:
     return plain_duration(deadline)
 
 
-def deadline_at(deadlines: str | None, status: str, now: datetime) -> datetime | None:
-    """Return the deadline of a job that enters a status now; None if it has none."""
+def due_in(deadlines: str | None, status: str, now: datetime) -> Due:
+    """Return the deadline of a job that enters a status now."""
     deadline = None if deadlines is None else json.loads(deadlines).get(status)
     if isinstance(deadline, str):
-        return datetime.fromisoformat(deadline)
-    return None if deadline is None else time_after(now, timedelta(seconds=deadline))
+        return Due(datetime.fromisoformat(deadline))
+    return NEVER if deadline is None else due_after(now, timedelta(seconds=deadline))
 
 
-def time_after(now: datetime, delay: timedelta) -> datetime:
-    """Return the time after a delay, at most the last time of the calendar."""
-    return now + delay if delay < _LAST_TIME - now else _LAST_TIME
+def due_after(now: datetime, delay: timedelta) -> Due:
+    """Return the moment after a delay, at most the last time of the calendar."""
+    return Due(now + delay if delay < _LAST_TIME - now else _LAST_TIME, now)

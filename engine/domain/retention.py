@@ -17,7 +17,8 @@ class Retention:
     for longer than a client may repeat a request. Live jobs are always kept.
 
     Attributes:
-        max_age: Remove jobs that ended longer ago than this, by the engine's clock. None: no limit.
+        max_age: Remove jobs that ended longer ago than this, by the engine's clock: one that ended
+            while the clock was ahead stays for longer. None: no limit.
         max_jobs: Keep at most this many ended jobs. None: no limit.
         interval_seconds: The time between two searches for jobs to remove: above 0; 10 by default.
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from engine.domain.deadlines import deadline_at
+from engine.domain.deadlines import due_in
 from engine.domain.exceptions import (
     DuplicateJobIdError,
     EngineError,
@@ -164,7 +164,7 @@ class Batch:
         """Return the execution of a job that enters a status: its time there begins."""
         if execution is NO_EXECUTION:
             return execution
-        return execution.entering(deadline_at(execution.deadlines, status, self.now))
+        return execution.entering(due_in(execution.deadlines, status, self.now))
 
     def create(
         self,

@@ -35,7 +35,10 @@ class ReadyQueue:
     """
 
     def __init__(
-        self, lifecycle: Lifecycle[Any], find: Callable[[str], Record | None], retries: Times
+        self,
+        lifecycle: Lifecycle[Any],
+        find: Callable[[str], Record | None],
+        retries: Times[datetime],
     ) -> None:
         self._running = lifecycle.running_value
         self._find = find

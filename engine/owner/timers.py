@@ -1,4 +1,4 @@
-"""Timers: expire and retry jobs when they are due."""
+"""Timers: expire and retry jobs when they are due, and when the clock was set back."""
 
 from __future__ import annotations
 
@@ -28,10 +28,13 @@ async def fire_timers(inbox: Inbox, times: JobTimes, time: Time) -> None:
     while True:
         earlier = anyio.Event()
         times.on_earlier = earlier.set
-        await time.wait_until(times.earliest(), earlier)
+        await time.wait_until(times.earliest(), earlier, times.latest_begin)
         if earlier.is_set():
             continue
-        message = ExpireJobs(times.deadlines.due(time.now(), _STEP_JOBS))
+        now = time.now()
+        message = ExpireJobs(
+            times.begun_after(now, _STEP_JOBS) or times.deadlines.due(now, _STEP_JOBS)
+        )
         try:
             await inbox.put(message, internal=True).wait()
             expired = message.outcome()

@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
+from engine.domain.deadlines import NEVER
 from engine.domain.exceptions import EngineError
 from engine.owner.batch import Batch
 from engine.owner.commands.claim import ClaimJobs, claim
@@ -52,7 +53,7 @@ class WaitingClaims:
     def decide(self, batch: Batch) -> Sequence[ServedClaim]:
         """Give each claim its jobs, after all other decisions of the batch."""
         for record in self._still_unclaimed(batch):
-            release(batch, record, retry_at=None, count=Count.NOTHING)
+            release(batch, record, retry=NEVER, count=Count.NOTHING)
         if not self._waiting:
             return []
         if self._ready_queue.orphans:

@@ -22,6 +22,9 @@ from engine.domain.validation import plain_time
 Clock: TypeAlias = Callable[[], datetime]
 """Returns the time as an aware datetime. It dates events, and measures no durations."""
 
+Begin: TypeAlias = Callable[[], datetime | None]
+"""Returns a time that the clock has shown; None for no such time."""
+
 # How late a wait may notice that the clock jumped over its moment: no system reports a jump.
 LOOK_AGAIN_SECONDS: Final = 1.0
 
@@ -46,6 +49,11 @@ def read_clock(clock: Clock) -> datetime:
     return plain_time(now)
 
 
+def is_over(at: datetime, begin: Begin, now: datetime) -> bool:
+    """Return whether a wait for a time is over: it has come, or the clock was set back."""
+    return at <= now or ((since := begin()) is not None and since > now)
+
+
 @runtime_checkable
 class Time(Protocol):
     """Measures time for the engine. Every wait may be cancelled, and leaves nothing behind."""
@@ -62,12 +70,16 @@ class Time(Protocol):
         """Wait for seconds; for 0 or less, just let other tasks run."""
         ...
 
-    async def wait_until(self, at: datetime | None, earlier: anyio.Event) -> None:
+    async def wait_until(
+        self, at: datetime | None, earlier: anyio.Event, begin: Begin = lambda: None
+    ) -> None:
         """Wait until the clock shows this time or a later one, or the event is set.
 
         Args:
-            at: The time, aware. The wait is never shorter. None: wait for the event alone.
+            at: The time, aware. None: wait for the event alone.
             earlier: Ends the wait before its time.
+            begin: Returns a time that the clock has shown. The wait ends when the clock shows an
+                earlier one: it was set back.
         """
         ...
 
@@ -105,13 +117,16 @@ class SystemTime:
         """See `Time.sleep`."""
         await anyio.sleep(max(seconds, 0.0))
 
-    async def wait_until(self, at: datetime | None, earlier: anyio.Event) -> None:
+    async def wait_until(
+        self, at: datetime | None, earlier: anyio.Event, begin: Begin = lambda: None
+    ) -> None:
         """See `Time.wait_until`; it notices a jump of the clock within `LOOK_AGAIN_SECONDS`."""
         if at is None:
             await earlier.wait()
             return
         await anyio.lowlevel.checkpoint()
-        while not earlier.is_set() and (left := (at - self.now()).total_seconds()) > 0:
+        while not earlier.is_set() and not is_over(at, begin, now := self.now()):
+            left = (at - now).total_seconds()
             with anyio.move_on_after(min(max(left, _SHORTEST_SECONDS), LOOK_AGAIN_SECONDS)):
                 await earlier.wait()
 

@@ -17,6 +17,8 @@ from typing import Annotated, Final, NamedTuple, TypeAlias
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from engine.domain.deadlines import Due
+
 MAX_NUMBER: Final = 2**62
 """No number that is read back is larger, so that the next ones fit a storage."""
 Number: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NUMBER)]
@@ -57,6 +59,10 @@ class Execution(Struct, frozen=True, gc=False):
     """How many deaths count against the job; None for none. See `engine.domain.deaths`."""
     died_attempt: int | None = None
     """The attempt whose engine died, while that makes the job a suspect; None otherwise."""
+    deadline_since: Time | None = None
+    """When the time until ``deadline_at`` began; None for an absolute deadline."""
+    retry_since: Time | None = None
+    """When the time until ``retry_at`` began."""
 
     @property
     def characters(self) -> int:
@@ -64,13 +70,15 @@ class Execution(Struct, frozen=True, gc=False):
         texts = (self.deadlines, self.token, self.prompt, self.answers, self.cancel_reason)
         return sum(map(len, filter(None, (*texts, self.trace))))
 
-    def entering(self, deadline_at: datetime | None) -> Execution:
+    def entering(self, deadline: Due) -> Execution:
         """Return it for a job that enters a status: without an attempt, with a new deadline."""
         return replace(
             self,
-            deadline_at=deadline_at,
+            deadline_at=deadline.at,
+            deadline_since=deadline.since,
             token=None,
             retry_at=None,
+            retry_since=None,
             prompt=None,
             result_form=None,
             died_attempt=None,
@@ -78,32 +86,55 @@ class Execution(Struct, frozen=True, gc=False):
 
     def claimed(self, token: str) -> Execution:
         """Return it for a new attempt."""
-        return replace(self, attempt=self.attempt + 1, token=token, retry_at=None)
+        return replace(self, attempt=self.attempt + 1, token=token, retry_at=None, retry_since=None)
 
-    def released(self, retry_at: datetime | None, *, failures: int, deaths: int) -> Execution:
+    def released(self, retry: Due, *, failures: int, deaths: int) -> Execution:
         """Return it for a job that is still running when its attempt has ended."""
         return replace(
             self,
             token=None,
-            retry_at=retry_at,
+            retry_at=retry.at,
+            retry_since=retry.since,
             failures=failures,
             deaths=deaths or None,
             died_attempt=None,
         )
 
-    def suspected(self, retry_at: datetime | None, *, deaths: int) -> Execution:
+    def suspected(self, retry: Due, *, deaths: int) -> Execution:
         """Return it for a job whose attempt died with its engine."""
         return replace(
             self,
             token=None,
-            retry_at=retry_at,
+            retry_at=retry.at,
+            retry_since=retry.since,
             deaths=deaths or None,
             died_attempt=self.attempt,
         )
 
-    def asking(self, prompt: str, deadline_at: datetime | None) -> Execution:
+    def asking(self, prompt: str, deadline: Due) -> Execution:
         """Return it with an open question, and the deadline of an answer."""
-        return replace(self, prompt=prompt, deadline_at=deadline_at)
+        return replace(self, prompt=prompt, deadline_at=deadline.at, deadline_since=deadline.since)
+
+    def deadline(self) -> Due:
+        """Return when the job's time in its status runs out."""
+        return Due(self.deadline_at, self.deadline_since)
+
+    def began_after(self, now: datetime) -> bool:
+        """Return whether a relative time began in the future: then the clock was set back."""
+        since = (self.deadline_since, self.retry_since)
+        return any(each is not None and each > now for each in since)
+
+    def set_back(self, now: datetime) -> Execution:
+        """Return it with its relative times begun anew if they began in the future."""
+        deadline = self.deadline().kept(now)
+        retry = Due(self.retry_at, self.retry_since).kept(now)
+        return replace(
+            self,
+            deadline_at=deadline.at,
+            deadline_since=deadline.since,
+            retry_at=retry.at,
+            retry_since=retry.since,
+        )
 
     def answered(self, answers: str) -> Execution:
         """Return it with these answers."""

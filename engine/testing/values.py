@@ -79,6 +79,8 @@ _FIELDS: Final[dict[str, tuple[Any, ...]]] = {
     "trace": ("", "{}"),
     "deaths": (1, MAX_INTEGER),
     "died_attempt": (1, MAX_INTEGER),
+    "deadline_since": TIMES,
+    "retry_since": TIMES,
 }
 
 EXECUTIONS: Final = (
@@ -102,6 +104,8 @@ EXECUTIONS: Final = (
             TEXTS[number - 6],
             number + 3,
             number + 4,
+            TIMES[(number + 1) % len(TIMES)],
+            TIMES[(number + 2) % len(TIMES)],
         )
         for number, text in enumerate(TEXTS)
     ),

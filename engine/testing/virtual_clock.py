@@ -16,7 +16,7 @@ import anyio
 import anyio.lowlevel
 
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.portal.time import read_clock
+from engine.portal.time import Begin, is_over, read_clock
 
 Answer = TypeVar("Answer")
 Span: TypeAlias = float | timedelta  # seconds, or a timedelta
@@ -66,6 +66,7 @@ class VirtualClock:
         self._calendar = read_clock(lambda: start)  # the time of the calendar minus `_passed`
         self._passed = _ZERO
         self._due: WeakKeyDictionary[anyio.CancelScope, Due] = WeakKeyDictionary()
+        self._begins: WeakKeyDictionary[anyio.CancelScope, Begin] = WeakKeyDictionary()
         self._patience_seconds = patience_seconds
         self._patient_until: dict[object, float] = {}  # for each piece of work, in real time
         self._moving = anyio.ResourceGuard("moving this clock")
@@ -86,14 +87,20 @@ class VirtualClock:
             self.limit(scope, seconds)
             await anyio.sleep_forever()
 
-    async def wait_until(self, at: datetime | None, earlier: anyio.Event) -> None:
-        """Wait for a time of the calendar or for an event; a jump may bring the time about."""
-        if at is not None and at <= self():
+    async def wait_until(
+        self, at: datetime | None, earlier: anyio.Event, begin: Begin = lambda: None
+    ) -> None:
+        """Wait for a time of the calendar or for an event; a jump may bring the time about.
+
+        A jump back to before the time that ``begin`` returns ends the wait, too.
+        """
+        if at is not None and is_over(at, begin, self()):
             await anyio.lowlevel.checkpoint()
             return
         with anyio.CancelScope() as scope, self._removed_at_the_end(scope):
             if at is not None:
                 self._due[scope] = at
+                self._begins[scope] = begin
             await earlier.wait()
 
     def limit(self, scope: anyio.CancelScope, seconds: float) -> None:
@@ -154,13 +161,17 @@ class VirtualClock:
         """Set the calendar forward or back, as when the clock of a computer is set.
 
         Sleeps and limits in seconds do not change. A wait for a time that the jump has passed ends
-        at once.
+        at once. An engine's relative times keep their length when the jump sets the calendar back
+        to before they began.
 
         Args:
             by: Seconds or a timedelta; below 0 sets the calendar back.
         """
         self._calendar += _span(by)
         self._cancel_due()
+        for scope, begin in list(self._begins.items()):
+            if (since := begin()) is not None and since > self():
+                scope.cancel()
 
     async def run_until(self, work: Awaitable[Answer] | Callable[[], Awaitable[Answer]]) -> Answer:
         """Await some work and return its answer; move time on whenever all tasks are blocked.
@@ -248,6 +259,7 @@ class VirtualClock:
             yield
         finally:
             self._due.pop(scope, None)
+            self._begins.pop(scope, None)
 
 
 def _span(by: Span) -> timedelta:

@@ -139,6 +139,28 @@ async def test_an_event_ends_a_wait(clock: VirtualClock, at: datetime | None) ->
     assert due_count(clock) == 0
 
 
+async def test_a_jump_back_to_before_a_begin_ends_a_wait(clock: VirtualClock) -> None:
+    diary, never = Diary(clock), anyio.Event()
+    begin: list[datetime | None] = [None]
+    async with anyio.create_task_group() as group:
+        wait = clock.wait_until
+        group.start_soon(diary.after, "begun", wait, START + HOUR, never, lambda: begin[0])
+        group.start_soon(diary.after, "other", wait, START + HOUR, never)
+        await clock.advance(60)
+        clock.jump(-YEAR)
+        await clock.advance(0)
+        assert diary.lines == []
+        begin[0] = START
+        clock.jump(-1)
+        await clock.advance(0)
+        assert [name for name, _ in diary.lines] == ["begun"]
+        with anyio.fail_after(REAL_SECONDS):
+            await wait(START, anyio.Event(), lambda: begin[0])  # it is set back already
+        await clock.advance(2 * YEAR)
+    assert [name for name, _ in diary.lines] == ["begun", "other"]
+    assert due_count(clock) == 0
+
+
 @pytest.mark.parametrize("by", [HOUR, YEAR, 3_600.0])
 async def test_a_jump_ends_waits_for_what_has_come_and_no_others(
     clock: VirtualClock, by: timedelta | float

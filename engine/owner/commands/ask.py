@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
-from engine.domain.deadlines import time_after
+from engine.domain.deadlines import Due, due_after
 from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
 from engine.owner.commands.cancel import end_cancelled
@@ -46,9 +46,9 @@ class AskForInput(WriteOne):
             return [end_cancelled(batch, record, reason)]
         target = batch.lifecycle.after(record.status, Event.ASK, self.job_id)
         execution = batch.entering(record.execution, target)
-        ends = execution.deadline_at
+        ends = execution.deadline()
         if isinstance(self.deadline, timedelta):
-            ends = time_after(batch.now, self.deadline)
+            ends = due_after(batch.now, self.deadline)
         elif self.deadline is not None:
-            ends = self.deadline.astimezone(UTC)
+            ends = Due(self.deadline.astimezone(UTC))
         return [batch.move(record, target, execution=execution.asking(self.prompt, ends))]

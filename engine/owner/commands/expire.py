@@ -1,4 +1,4 @@
-"""Expire jobs: move the jobs whose deadline has passed."""
+"""Expire jobs: move the jobs whose deadline has passed, also after the clock was set back."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ EXPIRED: Final = "expired"
 class ExpireJobs(Write):
     """Move these jobs on, if their deadlines have passed.
 
+    A job's relative time that began in the future begins anew: the clock was ahead, and has been
+    set right. So it keeps its length.
+
     `engine.owner.timers` sends it. Without jobs it only starts a round, which retries due jobs.
     """
 
@@ -31,9 +34,12 @@ class ExpireJobs(Write):
 
 
 def _expire(batch: Batch, job_id: str) -> Record | None:
-    """Move a job on. Return None if it has moved or been removed meanwhile."""
+    """Move a job on. Return None if it has moved or been removed meanwhile, or has time again."""
     record = batch.newest(job_id)
     if record is None:
+        return None
+    if record.execution.began_after(batch.now):
+        batch.amend(record, record.execution.set_back(batch.now))
         return None
     ends = record.execution.deadline_at
     target = batch.lifecycle.target(record.status, Event.EXPIRE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from engine.domain.deadlines import time_after
+from engine.domain.deadlines import NEVER, due_after
 from engine.domain.deaths import NOT_REPEATED, DeathRule
 from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
@@ -41,8 +41,8 @@ def _judge(batch: Batch, record: Record, deaths: int, rule: DeathRule) -> None:
     elif rule.allows_another(deaths):
         batch.retried += 1
         rest = timedelta(seconds=rule.rest_seconds(deaths))
-        rests_until = time_after(batch.now, rest) if rest else None
-        batch.amend(record, execution.suspected(rests_until, deaths=deaths))
+        retry = due_after(batch.now, rest) if rest else NEVER
+        batch.amend(record, execution.suspected(retry, deaths=deaths))
     else:
         target = batch.lifecycle.after(record.status, Event.DIE, record.job_id)
         batch.force(record, target, _error(execution.attempt, deaths, rule), execution)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import Enum, auto
 
-from engine.domain.deadlines import time_after
+from engine.domain.deadlines import NEVER, Due, due_after
 from engine.owner.batch import Batch
 from engine.owner.commands.cancel import end_cancelled
 from engine.owner.commands.command import WriteOne
@@ -51,11 +51,11 @@ class ReleaseJob(WriteOne):
         record = batch.job(self.job_id)
         batch.check_holder(record, self.token)
         delay = timedelta(seconds=self.delay_seconds)
-        retry_at = time_after(batch.now, delay) if delay else None
-        return [release(batch, record, retry_at=retry_at, count=self.count)]
+        retry = due_after(batch.now, delay) if delay else NEVER
+        return [release(batch, record, retry=retry, count=self.count)]
 
 
-def release(batch: Batch, record: Record, *, retry_at: datetime | None, count: Count) -> Record:
+def release(batch: Batch, record: Record, *, retry: Due, count: Count) -> Record:
     """End an attempt. Its job becomes ready again, now or later; a cancelled job ends."""
     execution = record.execution
     if execution.cancel_reason is not None:
@@ -63,4 +63,4 @@ def release(batch: Batch, record: Record, *, retry_at: datetime | None, count: C
     batch.retried += count is not Count.NOTHING
     failures = execution.failures + (count is Count.FAILURE)
     deaths = (execution.deaths or 0) + (count is Count.DEATH)
-    return batch.amend(record, execution.released(retry_at, failures=failures, deaths=deaths))
+    return batch.amend(record, execution.released(retry, failures=failures, deaths=deaths))

@@ -63,6 +63,7 @@ _INPUT: Final = JOB_COLUMNS.index("input")
 LEFT_OUT: Final = (None,) * (len(JOB_COLUMNS) - len(SHORT_COLUMNS))
 # The values under the first schema's checksums. Later columns follow, and are NULL in old rows.
 _FIRST_COLUMNS: Final = 23
+TIME_COLUMNS: Final = ("deadline_at", "retry_at", "deadline_since", "retry_since")
 _NULLS: Final = (None,) * len(EXECUTION_COLUMNS)
 _FORMS: Final = ["\0".join(["%s"] * columns) for columns in range(64)]  # more than a table has
 
@@ -167,7 +168,7 @@ def _job_row(record: Record, texts: _TimeTexts, *, ended: bool) -> Row:
 
 
 def _execution_values(execution: Execution) -> Row:
-    if execution.deadline_at is None and execution.retry_at is None:
+    if execution.deadline_at is None and execution.retry_at is None:  # nor what they began at
         return astuple(execution)
     return tuple(
         time_text(each) if isinstance(each, datetime) else each for each in astuple(execution)

@@ -6,7 +6,7 @@ Only the engine may write to them.
 * ``jobs``: a row for each job, as it is now. ``position`` is the order of creation; ``ended_at`` is
   NULL until the job has ended; a ``blockchain_identifier`` that is NULL is the default,
   ``mock_bc_`` and the job's id. ``input`` is the input of the job's handler, as JSON. The columns
-  from ``priority`` to ``died_attempt`` are the job's execution; most jobs have none, and NULLs
+  from ``priority`` to ``retry_since`` are the job's execution; most jobs have none, and NULLs
   there:
 
   * ``priority``: of the ready jobs, those with a higher one are claimed first. It, ``attempt`` and
@@ -23,6 +23,8 @@ Only the engine may write to them.
   * ``trace``: the trace context of the job's submitter, a JSON object of W3C headers.
   * ``deaths``: how many deaths count against the job; NULL for none. ``died_attempt``: the number
     of the attempt whose engine died, while that makes the job a suspect; NULL otherwise.
+  * ``deadline_since``, ``retry_since``: when the time until ``deadline_at`` and ``retry_at`` began;
+    NULL for an absolute deadline.
 
 * ``transitions``: a row for each change of a job's status, in one order, without gaps except for
   removed jobs. ``position`` is the job's.
@@ -116,5 +118,9 @@ STEPS: Final[tuple[Step, ...]] = (
     (
         "ALTER TABLE jobs ADD COLUMN deaths INTEGER",
         "ALTER TABLE jobs ADD COLUMN died_attempt INTEGER",
+    ),
+    (
+        "ALTER TABLE jobs ADD COLUMN deadline_since TEXT",
+        "ALTER TABLE jobs ADD COLUMN retry_since TEXT",
     ),
 )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from msgspec import Struct, ValidationError, convert
 
 from engine.domain.exceptions import shown
 from engine.storage.record import NO_EXECUTION, Entry, Execution, Number, Record, Time
-from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, Row, checksum
+from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, TIME_COLUMNS, Row, checksum
 
 Read = TypeVar("Read")
 
@@ -98,7 +98,8 @@ def _read_execution(values: Row) -> Execution:
     pairs = zip(EXECUTION_COLUMNS, values, strict=True)
     stored = {column: value for column, value in pairs if value is not None}
     execution = _converted(stored, Execution)
-    for time in (execution.deadline_at, execution.retry_at):
+    for column in TIME_COLUMNS:
+        time: datetime | None = getattr(execution, column)
         if time is not None and time.tzinfo is not UTC:
             raise DamagedRowError("a time is not in UTC")
     return execution

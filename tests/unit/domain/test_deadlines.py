@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from engine import AGENT_JOB_LIFECYCLE, PAID_JOB_LIFECYCLE, AgentJobStatus, InvalidValueError
-from engine.domain.deadlines import check_expires, deadline_at, deadlines_text, time_after
+from engine.domain.deadlines import (
+    NEVER,
+    Due,
+    check_expires,
+    deadlines_text,
+    due_after,
+    due_in,
+)
 
 A = AgentJobStatus
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -16,7 +23,7 @@ LAST = datetime.max.replace(tzinfo=UTC)
 def _at(deadline: timedelta | datetime, now: datetime = NOW) -> datetime | None:
     """Store a deadline for running jobs, and return its moment."""
     text = deadlines_text(AGENT_JOB_LIFECYCLE, {A.RUNNING: deadline})
-    return deadline_at(text, "running", now)
+    return due_in(text, "running", now).at
 
 
 def test_a_timedelta_counts_from_each_entering() -> None:
@@ -34,15 +41,29 @@ def test_a_datetime_stays_what_it_is_in_any_zone() -> None:
 
 def test_other_statuses_have_no_deadline() -> None:
     text = deadlines_text(AGENT_JOB_LIFECYCLE, {"running": timedelta(1)})
-    assert deadline_at(text, "awaiting_payment", NOW) is None
-    assert deadline_at(None, "running", NOW) is None
+    assert due_in(text, "awaiting_payment", NOW) == NEVER
+    assert due_in(None, "running", NOW) == NEVER
     assert deadlines_text(AGENT_JOB_LIFECYCLE, {}) is deadlines_text(AGENT_JOB_LIFECYCLE, None)
 
 
 @pytest.mark.parametrize("delay", [timedelta.max, timedelta(days=999_999_999), LAST - NOW])
 def test_time_never_runs_past_the_end_of_the_calendar(delay: timedelta) -> None:
     assert _at(delay) == LAST
-    assert time_after(NOW, delay) == LAST
+    assert due_after(NOW, delay) == Due(LAST, NOW)
+    assert due_after(NOW, delay).kept(NOW - timedelta(days=1)).at == LAST - timedelta(days=1)
+
+
+def test_a_relative_time_keeps_its_length_when_the_clock_is_set_back() -> None:
+    due = due_after(NOW, timedelta(hours=1))
+    for earlier in (timedelta(microseconds=1), timedelta(hours=2), timedelta(days=365)):
+        assert due.kept(NOW - earlier) == due_after(NOW - earlier, timedelta(hours=1))
+    for later in (timedelta(0), timedelta(minutes=1), timedelta(days=365)):
+        assert due.kept(NOW + later) is due
+
+
+def test_an_absolute_time_stays_whatever_the_clock_shows() -> None:
+    for due in (Due(NOW), NEVER):
+        assert due.kept(NOW - timedelta(days=365)) is due
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from engine import (
     Worker,
 )
 from engine.owner.commands.expire import ExpireJobs
+from engine.portal.time import Begin
 from engine.testing import VirtualClock
 from tests.unit.claiming import AgentJob, agents, running
 
@@ -39,10 +40,12 @@ class BrokenClock(VirtualClock):
 
     is_broken = False
 
-    async def wait_until(self, at: datetime | None, earlier: anyio.Event) -> None:
+    async def wait_until(
+        self, at: datetime | None, earlier: anyio.Event, begin: Begin = lambda: None
+    ) -> None:
         if self.is_broken:
             raise BrokenTimeError
-        await super().wait_until(at, earlier)
+        await super().wait_until(at, earlier, begin)
 
     async def sleep(self, seconds: float) -> None:
         if self.is_broken:

@@ -104,6 +104,19 @@ async def test_suspects_rest_before_their_next_attempt(lives: Lives) -> None:
             await engine.transition(record.job_id, COMPLETED, attempt_token=token_of(first))
 
 
+async def test_the_rest_keeps_its_length_when_the_clock_is_set_right(lives: Lives) -> None:
+    [job] = await _add(lives, 1)
+    await lives.dies_with(1)
+    async with lives.life() as engine:
+        claim = await Claim(engine.core).seen()
+        lives.clock.jump(-timedelta(days=365))
+        await lives.clock.advance(REST_SECONDS - 1)
+        assert not claim.is_told
+        await lives.clock.advance(1)
+        [record] = await claim.records()
+        assert (record.job_id, record.execution.attempt) == (job.job_id, 2)
+
+
 async def test_the_rest_goes_on_over_a_restart(lives: Lives) -> None:
     [job] = await _add(lives, 1)
     await lives.dies_with(1)

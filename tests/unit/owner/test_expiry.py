@@ -139,6 +139,7 @@ async def test_a_clock_that_jumps_fires_nothing_early_twice_or_never(
 ) -> None:
     """Row 18 of the reliability table, for deadlines and for the times of next attempts."""
     clock = VirtualClock()
+    began = clock() + timedelta(seconds=min(by, 0))  # anew, if the clock is set back
     async with agents(lasting_place(), clock=clock) as engine:
         retried = await running(engine)
         _, token = await claimed_one(engine)
@@ -147,20 +148,23 @@ async def test_a_clock_that_jumps_fires_nothing_early_twice_or_never(
             await engine.create("hash", deadlines={A.AWAITING_PAYMENT: timedelta(seconds=after)})
             for after in (HOUR / 2, HOUR, 2 * HOUR, 2 * YEAR)
         ]
+        absolute = {A.AWAITING_PAYMENT: clock() + timedelta(seconds=HOUR)}
+        jobs.append(await engine.create("hash", deadlines=absolute))
+        ends = [began + timedelta(seconds=after) for after in (HOUR / 2, HOUR, 2 * HOUR, 2 * YEAR)]
+        ends.append(absolute[A.AWAITING_PAYMENT])
         claim = await Claim(engine.core).seen()
         clock.jump(by)
         for passed in (0, HOUR, HOUR, YEAR, 3 * YEAR):
             await clock.advance(passed)
-            due = [job for job in jobs if job.deadline_at and job.deadline_at <= clock()]
+            due = [job for job, end in zip(jobs, ends, strict=True) if end <= clock()]
             for job in due:
                 await engine.wait(job.job_id, timeout=5)
             now = await engine.get_many([job.job_id for job in jobs])
             assert [job.status is A.FAILED for job in now] == [job in due for job in jobs]
-            at = retried.updated_at + timedelta(seconds=HOUR / 2)
-            assert claim.is_told is (at <= clock())
+            assert claim.is_told is (began + timedelta(seconds=HOUR / 2) <= clock())
             assert (await engine.statistics()).expired == len(due)
         assert len(due) == len(jobs)
-        assert [len(await engine.history(job.job_id)) for job in jobs] == [2] * 4
+        assert [len(await engine.history(job.job_id)) for job in jobs] == [2] * 5
         for job in await engine.get_many([job.job_id for job in jobs]):
             assert job.updated_at >= job.created_at
 

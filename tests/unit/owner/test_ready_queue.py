@@ -141,6 +141,25 @@ def test_it_tells_when_something_comes_earlier_than_all_that_was_known() -> None
     assert jobs.earlier == 2
 
 
+def test_it_tells_which_relative_times_began_after_the_present() -> None:
+    jobs = Jobs()
+    times = jobs.times
+    assert (times.latest_begin(), times.begun_after(at(0), 9)) == (None, [])
+    waiting = jobs.add(1, "awaiting_payment", deadline_at=at(9), deadline_since=at(1))
+    resting = jobs.add(2, deadline_at=at(99), deadline_since=at(2))
+    jobs.work(resting, retry_at=at(7), retry_since=at(4))
+    jobs.add(3, deadline_at=at(50))
+    assert times.latest_begin() == at(4)
+    assert times.begun_after(at(0), 9) == [resting, waiting]
+    assert times.begun_after(at(0), 1) == times.begun_after(at(1), 9) == [resting]
+    assert times.begun_after(at(4), 9) == []
+    jobs.work(resting, retry_at=None, retry_since=None)
+    assert times.latest_begin() == at(2)
+    jobs.end(resting)
+    jobs.end(waiting)
+    assert times.latest_begin() is None
+
+
 def test_attempts_that_were_left_in_the_middle_are_ready_and_dead() -> None:
     jobs = Jobs()
     jobs.records["job-1"] = orphan = Record(
@@ -182,10 +201,12 @@ def test_one_suspect_at_a_time_is_ready_among_all_others() -> None:
 def _lines(jobs: Jobs) -> int:
     """Return the number of kept entries."""
     queue, retries, deadlines = jobs.queue, jobs.times.retries, jobs.times.deadlines
+    begins = jobs.times._begins  # noqa: SLF001 - memory
     kept: list[Sized] = [retries, deadlines, retries._heap, deadlines._heap]  # noqa: SLF001
     for line in (queue._innocent, queue._suspects):  # noqa: SLF001 - memory
         kept += [line, line._heap]  # noqa: SLF001
     kept += [queue._held, queue._held_suspects]  # noqa: SLF001
+    kept += [begins, begins._heap]  # noqa: SLF001 - memory
     return sum(map(len, kept))
 
 
@@ -195,10 +216,12 @@ def test_it_keeps_nothing_of_jobs_that_end_unclaimed() -> None:
     later = jobs.add(20_002, retry_at=at(-1))
     for number in range(20_000):
         retry_at = at(number) if number % 2 else None
-        jobs.end(jobs.add(number, deadline_at=at(number), retry_at=retry_at))
+        name = jobs.add(number, deadline_at=at(number), retry_at=retry_at)
+        jobs.work(name, deadline_since=at(number - 1))
+        jobs.end(name)
         jobs.end(jobs.add(number))
     assert jobs.counts() == (1, 0, 1)
-    assert _lines(jobs) <= 3 * 1_010
+    assert _lines(jobs) <= 4 * 1_010
     jobs.end(first)
     jobs.end(later)
     assert jobs.counts() == (0, 0, 0)

@@ -132,6 +132,23 @@ async def test_a_jump_back_makes_nothing_early(clock: SetClock) -> None:
     assert looks == [NOON - timedelta(milliseconds=1), NOON - YEAR]
 
 
+async def test_a_clock_that_is_set_back_to_before_a_begin_ends_a_wait(clock: SetClock) -> None:
+    def jump() -> None:
+        clock.time -= YEAR * (clock.looks == 2)
+
+    clock.on_look = jump
+    at, begins = clock.time + timedelta(seconds=0.02), iter([None, NOON])
+    with anyio.fail_after(SECONDS_AGAINST_HANGS):
+        await SystemTime(clock).wait_until(at, anyio.Event(), lambda: next(begins))
+        assert clock.looks == 2
+        await SystemTime(clock).wait_until(
+            at, anyio.Event(), lambda: NOON
+        )  # it is set back already
+    with anyio.move_on_after(0.05) as scope:
+        await SystemTime(clock).wait_until(at, anyio.Event(), lambda: clock.time)
+    assert scope.cancelled_caught
+
+
 async def test_a_clock_that_stands_still_before_the_moment_burns_no_time(clock: SetClock) -> None:
     began = anyio.current_time()
     with anyio.fail_after(SECONDS_AGAINST_HANGS), anyio.CancelScope() as scope:

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import astuple, replace
 
 from engine import Job, JobStatus, MemoryStorage, SyncJobEngine
+from engine.domain.deadlines import Due
 from engine.storage.record import NO_EXECUTION, Change, Execution, Record, newest_records
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -69,32 +70,64 @@ def test_another_execution_changes_nothing_else() -> None:
 
 NEW = "the token of a new attempt"
 ALL = Execution(
-    *(3, "deadlines", NOW, 5, 2, "token", NOW, "prompt", "answers", "reason", "json", "trace", 7, 4)
+    *(
+        3,
+        "deadlines",
+        NOW,
+        5,
+        2,
+        "token",
+        NOW,
+        "prompt",
+        "answers",
+        "reason",
+        "json",
+        "trace",
+        7,
+        4,
+    ),
+    deadline_since=NOW,
+    retry_since=NOW,
 )
 
 
 def test_each_step_of_an_execution_changes_what_it_names_and_nothing_else() -> None:
     later = NOW + timedelta(seconds=1)
+    due = Due(later + timedelta(hours=1), later)
+    deadline = {"deadline_at": due.at, "deadline_since": due.since}
+    retry = {"retry_at": due.at, "retry_since": due.since}
     entering = Execution(
-        *(3, "deadlines", later, 5, 2),
+        *(3, "deadlines", None, 5, 2),
         answers="answers",
         cancel_reason="reason",
         trace="trace",
         deaths=7,
     )
-    assert ALL.entering(later) == entering
-    assert ALL.claimed(NEW) == replace(ALL, attempt=6, token=NEW, retry_at=None)
-    released = replace(ALL, token=None, retry_at=later, failures=3, died_attempt=None)
-    assert ALL.released(later, failures=3, deaths=7) == released
-    assert ALL.released(later, failures=3, deaths=0) == replace(released, deaths=None)
-    suspected = replace(ALL, token=None, retry_at=later, died_attempt=5)
-    assert ALL.suspected(later, deaths=7) == suspected
-    assert ALL.suspected(later, deaths=0) == replace(suspected, deaths=None)
-    assert ALL.asking("asked", later) == replace(ALL, prompt="asked", deadline_at=later)
+    assert ALL.entering(due) == replace(entering, **deadline)
+    assert ALL.claimed(NEW) == replace(ALL, attempt=6, token=NEW, retry_at=None, retry_since=None)
+    released = replace(ALL, token=None, failures=3, died_attempt=None, **retry)
+    assert ALL.released(due, failures=3, deaths=7) == released
+    assert ALL.released(due, failures=3, deaths=0) == replace(released, deaths=None)
+    suspected = replace(ALL, token=None, died_attempt=5, **retry)
+    assert ALL.suspected(due, deaths=7) == suspected
+    assert ALL.suspected(due, deaths=0) == replace(suspected, deaths=None)
+    assert ALL.asking("asked", due) == replace(ALL, prompt="asked", **deadline)
     assert ALL.answered("{}") == replace(ALL, answers="{}")
     assert Execution().with_result("json") == Execution(result_form="json")
     assert ALL.to_be_cancelled(None) == replace(ALL, cancel_reason=None)
     assert Execution() == NO_EXECUTION
+
+
+@pytest.mark.parametrize("began", ["deadline", "retry"])
+def test_a_time_that_began_in_the_future_begins_anew(began: str) -> None:
+    hour = timedelta(hours=1)
+    times = {"deadline_at": NOW + hour, "retry_at": NOW + 2 * hour}
+    ahead = Execution(**times, **{f"{began}_since": NOW})  # type: ignore[arg-type]
+    assert not ahead.began_after(NOW)
+    assert ahead.began_after(NOW - hour)
+    moved = {f"{began}_at": times[f"{began}_at"] - hour, f"{began}_since": NOW - hour}
+    assert ahead.set_back(NOW - hour) == replace(ahead, **moved)
+    assert ahead.set_back(NOW) == ahead
 
 
 def test_records_can_be_pickled_copied_and_hashed() -> None:
