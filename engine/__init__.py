@@ -88,6 +88,7 @@ from engine.domain.models import (
     Transition,
     validate_transition,
 )
+from engine.domain.past_status import PastStatus
 from engine.domain.retention import Retention
 from engine.domain.retry import Retry
 from engine.gate import Gate, GateCheck, WaitingJobs
@@ -140,6 +141,7 @@ __all__ = [
     "NewJob",
     "OutcomeUnknownError",
     "OverloadedError",
+    "PastStatus",
     "Processes",
     "Progress",
     "Prompt",

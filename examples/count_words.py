@@ -43,6 +43,7 @@ from engine import (
     Gate,
     Job,
     JobEngine,
+    PastStatus,
     Progress,
     Retry,
     StorageError,
@@ -162,7 +163,7 @@ class Order:
 
     path: str
     job: WordJob | None = None
-    status: AgentJobStatus | None = None
+    status: AgentJobStatus | PastStatus | None = None
     ended_before: bool = False
     bytes_hashed: int = 0
     bytes_counted: float = 0

@@ -117,6 +117,18 @@ def due_in(deadlines: str | None, status: str, now: datetime) -> Due:
     return NEVER if deadline is None else due_after(now, timedelta(seconds=deadline))
 
 
+def renamed_deadlines(deadlines: str | None, names: Mapping[str, str]) -> str | None:
+    """Return the stored form of deadlines with the new names of old statuses."""
+    try:
+        kept = json.loads(deadlines) if deadlines is not None and names else {}
+    except (ValueError, RecursionError):  # a forged one: it stays
+        return deadlines
+    if not isinstance(kept, dict) or kept.keys().isdisjoint(names):
+        return deadlines
+    new = {names.get(status, status): deadline for status, deadline in kept.items()}
+    return json.dumps(new, separators=(",", ":"))
+
+
 def due_after(now: datetime, delay: timedelta) -> Due:
     """Return the moment after a delay, at most the last time of the calendar."""
     return Due(now + delay if delay < _LAST_TIME - now else _LAST_TIME, now)

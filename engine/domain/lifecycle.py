@@ -10,7 +10,7 @@ the table of moves. Or an `Event` happens, such as a cancel or the return of the
 module reads the tables, and they say nothing about holders, versions and retries.
 
 Building a lifecycle checks its tables, because a mistake could leave a job stuck for ever: every
-status has a row, can be reached from the initial status, and can reach a final one.
+status has a row, can be reached from the initial status or is retired, and can reach a final one.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from engine.domain.exceptions import (
     alternatives,
     shown,
 )
+from engine.domain.past_status import PastStatus
 
 Status = TypeVar("Status", bound=Enum)
 
@@ -84,6 +85,11 @@ class Lifecycle(Generic[Status]):
             can have a deadline.
         cancels_to: The next status of a cancelled job, by its status; the default is that of
             ``expires_to``. Only in these statuses can a job be cancelled.
+        renamed: The new status of each status that had another value when jobs were kept, by its
+            old value. An engine that opens a storage gives all jobs and their histories the new
+            ones, for good.
+        retired: Statuses that no job may enter any more. Jobs that are in one may leave it, and no
+            move leads to it. It is neither initial, running nor awaiting input.
         hint: Advice for the error of an event or a deadline that can't happen, such as another
             lifecycle to use.
 
@@ -103,9 +109,11 @@ class Lifecycle(Generic[Status]):
         awaiting_input: Status | None = None,
         expires_to: Mapping[Status, Status] | None = None,
         cancels_to: Mapping[Status, Status] | None = None,
+        renamed: Mapping[str, Status] | None = None,
+        retired: Collection[Status] = (),
         hint: str = "",
     ) -> None:
-        _check_members(statuses, moves, [initial, running, *success, *failure])
+        _check_members(statuses, moves, [initial, running, *success, *failure, *retired])
         self.statuses = statuses
         self.initial = initial
         self.running = running
@@ -115,7 +123,10 @@ class Lifecycle(Generic[Status]):
             {status: frozenset(moves[status]) for status in statuses}
         )
         self.awaiting_input = awaiting_input
+        self.renamed: Mapping[str, Status] = MappingProxyType(dict(_checked_renamed(self, renamed)))
+        self.retired: frozenset[Status] = frozenset(retired)
         _check_ends(self)
+        _check_retired(self)
         _check_ways(self)
         _check_awaiting_input(self)
         self.expires_to: Mapping[Status, Status] = _forced_moves(self, "expires_to", expires_to)
@@ -137,6 +148,7 @@ class Lifecycle(Generic[Status]):
         self._success_values = frozenset(map(_text, self.success))
         self._failure_values = frozenset(map(_text, self.failure))
         self.final_values: frozenset[str] = self._success_values | self._failure_values
+        self.renamed_values = {old: _text(new) for old, new in self.renamed.items()}
         self.initial_value: str = _text(self.initial)
         self.running_value: str = _text(self.running)
         self._event_targets = {
@@ -173,7 +185,7 @@ class Lifecycle(Generic[Status]):
             raise InvalidValueError("status", f"{shown(status)} is not one of {known}")
         return value
 
-    def is_final(self, status: Status) -> bool:
+    def is_final(self, status: Status | PastStatus) -> bool:
         """Return whether a status, given as a member of the enum or as its value, is final."""
         return cast("str", status) in self.final_values
 
@@ -257,6 +269,8 @@ class Lifecycle(Generic[Status]):
                 "awaiting_input": self.awaiting_input,
                 "expires_to": dict(self.expires_to),
                 "cancels_to": dict(self.cancels_to),
+                "renamed": dict(self.renamed),
+                "retired": self.retired,
                 "hint": self.hint,
             },
         )
@@ -330,6 +344,43 @@ def _check_ends(lifecycle: Lifecycle[Status]) -> None:
             raise LifecycleError(f"{status.name} is the {role} status, and so may not be final")
 
 
+def _checked_renamed(
+    lifecycle: Lifecycle[Status], given: Mapping[str, Status] | None
+) -> Mapping[str, Status]:
+    """Return the new statuses by old values, after a check of both."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise LifecycleError(f"renamed must map old values to statuses, not {shown(given)}")
+    name = lifecycle.statuses.__name__
+    for old, new in given.items():
+        if not _is_plain(old):
+            raise LifecycleError(f"renamed needs old values as plain texts, not {shown(old)}")
+        if any(old == status.value for status in lifecycle.statuses):
+            raise LifecycleError(f"renamed has {shown(old)}, which is a status of {name} now")
+        if not isinstance(new, lifecycle.statuses):
+            raise LifecycleError(f"{shown(new)} is not a member of {name}")
+    return given
+
+
+def _is_plain(old: object) -> bool:
+    return isinstance(old, str) and not isinstance(old, Enum) and old != ""
+
+
+def _check_retired(lifecycle: Lifecycle[Status]) -> None:
+    """Check that no job can enter a retired status."""
+    roles = {"initial": lifecycle.initial, "running": lifecycle.running}
+    roles |= {} if lifecycle.awaiting_input is None else {"asking": lifecycle.awaiting_input}
+    for role, status in roles.items():
+        if status in lifecycle.retired:
+            raise LifecycleError(f"{status.name} is the {role} status, and so can't be retired")
+    for start, row in lifecycle.moves.items():
+        for status in row & lifecycle.retired:
+            raise LifecycleError(
+                f"{status.name} is retired, and {start.name} has a move to it: take it out"
+            )
+
+
 def _check_awaiting_input(lifecycle: Lifecycle[Status]) -> None:
     """Check that a running job may move to `awaiting_input`, and back."""
     awaiting, running = lifecycle.awaiting_input, lifecycle.running
@@ -367,8 +418,8 @@ def _forced_moves(
 
 
 def _check_ways(lifecycle: Lifecycle[Status]) -> None:
-    """Check that every status can be reached, and can reach a final one."""
-    reached = _reachable({lifecycle.initial}, lifecycle.moves)
+    """Check that every status can be reached, or is retired, and can reach a final one."""
+    reached = _reachable({lifecycle.initial, *lifecycle.retired}, lifecycle.moves)
     backwards = {
         status: {origin for origin, row in lifecycle.moves.items() if status in row}
         for status in lifecycle.statuses
@@ -376,7 +427,10 @@ def _check_ways(lifecycle: Lifecycle[Status]) -> None:
     ending = _reachable(lifecycle.success | lifecycle.failure, backwards)
     for status in lifecycle.statuses:
         if status not in reached:
-            raise LifecycleError(f"{status.name} can't be reached from {lifecycle.initial.name}")
+            raise LifecycleError(
+                f"{status.name} can't be reached from {lifecycle.initial.name}: give it a move to "
+                "it, or name it in `retired` if no job may enter it any more"
+            )
         if status not in ending:
             raise LifecycleError(
                 f"a job in {status.name} could never end: its moves reach no final status"

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
 
 from engine.domain.lifecycle import Lifecycle
+from engine.domain.past_status import MemberFirst, PastStatus
 
 
 class JobStatus(StrEnum):
@@ -192,9 +193,10 @@ class Transition(_Snapshot, Generic[Status]):
     sequence: int = Field(ge=1)
     """The number among all transitions of the engine, counted from 1 without gaps."""
     job_id: str
-    from_status: Status | None
+    from_status: Annotated[Status | PastStatus, MemberFirst()] | None
     """The status before; None for the creation."""
-    to_status: Status
+    to_status: Annotated[Status | PastStatus, MemberFirst()]
+    """Both are texts, as `PastStatus`, if the lifecycle doesn't have them any more."""
     at: UtcDatetime
 
 

@@ -63,12 +63,15 @@ class State:
             StorageError: It can't be opened.
             LifecycleError: A job has a status that the lifecycle doesn't know.
         """
-        opened = await self._storage.open(self.lifecycle.final_values)
+        opened = await self._storage.open(
+            self.lifecycle.final_values, self.lifecycle.renamed_values
+        )
         for status in opened.table.statuses():
             if status not in self.lifecycle.values:
                 raise LifecycleError(
-                    f"the storage has a job in the status {shown(status)}, "
-                    f"which {self.lifecycle!r} does not have"
+                    f"the storage has a job in the status {shown(status)}, which "
+                    f"{self.lifecycle!r} does not have: name it in `renamed` with its new status, "
+                    "or keep it in the lifecycle, as one of `retired`"
                 )
         self.table = opened.table
         self._updates_table = not opened.keeps_table

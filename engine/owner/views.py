@@ -19,7 +19,6 @@ from typing_extensions import TypeVar
 from engine.domain.exceptions import (
     EngineError,
     JobFailedError,
-    LifecycleError,
 )
 from engine.domain.json_text import value_of
 from engine.domain.lifecycle import Lifecycle
@@ -33,6 +32,7 @@ from engine.domain.models import (
     Status,
     Transition,
 )
+from engine.domain.past_status import PastStatus
 from engine.owner.cursors import cursor_of
 from engine.owner.message import Message
 from engine.owner.results import result_as
@@ -79,6 +79,7 @@ class Views(Generic[Status]):
     def __init__(self, lifecycle: Lifecycle[Status], progress: Mapping[str, Progress]) -> None:
         self._success = lifecycle.success
         self._member_of = {lifecycle.value(status): status for status in lifecycle.statuses}
+        self._shown_as = _PastStatuses(self._member_of)
         statuses: Any = lifecycle.statuses
         # The default lifecycle's snapshots are of the plain classes, as callers write them.
         plain = statuses is JobStatus
@@ -149,25 +150,16 @@ class Views(Generic[Status]):
         return _build(self._page, fields)
 
     def transitions(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
-        """Return the lines of a history.
-
-        Raises:
-            LifecycleError: The job went through a status that the lifecycle doesn't have any more.
-        """
-        try:
-            return self._lines(entries)
-        except KeyError as status:
-            raise LifecycleError(f"the history has the status {status}, now unknown") from None
-
-    def _lines(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
+        """Return the lines of a history."""
+        shown_as = self._shown_as
         return [
             _build(
                 self._transition,
                 {
                     "sequence": entry.sequence,
                     "job_id": entry.job_id,
-                    "from_status": entry.from_status and self._member_of[entry.from_status],
-                    "to_status": self._member_of[entry.to_status],
+                    "from_status": entry.from_status and shown_as[entry.from_status],
+                    "to_status": shown_as[entry.to_status],
                     "at": entry.at,
                 },
             )
@@ -177,6 +169,13 @@ class Views(Generic[Status]):
     def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:
         """Build the statistics from these fields."""
         return _build(self._statistics, fields)
+
+
+class _PastStatuses(dict[str, Any]):
+    """Members of an enum by their values. A value that none has is shown as its text."""
+
+    def __missing__(self, value: str) -> PastStatus:
+        return PastStatus(value)
 
 
 def _parted(stored: StoredPage) -> tuple[Sequence[Record], Sequence[Damaged]]:

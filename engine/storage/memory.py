@@ -9,7 +9,7 @@ a job is a chain from its newest transition backwards.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import islice
@@ -64,7 +64,7 @@ class MemoryStorage:
         self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
         self._final_statuses: Collection[str] = ()
 
-    async def open(self, final_statuses: Collection[str]) -> Opened:
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
         """Return the jobs of earlier engines; none, in a new storage.
 
         Raises:
@@ -77,7 +77,22 @@ class MemoryStorage:
             )
         self._final_statuses = frozenset(final_statuses)
         self._ends = None
+        self._rename(renamed)
         return Opened(self._table, len(self._times), len(self._ids), keeps_table=True)
+
+    def _rename(self, renamed: Mapping[str, str]) -> None:
+        if not renamed:
+            return
+        new = [(record, record.renamed(renamed)) for record in self._table.records()]
+        self._table.update({after.job_id: after for before, after in new if before != after})
+        for old, name in renamed.items():
+            if old not in self._code_of:
+                continue
+            code, into = self._code_of[old], self._code_of[name]
+            self._status_codes = self._status_codes.replace(bytes([code]), bytes([into]))
+            self._to_codes = self._to_codes.replace(bytes([code]), bytes([into]))
+            self._counts[into] += self._counts[code]
+            self._counts[code] = 0
 
     async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         """Return nothing: a job that is not in the table does not exist."""

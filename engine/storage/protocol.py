@@ -16,7 +16,7 @@ The decisions between the two calls are the same code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
@@ -123,8 +123,13 @@ class Storage(Protocol):
     the callers of the round. Any other exception is a bug and crashes the owner.
     """
 
-    async def open(self, final_statuses: Collection[str]) -> Opened:
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
         """Get ready. Jobs in one of the final statuses have ended.
+
+        Args:
+            final_statuses: They need not be those of the opening before.
+            renamed: The new names of old statuses. All jobs, lines of history and deadlines get
+                them (`Record.renamed`), and keep them.
 
         Raises:
             StorageInUseError: Another engine has it open.

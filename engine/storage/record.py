@@ -10,14 +10,14 @@ Records never leave the engine: callers get `engine.domain.models.Job`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Final, NamedTuple, TypeAlias
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from engine.domain.deadlines import Due
+from engine.domain.deadlines import Due, renamed_deadlines
 
 MAX_NUMBER: Final = 2**62
 """No number that is read back is larger, so that the next ones fit a storage."""
@@ -217,6 +217,14 @@ class Record(Struct, frozen=True, gc=False):
             error=error,
             execution=execution,
         )
+
+    def renamed(self, names: Mapping[str, str]) -> Record:
+        """Return the record with the new names of old statuses, also in its deadlines."""
+        status, execution = names.get(self.status, self.status), self.execution
+        deadlines = renamed_deadlines(execution.deadlines, names)
+        if deadlines != execution.deadlines:
+            execution = replace(execution, deadlines=deadlines)
+        return replace(self, status=status, execution=execution)
 
     def with_execution(self, execution: Execution) -> Record:
         """Return the record with another execution, otherwise unchanged."""

@@ -164,6 +164,6 @@ async def _add_jobs(session: Session) -> None:
 async def _newest_sequence(storage: Storage) -> int:
     """Return the newest sequence number of a storage."""
     try:
-        return (await storage.open(FINAL_STATUSES)).last_sequence
+        return (await storage.open(FINAL_STATUSES, {})).last_sequence
     finally:
         await storage.aclose()

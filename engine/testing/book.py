@@ -6,7 +6,7 @@ test may make moves that no lifecycle allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 
@@ -57,6 +57,18 @@ class Book:
         for record in records:
             del self.jobs[record.job_id]
             del self.lines[record.job_id]
+
+    def rename(self, names: Mapping[str, str]) -> None:
+        """Give all jobs and lines the new names of old statuses."""
+        for job_id, record in self.jobs.items():
+            self.jobs[job_id] = record.renamed(names)
+            self.lines[job_id] = [
+                line._replace(
+                    from_status=names.get(line.from_status or "", line.from_status),
+                    to_status=names.get(line.to_status, line.to_status),
+                )
+                for line in self.lines[job_id]
+            ]
 
     def ended(self, final_statuses: Iterable[str]) -> list[Record]:
         """Return the jobs that have ended, oldest end first."""

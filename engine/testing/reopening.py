@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import anyio
@@ -9,6 +10,7 @@ import pytest
 
 from engine.domain.exceptions import StorageInUseError
 from engine.storage.protocol import Storage
+from engine.storage.record import Execution
 from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
 from engine.testing.store import FINAL_STATUSES
 from engine.testing.values import (
@@ -97,6 +99,26 @@ class ReopeningTests(StorageFixtures):
         async with open_store():
             pass
 
+    async def test_an_opening_renames_statuses_for_good(self, open_store: OpenStore) -> None:
+        self.needs_reopening()
+        deadlines = json.dumps({OddStatus.RUNNING: 1, OddStatus.DONE: 2})
+        async with open_store() as session:
+            batch = session.batch().create("waits", execution=Execution(deadlines=deadlines))
+            batch.create("runs", key="a").create("done").create("lost")
+            batch.move("runs", OddStatus.RUNNING).move("done", OddStatus.RUNNING)
+            await session.commit(batch.move("done", OddStatus.DONE).move("lost", OddStatus.LOST))
+        names = {OddStatus.RUNNING.value: OddStatus.WAITING.value}
+        ends = {OddStatus.DONE.value: OddStatus.LOST.value}
+        async with open_store(renamed=names) as session:
+            await session.commit(session.batch().move("runs", OddStatus.DONE).create("b"))
+        for renamed in (names | ends, names | ends, {}):
+            async with open_store(renamed=renamed):
+                pass
+        async with open_store() as session:
+            await session.commit(session.batch().move("waits", OddStatus.RUNNING))
+        async with open_store(renamed=names) as session:
+            assert await session.remove(keep=0) == 3
+
     async def test_a_second_opening_is_refused_and_harms_nothing(
         self, open_store: OpenStore, new_storage: NewStorage, path: Path
     ) -> None:
@@ -120,7 +142,7 @@ class ReopeningTests(StorageFixtures):
         storage = new_storage(path)
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await storage.open(FINAL_STATUSES)
+            await storage.open(FINAL_STATUSES, {})
         await storage.aclose()
         async with open_store() as session:
             await session.commit(session.batch().create("b"))
@@ -131,5 +153,5 @@ class ReopeningTests(StorageFixtures):
 async def _refused(storage: Storage) -> None:
     """Open a storage that is in use, and close it after the refusal, as an engine does."""
     with pytest.raises(StorageInUseError):
-        await storage.open(FINAL_STATUSES)
+        await storage.open(FINAL_STATUSES, {})
     await storage.aclose()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
@@ -30,11 +30,16 @@ _NO_TIME: Final = timedelta(0)
 
 @asynccontextmanager
 async def opened(
-    storage: Storage, book: Book, final_statuses: Collection[str] = FINAL_STATUSES
+    storage: Storage,
+    book: Book,
+    final_statuses: Collection[str] = FINAL_STATUSES,
+    renamed: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Session]:
     """Open a storage, compare it with the book, and close it at the end."""
     try:
-        session = Session(storage, book, final_statuses, await storage.open(final_statuses))
+        opening = await storage.open(final_statuses, renamed or {})
+        book.rename(renamed or {})
+        session = Session(storage, book, final_statuses, opening)
         session.check_opening()
         await session.check()
         yield session

@@ -367,16 +367,16 @@ class LosesTheLastBatch(PlainStorage):
 class SequenceRestarts(PlainStorage):
     """Continues from the highest number present, and so reuses those of removed jobs."""
 
-    async def open(self, final_statuses: Collection[str]) -> Opened:
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
         self._newest_removed = (0, 0)
-        return await super().open(final_statuses)
+        return await super().open(final_statuses, renamed)
 
 
 class OpensWithAllJobs(PlainStorage):
     """Gives the owner the ended jobs, too: memory grows with every job."""
 
-    async def open(self, final_statuses: Collection[str]) -> Opened:
-        opened = await super().open(final_statuses)
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+        opened = await super().open(final_statuses, renamed)
         opened.table.update(self.jobs)
         return opened
 
@@ -384,24 +384,43 @@ class OpensWithAllJobs(PlainStorage):
 class RemembersTheFirstFinals(PlainStorage):
     """Keeps using the final statuses of its first opening."""
 
-    async def open(self, final_statuses: Collection[str]) -> Opened:
-        return await super().open(self._final_statuses or final_statuses)
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+        return await super().open(self._final_statuses or final_statuses, renamed)
+
+
+class KeepsOldNames(PlainStorage):
+    """Does not rename statuses."""
+
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+        del renamed
+        return await super().open(final_statuses, {})
+
+
+class RenamesNoDeadlines(PlainStorage):
+    """Leaves the old names in the deadlines of jobs."""
+
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+        executions = {job_id: job.execution for job_id, job in self.jobs.items()}
+        opened = await super().open(final_statuses, renamed)
+        for job_id, execution in executions.items():
+            self.jobs[job_id] = self.jobs[job_id].with_execution(execution)
+        return opened
 
 
 class LetsTwoIn(PlainStorage):
     """Does not notice that it is in use."""
 
-    async def open(self, final_statuses: Collection[str]) -> Opened:
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
         self._users = 0
-        return await super().open(final_statuses)
+        return await super().open(final_statuses, renamed)
 
 
 class RefusesWithoutAReason(PlainStorage):
     """Refuses a second engine as if the storage were broken."""
 
-    async def open(self, final_statuses: Collection[str]) -> Opened:
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
         try:
-            return await super().open(final_statuses)
+            return await super().open(final_statuses, renamed)
         except StorageInUseError as error:
             raise StorageError(str(error)) from None
 
@@ -548,6 +567,8 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     SequenceRestarts: "test_numbers_of_removed_jobs_are_not_given_again",
     OpensWithAllJobs: "test_everything_goes_on_where_it_was",
     RemembersTheFirstFinals: "test_each_opening_sets_the_final_statuses",
+    KeepsOldNames: "test_an_opening_renames_statuses_for_good",
+    RenamesNoDeadlines: "test_an_opening_renames_statuses_for_good",
     LetsTwoIn: "test_a_second_engine_is_refused",
     RefusesWithoutAReason: "test_a_second_opening_is_refused_and_harms_nothing",
     IsFreedByTheRefused: "test_a_second_opening_is_refused_and_harms_nothing",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -35,13 +35,15 @@ class PlainStorage:
         self._final_statuses: Collection[str] = ()
         self._users = 0
 
-    async def open(self, final_statuses: Collection[str]) -> Opened:
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
         self._users += 1
         if self._users > 1:
             raise StorageInUseError(
                 "this PlainStorage", "one of this process, given the same object"
             )
         self._final_statuses = final_statuses
+        self.jobs = {job_id: job.renamed(renamed) for job_id, job in self.jobs.items()}
+        self.changes = [_renamed(change, renamed) for change in self.changes]
         live = Table(each for each in self.jobs.values() if each.status not in final_statuses)
         sequence, position = self._newest_removed
         return Opened(
@@ -162,3 +164,12 @@ class YieldingMemoryStorage(Yielding, MemoryStorage):
 def yielding(seed: int) -> Storage:
     """Return a yielding storage: in memory for even seeds, the plain one for odd ones."""
     return YieldingPlainStorage(seed) if seed % 2 else YieldingMemoryStorage(seed)
+
+
+def _renamed(change: Change, names: Mapping[str, str]) -> Change:
+    before = change.from_status
+    return Change(
+        change.sequence,
+        None if before is None else names.get(before, before),
+        change.record.renamed(names),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from engine.storage.sqlite import notes, reading, writing
 from engine.storage.sqlite.connection import Connect, WritingConnection, rewrite_log
 from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.ownership import Ownership
+from engine.storage.sqlite.renaming import rename_statuses
 from engine.storage.sqlite.rows import batch_rows
 from engine.storage.table import Table
 
@@ -59,7 +60,12 @@ class Database:
         self._log_commits = 0  # since the log was last moved into the database
         self._log_changes = 0
 
-    def open(self, final_statuses: Collection[str], ownership: Ownership) -> Opened:
+    def open(
+        self,
+        final_statuses: Collection[str],
+        renamed: Mapping[str, str],
+        ownership: Ownership,
+    ) -> Opened:
         """Connect, and read the live jobs and the newest numbers."""
         self._final_statuses = frozenset(final_statuses)
         self._ownership = ownership
@@ -68,6 +74,7 @@ class Database:
         with translate_sqlite_errors(self._path):
             self._connection = WritingConnection(self._path, self._connect)
             connection = self._connection.sqlite
+            self._rename(connection, renamed)
             self.counts = reading.counts(connection)
             statuses = reading.readable_statuses(self.counts)
             self._correct_ends(connection, statuses)
@@ -76,6 +83,15 @@ class Database:
                 last_sequence=notes.newest_number(connection, "sequence", "transitions"),
                 last_position=notes.newest_number(connection, "position", "jobs"),
             )
+
+    def _rename(self, connection: sqlite3.Connection, renamed: Mapping[str, str]) -> None:
+        """Rename statuses in all rows, unless an engine has done it before."""
+        names = json.dumps(dict(sorted(renamed.items())))
+        if notes.read_note(connection, "renamed") == names:
+            return
+        with self._repeatable_transaction():
+            rename_statuses(connection, renamed)
+            writing.write_note(connection, "renamed", names)
 
     def _correct_ends(self, connection: sqlite3.Connection, statuses: Collection[str]) -> None:
         """Correct each ``ended_at`` after an engine with other final statuses."""

@@ -29,7 +29,8 @@ Only the engine may write to them.
 * ``transitions``: a row for each change of a job's status, in one order, without gaps except for
   removed jobs. ``position`` is the job's.
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
-  ``last_sequence`` and ``last_position``, the newest that were ever removed; ``failed_commits``,
+  ``renamed``, the new names of old statuses that all rows have, as JSON; ``last_sequence`` and
+  ``last_position``, the newest that were ever removed; ``failed_commits``,
   how many commits have failed and were overwritten in the log.
 
 Times are texts such as ``2026-11-22T13:01:02.123456Z``. `engine.storage.sqlite.rows` computes the
@@ -123,4 +124,5 @@ STEPS: Final[tuple[Step, ...]] = (
         "ALTER TABLE jobs ADD COLUMN deadline_since TEXT",
         "ALTER TABLE jobs ADD COLUMN retry_since TEXT",
     ),
+    (f"INSERT INTO engine VALUES ('renamed', '{{}}', {checksum(('renamed', '{}'))})",),
 )

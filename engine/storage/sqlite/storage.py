@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -61,7 +61,7 @@ class SQLiteStorage:
         """Return a connection that writes to the file, which exists."""
         return file.connect(path, "rw")
 
-    async def open(self, final_statuses: Collection[str]) -> Opened:
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
         """Lock the file, make or migrate it if needed, and read the live jobs.
 
         Raises:
@@ -74,13 +74,13 @@ class SQLiteStorage:
         self._users += 1
         if self._users > 1:
             raise StorageInUseError(str(self.path), "one of this process, given the same object")
-        return await self._thread.run(self._open, final_statuses)
+        return await self._thread.run(self._open, final_statuses, renamed)
 
-    def _open(self, final_statuses: Collection[str]) -> Opened:
+    def _open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
         check_usable(self.path)
         self._ownership = Ownership(self.path, self._new_mode)
         file.prepare(self.path, STEPS, self._new_mode)
-        return self._database.open(final_statuses, self._ownership)
+        return self._database.open(final_statuses, renamed, self._ownership)
 
     async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         """Read ended jobs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,8 +73,8 @@ class UnsyncedStorage(RecordedStorage):
         self._connection = super().connect(path)
         return self._connection
 
-    async def open(self, final_statuses: Collection[str]) -> Opened:
-        opened = await super().open(final_statuses)
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+        opened = await super().open(final_statuses, renamed)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         return opened
 

@@ -1,6 +1,7 @@
 """Lifecycles: a table that can't work is refused when it is built, and the message says why."""
 
 import ast
+import pickle
 from enum import Enum, IntEnum, StrEnum
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +33,16 @@ class OldStep(str, Enum):  # noqa: UP042 - the form that users of older Pythons 
     BUSY = "busy"
     DONE = "done"
     LOST = "lost"
+
+
+class Printing(StrEnum):
+    NEW = "new"
+    PROOF = "proof"
+    FIXING = "fixing"
+    BUSY = "busy"
+    DONE = "done"
+    LOST = "lost"
+    BURNT = "burnt"
 
 
 class Foreign(StrEnum):
@@ -135,6 +146,28 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         r"'lost' is not a member of Step",
     ),
     "expiry that is no table": ({"expires_to": Step.LOST}, r"expires_to must map statuses"),
+    "a new name of what is no text": ({"renamed": {1: Step.BUSY}}, r"plain texts, not 1"),
+    "a new name of nothing": ({"renamed": {"": Step.BUSY}}, r"plain texts, not ''"),
+    "a new name of a member": ({"renamed": {Step.NEW: Step.BUSY}}, r"plain texts, not <Step.NEW"),
+    "a new name of a present status": (
+        {"renamed": {"new": Step.BUSY}},
+        r"renamed has 'new', which is a status of Step now",
+    ),
+    "a new name that is a plain string": ({"renamed": {"old": "busy"}}, r"'busy' is not a member"),
+    "new names that are no table": ({"renamed": ["old"]}, r"renamed must map old values"),
+    "a retired status that is none": ({"retired": {Foreign.STRANGE}}, r"STRANGE.* not a member"),
+    "a retired initial status": (
+        {"retired": {Step.NEW}},
+        r"NEW is the initial status, and so can't be retired",
+    ),
+    "a retired running status": (
+        {"retired": {Step.BUSY}},
+        r"BUSY is the running status, and so can't be retired",
+    ),
+    "a retired status that jobs may enter": (
+        {"retired": {Step.LOST}},
+        r"LOST is retired, and BUSY has a move to it: take it out",
+    ),
     "cancelling that is no table": ({"cancels_to": [Step.LOST]}, r"cancels_to must map statuses"),
 }
 
@@ -430,3 +463,32 @@ def test_no_other_module_reads_the_tables_of_a_lifecycle() -> None:
             if isinstance(node, ast.Attribute) and node.attr in RULES
         }
         assert read <= SHOWN.get(place, set()), place
+
+
+def test_a_retired_status_is_left_and_never_entered() -> None:
+    kind = Printing
+    moves = {
+        kind.NEW: {kind.BUSY},
+        kind.PROOF: {kind.FIXING, kind.LOST},
+        kind.FIXING: {kind.BUSY},
+        kind.BUSY: {kind.DONE, kind.LOST},
+        **{status: set() for status in (kind.DONE, kind.LOST, kind.BURNT)},
+    }
+    lifecycle = Lifecycle(
+        kind,
+        moves,
+        initial=kind.NEW,
+        running=kind.BUSY,
+        success={kind.DONE},
+        failure={kind.LOST, kind.BURNT},
+        retired={kind.PROOF, kind.BURNT},
+        renamed={"checking": kind.PROOF},
+    )
+    lifecycle.validate("proof", "fixing")
+    assert lifecycle.after("proof", Event.CANCEL) == "lost"
+    for start in kind:
+        with pytest.raises(InvalidStateTransitionError):
+            lifecycle.validate(start, "proof")
+    twin = pickle.loads(pickle.dumps(lifecycle))  # noqa: S301 - our own
+    assert (twin.retired, twin.renamed) == (lifecycle.retired, lifecycle.renamed)
+    assert (twin.retired, twin.renamed_values) == ({"proof", "burnt"}, {"checking": "proof"})

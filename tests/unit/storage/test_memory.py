@@ -32,7 +32,7 @@ async def _filled(storage: MemoryStorage) -> Book:
 
 async def test_it_keeps_the_table_and_has_nothing_else() -> None:
     storage = MemoryStorage()
-    opened = await storage.open(FINAL_STATUSES)
+    opened = await storage.open(FINAL_STATUSES, {})
     assert opened.keeps_table
     book = await _filled(storage)
     assert {record.job_id: record for record in opened.table.records()} == book.jobs
@@ -42,7 +42,7 @@ async def test_it_keeps_the_table_and_has_nothing_else() -> None:
 
 async def test_jobs_are_removed_from_every_block_of_ids() -> None:
     storage = MemoryStorage()
-    table = (await storage.open(FINAL_STATUSES)).table
+    table = (await storage.open(FINAL_STATUSES, {})).table
     book = await _filled(storage)
     assert await storage.remove_ended(None, 0, _MANY) == _MANY // 2
     live = [record for record in book.jobs.values() if record.status == OddStatus.WAITING]
@@ -55,7 +55,7 @@ async def test_jobs_are_removed_from_every_block_of_ids() -> None:
 async def test_two_storages_have_nothing_in_common() -> None:
     first, second = MemoryStorage(), MemoryStorage()
     for storage in (first, second):
-        await storage.open(FINAL_STATUSES)
+        await storage.open(FINAL_STATUSES, {})
     await _filled(first)
     assert await second.count(None) == 0
 

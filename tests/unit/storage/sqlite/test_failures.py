@@ -18,12 +18,13 @@ from engine import (
     JobEngine,
     JobStatus,
     Lifecycle,
-    LifecycleError,
     Move,
     NewJob,
+    PastStatus,
     Retention,
     SQLiteStorage,
     StorageError,
+    Transition,
 )
 from engine.storage.sqlite import notes, reading
 from engine.storage.sqlite.file import connect_reader
@@ -240,12 +241,19 @@ def _lifecycle(kind: Any, first: Any) -> Lifecycle[Any]:  # noqa: ANN401 - of ei
     return Lifecycle(kind, moves, success={kind.DONE}, failure={kind.LOST}, **how)
 
 
-async def test_a_status_in_a_history_that_is_now_unknown_is_told_of(path: Path) -> None:
+async def test_a_status_in_a_history_that_is_now_unknown_is_shown_as_its_text(path: Path) -> None:
     async with JobEngine(path, lifecycle=_lifecycle(Before, Before.CHECKED)) as engine:
         job = await engine.create("a")
         for status in (Before.CHECKED, Before.WORKING, Before.DONE):
             await engine.transition(job.job_id, status)
     async with JobEngine(path, lifecycle=_lifecycle(After, After.WORKING)) as again:
         assert (await again.get(job.job_id)).status is After.DONE
-        with pytest.raises(LifecycleError, match="checked"):
-            await again.history(job.job_id)
+        lines = await again.history(job.job_id)
+        assert [str(line.to_status) for line in lines] == ["new", "checked", "working", "done"]
+        assert [type(line.to_status) for line in lines] == [After, PastStatus, After, After]
+        assert lines[2].from_status == PastStatus("checked") == lines[1].to_status.value
+        assert [line async for line in again.watch(job.job_id, after=1)] == lines[1:]
+        kind = Transition[After]
+        for line in lines:
+            assert kind.model_validate_json(line.model_dump_json()) == line
+            assert type(kind.model_validate_json(line.model_dump_json())) is type(line)
