@@ -470,13 +470,18 @@ class JobEngine(EngineBase[Status]):
         Args:
             job_id: The job's id; None for all jobs.
             after: The sequence number to start behind: from the history on, without gaps or
-                duplicates. None: start with the job's first transition; for all jobs, with the
-                first that is committed after this call.
+                duplicates. 0: start with the oldest transition that is left. None: start with the
+                job's first transition; for all jobs, with the first that is committed after this
+                call.
             progress: Also yield the progress that handlers report, the newest of each job.
 
         Raises:
             InvalidValueError: An argument is of the wrong type, size or form.
             JobNotFoundError: No job has this id.
+            UnknownCursorError: The newest transition has a lower number than ``after``, as in a
+                storage that was restored from a copy.
+            CursorExpiredError: The retention rule has removed transitions that come after. Never
+                for one job, which keeps all its transitions.
             EngineClosedError, EngineCrashedError: The engine ended before the job did. This also
                 ends the watch of all jobs.
         """

@@ -16,6 +16,8 @@
     ├── HandlerError                               a handler raised an exception in its process
     ├── IdempotencyConflictError                   the key belongs to a job with other content
     ├── DuplicateJobIdError                        the id source returned the id of another job
+    ├── UnknownCursorError (LookupError)           no transition here is the one to start behind
+    ├── CursorExpiredError (LookupError)           the retention rule removed transitions after it
     ├── InvalidValueError (ValueError)             an argument has the wrong type, size or form
     ├── LifecycleError (ValueError)                a table of moves that can't work
     ├── OverloadedError                            too many calls are waiting; not applied
@@ -356,6 +358,40 @@ class DuplicateJobIdError(EngineError):
             f"the id source returned {shown(job_id)}, the id of another job: each must be new"
         )
         self.job_id = job_id
+
+
+class UnknownCursorError(EngineError, LookupError):
+    """No transition is the one to start behind: the storage may be an older copy of another.
+
+    Attributes:
+        after: The number as given.
+        last_sequence: The number of the newest transition.
+    """
+
+    def __init__(self, after: int, last_sequence: int) -> None:
+        super().__init__(
+            f"there is no transition {after} to start behind, and the newest is {last_sequence}: "
+            "if the storage was restored from a copy, read the jobs again, and watch from there"
+        )
+        self.after = after
+        self.last_sequence = last_sequence
+
+
+class CursorExpiredError(EngineError, LookupError):
+    """The retention rule has removed transitions that the watcher has not seen.
+
+    Attributes:
+        after: The number of the last transition that it has seen.
+        removed_up_to: The highest number of a removed transition.
+    """
+
+    def __init__(self, after: int, removed_up_to: int) -> None:
+        super().__init__(
+            f"transitions after {after} were removed with their jobs, up to {removed_up_to}: read "
+            f"the jobs again, and watch after {removed_up_to}, or after 0 for all that are left"
+        )
+        self.after = after
+        self.removed_up_to = removed_up_to
 
 
 class InvalidValueError(EngineError, ValueError):

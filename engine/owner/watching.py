@@ -139,6 +139,8 @@ class Watcher(Generic[Status]):
         self._final_statuses = final_statuses
         self._job_id = job_id
         self._after = after
+        # Watching from the beginning: what was removed before that is not missed.
+        self._removed_before: int | None = None if after == 0 else 0
         self._wants_progress = progress
         self._joined = False
         self._kept: deque[Entry] = deque()
@@ -180,6 +182,8 @@ class Watcher(Generic[Status]):
 
         Raises:
             JobNotFoundError: No job has this id.
+            UnknownCursorError: No transition has the number to start behind.
+            CursorExpiredError: Transitions that it has not seen have been removed.
             EngineUnavailableError: The engine was closed, or crashed.
         """
         if not self._joined and not self._closed.is_set():
@@ -216,7 +220,9 @@ class Watcher(Generic[Status]):
             self._is_behind = False
             self._kept.clear()
             try:
-                lines = await self._ask(ReadTransitions(self._after, MAX_KEPT, self._job_id))
+                read = ReadTransitions(self._after, MAX_KEPT, self._job_id, self._removed_before)
+                lines = await self._ask(read)
+                self._removed_before = read.removed_before
             except BaseException:  # a cancellation, too: read again next time
                 self._is_behind = True
                 raise

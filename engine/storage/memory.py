@@ -60,6 +60,7 @@ class MemoryStorage:
             "q"
         )  # the sequence number of the same job's transition before; 0: none
         self._rows = array("q")  # of the jobs
+        self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
         self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
         self._final_statuses: Collection[str] = ()
@@ -203,6 +204,10 @@ class MemoryStorage:
             if codes[rows[sequence - 1]] != _REMOVED:
                 yield sequence
 
+    async def removed_up_to(self) -> int:
+        """Return the highest number of a removed transition."""
+        return self._removed_up_to
+
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove ended jobs from the table, and mark their rows."""
         if self._ends is None:
@@ -226,6 +231,7 @@ class MemoryStorage:
         self._table.remove(*self._records([row]))
         self._counts[self._status_codes[row]] -= 1
         self._status_codes[row] = _REMOVED
+        self._removed_up_to = max(self._removed_up_to, self._newest[row])
         self._ids.clear(row)
 
     def backup(self, path: Path, progress: ProgressCallback) -> None:

@@ -204,6 +204,10 @@ class Storage(Protocol):
         """
         ...
 
+    async def removed_up_to(self) -> int:
+        """Return the highest number of a transition that was ever removed; 0 if none was."""
+        ...
+
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove up to ``limit`` ended jobs with their histories; return how many.
 

@@ -31,6 +31,7 @@ class Book:
         jobs: The jobs by id, in the order of their creation.
         lines: Their histories, by job id.
         last_sequence, last_position: The highest numbers ever given.
+        removed_up_to: The highest number of a removed transition.
     """
 
     def __init__(self, commits: Iterable[Sequence[Change]] = ()) -> None:
@@ -39,6 +40,7 @@ class Book:
         self.lines: dict[str, list[Entry]] = {}
         self.last_sequence = 0
         self.last_position = 0
+        self.removed_up_to = 0
         for changes in commits:
             self.enter(changes)
 
@@ -56,7 +58,8 @@ class Book:
         """Delete removed jobs; their numbers stay taken."""
         for record in records:
             del self.jobs[record.job_id]
-            del self.lines[record.job_id]
+            newest = self.lines.pop(record.job_id)[-1].sequence
+            self.removed_up_to = max(self.removed_up_to, newest)
 
     def rename(self, names: Mapping[str, str]) -> None:
         """Give all jobs and lines the new names of old statuses."""

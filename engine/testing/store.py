@@ -135,6 +135,7 @@ class Session:
         lines = [line for lines in self.book.lines.values() for line in lines]
         await self._check_transitions(None, sorted(lines))
         assert list(await self.storage.transitions(0, 1, "unheard of")) == []
+        assert await self.storage.removed_up_to() == self.book.removed_up_to
 
     async def _check_counts(self) -> None:
         statuses = [record.status for record in self.book.jobs.values()]

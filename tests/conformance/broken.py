@@ -466,6 +466,13 @@ class RemovesTheOldestCreations(PlainStorage):
         return len(removable[:limit])
 
 
+class ForgetsWhatItRemoved(PlainStorage):
+    """Says that no transition was ever removed."""
+
+    async def removed_up_to(self) -> int:
+        return 0
+
+
 class RemovesWithoutALimit(PlainStorage):
     """Removes everything in one step."""
 
@@ -575,6 +582,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     StaysTaken: "test_a_second_opening_is_refused_and_harms_nothing",
     RemovesLiveJobs: "test_retention_removes_ended_jobs",
     RemovesTheOldestCreations: "test_by_count",
+    ForgetsWhatItRemoved: "test_transitions_of_removed_jobs_are_gone",
     RemovesWithoutALimit: "test_in_steps_of_a_limit",
     KnowsOneRule: "test_by_either_rule",
     KeepsRemovedLines: "test_an_id_and_a_key_are_free_again",

@@ -101,6 +101,9 @@ class PlainStorage:
     def _entries(self) -> list[Entry]:
         return entries_of(self.changes)
 
+    async def removed_up_to(self) -> int:
+        return self._newest_removed[0]
+
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         ended = [job for job in self.jobs.values() if job.status in self._final_statuses]
         ended.sort(key=lambda job: job.updated_at)

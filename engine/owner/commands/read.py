@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Self
 
-from engine.domain.exceptions import InvalidValueError, JobNotFoundError, shown
+from engine.domain.exceptions import (
+    CursorExpiredError,
+    InvalidValueError,
+    JobNotFoundError,
+    UnknownCursorError,
+    shown,
+)
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.validation import (
     MAX_PAGE_JOBS,
@@ -138,18 +144,42 @@ class ReadHistory(Read[Sequence[Entry]]):
 
 
 class ReadTransitions(Read[Sequence[Entry]]):
-    """Read up to ``limit`` transitions behind a sequence number, of one job or of all."""
+    """Read up to ``limit`` transitions behind a sequence number, of one job or of all.
 
-    __slots__ = ("after", "job_id", "limit")
+    Attributes:
+        after: The number.
+        limit: The most to return.
+        job_id: The job; None for all. A job keeps all its transitions.
+        removed_before: Transitions up to this number may have been removed; None asks for those
+            that are left. `read` sets it to the highest number that was removed by now.
+    """
 
-    def __init__(self, after: int, limit: int, job_id: str | None) -> None:
+    __slots__ = ("after", "job_id", "limit", "removed_before")
+
+    def __init__(
+        self, after: int, limit: int, job_id: str | None, removed_before: int | None = 0
+    ) -> None:
         super().__init__()
         self.after = after
         self.limit = limit
         self.job_id = job_id
+        self.removed_before = removed_before
 
     async def read(self, sources: Sources) -> Sequence[Entry]:
-        """See `Read.read`."""
+        """See `Read.read`.
+
+        Raises:
+            UnknownCursorError: The newest transition has a lower number.
+            CursorExpiredError: Transitions behind the number have been removed.
+        """
+        if self.after > sources.state.last_sequence:
+            raise UnknownCursorError(self.after, sources.state.last_sequence)
+        if self.job_id is None:
+            removed = await sources.storage.removed_up_to()
+            if self.removed_before is None:
+                self.removed_before = removed
+            if removed > max(self.after, self.removed_before):
+                raise CursorExpiredError(self.after, removed)
         return await sources.storage.transitions(self.after, self.limit, self.job_id)
 
 

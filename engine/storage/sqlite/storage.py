@@ -16,7 +16,7 @@ from engine.storage.record import (
     Change,
     Entry,
 )
-from engine.storage.sqlite import file, reading
+from engine.storage.sqlite import file, notes, reading
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.database import Database
 from engine.storage.sqlite.ownership import Ownership
@@ -126,6 +126,10 @@ class SQLiteStorage:
         return await self._read(
             lambda connection: reading.transitions(connection, after, limit, job_id)
         )
+
+    async def removed_up_to(self) -> int:
+        """Read the note of it."""
+        return await self._read(lambda connection: notes.read_number(connection, "last_sequence"))
 
     async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
         """Remove ended jobs in one transaction."""

@@ -29,6 +29,8 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "HandlerError": ("ValueError: no paper", ["builtins.ValueError", "builtins.Exception"]),
     "IdempotencyConflictError": ("key-1", "job-1", "input_hash"),
     "DuplicateJobIdError": ("job-1",),
+    "UnknownCursorError": (7, 5),
+    "CursorExpiredError": (3, 5),
     "InvalidValueError": ("limit", "must be 1"),
     "LifecycleError": ("message",),
     "OverloadedError": (11, 10),

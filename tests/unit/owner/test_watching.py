@@ -14,6 +14,7 @@ from anyio.lowlevel import checkpoint
 
 from engine import (
     AgentJobStatus,
+    CursorExpiredError,
     EngineClosedError,
     EngineCrashedError,
     InvalidValueError,
@@ -23,10 +24,13 @@ from engine import (
     MemoryStorage,
     NewJob,
     Progress,
+    Retention,
     StorageError,
     SyncJobEngine,
     Transition,
+    UnknownCursorError,
 )
+from engine.owner.commands.remove import RemoveEnded
 from engine.owner.watching import MAX_KEPT
 from tests.proof.storages import yielding
 from tests.reliability.planted import PlantedStorage, begun
@@ -77,7 +81,6 @@ async def test_a_job_is_watched_from_its_first_transition_to_its_last(new_place:
         assert [line async for line in engine.watch(job.job_id)] == history
         assert [line async for line in engine.watch(job.job_id, after=3)] == history[2:]
         assert [line async for line in engine.watch(job.job_id, after=4)] == []
-        assert [line async for line in engine.watch(job.job_id, after=99)] == []
 
 
 async def test_all_jobs_are_watched_from_the_call_on_or_from_any_number(
@@ -95,6 +98,64 @@ async def test_all_jobs_are_watched_from_the_call_on_or_from_any_number(
             await engine.create("hash")
             last = (await engine.statistics()).last_sequence
             assert numbers(await taken(behind, last - after)) == [*range(after + 1, last + 1)]
+
+
+async def test_a_number_past_the_newest_is_refused(lasting_place: NewPlace) -> None:
+    async with agents(lasting_place()) as engine:
+        job = await running(engine)
+        watch = engine.watch(after=2)  # the newest
+        for job_id in (None, job.job_id):
+            with pytest.raises(UnknownCursorError) as caught:
+                await anext(engine.watch(job_id, after=3))
+            assert (caught.value.after, caught.value.last_sequence) == (3, 2)
+        await running(engine)
+        assert numbers(await taken(watch, 2)) == [3, 4]
+        assert numbers(await taken(engine.watch(after=3), 1)) == [4]
+
+
+async def _remove_all(engine: JobEngine[Any]) -> None:
+    assert await engine.core.ask(RemoveEnded(Retention(max_jobs=0), 99))
+
+
+async def test_what_was_removed_before_it_was_seen_is_told(lasting_place: NewPlace) -> None:
+    async with JobEngine(lasting_place()) as engine:
+        kept = await engine.create("hash")
+        await finished(engine)
+        await engine.create("hash")
+        slow, early = engine.watch(after=1), engine.watch(after=0)
+        assert numbers(await taken(early, 1)) == [1]
+        await _remove_all(engine)
+    async with JobEngine(lasting_place()) as engine:
+        for after in (1, 3):
+            with pytest.raises(CursorExpiredError) as caught:
+                await anext(engine.watch(after=after))
+            assert (caught.value.after, caught.value.removed_up_to) == (after, 4)
+        assert numbers(await taken(engine.watch(after=4), 1)) == [5]
+        assert numbers(await taken(engine.watch(after=0), 2)) == [1, 5]
+        assert numbers(await taken(engine.watch(kept.job_id), 1)) == [1]
+        assert numbers(await taken(engine.watch(kept.job_id, after=0), 1)) == [1]
+    assert slow is not early
+
+
+@pytest.mark.parametrize("after", [0, 3])
+async def test_a_slow_watcher_is_told_what_was_removed_meanwhile(
+    new_place: NewPlace, after: int
+) -> None:
+    async with JobEngine(new_place()) as engine:
+        await finished(engine)
+        await _remove_all(engine)
+        await engine.create("hash")
+        watch = engine.watch(after=after)
+        assert numbers(await taken(watch, 1)) == [4]
+        for _ in range(2):
+            await engine.create_many([NewJob("hash")] * MAX_KEPT)
+        done = await finished(engine)
+        await _remove_all(engine)
+        last = (await engine.statistics()).last_sequence
+        assert done.version == 3
+        with pytest.raises(CursorExpiredError) as caught:
+            await taken(watch, last)
+        assert caught.value.removed_up_to == last
 
 
 def test_threads_watch_as_well() -> None:
