@@ -449,14 +449,18 @@ class JobEngine(EngineBase[Status]):
 
     @overload
     def watch(
-        self, job_id: str | None = None, *, after: int | None = None, progress: Literal[False] = ...
+        self,
+        job_id: str | None = None,
+        *,
+        after: int | str | None = None,
+        progress: Literal[False] = ...,
     ) -> Watch[Transition[Status]]: ...
     @overload
     def watch(
-        self, job_id: str | None = None, *, after: int | None = None, progress: bool
+        self, job_id: str | None = None, *, after: int | str | None = None, progress: bool
     ) -> Watch[Transition[Status] | Progress]: ...
     def watch(
-        self, job_id: str | None = None, *, after: int | None = None, progress: bool = False
+        self, job_id: str | None = None, *, after: int | str | None = None, progress: bool = False
     ) -> AsyncIterator[Any]:
         """Yield the transitions of one job or of all, past and new, in order.
 
@@ -469,17 +473,18 @@ class JobEngine(EngineBase[Status]):
 
         Args:
             job_id: The job's id; None for all jobs.
-            after: The sequence number to start behind: from the history on, without gaps or
-                duplicates. 0: start with the oldest transition that is left. None: start with the
-                job's first transition; for all jobs, with the first that is committed after this
-                call.
+            after: The sequence number or the cursor (`Transition.cursor`) to start behind: from the
+                history on, without gaps or duplicates. A copy of the storage that goes on in
+                another way refuses a cursor; it can't know a number. 0: start with the oldest
+                transition that is left. None: start with the job's first transition; for all jobs,
+                with the first that is committed after this call.
             progress: Also yield the progress that handlers report, the newest of each job.
 
         Raises:
             InvalidValueError: An argument is of the wrong type, size or form.
             JobNotFoundError: No job has this id.
-            UnknownCursorError: The newest transition has a lower number than ``after``, as in a
-                storage that was restored from a copy.
+            UnknownCursorError: The newest transition has a lower number than ``after``, or the
+                cursor is of another history, as in a storage that was restored from a copy.
             CursorExpiredError: The retention rule has removed transitions that come after. Never
                 for one job, which keeps all its transitions.
             EngineClosedError, EngineCrashedError: The engine ended before the job did. This also

@@ -301,14 +301,18 @@ class SyncJobEngine(EngineBase[Status]):
 
     @overload
     def watch(
-        self, job_id: str | None = None, *, after: int | None = None, progress: Literal[False] = ...
+        self,
+        job_id: str | None = None,
+        *,
+        after: int | str | None = None,
+        progress: Literal[False] = ...,
     ) -> Generator[Transition[Status], None, None]: ...
     @overload
     def watch(
-        self, job_id: str | None = None, *, after: int | None = None, progress: bool
+        self, job_id: str | None = None, *, after: int | str | None = None, progress: bool
     ) -> Generator[Transition[Status] | Progress, None, None]: ...
     def watch(
-        self, job_id: str | None = None, *, after: int | None = None, progress: bool = False
+        self, job_id: str | None = None, *, after: int | str | None = None, progress: bool = False
     ) -> Iterator[Any]:
         """Yield the transitions of one job or of all, past and new, in order.
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import hmac
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -42,6 +43,7 @@ from engine import (
     AgentJobStatus,
     CallTimeoutError,
     Context,
+    CursorExpiredError,
     EngineError,
     EngineUnavailableError,
     IdempotencyConflictError,
@@ -54,6 +56,7 @@ from engine import (
     Progress,
     StorageError,
     Transition,
+    UnknownCursorError,
     VersionConflictError,
     Worker,
 )
@@ -255,17 +258,16 @@ async def tell_error(_request: Request, error: Exception) -> Response:
 async def watch_jobs(request: Request) -> Response:
     """Stream the events of one job, or of all, as server-sent events.
 
-    The id of a transition is its number. A client that reconnects sends the last number that it
+    The id of a transition is its cursor. A client that reconnects sends the last one that it
     received as ``Last-Event-ID``, as browsers do, and gets all transitions after it.
     """
     engine, job_id = engine_of(request), request.path_params.get("job_id")
     last_id = request.headers.get("last-event-id")
-    after = None if last_id is None else parsed(int, last_id)
     if job_id is not None:
         last = (await engine.history(job_id))[-1]
-        if AGENT_JOB_LIFECYCLE.is_final(last.to_status) and last.sequence <= (after or 0):
+        if AGENT_JOB_LIFECYCLE.is_final(last.to_status) and last.cursor == last_id:
             return Response(status_code=204)  # tells the client not to reconnect
-    return EventStream(engine.watch(job_id, after=after, progress=True))
+    return EventStream(engine.watch(job_id, after=last_id, progress=True))
 
 
 class EventStream(Response):
@@ -292,11 +294,17 @@ class EventStream(Response):
 
     async def _send_events(self, send: Send, answering: anyio.CancelScope) -> None:
         """Send the events. A slow client delays no one else."""
-        with suppress(EngineUnavailableError):  # the client reconnects and gets the rest
+        try:
             async for event in self._events:
                 # Progress has no id: a client that reconnects does not need the old one.
-                head = "event: progress" if isinstance(event, Progress) else f"id: {event.sequence}"
+                head = "event: progress" if isinstance(event, Progress) else f"id: {event.cursor}"
                 await send(_piece(f"{head}\ndata: {event.model_dump_json()}\n\n"))
+        except EngineUnavailableError:
+            pass  # the client reconnects and gets the rest
+        except (UnknownCursorError, CursorExpiredError) as error:
+            # An empty id makes the client forget its own: it reads the jobs again, and reconnects.
+            reason = json.dumps({"reason": str(error)})
+            await send(_piece(f"id\nevent: reset\ndata: {reason}\n\n"))
         answering.cancel()
 
     async def _beat(self, send: Send) -> None:

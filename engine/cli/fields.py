@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from engine.domain.epochs import Epochs
 from engine.domain.models import Job
 from engine.owner.views import job_maker
 from engine.storage.record import Damaged, Entry, Record
@@ -51,9 +52,10 @@ def sound(job: Record | Damaged) -> Record | Damaged:
     return job
 
 
-def entry_fields(entry: Entry) -> dict[str, Any]:
+def entry_fields(entry: Entry, epochs: Epochs) -> dict[str, Any]:
     """Return the fields of a line of history, as `engine.Transition` has them."""
-    return {name: _json(value) for name, value in entry._asdict().items()}
+    fields = {name: _json(value) for name, value in entry._asdict().items()}
+    return {**fields, "epoch": epochs.name_at(entry.sequence)}
 
 
 def _json(value: object) -> object:

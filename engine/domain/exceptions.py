@@ -364,14 +364,15 @@ class UnknownCursorError(EngineError, LookupError):
     """No transition is the one to start behind: the storage may be an older copy of another.
 
     Attributes:
-        after: The number as given.
+        after: The number or cursor as given.
         last_sequence: The number of the newest transition.
     """
 
-    def __init__(self, after: int, last_sequence: int) -> None:
+    def __init__(self, after: int | str, last_sequence: int) -> None:
         super().__init__(
-            f"there is no transition {after} to start behind, and the newest is {last_sequence}: "
-            "if the storage was restored from a copy, read the jobs again, and watch from there"
+            f"there is no transition {shown(after)} to start behind, and the newest is "
+            f"{last_sequence}: if the storage was restored from a copy, read the jobs again, and "
+            "watch from there"
         )
         self.after = after
         self.last_sequence = last_sequence

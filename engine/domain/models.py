@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, Generic, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
 
+from engine.domain.epochs import Cursor
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.past_status import MemberFirst, PastStatus
 
@@ -198,6 +199,13 @@ class Transition(_Snapshot, Generic[Status]):
     to_status: Annotated[Status | PastStatus, MemberFirst()]
     """Both are texts, as `PastStatus`, if the lifecycle doesn't have them any more."""
     at: UtcDatetime
+    epoch: str = Field(default="", repr=False)
+    """Names the part of the history: a backup begins another epoch in the copy."""
+
+    @property
+    def cursor(self) -> str:
+        """The epoch and the number: pass it to `watch` as ``after``."""
+        return str(Cursor(self.sequence, self.epoch))
 
 
 class JobPage(_Snapshot, Generic[Status]):

@@ -58,7 +58,7 @@ class EngineBase(Generic[Status]):
             new_id,
             Inbox(max_waiting, max_batch, choose_event),
             state,
-            Views(lifecycle, state.events.progress),
+            Views(lifecycle, state.events.progress, state.epochs),
             time_of(clock),
             is_blocking=is_blocking,
         )

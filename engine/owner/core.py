@@ -10,6 +10,7 @@ from typing import Any, Generic
 import anyio
 from anyio.abc import TaskGroup
 
+from engine.domain.epochs import Cursor
 from engine.domain.exceptions import CallTimeoutError, EngineNotStartedError
 from engine.domain.ids import IdSource
 from engine.domain.lifecycle import Lifecycle
@@ -99,7 +100,9 @@ class Core(Generic[Status]):
             return self.views.job(await wait.wait(self.ask, message))
         raise CallTimeoutError(seconds or 0.0, job_id, wait.status)
 
-    def watcher(self, job_id: str | None, after: int | None, *, progress: bool) -> Watcher[Status]:
+    def watcher(
+        self, job_id: str | None, after: Cursor | None, *, progress: bool
+    ) -> Watcher[Status]:
         """Return a watcher; without ``after``, of one job from its creation on, or of all from now.
 
         Raises:
@@ -107,7 +110,7 @@ class Core(Generic[Status]):
         """
         check_flag("progress", progress)
         if after is None:
-            after = self.state.last_sequence if job_id is None else 0
+            after = Cursor(self.state.last_sequence if job_id is None else 0)
         return Watcher(
             self.state.events,
             self.ask,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from engine.domain.epochs import Epochs
 from engine.domain.exceptions import (
     EngineError,
     JobDamagedError,
@@ -37,6 +38,7 @@ class State:
         table: The jobs that are held.
         last_sequence: The number of the newest change.
         last_position: The position of the newest job.
+        epochs: Those of the history.
         events: Passes committed changes on.
         times: When jobs are due.
         ready_queue: The jobs that may be claimed.
@@ -47,6 +49,7 @@ class State:
         self.table = Table()
         self.last_sequence = 0
         self.last_position = 0
+        self.epochs = Epochs()
         self.events = Events()
         self.times = JobTimes(lifecycle)
         self.ready_queue = ReadyQueue(lifecycle, self._find, self.times.retries)
@@ -75,6 +78,7 @@ class State:
                 )
         self.table = opened.table
         self._updates_table = not opened.keeps_table
+        self.epochs.set(opened.epochs)
         self.last_sequence = opened.last_sequence
         self.last_position = opened.last_position
         for record in self.table.records():

@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from engine.domain.epochs import Epochs
 from engine.domain.exceptions import (
     EngineError,
     JobFailedError,
@@ -74,9 +75,13 @@ class Views(Generic[Status]):
     Args:
         lifecycle: Has the statuses.
         progress: The newest progress of each running job, by its id.
+        epochs: The epochs of the history.
     """
 
-    def __init__(self, lifecycle: Lifecycle[Status], progress: Mapping[str, Progress]) -> None:
+    def __init__(
+        self, lifecycle: Lifecycle[Status], progress: Mapping[str, Progress], epochs: Epochs
+    ) -> None:
+        self._epochs = epochs
         self._success = lifecycle.success
         self._member_of = {lifecycle.value(status): status for status in lifecycle.statuses}
         self._shown_as = _PastStatuses(self._member_of)
@@ -151,7 +156,7 @@ class Views(Generic[Status]):
 
     def transitions(self, entries: Sequence[Entry]) -> list[Transition[Status]]:
         """Return the lines of a history."""
-        shown_as = self._shown_as
+        shown_as, epoch_at = self._shown_as, self._epochs.name_at
         return [
             _build(
                 self._transition,
@@ -161,6 +166,7 @@ class Views(Generic[Status]):
                     "from_status": entry.from_status and shown_as[entry.from_status],
                     "to_status": shown_as[entry.to_status],
                     "at": entry.at,
+                    "epoch": epoch_at(entry.sequence),
                 },
             )
             for entry in entries

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 import anyio
 
+from engine.domain.epochs import Cursor
 from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.domain.models import Progress, Status, Transition
 from engine.owner.commands.read import GetJobs, ReadTransitions
@@ -117,7 +118,7 @@ class Watcher(Generic[Status]):
         views: Make the transitions.
         final_statuses: The statuses in which a job has ended.
         job_id: The job; None for all jobs.
-        after: The sequence number to start behind.
+        after: Where to start.
         progress: Whether to yield the progress of handlers, too. The watcher keeps the newest of
             each job, and the history has none.
     """
@@ -130,7 +131,7 @@ class Watcher(Generic[Status]):
         final_statuses: Collection[str],
         *,
         job_id: str | None,
-        after: int,
+        after: Cursor,
         progress: bool,
     ) -> None:
         self._events = events
@@ -138,9 +139,10 @@ class Watcher(Generic[Status]):
         self._views = views
         self._final_statuses = final_statuses
         self._job_id = job_id
-        self._after = after
+        self._after = after.sequence
+        self._epoch = after.epoch  # until the first read has checked it
         # Watching from the beginning: what was removed before that is not missed.
-        self._removed_before: int | None = None if after == 0 else 0
+        self._removed_before: int | None = 0 if after.sequence else None
         self._wants_progress = progress
         self._joined = False
         self._kept: deque[Entry] = deque()
@@ -220,9 +222,11 @@ class Watcher(Generic[Status]):
             self._is_behind = False
             self._kept.clear()
             try:
-                read = ReadTransitions(self._after, MAX_KEPT, self._job_id, self._removed_before)
+                read = ReadTransitions(
+                    self._after, MAX_KEPT, self._job_id, self._removed_before, self._epoch
+                )
                 lines = await self._ask(read)
-                self._removed_before = read.removed_before
+                self._removed_before, self._epoch = read.removed_before, None
             except BaseException:  # a cancellation, too: read again next time
                 self._is_behind = True
                 raise

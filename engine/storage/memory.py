@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, cast
 
+from engine.domain.epochs import new_epoch
 from engine.domain.exceptions import StorageError, StorageInUseError
 from engine.domain.lifecycle import MAX_STATUSES
 from engine.storage.protocol import CheckedOut, Opened, ProgressCallback, StoredPage
@@ -60,6 +61,7 @@ class MemoryStorage:
             "q"
         )  # the sequence number of the same job's transition before; 0: none
         self._rows = array("q")  # of the jobs
+        self._epoch = new_epoch(1)
         self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
         self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
@@ -79,7 +81,9 @@ class MemoryStorage:
         self._final_statuses = frozenset(final_statuses)
         self._ends = None
         self._rename(renamed)
-        return Opened(self._table, len(self._times), len(self._ids), keeps_table=True)
+        return Opened(
+            self._table, len(self._times), len(self._ids), [self._epoch], keeps_table=True
+        )
 
     def _rename(self, renamed: Mapping[str, str]) -> None:
         if not renamed:

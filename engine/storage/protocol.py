@@ -23,6 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol, Self, TypeAlias
 
+from engine.domain.epochs import Epoch
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.storage.record import (
     Change,
@@ -44,6 +45,8 @@ class Opened:
     """The live jobs. The owner keeps it: it puts committed jobs in and takes ended ones out."""
     last_sequence: int = 0
     last_position: int = 0
+    epochs: Sequence[Epoch] = ()
+    """The epochs of the history, oldest first. A new storage has one, and a backup one more."""
     keeps_table: bool = False
     """The storage keeps the table instead: `commit` puts the jobs in, and ended ones stay."""
 

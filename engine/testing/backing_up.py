@@ -11,7 +11,7 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from engine.domain.exceptions import StorageError
-from engine.storage.protocol import Storage
+from engine.storage.protocol import Opened, Storage
 from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
 from engine.testing.removing import fill
 from engine.testing.store import FINAL_STATUSES, Session, opened
@@ -89,7 +89,7 @@ class BackingUpTests(StorageFixtures):
                     tasks.start_soon(_back_up, session, copy_path, done := anyio.Event())
                     while not done.is_set():
                         await _add_jobs(session)
-            sequence = await _newest_sequence(new_storage(copy_path))
+            sequence = (await _opening(new_storage(copy_path))).last_sequence
             assert begun <= sequence <= session.book.last_sequence
             async with opened(new_storage(copy_path), session.book.up_to(sequence)):
                 pass
@@ -116,6 +116,25 @@ class BackingUpTests(StorageFixtures):
                 await _back_up(session, copy_path / "in a folder that is missing")
             await session.check()
         assert _files_beside(copy_path) == {}
+
+    async def test_each_copy_begins_an_epoch(
+        self, open_store: OpenStore, new_storage: NewStorage, path: Path, copy_path: Path
+    ) -> None:
+        self.needs_backup()
+        other = copy_path.with_name("other.db")
+        async with open_store() as session:
+            await fill(session)
+            for target in (copy_path, other):
+                await _back_up(session, target)
+            last = session.book.last_sequence
+            await _add_jobs(session)
+        before = (await _opening(new_storage(path))).epochs
+        copies = [(await _opening(new_storage(each))).epochs for each in (copy_path, other)]
+        assert [[*each[:-1]] for each in copies] == [[*before]] * 2
+        names = [epoch.name for epochs in (before, *copies) for epoch in epochs[-1:]]
+        assert len(set(names)) == 3
+        assert {epochs[-1].first_sequence for epochs in copies} == {last + 1}
+        assert (await _opening(new_storage(copy_path))).epochs == copies[0]  # and no other opening
 
     async def test_a_progress_callback_may_stop_the_backup(
         self, open_store: OpenStore, copy_path: Path
@@ -161,9 +180,9 @@ async def _add_jobs(session: Session) -> None:
     await checkpoint()
 
 
-async def _newest_sequence(storage: Storage) -> int:
-    """Return the newest sequence number of a storage."""
+async def _opening(storage: Storage) -> Opened:
+    """Return what a storage says when it is opened."""
     try:
-        return (await storage.open(FINAL_STATUSES, {})).last_sequence
+        return await storage.open(FINAL_STATUSES, {})
     finally:
         await storage.aclose()

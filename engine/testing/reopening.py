@@ -99,6 +99,18 @@ class ReopeningTests(StorageFixtures):
         async with open_store():
             pass
 
+    async def test_openings_go_on_with_the_epoch(self, new_storage: NewStorage, path: Path) -> None:
+        self.needs_reopening()
+        epochs = []
+        for _ in range(2):
+            storage = new_storage(path)
+            opened = await storage.open(FINAL_STATUSES, {})
+            epochs.append([*opened.epochs])
+            await storage.aclose()
+        [first] = epochs[0]
+        assert first.first_sequence == 1
+        assert epochs[1] == epochs[0]
+
     async def test_an_opening_renames_statuses_for_good(self, open_store: OpenStore) -> None:
         self.needs_reopening()
         deadlines = json.dumps({OddStatus.RUNNING: 1, OddStatus.DONE: 2})

@@ -8,6 +8,7 @@ import timeit
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from engine.domain.epochs import Epochs
 from engine.domain.ids import new_job_id
 from engine.domain.models import PAID_JOB_LIFECYCLE
 from engine.owner.commands.read import GetJobs
@@ -22,7 +23,7 @@ _FEW = 1_000
 
 def lines(jobs: int, operations: int, turns: int) -> list[str]:
     """Return a line for each piece."""
-    views = Views(PAID_JOB_LIFECYCLE, {})
+    views = Views(PAID_JOB_LIFECYCLE, {}, Epochs())
     job_id, now = new_job_id(), datetime.now(UTC)
     status = PAID_JOB_LIFECYCLE.initial_value
     record = Record(job_id, status, _HASH, None, now, now, 1)

@@ -16,6 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine import DuplicateJobIdError, SQLiteStorage, StorageError, StorageInUseError
+from engine.domain.epochs import new_epoch
 from engine.storage import CheckedOut, Opened, ProgressCallback, StoredPage
 from engine.storage.record import (
     NO_EXECUTION,
@@ -388,6 +389,14 @@ class RemembersTheFirstFinals(PlainStorage):
         return await super().open(self._final_statuses or final_statuses, renamed)
 
 
+class BeginsAnEpochEachTime(PlainStorage):
+    """Takes each opening for that of another storage."""
+
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+        self._epoch = new_epoch(1)
+        return await super().open(final_statuses, renamed)
+
+
 class KeepsOldNames(PlainStorage):
     """Does not rename statuses."""
 
@@ -574,6 +583,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     SequenceRestarts: "test_numbers_of_removed_jobs_are_not_given_again",
     OpensWithAllJobs: "test_everything_goes_on_where_it_was",
     RemembersTheFirstFinals: "test_each_opening_sets_the_final_statuses",
+    BeginsAnEpochEachTime: "test_openings_go_on_with_the_epoch",
     KeepsOldNames: "test_an_opening_renames_statuses_for_good",
     RenamesNoDeadlines: "test_an_opening_renames_statuses_for_good",
     LetsTwoIn: "test_a_second_engine_is_refused",

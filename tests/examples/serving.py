@@ -83,9 +83,9 @@ class Service:
         return found
 
     @contextmanager
-    def events(self, path: str = "/events", last_id: int | None = None) -> Iterator[Iterator[Json]]:
+    def events(self, path: str = "/events", last_id: str | None = None) -> Iterator[Iterator[Json]]:
         """Open a stream and yield its events, each with its id if it has one."""
-        headers = {} if last_id is None else {"Last-Event-ID": str(last_id)}
+        headers = {} if last_id is None else {"Last-Event-ID": last_id}
         with self.client.stream("GET", path, headers=headers) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             lines = answer.iter_lines()

@@ -14,8 +14,12 @@ from tests.tries import rounds, tries
 LONG_TEXT = "word " * 101  # about which its customer is asked
 
 
+def number(event: Json) -> int:
+    return int(event["id"].rpartition("-")[2])
+
+
 def transitions(events: list[Json]) -> list[tuple[int, str]]:
-    return [(int(each["id"]), each["to_status"]) for each in events if each["event"] == "message"]
+    return [(number(each), each["to_status"]) for each in events if each["event"] == "message"]
 
 
 def begin(service: Service, job: Json) -> None:
@@ -149,21 +153,33 @@ def test_events_of_a_job_end_with_it_and_tell_the_client_not_to_come_back(tmp_pa
             service.pay(job)
             seen = list(events)
         assert transitions(seen) == [(1, "awaiting_payment"), (2, "running"), (3, "completed")]
-        with service.events(path, last_id=1) as events:
+        cursors = [each["id"] for each in seen if each["event"] == "message"]
+        with service.events(path, last_id=cursors[0]) as events:
             assert transitions(list(events)) == [(2, "running"), (3, "completed")]
-        assert service.client.get(path, headers={"Last-Event-ID": "3"}).status_code == 204
+        assert service.client.get(path, headers={"Last-Event-ID": cursors[2]}).status_code == 204
+
+
+def test_a_cursor_of_another_history_is_reset(tmp_path: Path) -> None:
+    with served(tmp_path, "--pause", "0") as service:
+        path = f"/jobs/{service.order('two words')['job_id']}/events"
+        for last_id in ("00000000-1", "00000000-99"):
+            with service.events(path, last_id=last_id) as events:
+                [reset] = events
+            assert reset["event"] == "reset"
 
 
 def test_events_go_on_without_gap_or_double_after_a_kill(tmp_path: Path) -> None:
     count = tries(100)
     with served(tmp_path, "--pause", "0.01") as service:
-        for number in range(count):
-            service.pay(service.order(f"text {number}"))
-        with service.events(last_id=0) as events:
-            seen = transitions(list(takewhile(lambda each: each["id"] != str(count), events)))
+        with service.events() as events:
+            for each in range(count):
+                service.pay(service.order(f"text {each}"))
+            messages = (each for each in events if each["event"] == "message")
+            told = list(takewhile(lambda each: number(each) != count, messages))
+        seen = transitions(told)
         service.stop(signal.SIGKILL)
     with served(tmp_path, "--pause", "0.01") as service:
-        with service.events(last_id=seen[-1][0]) as events:
+        with service.events(last_id=told[-1]["id"]) as events:
             while sum(status == "completed" for _, status in seen) < count:
                 seen += transitions([next(events)])
         jobs = [job["result"] for job in all_jobs(service, tmp_path)]

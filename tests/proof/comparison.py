@@ -297,7 +297,7 @@ def outcome(function: Callable[[], Any]) -> Plain:
 
 def plain(answer: BaseModel | Fields | Sequence[BaseModel | Fields]) -> Plain:
     if isinstance(answer, BaseModel):
-        return answer.model_dump()
+        return answer.model_dump(exclude={"epoch"})  # a random name
     return answer if isinstance(answer, dict) else [plain(each) for each in answer]
 
 

@@ -16,6 +16,7 @@ from engine import (
     StorageError,
     StorageInUseError,
 )
+from engine.domain.epochs import new_epoch
 from engine.storage import CheckedOut, Opened, ProgressCallback, ReadLimit, StoredPage
 from engine.storage.record import Change, Entry, Record, entries_of, newest_records
 from engine.storage.table import Table
@@ -31,6 +32,7 @@ class PlainStorage:
     def __init__(self) -> None:
         self.changes: list[Change] = []
         self.jobs: dict[str, Record] = {}  # in the order of their creation
+        self._epoch = new_epoch(1)
         self._newest_removed = (0, 0)  # the highest numbers that were removed
         self._final_statuses: Collection[str] = ()
         self._users = 0
@@ -49,6 +51,7 @@ class PlainStorage:
         return Opened(
             live,
             last_sequence=max([sequence, *(entry.sequence for entry in self._entries())]),
+            epochs=[self._epoch],
             last_position=max([position, *(job.position for job in self.jobs.values())]),
         )
 

@@ -14,8 +14,10 @@ from engine.cli.exits import Exit
 from engine.cli.fields import entry_fields, job_fields, sound
 from engine.cli.files import reading
 from engine.cli.texts import NOTHING, column_widths, printable, table_lines
+from engine.domain.epochs import Epochs
 from engine.domain.exceptions import JobDamagedError, shown
 from engine.storage.record import Damaged, Entry, Record
+from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.reading import checkout, history
 from engine.storage.sqlite.rows import time_text
 
@@ -51,8 +53,11 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
             if not arguments.json:
                 _write_fields(job, console)
             raise
+        epochs = Epochs()
+        epochs.set(read_epochs(connection))
     if arguments.json:
-        console.json({**job_fields(job), "history": [entry_fields(entry) for entry in entries]})
+        lines = [entry_fields(entry, epochs) for entry in entries]
+        console.json({**job_fields(job), "history": lines})
     else:
         _write_fields(job, console)
         _write_history(entries, console)

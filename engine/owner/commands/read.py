@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Self
 
+from engine.domain.epochs import Cursor, parsed_cursor
 from engine.domain.exceptions import (
     CursorExpiredError,
     InvalidValueError,
@@ -150,16 +151,23 @@ class ReadTransitions(Read[Sequence[Entry]]):
         after: The number.
         limit: The most to return.
         job_id: The job; None for all. A job keeps all its transitions.
+        epoch: The epoch of the number, if it is known.
         removed_before: Transitions up to this number may have been removed; None asks for those
             that are left. `read` sets it to the highest number that was removed by now.
     """
 
-    __slots__ = ("after", "job_id", "limit", "removed_before")
+    __slots__ = ("after", "epoch", "job_id", "limit", "removed_before")
 
     def __init__(
-        self, after: int, limit: int, job_id: str | None, removed_before: int | None = 0
+        self,
+        after: int,
+        limit: int,
+        job_id: str | None,
+        removed_before: int | None = 0,
+        epoch: str | None = None,
     ) -> None:
         super().__init__()
+        self.epoch = epoch
         self.after = after
         self.limit = limit
         self.job_id = job_id
@@ -169,11 +177,15 @@ class ReadTransitions(Read[Sequence[Entry]]):
         """See `Read.read`.
 
         Raises:
-            UnknownCursorError: The newest transition has a lower number.
+            UnknownCursorError: The newest transition has a lower number, or the number is of
+                another epoch here.
             CursorExpiredError: Transitions behind the number have been removed.
         """
-        if self.after > sources.state.last_sequence:
-            raise UnknownCursorError(self.after, sources.state.last_sequence)
+        state, cursor = sources.state, Cursor(self.after, self.epoch)
+        if self.after > state.last_sequence or not state.epochs.has(cursor):
+            raise UnknownCursorError(
+                self.after if self.epoch is None else str(cursor), state.last_sequence
+            )
         if self.job_id is None:
             removed = await sources.storage.removed_up_to()
             if self.removed_before is None:
@@ -235,13 +247,15 @@ def checked_until(
     return lifecycle.final_values | {lifecycle.value(each) for each in statuses}
 
 
-def checked_watch(job_id: str | None, after: int | None) -> tuple[str | None, int | None]:
-    """Check a job id and a sequence number to watch from.
+def checked_watch(job_id: str | None, after: int | str | None) -> tuple[str | None, Cursor | None]:
+    """Check a job id, and a sequence number or cursor to watch from.
 
     Raises:
         InvalidValueError: One of them is not right.
     """
-    return (
-        None if job_id is None else check_job_id(job_id),
-        None if after is None else check_integer("after", after, 0),
-    )
+    checked_id = None if job_id is None else check_job_id(job_id)
+    if after is None:
+        return checked_id, None
+    if isinstance(after, str):
+        return checked_id, parsed_cursor(after)
+    return checked_id, Cursor(check_integer("after", after, 0))

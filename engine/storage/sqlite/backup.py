@@ -11,12 +11,15 @@ from typing import Final
 from engine.domain.exceptions import StorageError
 from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.connection import make_durable, sync_folder
+from engine.storage.sqlite.epochs import begin_epoch
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect_reader
 from engine.storage.sqlite.partial import partial_copy
 from engine.storage.sqlite.paths import check_usable
 from engine.storage.sqlite.rights import rights_beside
 
+# Not ``nolock=1``, with which SQLite writes no log. Windows has no locks of ours.
+_WITHOUT_LOCKS: Final = "?vfs=unix-none" if os.name == "posix" else ""
 _STEP_PAGES: Final = 1_024  # 4 MiB, between two calls for progress
 
 
@@ -25,9 +28,10 @@ def back_up(source: Path, target: Path, progress: ProgressCallback) -> None:
 
     The copy has all that was committed when the backup began, and its connection sees that state
     throughout. No writer waits for it; but the log can't be reused meanwhile, and grows. The copy
-    is made under another name: it is there whole or not at all. It has the source's mode, and its
-    owner and group as far as the process may give them; a backup that was killed leaves a
-    ``-partial-`` file, which the next one in the same folder removes.
+    begins an epoch, because its history may go on in another way. It is made under another name: it
+    is there whole or not at all. It has the source's mode, and its owner and group as far as the
+    process may give them; a backup that was killed leaves a ``-partial-`` file, which the next one
+    in the same folder removes.
 
     Raises:
         StorageError: The source can't be read; or the target exists, or can't be written.
@@ -53,7 +57,9 @@ def _check_free(target: Path) -> None:
 
 def _copy(reader: sqlite3.Connection, partial: Path, progress: ProgressCallback) -> None:
     # SQLite's locks and ours would meet on some systems; nobody else opens this file.
-    with closing(sqlite3.connect(f"{partial.absolute().as_uri()}?nolock=1", uri=True)) as copy:
+    address = f"{partial.absolute().as_uri()}{_WITHOUT_LOCKS}"
+    with closing(sqlite3.connect(address, uri=True)) as copy:
+        copy.execute("PRAGMA locking_mode = EXCLUSIVE")  # a log without locks needs it
         make_durable(copy)
         # A transaction keeps the state: without one, a backup starts anew when the file changes.
         reader.execute("BEGIN")
@@ -64,3 +70,5 @@ def _copy(reader: sqlite3.Connection, partial: Path, progress: ProgressCallback)
             progress=lambda _, left, pages: progress(pages - left, pages),
             sleep=0,
         )
+        begin_epoch(copy)
+        copy.commit()

@@ -5,8 +5,8 @@ this order:
 
 * the definitions of tables and indexes with the schema;
 * pages, free pages and indexes with each other, by SQLite's own ``PRAGMA integrity_check``;
-* each note of the table ``engine``, each job and each transition with its checksum, and its values
-  with their types;
+* each note of the table ``engine``, each epoch, each job and each transition with its checksum, and
+  its values with their types;
 * each job with its transitions: as many as its version says, in a chain from None to its status,
   their times in order; it has ended if its status is a final one, and then no attempt has it; no
   transition lacks its job;
@@ -32,13 +32,20 @@ from typing import Any, Final
 from engine.domain.exceptions import StorageDamagedError, shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
 from engine.storage.protocol import ProgressCallback
+from engine.storage.sqlite.epochs import SELECT_EPOCHS
 from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.findings import MAX_FINDINGS, Findings, Report
 from engine.storage.sqlite.job_checks import job_problems
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
 from engine.storage.sqlite.rows import Row
-from engine.storage.sqlite.stored import DamagedRowError, check_row, read_entry, read_record
+from engine.storage.sqlite.stored import (
+    DamagedRowError,
+    check_row,
+    read_entry,
+    read_epoch,
+    read_record,
+)
 
 _STEP_ROWS: Final = 10_000  # between two calls for progress: about 20 a second
 _STEP_INSTRUCTIONS: Final = 1_000_000  # of SQLite's machine; about as often
@@ -95,6 +102,7 @@ class _Check:
             self._check_schema,
             self._check_pages,
             self._check_notes,
+            self._check_epochs,
             self._check_rows,
             self._check_numbers,
         ):
@@ -170,6 +178,19 @@ class _Check:
             ):
                 self._add("the notes", f"{kind} {newest} is there, and was to be removed")
         self._final_statuses = self._read_final_statuses(notes.get("final_statuses"))
+
+    def _check_epochs(self) -> None:
+        first_sequence = 1
+        rows = self._connection.execute(f"{SELECT_EPOCHS} ORDER BY number")
+        for number, row in enumerate(rows, 1):
+            try:
+                epoch = read_epoch(row)
+            except DamagedRowError as error:
+                self._add(f"epoch {row[0]}", str(error))
+                continue
+            if row[0] != number or epoch.first_sequence < first_sequence:
+                self._add(f"epoch {row[0]}", "the one before it is missing")
+            first_sequence = epoch.first_sequence
 
     def _undamaged_notes(self) -> dict[str, Any]:
         notes: dict[str, Any] = {}

@@ -25,6 +25,7 @@ from engine.storage.protocol import Opened
 from engine.storage.record import Change
 from engine.storage.sqlite import notes, reading, writing
 from engine.storage.sqlite.connection import Connect, WritingConnection, rewrite_log
+from engine.storage.sqlite.epochs import begin_epoch, read_epochs
 from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.renaming import rename_statuses
@@ -75,6 +76,9 @@ class Database:
             self._connection = WritingConnection(self._path, self._connect)
             connection = self._connection.sqlite
             self._rename(connection, renamed)
+            if not read_epochs(connection):
+                with self._repeatable_transaction():
+                    begin_epoch(connection)
             self.counts = reading.counts(connection)
             statuses = reading.readable_statuses(self.counts)
             self._correct_ends(connection, statuses)
@@ -82,6 +86,7 @@ class Database:
                 Table(reading.jobs_in_statuses(connection, statuses - self._final_statuses)),
                 last_sequence=notes.newest_number(connection, "sequence", "transitions"),
                 last_position=notes.newest_number(connection, "position", "jobs"),
+                epochs=read_epochs(connection),
             )
 
     def _rename(self, connection: sqlite3.Connection, renamed: Mapping[str, str]) -> None:

@@ -90,6 +90,6 @@ def _lock(descriptor: int, *, wait: bool) -> None:
 
 
 def _remove(partial: Path) -> None:
-    for path in (partial, beside(partial, "-journal")):
+    for path in (partial, *(beside(partial, suffix) for suffix in ("-journal", "-wal", "-shm"))):
         with suppress(OSError):
             path.unlink(missing_ok=True)

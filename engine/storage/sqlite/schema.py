@@ -28,6 +28,8 @@ Only the engine may write to them.
 
 * ``transitions``: a row for each change of a job's status, in one order, without gaps except for
   removed jobs. ``position`` is the job's.
+* ``epochs``: a row for each epoch of the history, in their order: its name, and the number of its
+  first transition. A backup begins another one in the copy (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
   ``renamed``, the new names of old statuses that all rows have, as JSON; ``last_sequence`` and
   ``last_position``, the newest that were ever removed; ``failed_commits``,
@@ -125,4 +127,14 @@ STEPS: Final[tuple[Step, ...]] = (
         "ALTER TABLE jobs ADD COLUMN retry_since TEXT",
     ),
     (f"INSERT INTO engine VALUES ('renamed', '{{}}', {checksum(('renamed', '{}'))})",),
+    (
+        """
+        CREATE TABLE epochs (
+            number INTEGER PRIMARY KEY,
+            name TEXT NOT NULL,
+            first_sequence INTEGER NOT NULL,
+            checksum INTEGER NOT NULL
+        )
+        """,
+    ),
 )

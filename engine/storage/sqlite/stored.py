@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct, ValidationError, convert
 
+from engine.domain.epochs import Epoch
 from engine.domain.exceptions import shown
 from engine.storage.record import NO_EXECUTION, Entry, Execution, Number, Record, Time
 from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, TIME_COLUMNS, Row, checksum
@@ -118,6 +119,17 @@ def read_entry(row: Row, job_id: object) -> Entry:
     if entry.at.tzinfo is not UTC:
         raise DamagedRowError("its time is not in UTC")
     return entry
+
+
+def read_epoch(row: Row) -> Epoch:
+    """Return the epoch in a row of epochs.
+
+    Raises:
+        DamagedRowError: The row is not as an engine writes it.
+    """
+    check_row(row)
+    _, name, first_sequence, _ = row
+    return _converted((name, first_sequence), Epoch, Epoch._fields)
 
 
 def _converted(values: object, kind: type[Read], columns: Sequence[str] = ()) -> Read:

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from inspect import isawaitable
 from typing import Any
 
+from engine.domain.epochs import Epochs
 from engine.domain.exceptions import InvalidValueError
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Progress
@@ -149,7 +150,7 @@ class _Program:
         self._function = function
         self._lifecycle = lifecycle
         self._main = main
-        self._views: Views[Any] = Views(lifecycle, {})
+        self._views: Views[Any] = Views(lifecycle, {}, Epochs())
         signature = signature_of(function)
         self._parameters = Parameters(signature)
         self._results = Results(signature)

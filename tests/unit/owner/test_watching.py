@@ -6,6 +6,7 @@ import gc
 import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing, closing
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -111,6 +112,31 @@ async def test_a_number_past_the_newest_is_refused(lasting_place: NewPlace) -> N
         await running(engine)
         assert numbers(await taken(watch, 2)) == [3, 4]
         assert numbers(await taken(engine.watch(after=3), 1)) == [4]
+
+
+async def test_a_cursor_goes_on_in_its_own_history_and_in_no_other(tmp_path: Path) -> None:
+    async with agents(tmp_path / "jobs.db") as engine:
+        job = await running(engine)
+        await engine.backup(tmp_path / "copy.db")
+        await engine.cancel(job.job_id)
+        lines = await engine.history(job.job_id)
+        for of in (None, job.job_id):
+            assert await taken(engine.watch(of, after=lines[0].cursor), 2) == lines[1:]
+    async with agents(tmp_path / "copy.db") as copy:
+        old = await copy.history(job.job_id)
+        assert old == lines[:2]
+        await running(copy)
+        for of in (None, job.job_id):
+            with pytest.raises(UnknownCursorError, match=lines[2].cursor):
+                await anext(copy.watch(of, after=lines[2].cursor))
+        found = await taken(copy.watch(after=lines[1].cursor), 2)
+        assert numbers(found) == [3, 4]
+        assert found[0].epoch != lines[2].epoch == lines[0].epoch
+        assert numbers(await taken(copy.watch(after=found[0].cursor), 1)) == [4]
+    async with agents() as other:
+        await running(other)
+        with pytest.raises(UnknownCursorError):
+            await anext(other.watch(after=lines[0].cursor))
 
 
 async def _remove_all(engine: JobEngine[Any]) -> None:
