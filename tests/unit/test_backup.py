@@ -225,7 +225,7 @@ def test_what_a_killed_backup_left_is_removed_by_the_next(tmp_path: Path) -> Non
     if not child:
         back_up(path, tmp_path / "monday.db", stop)
     os.waitpid(child, 0)
-    [left] = tmp_path.glob("monday.db-partial-*")
+    [left] = tmp_path.glob(f"monday.db-partial-{'[0-9a-f]' * 16}")
     left.with_name(f"{left.name}-journal").touch()
     back_up(path, tmp_path / "tuesday.db", _ignore)
     assert _files_beside(path) == {"tuesday.db"}
@@ -239,7 +239,7 @@ def test_the_partial_copy_of_a_living_backup_stays(tmp_path: Path) -> None:
 
     def copy_again(_done: int, _of: int) -> None:
         back_up(path, tmp_path / "other.db", _ignore)
-        others.extend(tmp_path.glob("copy.db-partial-*"))
+        others.extend(tmp_path.glob(f"copy.db-partial-{'[0-9a-f]' * 16}"))
 
     back_up(path, tmp_path / "copy.db", copy_again)
     assert len(others) == 1
