@@ -148,7 +148,9 @@ class Lifecycle(Generic[Status]):
         self._success_values = frozenset(map(_text, self.success))
         self._failure_values = frozenset(map(_text, self.failure))
         self.final_values: frozenset[str] = self._success_values | self._failure_values
-        self.renamed_values = {old: _text(new) for old, new in self.renamed.items()}
+        self.renamed_values: Mapping[str, str] = {
+            old: _text(new) for old, new in self.renamed.items()
+        }
         self.initial_value: str = _text(self.initial)
         self.running_value: str = _text(self.running)
         self._event_targets = {
