@@ -187,13 +187,9 @@ class HandlerProcess:
         child = self._running()
         while child.channel.has_more():
             try:
-                message = from_process(child.channel.receive(0))
+                message = _read(child, 0)
             except TimeoutError:
                 raise BrokenError("has sent a part of a message") from None
-            except ChannelEndedError:
-                raise BrokenError(child.ended()) from None
-            except (ChannelDamagedError, ValueError) as error:
-                raise BrokenError(f"has sent what is no message: {error}") from None
             if isinstance(message, Logged):
                 log(message, {}, child.process_id)
 
@@ -263,19 +259,30 @@ class HandlerProcess:
             if until is not None:
                 left = max(min(left, until - time.monotonic()), 0.0)
             try:
-                return from_process(child.channel.receive(left))
+                return _read(child, left)
             except TimeoutError:
                 # A fork of the process, made by C code, may hold its end of the channel open.
                 if child.has_ended():
                     raise BrokenError(child.ended()) from None
                 if until is not None and time.monotonic() >= until:
                     raise BrokenError(self._too_slow()) from None
-            except ChannelEndedError:
-                raise BrokenError(child.ended()) from None
-            except ChannelDamagedError as error:
-                raise BrokenError(str(error)) from None
-            except ValueError as error:
-                raise BrokenError(f"sent what is no message: {error}") from error
 
     def _too_slow(self) -> str:
         return f"was not ready within {self._start_seconds:g} s, the limit of `start_seconds`"
+
+
+def _read(child: ChildProcess, seconds: float) -> FromProcess:
+    """Return the next message of a process.
+
+    Raises:
+        TimeoutError: It has not come in time.
+        BrokenError: The process has ended, or sent something else.
+    """
+    try:
+        return from_process(child.channel.receive(seconds))
+    except ChannelEndedError:
+        raise BrokenError(child.ended()) from None
+    except ChannelDamagedError as error:
+        raise BrokenError(str(error)) from None
+    except ValueError as error:
+        raise BrokenError(f"sent what is no message: {error}") from error

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 
 from engine.portal import ChildProcess
 from engine.portal.channel import ChannelEndedError
+from tests.reliability.alive import is_alive, wait_until
 from tests.systems import needs_fork, needs_proc
 from tests.tries import thorough
 
@@ -45,22 +46,6 @@ def _child() -> Iterator[ChildProcess]:
 def _asked(child: ChildProcess, expression: str) -> str:
     child.channel.send(f"parent.send(str({expression}).encode())".encode())
     return child.channel.receive(SECONDS).decode()
-
-
-def _until(condition: Callable[[], object]) -> None:
-    """Poll the state of another process, which sends no event."""
-    until = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.002)
-
-
-def _is_alive(process_id: int) -> bool:
-    try:
-        state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
 
 
 def _program(child: ChildProcess) -> int:
@@ -117,7 +102,7 @@ def test_killing_it_kills_its_programs() -> None:
         child.kill()  # again
         assert child.end() == -signal.SIGKILL
         for each in (program, grouped):
-            _until(lambda each=each: not _is_alive(each))  # type: ignore[misc]
+            wait_until(lambda each=each: not is_alive(each))  # type: ignore[misc]
     assert not Path(f"/proc/{child.process_id}").exists()
 
 
@@ -137,7 +122,7 @@ def test_its_end_ends_its_programs_and_is_told(end: str) -> None:
             "was killed by signal 9 (SIGKILL), perhaps out of memory",
             "was killed by signal 11 (SIGSEGV)",
         }
-        _until(lambda: not _is_alive(program))
+        wait_until(lambda: not is_alive(program))
 
 
 @pytest.mark.thorough
@@ -203,7 +188,7 @@ def test_it_ends_with_the_process_that_started_it_and_so_do_its_programs(end: st
         ids = [int(each) for each in parent.stdout.readline().split()]
         assert len(ids) == 2, parent.stderr.read()
         for each in ids:
-            _until(lambda each=each: not _is_alive(each))  # type: ignore[misc]
+            wait_until(lambda each=each: not is_alive(each))  # type: ignore[misc]
         parent.wait(SECONDS)
         if "killed" not in end:
             assert parent.stderr.read() == b""
@@ -216,7 +201,7 @@ def test_one_that_is_garbage_is_ended_without_a_warning() -> None:
     process_id = child.process_id
     del child
     gc.collect()
-    _until(lambda: not Path(f"/proc/{process_id}").exists())
+    wait_until(lambda: not Path(f"/proc/{process_id}").exists())
 
 
 def test_a_forked_process_leaves_it_to_its_parent() -> None:
