@@ -219,8 +219,9 @@ class HandlerProcess:
                     case Asked():
                         work.context.request = request_of(message)
                     case Returned():
+                        result = checked(message.result)
                         self._is_well = True
-                        return checked(message.result)
+                        return result
                     case Raised():
                         error = error_of(message, work.context)
                         self._is_well = True

@@ -13,7 +13,11 @@ from msgspec.structs import replace
 from engine.domain.deadlines import Deadline, check_deadline
 from engine.domain.exceptions import HandlerError, HandlerProcessError, InvalidValueError
 from engine.domain.ids import new_job_id
-from engine.domain.validation import MAX_ERROR_CHARACTERS
+from engine.domain.validation import (
+    MAX_ERROR_CHARACTERS,
+    MAX_RESULT_CHARACTERS,
+    check_optional_text,
+)
 from engine.owner.prompts import prompt_text
 from engine.worker.context import Context, InputNeeded
 from engine.worker.processes.log_records import MAX_CHARACTERS, log_here, plain_text
@@ -72,7 +76,12 @@ def error_of(message: Raised, context: Context[Any]) -> BaseException:
 
 
 def checked(result: Result) -> Result:
-    """Return a result whose place of a loss is short enough for the log."""
+    """Return a result that can be stored, and whose place of a loss is short enough for the log.
+
+    Raises:
+        InvalidValueError: It is too long, or has characters that no storage keeps.
+    """
+    check_optional_text("result", result.text, MAX_RESULT_CHARACTERS, shortest=0)
     if result.lost is None:
         return result
     return replace(result, lost=plain_text(result.lost, MAX_ERROR_CHARACTERS))

@@ -131,13 +131,26 @@ def _interrupts_itself(_job: Job[Any], _context: Context[Any]) -> str:
     return "unmoved"
 
 
+def _inside(context: Context[Any]) -> tuple[Any, Any]:
+    """Return the run and the program of this process, which have its number and the channel."""
+    publish: Any = context._publish  # noqa: SLF001 - as a handler can that means harm
+    run, program = (cell.cell_contents for cell in publish.__closure__)
+    return run, program
+
+
 def _forges(_job: Job[Any], context: Context[Any]) -> str:
     """Leave a result in the channel, after the outcome, as a handler can that means harm."""
-    publish: Any = context._publish  # noqa: SLF001 - to find the channel and the number of the run
-    run, program = (cell.cell_contents for cell in publish.__closure__)
+    run, program = _inside(context)
     forged = encoded(Returned(run.number, Result("a result of another job")))
     threading.Timer(0.1, program._parent.send, [forged]).start()  # noqa: SLF001
     return "done"
+
+
+def _sends_too_much(_job: Job[Any], context: Context[Any]) -> None:
+    """Send a result past the engine's limit, as a handler can that means harm."""
+    run, program = _inside(context)
+    program._parent.send(encoded(Returned(run.number, Result("x" * 2_000_000))))  # noqa: SLF001
+    time.sleep(1000)
 
 
 def _takes_a_while(_job: Job[Any], _context: Context[Any]) -> str:
@@ -250,6 +263,7 @@ CASES: dict[str, Callable[[Job[Any], Context[Any]], Any]] = {
     "logs": _logs,
     "reports": _reports,
     "forges": _forges,
+    "sends too much": _sends_too_much,
     "takes a while": _takes_a_while,
     "lost": _raises(LostError),
     "list": _raises(ListError),

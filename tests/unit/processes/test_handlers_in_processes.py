@@ -301,6 +301,13 @@ async def test_a_fork_of_a_process_logs_to_the_standard_error(
     assert capfd.readouterr().err == "from a fork\n"
 
 
+async def test_a_result_past_the_limit_is_refused_whatever_the_process_sends() -> None:
+    async with working(run_case, processes=True, retry=ONCE) as engine:
+        job = await ended(engine, "sends too much")
+        assert job.status is FAILED
+        assert "sent a message with wrong values: result must have" in (job.error or "")
+
+
 async def test_a_process_that_loses_its_channel_ends() -> None:
     async with working(run_case, processes=True, retry=ONCE, max_deaths=1) as engine:
         job = await ended(engine, "closes all")
