@@ -23,7 +23,7 @@ from engine.gate.waiting_jobs import GateCheck, WaitingJobs
 from engine.owner.commands.move import CheckedMove, MoveJobs
 from engine.owner.commands.read import ListJobs
 from engine.owner.core import Core
-from engine.owner.inside import inside
+from engine.owner.inside import Inside
 from engine.portal import raised_by_signal
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Change, Damaged, Record
@@ -185,7 +185,7 @@ class GateKeeper:
         jobs = WaitingJobs(self._waiting, self._core.views)
         with anyio.CancelScope() as scope:
             self._core.time.limit(scope, self._timeout_seconds)
-            with inside(self, self._core):
+            with Inside(self, self._core):
                 chosen = await self._check(jobs)
         if scope.cancelled_caught:
             raise TimeoutError(f"a check took more than {self._timeout_seconds:g} s")

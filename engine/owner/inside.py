@@ -6,33 +6,29 @@ threads that a handler starts, as long as the handler itself runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
+from contextvars import ContextVar, Token
 
 from engine.domain.exceptions import WrongLoopError
 
 
-@dataclass(slots=True)
-class _Run:
-    parts: tuple[object, ...]
-    has_ended: bool = False
+class Inside:
+    """Marks what runs inside its ``with``: none of these parts may be closed there."""
+
+    __slots__ = ("_token", "has_ended", "parts")
+
+    def __init__(self, *parts: object) -> None:
+        self.parts = parts
+        self.has_ended = False
+
+    def __enter__(self) -> None:
+        self._token: Token[Inside | None] = _current.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        self.has_ended = True
+        _current.reset(self._token)
 
 
-_current: ContextVar[_Run | None] = ContextVar("engine run", default=None)
-
-
-@contextmanager
-def inside(*parts: object) -> Iterator[None]:
-    """Mark what runs meanwhile: none of these parts may be closed in it."""
-    run = _Run(parts)
-    token = _current.set(run)
-    try:
-        yield
-    finally:
-        run.has_ended = True
-        _current.reset(token)
+_current: ContextVar[Inside | None] = ContextVar("engine run", default=None)
 
 
 def check_outside(part: object, name: str) -> None:

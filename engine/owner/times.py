@@ -96,7 +96,7 @@ class JobTimes:
         """Take the deadline of a committed job, and when its relative times began."""
         execution = record.execution
         at, since, retry_since = None, None, execution.retry_since
-        if record.status in self._expiring:
+        if execution.deadline_at is not None and record.status in self._expiring:
             at, since = execution.deadline_at, execution.deadline_since
         self.deadlines.set(record.job_id, at)
         if since is None or (retry_since is not None and retry_since > since):

@@ -78,8 +78,10 @@ class Parameters:
 
     def __init__(self, signature: Signature | None) -> None:
         found = None if signature is None else signature.parameters
-        self._taken = [_Taken(None, Role.JOB, None)] if found is None else _taken(found)
-        roles = [each.role for each in self._taken]
+        taken = [_Taken(None, Role.JOB, None)] if found is None else _taken(found)
+        self._by_place = [each for each in taken if each.name is None]
+        self._by_name = [(each.name, each) for each in taken if each.name is not None]
+        roles = [each.role for each in taken]
         for role in Role:
             if roles.count(role) > 1:
                 raise InvalidValueError(
@@ -98,14 +100,10 @@ class Parameters:
         Raises:
             InvalidValueError: The input doesn't fit the type of its parameter.
         """
-        arguments = Arguments([], {})
-        for taken in self._taken:
-            value = _argument(taken, context, given)
-            if taken.name is None:
-                arguments.by_place.append(value)
-            else:
-                arguments.by_name[taken.name] = value
-        return arguments
+        return Arguments(
+            [_argument(each, context, given) for each in self._by_place],
+            {name: _argument(each, context, given) for name, each in self._by_name},
+        )
 
 
 def _argument(taken: _Taken, context: Context[Any], given: str | None) -> object:

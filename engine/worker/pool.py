@@ -19,7 +19,7 @@ from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.expire import ExpireJobs
 from engine.owner.commands.stray import HoldBackJob, LetGoJob
 from engine.owner.core import Core
-from engine.owner.inside import inside
+from engine.owner.inside import Inside
 from engine.owner.message import Message
 from engine.portal import task_starter
 from engine.portal.logs import TaskLogger
@@ -185,7 +185,7 @@ class WorkerPool:
         if self._is_closing:
             attempt.stop(Stop.CLOSING)
         try:
-            with inside(self, self._core):
+            with Inside(self, self._core):
                 message = await outcome_of(attempt, self._rules, self._interrupt)
         except Exception as error:  # noqa: BLE001 - not the handler's own, which are outcomes
             message = failure(attempt, self._rules, error)

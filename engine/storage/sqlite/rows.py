@@ -61,8 +61,9 @@ TRANSITION_COLUMNS: Final = (
 
 _INPUT: Final = JOB_COLUMNS.index("input")
 LEFT_OUT: Final = (None,) * (len(JOB_COLUMNS) - len(SHORT_COLUMNS))
-# The values under the first schema's checksums. Later columns follow, and are NULL in old rows.
+# The values under the first schema's checksums. Later columns follow, and are NULL in most rows.
 _FIRST_COLUMNS: Final = 23
+_NO_LATER: Final = (None,) * (len(JOB_COLUMNS) - 1 - _FIRST_COLUMNS)
 TIME_COLUMNS: Final = ("deadline_at", "retry_at", "deadline_since", "retry_since")
 _NULLS: Final = (None,) * len(EXECUTION_COLUMNS)
 _FORMS: Final = ["\0".join(["%s"] * columns) for columns in range(64)]  # more than a table has
@@ -76,6 +77,8 @@ def checksum(values: Row) -> int:
     """
     if values[_INPUT:] == LEFT_OUT:
         values = values[:_INPUT]
+    elif values[_FIRST_COLUMNS:] == _NO_LATER:
+        values = values[:_FIRST_COLUMNS]
     while len(values) > _FIRST_COLUMNS and values[-1] is None:
         values = values[:-1]  # rows from before a later column have no such value
     return crc32((_FORMS[len(values)] % values).encode())

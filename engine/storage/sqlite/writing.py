@@ -96,6 +96,10 @@ _MOVE_JOBS: Final = _updates(_MOVE, "<")
 _move_values: Final = _values(_MOVE)
 
 # No index has one of these columns: with others, SQLite would write the indexes, too.
+_PLAIN_AMENDED: Final = ("position", "job_id", "version", *_PLAIN_EXECUTION, "checksum")
+_AMEND_PLAIN_JOBS: Final = _updates(_PLAIN_AMENDED, "=", _OTHER_EXECUTION)
+_plain_amended_values: Final = _values(_PLAIN_AMENDED)
+
 _AMENDED: Final = ("position", "job_id", "version", *EXECUTION_COLUMNS, "checksum")
 _AMEND_JOBS: Final = _updates(_AMENDED, "=")
 _amended_values: Final = _values(_AMENDED)
@@ -115,21 +119,24 @@ def write_batch(connection: sqlite3.Connection, rows: BatchRows) -> None:
     short = [_short_move_values(row) for row in rows.moved if _is_short(row)]
     _put(connection, _MOVE_SHORT_JOBS, short)
     if len(short) < len(rows.moved):
-        _move_executed(connection, [row for row in rows.moved if not _is_short(row)])
-    _put(connection, _AMEND_JOBS, [_amended_values(full_row(row)) for row in rows.amended])
+        plain, others = _by_execution(row for row in rows.moved if not _is_short(row))
+        _put(connection, _MOVE_PLAIN_JOBS, list(map(_plain_move_values, plain)))
+        _put(connection, _MOVE_JOBS, list(map(_move_values, others)))
+    if rows.amended:
+        plain, others = _by_execution(map(full_row, rows.amended))
+        _put(connection, _AMEND_PLAIN_JOBS, list(map(_plain_amended_values, plain)))
+        _put(connection, _AMEND_JOBS, list(map(_amended_values, others)))
     _put(connection, _PUT_TRANSITIONS, rows.transitions)
 
 
-def _move_executed(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
-    """Change jobs that have an execution."""
-    plain, others = [], []
+def _by_execution(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """Return the rows with a plain execution, and the others."""
+    plain: list[Row] = []
+    others: list[Row] = []
     for row in rows:
-        if _other_execution_values(row) == _NO_OTHER_EXECUTION:
-            plain.append(_plain_move_values(row))
-        else:
-            others.append(_move_values(row))
-    _put(connection, _MOVE_PLAIN_JOBS, plain)
-    _put(connection, _MOVE_JOBS, others)
+        is_plain = _other_execution_values(row) == _NO_OTHER_EXECUTION
+        (plain if is_plain else others).append(row)
+    return plain, others
 
 
 def _is_short(row: Row) -> bool:

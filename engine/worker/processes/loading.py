@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import pickletools
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -65,6 +64,8 @@ def set_up_for(
             f"binds {len(handler):,} bytes, and may bind {MAX_BOUND_BYTES:,} to run in processes: "
             "load large values in its module",
         )
+    import pickletools  # noqa: PLC0415 - it takes a hundredth of `import engine`
+
     named = {str(argument) for _, argument, _ in pickletools.genops(handler)}
     main = None if named.isdisjoint(_MAIN_NAMES) else _main_module()
     return SetUp(handler, main, [str(each) for each in sys.argv], levels)
