@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ async def test_a_file_of_a_released_schema_shows_what_it_showed(name: str, tmp_p
     path = tmp_path / "jobs.db"
     shutil.copy(RELEASED / f"{name}.db", path)
     told: dict[str, Any] = json.loads((RELEASED / f"{name}.json").read_text(encoding="utf-8"))
-    async with JobEngine(path, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+    newest = max(line[-1] for history in told["histories"] for line in history)
+    then_it_is = datetime.fromisoformat(newest)  # later on its jobs expire
+    async with JobEngine(path, lifecycle=AGENT_JOB_LIFECYCLE, clock=lambda: then_it_is) as engine:
         page = await engine.list_jobs(limit=1_000)
         assert page.damaged == ()
         shown = [job.model_dump(mode="json") for job in page.jobs]
