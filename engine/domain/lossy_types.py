@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any
 
 from pydantic import TypeAdapter
 
+from engine.domain.core_schemas import CoreSchema, name_in_json, schemas_in
+from engine.domain.exceptions import shown
 from engine.domain.places import Place, path_of
-
-_NOT_INSIDE: Final = frozenset({"serialization", "metadata", "config", "computed_fields"})
 
 
 def loss_of_type(root: str, adapter: TypeAdapter[Any]) -> str | None:
     """Return the first part of a type that is lost in JSON, as its place and the reason.
 
-    Such parts are secrets, which are written as asterisks, and fields with ``exclude=True``. A part
-    with a serializer of its own is taken to come back.
+    Such parts are secrets, which are written as asterisks, fields with ``exclude=True``, and fields
+    that are written by a name that isn't read. A part with a serializer of its own is taken to come
+    back.
 
     Args:
         root: The name of the whole.
@@ -27,33 +28,19 @@ def loss_of_type(root: str, adapter: TypeAdapter[Any]) -> str | None:
     return None
 
 
-def _losses(schema: Any, place: Place) -> Iterator[tuple[Place, str]]:  # noqa: ANN401
-    """Yield the lost parts of a schema of pydantic's core, or of anything in one."""
-    if isinstance(schema, list | tuple):
-        for each in schema:
-            yield from _losses(each, place)
-    if not isinstance(schema, Mapping):
-        return
+def _losses(schema: CoreSchema, place: Place) -> Iterator[tuple[Place, str]]:
+    """Yield the lost parts of a schema of pydantic's core."""
     if schema.get("serialization_exclude") is True:
         yield place, "is excluded from every dump"
+    if place is not None and name_in_json(schema, str(place[1])) is None:
+        written = shown(schema["serialization_alias"])
+        yield place, f"is written as {written}, which isn't read: use `alias`, which is for both"
     serializer = schema.get("serialization", {}).get("function")
     if serializer is None:
-        for inner, its_place in _inside(schema, place):
+        for inner, its_place in schemas_in(schema, place):
             yield from _losses(inner, its_place)
     elif _masks(serializer):
         yield place, "is a secret, which is written as asterisks"
-
-
-def _inside(schema: Mapping[str, Any], place: Place) -> Iterator[tuple[Any, Place]]:
-    """Yield what a schema has inside, with the places: those of fields have their names."""
-    for key, inner in schema.items():
-        if key != "fields":
-            if key not in _NOT_INSIDE:
-                yield inner, place
-        elif isinstance(inner, Mapping):
-            yield from ((field, (place, name)) for name, field in inner.items())
-        else:
-            yield from ((each, (place, each["name"])) for each in inner if isinstance(each, dict))
 
 
 def _masks(serializer: object) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import pytest
 from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr, field_serializer
@@ -148,6 +149,22 @@ class Row(TypedDict):
     code: Secret[int]
 
 
+class Outgoing(BaseModel):
+    size: int = Field(serialization_alias="theSize")
+
+
+@dataclass
+class Differing:
+    size: Annotated[int, Field(validation_alias="in", serialization_alias="out")]
+
+
+class Defaults(BaseModel):
+    """Has defaults that look like parts of pydantic's schemas."""
+
+    encoding: dict[str, str] = {"serialization": "utf-8"}
+    options: dict[str, Any] = {"serialization_exclude": True, "schema": {"type": "any"}}
+
+
 class Shown(BaseModel):
     password: SecretStr
 
@@ -164,6 +181,8 @@ class Shown(BaseModel):
         (SecretBytes | None, "result is a secret"),
         (Hiding | int, "result.note is excluded"),
         (Row, "result.code is a secret"),
+        (Outgoing, "result.size is written as 'theSize', which isn't read"),
+        (dict[str, Differing], "result.size is written as 'out', which isn't read"),
         (Awaitable[Login], "result.password is a secret"),
         (Coroutine[Any, Any, Hiding], "result.note is excluded"),
         (Exception, "can't be kept as JSON"),
@@ -177,7 +196,12 @@ def test_a_return_type_that_can_not_come_back_is_refused(kind: Any, place: str) 
 
 
 @pytest.mark.parametrize(
-    "kind", [None, Any, object, NoReturn, "NotImported", Plain, Shown, Aliased, str | int], ids=str
+    "kind",
+    [
+        *(None, Any, object, NoReturn, "NotImported", Plain, Shown, Aliased, str | int, Defaults),
+        *(kind for _, kind in COMES_BACK.values()),
+    ],
+    ids=str,
 )
 def test_any_other_return_type_is_taken(kind: Any) -> None:  # noqa: ANN401
     Worker(JobEngine(), returning(None, kind))
