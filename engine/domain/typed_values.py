@@ -5,13 +5,16 @@ Aliases are written, as in the JSON Schema of a model; aliases and names are rea
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+from engine.domain.difference import difference_of
 from engine.domain.exceptions import message_of, shown
-from engine.domain.set_order import sort_sets
+from engine.domain.set_order import may_hold_sets, sort_sets
 
 _MOST_ADAPTERS: Final = 256
 _MOST_PROBLEMS: Final = 3
@@ -19,14 +22,19 @@ _LONGEST_PROBLEM: Final = 200
 
 
 def dumped(adapter: TypeAdapter[Any], value: object) -> object:
-    """Return a value as JSON has it, with its sets sorted.
+    """Return a value as JSON has it, with its sets sorted if it comes back equal so.
 
     Raises:
         Exception: A serializer of the value raises it.
     """
     # No warnings: a value of a wrong type is found when it is read back.
     plain = adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings="none")
-    return sort_sets(value, plain)
+    with suppress(Exception):  # the value, its comparison or its validators may raise anything
+        if _may_hold_sets(adapter):
+            in_order = sort_sets(value, plain)
+            if in_order != plain and _comes_back(adapter, value, in_order):
+                return in_order
+    return plain
 
 
 def read(adapter: TypeAdapter[Any], text: str) -> Any:  # noqa: ANN401 - of the adapter's type
@@ -37,6 +45,15 @@ def read(adapter: TypeAdapter[Any], text: str) -> Any:  # noqa: ANN401 - of the 
         Exception: A validator of the type raises it.
     """
     return adapter.validate_json(text, by_alias=True, by_name=True)
+
+
+def _comes_back(adapter: TypeAdapter[Any], value: object, plain: object) -> bool:
+    return difference_of(value, read(adapter, json.dumps(plain))) is None
+
+
+@lru_cache(_MOST_ADAPTERS)
+def _may_hold_sets(adapter: TypeAdapter[Any]) -> bool:
+    return may_hold_sets(adapter.core_schema)
 
 
 @lru_cache(_MOST_ADAPTERS)
