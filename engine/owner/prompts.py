@@ -8,12 +8,19 @@ refuses a schema that it can't judge by when the handler asks, not when somebody
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core.core_schema import DecimalSchema
+from pydantic_core.core_schema import (
+    DataclassArgsSchema,
+    DecimalSchema,
+    ModelFieldsSchema,
+    TypedDictSchema,
+)
 
+from engine.domain.core_schemas import name_in_json
 from engine.domain.exceptions import InvalidValueError, StalePromptError, shown
 from engine.domain.json_text import json_text
 from engine.domain.models import Job
@@ -31,6 +38,8 @@ Schema: TypeAlias = type[BaseModel] | dict[str, Any] | Any
 MAX_QUESTION_CHARACTERS: Final = 65_536
 MAX_REFUSAL_CHARACTERS: Final = 1_024
 _SCHEMA_CHARACTERS: Final = 200
+
+_Fields: TypeAlias = ModelFieldsSchema | DataclassArgsSchema | TypedDictSchema
 
 
 def prompt_text(
@@ -67,7 +76,7 @@ def json_schema_of(schema: Schema) -> dict[str, Any]:
     if isinstance(schema, dict):
         return schema
     try:
-        return TypeAdapter(schema).json_schema(schema_generator=_Generator)
+        return TypeAdapter(schema).json_schema(by_alias=True, schema_generator=_Generator)
     except Exception as error:
         problem = (
             f"must be a pydantic model or a JSON Schema, not {shown(schema)}: {shown(str(error))}"
@@ -95,7 +104,11 @@ def check_answer(job: Job[Any], prompt_id: str, value: str) -> None:
 
 
 class _Generator(GenerateJsonSchema):
-    """Makes the schemas of types."""
+    """Makes the schemas of types.
+
+    A field may be dumped by another name than the one by which it is asked for, such as one with a
+    ``validation_alias`` alone. Then both names fit, if it is read by both.
+    """
 
     def decimal_schema(self, schema: DecimalSchema) -> JsonSchemaValue:
         """Leave the pattern out: that of pydantic before 2.14 looks ahead."""
@@ -103,3 +116,41 @@ class _Generator(GenerateJsonSchema):
         for each in made["anyOf"]:
             each.pop("pattern", None)
         return made
+
+    def model_fields_schema(self, schema: ModelFieldsSchema) -> JsonSchemaValue:
+        """Let the names of the dump fit, too."""
+        return _by_both_names(super().model_fields_schema, schema)
+
+    def dataclass_args_schema(self, schema: DataclassArgsSchema) -> JsonSchemaValue:
+        """Let the names of the dump fit, too."""
+        return _by_both_names(super().dataclass_args_schema, schema)
+
+    def typed_dict_schema(self, schema: TypedDictSchema) -> JsonSchemaValue:
+        """Let the names of the dump fit, too."""
+        return _by_both_names(super().typed_dict_schema, schema)
+
+
+def _by_both_names(make: Callable[[Any], JsonSchemaValue], schema: _Fields) -> JsonSchemaValue:
+    """Return a JSON Schema for fields that fits the names to ask for, and those of the dump."""
+    asked, dumped = make(schema), make(_as_dumped(schema))
+    properties = asked["properties"] | dumped["properties"] | asked["properties"]
+    if len(properties) == len(asked["properties"]):
+        return asked
+    made = asked | {"properties": properties}
+    if "required" in made:
+        required = [made.pop("required"), dumped["required"]]
+        made["anyOf"] = [{"required": names} for names in required]
+    return made
+
+
+def _as_dumped(schema: _Fields) -> dict[str, Any]:
+    """Return a schema that asks for its fields by the names of the dump."""
+
+    def renamed(name: str, field: Any) -> Any:  # noqa: ANN401 - a part of the schema
+        in_json = name_in_json(field, name)
+        return field if in_json is None else {**field, "validation_alias": in_json}
+
+    fields: Any = schema["fields"]
+    if isinstance(fields, list):
+        return {**schema, "fields": [renamed(each["name"], each) for each in fields]}
+    return {**schema, "fields": {name: renamed(name, field) for name, field in fields.items()}}

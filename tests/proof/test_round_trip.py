@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from engine.domain.difference import difference_of
 from engine.domain.json_text import json_text
 from engine.domain.models import Job, JobStatus, Prompt
+from engine.domain.set_order import may_hold_sets
 from engine.domain.typed_values import read
 from engine.owner.prompts import check_answer, prompt_text
 from engine.owner.results import result_as
@@ -48,6 +49,9 @@ def comes_back(case: Case) -> None:
         AssertionError: It doesn't come back.
         InvalidValueError: It is refused.
     """
+    assert may_hold_sets(case.adapter.core_schema) or not has_set(
+        case.adapter.dump_python(case.value)
+    )
     text = json_text("input", case.value, LONGEST)
     assert difference_of(case.value, read(case.adapter, text)) is None
     prompt = Prompt.model_validate_json(prompt_text("prompt", case.kind, "name", None))
@@ -57,6 +61,13 @@ def comes_back(case: Case) -> None:
         assert result.lost is None
         job = JOB.model_copy(update={"result": result.text, "result_form": result.form})
         assert difference_of(case.value, result_as(job, case.kind)) is None
+
+
+def has_set(plain: object) -> bool:
+    """Look for a set in a dump of Python's own types."""
+    if isinstance(plain, dict):
+        return any(map(has_set, plain.values()))
+    return isinstance(plain, set) or (isinstance(plain, list) and any(map(has_set, plain)))
 
 
 @SETTINGS

@@ -14,7 +14,16 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 from hypothesis.strategies import DrawFn, SearchStrategy
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    create_model,
+)
 from pydantic.alias_generators import to_camel, to_pascal
 from typing_extensions import TypedDict, TypeVar
 
@@ -43,11 +52,12 @@ class Member(NamedTuple):
     """A field of a model."""
 
     name: str
-    alias: str | None
+    aliases: dict[str, Any]
+    """What `Field` gets."""
     typed: Typed
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
 LEAVES: Final = (
     Typed(bool, st.booleans()),
     Typed(int, st.integers()),
@@ -71,7 +81,10 @@ def typed(draw: DrawFn, depth: int = _DEPTH) -> Typed:
     """Return a type of any form."""
     if depth == 0:
         return draw(_leaf(0))
-    forms = (_leaf, _list, _dict, _union, _model, _generic, _discriminated, _dataclass, _row)
+    forms = (
+        *(_leaf, _list, _dict, _ordered, _union, _model, _generic, _discriminated, _dataclass),
+        _row,
+    )
     form: Any = draw(st.sampled_from(forms))
     found: Typed = draw(form(depth - 1))
     return found
@@ -95,6 +108,17 @@ def _dict(draw: DrawFn, depth: int) -> Typed:
     return Typed(dict[str, kind], st.dictionaries(TEXTS, values, max_size=2))  # type: ignore[valid-type]
 
 
+def _ordered(_depth: int) -> SearchStrategy[Typed]:
+    """Return a dict that is dumped in an order of its own, with sets and lists among its values."""
+    sets, lists = st.sets(st.integers(), min_size=1), st.lists(TEXTS, min_size=1)
+    kind = Annotated[dict[str, set[int] | list[str]], PlainSerializer(_by_key)]
+    return st.just(Typed(kind, st.dictionaries(TEXTS, sets | lists, max_size=4)))
+
+
+def _by_key(values: dict[str, Any]) -> dict[str, Any]:
+    return dict(sorted(values.items()))
+
+
 @st.composite
 def _union(draw: DrawFn, depth: int) -> Typed:
     plain = draw(st.lists(st.sampled_from(_APART), min_size=1, unique=True))
@@ -112,16 +136,16 @@ def _any_of(kinds: list[Typed]) -> Typed:
 def _generic(draw: DrawFn, depth: int) -> Typed:
     kind, values = draw(typed(depth))
     box = Box[kind]  # type: ignore[valid-type]
-    return Typed(box, values.map(lambda value: box(theItem=value)))
+    return Typed(box, values.map(lambda value: _by_name(box, {"item": value})))
 
 
 @st.composite
 def _discriminated(draw: DrawFn, depth: int) -> Typed:
-    alias = draw(st.sampled_from([None, "theKind"]))
+    aliases = draw(st.sampled_from([{}, {"alias": "theKind"}, {"validation_alias": "theKind"}]))
     models = []
     for tag in ("a", "b"):
         members = draw(_members(depth))
-        members.append(Member("kind", alias, Typed(Literal[tag], st.just(tag))))
+        members.append(Member("kind", aliases, Typed(Literal[tag], st.just(tag))))
         models.append(_made(members, ConfigDict()))
     either = _any_of(models)
     return Typed(Annotated[either.kind, Field(discriminator="kind")], either.values)
@@ -131,17 +155,27 @@ def _discriminated(draw: DrawFn, depth: int) -> Typed:
 def _members(draw: DrawFn, depth: int) -> list[Member]:
     kinds = draw(st.lists(typed(depth), min_size=1, max_size=3))
     names = [f"f_{next(_NUMBERS)}" for _ in kinds]
-    endings = st.sampled_from(["A", " b", ".c", "é", "$"])
-    aliases: list[str | None] = draw(
-        st.sampled_from(
-            [
-                [None] * len(names),
-                [name + draw(endings) for name in names],
-                [*names[1:], names[0]],  # each the name of another field
-            ]
+    aliases: list[dict[str, Any]] = draw(
+        st.one_of(
+            st.just([{} for _ in names]),
+            st.just([{"alias": each} for each in [*names[1:], names[0]]]),  # another field's name
+            st.tuples(*[_aliases(name) for name in names]).map(list),
         )
     )
     return [Member(*each) for each in zip(names, aliases, kinds, strict=True)]
+
+
+@st.composite
+def _aliases(draw: DrawFn, name: str) -> dict[str, Any]:
+    """Return an alias of a field for both ways, or for reading alone."""
+    alias = name + draw(st.sampled_from(["A", " b", ".c", "é", "$"]))
+    forms: list[dict[str, Any]] = [
+        {"alias": alias},
+        {"validation_alias": alias},
+        {"validation_alias": AliasPath(alias, 0)},
+        {"validation_alias": AliasChoices(AliasPath("all", 0), alias, f"{alias}2")},
+    ]
+    return draw(st.sampled_from(forms))
 
 
 @st.composite
@@ -150,26 +184,40 @@ def _model(draw: DrawFn, depth: int) -> Typed:
         extra=draw(st.sampled_from(["ignore", "forbid", "allow"])),
         alias_generator=draw(st.sampled_from([None, to_camel, to_pascal, str.upper])),
     )
-    return _made(draw(_members(depth)), config)
+    members = draw(_members(depth))
+    if any("validation_alias" in each.aliases for each in members):
+        del config["alias_generator"]  # its aliases would be written, and not be read
+    return _made(members, config)
 
 
 def _made(members: list[Member], config: ConfigDict) -> Typed:
     fields: dict[str, Any] = {
-        each.name: (each.typed.kind, Field(alias=each.alias)) for each in members
+        each.name: (each.typed.kind, Field(**each.aliases)) for each in members
     }
     model = create_model(f"Model{next(_NUMBERS)}", __config__=config, **fields)
     values = st.fixed_dictionaries({each.name: each.typed.values for each in members})
     return Typed(
         model,
-        values.map(lambda given: model.model_validate(given, by_alias=False, by_name=True)),
+        values.map(lambda given: _by_name(model, given)),
     )
+
+
+def _by_name(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
+    return model.model_validate(given, by_alias=False, by_name=True)
+
+
+def _annotated(member: Member) -> Any:  # noqa: ANN401 - a type
+    aliases = member.aliases
+    if "validation_alias" in aliases:  # a model around it may have an alias generator
+        aliases = {**aliases, "serialization_alias": member.name}
+    return Annotated[member.typed.kind, Field(**aliases)]
 
 
 @st.composite
 def _dataclass(draw: DrawFn, depth: int) -> Typed:
     members = draw(_members(depth))
     kind = dataclasses.make_dataclass(
-        f"Class{next(_NUMBERS)}", [(each.name, each.typed.kind) for each in members]
+        f"Class{next(_NUMBERS)}", [(each.name, _annotated(each)) for each in members]
     )
     values = st.fixed_dictionaries({each.name: each.typed.values for each in members})
     return Typed(kind, values.map(lambda given: kind(**given)))
@@ -177,8 +225,12 @@ def _dataclass(draw: DrawFn, depth: int) -> Typed:
 
 @st.composite
 def _row(draw: DrawFn, depth: int) -> Typed:
-    members = draw(_members(depth))
-    kind = TypedDict(f"Row{next(_NUMBERS)}", {each.name: each.typed.kind for each in members})  # type: ignore[misc]
+    members = [
+        # Alone it is a plain dict, which is written by its names.
+        each if "validation_alias" in each.aliases else each._replace(aliases={})
+        for each in draw(_members(depth))
+    ]
+    kind = TypedDict(f"Row{next(_NUMBERS)}", {each.name: _annotated(each) for each in members})  # type: ignore[misc]
     return Typed(kind, st.fixed_dictionaries({each.name: each.typed.values for each in members}))
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from pydantic import (
     AliasChoices,
+    AliasPath,
     BaseModel,
     ConfigDict,
     Field,
@@ -45,6 +46,50 @@ class Camel(BaseModel):
 class Swapped(BaseModel):
     one: int = Field(alias="other")
     other: int = Field(alias="one")
+
+
+class Incoming(BaseModel):
+    """Each field is dumped by a name other than the one by which it is asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+    size: int = Field(validation_alias="theSize")
+    colour: str = Field(validation_alias=AliasChoices("theColour", AliasPath("colours", 0)))
+    first: int = Field(validation_alias=AliasPath("all", 0))
+    note: str = Field("", validation_alias="theNote", serialization_alias="theNote")
+    either: int = Field(validation_alias=AliasChoices("a", "b"), serialization_alias="b")
+
+
+class IncomingRow(TypedDict):
+    size: Annotated[int, Field(validation_alias="theSize")]
+
+
+@dataclass
+class IncomingPlain:
+    size: Annotated[int, Field(validation_alias="theSize")]
+    others: list[IncomingPlain] = field(default_factory=list)
+
+
+class IncomingCat(BaseModel):
+    kind: Literal["cat"] = Field(validation_alias="theKind")
+
+
+class IncomingDog(BaseModel):
+    kind: Literal["dog"] = Field(validation_alias="theKind")
+
+
+class NameOnly(BaseModel):
+    model_config = ConfigDict(validate_by_alias=False, validate_by_name=True)
+    size: int = Field(alias="theSize")
+
+
+class Keyed(BaseModel):
+    """Orders its keys when it is dumped, and has a set and a list of the same length."""
+
+    parts: dict[str, list[str] | set[int]]
+
+    @field_serializer("parts")
+    def _in_order(self, parts: dict[str, Any]) -> dict[str, Any]:
+        return dict(sorted(parts.items()))
 
 
 class Strict(BaseModel):
@@ -113,6 +158,11 @@ class Checked:
     price: Decimal = Field(alias="thePrice")
 
 
+def incoming() -> Incoming:
+    given = {"theSize": 1, "theColour": "red", "all": [2], "theNote": "a note", "a": 3}
+    return Incoming.model_validate(given)
+
+
 def caching() -> Caching:
     model = Caching.model_validate({"side": 3, "more": [1]})
     assert model.area == 9
@@ -123,6 +173,15 @@ COMES_BACK: dict[str, tuple[Any, Any]] = {
     "an alias": (Aliased(streetName="High Street", no=3), Aliased),
     "an alias generator": (Camel(firstOrder=Aliased(nr=1), allOrders=[Aliased()]), Camel),
     "aliases that are names": (Swapped(other=1, one=2), Swapped),
+    "aliases for reading alone": (incoming(), Incoming),
+    "such ones in a typed dict": (IncomingRow(size=1), IncomingRow),
+    "such ones in a dataclass": (IncomingPlain(1, [IncomingPlain(2)]), IncomingPlain),
+    "such ones as discriminators": (
+        [IncomingDog(theKind="dog")],
+        list[Annotated[IncomingCat | IncomingDog, Field(discriminator="kind")]],
+    ),
+    "an alias that its model doesn't read": (NameOnly(size=1), NameOnly),
+    "keys that are sorted": (Keyed(parts={"b": {8, 0}, "a": ["y", "x"]}), Keyed),
     "strict": (Strict(at=NOON, price=Decimal("1.10"), tags={"a", "b"}), Strict),
     "a computed field, no others": (Closed(side=3), Closed),
     "more fields, private and cached ones": (caching(), Caching),
