@@ -20,7 +20,8 @@ from engine.domain.validation import plain_duration, plain_time
 
 Deadline: TypeAlias = timedelta | datetime
 
-_LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
+LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
+"""The last moment of the calendar."""
 _LONGEST: Final = timedelta(days=3_652_059)  # from the first day of the calendar to the last
 LONGEST_SECONDS: Final = _LONGEST.total_seconds()
 """The longest time that `deadlines_text` keeps."""
@@ -131,4 +132,4 @@ def renamed_deadlines(deadlines: str | None, names: Mapping[str, str]) -> str | 
 
 def due_after(now: datetime, delay: timedelta) -> Due:
     """Return the moment after a delay, at most the last time of the calendar."""
-    return Due(now + delay if delay < _LAST_TIME - now else _LAST_TIME, now)
+    return Due(now + delay if delay < LAST_TIME - now else LAST_TIME, now)

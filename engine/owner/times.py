@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, Generic, TypeVar
 
+from engine.domain.deadlines import LAST_TIME
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.storage.record import Record
 
 Moment = TypeVar("Moment", datetime, timedelta)
 
 _SPARE: Final = 1_000  # the heap may hold so many outdated lines before it is rebuilt
-_LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -101,7 +101,7 @@ class JobTimes:
         self.deadlines.set(record.job_id, at)
         if since is None or (retry_since is not None and retry_since > since):
             since = retry_since
-        self._begins.set(record.job_id, None if since is None else _LAST_TIME - since)
+        self._begins.set(record.job_id, None if since is None else LAST_TIME - since)
 
     def earliest(self) -> datetime | None:
         """Return the time at which the next job is due, even if it has passed; None for no job."""
@@ -111,8 +111,8 @@ class JobTimes:
     def latest_begin(self) -> datetime | None:
         """Return when the newest relative time began; None if no job has one."""
         first = self._begins.earliest()
-        return None if first is None else _LAST_TIME - first
+        return None if first is None else LAST_TIME - first
 
     def begun_after(self, now: datetime, limit: int) -> list[str]:
         """Return up to ``limit`` jobs with a relative time that began after now."""
-        return self._begins.due(_LAST_TIME - now - _MICROSECOND, limit)
+        return self._begins.due(LAST_TIME - now - _MICROSECOND, limit)

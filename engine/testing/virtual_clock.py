@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import anyio
 import anyio.lowlevel
 
+from engine.domain.deadlines import LAST_TIME
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.portal.time import Begin, is_over, read_clock
 
@@ -24,7 +25,6 @@ Due: TypeAlias = timedelta | datetime  # since the start of this clock; or a tim
 
 _ZERO: Final = timedelta(0)
 _START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-_LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
 
 # On asyncio, anyio looks for runnable tasks, and if it finds one, again after 0.1 s. A chain of
 # tasks that wake each other has nearly always ended after this many turns of the loop.
@@ -236,7 +236,7 @@ class VirtualClock:
         """Return the next due moment; None if there is none before the end of the calendar."""
         moments = [self._moment(due) for scope, due in self._due.items() if not scope.cancel_called]
         first = min(moments, default=None)
-        return None if first is None or first > _LAST_TIME - self._calendar else first
+        return None if first is None or first > LAST_TIME - self._calendar else first
 
     def _moment(self, due: Due) -> timedelta:
         return due if isinstance(due, timedelta) else due - self._calendar
