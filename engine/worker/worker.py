@@ -91,7 +91,7 @@ class Worker(Attachment):
             answer to `Context.request_input`.
         max_deaths: A job fails when so many deaths count against it: 1 to 1,000. A death of a
             handler's process counts against its job. A death of the engine's counts against the
-            one suspect at work, or else the only job at work: `docs/running-jobs.md` says more.
+            one suspect at work, or else the only job at work: `docs/attempts.md` says more.
         grace_seconds: How long closing waits for handlers, 0 or more. By default 8: with the 1.5 s
             of `serve` that is less than the 10 s after which Docker kills.
         wait_for_threads: Whether a job is ready again only when its thread has ended, which a

@@ -1,6 +1,6 @@
 """The table of `idempotent`: each event, with a handler that is safe to repeat and one that isn't.
 
-`docs/running-jobs.md` has the same table.
+`docs/attempts.md` has the same table.
 """
 
 from __future__ import annotations
