@@ -27,8 +27,8 @@ class Retry:
     An error whose attribute ``retryable`` is False is never retried. An error may say itself when
     to try again, as paid APIs do: its attribute ``retry_after_seconds``, a finite number, 0 or
     more, replaces the delay. It is cut to ``max_delay_seconds`` and gets no jitter. Any other value
-    is ignored, and logged. Attempts that died with their
-    process rest for the same delays, but do not count here: see `engine.domain.deaths`.
+    is ignored, and logged. Attempts that died with their process rest for the same delays, but do
+    not count here: see `engine.domain.deaths`.
 
     Attributes:
         max_attempts: A job fails when so many of its attempts have failed: 1 to 1,000; 3 by
@@ -107,7 +107,9 @@ def retry_after_seconds(error: BaseException) -> float | None:
     """
     try:
         seconds = getattr(error, "retry_after_seconds", None)
-    except Exception as broken:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as broken:  # the handler's error must not end more than its job
         raise InvalidValueError("retry_after_seconds", "can't be read") from broken
     return None if seconds is None else float(check_seconds("retry_after_seconds", seconds))
 

@@ -54,13 +54,13 @@ class Worker(Attachment):
     async functions work; a generator is refused. Each attempt begins in an empty context
     (`contextvars`), whoever opened the engine; it has what ``middleware`` sets, in a thread too.
     Its return value becomes the job's result: a text as it is; None as no result; any other value
-    that pydantic knows as JSON. Its exception
-    becomes the job's error, by type and message; the traceback goes to the log ``engine.worker``.
-    Any exception that the handler raises, SystemExit included, fails only that job. An exit in a
-    task that a handler started on asyncio ends the program, as it does in asyncio. So does what a
-    signal's handler of the program raises while a job's is running: the body of the engine's
-    ``async with`` is cancelled, its end raises the exception, and the job is ready again.
-    A function in a thread can't await a `JobEngine`: pass it a `SyncJobEngine`, or its data.
+    that pydantic knows as JSON. Its exception becomes the job's error, by type and message; the
+    traceback goes to the log ``engine.worker``. Any exception that the handler raises, SystemExit
+    included, fails only that job. An exit in a task that a handler started on asyncio ends the
+    program, as it does in asyncio. So does what a signal's handler of the program raises while a
+    job's is running: the body of the engine's ``async with`` is cancelled, its end raises the
+    exception, and the job is ready again. A function in a thread can't await a `JobEngine`: pass it
+    a `SyncJobEngine`, or its data.
 
     **Attempts**: each run is an attempt with a number. A job may run more than once: after a failed
     attempt if ``retry`` allows another, and after an attempt that was cut short or died with its
@@ -70,8 +70,8 @@ class Worker(Attachment):
     **Closing** claims no more jobs, waits ``grace_seconds`` for the running handlers, and then
     cancels them. A job that is cut short is ready again at the next start, without a failure. A
     function in a thread can't be cancelled: it runs on, and does not delay the interpreter's exit,
-    but its job is not ready again before it ends.
-    A task that refuses to be cancelled delays closing, and the log names it; only `serve` ends it.
+    but its job is not ready again before it ends. A task that refuses to be cancelled delays
+    closing, and the log names it; only `serve` ends it.
 
     Args:
         engine: The engine. Enter it before the worker, and leave it after.

@@ -105,6 +105,12 @@ class BrokenError(Exception):
         raise ZeroDivisionError
 
 
+class ExitingError(Exception):
+    @property
+    def retry_after_seconds(self) -> float:
+        raise SystemExit
+
+
 @pytest.mark.parametrize(
     ("asked", "delay"),
     [
@@ -129,6 +135,7 @@ async def test_an_error_may_say_when_to_try_again(
     [
         *map(BusyError, (-1, float("nan"), float("inf"), 10**400, True, "30", 10j, [])),
         BrokenError(),
+        ExitingError(),
     ],
     ids=repr,
 )
