@@ -185,7 +185,7 @@ class Attempt:
             with self._core.time.at_work():
                 result = await self.awaited
             if isawaitable(result):  # of a function that only wraps an async one
-                self.awaited = result
+                self.call, self.awaited = None, result  # its thread has ended
                 result = await result
         return self._handler.result(result)
 

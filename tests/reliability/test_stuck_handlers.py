@@ -125,8 +125,11 @@ def test_a_blocked_loop_ends_after_grace_and_margin(
 
 
 @pytest.mark.thorough
-def test_a_task_that_will_not_be_cancelled_is_named_and_ended(anyio_backend: str) -> None:
-    with _at_work(anyio_backend, "refuses") as program:
+@pytest.mark.parametrize("kind", ["refuses", "decorated"])
+def test_a_task_that_will_not_be_cancelled_is_named_and_ended(
+    kind: str, anyio_backend: str
+) -> None:
+    with _at_work(anyio_backend, kind) as program:
         program.send(signal.SIGTERM)
         output, log, code = program.end()
         assert program.seconds() < GRACE_SECONDS + MARGIN_SECONDS + program.slack_seconds

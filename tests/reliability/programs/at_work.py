@@ -4,10 +4,10 @@ Usage: python -m tests.reliability.programs.at_work BACKEND KIND HOW GRACE
 
 KIND is the behaviour of the handler: "waits" (a task that awaits), "spins" (a loop that never
 yields), "sleeps" (blocks the event loop in a call), "refuses" (a task that resists cancellation),
-"thread" (never returns), "computes" (a busy task that yields from time to time). HOW is "serve" for
-`Worker.serve`, "blocking" for `Worker.serve_blocking`, "body" for a program without signal
-handling. Prints "begun" when the handler runs,
-"closed" when worker and engine are closed.
+"decorated" (such a task behind a plain decorator), "thread" (never returns), "computes" (a busy
+task that yields from time to time). HOW is "serve" for `Worker.serve`, "blocking" for
+`Worker.serve_blocking`, "body" for a program without signal handling. Prints "begun" when the
+handler runs, "closed" when worker and engine are closed.
 """
 
 # ruff: noqa: T201 - a test reads the output
@@ -68,6 +68,10 @@ async def refuses(_: Job) -> None:
             await anyio.sleep(0.05)
 
 
+def decorated(job: Job) -> Any:  # noqa: ANN401 - a coroutine
+    return refuses(job)
+
+
 def thread(_: Job) -> None:
     _begin()
     time.sleep(SECONDS_AGAINST_HANGS)
@@ -84,7 +88,7 @@ async def computes(_: Job) -> None:
 
 
 KINDS: dict[str, Any] = {
-    each.__name__: each for each in (waits, spins, sleeps, refuses, thread, computes)
+    each.__name__: each for each in (waits, spins, sleeps, refuses, decorated, thread, computes)
 }
 
 
