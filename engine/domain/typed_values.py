@@ -13,11 +13,14 @@ from typing import Any, Final
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from engine.domain.difference import difference_of
-from engine.domain.exceptions import message_of, shown
+from engine.domain.exceptions import InvalidValueError, message_of, shown
+from engine.domain.reading_steps import check_steps
 from engine.domain.set_order import may_hold_sets, sort_sets
 
 _MOST_ADAPTERS: Final = 256
 _MOST_PROBLEMS: Final = 3
+_MOST_LISTED: Final = 100
+"""Of more problems only the number is told: pydantic takes long to list a hundred thousand."""
 _LONGEST_PROBLEM: Final = 200
 
 
@@ -41,9 +44,11 @@ def read(adapter: TypeAdapter[Any], text: str) -> Any:  # noqa: ANN401 - of the 
     """Return the value of a JSON text.
 
     Raises:
+        InvalidValueError: Reading it may take too long; see `check_steps`.
         ValidationError: The text doesn't fit the type.
         Exception: A validator of the type raises it.
     """
+    check_steps(adapter, text)
     return adapter.validate_json(text, by_alias=True, by_name=True)
 
 
@@ -67,13 +72,19 @@ def adapter_of_class(kind: type) -> TypeAdapter[Any]:
 
 
 def problem_of(error: Exception) -> str:
-    """Return the reasons of an error of pydantic, without the values, for an error message."""
+    """Return the reasons of an error in reading or dumping, without the values: 650 characters."""
     if isinstance(error, ValidationError):
+        count = error.error_count()
+        if count > _MOST_LISTED:
+            return f"{count:,} problems"
         found = error.errors(include_url=False, include_context=False, include_input=False)
         reasons = [_reason(each["loc"], each["msg"]) for each in found[:_MOST_PROBLEMS]]
-        return "; ".join(reasons) + ("; …" if len(found) > _MOST_PROBLEMS else "")
+        others = count - len(reasons)
+        return "; ".join(reasons) + (f"; and {others} more" if others else "")
     if isinstance(error, PydanticUserError):
         return shown(error.message)
+    if isinstance(error, InvalidValueError):
+        return error.problem
     return f"{type(error).__name__}: {shown(message_of(error))}"
 
 

@@ -24,6 +24,7 @@ from engine.domain.core_schemas import name_in_json
 from engine.domain.exceptions import InvalidValueError, StalePromptError, shown
 from engine.domain.json_text import json_text
 from engine.domain.models import Job
+from engine.domain.reading_steps import steps_of_reading
 from engine.domain.validation import (
     MAX_ANSWER_CHARACTERS,
     MAX_IDENTIFIER_CHARACTERS,
@@ -71,17 +72,24 @@ def json_schema_of(schema: Schema) -> dict[str, Any]:
     """Return the JSON Schema of a type, or the JSON Schema itself.
 
     Raises:
-        InvalidValueError: The schema is neither a type that pydantic knows nor a dict.
+        InvalidValueError: The schema is neither a type that pydantic knows nor a dict, or the type
+            can take too long to read.
     """
     if isinstance(schema, dict):
         return schema
     try:
-        return TypeAdapter(schema).json_schema(by_alias=True, schema_generator=_Generator)
+        adapter: TypeAdapter[Any] = TypeAdapter(schema)
+        made = adapter.json_schema(by_alias=True, schema_generator=_Generator)
     except Exception as error:
         problem = (
             f"must be a pydantic model or a JSON Schema, not {shown(schema)}: {shown(str(error))}"
         )
         raise InvalidValueError("schema", problem) from error
+    try:
+        steps_of_reading(adapter)
+    except InvalidValueError as error:
+        raise InvalidValueError("schema", error.problem) from None
+    return made
 
 
 def check_answer(job: Job[Any], prompt_id: str, value: str) -> None:

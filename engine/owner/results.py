@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.models import Job
+from engine.domain.reading_steps import steps_of_reading
 from engine.domain.typed_values import problem_of, read
 
 
@@ -16,13 +17,17 @@ def result_as(job: Job[Any], kind: Any) -> Any:  # noqa: ANN401 - as it is asked
     """Return the result of a job as a kind of value; see `engine.JobEngine.result`.
 
     Raises:
-        InvalidValueError: The result doesn't fit the kind, or pydantic doesn't know the kind.
+        InvalidValueError: The result doesn't fit the kind, or takes too long to read as it; or
+            pydantic doesn't know the kind.
     """
     is_text = job.result is not None and job.result_form is None
     if kind is None or (kind is str and is_text):
         return job.result
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        steps_of_reading(adapter)
+    except InvalidValueError as error:
+        raise InvalidValueError("kind", f"{shown(kind)} {error.problem}") from None
     except Exception as error:  # pydantic's own, or the type's
         raise InvalidValueError("kind", f"{shown(kind)} is no type: {problem_of(error)}") from error
     problems = []

@@ -13,7 +13,7 @@ from engine.domain.exceptions import InvalidValueError, LifecycleError, message_
 from engine.domain.ids import new_job_id
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.models import Job, Progress, Status
-from engine.domain.typed_values import read
+from engine.domain.typed_values import problem_of, read
 from engine.domain.validation import check_number, check_optional_text, kept_text
 from engine.owner.prompts import MAX_REFUSAL_CHARACTERS, Schema, prompt_text
 from engine.portal.logs import TaskLogger
@@ -22,8 +22,6 @@ from engine.storage.record import Record
 logger = TaskLogger("engine.worker")
 
 MAX_NOTE_CHARACTERS = 1_024
-# pydantic may find a hundred thousand problems, and takes long to list them.
-_MOST_PROBLEMS = 100
 
 
 class InputNeeded(BaseException):
@@ -192,10 +190,8 @@ class Context(Generic[Status]):
         if name in self._answers:
             try:
                 return _value_of(schema, self._answers[name])
-            except (
-                ValidationError
-            ) as error:  # it fits the JSON Schema, but not the type's own rules
-                refusal = _refusal_of(error)
+            except (InvalidValueError, ValidationError) as error:  # the type's own rules refuse it
+                refusal = kept_text(problem_of(error), MAX_REFUSAL_CHARACTERS)
         if deadline is not None:
             deadline = check_deadline("deadline", deadline)
             check_expires(self._lifecycle, awaiting)
@@ -207,14 +203,3 @@ def _value_of(schema: Schema, answer: object) -> object:
     if isinstance(schema, dict):
         return answer
     return read(TypeAdapter(schema), json.dumps(answer))
-
-
-def _refusal_of(error: ValidationError) -> str:
-    """Return the first problem of a refused answer, cut, and the number of the others."""
-    count = error.error_count()
-    if count > _MOST_PROBLEMS:
-        return f"{count:,} problems"
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    others = f"{count:,} problems, the first: " if count > 1 else ""
-    place = "".join(f"{key}: " for key in first["loc"])
-    return kept_text(f"{others}{place}{first['msg']}", MAX_REFUSAL_CHARACTERS)

@@ -23,10 +23,11 @@ from types import NoneType, UnionType
 from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 
 from msgspec import Struct
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.models import Job
+from engine.domain.reading_steps import steps_of_reading
 from engine.domain.typed_values import problem_of, read
 from engine.worker.context import Context
 from engine.worker.signature import Signature, Unresolved
@@ -72,8 +73,8 @@ class Parameters:
         signature: The handler's; without one it takes the job alone.
 
     Raises:
-        InvalidValueError: A parameter's annotation can't be resolved or is unknown to pydantic, two
-            parameters get the same, or one gets nothing.
+        InvalidValueError: A parameter's annotation can't be resolved, is unknown to pydantic, or
+            can take too long to read; two parameters get the same, or one gets nothing.
     """
 
     def __init__(self, signature: Signature | None) -> None:
@@ -98,7 +99,8 @@ class Parameters:
             given: The job's input, as JSON; None without one.
 
         Raises:
-            InvalidValueError: The input doesn't fit the type of its parameter.
+            InvalidValueError: The input doesn't fit the type of its parameter, or is too large for
+                it.
         """
         return Arguments(
             [_argument(each, context, given) for each in self._by_place],
@@ -115,9 +117,15 @@ def _argument(taken: _Taken, context: Context[Any], given: str | None) -> object
         return context.job.input
     try:
         return read(taken.adapter, given or "null")
+    except (InvalidValueError, ValidationError) as error:
+        raise _unfit(error) from None  # the log would repeat the input with each of its problems
     except Exception as error:  # validators may raise anything
-        problem = f"doesn't fit the handler's parameter: {problem_of(error)}"
-        raise InvalidValueError("input", problem) from error
+        raise _unfit(error) from error
+
+
+def _unfit(error: Exception) -> InvalidValueError:
+    problem = f"doesn't fit the handler's parameter: {problem_of(error)}"
+    return InvalidValueError("input", problem)
 
 
 def _taken(parameters: Sequence[inspect.Parameter]) -> list[_Taken]:
@@ -191,12 +199,14 @@ def _adapter_of(parameter: inspect.Parameter) -> TypeAdapter[Any] | None:
     """Return the adapter of a parameter for the input; None for plain JSON.
 
     Raises:
-        InvalidValueError: Pydantic doesn't know the type.
+        InvalidValueError: Pydantic doesn't know the type, or reading it can take too long.
     """
     if any(parameter.annotation is each for each in _SAY_NOTHING):
         return None
     try:
-        return TypeAdapter(parameter.annotation)
+        adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation)
+        steps_of_reading(adapter)
     except Exception as error:
         problem = f"can't get the input as its parameter {parameter.name}: {problem_of(error)}"
         raise InvalidValueError("handler", problem) from error
+    return adapter

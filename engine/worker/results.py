@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.json_text import KeptText, kept_json_text, loss_in
 from engine.domain.lossy_types import loss_of_type
+from engine.domain.reading_steps import steps_of_reading
 from engine.domain.typed_values import dumped, problem_of
 from engine.domain.validation import MAX_RESULT_CHARACTERS, check_text
 from engine.worker.signature import Signature
@@ -38,8 +39,8 @@ class Results:
         signature: The handler's; None if it has none.
 
     Raises:
-        InvalidValueError: The return annotation is a type that can't come back, or that pydantic
-            doesn't know.
+        InvalidValueError: The return annotation is a type that can't come back, that can take too
+            long to read, or that pydantic doesn't know.
     """
 
     def __init__(self, signature: Signature | None) -> None:
@@ -96,6 +97,7 @@ def _adapter_of(kind: Any) -> TypeAdapter[Any] | None:  # noqa: ANN401 - any ann
         return None
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
+        steps_of_reading(adapter)
         loss = loss_of_type("result", adapter)
     except Exception as error:
         problem = f"returns a {shown(kind)}, which can't be kept as JSON: {problem_of(error)}"

@@ -1,24 +1,28 @@
-"""Answers that are costly to judge: the event loop goes on, and each is accepted or refused typed.
+"""Answers and inputs that are costly: the event loop goes on, and each is taken or refused typed.
 
 A ticker runs beside the calls. While an answer is judged it can't tick, so few ticks for the time
-that has passed show a judge that blocks the loop. A fast machine and a slow one tick alike.
+that has passed show a judge that blocks the loop. A fast machine and a slow one tick alike. So it
+is while a handler resumes and reads an accepted answer, or its input.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import anyio
 import pytest
+from pydantic import AfterValidator, BaseModel, Discriminator
 
-from engine import AGENT_JOB_LIFECYCLE, InvalidValueError, JobEngine
+from engine import AGENT_JOB_LIFECYCLE, Context, InvalidValueError, Job, JobEngine, Worker
 from engine.owner.commands.ask import AskForInput
 from engine.owner.judge import Judge
 from engine.owner.prompts import prompt_text
 from tests.unit.claiming import claimed_one, running
+from tests.unit.costly import ROWS, WIDE, Left, Right, nested
+from tests.unit.worker.at_work import ASKING, COMPLETED, FAILED
 
 pytestmark = pytest.mark.anyio
 
@@ -80,10 +84,8 @@ async def _ask(engine: JobEngine[Any], schema: dict[str, Any]) -> str:
     return job_id
 
 
-async def _answer_among_ticks(
-    engine: JobEngine[Any], job_id: str, answer: object, times: int
-) -> tuple[int, float]:
-    """Answer so often among ticks; return the ticks, and how many there is time for."""
+async def _among_ticks(act: Callable[[], Awaitable[None]]) -> tuple[int, float]:
+    """Act among ticks; return the ticks, and how many there is time for."""
     ticks = 0
 
     async def tick() -> None:
@@ -95,15 +97,26 @@ async def _answer_among_ticks(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(tick)
         began = time.monotonic()
+        await act()
+        passed = time.monotonic() - began
+        tasks.cancel_scope.cancel()
+    return ticks, passed / TICK_SECONDS
+
+
+async def _answer_among_ticks(
+    engine: JobEngine[Any], job_id: str, answer: object, times: int
+) -> tuple[int, float]:
+    """Give a wrong answer so often among ticks; return as `_among_ticks` does."""
+
+    async def answer_in_vain() -> None:
         for _ in range(times):
             with pytest.raises(InvalidValueError) as wrong:
                 await engine.provide_input(job_id, "p", answer)
             assert wrong.value.field == "value"
             assert len(str(wrong.value)) < 500
             await anyio.sleep(TICK_SECONDS)  # a judge that blocks the loop has one tick here
-        passed = time.monotonic() - began
-        tasks.cancel_scope.cancel()
-    return ticks, passed / TICK_SECONDS
+
+    return await _among_ticks(answer_in_vain)
 
 
 def _is_blocked(ticks: int, possible: float) -> bool:
@@ -137,3 +150,82 @@ async def test_the_ticker_sees_a_judge_that_blocks_the_loop(
         job_id = await _ask(engine, SET)
         monkeypatch.setattr(Judge, "accepts", slowly)
         assert _is_blocked(*await _answer_among_ticks(engine, job_id, [1], 1))
+
+
+class Sum(BaseModel):
+    """One of two that a discriminator tells apart."""
+
+    kind: Literal["sum"]
+    inner: Annotated[Sum | Sign, Discriminator("kind")] | None = None
+
+
+class Sign(BaseModel):
+    """The other one."""
+
+    kind: Literal["sign"]
+    inner: Annotated[Sum | Sign, Discriminator("kind")] | None = None
+
+
+def _refuse(_: str) -> str:
+    raise ValueError("no")
+
+
+Refused = Annotated[str, AfterValidator(_refuse)]
+DEEP = _deep(90, lambda core: {"kind": "sum", "inner": core}, None)
+
+READ: dict[str, tuple[Any, Any]] = {
+    "recursive alternatives": (Left | Right, nested(40)),
+    "recursive alternatives with a fault": (Left | Right, nested(40, "x")),
+    "a recursive union with a discriminator": (Sum | Sign, DEEP),
+    "a wrong item in each place": (list[Refused], ["a"] * 65_000),
+    "absent fields": (list[WIDE], ROWS),
+    "alternatives that fit alike": (list[int | float | str | None], ["a"] * 65_000),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+async def test_the_loop_goes_on_while_a_handler_resumes_with_a_costly_answer(case: str) -> None:
+    kind, answer = READ[case]
+
+    async def handle(_: Job[Any], context: Context[Any]) -> None:
+        context.request_input(kind)
+
+    async with JobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine, Worker(engine, handle):
+
+        async def ask_and_answer() -> None:
+            await anyio.sleep(2 * TICK_SECONDS)
+            job = await running(engine)
+            asking = await engine.wait(job.job_id, until=[ASKING], timeout=60)
+            if asking.prompt is None:  # the type is refused
+                assert "has a union of which 2 alternatives" in (asking.error or "")
+                return
+            await engine.provide_input(job.job_id, asking.prompt.prompt_id, answer)
+            after = await engine.wait(job.job_id, until=[ASKING], timeout=60)
+            assert after.status is COMPLETED or (after.prompt and after.prompt.refusal)
+
+        assert not _is_blocked(*await _among_ticks(ask_and_answer))
+
+
+@pytest.mark.parametrize("case", READ)
+async def test_the_loop_goes_on_while_a_handler_reads_a_costly_input(case: str) -> None:
+    kind, given = READ[case]
+
+    async def handle(value: object) -> str:
+        return type(value).__name__
+
+    handle.__annotations__["value"] = kind
+    async with JobEngine(lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+        if "recursive alternatives" in case:
+            with pytest.raises(InvalidValueError, match="has a union of which 2 alternatives"):
+                Worker(engine, handle)
+            return
+
+        async def give() -> None:
+            await anyio.sleep(2 * TICK_SECONDS)
+            job = await running(engine, input=given)
+            after = await engine.wait(job.job_id, timeout=60)
+            assert after.status in {COMPLETED, FAILED}
+            assert len(after.error or "") < 1_000
+
+        async with Worker(engine, handle):
+            assert not _is_blocked(*await _among_ticks(give))

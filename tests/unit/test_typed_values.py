@@ -16,6 +16,7 @@ from engine.domain.json_text import json_text, kept_json_text
 from engine.domain.typed_values import read
 from engine.testing.facades import Engine
 from tests.unit.claiming import agents, running
+from tests.unit.costly import Left
 from tests.unit.typed import COMES_BACK, LOST
 from tests.unit.worker.at_work import ASKING, COMPLETED, working
 
@@ -55,6 +56,11 @@ async def test_an_input_comes_back_or_is_refused(engine: Engine) -> None:
     for value, place in LOST.values():
         with pytest.raises(InvalidValueError, match=rf"at input{re.escape(place)}[:,]"):
             await engine.create("hash", input=value)
+
+
+async def test_an_input_of_a_type_that_can_take_long_to_read_is_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidValueError, match=r"at input\.left: has a union of which 2 "):
+        await engine.create("hash", input={"left": Left()})
 
 
 async def test_an_answer_fits_the_schema_of_its_own_type_and_comes_back() -> None:

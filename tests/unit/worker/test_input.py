@@ -21,6 +21,7 @@ from engine import (
 )
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.claiming import AgentJob, NewPlace, agents, running
+from tests.unit.costly import ROWS, WIDE, Left
 from tests.unit.worker.at_work import (
     ASKING,
     COMPLETED,
@@ -139,7 +140,12 @@ def _says_much(_: int) -> int:
     raise ValueError("\0" + "x" * 100_000)
 
 
+def _says_no(_: str) -> str:
+    raise ValueError("no")
+
+
 Talkative: TypeAlias = Annotated[int, AfterValidator(_says_much)]
+Note: TypeAlias = Annotated[str, AfterValidator(_says_no)]
 
 
 @pytest.mark.parametrize(
@@ -147,10 +153,15 @@ Talkative: TypeAlias = Annotated[int, AfterValidator(_says_much)]
     [
         (Talkative, 1, "Value error, \N{REPLACEMENT CHARACTER}xxx"),
         (dict[str, Talkative], {"k" * 200_000: 1}, "kkk"),
-        (list[Talkative], [1, 2], "2 problems, the first: 0: Value error"),
+        (list[Note], ["a", "b"], "0: Value error, no; 1: Value error, no"),
+        (
+            list[Note],
+            ["a"] * 9,
+            "0: Value error, no; 1: Value error, no; 2: Value error, no; and 6",
+        ),
         (list[Talkative], list(range(5_000)), "5,000 problems"),
     ],
-    ids=["a long message", "a long key", "two problems", "many problems"],
+    ids=["a long message", "a long key", "two problems", "nine problems", "many problems"],
 )
 async def test_the_reason_of_a_refusal_is_cut(schema: Any, answer: Any, refusal: str) -> None:  # noqa: ANN401
     def handler(_: AgentJob, context: Context[Any]) -> None:
@@ -163,8 +174,35 @@ async def test_the_reason_of_a_refusal_is_cut(schema: Any, answer: Any, refusal:
         second = await _asking(engine, job)
         assert second.refusal is not None
         assert second.refusal.startswith(refusal)
-        assert ("the first" in second.refusal) == ("the first" in refusal)
+        assert second.refusal.count("Value error") == refusal.count("Value error")
         assert len(second.refusal) <= 1_024
+
+
+async def test_an_answer_that_its_type_would_read_for_long_is_asked_for_again() -> None:
+    def handler(_: AgentJob, context: Context[Any]) -> str:
+        return f"{len(context.request_input(list[WIDE]))} rows"
+
+    async with working(handler) as engine:
+        job = await running(engine)
+        first = await _asking(engine, job)
+        await engine.provide_input(job.job_id, first.prompt_id, ROWS)
+        second = await _asking(engine, job)
+        assert (second.refusal or "").startswith("is too large for its type: reading it may take")
+        await engine.provide_input(job.job_id, second.prompt_id, ROWS[:9])
+        assert (await engine.wait(job.job_id)).result == "9 rows"
+
+
+async def test_a_type_that_can_take_long_to_read_is_refused_when_it_is_asked_for() -> None:
+    def handler(_: AgentJob, context: Context[Any]) -> None:
+        context.request_input(dict[str, Left])
+
+    async with working(handler) as engine:
+        job = await ended(engine)
+        assert (job.status, job.attempt) == (FAILED, 1)
+        assert (job.error or "").startswith(
+            "InvalidValueError: schema has a union of which 2 alternatives hold the union again, "
+            "Left, Right: "
+        )
 
 
 async def test_a_json_schema_gives_the_answer_as_it_is() -> None:

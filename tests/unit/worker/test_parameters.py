@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 import pytest
 
 from engine import Context, InvalidValueError, Job, JobEngine, Worker
+from tests.unit.costly import WIDE, Left
 from tests.unit.typed import COMES_BACK, Aliased, Camel
 from tests.unit.worker.at_work import COMPLETED, FAILED, ended, working
 from tests.unit.worker.in_processes_typed import lossy, typed
@@ -52,6 +53,10 @@ def _by_place(job: Any, it: object) -> Any:  # noqa: ANN401
 
 def _for_the_checker(job: Job[Any], it: hidden.Context[Any]) -> Any:  # noqa: ANN401
     return [isinstance(job, Job), isinstance(it, Context)]
+
+
+async def _many(items: list[int | float | bool | WIDE]) -> None: ...
+def _many_in_thread(items: list[int | float | bool | WIDE]) -> None: ...
 
 
 def _nothing() -> Any:  # noqa: ANN401
@@ -125,6 +130,27 @@ async def test_an_input_that_does_not_fit_fails_the_job_at_once(
             assert (job.error or "").startswith(told)
 
 
+@pytest.mark.parametrize("handler", [_many, _many_in_thread], ids=["async", "thread"])
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (["secret"] * 25_000, "100,000 problems"),
+        (["secret"] * 2, "0.int: Input should be a valid integer"),
+        ([{"secret": 1}] * 17_000, "is too large for its type: reading it may take "),
+    ],
+    ids=["many wrong items", "two wrong items", "too many steps"],
+)
+async def test_the_log_of_a_wrong_input_is_short_and_does_not_show_it(
+    handler: Callable[..., Any], given: object, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with working(handler) as engine:
+        job = await ended(engine, given)
+        assert f"doesn't fit the handler's parameter: {problem}" in (job.error or "")
+    assert "doesn't fit the handler's parameter" in caplog.text
+    assert "secret" not in caplog.text
+    assert len(caplog.text) < 20_000
+
+
 async def test_names_are_read_as_well_as_aliases() -> None:
     async with working(_input) as engine:
         job = await ended(engine, {"street_name": "Low Street"})
@@ -138,6 +164,7 @@ def _unknown(order: Exception) -> None: ...
 def _unresolved(order: Base) -> None: ...
 def _left_over(job: object, context: object, more: object) -> None: ...
 def _named_only(job: object, *, more: object) -> None: ...
+def _doubling(order: list[Left]) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -150,6 +177,7 @@ def _named_only(job: object, *, more: object) -> None: ...
         (_unresolved, "'Base' of its parameter order can't be resolved .*'Base' is not defined"),
         (_left_over, "takes a parameter more that gets nothing"),
         (_named_only, "takes a parameter more that gets nothing"),
+        (_doubling, "its parameter order: has a union of which 2 .*, Left, Right: "),
     ],
 )
 def test_parameters_that_can_not_be_filled_are_refused(

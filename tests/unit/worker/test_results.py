@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from engine import InvalidValueError, JobEngine, Worker
 from engine.domain.difference import difference_of
 from tests.unit.claiming import NewPlace
+from tests.unit.costly import Left, Right
 from tests.unit.typed import COMES_BACK, LOST, Aliased, Base, Plain, Special
 from tests.unit.worker.at_work import COMPLETED, ended, working
 
@@ -117,6 +118,17 @@ async def test_a_result_that_does_not_come_back_is_kept_with_a_warning(
         caplog.clear()
 
 
+async def test_a_result_that_takes_long_to_read_is_kept_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with working(returning(Left(inner=Right(right=7)))) as engine:
+        job = await ended(engine)
+        assert (job.status, job.result_form) == (COMPLETED, "json")
+        assert "is kept, but does not come back" in caplog.text
+        with pytest.raises(InvalidValueError, match=r"^kind .*Left.* has a union of which 2 "):
+            await engine.result(job.job_id, Left)
+
+
 async def test_a_result_that_is_not_of_its_annotation_loses_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -186,6 +198,7 @@ class Shown(BaseModel):
         (Awaitable[Login], "result.password is a secret"),
         (Coroutine[Any, Any, Hiding], "result.note is excluded"),
         (Exception, "can't be kept as JSON"),
+        (list[Left], "has a union of which 2 alternatives"),
     ],
     ids=str,
 )
