@@ -20,7 +20,7 @@ import inspect
 from collections.abc import Sequence
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Any, Final, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
 
 from msgspec import Struct
 from pydantic import TypeAdapter, ValidationError
@@ -153,7 +153,7 @@ def _role_of(parameter: inspect.Parameter, place: int) -> Role | None:
     Raises:
         InvalidValueError: Neither its annotation nor its name nor its place says it.
     """
-    annotation = parameter.annotation
+    annotation = _meant(parameter.annotation)
     if (role := _by_annotation(annotation)) is not None:
         return role
     says_nothing = any(annotation is each for each in _SAY_NOTHING)
@@ -181,6 +181,7 @@ def _role_of(parameter: inspect.Parameter, place: int) -> Role | None:
 
 def _by_annotation(annotation: Any) -> Role | None:  # noqa: ANN401 - any type
     """Return the role that a type names, if it is a job's or a context's, also an optional one."""
+    annotation = _meant(annotation)
     if isinstance(annotation, Unresolved):  # often imported for the type checker alone
         name = annotation.text.partition("[")[0].rpartition(".")[2].strip(" '\"")
         return _BY_NAME.get(name.lower()) if name in {"Job", "Context"} else None
@@ -195,13 +196,35 @@ def _by_annotation(annotation: Any) -> Role | None:  # noqa: ANN401 - any type
     return Role.CONTEXT if issubclass(kind, Context) else None
 
 
+def _meant(annotation: Any) -> Any:  # noqa: ANN401 - any type
+    """Return the type behind Annotated, an alias, a NewType or the bound of a type variable."""
+    while (found := _behind(annotation)) is not annotation:
+        annotation = found
+    return annotation
+
+
+def _behind(annotation: Any) -> Any:  # noqa: ANN401 - any type
+    if get_origin(annotation) is Annotated:
+        return get_args(annotation)[0]
+    alias = get_origin(annotation) or annotation
+    kind = type(alias).__name__
+    try:
+        if kind == "TypeAliasType":  # of typing, or of typing_extensions
+            return alias.__value__
+        if kind == "TypeVar" and alias.__bound__ is not None:
+            return alias.__bound__
+    except Exception:  # noqa: BLE001 - an alias is evaluated late, and may be any expression
+        return annotation  # pydantic says what is wrong with it
+    return alias.__supertype__ if kind == "NewType" else annotation
+
+
 def _adapter_of(parameter: inspect.Parameter) -> TypeAdapter[Any] | None:
     """Return the adapter of a parameter for the input; None for plain JSON.
 
     Raises:
         InvalidValueError: Pydantic doesn't know the type, or reading it can take too long.
     """
-    if any(parameter.annotation is each for each in _SAY_NOTHING):
+    if any(_meant(parameter.annotation) is each for each in _SAY_NOTHING):
         return None
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(parameter.annotation)

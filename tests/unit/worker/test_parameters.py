@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, NewType, Optional, TypeVar
 
 import pytest
+from typing_extensions import TypeAliasType
 
 from engine import Context, InvalidValueError, Job, JobEngine, Worker
 from tests.unit.costly import WIDE, Left
@@ -73,6 +74,34 @@ async def _wrapped(*arguments: Any) -> Any:  # noqa: ANN401
     return await _input(*arguments)
 
 
+AnyJob = TypeVar("AnyJob", bound=Job[Any])
+JobAlias = TypeAliasType("JobAlias", Annotated[Job[Any], "an alias"])
+Work = NewType("Work", Job[Any])
+Order = TypeAliasType("Order", Aliased)
+
+
+def _annotated(
+    order: Annotated[Order, "an order"], job: Annotated[Job[Any], 1], it: Annotated[Context[Any], 2]
+) -> Any:  # noqa: ANN401
+    return [order.street_name, isinstance(job, Job), isinstance(it, Context)]
+
+
+def _alias(it: JobAlias) -> Any:  # noqa: ANN401
+    return [isinstance(it, Job)]
+
+
+def _optional_alias(it: JobAlias | None) -> Any:  # noqa: ANN401
+    return [isinstance(it, Job)]
+
+
+def _new_type(it: Work) -> Any:  # noqa: ANN401
+    return [isinstance(it, Job)]
+
+
+def _bound(it: AnyJob, other: Annotated[Any, "says nothing"]) -> Any:  # noqa: ANN401
+    return [isinstance(it, Job), isinstance(other, Context)]
+
+
 STREET = "High Street"
 HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     "input": (_input, [STREET]),
@@ -84,6 +113,11 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     "job and context by their places": (_by_place, [True, True]),
     "imported for the type checker": (_for_the_checker, [True, True]),
     "nothing": (_nothing, ["nothing"]),
+    "annotated": (_annotated, [STREET, True, True]),
+    "an alias": (_alias, [True]),
+    "an optional alias": (_optional_alias, [True]),
+    "a new type": (_new_type, [True]),
+    "a bound": (_bound, [True, True]),
     "an object": (_Object(), [STREET]),
     "wrapped": (_wrapped, [STREET]),
     "partial": (functools.partial(_named, times=4), [STREET, True, 4]),
@@ -157,6 +191,9 @@ async def test_names_are_read_as_well_as_aliases() -> None:
         assert job.result == '["Low Street"]'
 
 
+Broken = TypeAliasType("Broken", "NotImported")  # type: ignore[name-defined]  # noqa: F821
+
+
 def _two_inputs(order: Aliased, other: Camel) -> None: ...
 def _two_contexts(context: object, it: object) -> None: ...
 def _two_jobs(job: Job[Any], other: Job[Any]) -> None: ...
@@ -164,6 +201,7 @@ def _unknown(order: Exception) -> None: ...
 def _unresolved(order: Base) -> None: ...
 def _left_over(job: object, context: object, more: object) -> None: ...
 def _named_only(job: object, *, more: object) -> None: ...
+def _broken_alias(order: Broken) -> None: ...
 def _doubling(order: list[Left]) -> None: ...
 
 
@@ -177,6 +215,7 @@ def _doubling(order: list[Left]) -> None: ...
         (_unresolved, "'Base' of its parameter order can't be resolved .*'Base' is not defined"),
         (_left_over, "takes a parameter more that gets nothing"),
         (_named_only, "takes a parameter more that gets nothing"),
+        (_broken_alias, "can't get the input as its parameter order: "),
         (_doubling, "its parameter order: has a union of which 2 .*, Left, Right: "),
     ],
 )
