@@ -7,7 +7,7 @@ the same value never ends. Without one, a value costs at most the steps that `st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final, TypeAlias
 from urllib.parse import unquote
@@ -18,7 +18,9 @@ MAX_SCHEMA_STEPS: Final = 10_000
 
 _Schema: TypeAlias = dict[str, Any]
 
-_NO_SCHEMAS: Final = {"const", "default", "enum", "examples", "$defs", "definitions"}
+_DEFINITIONS: Final = {"$defs", "definitions"}
+_NO_SCHEMAS: Final = {"const", "default", "enum", "examples", *_DEFINITIONS}
+_OTHER_PROPERTIES: Final = {"additionalProperties", "unevaluatedProperties"}
 _BY_NAME: Final = {"dependencies", "dependentSchemas", "patternProperties", "properties"}
 _SAME_VALUE: Final = {
     *("$ref", "allOf", "anyOf", "dependencies", "dependentSchemas", "else", "if", "not", "oneOf"),
@@ -53,6 +55,40 @@ def steps_of(schema: _Schema) -> int:
             "have fewer alternatives and references",
         )
     return steps
+
+
+def without_patterns(schema: Any, drops: Callable[[str], bool]) -> Any:  # noqa: ANN401 - JSON
+    """Return a schema without some of its patterns, so that it fits more values.
+
+    Without a pattern for the names of properties, it also fits all other properties there.
+
+    Args:
+        schema: The schema, or a list of schemas.
+        drops: Whether to leave a pattern out.
+    """
+    if isinstance(schema, list):
+        return [without_patterns(each, drops) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    dropped = {key for key in ("pattern", "patternProperties") if _drops(schema.get(key), drops)}
+    if "patternProperties" in dropped:
+        dropped |= _OTHER_PROPERTIES
+    return {
+        key: _without_patterns_in(key, value, drops)
+        for key, value in schema.items()
+        if key not in dropped
+    }
+
+
+def _drops(value: object, drops: Callable[[str], bool]) -> bool:
+    patterns = [value] if isinstance(value, str) else value if isinstance(value, dict) else []
+    return any(map(drops, patterns))
+
+
+def _without_patterns_in(keyword: str, value: Any, drops: Callable[[str], bool]) -> Any:  # noqa: ANN401
+    if isinstance(value, dict) and keyword in _BY_NAME | _DEFINITIONS:
+        return {name: without_patterns(each, drops) for name, each in value.items()}
+    return value if keyword in _NO_SCHEMAS else without_patterns(value, drops)
 
 
 class _Graph:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.domain.schema_steps import steps_of
+from engine.domain.schema_steps import steps_of, without_patterns
 
 Made = TypeVar("Made")
 
@@ -49,6 +49,22 @@ class Judge:
             ),
         )
 
+    @classmethod
+    def of_kept(cls, schema: dict[str, Any]) -> Self:
+        """Return the judge of a schema that a prompt has kept, perhaps by an earlier version.
+
+        Leaves out the patterns that can't be judged by: the handler's own type decides about them
+        when it reads the answer.
+
+        Raises:
+            InvalidValueError: It can't be judged safely without them, either.
+            RuntimeError: The package `jsonschema-rs` is not installed.
+        """
+        try:
+            return cls(schema)
+        except InvalidValueError:
+            return cls(without_patterns(schema, lambda pattern: not _can_judge_by(pattern)))
+
     def accepts(self, answer: str) -> bool:
         """Return whether an answer, given as JSON text, fits.
 
@@ -65,6 +81,14 @@ class Judge:
                 f"this prompt's JSON Schema, and counts as {values:,} (large integers count more)",
             )
         return _guarded("value", "can't be judged", lambda: self._validator.is_valid(value) is True)
+
+
+def _can_judge_by(pattern: str) -> bool:
+    try:
+        Judge({"pattern": pattern})
+    except InvalidValueError:
+        return False
+    return True
 
 
 def _values_in(answer: object, *, compared: bool) -> int:

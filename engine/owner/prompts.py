@@ -104,7 +104,7 @@ def check_answer(job: Job[Any], prompt_id: str, value: str) -> None:
     if prompt is None or prompt.prompt_id != prompt_id:
         current = None if prompt is None else prompt.prompt_id
         raise StalePromptError(job.job_id, prompt_id, current)
-    if not Judge(prompt.json_schema).accepts(value):
+    if not Judge.of_kept(prompt.json_schema).accepts(value):
         wanted = json.dumps(prompt.json_schema, ensure_ascii=False)
         if len(wanted) > _SCHEMA_CHARACTERS:
             wanted = f"{wanted[:_SCHEMA_CHARACTERS]}…"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Annotated, Any, TypeAlias
 
 import anyio
@@ -19,8 +21,9 @@ from engine import (
     StalePromptError,
     Worker,
 )
+from engine.owner.commands.ask import AskForInput
 from engine.testing.virtual_clock import VirtualClock
-from tests.unit.claiming import AgentJob, NewPlace, agents, running
+from tests.unit.claiming import AgentJob, NewPlace, agents, claimed_one, running
 from tests.unit.costly import ROWS, WIDE, Left
 from tests.unit.worker.at_work import (
     ASKING,
@@ -203,6 +206,71 @@ async def test_a_type_that_can_take_long_to_read_is_refused_when_it_is_asked_for
             "InvalidValueError: schema has a union of which 2 alternatives hold the union again, "
             "Left, Right: "
         )
+
+
+LOOKS_AHEAD = {"type": "string", "pattern": r"^(?!0)\d+(\.\d+)?$"}
+KEPT: dict[str, tuple[Any, dict[str, Any]]] = {
+    "a property": ({"properties": {"pattern": LOOKS_AHEAD}}, {"pattern": "zero"}),
+    "a definition": (
+        {"$ref": "#/$defs/a", "$defs": {"a": {"additionalProperties": LOOKS_AHEAD}}},
+        {"pattern": "zero"},
+    ),
+    "an alternative": ({"additionalProperties": {"anyOf": [LOOKS_AHEAD]}}, {"pattern": "zero"}),
+    "names": (
+        {"patternProperties": {"^(?!0)p": {}}, "additionalProperties": False},
+        {"pattern": "zero"},
+    ),
+}
+
+
+class Priced(BaseModel):
+    """The form of an answer whose pattern no schema tells any more."""
+
+    pattern: Decimal
+
+
+async def _keep_prompt(engine: AgentEngine, schema: object) -> AgentJob:
+    """Suspend a job by a prompt as it is, as an earlier version of the engine may have kept it."""
+    job = await running(engine)
+    job_id, token = await claimed_one(engine)
+    assert job_id == job.job_id
+    fields = {"prompt_id": "p", "name": "price", "question": None, "refusal": None}
+    prompt = json.dumps({**fields, "json_schema": schema})
+    await engine.core.ask(AskForInput(job_id, token, prompt, timedelta(days=1)))
+    return job
+
+
+@pytest.mark.parametrize("case", KEPT)
+async def test_a_kept_pattern_that_can_not_be_judged_is_left_to_the_type(
+    case: str, lasting_place: NewPlace
+) -> None:
+    def handler(_: AgentJob, context: Context[Any]) -> str:
+        return f"{context.request_input(Priced, name='price').pattern}"
+
+    schema, wrong = KEPT[case]
+    async with agents(lasting_place()) as engine:
+        job = await _keep_prompt(engine, {"type": "object", **schema})
+        with pytest.raises(InvalidValueError, match="doesn't fit the prompt's JSON Schema"):
+            await engine.provide_input(job.job_id, "p", ["no object"])
+    async with working(handler, lasting_place()) as engine:
+        await engine.provide_input(job.job_id, "p", wrong)
+        again = await _asking(engine, job)
+        assert (again.refusal or "").startswith("pattern: ")
+        await engine.provide_input(job.job_id, again.prompt_id, {"pattern": "1.5"})
+        assert (await engine.wait(job.job_id)).result == "1.5"
+
+
+async def test_a_kept_schema_keeps_its_values_and_other_patterns() -> None:
+    data = {"enum": [{"pattern": "(?!0)"}, {"pattern": "x"}]}
+    schema = {"properties": {"a": data, "b": {"pattern": "^b$"}, "c": LOOKS_AHEAD}}
+    async with agents() as engine:
+        job = await _keep_prompt(engine, schema)
+        refused: list[dict[str, Any]] = [{"a": {}}, {"b": "c"}]
+        for wrong in refused:
+            with pytest.raises(InvalidValueError, match="doesn't fit the prompt's JSON Schema"):
+                await engine.provide_input(job.job_id, "p", wrong)
+        right = {"a": {"pattern": "(?!0)"}, "b": "b", "c": "0"}
+        assert (await engine.provide_input(job.job_id, "p", right)).prompt is None
 
 
 async def test_a_json_schema_gives_the_answer_as_it_is() -> None:
