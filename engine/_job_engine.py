@@ -157,8 +157,9 @@ class JobEngine(EngineBase[Status]):
         """Open the storage and start the owner task. An engine starts once.
 
         On asyncio any task may leave it: a fixture, a startup or shutdown callback, a notebook's
-        cell. On trio the task that entered it, and the engine that was entered last first, like any
-        nursery. Cancelling the start closes the storage again.
+        cell. If none does before the event loop ends, that is the death of the engine for the jobs
+        at work. On trio the task that entered it, and the engine that was entered last first, like
+        any nursery. Cancelling the start closes the storage again.
 
         Raises:
             EngineStartedError: The engine was started before.
@@ -236,7 +237,8 @@ class JobEngine(EngineBase[Status]):
         Raises:
             InvalidValueError: A value is of the wrong type, size or form; or a part of the input
                 would not come back equal, such as a secret, an excluded field or the fields of a
-                subclass; or the status of a deadline has no ``expires_to``.
+                subclass; or its type is a recursive union that needs a discriminator; or the
+                status of a deadline has no ``expires_to``.
             IdempotencyConflictError: A job with other content has the key.
             DuplicateJobIdError: ``new_id`` returned the id of an existing job.
         """
@@ -440,8 +442,8 @@ class JobEngine(EngineBase[Status]):
 
         Raises:
             JobFailedError: The job has failed, and so has no result.
-            InvalidValueError: An argument is of the wrong type, size or form, or the result doesn't
-                fit the type.
+            InvalidValueError: An argument is of the wrong type, size or form; or the result doesn't
+                fit the type, or can take too long to read as it.
             JobNotFoundError: No job has this id.
             CallTimeoutError: The job did not end in time; it carries on.
         """

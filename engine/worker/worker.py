@@ -110,7 +110,8 @@ class Worker(Attachment):
             parameter that gets nothing or an annotation that can't be resolved, or the handler
             can't run in processes, or its return annotation can't come back from JSON: a secret, a
             field with ``exclude=True`` or a ``serialization_alias`` that isn't read, a type that
-            pydantic doesn't know.
+            pydantic doesn't know. Or one of its types is a recursive union that needs a
+            discriminator.
         LifecycleError: The running status leads to no success, or to no failure.
     """
 

@@ -15,7 +15,6 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from engine.owner.judge import Judge
-from engine.owner.prompts import json_schema_of
 from tests.bench.measure import Row, progress, timed
 from tests.bench.rounds import Rounds, Stated
 
@@ -71,7 +70,8 @@ def rows(rounds: Rounds, turns: int) -> list[Row]:
 def _rows(rounds: Rounds, case: Case, turns: int) -> list[Row]:
     progress(f"judging: {case.name}")
     large, small = json.dumps(case.answer(case.large)), json.dumps(case.answer(case.small))
-    schema = json_schema_of(case.form)
+    form = case.form
+    schema = form if isinstance(form, dict) else TypeAdapter(form).json_schema()
 
     def ms(name: str, judge: Callable[[], object]) -> float:
         for _ in range(turns):
