@@ -54,26 +54,30 @@ class Ownership:
             raise
         except OSError as error:
             raise self._unwritable(error) from error
-        give(self._descriptor, rights_beside(path, mode))
         try:
+            self._lock(path, mode)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        # An engine that is never closed releases the lock when it is garbage.
+        self._release = weakref.finalize(self, _release, self._descriptor)
+        self._release.atexit = False
+        _held.add(self)
+
+    def _lock(self, path: Path, mode: int) -> None:
+        try:
+            give(self._descriptor, rights_beside(path, mode))
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = _described(os.read(self._descriptor, 1_000))
-            os.close(self._descriptor)
             raise StorageInUseError(str(path), holder) from None
         except OSError as error:  # such as on another machine's file system
-            os.close(self._descriptor)
             raise StorageError(f"{self._path} can't be locked: {error.strerror}") from error
         try:
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, _this_process())
         except OSError as error:  # such as no room
-            os.close(self._descriptor)
             raise self._unwritable(error) from error
-        # An engine that is never closed releases the lock when it is garbage.
-        self._release = weakref.finalize(self, _release, self._descriptor)
-        self._release.atexit = False
-        _held.add(self)
 
     def _unwritable(self, error: OSError) -> StorageError:
         kind = {

@@ -112,13 +112,16 @@ def give(descriptor: int, rights: Rights) -> None:
     """
     if sys.platform == "win32" or os.geteuid() not in {0, os.fstat(descriptor).st_uid}:
         return
-    owner = rights.owner if os.geteuid() == 0 else -1
-    with suppress(PermissionError):
-        os.fchown(descriptor, owner, rights.group)
+    # One by one: in a container, root may know the group and not the owner, or neither.
+    with suppress(OSError):
+        os.fchown(descriptor, -1, rights.group)
+    if os.geteuid() == 0:
+        with suppress(OSError):
+            os.fchown(descriptor, rights.owner, -1)
     mode = rights.mode
     if rights.group not in {-1, os.fstat(descriptor).st_gid}:
         mode = mode & ~0o070 | (mode & 0o007) << 3
-    with suppress(PermissionError):
+    with suppress(OSError):
         os.fchmod(descriptor, mode)  # the process's mask does not count
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,13 +19,19 @@ from engine import (
     InvalidValueError,
     SQLiteStorage,
     StorageError,
+    StorageInUseError,
     StorageReadOnlyError,
     SyncJobEngine,
 )
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.file import connect_reader
 from engine.storage.sqlite.rights import GroupAccess
-from tests.systems import needs_named_pipes, needs_superuser, skip_without_permissions
+from tests.systems import (
+    needs_named_pipes,
+    needs_proc,
+    needs_superuser,
+    skip_without_permissions,
+)
 from tests.unit.storage.sqlite.privileges import in_child
 
 SUFFIXES = ["", "-lock", "-wal", "-shm"]
@@ -151,6 +159,41 @@ def test_what_root_has_opened_first_its_owner_can_open(shared: Path) -> None:
         assert {beside(shared, suffix).stat().st_uid for suffix in SUFFIXES} == {OWNER}
     with in_child(lambda: opened(shared), OWNER, OWNER):
         assert count(shared) == 3
+
+
+_IN_A_CONTAINER = """
+import sys
+from pathlib import Path
+from engine import SyncJobEngine
+with SyncJobEngine(sys.argv[1]) as engine:
+    engine.create("hash")
+    engine.backup(sys.argv[1] + ".copy")
+names = [str(each.resolve()) for each in Path("/proc/self/fd").iterdir()]
+assert not [name for name in names if name.endswith("-lock")]
+"""
+
+
+@needs_superuser
+@needs_proc
+def test_root_of_a_container_uses_a_file_whose_owner_it_does_not_know(shared: Path) -> None:
+    """The system answers EINVAL, not EPERM: it can't name the owner there."""
+    alone = ["unshare", "--user", "--map-root-user"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], check=False).returncode:
+        pytest.skip("this system lets nobody make a container")
+    leave(shared, "write", OWNER, OWNER)
+    shared.chmod(0o666)
+    subprocess.run([*alone, sys.executable, "-c", _IN_A_CONTAINER, str(shared)], check=True)
+    assert count(shared) == 2
+
+
+@needs_proc
+def test_an_engine_that_is_refused_keeps_no_descriptor(path: Path) -> None:
+    with SyncJobEngine(path):
+        before = len([*Path("/proc/self/fd").iterdir()])
+        for _ in range(3):
+            with pytest.raises(StorageInUseError):
+                SyncJobEngine(path)
+        assert len([*Path("/proc/self/fd").iterdir()]) <= before
 
 
 @needs_superuser
