@@ -200,11 +200,12 @@ class Transition(_Snapshot, Generic[Status]):
     """Both are texts, as `PastStatus`, if the lifecycle doesn't have them any more."""
     at: UtcDatetime
     epoch: str = Field(default="", repr=False)
-    """Names the part of the history: a backup begins another epoch in the copy."""
+    """Names the part of the history: an opened backup begins another one. Empty if its record in
+    the file is damaged."""
 
     @property
     def cursor(self) -> str:
-        """The epoch and the number: pass it to `watch` as ``after``."""
+        """The epoch, if it is known, and the number: pass it to `watch` as ``after``."""
         return str(Cursor(self.sequence, self.epoch))
 
 

@@ -226,7 +226,7 @@ class Watcher(Generic[Status]):
                     self._after, MAX_KEPT, self._job_id, self._removed_before, self._epoch
                 )
                 lines = await self._ask(read)
-                self._removed_before, self._epoch = read.removed_before, None
+                self._removed_before, self._epoch = read.removed_before, ""
             except BaseException:  # a cancellation, too: read again next time
                 self._is_behind = True
                 raise

@@ -46,7 +46,7 @@ class Opened:
     last_sequence: int = 0
     last_position: int = 0
     epochs: Sequence[Epoch] = ()
-    """The epochs of the history, oldest first. A new storage has one, and a backup one more."""
+    """The epochs of the history, oldest first. A new storage has one, an opened copy one more."""
     keeps_table: bool = False
     """The storage keeps the table instead: `commit` puts the jobs in, and ended ones stay."""
 

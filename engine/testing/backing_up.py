@@ -77,6 +77,22 @@ class BackingUpTests(StorageFixtures):
             async with opened(new_storage(copy_path), deepcopy(session.book)):
                 pass
 
+    async def test_a_copy_begins_an_epoch_when_it_is_first_opened(
+        self, open_store: OpenStore, new_storage: NewStorage, copy_path: Path
+    ) -> None:
+        self.needs_backup()
+        async with open_store() as session:
+            await fill(session)
+            await _back_up(session, copy_path)
+            first = session.book.last_sequence + 1
+        epochs = []
+        for _ in range(2):
+            copy = new_storage(copy_path)
+            epochs.append([*(await copy.open(FINAL_STATUSES, {})).epochs])
+            await copy.aclose()
+        assert epochs[0] == epochs[1]
+        assert [epoch.first_sequence for epoch in epochs[0]] == [1, first]
+
     async def test_a_copy_made_beside_commits_has_whole_batches(
         self, open_store: OpenStore, new_storage: NewStorage, copy_path: Path
     ) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import stat
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,12 @@ from engine import (
 )
 from engine.storage import ProgressCallback
 from engine.storage.sqlite.backup import back_up
+from engine.storage.sqlite.check import check_file
+from engine.storage.sqlite.partial import partial_copy
+from engine.storage.sqlite.rights import Rights
 from engine.testing.facades import FACADES, opened_engine
-from tests.systems import needs_fork, skip_without_permissions
+from tests.systems import needs_fork, needs_proc, skip_without_permissions
+from tests.tries import thorough
 from tests.unit.finishing import finished
 from tests.unit.storage.sqlite.privileges import without_privileges
 
@@ -213,10 +219,11 @@ def _ignore(_done: int, _of: int) -> None:
 
 
 @needs_fork
-def test_what_a_killed_backup_left_is_removed_by_the_next(tmp_path: Path) -> None:
+@pytest.mark.parametrize("jobs", [1, *thorough(10_000)])  # in one step, and in several
+def test_what_a_killed_backup_left_is_removed_by_the_next(tmp_path: Path, jobs: int) -> None:
     path = tmp_path / "jobs.db"
     with SyncJobEngine(path) as engine:
-        engine.create("hash")
+        engine.create_many([NewJob("x" * 256)] * jobs)
 
     def stop(_done: int, _of: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -256,12 +263,71 @@ def test_a_file_with_a_similar_name_stays(tmp_path: Path) -> None:
     names = ["copy.db-partial-1", "copy.db-partial-0123456789abcdef.txt", "-partial-" + "0" * 16]
     for name in names:
         (tmp_path / name).touch()
+    (tmp_path / f"report-partial-{'0' * 16}").write_text("mine")
+    with closing(sqlite3.connect(tmp_path / f"database-partial-{'0' * 16}")) as database:
+        database.execute("CREATE TABLE mine (x)")
+    with SyncJobEngine(tmp_path / f"engine-partial-{'0' * 16}") as mine:
+        mine.create("hash")
     (tmp_path / f"link-partial-{'0' * 16}").symlink_to(victim)
     (tmp_path / f"folder-partial-{'0' * 16}").mkdir()
     before = _files_beside(path)
     back_up(path, tmp_path / "copy.db", _ignore)
     assert _files_beside(path) == {*before, "copy.db"}
     assert victim.read_text() == "precious"
+
+
+def test_a_copy_that_is_taken_for_a_leftover_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, removed = tmp_path / "jobs.db", list[Path]()
+    with SyncJobEngine(path) as engine:
+        engine.create("hash")
+
+    def rename_late(source: Path, target: Path) -> None:
+        if len(removed) < most:
+            Path(source).unlink()  # as another backup does, which finds it unlocked
+            removed.append(source)
+        rename(source, target)
+
+    rename, most = os.replace, 2
+    monkeypatch.setattr(os, "replace", rename_late)
+    back_up(path, tmp_path / "copy.db", _ignore)
+    assert len(removed) == most
+    assert check_file(tmp_path / "copy.db", _ignore).problems == 0
+    most = 99
+    with pytest.raises(StorageError, match="its unfinished copy was removed each time"):
+        back_up(path, tmp_path / "other.db", _ignore)
+    assert not [*tmp_path.glob("*-partial-*")]
+
+
+@needs_proc
+def test_a_copy_gets_its_name_when_it_is_complete_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing it later would end the locks of an engine that has opened it by its name."""
+    path, seen = tmp_path / "jobs.db", list[tuple[set[str], set[str]]]()
+    with SyncJobEngine(path) as engine:
+        engine.create("hash")
+
+    def look(source: Path, target: Path) -> None:
+        opened = {os.path.realpath(each) for each in Path("/proc/self/fd").iterdir()}
+        logs = {each.name for each in tmp_path.glob("*-wal") if each.stat().st_size}
+        seen.append(({name for name in opened if "partial" in name}, logs))
+        rename(source, target)
+
+    rename = os.replace
+    monkeypatch.setattr(os, "replace", look)
+    back_up(path, tmp_path / "copy.db", _ignore)
+    assert seen == [(set(), set())]
+
+
+def test_a_copy_with_a_part_in_its_log_is_none(tmp_path: Path) -> None:
+    target = tmp_path / "copy.db"
+    with partial_copy(target, Rights(0o600)) as partial:
+        partial.path.with_name(f"{partial.path.name}-wal").write_bytes(b"the newest changes")
+        with pytest.raises(StorageError, match="has still a log"):
+            partial.publish(target)
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_only_a_started_engine_is_copied(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ NUMBER: Final = INTEGER | {"1.0", "a subclass of float"}
 ANY_NUMBER: Final = NUMBER | {"-1"}
 TIMEOUT: Final = NUMBER | {"None", "infinity", "an integer past all floats"}
 FLAG: Final = {"True"}
+TEXT: Final = {"a text"}  # of a number
 NONE: Final = {"None"}
 
 
@@ -180,7 +181,7 @@ def _called(engine: Any, name: str) -> Arguments:  # noqa: ANN401 - either facad
             ),
         ),
         f"{name}.list_jobs limit": (INTEGER, lambda value: engine.list_jobs(limit=value)),
-        f"{name}.watch after": (INTEGER | NONE, lambda value: engine.watch(after=value)),
+        f"{name}.watch after": (INTEGER | NONE | TEXT, lambda value: engine.watch(after=value)),
         f"{name}.watch progress": (FLAG, lambda value: engine.watch(progress=value)),
         f"{name}.wait timeout": (TIMEOUT, lambda value: engine.wait("?", timeout=value)),
         f"{name}.result timeout": (TIMEOUT, lambda value: engine.result("?", timeout=value)),

@@ -151,7 +151,7 @@ class ReadTransitions(Read[Sequence[Entry]]):
         after: The number.
         limit: The most to return.
         job_id: The job; None for all. A job keeps all its transitions.
-        epoch: The epoch of the number, if it is known.
+        epoch: The epoch of the number; empty if it is not known.
         removed_before: Transitions up to this number may have been removed; None asks for those
             that are left. `read` sets it to the highest number that was removed by now.
     """
@@ -164,7 +164,7 @@ class ReadTransitions(Read[Sequence[Entry]]):
         limit: int,
         job_id: str | None,
         removed_before: int | None = 0,
-        epoch: str | None = None,
+        epoch: str = "",
     ) -> None:
         super().__init__()
         self.epoch = epoch
@@ -183,9 +183,8 @@ class ReadTransitions(Read[Sequence[Entry]]):
         """
         state, cursor = sources.state, Cursor(self.after, self.epoch)
         if self.after > state.last_sequence or not state.epochs.has(cursor):
-            raise UnknownCursorError(
-                self.after if self.epoch is None else str(cursor), state.last_sequence
-            )
+            after = str(cursor) if self.epoch else self.after
+            raise UnknownCursorError(after, state.last_sequence)
         if self.job_id is None:
             removed = await sources.storage.removed_up_to()
             if self.removed_before is None:

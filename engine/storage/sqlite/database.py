@@ -25,7 +25,7 @@ from engine.storage.protocol import Opened
 from engine.storage.record import Change
 from engine.storage.sqlite import notes, reading, writing
 from engine.storage.sqlite.connection import Connect, WritingConnection, rewrite_log
-from engine.storage.sqlite.epochs import begin_epoch, read_epochs
+from engine.storage.sqlite.epochs import read_epochs, sound_epochs, write_epochs
 from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.renaming import rename_statuses
@@ -76,9 +76,7 @@ class Database:
             self._connection = WritingConnection(self._path, self._connect)
             connection = self._connection.sqlite
             self._rename(connection, renamed)
-            if not read_epochs(connection):
-                with self._repeatable_transaction():
-                    begin_epoch(connection)
+            self._begin_epoch(connection)
             self.counts = reading.counts(connection)
             statuses = reading.readable_statuses(self.counts)
             self._correct_ends(connection, statuses)
@@ -92,7 +90,7 @@ class Database:
     def _rename(self, connection: sqlite3.Connection, renamed: Mapping[str, str]) -> None:
         """Rename statuses in all rows, unless an engine has done it before."""
         names = json.dumps(dict(sorted(renamed.items())))
-        if notes.read_note(connection, "renamed") == names:
+        if notes.has_note(connection, "renamed", names):
             return
         with self._repeatable_transaction():
             rename_statuses(connection, renamed)
@@ -101,7 +99,7 @@ class Database:
     def _correct_ends(self, connection: sqlite3.Connection, statuses: Collection[str]) -> None:
         """Correct each ``ended_at`` after an engine with other final statuses."""
         final = json.dumps(sorted(self._final_statuses))
-        if notes.read_note(connection, "final_statuses") == final:
+        if notes.has_note(connection, "final_statuses", final):
             return
         with self._repeatable_transaction():
             for status in statuses:
@@ -109,6 +107,22 @@ class Database:
                 for rows in reading.wrong_ends(connection, status, ended=ended):
                     writing.write_ends(connection, rows)
             writing.write_note(connection, "final_statuses", final)
+
+    def _begin_epoch(self, connection: sqlite3.Connection) -> None:
+        """Begin an epoch in a new file, in a copy, and in the place of a damaged one."""
+        found = read_epochs(connection)
+        sound = sound_epochs(connection, found)
+        if sound == found:
+            return
+        if any(not epoch.name for epoch in found):
+            logger.warning(
+                "%s: a part of its history has lost its name, and gets another: a watcher with a "
+                "cursor from there has to begin anew",
+                self._path,
+            )
+        with self._repeatable_transaction():
+            write_epochs(connection, sound)
+            writing.write_note(connection, "is_copy", 0)
 
     def close(self) -> None:
         """Close the file; the log goes into it."""

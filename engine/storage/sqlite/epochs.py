@@ -1,13 +1,13 @@
-"""Epochs in a file: read them, begin the first one, and another one in a copy."""
+"""Epochs in a file: read them, and make them sound."""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from engine.domain.epochs import Epoch, new_epoch
-from engine.domain.exceptions import StorageDamagedError
-from engine.storage.sqlite.notes import newest_number
+from engine.storage.sqlite.notes import has_note, newest_number
 from engine.storage.sqlite.rows import checksum
 from engine.storage.sqlite.stored import DamagedRowError, read_epoch
 
@@ -17,25 +17,36 @@ SELECT_EPOCHS: Final = "SELECT number, name, first_sequence, checksum FROM epoch
 def read_epochs(connection: sqlite3.Connection) -> list[Epoch]:
     """Return the epochs in the order in which they began; none before the first opening.
 
-    Raises:
-        StorageDamagedError: One is damaged.
+    A damaged one has no name, and so have those whose rows are missing.
     """
-    rows = connection.execute(f"{SELECT_EPOCHS} ORDER BY number").fetchall()
-    epochs = []
-    for row in rows:
+    epochs: list[Epoch] = []
+    number = 0
+    for row in connection.execute(f"{SELECT_EPOCHS} ORDER BY number"):
+        nameless = Epoch("", epochs[-1].first_sequence if epochs else 1)
+        if row[0] != number + 1:
+            epochs.append(nameless)
+        number = row[0]
         try:
             epochs.append(read_epoch(row))
-        except DamagedRowError as error:
-            raise StorageDamagedError(f"the epoch {row[0]} is damaged: {error}") from error
+        except DamagedRowError:
+            epochs.append(nameless)
     return epochs
 
 
-def begin_epoch(connection: sqlite3.Connection) -> None:
-    """Begin an epoch behind the newest transition; the first one from the beginning.
+def sound_epochs(connection: sqlite3.Connection, found: Sequence[Epoch]) -> list[Epoch]:
+    """Return the epochs that a file should have: each with a name, and one more in a copy."""
+    epochs = [epoch if epoch.name else new_epoch(epoch.first_sequence) for epoch in found]
+    if not epochs:
+        epochs.append(new_epoch(1))
+    elif not has_note(connection, "is_copy", 0):
+        epochs.append(new_epoch(newest_number(connection, "sequence", "transitions") + 1))
+    return epochs
 
-    The caller's transaction commits it.
-    """
-    epochs = read_epochs(connection)
-    newest = newest_number(connection, "sequence", "transitions") if epochs else 0
-    values = (len(epochs) + 1, *new_epoch(newest + 1))
-    connection.execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (*values, checksum(values)))
+
+def write_epochs(connection: sqlite3.Connection, epochs: Iterable[Epoch]) -> None:
+    """Write the epochs in the place of all that are there, in the caller's transaction."""
+    connection.execute("DELETE FROM epochs")
+    rows = [(number, *epoch) for number, epoch in enumerate(epochs, 1)]
+    connection.executemany(
+        "INSERT INTO epochs VALUES (?, ?, ?, ?)", [(*row, checksum(row)) for row in rows]
+    )

@@ -81,7 +81,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
     # file's owner could not write, there is none to find.
     may_make = _allowed(path.parent, os.W_OK) and _allowed(path, os.W_OK)
     with translate_sqlite_errors(path):
-        if not (may_make or _has_log(path)):
+        if not (may_make or has_log(path)):
             return connect(path, "ro&immutable=1")
         return _with_log(path, connect(path, "ro"))
 
@@ -144,7 +144,7 @@ def _inspect(path: Path, steps: Sequence[Step]) -> int:
     _check_readable(path)
     if path.stat().st_size == 0:
         raise StorageFormatError(f"{path} is empty: it becomes an engine's file when one opens it")
-    mode = "ro" if _has_log(path) else "ro&immutable=1"
+    mode = "ro" if has_log(path) else "ro&immutable=1"
     with translate_sqlite_errors(path), closing(connect(path, mode)) as connection:
         version = _version(path, connection)
         if version <= len(steps):
@@ -227,12 +227,13 @@ def _check_no_log(path: Path) -> None:
         StorageError: There is the log of a file that was deleted, moved or emptied.
     """
     for suffix in ("-wal", "-journal"):
-        if _has_log(path, suffix):
+        if has_log(path, suffix):
             log = beside(path, suffix)
             raise StorageError(f"{path} is missing or empty, and its log {log} is not: restore it")
 
 
-def _has_log(path: Path, suffix: str = "-wal") -> bool:
+def has_log(path: Path, suffix: str = "-wal") -> bool:
+    """Return whether a database has a log with something in it."""
     log = beside(path, suffix)
     return log.exists() and log.stat().st_size > 0
 

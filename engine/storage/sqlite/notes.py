@@ -35,6 +35,14 @@ def read_number(connection: sqlite3.Connection, name: str) -> int:
     return value
 
 
+def has_note(connection: sqlite3.Connection, name: str, value: str | int) -> bool:
+    """Return whether a note has this value; a damaged one has none."""
+    try:
+        return bool(read_note(connection, name) == value)
+    except StorageDamagedError:
+        return False
+
+
 def read_note(connection: sqlite3.Connection, name: str) -> Any:  # noqa: ANN401 - text or number
     """Return the value of a note.
 

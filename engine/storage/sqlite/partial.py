@@ -1,7 +1,8 @@
 """Partial copies: a backup's file while it is written, and those that killed backups have left.
 
 A living backup has its partial copy locked by ``flock``, which ends with its process. So every
-backup can remove the other ones of its folder: those that no process has locked.
+backup can remove the other ones of its folder: those that no process has locked. The name alone
+does not make a file a leftover: it is empty or an engine's, and no engine has ever opened it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
+from engine.domain.exceptions import StorageError
+from engine.storage.sqlite.file import has_log
 from engine.storage.sqlite.paths import beside
 from engine.storage.sqlite.rights import Rights, make_file, open_regular
+from engine.storage.sqlite.schema import APPLICATION_ID
 
 try:
     import fcntl
@@ -23,11 +27,57 @@ except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _NAME: Final = re.compile(r".+-partial-[0-9a-f]{16}", re.DOTALL)
+# The first bytes of a database (https://www.sqlite.org/fileformat2.html, 1.3).
+_MAGIC: Final = b"SQLite format 3\0"
+_APPLICATION_ID: Final = slice(68, 72)
+
+
+class PartialCopy:
+    """A locked file, which a backup writes and then publishes.
+
+    Args:
+        path: The file.
+        descriptor: It, open and locked.
+
+    Attributes:
+        path: The same.
+    """
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path = path
+        self._descriptor: int | None = descriptor
+
+    def publish(self, target: Path) -> bool:
+        """Give the file its final name, after SQLite has closed it.
+
+        Returns:
+            False if it is not there: as soon as it is unlocked, another backup may remove it.
+
+        Raises:
+            StorageError: A part of it is still in its log.
+            OSError: It can't be renamed.
+        """
+        if has_log(self.path):
+            raise StorageError(f"{target} can't be written: {self.path} has still a log")
+        # Closing a database ends the locks of the process on it, such as those of an engine that
+        # opens it under its final name (https://www.sqlite.org/howtocorrupt.html, 2.2).
+        self.unlock()
+        try:
+            self.path.replace(target)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def unlock(self) -> None:
+        """Close and unlock the file, unless that is done."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 @contextmanager
-def partial_copy(target: Path, rights: Rights) -> Iterator[Path]:
-    """Give an empty file beside a target; remove it, unless it was renamed.
+def partial_copy(target: Path, rights: Rights) -> Iterator[PartialCopy]:
+    """Give an empty file beside a target; remove it, unless it was published.
 
     First removes what killed backups have left in the folder.
 
@@ -35,12 +85,12 @@ def partial_copy(target: Path, rights: Rights) -> Iterator[Path]:
         OSError: It can't be made.
     """
     remove_leftovers(target.parent)
-    partial, descriptor = _make(target, rights)
+    partial = PartialCopy(*_make(target, rights))
     try:
         yield partial
     finally:
-        _remove(partial)
-        os.close(descriptor)
+        _remove(partial.path)
+        partial.unlock()
 
 
 def _make(target: Path, rights: Rights) -> tuple[Path, int]:
@@ -65,7 +115,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def _remove_if_left(partial: Path) -> None:
-    """Remove a partial copy.
+    """Remove a partial copy, if it can only be one.
 
     Raises:
         OSError: A backup has it; or it may not be removed, or is no regular file.
@@ -73,9 +123,16 @@ def _remove_if_left(partial: Path) -> None:
     descriptor = open_regular(partial)
     try:
         _lock(descriptor, wait=False)
-        _remove(partial)
+        if _is_ours(os.read(descriptor, _APPLICATION_ID.stop), partial):
+            _remove(partial)
     finally:
         os.close(descriptor)
+
+
+def _is_ours(head: bytes, partial: Path) -> bool:
+    """Return whether a backup made the file that begins so, and no engine has opened it."""
+    is_engines = head.startswith(_MAGIC) and head[_APPLICATION_ID] == APPLICATION_ID.to_bytes(4)
+    return (not head or is_engines) and not beside(partial, "-lock").exists()
 
 
 def _lock(descriptor: int, *, wait: bool) -> None:

@@ -29,11 +29,12 @@ Only the engine may write to them.
 * ``transitions``: a row for each change of a job's status, in one order, without gaps except for
   removed jobs. ``position`` is the job's.
 * ``epochs``: a row for each epoch of the history, in their order: its name, and the number of its
-  first transition. A backup begins another one in the copy (`engine.domain.epochs`).
+  first transition (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
   ``renamed``, the new names of old statuses that all rows have, as JSON; ``last_sequence`` and
   ``last_position``, the newest that were ever removed; ``failed_commits``,
-  how many commits have failed and were overwritten in the log.
+  how many commits have failed and were overwritten in the log; ``is_copy``, 1 in a backup until an
+  engine opens it, and begins an epoch.
 
 Times are texts such as ``2026-11-22T13:01:02.123456Z``. `engine.storage.sqlite.rows` computes the
 checksums.
@@ -137,4 +138,5 @@ STEPS: Final[tuple[Step, ...]] = (
         )
         """,
     ),
+    (f"INSERT INTO engine VALUES ('is_copy', 0, {checksum(('is_copy', 0))})",),
 )

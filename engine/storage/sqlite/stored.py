@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
-from msgspec import Struct, ValidationError, convert
+from msgspec import Meta, Struct, ValidationError, convert
 
-from engine.domain.epochs import Epoch
+from engine.domain.epochs import NAME_FORM, Epoch
 from engine.domain.exceptions import shown
 from engine.storage.record import NO_EXECUTION, Entry, Execution, Number, Record, Time
 from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, TIME_COLUMNS, Row, checksum
@@ -46,6 +46,13 @@ class _JobColumns(Struct, array_like=True, gc=False):
     idempotency_key: str | None
     ended_at: str | None
     input: str | None
+
+
+class _EpochColumns(Struct, array_like=True, gc=False):
+    """The columns of an epoch between its number and its checksum."""
+
+    name: Annotated[str, Meta(pattern=f"^{NAME_FORM}$")]
+    first_sequence: Number
 
 
 def check_row(row: Row) -> None:
@@ -128,8 +135,9 @@ def read_epoch(row: Row) -> Epoch:
         DamagedRowError: The row is not as an engine writes it.
     """
     check_row(row)
-    _, name, first_sequence, _ = row
-    return _converted((name, first_sequence), Epoch, Epoch._fields)
+    _, *values, _ = row
+    columns = _converted(values, _EpochColumns, Epoch._fields)
+    return Epoch(columns.name, columns.first_sequence)
 
 
 def _converted(values: object, kind: type[Read], columns: Sequence[str] = ()) -> Read:

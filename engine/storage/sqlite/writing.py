@@ -168,11 +168,9 @@ def write_ends(connection: sqlite3.Connection, rows: Iterable[tuple[str | None, 
 
 
 def write_note(connection: sqlite3.Connection, name: str, value: str | int) -> None:
-    """Write a note that the schema has."""
-    connection.execute(
-        "UPDATE engine SET value = ?, checksum = ? WHERE name = ?",
-        (value, checksum((name, value)), name),
-    )
+    """Write a note."""
+    values = (name, value)
+    connection.execute("REPLACE INTO engine VALUES (?, ?, ?)", (*values, checksum(values)))
 
 
 def note_failed_commit(connection: sqlite3.Connection) -> None:

@@ -11,10 +11,11 @@ def test_a_cursor_is_read_as_it_was_written() -> None:
         cursor = Cursor(sequence, new_epoch(1).name)
         assert parsed_cursor(str(cursor)) == cursor
     assert str(Cursor(7)) == "7"
+    assert parsed_cursor("7") == Cursor(7)
 
 
 LONG = ["x" * 999, "0badcafe-" + "7" * 20, "0badcafe-7" + " " * 99]
-NUMBERS = ["", "7", "-7", "0badcafe", "0badcafe-", "0badcafe-0", "0badcafe-07", "0badcafe--7"]
+NUMBERS = ["", "0", "07", "-7", "0badcafe", "0badcafe-", "0badcafe-0", "0badcafe-07", "0badcafe--7"]
 NAMES = ["0BADCAFE-7", "0badcaf-7", "0badcafe-7 ", " 0badcafe-7", "0badcafe-\u0667", "0badcafe-7\n"]
 
 

@@ -388,7 +388,7 @@ async def test_what_cannot_be_watched_is_refused(new_place: NewPlace) -> None:
         with pytest.raises(JobNotFoundError) as unknown:
             await anext(engine.watch("unheard of"))
         assert unknown.value.item is None
-        for wrong in ({"after": -1}, {"after": "1"}, {"job_id": 5}):
+        for wrong in ({"after": -1}, {"after": "-1"}, {"job_id": 5}):
             with pytest.raises(InvalidValueError):
                 engine.watch(**wrong)
         gc.collect()
