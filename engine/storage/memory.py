@@ -20,12 +20,7 @@ from engine.domain.epochs import new_epoch
 from engine.domain.exceptions import StorageError, StorageInUseError
 from engine.domain.lifecycle import MAX_STATUSES
 from engine.storage.protocol import CheckedOut, Opened, ProgressCallback, StoredPage
-from engine.storage.record import (
-    Change,
-    Entry,
-    Record,
-    newest_records,
-)
+from engine.storage.record import Change, Entry, Record, newest_records
 from engine.storage.table import Table
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -65,7 +60,7 @@ class MemoryStorage:
         self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
         self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
-        self._final_statuses: Collection[str] = ()
+        self._final_statuses: frozenset[str] = frozenset()
 
     async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
         """Return the jobs of earlier engines; none, in a new storage.
@@ -78,17 +73,18 @@ class MemoryStorage:
             raise StorageInUseError(
                 "this MemoryStorage", "one of this process, given the same object"
             )
-        self._final_statuses = frozenset(final_statuses)
+        self._reopen(frozenset(final_statuses), renamed)
         self._ends = None
-        self._rename(renamed)
         return Opened(
             self._table, len(self._times), len(self._ids), [self._epoch], keeps_table=True
         )
 
-    def _rename(self, renamed: Mapping[str, str]) -> None:
-        if not renamed:
+    def _reopen(self, final_statuses: frozenset[str], renamed: Mapping[str, str]) -> None:
+        """Make the jobs fit another lifecycle."""
+        if not renamed and final_statuses == self._final_statuses:
             return
-        new = [(record, record.renamed(renamed)) for record in self._table.records()]
+        self._final_statuses = final_statuses
+        new = [(each, each.reopened(renamed, final_statuses)) for each in self._table.records()]
         self._table.update({after.job_id: after for before, after in new if before != after})
         for old, name in renamed.items():
             if old not in self._code_of:

@@ -25,12 +25,7 @@ from typing import Protocol, Self, TypeAlias
 
 from engine.domain.epochs import Epoch
 from engine.domain.validation import MAX_READ_CHARACTERS
-from engine.storage.record import (
-    Change,
-    Damaged,
-    Entry,
-    Record,
-)
+from engine.storage.record import Change, Damaged, Entry, Record
 from engine.storage.table import Table
 
 ProgressCallback: TypeAlias = Callable[[int, int], None]
@@ -130,9 +125,10 @@ class Storage(Protocol):
         """Get ready. Jobs in one of the final statuses have ended.
 
         Args:
-            final_statuses: They need not be those of the opening before.
+            final_statuses: They need not be those of the opening before. Of a job that has ended by
+                them, nothing is left to wait for (`Execution.ended`).
             renamed: The new names of old statuses. All jobs, lines of history and deadlines get
-                them (`Record.renamed`), and keep them.
+                them, and keep them (`Record.reopened`).
 
         Raises:
             StorageInUseError: Another engine has it open.

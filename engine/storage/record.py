@@ -10,14 +10,14 @@ Records never leave the engine: callers get `engine.domain.models.Job`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Final, NamedTuple, TypeAlias
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from engine.domain.deadlines import Due, renamed_deadlines
+from engine.domain.deadlines import NEVER, Due, renamed_deadlines
 
 MAX_NUMBER: Final = 2**62
 """No number that is read back is larger, so that the next ones fit a storage."""
@@ -83,6 +83,10 @@ class Execution(Struct, frozen=True, gc=False):
             result_form=None,
             died_attempt=None,
         )
+
+    def ended(self) -> Execution:
+        """Return it for a job that has ended: nothing holds it, is awaited, or becomes due."""
+        return replace(self.entering(NEVER), result_form=self.result_form)
 
     def claimed(self, token: str) -> Execution:
         """Return it for a new attempt."""
@@ -218,12 +222,14 @@ class Record(Struct, frozen=True, gc=False):
             execution=execution,
         )
 
-    def renamed(self, names: Mapping[str, str]) -> Record:
-        """Return the record with the new names of old statuses, also in its deadlines."""
+    def reopened(self, names: Mapping[str, str], final_statuses: Container[str]) -> Record:
+        """Return it under another lifecycle: with new names, and ended if its status is final."""
         status, execution = names.get(self.status, self.status), self.execution
-        deadlines = renamed_deadlines(execution.deadlines, names)
-        if deadlines != execution.deadlines:
-            execution = replace(execution, deadlines=deadlines)
+        if execution is not NO_EXECUTION:
+            kept = renamed_deadlines(execution.deadlines, names)
+            execution = replace(execution, deadlines=kept)
+            if status in final_statuses:
+                execution = execution.ended()
         return replace(self, status=status, execution=execution)
 
     def with_execution(self, execution: Execution) -> Record:

@@ -6,20 +6,13 @@ test may make moves that no lifecycle allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 
 from msgspec.structs import replace
 
-from engine.storage.record import (
-    NO_EXECUTION,
-    Change,
-    Entry,
-    Execution,
-    Record,
-    entries_of,
-)
+from engine.storage.record import NO_EXECUTION, Change, Entry, Execution, Record, entries_of
 from engine.testing.values import NOON, OddStatus
 
 
@@ -61,10 +54,10 @@ class Book:
             newest = self.lines.pop(record.job_id)[-1].sequence
             self.removed_up_to = max(self.removed_up_to, newest)
 
-    def rename(self, names: Mapping[str, str]) -> None:
-        """Give all jobs and lines the new names of old statuses."""
+    def reopen(self, names: Mapping[str, str], final_statuses: Collection[str]) -> None:
+        """Make all jobs and lines fit another lifecycle; see `Record.reopened`."""
         for job_id, record in self.jobs.items():
-            self.jobs[job_id] = record.renamed(names)
+            self.jobs[job_id] = record.reopened(names, final_statuses)
             self.lines[job_id] = [
                 line._replace(
                     from_status=names.get(line.from_status or "", line.from_status),

@@ -9,10 +9,10 @@ from engine.storage.record import Execution
 from engine.testing.book import Batch
 from engine.testing.fixtures import OpenStore, StorageFixtures
 from engine.testing.store import Session
-from engine.testing.values import OddStatus
+from engine.testing.values import OddStatus, prompt_of
 
 _FITTING = MAX_READ_CHARACTERS // MAX_RESULT_CHARACTERS
-_LONGEST = "x" * MAX_RESULT_CHARACTERS
+_LONGEST = f'"{"x" * (MAX_RESULT_CHARACTERS - 2)}"'
 _MANY = 1_000
 
 
@@ -54,7 +54,8 @@ class LimitingTests(StorageFixtures):
     @pytest.mark.parametrize("text", ["result", "error", "input", "prompt", "answers"])
     async def test_every_long_text_counts(self, open_store: OpenStore, text: str) -> None:
         """Two jobs fill a page, of which nearly all is one text."""
-        half = "x" * (MAX_READ_CHARACTERS // 2)
+        half = f'{{"a":"{"x" * (MAX_READ_CHARACTERS // 2 - 8)}"}}'
+        prompt = prompt_of("x" * (MAX_READ_CHARACTERS // 12 - 100))  # has it six times
         async with open_store() as session:
             for number in range(3):
                 batch = session.batch()
@@ -65,14 +66,14 @@ class LimitingTests(StorageFixtures):
                 elif text == "error":
                     batch.move(name, OddStatus.LOST, error=half)
                 elif text != "input":
-                    batch.amend(name, **{text: half})
+                    batch.amend(name, **{text: prompt if text == "prompt" else half})
                 await session.commit(batch)
             assert list(map(len, await session.pages(None, _MANY))) == [2, 1]
 
     async def test_a_job_that_is_too_large_by_itself_is_on_a_page_of_its_own(
         self, open_store: OpenStore
     ) -> None:
-        too_large = Execution(answers="x" * (MAX_READ_CHARACTERS + 1))
+        too_large = Execution(answers=f'{{"a":"{"x" * MAX_READ_CHARACTERS}"}}')
         async with open_store() as session:
             batch = session.batch().create("before").create("too large", execution=too_large)
             await session.commit(batch.create("after"))

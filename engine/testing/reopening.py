@@ -10,7 +10,7 @@ import pytest
 
 from engine.domain.exceptions import StorageInUseError
 from engine.storage.protocol import Storage
-from engine.storage.record import Execution
+from engine.storage.record import NO_EXECUTION, Execution
 from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
 from engine.testing.store import FINAL_STATUSES
 from engine.testing.values import (
@@ -21,6 +21,7 @@ from engine.testing.values import (
     TEXTS,
     TIMES,
     OddStatus,
+    prompt_of,
 )
 
 
@@ -130,6 +131,33 @@ class ReopeningTests(StorageFixtures):
             await session.commit(session.batch().move("waits", OddStatus.RUNNING))
         async with open_store(renamed=names) as session:
             assert await session.remove(keep=0) == 3
+
+    @pytest.mark.parametrize("how", ["renamed", "final"])
+    async def test_live_jobs_may_have_ended_at_the_next_opening(
+        self, open_store: OpenStore, how: str
+    ) -> None:
+        """Then no attempt has them, no answer is awaited, and no deadline is left."""
+        self.needs_reopening()
+        live = {
+            "asks": Execution(prompt=prompt_of("?"), answers="{}", deadline_at=NOON),
+            "works": Execution(attempt=1, token="token", deadline_at=NOON, deadline_since=NOON),  # noqa: S106
+            "rests": Execution(attempt=1, retry_at=NOON, retry_since=NOON, died_attempt=1),
+            "has no execution": NO_EXECUTION,
+        }
+        async with open_store() as session:
+            batch = session.batch().create("waits")
+            for job_id, execution in live.items():
+                batch.create(job_id).move(job_id, OddStatus.RUNNING, execution=execution)
+            await session.commit(batch)
+        names = {OddStatus.RUNNING.value: OddStatus.LOST.value} if how == "renamed" else {}
+        finals = (*FINAL_STATUSES, OddStatus.RUNNING.value)
+        opening = {"renamed": names} if names else {"final_statuses": finals}
+        async with open_store(**opening) as session:
+            assert all(
+                session.book.jobs[job_id].execution == execution.ended()
+                for job_id, execution in live.items()
+            )
+            assert await session.remove(keep=0) == len(live)
 
     async def test_a_second_opening_is_refused_and_harms_nothing(
         self, open_store: OpenStore, new_storage: NewStorage, path: Path

@@ -12,12 +12,7 @@ from msgspec.structs import astuple
 
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.storage.protocol import CheckedOut, Opened, Storage, StoredPage
-from engine.storage.record import (
-    Damaged,
-    Entry,
-    Record,
-    newest_records,
-)
+from engine.storage.record import Damaged, Entry, Record, newest_records
 from engine.testing.book import Batch, Book
 from engine.testing.values import ODD_LIFECYCLE, OddStatus
 
@@ -38,7 +33,7 @@ async def opened(
     """Open a storage, compare it with the book, and close it at the end."""
     try:
         opening = await storage.open(final_statuses, renamed or {})
-        book.rename(renamed or {})
+        book.reopen(renamed or {}, final_statuses)
         session = Session(storage, book, final_statuses, opening)
         session.check_opening()
         await session.check()

@@ -1,14 +1,18 @@
-"""Values that a storage may get wrong: odd texts and times, and a lifecycle with odd statuses."""
+"""Values that a storage may get wrong: odd texts and times, and a lifecycle with odd statuses.
+
+Texts that engines write as JSON are JSON here, too: a storage may refuse others.
+"""
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.validation import MAX_INTEGER, MAX_RESULT_CHARACTERS
-from engine.storage.record import NO_EXECUTION, Execution
+from engine.domain.validation import MAX_INPUT_CHARACTERS, MAX_PRIORITY, MAX_RESULT_CHARACTERS
+from engine.storage.record import MAX_NUMBER, NO_EXECUTION, Execution
 
 
 class OddStatus(StrEnum):
@@ -50,6 +54,8 @@ OUTCOMES: Final = (None, "", " ", *TEXTS)
 
 LONGEST_RESULT: Final = ("a'\u0301ß🐍\n" * MAX_RESULT_CHARACTERS)[:MAX_RESULT_CHARACTERS]
 
+LONGEST_INPUT: Final = f'"{"ß🐍" * (MAX_INPUT_CHARACTERS // 2 - 1)}"'
+
 NOON: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -64,51 +70,63 @@ TIMES: Final = (
     datetime.max.replace(tzinfo=UTC),
 )
 
+
+def json_of(value: object) -> str:
+    """Return a value as engines write JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def prompt_of(text: str) -> str:
+    """Return an open question with a text."""
+    fields = {"prompt_id": text, "name": text, "question": text, "json_schema": {text: text}}
+    return json_of({**fields, "refusal": text})
+
+
 _FIELDS: Final[dict[str, tuple[Any, ...]]] = {
-    "priority": (1, -1, MAX_INTEGER, -MAX_INTEGER),
-    "deadlines": ("", "{}"),
+    "priority": (1, -1, MAX_PRIORITY, -MAX_PRIORITY),
+    "deadlines": ("{}",),
     "deadline_at": TIMES,
-    "attempt": (1, MAX_INTEGER),
-    "failures": (1, MAX_INTEGER),
+    "attempt": (1, MAX_NUMBER),
+    "failures": (1, MAX_NUMBER),
     "token": ("", "None"),
     "retry_at": TIMES,
-    "prompt": ("", "{}"),
-    "answers": ("", "{}"),
+    "prompt": (prompt_of(""),),
+    "answers": ("{}",),
     "cancel_reason": ("", "None"),
-    "result_form": ("", "json"),
-    "trace": ("", "{}"),
-    "deaths": (1, MAX_INTEGER),
-    "died_attempt": (1, MAX_INTEGER),
-    "deadline_since": TIMES,
-    "retry_since": TIMES,
+    "result_form": ("json",),
+    "trace": ("{}",),
+    "deaths": (1, MAX_NUMBER),
+    "died_attempt": (1, MAX_NUMBER),
 }
 
 EXECUTIONS: Final = (
     # One field at a time.
     NO_EXECUTION,
     *(Execution(**{field: value}) for field, values in _FIELDS.items() for value in values),
+    *(Execution(deadline_at=TIMES[-1], deadline_since=since) for since in TIMES),
+    *(Execution(retry_at=TIMES[-1], retry_since=since) for since in TIMES),
     # All fields, with other texts side by side each time.
     *(
         Execution(
             number,
-            text,
+            json_of({text: number + 0.5}),
             TIMES[number % len(TIMES)],
             number + 1,
             number + 2,
             TEXTS[number - 1],
             TIMES[-1 - number % len(TIMES)],
-            TEXTS[number - 2],
-            TEXTS[number - 3],
+            prompt_of(TEXTS[number - 2]),
+            json_of({TEXTS[number - 3]: TEXTS[number - 3]}),
             TEXTS[number - 4],
-            TEXTS[number - 5],
-            TEXTS[number - 6],
+            "json",
+            json_of({"traceparent": TEXTS[number - 6]}),
             number + 3,
             number + 4,
-            TIMES[(number + 1) % len(TIMES)],
-            TIMES[(number + 2) % len(TIMES)],
+            TIMES[0],
+            TIMES[0],
         )
         for number, text in enumerate(TEXTS)
     ),
 )
 
-INPUTS: Final = (None, "", "null", "{}", *TEXTS)
+INPUTS: Final = (None, "null", "{}", *map(json_of, TEXTS))

@@ -9,14 +9,23 @@ from msgspec.structs import asdict
 from engine.storage.record import NO_EXECUTION, Execution
 from engine.testing.fixtures import OpenStore, StorageFixtures
 from engine.testing.store import Session
-from engine.testing.values import EXECUTIONS, INPUTS, LONGEST_RESULT, NOON, TIMES, OddStatus
+from engine.testing.values import (
+    EXECUTIONS,
+    INPUTS,
+    LONGEST_INPUT,
+    NOON,
+    TIMES,
+    OddStatus,
+    prompt_of,
+)
 
+_PROMPT: Final = prompt_of("asked")
 _FIRST: Final = "the first attempt"
 _SECOND: Final = "the second"
 _CLAIMED: Final = Execution(attempt=1, token=_FIRST)
 _ALL: Final = Execution(
-    *(7, "deadlines", NOON, 3, 2, "token", TIMES[-1], "prompt", "answers", "reason"),
-    *("json", "trace", 5, 4),
+    *(7, '{"done":1.0}', NOON, 3, 2, "token", TIMES[-1], _PROMPT, "{}", "reason", "json", "{}"),
+    *(5, 4),
 )
 _MANY: Final = 1_000
 
@@ -35,7 +44,7 @@ class WorkingTests(StorageFixtures):
                 batch.create(f"at work {number}", given_input=text, execution=_CLAIMED)
                 batch.create(f"ended {number}", given_input=text)
                 batch.move(f"ended {number}", OddStatus.DONE, result="done")
-            await session.commit(batch.create("long", given_input=LONGEST_RESULT))
+            await session.commit(batch.create("long", given_input=LONGEST_INPUT))
             await session.check()
             batch = session.batch()
             for number in range(len(INPUTS)):
@@ -51,7 +60,9 @@ class WorkingTests(StorageFixtures):
             for number, execution in enumerate(EXECUTIONS):
                 batch.create(f"new {number}", execution=execution)
                 batch.create(f"moved {number}").create(f"ended {number}")
-                batch.move(f"ended {number}", OddStatus.LOST, error="lost", execution=execution)
+                batch.move(
+                    f"ended {number}", OddStatus.LOST, error="lost", execution=execution.ended()
+                )
             await session.commit(batch)
             await session.check()
             batch = session.batch()
@@ -91,7 +102,7 @@ class WorkingTests(StorageFixtures):
             batch = session.batch().create("new", key="of new", given_input="{}")
             batch.amend("new", token=_FIRST).amend("new", token=_SECOND)
             batch.amend("a", token=_FIRST).move("a", OddStatus.RUNNING, execution=_CLAIMED)
-            batch.amend("a", prompt="asked").amend("b", failures=1)
+            batch.amend("a", prompt=_PROMPT).amend("b", failures=1)
             batch.move("b", OddStatus.RUNNING, execution=_CLAIMED).move("b", OddStatus.DONE)
             batch.create("ended").amend("ended", token=_FIRST).move("ended", OddStatus.LOST)
             await session.commit(batch)
@@ -114,7 +125,7 @@ class WorkingTests(StorageFixtures):
             batch = session.batch().amend("a", token=_SECOND, attempt=4)
             await session.commit(batch.move("b", OddStatus.DONE))
         async with open_store() as session:
-            await session.commit(session.batch().move("a", OddStatus.LOST, execution=_ALL))
+            await session.commit(session.batch().move("a", OddStatus.LOST, execution=_ALL.ended()))
         await self._check_reopened(open_store)
 
     async def test_large_batches_of_executions(self, open_store: OpenStore) -> None:
@@ -122,9 +133,8 @@ class WorkingTests(StorageFixtures):
             created = session.batch()
             for number in range(_MANY):
                 execution = Execution(priority=number) if number % 3 else NO_EXECUTION
-                created.create(
-                    f"job {number}", given_input="[]" * (number % 2), execution=execution
-                )
+                given = "[]" if number % 2 else None
+                created.create(f"job {number}", given_input=given, execution=execution)
             await session.commit(created)
             claimed = session.batch()
             for number in range(_MANY):
@@ -132,7 +142,7 @@ class WorkingTests(StorageFixtures):
             await session.commit(claimed)
             moved = session.batch()
             for number in range(0, _MANY, 2):
-                execution = _CLAIMED if number % 3 else NO_EXECUTION
+                execution = _CLAIMED.ended() if number % 3 else NO_EXECUTION
                 moved.move(f"job {number}", OddStatus.DONE, execution=execution)
                 moved.amend(f"job {number + 1}", token=None)
             await session.commit(moved)
@@ -159,10 +169,15 @@ async def _fill_and_amend(session: Session) -> None:
     batch = session.batch().create("a", execution=_CLAIMED)
     for number in range(20):
         batch.create(f"job {number}", execution=_CLAIMED)
-    for status in (OddStatus.RUNNING, OddStatus.DONE):
+    for status, execution in (
+        (OddStatus.RUNNING, _CLAIMED),
+        (OddStatus.DONE, _CLAIMED.ended()),
+    ):
         for number in range(0, 20, 2):
-            batch.move(f"job {number}", status, execution=_CLAIMED).amend("a", attempt=number)
+            batch.move(f"job {number}", status, execution=execution).amend("a", attempt=number)
     # A change of its execution must not make an ended job be removed twice.
-    await session.commit(batch.amend("job 4", prompt="late"))
+    await session.commit(batch.amend("job 4", cancel_reason="late"))
     await session.remove(keep=8)
-    await session.commit(session.batch().amend("job 8", prompt="late").amend("job 9", attempt=2))
+    await session.commit(
+        session.batch().amend("job 8", cancel_reason="late").amend("job 9", attempt=2)
+    )

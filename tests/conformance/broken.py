@@ -416,6 +416,18 @@ class RenamesNoDeadlines(PlainStorage):
         return opened
 
 
+class LeavesEndedJobsAtWork(PlainStorage):
+    """Leaves their attempts to jobs whose statuses have become final."""
+
+    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+        tokens = {job_id: job.execution.token for job_id, job in self.jobs.items()}
+        opened = await super().open(final_statuses, renamed)
+        for job_id, token in tokens.items():
+            job = self.jobs[job_id]
+            self.jobs[job_id] = job.with_execution(replace(job.execution, token=token))
+        return opened
+
+
 class LetsTwoIn(PlainStorage):
     """Does not notice that it is in use."""
 
@@ -586,6 +598,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     BeginsAnEpochEachTime: "test_openings_go_on_with_the_epoch",
     KeepsOldNames: "test_an_opening_renames_statuses_for_good",
     RenamesNoDeadlines: "test_an_opening_renames_statuses_for_good",
+    LeavesEndedJobsAtWork: "test_live_jobs_may_have_ended_at_the_next_opening",
     LetsTwoIn: "test_a_second_engine_is_refused",
     RefusesWithoutAReason: "test_a_second_opening_is_refused_and_harms_nothing",
     IsFreedByTheRefused: "test_a_second_opening_is_refused_and_harms_nothing",

@@ -44,8 +44,10 @@ class PlainStorage:
                 "this PlainStorage", "one of this process, given the same object"
             )
         self._final_statuses = final_statuses
-        self.jobs = {job_id: job.renamed(renamed) for job_id, job in self.jobs.items()}
-        self.changes = [_renamed(change, renamed) for change in self.changes]
+        self.jobs = {
+            job_id: job.reopened(renamed, final_statuses) for job_id, job in self.jobs.items()
+        }
+        self.changes = [_reopened(each, renamed, final_statuses) for each in self.changes]
         live = Table(each for each in self.jobs.values() if each.status not in final_statuses)
         sequence, position = self._newest_removed
         return Opened(
@@ -172,10 +174,10 @@ def yielding(seed: int) -> Storage:
     return YieldingPlainStorage(seed) if seed % 2 else YieldingMemoryStorage(seed)
 
 
-def _renamed(change: Change, names: Mapping[str, str]) -> Change:
+def _reopened(change: Change, names: Mapping[str, str], final_statuses: Collection[str]) -> Change:
     before = change.from_status
     return Change(
         change.sequence,
         None if before is None else names.get(before, before),
-        change.record.renamed(names),
+        change.record.reopened(names, final_statuses),
     )

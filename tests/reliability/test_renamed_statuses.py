@@ -1,7 +1,8 @@
 """Row 31: statuses are renamed and retired while jobs are in them.
 
 Every job goes on in its new status, with its deadlines, and every history and resumed watch is
-read. A kill at any statement of the renaming leaves a file in which all of it or nothing is done.
+read. A live job whose status becomes a final one has ended, and retention removes it. A
+kill at any statement of the renaming leaves a file in which all of it or nothing is done.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ from engine import (
     LifecycleError,
     MemoryStorage,
     PastStatus,
+    Retention,
     SQLiteStorage,
 )
-from engine.storage.sqlite import database, renaming
+from engine.owner.commands.remove import RemoveEnded
+from engine.storage.sqlite import database, statuses
 from engine.storage.sqlite.check import check_file
 from tests.files import as_killed
 from tests.tries import repeatable, report, seeds
@@ -37,7 +40,7 @@ from tests.tries import repeatable, report, seeds
 pytestmark = pytest.mark.anyio
 
 FULL_SEEDS = 200
-JOBS = 12
+JOBS = 20
 FULL_FILES = 100
 
 
@@ -46,6 +49,7 @@ class Old(StrEnum):
     IDLE = "idle"
     IN_REVIEW = "in_review"
     PROOF = "proof"
+    SHELVED = "shelved"
     PRINTING = "printing"
     DONE = "done"
     LOST = "lost"
@@ -66,13 +70,15 @@ RENAMED = {
     "printing": New.PRESSING,
     "done": New.PRINTED,
     "burnt": New.LOST,
+    "shelved": New.LOST,
 }
 MOVES: dict[Old, set[Old]] = {
     Old.DRAFT: {Old.IDLE, Old.IN_REVIEW},
     Old.IDLE: {Old.DRAFT, Old.IN_REVIEW},
-    Old.IN_REVIEW: {Old.PROOF, Old.PRINTING, Old.LOST},
+    Old.IN_REVIEW: {Old.PROOF, Old.SHELVED, Old.PRINTING, Old.LOST},
     Old.PROOF: {Old.PRINTING, Old.LOST},
-    Old.PRINTING: {Old.IN_REVIEW, Old.DONE, Old.LOST, Old.BURNT},
+    Old.SHELVED: {Old.IN_REVIEW, Old.LOST},
+    Old.PRINTING: {Old.IN_REVIEW, Old.DONE, Old.BURNT},
     **{status: set() for status in (Old.DONE, Old.LOST, Old.BURNT)},
 }
 OLD = Lifecycle(
@@ -82,7 +88,7 @@ OLD = Lifecycle(
     running=Old.PRINTING,
     success={Old.DONE},
     failure={Old.LOST, Old.BURNT},
-    expires_to={Old.IN_REVIEW: Old.LOST},
+    expires_to={Old.IN_REVIEW: Old.LOST, Old.SHELVED: Old.LOST},
 )
 NEW_TABLES: dict[str, Any] = {
     "statuses": New,
@@ -117,11 +123,11 @@ async def fill(place: Any, random: Random) -> tuple[list[Job[Old]], list[Any]]: 
     """Let jobs walk at random; return them, with all transitions."""
     async with JobEngine(place, lifecycle=OLD) as engine:
         for _ in range(JOBS):
-            deadlines = {Old.IN_REVIEW: timedelta(days=1)}
+            deadlines = {Old.IN_REVIEW: timedelta(days=1), Old.SHELVED: timedelta(days=2)}
             job = await engine.create(
                 "hash", deadlines=deadlines if random.random() < 0.5 else None
             )
-            for _ in range(random.randrange(6)):
+            for _ in range(random.randrange(8)):
                 if ways := sorted(MOVES[job.status]):
                     job = await engine.transition(job.job_id, random.choice(ways))
             if job.status is Old.IDLE:
@@ -135,7 +141,7 @@ async def fill(place: Any, random: Random) -> tuple[list[Job[Old]], list[Any]]: 
 async def check(place: Any, jobs: list[Job[Old]], lines: list[Any], random: Random) -> None:  # noqa: ANN401
     """Open it with the new lifecycle, compare everything, and let all jobs go on to their ends."""
     async with JobEngine(place, lifecycle=NEW) as engine:
-        fields = [job.model_dump() | {"status": shown(job.status)} for job in jobs]
+        fields = [job.model_dump() | _change_of(job) for job in jobs]
         assert [job.model_dump() for job in (await engine.list_jobs()).jobs] == fields
         counts = Counter(shown(job.status) for job in jobs)
         assert (await engine.statistics()).jobs == {status: counts[status] for status in New}
@@ -147,6 +153,20 @@ async def check(place: Any, jobs: list[Job[Old]], lines: list[Any], random: Rand
             assert line.model_dump() == before.model_dump() | names
         for job in jobs:
             await _go_on(engine, await engine.get(job.job_id))
+
+
+def _change_of(job: Job[Old]) -> dict[str, Any]:
+    """Return the fields that the new lifecycle changes."""
+    status = shown(job.status)
+    has_ended = NEW.is_final(status)
+    return {"status": status, "deadline_at": None if has_ended else job.deadline_at}
+
+
+async def _remove_all(place: Any) -> None:  # noqa: ANN401 - a location
+    """Let retention remove all jobs, each of which has ended."""
+    async with JobEngine(place, lifecycle=NEW) as engine:
+        await engine.core.ask(RemoveEnded(Retention(max_jobs=0), 2 * JOBS))
+        assert await engine.count() == 0
 
 
 async def _go_on(engine: JobEngine[New], job: Job[New]) -> None:
@@ -173,6 +193,7 @@ async def test_jobs_go_on_in_their_new_statuses(tmp_path: Path, *, in_memory: bo
             await check(place, jobs, lines, random)
             if not in_memory:
                 assert check_file(place, lambda _done, _of: None).problems == 0
+            await _remove_all(place)
         seen += Counter(str(job.status) for job in jobs)
         seen["past"] += sum(line.to_status is Old.IDLE for line in lines)
     report(f"renamed: {len(seeds(FULL_SEEDS))} seeds, {dict(seen)}")
@@ -266,12 +287,12 @@ async def test_renaming_in_two_transactions_is_caught(
 ) -> None:
     """The planted bug."""
 
-    def rename(connection: sqlite3.Connection, renamed: Any) -> None:  # noqa: ANN401 - a mapping
+    def rename(connection: sqlite3.Connection, renamed: Any, final: Any) -> None:  # noqa: ANN401 - as they come
         for old, new in renamed.items():
-            whole(connection, {old: new})
+            whole(connection, {old: new}, final)
             connection.execute("COMMIT")
             connection.execute("BEGIN IMMEDIATE")
 
-    whole = renaming.rename_statuses
+    whole = statuses.rename_statuses
     monkeypatch.setattr(database, "rename_statuses", rename)
     assert (await _halves(tmp_path, [1]))["both"] > 0

@@ -28,8 +28,8 @@ from engine.storage.sqlite.connection import Connect, WritingConnection, rewrite
 from engine.storage.sqlite.epochs import read_epochs, sound_epochs, write_epochs
 from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.ownership import Ownership
-from engine.storage.sqlite.renaming import rename_statuses
 from engine.storage.sqlite.rows import batch_rows
+from engine.storage.sqlite.statuses import correct_ends, rename_statuses
 from engine.storage.table import Table
 
 logger: Final = TaskLogger("engine")
@@ -76,10 +76,10 @@ class Database:
             self._connection = WritingConnection(self._path, self._connect)
             connection = self._connection.sqlite
             self._rename(connection, renamed)
+            self._correct_ends(connection)
             self._begin_epoch(connection)
             self.counts = reading.counts(connection)
             statuses = reading.readable_statuses(self.counts)
-            self._correct_ends(connection, statuses)
             return Opened(
                 Table(reading.jobs_in_statuses(connection, statuses - self._final_statuses)),
                 last_sequence=notes.newest_number(connection, "sequence", "transitions"),
@@ -93,36 +93,25 @@ class Database:
         if notes.has_note(connection, "renamed", names):
             return
         with self._repeatable_transaction():
-            rename_statuses(connection, renamed)
+            rename_statuses(connection, renamed, self._final_statuses)
             writing.write_note(connection, "renamed", names)
 
-    def _correct_ends(self, connection: sqlite3.Connection, statuses: Collection[str]) -> None:
-        """Correct each ``ended_at`` after an engine with other final statuses."""
+    def _correct_ends(self, connection: sqlite3.Connection) -> None:
+        """Correct the jobs after an engine with other final statuses."""
         final = json.dumps(sorted(self._final_statuses))
         if notes.has_note(connection, "final_statuses", final):
             return
         with self._repeatable_transaction():
-            for status in statuses:
-                ended = status in self._final_statuses
-                for rows in reading.wrong_ends(connection, status, ended=ended):
-                    writing.write_ends(connection, rows)
+            correct_ends(connection, self._final_statuses)
             writing.write_note(connection, "final_statuses", final)
 
     def _begin_epoch(self, connection: sqlite3.Connection) -> None:
         """Begin an epoch in a new file, in a copy, and in the place of a damaged one."""
         found = read_epochs(connection)
-        sound = sound_epochs(connection, found)
-        if sound == found:
-            return
-        if any(not epoch.name for epoch in found):
-            logger.warning(
-                "%s: a part of its history has lost its name, and gets another: a watcher with a "
-                "cursor from there has to begin anew",
-                self._path,
-            )
-        with self._repeatable_transaction():
-            write_epochs(connection, sound)
-            writing.write_note(connection, "is_copy", 0)
+        if (sound := sound_epochs(connection, found, self._path)) != found:
+            with self._repeatable_transaction():
+                write_epochs(connection, sound)
+                writing.write_note(connection, "is_copy", 0)
 
     def close(self) -> None:
         """Close the file; the log goes into it."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 from engine.domain.epochs import Epoch, new_epoch
+from engine.portal.logs import TaskLogger
 from engine.storage.sqlite.notes import has_note, newest_number
 from engine.storage.sqlite.rows import checksum
 from engine.storage.sqlite.stored import DamagedRowError, read_epoch
+
+logger: Final = TaskLogger("engine")
 
 SELECT_EPOCHS: Final = "SELECT number, name, first_sequence, checksum FROM epochs"
 
@@ -33,8 +37,14 @@ def read_epochs(connection: sqlite3.Connection) -> list[Epoch]:
     return epochs
 
 
-def sound_epochs(connection: sqlite3.Connection, found: Sequence[Epoch]) -> list[Epoch]:
+def sound_epochs(connection: sqlite3.Connection, found: Sequence[Epoch], path: Path) -> list[Epoch]:
     """Return the epochs that a file should have: each with a name, and one more in a copy."""
+    if any(not epoch.name for epoch in found):
+        logger.warning(
+            "%s: a part of its history has lost its name, and gets another: a watcher with a "
+            "cursor from there has to begin anew",
+            path,
+        )
     epochs = [epoch if epoch.name else new_epoch(epoch.first_sequence) for epoch in found]
     if not epochs:
         epochs.append(new_epoch(1))

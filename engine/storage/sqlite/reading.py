@@ -16,18 +16,8 @@ from typing import Final
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError, shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
 from engine.storage.protocol import CheckedOut, ReadLimit, StoredPage
-from engine.storage.record import (
-    Damaged,
-    Entry,
-    Record,
-)
-from engine.storage.sqlite.rows import (
-    JOB_COLUMNS,
-    TRANSITION_COLUMNS,
-    Row,
-    job_row,
-    time_text,
-)
+from engine.storage.record import Damaged, Entry, Record
+from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, Row, time_text
 from engine.storage.sqlite.stored import DamagedRowError, read_entry, read_record
 
 SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs"
@@ -47,7 +37,6 @@ _OF_ONE: Final = f"""
     ORDER BY sequence LIMIT ?
 """
 
-_ENDED_AT: Final = JOB_COLUMNS.index("ended_at")
 _COLUMNS: Final = ", ".join(f"jobs.{column}" for column in JOB_COLUMNS)
 _FOUND_BY: Final = ("job_id", "idempotency_key")
 # Rows in the order of the texts that are given, each with the place of its text before it: a cross
@@ -124,26 +113,6 @@ def readable_statuses(statuses: Iterable[object]) -> set[str]:
         if isinstance(status, str)
         and (status.isascii() or not any("\ud800" <= each <= "\udfff" for each in status))
     }
-
-
-def wrong_ends(
-    connection: sqlite3.Connection, status: str, *, ended: bool
-) -> Iterator[list[tuple[str | None, int, int]]]:
-    """Return the jobs of a status whose ``ended_at`` is wrong, in parts.
-
-    Each job comes as its right ``ended_at``, its right checksum and its position. The caller may
-    correct a part before it takes the next.
-    """
-    after = 0
-    condition = "IS NULL" if ended else "IS NOT NULL"
-    while rows := connection.execute(
-        f"{SELECT_JOBS} WHERE status = ? AND position > ? AND ended_at {condition} "
-        "ORDER BY position LIMIT 1000",
-        (status, after),
-    ).fetchall():
-        after = rows[-1][0]
-        right = (job_row(record, ended=ended) for record in _sound(rows))
-        yield [(row[_ENDED_AT], row[-1], row[0]) for row in right]
 
 
 def checkout(

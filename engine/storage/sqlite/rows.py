@@ -18,13 +18,7 @@ from zlib import crc32
 
 from msgspec.structs import astuple, fields
 
-from engine.storage.record import (
-    NO_EXECUTION,
-    Change,
-    Execution,
-    Record,
-    newest_records,
-)
+from engine.storage.record import NO_EXECUTION, Change, Execution, Record, newest_records
 
 Row: TypeAlias = tuple[Any, ...]
 

@@ -12,10 +12,7 @@ from typing import TypeVar
 from engine.domain.exceptions import StorageInUseError
 from engine.portal import WorkThread
 from engine.storage.protocol import CheckedOut, Opened, ProgressCallback, StoredPage
-from engine.storage.record import (
-    Change,
-    Entry,
-)
+from engine.storage.record import Change, Entry
 from engine.storage.sqlite import file, notes, reading
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.database import Database

@@ -162,11 +162,6 @@ def _put(connection: sqlite3.Connection, statements: dict[int, str], rows: Seque
             start += size
 
 
-def write_ends(connection: sqlite3.Connection, rows: Iterable[tuple[str | None, int, int]]) -> None:
-    """Write ``ended_at`` and the checksum of jobs, by position."""
-    connection.executemany("UPDATE jobs SET ended_at = ?, checksum = ? WHERE position = ?", rows)
-
-
 def write_note(connection: sqlite3.Connection, name: str, value: str | int) -> None:
     """Write a note."""
     values = (name, value)

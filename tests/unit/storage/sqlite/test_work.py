@@ -17,7 +17,7 @@ from engine.storage.sqlite import reading
 from engine.storage.sqlite.file import connect_reader
 from engine.testing.book import Batch, Book
 from engine.testing.store import Session, opened
-from engine.testing.values import NOON, OddStatus
+from engine.testing.values import NOON, OddStatus, prompt_of
 
 pytestmark = pytest.mark.anyio
 
@@ -31,10 +31,10 @@ EXECUTION = Execution(
     retry_at=NOON,
     deadlines="{}",
     token="{}",  # noqa: S106 - of an attempt
-    prompt="{}",
+    prompt=prompt_of("{}"),
     answers="{}",
     cancel_reason="{}",
-    result_form="{}",
+    result_form="json",
     trace="{}",
 )
 

@@ -1,0 +1,85 @@
+"""Statuses: make the rows fit the engine's lifecycle, when it opens the file.
+
+Statuses may have new names, and others than before may be final. The caller's transaction makes all
+of it, or none. Damaged rows stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
+from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, Row, checksum, job_row
+from engine.storage.sqlite.stored import DamagedRowError, check_row, read_record
+
+_STEP_ROWS: Final = 1_000
+_CHANGED: Final = ("status", "ended_at", *EXECUTION_COLUMNS, "checksum")
+_PLACES: Final = [JOB_COLUMNS.index(column) for column in (*_CHANGED, "position")]
+_UPDATE_JOBS: Final = (
+    f"UPDATE jobs SET {', '.join(f'{column} = ?' for column in _CHANGED)} WHERE position = ?"
+)
+_UPDATE_TRANSITIONS: Final = (
+    "UPDATE transitions SET from_status = ?, to_status = ?, checksum = ? WHERE sequence = ?"
+)
+_IS_ONE: Final = "IN (SELECT value FROM json_each(:statuses))"
+_RENAMED_JOBS: Final = f"""
+    {SELECT_JOBS} WHERE position > :after AND (status {_IS_ONE} OR deadlines IS NOT NULL)
+    ORDER BY position LIMIT {_STEP_ROWS}
+"""
+_RENAMED_TRANSITIONS: Final = f"""
+    {SELECT_TRANSITIONS} WHERE sequence > :after AND (to_status {_IS_ONE} OR from_status {_IS_ONE})
+    ORDER BY sequence LIMIT {_STEP_ROWS}
+"""
+_WRONG_ENDS: Final = f"""
+    {SELECT_JOBS} WHERE position > :after AND (ended_at IS NULL) = (status {_IS_ONE})
+    ORDER BY position LIMIT {_STEP_ROWS}
+"""
+
+
+def rename_statuses(
+    connection: sqlite3.Connection, renamed: Mapping[str, str], final_statuses: Collection[str]
+) -> None:
+    """Rename statuses in all jobs, their deadlines and their histories."""
+    for rows in _parts(connection, _RENAMED_JOBS, renamed):
+        connection.executemany(_UPDATE_JOBS, _reopened(rows, renamed, final_statuses))
+    for rows in _parts(connection, _RENAMED_TRANSITIONS, renamed):
+        connection.executemany(_UPDATE_TRANSITIONS, _renamed_transitions(rows, renamed))
+
+
+def correct_ends(connection: sqlite3.Connection, final_statuses: Collection[str]) -> None:
+    """Correct the jobs that have ended by these final statuses and not by earlier ones, or not."""
+    for rows in _parts(connection, _WRONG_ENDS, final_statuses):
+        connection.executemany(_UPDATE_JOBS, _reopened(rows, {}, final_statuses))
+
+
+def _parts(
+    connection: sqlite3.Connection, query: str, statuses: Iterable[str]
+) -> Iterator[list[Row]]:
+    """Return the rows of a query in parts; the caller may change one before it takes the next."""
+    names: dict[str, Any] = {"statuses": json.dumps(list(statuses)), "after": 0}
+    while rows := connection.execute(query, names).fetchall():
+        names["after"] = rows[-1][0]
+        yield rows
+
+
+def _reopened(
+    rows: Iterable[Row], renamed: Mapping[str, str], final_statuses: Collection[str]
+) -> Iterator[list[Any]]:
+    for row in rows:
+        with suppress(DamagedRowError):
+            record = read_record(row).reopened(renamed, final_statuses)
+            right = job_row(record, ended=record.status in final_statuses)
+            yield [right[place] for place in _PLACES]
+
+
+def _renamed_transitions(rows: Iterable[Row], renamed: Mapping[str, str]) -> Iterator[Row]:
+    for row in rows:
+        with suppress(DamagedRowError):
+            check_row(row)
+            sequence, position, before, after, at, _ = row
+            names = (renamed.get(before, before), renamed.get(after, after))
+            yield (*names, checksum((sequence, position, *names, at)), sequence)
