@@ -11,7 +11,6 @@ from engine.domain.epochs import Epochs
 from engine.domain.models import Job
 from engine.owner.views import job_maker
 from engine.storage.record import Damaged, Entry, Record
-from engine.storage.sqlite.job_checks import json_problems
 from engine.storage.sqlite.rows import time_text
 
 _ALWAYS_SHOWN: Final = {"result", "error", "version", "idempotency_key"}
@@ -42,14 +41,6 @@ def job_fields(job: Record | Damaged) -> dict[str, Any]:
         for name, value in _job(job)
         if name not in _DEFAULTS or value != _DEFAULTS[name]
     }
-
-
-def sound(job: Record | Damaged) -> Record | Damaged:
-    """Return a job if all its fields can be shown, else a `Damaged` that says why not."""
-    if isinstance(job, Record):
-        for problem in json_problems(job):
-            return Damaged(job.job_id, job.position, problem)
-    return job
 
 
 def entry_fields(entry: Entry, epochs: Epochs) -> dict[str, Any]:

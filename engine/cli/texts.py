@@ -7,9 +7,6 @@ from itertools import accumulate
 from typing import Final
 from unicodedata import combining, east_asian_width
 
-from engine.domain.exceptions import shown
-from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
-
 Cells = Sequence[str]
 
 NOTHING: Final = "-"
@@ -26,13 +23,6 @@ def printable(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
-
-
-def printable_name(name: object) -> str:
-    """Return a name from the file, quoted unless it is a short and printable text."""
-    if isinstance(name, str) and len(name) <= MAX_IDENTIFIER_CHARACTERS and name.isprintable():
-        return name
-    return shown(name)
 
 
 def width_of(text: str) -> int:

@@ -12,7 +12,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+
+from msgspec import Meta
+from msgspec.json import Decoder
 
 from engine.domain.exceptions import InvalidValueError, alternatives, shown
 from engine.domain.lifecycle import Event, Lifecycle
@@ -23,8 +26,9 @@ Deadline: TypeAlias = timedelta | datetime
 LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
 """The last moment of the calendar."""
 _LONGEST: Final = timedelta(days=3_652_059)  # from the first day of the calendar to the last
-LONGEST_SECONDS: Final = _LONGEST.total_seconds()
-"""The longest time that `deadlines_text` keeps."""
+_Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=_LONGEST.total_seconds())]
+_Time: TypeAlias = Annotated[datetime, Meta(tz=True)]
+_decoder: Final = Decoder(dict[str, _Seconds | _Time])
 
 
 class Due(NamedTuple):
@@ -37,9 +41,9 @@ class Due(NamedTuple):
 
     def kept(self, now: datetime) -> Due:
         """Return it with its length: if it began in the future, the clock was set back."""
-        if self.at is None or self.since is None or self.since <= now:
+        if self.since is None or self.since <= now:
             return self
-        return due_after(now, self.at - self.since)
+        return NEVER if self.at is None else due_after(now, self.at - self.since)
 
 
 NEVER: Final = Due()
@@ -112,24 +116,38 @@ def check_deadline(field: str, deadline: object) -> Deadline:
 
 def due_in(deadlines: str | None, status: str, now: datetime) -> Due:
     """Return the deadline of a job that enters a status now."""
-    deadline = None if deadlines is None else json.loads(deadlines).get(status)
-    if isinstance(deadline, str):
-        return Due(datetime.fromisoformat(deadline))
+    deadline = None if deadlines is None else read_deadlines(deadlines).get(status)
+    if isinstance(deadline, datetime):
+        return Due(deadline)
     return NEVER if deadline is None else due_after(now, timedelta(seconds=deadline))
+
+
+def read_deadlines(text: str) -> dict[str, float | datetime]:
+    """Return the seconds and times of the stored form, by status.
+
+    Raises:
+        ValueError: `deadlines_text` has not written it.
+        DecodeError: Nor any writer of JSON.
+    """
+    deadlines = _decoder.decode(text)
+    for deadline in deadlines.values():
+        if isinstance(deadline, datetime) and deadline.tzinfo is not UTC:
+            raise ValueError("a time is not in UTC")
+    return deadlines
 
 
 def renamed_deadlines(deadlines: str | None, names: Mapping[str, str]) -> str | None:
     """Return the stored form of deadlines with the new names of old statuses."""
-    try:
-        kept = json.loads(deadlines) if deadlines is not None and names else {}
-    except (ValueError, RecursionError):  # a forged one: it stays
+    if deadlines is None or not names:
         return deadlines
-    if not isinstance(kept, dict) or kept.keys().isdisjoint(names):
+    kept: dict[str, float | str] = json.loads(deadlines)
+    if kept.keys().isdisjoint(names):
         return deadlines
     new = {names.get(status, status): deadline for status, deadline in kept.items()}
     return json.dumps(new, separators=(",", ":"))
 
 
 def due_after(now: datetime, delay: timedelta) -> Due:
-    """Return the moment after a delay, at most the last time of the calendar."""
-    return Due(now + delay if delay < LAST_TIME - now else LAST_TIME, now)
+    """Return the moment after a delay: at least now, at most the last time of the calendar."""
+    delay = min(max(delay, timedelta(0)), LAST_TIME - now)
+    return Due(now + delay, now)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Final, NamedTuple, TypeAlias
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from engine.domain.deadlines import NEVER, Due, renamed_deadlines
+from engine.domain.validation import MAX_PRIORITY
 
 MAX_NUMBER: Final = 2**62
 """No number that is read back is larger, so that the next ones fit a storage."""
@@ -31,15 +32,15 @@ class Execution(Struct, frozen=True, gc=False):
     Jobs without one, as in an engine that is a mere state machine, share `NO_EXECUTION`.
     """
 
-    priority: int = 0
+    priority: Annotated[int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     """Jobs with a higher one are claimed first."""
     deadlines: str | None = None
     """By status, a JSON object of seconds or times; see `engine.domain.deadlines`."""
     deadline_at: Time | None = None
     """When the job's time in its status runs out."""
-    attempt: int = 0
+    attempt: Number = 0
     """The number of the newest attempt; 0 before the first."""
-    failures: int = 0
+    failures: Number = 0
     """How many attempts count against the retries."""
     token: str | None = None
     """The token of the attempt that has the job; None when none has."""
@@ -51,13 +52,13 @@ class Execution(Struct, frozen=True, gc=False):
     """The answers so far, a JSON object by the names of the prompts."""
     cancel_reason: str | None = None
     """The reason of a request to cancel the job; None without a request."""
-    result_form: str | None = None
+    result_form: Literal["json"] | None = None
     """``json`` for a result that is JSON; None for a text, and without a result."""
     trace: str | None = None
     """The trace context of the submitter, a JSON object; see `engine.domain.trace_context`."""
-    deaths: int | None = None
+    deaths: Number | None = None
     """How many deaths count against the job; None for none. See `engine.domain.deaths`."""
-    died_attempt: int | None = None
+    died_attempt: Number | None = None
     """The attempt whose engine died, while that makes the job a suspect; None otherwise."""
     deadline_since: Time | None = None
     """When the time until ``deadline_at`` began; None for an absolute deadline."""
@@ -123,6 +124,10 @@ class Execution(Struct, frozen=True, gc=False):
         """Return when the job's time in its status runs out."""
         return Due(self.deadline_at, self.deadline_since)
 
+    def retry(self) -> Due:
+        """Return when the job may be claimed again."""
+        return Due(self.retry_at, self.retry_since)
+
     def began_after(self, now: datetime) -> bool:
         """Return whether a relative time began in the future: then the clock was set back."""
         since = (self.deadline_since, self.retry_since)
@@ -131,7 +136,7 @@ class Execution(Struct, frozen=True, gc=False):
     def set_back(self, now: datetime) -> Execution:
         """Return it with its relative times begun anew if they began in the future."""
         deadline = self.deadline().kept(now)
-        retry = Due(self.retry_at, self.retry_since).kept(now)
+        retry = self.retry().kept(now)
         return replace(
             self,
             deadline_at=deadline.at,

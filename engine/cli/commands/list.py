@@ -13,11 +13,12 @@ from engine.cli.arguments import add_json, identifier, whole_number
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.fields import job_fields, sound
+from engine.cli.fields import job_fields
 from engine.cli.files import reading
-from engine.cli.texts import NOTHING, Cells, column_widths, printable, printable_name, table_lines
+from engine.cli.texts import NOTHING, Cells, column_widths, printable, table_lines
 from engine.domain.exceptions import shown
 from engine.storage.record import Damaged, Record
+from engine.storage.sqlite.findings import printable_name
 from engine.storage.sqlite.reading import counts, page
 from engine.storage.sqlite.rows import time_text
 
@@ -90,7 +91,7 @@ def _jobs(
     has_more = True
     while has_more:
         block = page(connection, status, after, _BLOCK_JOBS)
-        yield from map(sound, block.jobs)
+        yield from block.jobs
         if has_more := block.has_more:
             after = block.jobs[-1].position
 

@@ -11,12 +11,12 @@ from engine.cli.arguments import add_json, identifier
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.fields import entry_fields, job_fields, sound
+from engine.cli.fields import entry_fields, job_fields
 from engine.cli.files import reading
 from engine.cli.texts import NOTHING, column_widths, printable, table_lines
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import JobDamagedError, shown
-from engine.storage.record import Damaged, Entry, Record
+from engine.storage.record import Entry, Record
 from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.reading import checkout, history
 from engine.storage.sqlite.rows import time_text
@@ -44,9 +44,7 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
         if job_id not in found.jobs:
             console.note(f"engine: {arguments.file} has no job {shown(job_id)}")
             return Exit.NO_SUCH_JOB
-        job = sound(found.jobs[job_id])
-        if isinstance(job, Damaged):
-            raise JobDamagedError(job_id, job.problem)
+        job = found.jobs[job_id]
         try:
             entries = history(connection, job_id) or []
         except JobDamagedError:

@@ -6,11 +6,11 @@ this order:
 * the definitions of tables and indexes with the schema;
 * pages, free pages and indexes with each other, by SQLite's own ``PRAGMA integrity_check``;
 * each note of the table ``engine``, each epoch, each job and each transition with its checksum, and
-  its values with their types;
+  its values with their types, ranges and forms (`engine.storage.sqlite.stored`);
 * each job with its transitions: as many as its version says, in a chain from None to its status,
   their times in order; it has ended if its status is a final one, and then no attempt has it; no
   transition lacks its job;
-* each job's input and execution: an execution is complete or not there, and JSON where it is due;
+* each job's execution: it is complete or not there; a result that should be JSON is;
 * the numbers of jobs and transitions: none is missing above the newest that was ever removed.
 
 It can't find one kind of damage. SQLite takes a log, ``jobs.db-wal``, whose end is damaged for one
@@ -30,12 +30,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.domain.exceptions import StorageDamagedError, shown
-from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
 from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.epochs import SELECT_EPOCHS
 from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
-from engine.storage.sqlite.findings import MAX_FINDINGS, Findings, Report
+from engine.storage.sqlite.findings import MAX_FINDINGS, Findings, Report, printable_name
 from engine.storage.sqlite.job_checks import job_problems
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
 from engine.storage.sqlite.rows import Row
@@ -140,13 +139,13 @@ class _Check:
             expected = definitions(model)
         found = definitions(self._connection)
         for name in sorted(expected.keys() - found.keys()):
-            self._add(f"the schema: {_printable(name)}", "it is missing")
+            self._add(f"the schema: {printable_name(name)}", "it is missing")
         for name in sorted(found.keys() - expected.keys()):
-            self._add(f"the schema: {_printable(name)}", "no engine has made it")
+            self._add(f"the schema: {printable_name(name)}", "no engine has made it")
         for name in sorted(expected.keys() & found.keys()):
             if expected[name] != found[name]:
                 self._add(
-                    f"the schema: {_printable(name)}", f"it has changed: {shown(found[name])}"
+                    f"the schema: {printable_name(name)}", f"it has changed: {shown(found[name])}"
                 )
 
     def _check_pages(self) -> None:
@@ -168,7 +167,7 @@ class _Check:
             if type(value) is not type(expected.get(name)) or (
                 isinstance(value, int) and value < 0
             ):
-                self._add(f"note {_printable(name)}", f"it can't be {shown(value)}")
+                self._add(f"note {printable_name(name)}", f"it can't be {shown(value)}")
         if bool(notes.get("last_sequence")) != bool(notes.get("last_position")):
             self._add("the notes", "only one of last_sequence and last_position is 0")
         for number, table, kind in _NUMBERED:
@@ -225,7 +224,7 @@ class _Check:
         rest = (row for _, is_transition, row in rows if is_transition)
         if not is_transition:
             for problem in job_problems(first, rest, self._final_statuses):
-                self._add(f"job {_printable(first[1])}", problem)
+                self._add(f"job {printable_name(first[1])}", problem)
         elif not self._connection.execute(
             "SELECT 1 FROM jobs WHERE position = ?", (position,)
         ).fetchone():  # a damaged job is known
@@ -245,7 +244,7 @@ class _Check:
                     read_entry(row, "")
             except DamagedRowError as error:
                 name = row[1] if kind == "job" else row[0]
-                self._add(f"{kind} {_printable(name)}", str(error))
+                self._add(f"{kind} {printable_name(name)}", str(error))
             else:
                 yield row
 
@@ -258,13 +257,6 @@ class _Check:
             )
             for [after] in gaps:
                 self._add(f"{kind} {after}", f"the {kind} before it is missing")
-
-
-def _printable(name: object) -> str:
-    """Return a row's name, quoted unless it is short and printable."""
-    if isinstance(name, str) and len(name) <= MAX_IDENTIFIER_CHARACTERS and name.isprintable():
-        return name
-    return shown(name)
 
 
 def _notes(connection: sqlite3.Connection) -> dict[str, Any]:

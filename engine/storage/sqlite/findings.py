@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from engine.domain.exceptions import shown
+from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
+
 MAX_FINDINGS: Final = 1_000
 """A report has the first of so many problems and counts the rest."""
 
@@ -45,3 +48,10 @@ class Findings:
     def report(self, jobs: int, transitions: int) -> Report:
         """Return the report of a check of so many jobs and transitions."""
         return Report(jobs, transitions, self._count, tuple(self._first))
+
+
+def printable_name(name: object) -> str:
+    """Return a name from a file, quoted unless it is a short and printable text."""
+    if isinstance(name, str) and len(name) <= MAX_IDENTIFIER_CHARACTERS and name.isprintable():
+        return name
+    return shown(name)

@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Container, Iterator, Mapping
-from typing import Annotated, Any, Final
+from collections.abc import Container, Iterator
+from typing import Any, Final
 
-from msgspec import Meta, ValidationError, convert
-
-from engine.domain.deadlines import LONGEST_SECONDS
 from engine.domain.exceptions import shown
-from engine.domain.models import Prompt
-from engine.storage.record import Record, Time
+from engine.storage.sqlite.json_columns import json_problem
 from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, Row
 
-_Seconds = Annotated[float, Meta(gt=0, le=LONGEST_SECONDS)]
-
-_FORM_OF: Final[Mapping[str, Callable[[Any], object]]] = {
-    "input": lambda value: value,
-    "deadlines": lambda value: convert(value, dict[str, _Seconds | Time]),
-    "prompt": Prompt.model_validate,
-    "answers": lambda value: convert(value, dict[str, Any]),
-    "trace": lambda value: convert(value, dict[str, str]),
-}
-"""The forms of the JSON in these columns."""
 _OF_EVERY_EXECUTION: Final = ("priority", "attempt", "failures")
 
 
@@ -73,31 +58,11 @@ def _end_problems(job: dict[str, Any], final_statuses: Container[str] | None) ->
             yield f"its status {status} is {kind}, and its end is {ended_at}"
 
 
-def json_problems(record: Record) -> Iterator[str]:
-    """Return the texts of a job that are no JSON, or not of the form that engines write."""
-    execution = record.execution
-    texts = {
-        "input": record.input,
-        "deadlines": execution.deadlines,
-        "prompt": execution.prompt,
-        "answers": execution.answers,
-        "trace": execution.trace,
-    }
-    return _json_problems(texts)
-
-
-def _json_problems(job: Mapping[str, Any]) -> Iterator[str]:
-    for column, as_form in _FORM_OF.items():
-        text = job[column]
-        try:
-            if text is not None:
-                as_form(json.loads(text))
-        except (ValueError, ValidationError, RecursionError):
-            yield f"its {column} can't be {shown(text)}"
-
-
 def _execution_problems(job: dict[str, Any]) -> Iterator[str]:
-    yield from _json_problems(job)
+    if job["result_form"] is not None:
+        problem = json_problem("result", job["result"] or "")
+        if problem is not None:
+            yield problem
     missing = [column for column in _OF_EVERY_EXECUTION if job[column] is None]
     if len(missing) == len(_OF_EVERY_EXECUTION):
         for column in EXECUTION_COLUMNS:

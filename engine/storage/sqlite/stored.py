@@ -1,8 +1,9 @@
 """Stored rows: become records and lines of history again, if they are as engines write them.
 
 A row is damaged if it does not fit its checksum, or if one of its values has another type than the
-record's field. SQLite keeps a value of any type in any column
-(https://www.sqlite.org/datatype3.html), and a checksum does not prevent forgery.
+record's field, or is out of its range, or is JSON of another form. SQLite keeps a value of any type
+in any column (https://www.sqlite.org/datatype3.html), and a checksum does not prevent forgery. So
+an engine can rely on each record that it has read.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta, Struct, ValidationError, convert
 
+from engine.domain.deadlines import Due
 from engine.domain.epochs import NAME_FORM, Epoch
 from engine.domain.exceptions import shown
 from engine.storage.record import NO_EXECUTION, Entry, Execution, Number, Record, Time
+from engine.storage.sqlite.json_columns import execution_problem, json_problem
 from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, TIME_COLUMNS, Row, checksum
 
 Read = TypeVar("Read")
@@ -77,8 +80,9 @@ def read_record(row: Row) -> Record:
     """
     check_row(row)
     columns = _converted(row, _JobColumns, JOB_COLUMNS)
-    if columns.created_at.tzinfo is not UTC or columns.updated_at.tzinfo is not UTC:
-        raise DamagedRowError("a time is not in UTC")
+    _check_utc(columns.created_at, columns.updated_at)
+    if columns.input is not None:
+        _refuse(json_problem("input", columns.input))
     has_execution = row[_FIRST_EXECUTION] is not None
     return Record(
         job_id=columns.job_id,
@@ -106,10 +110,12 @@ def _read_execution(values: Row) -> Execution:
     pairs = zip(EXECUTION_COLUMNS, values, strict=True)
     stored = {column: value for column, value in pairs if value is not None}
     execution = _converted(stored, Execution)
-    for column in TIME_COLUMNS:
-        time: datetime | None = getattr(execution, column)
-        if time is not None and time.tzinfo is not UTC:
-            raise DamagedRowError("a time is not in UTC")
+    times = [getattr(execution, column) for column in TIME_COLUMNS if column in stored]
+    if times:  # most have none
+        _check_utc(*times)
+        _check_length("deadline", execution.deadline())
+        _check_length("retry", execution.retry())
+    _refuse(execution_problem(stored))
     return execution
 
 
@@ -123,8 +129,7 @@ def read_entry(row: Row, job_id: object) -> Entry:
     sequence, position, from_status, to_status, at, _ = row
     _converted(position, Number)
     entry = _converted((sequence, job_id, from_status, to_status, at), Entry, Entry._fields)
-    if entry.at.tzinfo is not UTC:
-        raise DamagedRowError("its time is not in UTC")
+    _check_utc(entry.at)
     return entry
 
 
@@ -138,6 +143,37 @@ def read_epoch(row: Row) -> Epoch:
     _, *values, _ = row
     columns = _converted(values, _EpochColumns, Epoch._fields)
     return Epoch(columns.name, columns.first_sequence)
+
+
+def _check_utc(*times: datetime) -> None:
+    """Check that times are in UTC.
+
+    Raises:
+        DamagedRowError: One is not.
+    """
+    for time in times:
+        if time.tzinfo is not UTC:
+            raise DamagedRowError("a time is not in UTC")
+
+
+def _check_length(name: str, due: Due) -> None:
+    """Check that a time that has begun will be over, and not before that.
+
+    Raises:
+        DamagedRowError: It has no end, or an earlier one.
+    """
+    if due.since is not None and (due.at is None or due.at < due.since):
+        raise DamagedRowError(f"its {name}_since is {due.since}, and its {name}_at {due.at}")
+
+
+def _refuse(problem: str | None) -> None:
+    """Refuse a row with a problem.
+
+    Raises:
+        DamagedRowError: It has one.
+    """
+    if problem is not None:
+        raise DamagedRowError(problem)
 
 
 def _converted(values: object, kind: type[Read], columns: Sequence[str] = ()) -> Read:

@@ -17,18 +17,23 @@ import anyio
 import pytest
 
 from engine import (
+    AGENT_JOB_LIFECYCLE,
+    AgentJobStatus,
     EngineError,
+    Job,
+    JobDamagedError,
     JobStatus,
     LifecycleError,
     SQLiteStorage,
     StorageError,
     SyncJobEngine,
+    Worker,
 )
 from engine.storage.record import Execution
-from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, checksum
+from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, checksum, time_text
 from engine.testing.book import Book
 from engine.testing.store import opened
-from engine.testing.values import NOON
+from engine.testing.values import NOON, prompt_of
 from tests.systems import needs_proc
 from tests.tries import thorough
 from tests.unit.cli.programs import Run
@@ -39,12 +44,52 @@ TABLES = {
     "engine": ("name", "value"),
 }
 COLUMNS = [(table, column) for table, columns in TABLES.items() for column in columns]
-JSON = ["input", "deadlines", "prompt", "answers"]
+JSON = ["input", "deadlines", "prompt", "answers", "trace"]
 WITH_JSON = [(table, column) for table, column in COLUMNS if column in [*JSON, "value"]]
 COMMANDS = [
     *(["list"], ["list", "--json"], ["list", "--status", "none"], ["check"], ["check", "--json"]),
     *(["show", "job"], ["show", "job", "--json"]),
 ]
+FIRST, LAST = "'0001-01-01T00:00:00.000000Z'", "'9999-12-31T00:00:00.000000Z'"
+LARGEST = str(2**63 - 1)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as SQL has it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+NO_JSON = [
+    "{",
+    "[1,]",
+    '"\\ud800"',
+    "NaN",
+    "1e999",
+    "9" * 5_000,
+    "[" * 300 + "]" * 300,
+    "[" * 9_999,
+]
+OTHER_FORMS = {
+    "deadlines": [
+        *("[]", '{"a":"x"}', '{"a":-1}', '{"a":1e300}'),
+        *('{"a":"2026-01-01T00:00:00"}', '{"a":"2026-01-01T00:00:00+01:00"}'),
+    ],
+    "prompt": ["{}", "[]", prompt_of("a").replace('"a"', "7", 1), prompt_of("a")[:-1] + ',"b":1}'],
+    "answers": ["[1]", "7"],
+    "trace": ["[1]", '{"traceparent":7}'],
+}
+CONTENTS = [
+    *((column, _quoted(text)) for column in JSON for text in NO_JSON),
+    *((column, _quoted(text)) for column, texts in OTHER_FORMS.items() for text in texts),
+    ("prompt", _quoted(prompt_of("a").replace('{"a":"a"}', f'{{"a":{"[" * 300 + "]" * 300}}}'))),
+    ("prompt", _quoted(prompt_of("a").replace('{"a":"a"}', '{"a":"\\ud800"}'))),
+    *((column, value) for column in ("attempt", "failures", "deaths") for value in (LARGEST, "-1")),
+    *(("died_attempt", LARGEST), ("priority", LARGEST), ("priority", f"-{LARGEST}")),
+    *(("result_form", "'xml'"), ("result_form", "''")),
+    *((f"{name}_at = NULL, {name}_since", LAST) for name in ("deadline", "retry")),
+    *((f"{name}_at = {FIRST}, {name}_since", LAST) for name in ("deadline", "retry")),
+]
+"""Values of the right type that no engine writes."""
 FORGED = {
     "a blob": "X'00FF1B'",
     "a text": "'x'",
@@ -69,11 +114,12 @@ async def _commit(path: Path) -> None:
     execution = Execution(
         *(7, '{"running":5.0}', NOON, 3, 1, None, NOON),
         *('{"prompt_id":"p","name":"n","question":"","json_schema":{}}', "{}", "reason"),
+        trace='{"traceparent":"00"}',
     )
     async with opened(SQLiteStorage(path), Book()) as session:
         await session.commit(
             session.batch()
-            .create("job", given_input='{"a":1}', execution=execution)
+            .create("job", key="key", given_input='{"a":1}', execution=execution)
             .create("other", execution=Execution())
         )
 
@@ -172,6 +218,55 @@ def test_no_value_of_another_type_crashes_an_engine(made: Path, tmp_path: Path, 
         path = _forge(made, tmp_path, table, column, FORGED[value])
         with suppress(StorageError, LifecycleError), SyncJobEngine(path) as engine:
             _use(engine)
+
+
+def _forge_one(made: Path, folder: Path, assignment: str) -> Path:
+    """Return a copy in which one job is forged."""
+    path = Path(shutil.copy(made, folder / "jobs.db"))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE jobs SET {assignment} WHERE job_id = 'job'")  # noqa: S608 - our own
+        _seal(connection)
+    return path
+
+
+async def _work(_job: Job[AgentJobStatus]) -> str:
+    return "done"
+
+
+def _use_beside_damage(path: Path) -> None:
+    """Use an engine on a file with one damaged job: each call says so, and the others go on."""
+    with SyncJobEngine(path, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
+        for call in (
+            lambda: engine.get("job"),
+            lambda: engine.history("job"),
+            lambda: engine.wait("job"),
+            lambda: engine.create("hash", idempotency_key="key", input={"a": 2}),
+            lambda: engine.provide_input("job", "p", 1),
+            lambda: engine.transition("job", AgentJobStatus.COMPLETED),
+            lambda: engine.cancel("job"),
+        ):
+            with pytest.raises(JobDamagedError):
+                call()
+        page = engine.list_jobs()
+        assert (page.damaged, [job.job_id for job in page.jobs]) == (("job",), ["other"])
+        with Worker(engine, _work):
+            assert engine.wait("other").result == "done"
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["live", "ended"])
+@pytest.mark.parametrize("contents", ["some", *thorough("all")])
+def test_content_that_no_engine_writes_is_damage_of_its_job_alone(
+    made: Path, tmp_path: Path, here: Run, contents: str, *, ended: bool
+) -> None:
+    end = f", status = 'completed', ended_at = '{time_text(NOON)}'" if ended else ""
+    for number, (column, value) in enumerate(CONTENTS[:: 7 if contents == "some" else 1]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        path = _forge_one(made, folder, f"{column} = {value}{end}")
+        codes = [here(name, path, *more)[0] for name, *more in COMMANDS if "none" not in more]
+        assert codes == [1] * len(codes), (column, value)
+        assert here("check", path)[1][0].startswith("job job: "), (column, value)
+        _use_beside_damage(path)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

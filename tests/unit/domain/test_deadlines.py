@@ -17,6 +17,7 @@ from engine.domain.deadlines import (
 
 A = AgentJobStatus
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+FIRST = datetime.min.replace(tzinfo=UTC)
 LAST = datetime.max.replace(tzinfo=UTC)
 
 
@@ -59,6 +60,15 @@ def test_a_relative_time_keeps_its_length_when_the_clock_is_set_back() -> None:
         assert due.kept(NOW - earlier) == due_after(NOW - earlier, timedelta(hours=1))
     for later in (timedelta(0), timedelta(minutes=1), timedelta(days=365)):
         assert due.kept(NOW + later) is due
+
+
+def test_a_length_below_nothing_is_none() -> None:
+    assert due_after(NOW, timedelta.min) == Due(NOW, NOW)
+    assert Due(FIRST, LAST).kept(NOW) == Due(NOW, NOW)
+
+
+def test_nothing_is_left_of_a_time_that_only_began() -> None:
+    assert Due(None, LAST).kept(NOW) == NEVER
 
 
 def test_an_absolute_time_stays_whatever_the_clock_shows() -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 import pytest
-from msgspec.structs import astuple, replace
+from msgspec.structs import astuple, fields, replace
 
 from engine import Job, JobStatus, MemoryStorage, SyncJobEngine
 from engine.domain.deadlines import Due
@@ -128,6 +128,38 @@ def test_a_time_that_began_in_the_future_begins_anew(began: str) -> None:
     moved = {f"{began}_at": times[f"{began}_at"] - hour, f"{began}_since": NOW - hour}
     assert ahead.set_back(NOW - hour) == replace(ahead, **moved)
     assert ahead.set_back(NOW) == ahead
+
+
+@pytest.mark.parametrize("began", ["deadline", "retry"])
+def test_what_began_in_the_future_is_set_back_once(began: str) -> None:
+    for at in (None, NOW - timedelta(days=999), NOW):
+        times = {f"{began}_at": at, f"{began}_since": NOW + timedelta(hours=1)}
+        ahead = Execution(**times)  # type: ignore[arg-type]
+        assert ahead.began_after(NOW)
+        assert not ahead.set_back(NOW).began_after(NOW)
+
+
+def test_a_job_has_nothing_left_to_wait_for_when_it_has_ended() -> None:
+    left = {"priority", "deadlines", "attempt", "failures", "answers", "cancel_reason"}
+    left |= {"result_form", "trace", "deaths"}
+    ended = ALL.ended()
+    for field in fields(Execution):
+        value = getattr(ALL, field.name) if field.name in left else field.default
+        assert getattr(ended, field.name) == value
+
+
+def test_a_job_is_reopened_with_new_names_and_ends() -> None:
+    execution = replace(ALL, deadlines='{"old":1,"other":2}')
+    record = replace(RECORD, status="old", execution=execution)
+    live = record.reopened({"old": "new"}, {"final"})
+    renamed = replace(execution, deadlines='{"new":1,"other":2}')
+    assert live == replace(record, status="new", execution=renamed)
+    ended = record.reopened({"old": "final"}, {"final"})
+    assert ended.status == "final"
+    deadlines = '{"final":1,"other":2}'
+    assert ended.execution == replace(execution, deadlines=deadlines).ended()
+    plain = replace(record, execution=NO_EXECUTION)
+    assert plain.reopened({}, {"old"}).execution is NO_EXECUTION
 
 
 def test_records_can_be_pickled_copied_and_hashed() -> None:
