@@ -9,7 +9,7 @@ and proves itself by its token. The lifecycle judges the moves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -49,10 +49,10 @@ class Batch:
         named: The committed jobs that the round's messages name, by id and by key. Read only.
         find: Returns the job with an id, if the owner holds it.
         is_orphan: Returns whether a job's newest attempt died with its engine.
-        strays: The jobs that a stray thread holds back.
+        strays: The jobs that stray threads hold back.
 
     Attributes:
-        lifecycle, now, strays: The same.
+        lifecycle, now: The same.
         changes: The changes to commit, in order.
         last_position: The position of the newest job, new ones included.
         expired: How many jobs a deadline has moved on.
@@ -69,11 +69,11 @@ class Batch:
         named: CheckedOut,
         find: Callable[[str], Record | None],
         is_orphan: Callable[[Record], bool],
-        strays: set[str],
+        strays: Container[str],
     ) -> None:
         self.lifecycle = lifecycle
         self.now = now
-        self.strays = strays
+        self._strays = strays
         self.changes: list[Change] = []
         self.last_position = last_position
         self.expired = 0
@@ -153,7 +153,7 @@ class Batch:
 
     def is_ready(self, record: Record) -> bool:
         """Tell whether a job may be claimed."""
-        if record.status != self.lifecycle.running_value or record.job_id in self.strays:
+        if record.status != self.lifecycle.running_value or record.job_id in self._strays:
             return False
         retry_at = record.execution.retry_at
         return (retry_at is None or retry_at <= self.now) and not self.is_held(record)

@@ -15,6 +15,7 @@ from typing import Any
 
 from engine.domain.lifecycle import Lifecycle
 from engine.owner.ranked_jobs import RankedJobs, rank
+from engine.owner.strays import Strays
 from engine.owner.times import Times
 from engine.storage.record import Record
 
@@ -31,7 +32,7 @@ class ReadyQueue:
         orphans: The tokens of attempts that died with their engine, by job id, as far as their
             jobs have not changed since.
         orphaned: How many they were at first.
-        strays: The ids of jobs that a stray thread holds back; see `engine.owner.commands.stray`.
+        strays: The jobs that stray threads hold back.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class ReadyQueue:
         self._held_suspects: set[str] = set()
         self.orphans: dict[str, str] = {}
         self.orphaned = 0
-        self.strays: set[str] = set()
+        self.strays = Strays()
 
     def add_orphan(self, record: Record) -> None:
         """Note the attempt of a job from a newly opened storage: it died with its engine."""
@@ -128,7 +129,7 @@ class ReadyQueue:
         """
         without: Container[str] = changed
         if self.strays:
-            without = changed.keys() | self.strays
+            without = changed.keys() | self.strays.keys()
         no_more_suspects = any(_is_held(job_id, changed) for job_id in self._held_suspects)
         with (
             closing(self._innocent.in_order(without)) as innocent,

@@ -17,16 +17,12 @@ from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.domain.models import Progress
 from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.expire import ExpireJobs
-from engine.owner.commands.stray import HoldBackJob, LetGoJob
 from engine.owner.core import Core
 from engine.owner.inside import Inside
 from engine.owner.message import Message
 from engine.portal import task_starter
 from engine.portal.logs import TaskLogger
-from engine.storage.record import (
-    Change,
-    Record,
-)
+from engine.storage.record import Change, Record
 from engine.worker.attempt import Attempt, Stop
 from engine.worker.changes import Changes
 from engine.worker.handler import Handler
@@ -221,7 +217,7 @@ class WorkerPool:
             self._changes.wake()
             return
         if self._rules.holds_back:
-            self._tell(HoldBackJob(attempt.job_id))
+            self._core.state.ready_queue.strays.hold_back(attempt.job_id)
         self._stuck_monitor.add_orphan(attempt)
         call.when_ended(lambda: self._end_stray(attempt))
 
@@ -231,11 +227,9 @@ class WorkerPool:
         self._free += 1
         self._changes.wake()
         if self._rules.holds_back:
-            self._tell(LetGoJob(attempt.job_id))
-
-    def _tell(self, message: Message[Any]) -> None:
-        with suppress(EngineError):  # the engine has ended
-            self._core.inbox.put(message, internal=True)
+            self._core.state.ready_queue.strays.let_go(attempt.job_id)
+            with suppress(EngineError):  # the engine has ended
+                self._core.inbox.put(ExpireJobs(()), internal=True)  # a round, which may claim it
 
     # The listener of events.
 

@@ -8,10 +8,20 @@ from datetime import timedelta
 import anyio
 import pytest
 
-from engine import AgentJobStatus, Retry, Worker
+from engine import AgentJobStatus, CommitUnknownError, Retry, StorageError, Worker
+from engine.owner.strays import Strays
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.claiming import AgentJob, agents, running
-from tests.unit.worker.at_work import COMPLETED, FAILED, RUNNING, SECONDS, AgentEngine, working
+from tests.unit.failing import FailingStorage
+from tests.unit.worker.at_work import (
+    COMPLETED,
+    FAILED,
+    RUNNING,
+    SECONDS,
+    AgentEngine,
+    until,
+    working,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -22,17 +32,20 @@ class Thread:
     """A handler in a thread, which holds the first attempt of each job until it is let go.
 
     Attributes:
+        started: Whether an attempt has begun.
         beside: Whether two attempts of a job have run at once.
     """
 
     def __init__(self) -> None:
         self.let_go = threading.Event()
+        self.started = False
         self.beside = False
         self._at_work: set[str] = set()
 
     def __call__(self, job: AgentJob) -> str:
         self.beside |= job.job_id in self._at_work
         self._at_work.add(job.job_id)
+        self.started = True
         if job.attempt == 1:
             self.let_go.wait(SECONDS)
         self._at_work.discard(job.job_id)
@@ -131,3 +144,53 @@ async def test_a_thread_that_ends_after_its_engine_disturbs_nobody() -> None:
     async with agents() as engine, Worker(engine, handler):
         job = await running(engine)
         assert (await engine.wait(job.job_id)).status is COMPLETED
+
+
+async def _refuse_all(engine: AgentEngine, storage: FailingStorage) -> None:
+    """Let the storage refuse each round before it is decided, until it is no longer silent."""
+    storage.failures = [CommitUnknownError(StorageError("the disk has gone"))]
+    storage.silent = 1_000_000
+    for _ in range(2):
+        with pytest.raises((StorageError, CommitUnknownError)):
+            await engine.create("refused")
+
+
+@pytest.mark.thorough
+async def test_a_storage_that_refuses_all_does_not_let_a_job_run_beside_itself() -> None:
+    handler, storage = Thread(), FailingStorage()
+    async with working(handler, storage, timeout_seconds=0.2, retry=AT_ONCE) as engine:
+        job = await running(engine)
+        await until(lambda: handler.started)
+        await _refuse_all(engine, storage)
+        await until(lambda: engine.core.state.ready_queue.strays)
+        storage.silent = 0
+        while not (await engine.statistics()).retried:  # noqa: ASYNC110 - there is no event
+            await anyio.sleep(0.005)
+        await anyio.wait_all_tasks_blocked()
+        assert (await engine.get(job.job_id)).attempt == 1
+        handler.let_go.set()
+        assert (await engine.wait(job.job_id)).result == "attempt 2"
+    assert not handler.beside
+
+
+async def test_a_thread_that_ends_while_the_storage_refuses_all_lets_its_job_go() -> None:
+    handler, storage = Thread(), FailingStorage()
+    async with working(handler, storage, timeout_seconds=0.05, retry=AT_ONCE) as engine:
+        job = await running(engine)
+        await _stray(engine)
+        await _refuse_all(engine, storage)
+        handler.let_go.set()
+        await until(lambda: not engine.core.state.ready_queue.strays)
+        storage.silent = 0
+        assert (await engine.wait(job.job_id)).result == "attempt 2"
+
+
+def test_a_job_is_let_go_by_the_last_of_its_threads() -> None:
+    strays = Strays()
+    for _ in range(2):
+        strays.hold_back("a job")
+    strays.hold_back("another")
+    strays.let_go("a job")
+    assert set(strays) == {"a job", "another"}
+    strays.let_go("a job")
+    assert set(strays) == {"another"}
