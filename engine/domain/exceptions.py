@@ -52,6 +52,8 @@ from __future__ import annotations
 from collections.abc import Sequence, Sized
 from typing import Any, Self, TypeVar
 
+from engine.domain.interrupts import must_pass
+
 AnyError = TypeVar("AnyError", bound="EngineError")
 
 _SHOWN_CHARACTERS = 80
@@ -68,9 +70,10 @@ def shown(value: object) -> str:
         if isinstance(value, Sized) and not isinstance(value, str | bytes):
             return f"<{type(value).__name__} of {len(value)} items>"
         text = repr(value)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - a broken __repr__ must not hide the error to be raised
+    except BaseException as broken:
+        if must_pass(broken):
+            raise
+        # A broken __repr__ must not hide the error to be raised.
         return f"<{type(value).__name__} without a repr>"
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
@@ -79,9 +82,10 @@ def message_of(error: BaseException) -> str:
     """Return ``str(error)`` of an error that isn't the engine's, whatever its methods raise."""
     try:
         return str(error)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - a broken __str__ must not hide the error, nor end more
+    except BaseException as broken:
+        if must_pass(broken):
+            raise
+        # A broken __str__ must not hide the error, nor end more.
         return "an error without a message"
 
 

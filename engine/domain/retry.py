@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from engine.domain.exceptions import HandlerError, InvalidValueError, shown
+from engine.domain.interrupts import foreign_attribute
 from engine.domain.validation import check_integer, check_number, check_seconds
 
 MAX_ATTEMPTS: Final = 1_000
 MAX_FACTOR: Final = 1_000
 MAX_DELAY_SECONDS: Final = 31_622_400  # 366 days: now plus a delay stays in the calendar
+_UNREADABLE: Final = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,8 @@ class Retry:
     An error whose attribute ``retryable`` is False is never retried. An error may say itself when
     to try again, as paid APIs do: its attribute ``retry_after_seconds``, a finite number, 0 or
     more, replaces the delay. It is cut to ``max_delay_seconds`` and gets no jitter. Any other value
-    is ignored, and logged. Attempts that died with their process rest for the same delays, but do
-    not count here: see `engine.domain.deaths`.
+    is ignored, and logged, and so is one that can't be read. Attempts that died with their process
+    rest for the same delays, but do not count here: see `engine.domain.deaths`.
 
     Attributes:
         max_attempts: A job fails when so many of its attempts have failed: 1 to 1,000; 3 by
@@ -103,22 +105,14 @@ def retry_after_seconds(error: BaseException) -> float | None:
     """Return an error's own delay before the next attempt; None without one.
 
     Raises:
-        InvalidValueError: It is no finite number of 0 or more.
+        InvalidValueError: It can't be read, or is no finite number of 0 or more.
     """
-    try:
-        seconds = getattr(error, "retry_after_seconds", None)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as broken:  # the handler's error must not end more than its job
-        raise InvalidValueError("retry_after_seconds", "can't be read") from broken
+    seconds = foreign_attribute(error, "retry_after_seconds", default=None, broken=_UNREADABLE)
+    if seconds is _UNREADABLE:
+        raise InvalidValueError("retry_after_seconds", "can't be read")
     return None if seconds is None else float(check_seconds("retry_after_seconds", seconds))
 
 
 def is_retryable(error: BaseException) -> bool:
     """Return whether an error's own attribute ``retryable`` allows another attempt."""
-    try:
-        return getattr(error, "retryable", True) is not False
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - a broken attribute must not hide the handler's error
-        return True
+    return foreign_attribute(error, "retryable", default=True, broken=True) is not False

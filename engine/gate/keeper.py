@@ -18,13 +18,13 @@ from engine.domain.exceptions import (
     VersionConflictError,
     shown,
 )
+from engine.domain.interrupts import raised_by_signal
 from engine.domain.models import Job, Progress
 from engine.gate.waiting_jobs import GateCheck, WaitingJobs
 from engine.owner.commands.move import CheckedMove, MoveJobs
 from engine.owner.commands.read import ListJobs
 from engine.owner.core import Core
 from engine.owner.inside import Inside
-from engine.portal import raised_by_signal
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Change, Damaged, Record
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias
 
 from engine.domain.exceptions import EngineUnavailableError, InvalidValueError, shown
+from engine.domain.interrupts import raised_by_signal
 from engine.domain.models import Progress, Status, Transition
 from engine.domain.validation import is_async_function
 from engine.owner.views import Views
-from engine.portal import raised_by_signal
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Change, entries_of
 

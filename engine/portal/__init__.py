@@ -12,8 +12,8 @@
 * `task_starter` returns a function that starts tasks at little cost.
 * `Watchdog` notices a blocked event loop; `stack_text` and `awaiting_text` show where it hangs.
 * `ChildProcess` is a process with a private `Channel`, `ParentProcess` the other side of it.
-* `stop_signals` and `blocking_stop_signals` ask a program to stop; `raised_by_signal` and
-  `protect` keep an interrupt of the program apart from an error of a handler.
+* `stop_signals` and `blocking_stop_signals` ask a program to stop; `protect` leaves a Ctrl-C to its
+  main task.
 """
 
 from engine.portal.affinity import Event, LoopAffinity, call_soon, choose_event
@@ -21,7 +21,7 @@ from engine.portal.bridge import HeldContext, Notify, SyncBridge, TimeLimit
 from engine.portal.channel import ChannelDamagedError, ChannelEndedError, ChannelError
 from engine.portal.child_process import ChildProcess
 from engine.portal.held_engine import Held, hold
-from engine.portal.interrupts import protect, raised_by_signal
+from engine.portal.interrupts import protect
 from engine.portal.loop_thread import check_interpreter
 from engine.portal.parent_process import ParentProcess
 from engine.portal.signals import EXIT_CODE, blocking_stop_signals, stop_signals
@@ -55,7 +55,6 @@ __all__ = [
     "hold",
     "other_threads",
     "protect",
-    "raised_by_signal",
     "stack_text",
     "stop_signals",
     "task_starter",

@@ -21,11 +21,12 @@ from engine.domain.exceptions import (
     InvalidValueError,
     message_of,
 )
+from engine.domain.interrupts import raised_by_signal
 from engine.domain.models import Progress
 from engine.domain.retry import retry_after_seconds
 from engine.domain.validation import MAX_ERROR_CHARACTERS, kept_text
 from engine.owner.core import Core
-from engine.portal import BlockingCall, awaiting_text, raised_by_signal
+from engine.portal import BlockingCall, awaiting_text
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Record
 from engine.worker.context import Context, InputNeeded, JobCancelled, asks_for_input

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 from engine.domain.deaths import NOT_REPEATED, DeathRule
 from engine.domain.exceptions import AttemptTimeoutError, HandlerError, HandlerProcessError
+from engine.domain.interrupts import must_pass, raised_by_signal
 from engine.domain.lifecycle import Event
 from engine.owner.commands.ask import AskForInput
 from engine.owner.commands.finish import FinishJob
 from engine.owner.commands.release import Count, ReleaseJob
 from engine.owner.message import Message
-from engine.portal import raised_by_signal
 from engine.portal.logs import TaskLogger
 from engine.worker.attempt import Attempt, Middleware, Stop, error_text, retry_after_of
 from engine.worker.context import InputNeeded
@@ -56,13 +56,27 @@ async def outcome_of(
     """
     if reason := attempt.why_stopped():  # before it began
         return _after_stop(attempt, rules, reason)
+    try:
+        return await _run(attempt, rules)
+    except BaseException as error:
+        if not must_pass(error):
+            raise
+        interrupt(raised_by_signal(error) or error)
+        return _after_stop(attempt, rules, attempt.why_stopped() or Stop.INTERRUPTED)
+
+
+async def _run(attempt: Attempt, rules: Rules) -> Message[Any] | None:
+    """Run an attempt, and return the message with its outcome; None for no message.
+
+    Raises:
+        BaseException: An interrupt of the program, raised in the job's handler or behind it.
+    """
     _log(attempt, "begins")
     try:
         result = await attempt.run(rules.middleware, rules.timeout_seconds)
-    except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-        if (raised := raised_by_signal(error)) is not None:
-            interrupt(raised)
-            return _after_stop(attempt, rules, attempt.why_stopped() or Stop.INTERRUPTED)
+    except BaseException as error:
+        if raised_by_signal(error) is not None:
+            raise
         return _after_error(attempt, rules, error)
     _log(attempt, "is done")
     return FinishJob(

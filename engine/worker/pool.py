@@ -177,7 +177,7 @@ class WorkerPool:
 
     async def _run(self, attempt: Attempt) -> None:
         """Run an attempt and report its outcome. Raises nothing, unless the loop is ending."""
-        message: Message[Any] | None
+        message: Message[Any] | None = None
         if self._is_closing:
             attempt.stop(Stop.CLOSING)
         try:
@@ -185,9 +185,11 @@ class WorkerPool:
                 message = await outcome_of(attempt, self._rules, self._interrupt)
         except Exception as error:  # noqa: BLE001 - not the handler's own, which are outcomes
             message = failure(attempt, self._rules, error)
-        except BaseException:
-            self._forget(attempt)  # so that closing the worker does not wait for it
-            raise
+        finally:
+            self._conclude(attempt, message)
+
+    def _conclude(self, attempt: Attempt, message: Message[Any] | None) -> None:
+        """Free the place of an attempt that has ended, and send its outcome, if it has one."""
         if self._by_job.get(attempt.job_id) is attempt:
             del self._by_job[attempt.job_id]
             self._core.state.events.progress.pop(attempt.job_id, None)

@@ -19,9 +19,9 @@ import anyio
 import pytest
 from pydantic import BaseModel
 
+from engine.domain.interrupts import raised_by_signal
 from engine.owner import views
 from engine.portal import loop_thread
-from engine.portal.interrupts import raised_by_signal
 from engine.portal.logs import levels
 from tests.systems import needs_interrupts
 

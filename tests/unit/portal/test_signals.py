@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from engine.domain.exceptions import WrongLoopError
-from engine.portal.interrupts import raised_by_signal
+from engine.domain.interrupts import raised_by_signal
 from engine.portal.signals import EXIT_CODE, stop_signals
 from tests.systems import needs_fork, needs_interrupts
 from tests.tries import thorough

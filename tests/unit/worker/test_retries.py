@@ -100,15 +100,13 @@ class BusyError(Exception):
 
 
 class BrokenError(Exception):
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(repr(error))
+        self._error = error
+
     @property
     def retry_after_seconds(self) -> float:
-        raise ZeroDivisionError
-
-
-class ExitingError(Exception):
-    @property
-    def retry_after_seconds(self) -> float:
-        raise SystemExit
+        raise self._error
 
 
 @pytest.mark.parametrize(
@@ -134,8 +132,7 @@ async def test_an_error_may_say_when_to_try_again(
     "asked",
     [
         *map(BusyError, (-1, float("nan"), float("inf"), 10**400, True, "30", 10j, [])),
-        BrokenError(),
-        ExitingError(),
+        *map(BrokenError, (ZeroDivisionError(), SystemExit(9))),
     ],
     ids=repr,
 )

@@ -12,7 +12,8 @@ import sys
 
 import anyio
 
-from engine.portal.interrupts import protect, raised_by_signal
+from engine.domain.interrupts import raised_by_signal
+from engine.portal.interrupts import protect
 
 BACKEND, WHERE = sys.argv[1:3]
 IS_PROTECTED = sys.argv[3:] == ["protected"]
