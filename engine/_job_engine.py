@@ -88,7 +88,8 @@ class JobEngine(EngineBase[Status]):
         lifecycle: The statuses and the legal moves; by default `PAID_JOB_LIFECYCLE`.
         retention: The rule by which ended jobs are removed; by default the engine keeps all.
         on_transition: Called with each committed transition, in their order, on the event loop of
-            the engine. Keep it short: every caller waits meanwhile. Its errors are logged.
+            the engine, without the context (`contextvars`) of whoever opens the engine.
+            Keep it short: every caller waits meanwhile. Its errors are logged.
         clock: Returns the time as an aware datetime. The owner reads it once for all writes that it
             decides together. It dates changes and deadlines, and never measures a duration.
         new_id: Returns the id of a new job: 1 to 256 characters, never the same twice. Called in
@@ -181,16 +182,18 @@ class JobEngine(EngineBase[Status]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        """Refuse new calls, answer the waiting ones, and close the storage.
+        """Close workers and gates, refuse new calls, answer the waiting ones, close the storage.
 
-        A cancellation does not cut this short: every accepted call is answered.
+        A cancellation does not cut this short: every accepted call is answered. Does nothing the
+        second time.
 
         Raises:
             EngineCrashedError: The owner crashed, and the body raised no error.
             EngineNotStartedError: It has not been entered.
             StorageError: The storage can't be closed, and the body raised no error.
-            KeyboardInterrupt, SystemExit: The owner's task was interrupted by it, which also
-                cancels the task that entered the engine, if that still runs.
+            BaseException: An interrupt, which also cancels the task that entered the engine, if
+                that still runs: what a signal's handler of the program raised in a handler of jobs,
+                a hook or a check, or a `SystemExit` or `KeyboardInterrupt` of the owner's task.
             WrongLoopError: Called on another event loop, or by a handler or a check that it runs;
                 or, on trio, in another task than the one that entered it, or before a later engine
                 is left. The engine stays open.

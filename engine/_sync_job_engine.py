@@ -165,7 +165,7 @@ class SyncJobEngine(EngineBase[Status]):
                 raise
 
     def close(self) -> None:
-        """Refuse new calls, answer the waiting ones, and close the storage.
+        """Close workers and gates, refuse new calls, answer the waiting ones, close the storage.
 
         A second call does nothing.
 

@@ -546,7 +546,7 @@ class CommitUnknownError(OutcomeUnknownError):
         self.__cause__: BaseException | None = reason
 
 
-_FORMS = {"engine": "JobEngine() as …", "worker": "Worker(…) as …"}
+_FORMS = {"engine": "JobEngine() as …", "worker": "Worker(…) as …", "gate": "Gate(…)"}
 
 
 class EngineUnavailableError(EngineError, RuntimeError):

@@ -29,7 +29,8 @@ class Gate(Attachment):
 
     While jobs wait, the gate calls the check at every interval with all of them, and moves the
     chosen ones, each by itself. It passes over jobs that don't wait, or not any more, so the check
-    may return more than it was given. With a `SyncJobEngine` it is a plain context manager.
+    may return more than it was given. It does not see the context (`contextvars`) of whoever opens
+    the engine. With a `SyncJobEngine` it is a plain context manager.
 
     Args:
         engine: The engine. Enter it before the gate, and leave it after.

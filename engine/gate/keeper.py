@@ -21,6 +21,7 @@ from engine.domain.exceptions import (
 from engine.domain.interrupts import raised_by_signal
 from engine.domain.models import Job, Progress
 from engine.gate.waiting_jobs import GateCheck, WaitingJobs
+from engine.owner.attachment import Part
 from engine.owner.commands.move import CheckedMove, MoveJobs
 from engine.owner.commands.read import ListJobs
 from engine.owner.core import Core
@@ -43,7 +44,7 @@ _PASSED_OVER: Final = (
 )
 
 
-class GateKeeper:
+class GateKeeper(Part):
     """Works for a gate on the event loop of the engine, in the engine's task group."""
 
     def __init__(
@@ -56,7 +57,7 @@ class GateKeeper:
         interval_seconds: float,
         timeout_seconds: float,
     ) -> None:
-        self._core = core
+        super().__init__(core)
         self._check = check
         self._status = status
         self._target = target
@@ -65,31 +66,30 @@ class GateKeeper:
         self._waiting: dict[str, Record] = {}
         self._gone: set[str] | None = None  # the jobs that left while the first ones are read
 
-    async def open(self) -> None:
+    async def _open(self) -> None:
         """Read the waiting jobs, and start polling.
 
         Raises:
-            EngineError: The engine is not open, or refused the read.
+            EngineError: The engine refused the read.
         """
-        self._core.inbox.check_open()
         # Shielded: a cancelled application closes the gate, and waits until it has ended.
         self._scope = anyio.CancelScope(shield=True)
         self._arrived = anyio.Event()
-        self._ended = anyio.Event()
+        self._polled: anyio.Event | None = None  # the end of polling, once it has begun
         self._core.state.events.subscribe(self)
         try:
             await self._read_waiting()
         except BaseException:
             self._core.state.events.unsubscribe(self)
             raise
-        self._core.tasks.start_soon(self._poll, name="engine gate")
+        self._core.start(self._poll, name="engine gate")
 
-    async def close(self) -> None:
-        """Stop polling. Can't be cancelled."""
+    async def _close(self) -> None:
+        """Stop polling."""
         self._core.state.events.unsubscribe(self)
         self._scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._ended.wait()
+        if self._polled is not None:
+            await self._polled.wait()
 
     async def _read_waiting(self) -> None:
         """Read the jobs that wait already; events report the others that come and go meanwhile."""
@@ -132,6 +132,9 @@ class GateKeeper:
 
     async def _poll(self) -> None:
         """Check and move jobs until the gate is closed or the engine has ended."""
+        if self._scope.cancel_called:
+            return
+        self._polled = anyio.Event()
         pause = self._interval_seconds
         longest = max(_LONGEST_PAUSE_SECONDS, self._interval_seconds)
         try:
@@ -145,7 +148,7 @@ class GateKeeper:
                     spread = 1.0 + _JITTER * (2.0 * random() - 1.0)  # noqa: S311 - it spreads load
                     await self._core.time.sleep(pause * spread)
         finally:
-            self._ended.set()
+            self._polled.set()
 
     async def _poll_once(self) -> bool:
         """Run the check and move the chosen jobs. Return whether that went well; log a failure."""

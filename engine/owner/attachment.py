@@ -6,7 +6,9 @@ import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
+
+import anyio
 
 from engine.domain.exceptions import (
     EngineNotStartedError,
@@ -15,24 +17,55 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.owner.base import EngineBase
+from engine.owner.core import Core
 from engine.owner.inside import check_outside
-from engine.portal import HeldContext
+from engine.portal import HeldContext, to_the_end
 
 
-class Part(Protocol):
-    """Does the work of an attachment, on the event loop of the engine."""
+class Part:
+    """Does the work of an attachment, on the event loop of the engine.
+
+    Args:
+        core: Of the engine.
+    """
+
+    def __init__(self, core: Core[Any]) -> None:
+        self._core = core
+        self._closed: anyio.Event | None = None
 
     async def open(self) -> None:
-        """Start working.
+        """Start working. The engine closes what is still open at its end.
 
         Raises:
-            EngineUnavailableError: The engine is not open.
+            EngineError: The engine is not open, or can't take the part.
         """
-        ...
+        self._core.inbox.check_open()
+        await self._open()
+        self._core.parts.append(self)
 
     async def close(self) -> None:
-        """Stop working. Can't be cancelled."""
-        ...
+        """Stop working; again, wait for that. A cancellation does not cut it short."""
+        await to_the_end(self._close_once)
+
+    async def _close_once(self) -> None:
+        if self._closed is not None:
+            await self._closed.wait()
+            return
+        self._closed = anyio.Event()
+        try:
+            await self._close()
+        finally:  # also at the end of the event loop
+            self._core.parts.remove(self)
+            self._closed.set()
+
+    def interrupt(self) -> None:
+        """Take on no new work: the program is about to close."""
+
+    async def _open(self) -> None:
+        raise NotImplementedError
+
+    async def _close(self) -> None:
+        raise NotImplementedError
 
 
 class Attachment:
@@ -78,11 +111,14 @@ class Attachment:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop working. A cancellation does not cut it short.
+        """Stop working. A cancellation does not cut it short. Does nothing the second time.
 
         Raises:
-            WrongLoopError: Called by a handler, or by a check, that this runs.
+            EngineNotStartedError: The attachment has not been entered.
+            InvalidValueError: The engine is a `SyncJobEngine`.
+            WrongLoopError: Called on another event loop, or by a handler or a check that this runs.
         """
+        self._check_end(blocking=False)
         check_outside(self._part, self._name)
         await self._part.close()
 
@@ -107,22 +143,33 @@ class Attachment:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop working, and wait until all work has ended.
+        """Stop working, and wait until all work has ended. Does nothing the second time.
 
         Raises:
+            EngineNotStartedError: The attachment has not been entered.
+            InvalidValueError: The engine is a `JobEngine`.
             WrongLoopError: Called by a handler, or by a check, that this runs.
         """
+        self._check_end(blocking=True)
         check_outside(self._part, self._name)
         self._held.leave()
 
     def _check_start(self, *, blocking: bool) -> None:
+        self._check_kind(blocking=blocking)
+        if self._started:
+            raise EngineStartedError(self._name)
+        self._engine.core.check_caller()
+
+    def _check_end(self, *, blocking: bool) -> None:
+        self._check_started()
+        self._check_kind(blocking=blocking)
+        self._engine.core.check_caller()
+
+    def _check_kind(self, *, blocking: bool) -> None:
         core = self._engine.core
         if core.is_blocking != blocking:
             name, how = type(self._engine).__name__, "with" if core.is_blocking else "async with"
             raise InvalidValueError("engine", f"is a {name}: use `{how}`")
-        if self._started:
-            raise EngineStartedError(self._name)
-        core.check_caller()
 
     def _check_started(self) -> None:
         if not self._started:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
+from contextlib import AsyncExitStack
+from contextvars import Context
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from functools import partial
+from typing import Any, Generic, Protocol
 
 import anyio
 from anyio.abc import TaskGroup
@@ -24,6 +27,18 @@ from engine.owner.views import Views
 from engine.owner.watching import JobWait, Watcher, read_job
 from engine.portal import LoopAffinity
 from engine.portal.time import Time
+
+
+class OpenPart(Protocol):
+    """A worker or a gate at work."""
+
+    def interrupt(self) -> None:
+        """Take on no new work: the program is about to close."""
+        ...
+
+    async def close(self) -> None:
+        """Stop working; again, wait for that. A cancellation does not cut it short."""
+        ...
 
 
 @dataclass(slots=True)
@@ -46,9 +61,32 @@ class Core(Generic[Status]):
     """The tie of an awaited engine to its event loop; None before its start."""
     tasks: TaskGroup = field(init=False)
     """Runs all tasks of the open engine; the owner opens and closes it."""
-    interrupt: Callable[[BaseException], None] = field(init=False)
-    """Passes an exception of the program on to it, as its own `with` of the engine raises it. The
-    owner sets it."""
+    context: Context = field(init=False)
+    """In which the tasks of the open engine begin, whoever starts them; the owner sets it."""
+    parts: list[OpenPart] = field(init=False, default_factory=list)
+    """Those at work, in the order of their opening."""
+    end_body: Callable[[BaseException], None] = field(init=False)
+    """Cancels the body of the engine's `with`, whose end then raises this; the owner sets it."""
+
+    def start(self, function: Callable[[], Coroutine[Any, Any, None]], *, name: str) -> None:
+        """Start a task of the open engine. Its bug ends the engine."""
+        self.context.run(partial(self.tasks.start_soon, function, name=name))
+
+    def interrupt(self, error: BaseException) -> None:
+        """Pass an exception of the program's on to it: its own `with` of the engine raises it.
+
+        Nothing more is claimed, or another worker would get the job that is released now.
+        """
+        for part in self.parts:
+            part.interrupt()
+        self.end_body(error)
+
+    async def close_parts(self) -> None:
+        """Close the parts that are still at work, the newest first: all, even if one fails."""
+        while self.parts:
+            async with AsyncExitStack() as stack:
+                for part in self.parts:
+                    stack.push_async_callback(part.close)
 
     def check_caller(self) -> None:
         """Refuse to work with an awaited engine before its start, or on another event loop.

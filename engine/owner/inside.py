@@ -38,7 +38,7 @@ def check_outside(part: object, name: str) -> None:
         WrongLoopError: Called by what the part runs.
     """
     run = _current.get()
-    if run is not None and not run.has_ended and part in run.parts:
+    if run is not None and not run.has_ended and any(part is each for each in run.parts):
         raise WrongLoopError(
             f"a handler or check can't close the {name} that runs it, for it would wait for its "
             "own end: let it return, and close elsewhere"

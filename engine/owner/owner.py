@@ -37,7 +37,7 @@ from engine.owner.round import Round
 from engine.owner.sources import Counters, Sources
 from engine.owner.timers import fire_timers
 from engine.owner.writes import Writes
-from engine.portal import protect
+from engine.portal import context_of_tasks, protect
 from engine.portal.logs import TaskLogger
 from engine.portal.time import Clock, read_clock
 from engine.storage.protocol import Storage
@@ -54,6 +54,9 @@ class Owner(Generic[Status]):
         storage: Opened at the start of ``async with``, closed when the last answer is given.
         clock: Read once for each round that writes.
         retention: Which ended jobs to keep; None keeps all.
+
+    Attributes:
+        cancel_body: Called at an interrupt; None: it cancels the task that entered the context.
     """
 
     def __init__(
@@ -64,7 +67,7 @@ class Owner(Generic[Status]):
         retention: Retention | None,
     ) -> None:
         self._core = core
-        core.interrupt = self._interrupt_by
+        core.end_body = self._end_body_by
         self._inbox = core.inbox
         self._storage = storage
         self._time = core.time
@@ -74,6 +77,7 @@ class Owner(Generic[Status]):
         self._counters = Counters()
         self._writes = Writes(core.state, storage, clock, self._counters)
         self._sources = Sources(core.state, storage, clock, self._writes.settle, self._counters)
+        self.cancel_body: Callable[[], object] | None = None
         self._crash: BaseException | None = None
         self._interrupt: BaseException | None = None
         self._close_error: BaseException | None = None
@@ -94,10 +98,11 @@ class Owner(Generic[Status]):
             raise
         self._inbox.open()
         self._tasks = self._core.tasks = await anyio.create_task_group().__aenter__()
-        self._tasks.start_soon(protect(self._run), name="engine owner")
+        self._core.context = context_of_tasks(self._core.interrupt)
+        self._core.start(protect(self._run), name="engine owner")
         # Shielded: they work on while workers have their time of grace.
         self._background = anyio.CancelScope(shield=True)
-        self._tasks.start_soon(self._run_background, name="engine timers")
+        self._core.start(self._run_background, name="engine timers")
         return self
 
     async def __aexit__(
@@ -106,13 +111,26 @@ class Owner(Generic[Status]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        """Close the inbox, and wait until all that was in it has been answered.
+        """Close the parts that are still open and the inbox, and answer all that was in it.
 
         Raises:
             EngineCrashedError: The owner crashed, and nothing else is being raised.
             StorageError: The storage can't be closed, and nothing else is being raised.
-            BaseException: An interrupt of the owner, such as `KeyboardInterrupt`.
+            BaseException: An interrupt; or a bug in the closing of a part.
         """
+        try:
+            await self._core.close_parts()
+        finally:
+            swallow = await self._end(kind, error, traceback)
+        return swallow
+
+    async def _end(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None:
+        """Close the inbox, and wait until all that was in it has been answered."""
         self._inbox.close()
         self._background.cancel()
         # Keep the body's error from the task group, which would wrap it. Pass on a cancellation:
@@ -169,7 +187,7 @@ class Owner(Generic[Status]):
         except BaseException as bug:  # noqa: BLE001 - callers get it
             # A cancellation that gets out of a storage is a bug like any other.
             if not isinstance(bug, (Exception, anyio.get_cancelled_exc_class())):
-                self._interrupt_by(bug)
+                self._core.interrupt(bug)
             self._fall(bug)
         finally:
             try:
@@ -177,11 +195,11 @@ class Owner(Generic[Status]):
             finally:
                 await self._close_storage()
 
-    def _interrupt_by(self, error: BaseException) -> None:
+    def _end_body_by(self, error: BaseException) -> None:
         """Cancel the body of the ``async with``; its end raises the error."""
         if self._interrupt is None:
             self._interrupt = error
-            self._tasks.cancel_scope.cancel()
+            (self.cancel_body or self._tasks.cancel_scope.cancel)()
 
     def _fall(self, bug: BaseException) -> None:
         """Crash, unless the engine has crashed before: callers learn of the first bug alone."""

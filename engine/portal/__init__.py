@@ -9,11 +9,12 @@
   `check_interpreter` refuses finalizers that come too late for it.
 * `TimeLimit` counts the time of a blocking call from its beginning.
 * `WorkThread` makes blocking calls on one thread, in order; `Threads` makes each on its own.
-* `task_starter` returns a function that starts tasks at little cost.
+* `task_starter` returns a function that starts tasks at little cost; `to_the_end` runs a function
+  that no cancellation may cut short.
 * `Watchdog` notices a blocked event loop; `stack_text` and `awaiting_text` show where it hangs.
 * `ChildProcess` is a process with a private `Channel`, `ParentProcess` the other side of it.
-* `stop_signals` and `blocking_stop_signals` ask a program to stop; `protect` leaves a Ctrl-C to its
-  main task.
+* `stop_signals` and `blocking_stop_signals` ask a program to stop; `protect` and `context_of_tasks`
+  bring an interrupt that comes in the engine's tasks to the program.
 """
 
 from engine.portal.affinity import Event, LoopAffinity, call_soon, choose_event
@@ -21,11 +22,11 @@ from engine.portal.bridge import HeldContext, Notify, SyncBridge, TimeLimit
 from engine.portal.channel import ChannelDamagedError, ChannelEndedError, ChannelError
 from engine.portal.child_process import ChildProcess
 from engine.portal.held_engine import Held, hold
-from engine.portal.interrupts import protect
+from engine.portal.interrupts import context_of_tasks, protect
 from engine.portal.loop_thread import check_interpreter
 from engine.portal.parent_process import ParentProcess
 from engine.portal.signals import EXIT_CODE, blocking_stop_signals, stop_signals
-from engine.portal.tasks import task_starter
+from engine.portal.tasks import task_starter, to_the_end
 from engine.portal.threads import BlockingCall, Threads, WorkThread, other_threads
 from engine.portal.watchdog import Watchdog, awaiting_text, stack_text
 
@@ -52,10 +53,12 @@ __all__ = [
     "call_soon",
     "check_interpreter",
     "choose_event",
+    "context_of_tasks",
     "hold",
     "other_threads",
     "protect",
     "stack_text",
     "stop_signals",
     "task_starter",
+    "to_the_end",
 ]

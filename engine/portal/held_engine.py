@@ -10,18 +10,37 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol
 
-import anyio
 from anyio.lowlevel import current_token
 
 from engine.domain.exceptions import WrongLoopError
+from engine.portal.tasks import BegunTask, until_done
+
+
+class Context(Protocol):
+    """A context that can cancel its body.
+
+    Attributes:
+        cancel_body: Called at an interrupt; None: it cancels the task that entered it.
+    """
+
+    cancel_body: Callable[[], object] | None
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool | None: ...
 
 
 class Held(Protocol):
-    """Keeps a context open. Each of the calls is made once."""
+    """Keeps a context open."""
 
     async def enter(self) -> None:
         """Enter the context. Cancelling it leaves the context again.
@@ -39,6 +58,8 @@ class Held(Protocol):
     ) -> bool | None:
         """Leave the context, as by its ``__aexit__``. A cancellation does not cut it short.
 
+        Does nothing the second time, but waits until the context has been left.
+
         Raises:
             WrongLoopError: Another task must leave it, or another context has to be left before.
             BaseException: Raised on leaving the context.
@@ -46,7 +67,7 @@ class Held(Protocol):
         ...
 
 
-def hold(context: AbstractAsyncContextManager[object]) -> Held:
+def hold(context: Context) -> Held:
     """Return what keeps a context open on the running event loop."""
     is_asyncio = isinstance(current_token().native_token, asyncio.AbstractEventLoop)
     return _InOwnTask(context) if is_asyncio else _InEnteringTask(context)
@@ -55,13 +76,15 @@ def hold(context: AbstractAsyncContextManager[object]) -> Held:
 class _InOwnTask:
     """Holds a context in a task of its own, on asyncio.
 
-    If an interrupt ends the context before it is left, the entering task is cancelled, if it still
-    runs. Leaving raises the interrupt, in any task. It is what a signal's handler raised, or
-    another exception that is no `Exception`.
+    An interrupt cancels the entering task, if it still runs, and the context stays open until that
+    has closed what it has opened inside: the end of the task leaves the context, if nothing does
+    before. Without that task, the context is left at once. Leaving raises the interrupt, in any
+    task. It is what a signal's handler raised, or another exception that is no `Exception`.
     """
 
-    def __init__(self, context: AbstractAsyncContextManager[object]) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
+        context.cancel_body = self._cancel_body
         self._decided = asyncio.Event()  # whether the context is entered
         self._leaving = asyncio.Event()
         self._is_entered = False
@@ -73,17 +96,16 @@ class _InOwnTask:
 
     async def enter(self) -> None:
         """See `Held.enter`."""
-        # Not by the loop's task factory: under an eager one, anyio's cancel scopes break.
         loop = asyncio.get_running_loop()
-        self._task = asyncio.Task(self._hold(), loop=loop, name="engine")
+        self._task = BegunTask(self._hold(), loop=loop, name="engine")
         try:
             await self._decided.wait()
         except asyncio.CancelledError:
             self._task.cancel()
-            await self._until_left()
+            await until_done(self._task)
             raise
         if not self._is_entered:
-            await self._until_left()
+            await until_done(self._task)
             self._raise()
 
     async def _hold(self) -> None:
@@ -95,36 +117,29 @@ class _InOwnTask:
                 await self._until_leaving()
         except BaseException as error:  # noqa: BLE001 - raised by `enter` or `leave`
             self._error = error
-            if self._is_cut:
-                self._interrupt(error)
+            if self._is_cut and not isinstance(error, asyncio.CancelledError):
+                self._cancel_body()
         finally:
             self._decided.set()
 
     async def _until_leaving(self) -> None:
+        """Wait; only the end of the loop, or a bug in a task of the context, cancels that."""
         try:
             await self._leaving.wait()
         except asyncio.CancelledError:
             self._is_cut = True
             raise
 
-    def _interrupt(self, error: BaseException) -> None:
-        """Cancel the body, unless it leaves or has gone, or the event loop is ending."""
-        if isinstance(error, asyncio.CancelledError):
-            return
+    def _cancel_body(self) -> None:
+        """Cancel the entering task, unless it has left; if it has ended, leave the context."""
         self._is_interrupted = True
-        if self._entering is not None and not self._leaving.is_set():
-            self._has_cancelled = self._entering.cancel("the engine was interrupted")
-
-    async def _until_left(self) -> asyncio.CancelledError | None:
-        """Wait until the context has been left; return a cancellation that came meanwhile."""
-        came = None
-        with anyio.CancelScope(shield=True):
-            while not self._task.done():
-                try:
-                    await asyncio.wait([self._task])
-                except asyncio.CancelledError as cancellation:
-                    came = cancellation
-        return came
+        if self._leaving.is_set() or self._has_cancelled:
+            return
+        if self._entering is not None and self._entering.cancel("the engine was interrupted"):
+            self._has_cancelled = True
+            self._entering.add_done_callback(lambda _: self._leaving.set())
+        else:
+            self._leaving.set()
 
     async def leave(
         self,
@@ -134,7 +149,7 @@ class _InOwnTask:
     ) -> None:
         """See `Held.leave`. An error of the body comes before those of leaving, if no interrupt."""
         self._leaving.set()
-        came = await self._until_left()
+        came = await until_done(self._task)
         leaving = asyncio.current_task()
         if self._has_cancelled and leaving is not None and leaving is self._entering:
             self._has_cancelled = False
@@ -157,8 +172,9 @@ class _InOwnTask:
 class _InEnteringTask:
     """Holds a context in the task that enters it, on trio."""
 
-    def __init__(self, context: AbstractAsyncContextManager[object]) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
+        self._is_left = False
         self._current_task: Any = sys.modules["trio"].lowlevel.current_task
 
     async def enter(self) -> None:
@@ -174,6 +190,8 @@ class _InEnteringTask:
         traceback: TracebackType | None,
     ) -> bool | None:
         """See `Held.leave`."""
+        if self._is_left:
+            return None
         nurseries = self._task.child_nurseries
         if self._current_task() is not self._task:
             raise WrongLoopError(
@@ -185,4 +203,5 @@ class _InEnteringTask:
                 "on trio the engine that was entered last has to be left first, and so has a task "
                 "group that was opened after it: use nested `async with`"
             )
+        self._is_left = True
         return await self._context.__aexit__(kind, error, traceback)

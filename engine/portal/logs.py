@@ -7,16 +7,19 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
+from engine.portal.interrupts import pass_interrupt_on
+
 
 @contextmanager
 def _contained() -> Iterator[None]:
-    """Swallow what an application's filters, handlers and formatters raise; a Ctrl-C goes on."""
+    """Swallow what an application's filters, handlers and formatters raise.
+
+    There is no place left to report it. But an interrupt goes on to the program.
+    """
     try:
         yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001, S110 - an exit, too: there is no place left to report it
-        pass
+    except BaseException as error:  # noqa: BLE001 - an exit, too
+        pass_interrupt_on(error)
 
 
 class TaskLogger(logging.LoggerAdapter[logging.Logger]):
@@ -40,9 +43,8 @@ class TaskLogger(logging.LoggerAdapter[logging.Logger]):
         """Return whether a line of this level would be logged."""
         try:  # not by the context, which takes as long as ten of these checks
             return self.logger.isEnabledFor(level)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - as above
+            pass_interrupt_on(error)
             return False
 
     def process(

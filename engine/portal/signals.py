@@ -118,9 +118,10 @@ class _Receiver:
         self.at = at
         if self._forced_exit is not None:  # first: the loop may be blocked, or have ended
             self._forced_exit.arm()
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """End the program's wait, also without a signal. Any thread may call it."""
         raise NotImplementedError
 
 
@@ -135,11 +136,12 @@ class StopSignals(_Receiver):
         self._came = choose_event()()
 
     async def wait(self) -> None:
-        """Wait for the first signal. Returns at once if it has come."""
+        """Wait for the first signal, or for `wake`. Returns at once if the signal has come."""
         if self.at is None:
             await self._came.wait()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """See `_Receiver.wake`. To be called when a task waits, or is about to without a pause."""
         with suppress(RuntimeError):  # the event loop has ended
             self._call_soon(self._came.set)
 
@@ -156,11 +158,15 @@ class BlockingStopSignals(_Receiver):
         self._came: SimpleQueue[None] = SimpleQueue()
 
     def wait(self) -> None:
-        """Block the main thread until the first signal. Returns at once if it has come."""
+        """Block the main thread until the first signal, or `wake`.
+
+        Returns at once if the signal has come.
+        """
         if self.at is None:
             self._came.get()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """See `_Receiver.wake`."""
         self._came.put(None)
 
 

@@ -7,14 +7,15 @@ place, before the outcome is committed, so that one commit has both the outcome 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import anyio
 
 from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.domain.models import Progress
+from engine.owner.attachment import Part
 from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.expire import ExpireJobs
 from engine.owner.core import Core
@@ -38,31 +39,38 @@ _PAUSE_SECONDS: Final = 1.0  # after a refused claim
 _REFUSAL_SECONDS: Final = 0.75  # when closing: what then runs on is named before a forced exit
 
 
-class WorkerPool:
-    """Runs a handler for the ready jobs of an engine."""
+class WorkerPool(Part):
+    """Runs a handler for the ready jobs of an engine.
+
+    Attributes:
+        rules: The worker's.
+        ended_by: The error by which the engine has ended before the worker; None if it has not.
+    """
 
     def __init__(self, core: Core[Any], handler: Handler, rules: Rules) -> None:
-        self._core = core
+        super().__init__(core)
+        self.rules = rules
         self._handler = handler
-        self._rules = rules
         self._free = rules.concurrency
         self._is_closing = False
         self._attempts: dict[str, Attempt] = {}  # by token, until their outcomes are committed
         self._by_job: dict[str, Attempt] = {}  # by job id, while their handlers run
         self._claim: ClaimJobs | None = None
         self._stuck_monitor = StuckMonitor(self._by_job)
+        self.ended_by: EngineUnavailableError | None = None
+        self._has_ended = False
+        self._at_end: list[Callable[[], object]] = []
 
     # Beginning and ending.
 
-    async def open(self) -> None:
-        """Start working, on the event loop of the engine.
+    async def _open(self) -> None:
+        """Start working.
 
         Raises:
             EngineUnavailableError: The engine is not open.
             HandlerProcessError: The handler can't run in processes.
         """
         check_not_loading()
-        self._core.inbox.check_open()
         try:
             await self._handler.open()
             self._begin_working()
@@ -75,34 +83,60 @@ class WorkerPool:
         self._stuck_monitor.open()  # first: the machine may have no thread for it
         self._changes = Changes(self._core.time)
         self._publish = ProgressRelay(self._by_job, self._core.state.events).publish
-        self._start = task_starter(self._core.tasks)
+        self._start = task_starter(self._core.tasks, self._core.context)
         self._sender = OutcomeSender(self._core, self._changes, self._start, self._forget)
         self._core.state.events.subscribe(self)
-        self._core.tasks.start_soon(self._claim_jobs, name="engine worker")
-        self._core.tasks.start_soon(self._stuck_monitor.watch, name="engine stuck monitor")
+        self._core.start(self._claim_jobs, name="engine worker")
+        self._core.start(self._stuck_monitor.watch, name="engine stuck monitor")
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """Stop claiming, give the handlers their time of grace, and stop the rest.
 
-        A job that is cut short is ready again, for the next worker. Can't be cancelled.
+        A job that is cut short is ready again, for the next worker.
         """
         self._is_closing = True
-        with anyio.CancelScope(shield=True):
-            await self._withdraw_claim()
-            # In real time, too: a failed test no longer moves its virtual clock.
-            with anyio.move_on_after(self._rules.grace_seconds):
-                await self._changes.pause(self._rules.grace_seconds, lambda: not self._attempts)
-            self._sender.is_out_of_time = True
-            self._changes.wake()
-            self._stop_all(Stop.CLOSING)
-            with anyio.move_on_after(_REFUSAL_SECONDS):
-                await self._changes.until(lambda: not self._attempts)
-            if self._attempts:
-                self._stuck_monitor.report_all()
-            await self._changes.until(lambda: not self._attempts and self._claim is None)
+        await self._withdraw_claim()
+        # In real time, too: a failed test no longer moves its virtual clock.
+        with anyio.move_on_after(self.rules.grace_seconds):
+            await self._changes.pause(self.rules.grace_seconds, lambda: not self._attempts)
+        self._sender.is_out_of_time = True
+        self._changes.wake()
+        self._stop_all(Stop.CLOSING)
+        with anyio.move_on_after(_REFUSAL_SECONDS):
+            await self._changes.until(lambda: not self._attempts)
+        if self._attempts:
+            self._stuck_monitor.report_all()
+        await self._changes.until(lambda: not self._attempts and self._claim is None)
         self._core.state.events.unsubscribe(self)
+        self._tell_of_end()
         self._stuck_monitor.close()
         await self._handler.close()
+
+    def interrupt(self) -> None:
+        """Claim nothing more: the program is about to close."""
+        self._is_closing = True
+        if self._claim is not None:
+            self._claim.is_abandoned = True
+        self._changes.wake()
+
+    @contextmanager
+    def at_end(self, function: Callable[[], object]) -> Iterator[None]:
+        """Call a function once the worker has closed or its engine has ended; now if it has.
+
+        The function may be called twice, and has to be quick. Any thread may enter this.
+        """
+        self._at_end.append(function)
+        try:
+            if self._has_ended:
+                function()
+            yield
+        finally:
+            self._at_end.remove(function)
+
+    def _tell_of_end(self) -> None:
+        self._has_ended = True
+        for function in tuple(self._at_end):
+            function()
 
     def _stop_all(self, reason: Stop) -> None:
         for attempt in list(self._attempts.values()):
@@ -147,7 +181,7 @@ class WorkerPool:
                 claim.answer(error)
             woken.set()
 
-        claim = self._claim = ClaimJobs(self._free, self._rules.deaths, take)
+        claim = self._claim = ClaimJobs(self._free, self.rules.deaths, take)
         await self._core.inbox.put(claim, internal=True).wait()
         if not claim.answered:  # there was nothing to claim yet
             await woken.wait()
@@ -182,9 +216,9 @@ class WorkerPool:
             attempt.stop(Stop.CLOSING)
         try:
             with Inside(self, self._core):
-                message = await outcome_of(attempt, self._rules, self._interrupt)
+                message = await outcome_of(attempt, self.rules, self._core.interrupt)
         except Exception as error:  # noqa: BLE001 - not the handler's own, which are outcomes
-            message = failure(attempt, self._rules, error)
+            message = failure(attempt, self.rules, error)
         finally:
             self._conclude(attempt, message)
 
@@ -199,14 +233,6 @@ class WorkerPool:
         else:
             self._sender.send(attempt, message)
 
-    def _interrupt(self, error: BaseException) -> None:
-        """Pass an exception on to the program, and claim nothing more: it is about to close."""
-        self._is_closing = True
-        if self._claim is not None:  # else it would get the job that is released now
-            self._claim.is_abandoned = True
-        self._changes.wake()
-        self._core.interrupt(error)
-
     def _forget(self, attempt: Attempt) -> None:
         del self._attempts[attempt.token]
         self._changes.wake()
@@ -218,7 +244,7 @@ class WorkerPool:
             self._free += 1
             self._changes.wake()
             return
-        if self._rules.holds_back:
+        if self.rules.holds_back:
             self._core.state.ready_queue.strays.hold_back(attempt.job_id)
         self._stuck_monitor.add_orphan(attempt)
         call.when_ended(lambda: self._end_stray(attempt))
@@ -228,7 +254,7 @@ class WorkerPool:
         self._stuck_monitor.remove_orphan(attempt)
         self._free += 1
         self._changes.wake()
-        if self._rules.holds_back:
+        if self.rules.holds_back:
             self._core.state.ready_queue.strays.let_go(attempt.job_id)
             with suppress(EngineError):  # the engine has ended
                 self._core.inbox.put(ExpireJobs(()), internal=True)  # a round, which may claim it
@@ -256,6 +282,8 @@ class WorkerPool:
     def on_end(self, error: EngineUnavailableError) -> None:
         """Stop all attempts: the engine has ended, and takes no outcomes any more."""
         self._is_closing = True
+        self.ended_by = error
+        self._tell_of_end()
         self._stop_all(Stop.CLOSING)
         self._stuck_monitor.close()
         self._changes.wake()

@@ -58,9 +58,10 @@ class Worker(Attachment):
     traceback goes to the log ``engine.worker``. Any exception that the handler raises, SystemExit
     included, fails only that job. An exit in a task that a handler started on asyncio ends the
     program, as it does in asyncio. So does what a signal's handler of the program raises while a
-    job's is running: the body of the engine's ``async with`` is cancelled, its end raises the
-    exception, and the job is ready again. A function in a thread can't await a `JobEngine`: pass it
-    a `SyncJobEngine`, or its data.
+    job's is running: the job is cut short, no worker claims more, and the body of the engine's
+    ``async with`` is cancelled. Other handlers have their time of grace, and the end of the ``async
+    with`` raises the exception. A function in a thread can't await a `JobEngine`: pass it a
+    `SyncJobEngine`, or its data.
 
     **Attempts**: each run is an attempt with a number. A job may run more than once: after a failed
     attempt if ``retry`` allows another, and after an attempt that was cut short or died with its
@@ -116,6 +117,7 @@ class Worker(Attachment):
     """
 
     _name = "worker"
+    _part: WorkerPool
 
     def __init__(
         self,
@@ -178,7 +180,11 @@ class Worker(Attachment):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop working. A cancellation does not cut it short; a second signal does, see `serve`."""
+        """Stop working. A cancellation does not cut it short; a second signal does, see `serve`.
+
+        Raises:
+            EngineNotStartedError, InvalidValueError, WrongLoopError: See `Attachment.__aexit__`.
+        """
         async with self._serving:
             await super().__aexit__(kind, error, traceback)
 
@@ -205,14 +211,19 @@ class Worker(Attachment):
         code 70, if closing takes 1.5 seconds longer than the time of grace, because a handler
         blocks the event loop or refuses to be cancelled. Neither loses an acknowledged change.
 
+        Also returns when another task leaves the worker.
+
         Raises:
+            EngineCrashedError: The engine has crashed, so there is nothing to serve.
             EngineNotStartedError: The worker has not been entered.
             InvalidValueError: The engine is a `SyncJobEngine`: call `serve_blocking`.
             WrongLoopError: This is not the main thread, the only one that receives signals.
         """
         self._check_serving(blocking=False)
         signals = await self._serving.enter_async_context(stop_signals(self._exit_after_seconds))
-        await signals.wait()
+        with self._part.at_end(signals.wake):
+            await signals.wait()
+        self._check_engine()
 
     def serve_blocking(self) -> None:
         """Do the same as `serve`, for the worker of a `SyncJobEngine`: block the main thread.
@@ -223,6 +234,7 @@ class Worker(Attachment):
                 worker.serve_blocking()
 
         Raises:
+            EngineCrashedError: The engine has crashed, so there is nothing to serve.
             EngineNotStartedError: The worker has not been entered.
             InvalidValueError: The engine is a `JobEngine`: await `serve`.
             WrongLoopError: This is not the main thread, the only one that receives signals.
@@ -231,7 +243,13 @@ class Worker(Attachment):
         signals = self._serving_blocking.enter_context(
             blocking_stop_signals(self._exit_after_seconds)
         )
-        signals.wait()
+        with self._part.at_end(signals.wake):
+            signals.wait()
+        self._check_engine()
+
+    def _check_engine(self) -> None:
+        if self._part.ended_by is not None:
+            raise self._part.ended_by
 
     def _check_serving(self, *, blocking: bool) -> None:
         self._check_started()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -24,6 +26,7 @@ from engine import (
     WrongLoopError,
 )
 from tests.reliability.planted import PlantedError, PlantedStorage
+from tests.systems import needs_interrupts
 
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 on_trio = pytest.mark.parametrize("anyio_backend", ["trio"])
@@ -108,6 +111,50 @@ async def test_an_interrupt_cancels_the_body_and_is_raised_at_its_end() -> None:
     with pytest.raises(EngineCrashedError):
         await crashing
     await anyio.lowlevel.checkpoint()
+
+
+class StopError(Exception):
+    """A program's own."""
+
+
+@needs_interrupts
+@on_asyncio
+@pytest.mark.anyio
+async def test_without_a_body_an_interrupt_ends_all_with_the_time_of_grace(tmp_path: Path) -> None:
+    """Startup and shutdown callbacks: there is no task that an interrupt could cancel."""
+    came = anyio.Event()
+
+    def stop(*_: object) -> None:
+        came.set()
+        raise StopError
+
+    async def handle(job: Job) -> str:
+        if job.input == "beside":
+            await came.wait()
+            await anyio.wait_all_tasks_blocked()
+            return "done"
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("no signal came")
+
+    former = signal.signal(signal.SIGTERM, stop)
+    try:
+        engine = await _in_a_task(JobEngine(tmp_path / "jobs.db").__aenter__)
+        for _ in range(2):
+            await _in_a_task(Worker(engine, handle).__aenter__)
+        for given in ("beside", "signalled"):
+            job = await engine.create("hash", input=given)
+            await engine.transition(job.job_id, JobStatus.RUNNING)
+        with pytest.raises(EngineClosedError):
+            await engine.wait(job.job_id)
+        with pytest.raises(StopError):
+            await _in_a_task(_leave, engine)
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    async with JobEngine(tmp_path / "jobs.db") as engine:
+        jobs = {each.input: each for each in (await engine.list_jobs()).jobs}
+        assert (jobs["beside"].status, jobs["beside"].result) == (JobStatus.COMPLETED, "done")
+        assert (jobs["signalled"].status, jobs["signalled"].attempt) == (JobStatus.RUNNING, 1)
+        assert not engine.core.state.ready_queue.orphans, "no attempt died"
 
 
 @on_asyncio

@@ -1,7 +1,8 @@
 """The gate: checks all waiting jobs on schedule, moves the allowed ones, and survives faults."""
 
 import asyncio
-from collections.abc import Iterator
+import contextvars
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from engine import (
     AGENT_JOB_LIFECYCLE,
     AgentJobStatus,
     EngineClosedError,
+    EngineNotStartedError,
     Gate,
     InvalidValueError,
     Job,
@@ -20,6 +22,7 @@ from engine import (
     JobStatus,
     NewJob,
     SyncJobEngine,
+    Transition,
     WaitingJobs,
     Worker,
 )
@@ -267,3 +270,54 @@ def test_a_function_that_is_not_async_is_refused_at_once() -> None:
     not_async: Any = list
     with pytest.raises(InvalidValueError, match="check must be an async function, not <class"):
         Gate(JobEngine(), not_async)
+
+
+async def test_a_gate_is_left_as_it_was_entered_and_once(clock: VirtualClock) -> None:
+    async with JobEngine(clock=clock) as engine:
+        gate = Gate(engine, everybody)
+        with pytest.raises(EngineNotStartedError, match="the gate has not started"):
+            await gate.__aexit__(None, None, None)
+        async with gate:
+            with pytest.raises(InvalidValueError, match="async with"):
+                gate.__exit__(None, None, None)
+        await gate.__aexit__(None, None, None)
+
+
+VARIABLE = contextvars.ContextVar("VARIABLE", default="empty")
+
+
+async def test_checks_and_hooks_do_not_see_the_context_of_whoever_opens() -> None:
+    seen = dict[str, str]()
+    token = VARIABLE.set("the opener's")
+    async with (
+        JobEngine(on_transition=_hook_into(seen)) as engine,
+        Gate(engine, _check_into(seen), interval_seconds=0.001),
+    ):
+        job = await engine.create("hash")
+        await engine.wait(job.job_id, until=[RUNNING])
+    VARIABLE.reset(token)
+    assert seen == {"check": "empty", "hook": "empty"}
+
+
+def test_nor_do_those_of_a_blocking_engine() -> None:
+    seen = dict[str, str]()
+    token = VARIABLE.set("the opener's")
+    with (
+        SyncJobEngine(on_transition=_hook_into(seen)) as engine,
+        Gate(engine, _check_into(seen), interval_seconds=0.001),
+    ):
+        engine.wait(engine.create("hash").job_id, until=[RUNNING])
+    VARIABLE.reset(token)
+    assert seen == {"check": "empty", "hook": "empty"}
+
+
+def _hook_into(seen: dict[str, str]) -> Callable[[Transition], None]:
+    return lambda _: seen.update(hook=VARIABLE.get())
+
+
+def _check_into(seen: dict[str, str]) -> Callable[[WaitingJobs], Awaitable[WaitingJobs]]:
+    async def check(jobs: WaitingJobs) -> WaitingJobs:
+        seen["check"] = VARIABLE.get()
+        return jobs
+
+    return check

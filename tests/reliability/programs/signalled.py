@@ -2,8 +2,11 @@
 
 Usage: python -m tests.reliability.programs.signalled BACKEND WHERE KIND PATH
 
-WHERE is "handler", "child" (a task of the handler's, in its task group), "middleware", "hook" or
-"gate": the code in which the signal comes. KIND is the exception's, "exit" or "error".
+WHERE is the code in which the signal comes: "handler", "child" (a task of the handler's, in its
+task group), "middleware", "hook" or "gate"; or, behind a handler that has failed, "log" (a handler
+of log records), "text", "retryable" or "retry_after_seconds" (of its error). KIND is the
+exception's, "exit" or "error". Another job is at work beside it, which ends once the body of the
+program has been cancelled.
 """
 
 # ruff: noqa: T201 - a test reads the output
@@ -19,9 +22,10 @@ from typing import Any
 
 import anyio
 
-from engine import Gate, Job, JobEngine, JobStatus, Worker
+from engine import Gate, Job, JobEngine, JobStatus, Transition, Worker
 
 BACKEND, WHERE, KIND, PATH = sys.argv[1:]
+BEHIND = ("log", "text", "retryable", "retry_after_seconds")
 
 
 class StopError(Exception):
@@ -36,14 +40,50 @@ def stop(*_: object) -> None:
 
 
 def come(here: str) -> None:
-    """Let the signal come, if it has to come here."""
-    if here == WHERE:
+    """Let the signal come, if it has to come here, and is the first."""
+    if here == WHERE and at_work.is_set() and not came:
+        came.append(here)
         signal.raise_signal(signal.SIGTERM)
 
 
-async def handle(_: Job) -> str:
-    """Work for ever, if no signal comes."""
+class FailedError(Exception):
+    """The job's."""
+
+    def __str__(self) -> str:
+        come("text")
+        return "failed"
+
+    @property
+    def retryable(self) -> bool:
+        """Act as an error that says whether to try again."""
+        come("retryable")
+        return WHERE != "text"  # which is asked for at the last failure
+
+    @property
+    def retry_after_seconds(self) -> float:
+        """Act as an error that says when to try again."""
+        come("retry_after_seconds")
+        return 60.0
+
+
+class Log(logging.Handler):
+    """Act as a program's handler of log records."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Get the signal."""
+        if "failed" in record.getMessage():
+            come("log")
+
+
+async def handle(job: Job) -> str:
+    """Work for ever, if no signal comes; beside it, until the program is cancelled."""
+    if job.input == "beside":
+        at_work.set()
+        await cancelled.wait()
+        return "done"
     come("handler")
+    if WHERE in BEHIND:
+        raise FailedError
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(child)
     return "done"
@@ -68,21 +108,37 @@ async def check(_: Any) -> list[Job]:  # noqa: ANN401
     return []
 
 
+def hook(_: Transition) -> None:
+    """Act as a program's counter of transitions."""
+    come("hook")
+
+
 async def main() -> None:
     """Run until the signal."""
+    global at_work, cancelled
+    at_work, cancelled = anyio.Event(), anyio.Event()
     async with (
-        JobEngine(PATH, on_transition=lambda _: come("hook")) as engine,
+        JobEngine(PATH, on_transition=hook) as engine,
         Gate(engine, check, interval_seconds=0.01),
-        Worker(engine, handle, middleware=[middleware], grace_seconds=0),
+        Worker(engine, handle, middleware=[middleware]),
+        Worker(engine, handle, middleware=[middleware]),
     ):
-        await engine.create("waits")
-        job = await engine.create("hash")
-        await engine.transition(job.job_id, JobStatus.RUNNING)
-        await anyio.sleep_forever()
+        try:
+            for given in ("beside", "signalled"):
+                job = await engine.create("hash", input=given)
+                await engine.transition(job.job_id, JobStatus.RUNNING)
+                await at_work.wait()
+            await engine.create("waits")
+            await anyio.sleep_forever()
+        finally:
+            cancelled.set()
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.ERROR)
+    logging.getLogger("engine").addHandler(Log())
+    logging.getLogger("engine").propagate = False
+    came: list[str] = []
+    at_work, cancelled = anyio.Event(), anyio.Event()
     signal.signal(signal.SIGTERM, stop)
     try:
         anyio.run(main, backend=BACKEND)
