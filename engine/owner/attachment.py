@@ -97,7 +97,8 @@ class Attachment:
             EngineStartedError: The attachment was started before.
             EngineNotStartedError, EngineClosedError: The engine is not open.
             HandlerProcessError: The handler of a worker can't be loaded in a process.
-            InvalidValueError: The engine is a `SyncJobEngine`.
+            InvalidValueError: The engine is a `SyncJobEngine`; or another open worker of it has
+                another ``idempotent`` or ``max_deaths``.
             WrongLoopError: The engine is open on another event loop.
         """
         self._check_start(blocking=False)
@@ -129,7 +130,8 @@ class Attachment:
             EngineStartedError: The attachment was started before.
             EngineClosedError: The engine is closed.
             HandlerProcessError: The handler of a worker can't be loaded in a process.
-            InvalidValueError: The engine is a `JobEngine`.
+            InvalidValueError: The engine is a `JobEngine`; or another open worker of it has another
+                ``idempotent`` or ``max_deaths``.
         """
         self._check_start(blocking=True)
         self._held = HeldContext(_working(self._part))

@@ -56,8 +56,9 @@ class WaitingClaims:
             release(batch, record, retry=NEVER, count=Count.NOTHING)
         if not self._waiting:
             return []
-        if self._ready_queue.orphans:
-            judge_orphans(batch, self._ready_queue, self._waiting[0].deaths)
+        rule = next((each.deaths for each in self._waiting if not each.is_abandoned), None)
+        if rule is not None and self._ready_queue.orphans:
+            judge_orphans(batch, self._ready_queue, rule)
         changed = batch.changed()
         fresh = sorted(filter(batch.is_ready, changed.values()), key=rank)
         served: list[ServedClaim] = []

@@ -69,6 +69,7 @@ class WorkerPool(Part):
         Raises:
             EngineUnavailableError: The engine is not open.
             HandlerProcessError: The handler can't run in processes.
+            InvalidValueError: Another worker of the engine has another rule for deaths.
         """
         check_not_loading()
         try:
@@ -80,6 +81,9 @@ class WorkerPool(Part):
 
     def _begin_working(self) -> None:
         self._core.inbox.check_open()
+        for part in self._core.parts:
+            if isinstance(part, WorkerPool):
+                self.rules.deaths.check_agrees(part.rules.deaths)
         self._stuck_monitor.open()  # first: the machine may have no thread for it
         self._changes = Changes(self._core.time)
         self._publish = ProgressRelay(self._by_job, self._core.state.events).publish

@@ -44,7 +44,8 @@ class Worker(Attachment):
             ...
 
     With a `SyncJobEngine` it is a plain context manager, ``with Worker(engine, handle):``. An
-    engine may have several workers.
+    engine may have several workers. Each may get any job, so all that are open at a time need the
+    same ``idempotent`` and ``max_deaths``: the death of an attempt has to mean one thing.
 
     **The handler** takes any of the job, its input and a `Context`, as its annotations say:
     ``Job``, ``Context``, or any other type that pydantic knows, as which it gets the input. Without

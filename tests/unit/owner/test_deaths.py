@@ -329,3 +329,14 @@ async def test_a_judgement_whose_commit_fails_is_made_again() -> None:
         assert (await engine.statistics()).ready == 2
         assert _deaths(await lives.claim(engine, 1)) == [None]
         assert (await engine.statistics()).retried == 2
+
+
+async def test_the_rule_of_a_claim_that_was_withdrawn_judges_nothing(lives: Lives) -> None:
+    [job] = await _add(lives, 1)
+    await lives.dies_with(1)
+    async with lives.life() as engine:
+        withdrawn = Claim(engine.core, idempotent=False)
+        withdrawn.message.is_abandoned = True
+        await Claim(engine.core).seen()
+        assert (await engine.get(job.job_id)).status is RUNNING
+        assert (await engine.statistics()).retried == 1
