@@ -1,5 +1,6 @@
 """Fixtures of all tests."""
 
+import gc
 import signal
 
 import pytest
@@ -24,3 +25,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run every async test on both backends; on trio not in the quick tier, but for some."""
     return str(request.param)
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from visiting modules and tests again and again.
+
+    Many tests collect; each time would visit hundreds of thousands of objects that stay. Hypothesis
+    comes first, which looks at its import for who refers to random numbers, and can't see the
+    objects that are kept from the collector.
+    """
+    import hypothesis  # noqa: F401, PLC0415 - pytest imports it at the end of a run otherwise
+
+    gc.collect()
+    gc.freeze()
