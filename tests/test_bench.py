@@ -79,6 +79,7 @@ def test_the_benchmark_measures_peers_that_are_installed() -> None:
     assert len(_rows(lines)) == 1 + 4
 
 
+@pytest.mark.thorough
 def test_the_benchmark_has_peers_run_jobs() -> None:
     names = [name for name in working_peers.NAMES if peers.why_left_out(name) is None]
     if not names:

@@ -1,11 +1,12 @@
 """The documentation is true: its snippets run and print what it says, its tables are the code's.
 
 The pages are README.md, CONTRIBUTING.md and docs/*.md. Each Python block runs as a program of its
-own, in an empty folder. A text block after it is its output; without one it prints nothing. A
-console block of `engine` commands runs in the folder of the Python block before it; ids, times and
-sizes may differ. The console block of the main example runs on a terminal, and is interrupted where
-it shows a Ctrl-C; the counts may differ. `.ci/run` takes the two set-up commands from the README
-and runs them; a test here checks that it finds them.
+own, in an empty folder, in a process that has imported the engine already. A text block after it is
+its output; without one it prints nothing. A console block of `engine` commands runs in the folder
+of the Python block before it; ids, times and sizes may differ. The console block of the main
+example runs on a terminal, and is interrupted where it shows a Ctrl-C; the counts may differ.
+`.ci/run` takes the two set-up commands from the README and runs them; a test here checks that it
+finds them.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import pytest
 import engine
 from engine.cli.exits import MEANINGS
 from tests.examples.programs import COUNT_WORDS, Terminal
+from tests.systems import needs_fork
 from tests.tries import report, rounds
 
 ROOT = Path(__file__).parent.parent
@@ -99,9 +101,32 @@ def run_snippet(snippet: str, folder: Path) -> str:
     return run(["snippet.py"], folder)
 
 
+@pytest.fixture(scope="module")
+def warm() -> Iterator[subprocess.Popen[str]]:
+    """Start a process that has imported the engine, and runs programs in forks of itself."""
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "tests.snippets"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ) as process:
+        yield process
+        process.communicate()  # no more
+    assert process.returncode == 0
+
+
+@needs_fork
 @pytest.mark.parametrize(("snippet", "output"), snippets())
-def test_snippet(snippet: str, output: str, tmp_path: Path) -> None:
-    assert run_snippet(snippet, tmp_path) == output
+def test_snippet(snippet: str, output: str, tmp_path: Path, warm: subprocess.Popen[str]) -> None:
+    assert warm.stdin is not None
+    assert warm.stdout is not None
+    path = tmp_path / "snippet.py"
+    path.write_text(snippet, encoding="utf-8")
+    print(path, file=warm.stdin, flush=True)
+    code = warm.stdout.readline()
+    told = [tmp_path.joinpath(name).read_text(encoding="utf-8") for name in ("output", "errors")]
+    assert (code, *told) == ("0\n", output, "")
 
 
 @pytest.mark.thorough
@@ -154,6 +179,7 @@ def without_particulars(text: str) -> str:
     return re.sub(r"[\d,]+ bytes", "SIZE bytes", text)
 
 
+@pytest.mark.thorough
 def test_the_main_example_is_stopped_and_goes_on_as_it_is_shown(tmp_path: Path) -> None:
     [shown] = [
         commands

@@ -31,6 +31,7 @@ def test_numbers_and_terms_of_a_text(tmp_path: Path) -> None:
     assert done.stdout.endswith("1 of 1 completed\n")
 
 
+@pytest.mark.thorough
 def test_a_pipe_gets_a_plain_line_for_every_status(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one\n")
     done = count(tmp_path, "a", "missing")
@@ -77,6 +78,7 @@ def test_a_text_without_blanks_is_counted_too(tmp_path: Path) -> None:
     assert "completed" in done.stdout
 
 
+@pytest.mark.thorough
 def test_many_files_few_at_once_in_the_order_given(tmp_path: Path) -> None:
     names = [f"file{number:03}" for number in range(50)]
     for number, name in enumerate(names):
@@ -178,7 +180,7 @@ sys.exit(count_words.main())
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        (b"two\nlines", "two?lines"),
+        pytest.param(b"two\nlines", "two?lines", marks=pytest.mark.thorough),
         (b"red\x1b[31m", "red?[31m"),
         pytest.param(b"latin\xef", "latin\ufffd", marks=pytest.mark.thorough),
         pytest.param("日本語".encode(), "日本語", marks=pytest.mark.thorough),

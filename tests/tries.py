@@ -3,17 +3,19 @@
 ``ENGINE_TESTS`` names the tier, and each tier has all of the one before it:
 
 ``quick``
-    The default. Leaves out the tests that are marked ``thorough``; a harness tries a fiftieth of
+    The default. Leaves out the tests that are marked ``thorough``; a harness tries a hundredth of
     its full count.
 ``thorough``
-    Runs every test; a harness tries a tenth of its full count. `.ci/run` runs this.
+    Runs every test; a harness tries a twentieth of its full count. `.ci/run` runs this.
 ``full``
     Runs every test; a harness tries the full count, which the reliability table names.
 
-The quick tier has three minutes, so it keeps one case of each kind of fault, on asyncio; the tests
-of the owner and of the worker run on trio too. Mark a test ``thorough`` when it takes a second and
-a cheaper one sees the same kind of fault, or when it proves a harness by a planted bug. The values
-of a parameter are marked by `thorough`.
+The quick tier has three minutes on two cores, so it keeps one case of each kind of fault, on
+asyncio; the tests of the owner and of the worker run on trio too, in memory. Mark a test
+``thorough`` when it takes a second and a cheaper one sees the same kind of fault, or when it proves
+a harness by a planted bug. The values of a parameter are marked by `thorough`, and those of the
+event loop by `trio_later`. Each start of a Python that imports the engine takes a third of a
+second: let tests share one.
 
 ``ENGINE_SEED=n`` starts at another seed than 1.
 """
@@ -21,14 +23,16 @@ of a parameter are marked by `thorough`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pytest
 
-_PARTS: Final = {"quick": 50, "thorough": 10, "full": 1}
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+_PARTS: Final = {"quick": 100, "thorough": 20, "full": 1}
 MOST_ROUNDS: Final = 10
 
 
@@ -54,14 +58,25 @@ def thorough(*values: object) -> list[Any]:
     return [pytest.param(value, marks=pytest.mark.thorough) for value in values]
 
 
+def trio_later(test: Test) -> Test:
+    """Run an async test on asyncio alone in the quick tier, though those beside it run on trio too.
+
+    For a test that starts processes, which takes long on each.
+    """
+    backends = pytest.mark.parametrize("anyio_backend", ["asyncio", *thorough("trio")])
+    marked: Test = pytest.mark.usefixtures("anyio_backend")(backends(test))
+    return marked
+
+
 def first_seed() -> int:
     return int(os.environ.get("ENGINE_SEED", "1"))
 
 
-def seeds(full_count: int, round_number: int = 0) -> range:
+def seeds(full_count: int, round_number: int = 0, least: int = 1) -> range:
     """Return the seeds of one round, each of which has others."""
-    start = first_seed() + round_number * tries(full_count)
-    return range(start, start + tries(full_count))
+    count = tries(full_count, least)
+    start = first_seed() + round_number * count
+    return range(start, start + count)
 
 
 def rounds() -> Iterator[int]:

@@ -65,12 +65,14 @@ def test_a_missing_fixture_is_named(elsewhere: Path) -> None:
     assert "TestNothing has no fixture `new_storage`" in run.stdout
 
 
+@pytest.mark.thorough
 def test_without_pytest_it_says_what_to_install(tmp_path: Path) -> None:
     program = "import sys; sys.modules['pytest'] = None; from engine.testing import StorageSuite"
     run = _run(tmp_path, "-c", program)
     assert "engine.testing.StorageSuite needs pytest: pip install 'engine[testing]'" in run.stderr
 
 
+@pytest.mark.thorough
 def test_the_engine_itself_needs_no_pytest(tmp_path: Path) -> None:
     program = "import sys, engine; sys.exit('pytest' in sys.modules)"
     assert _run(tmp_path, "-c", program).returncode == 0

@@ -90,6 +90,7 @@ def test_only_a_file_that_has_changed_is_counted_again(tmp_path: Path) -> None:
     assert again.stdout.endswith("2 of 2 completed, 1 of them before\n")
 
 
+@pytest.mark.thorough
 def test_the_file_of_the_jobs_is_never_opened_as_a_text(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one\n")
     count(tmp_path, "--jobs", "mine", "a")

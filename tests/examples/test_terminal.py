@@ -56,6 +56,7 @@ def test_an_interrupt_ends_it_within_a_file_and_says_how_to_go_on(tmp_path: Path
     ]
 
 
+@pytest.mark.thorough
 def test_an_interrupt_does_not_wait_for_a_file_to_be_read_before_it_is_ordered(
     tmp_path: Path,
 ) -> None:

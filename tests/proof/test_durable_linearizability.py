@@ -133,6 +133,7 @@ async def _found_by(load: Load, storage: Storage) -> str | None:
     return None
 
 
+@pytest.mark.thorough
 @pytest.mark.anyio
 async def test_a_commit_that_is_lost_is_found(anyio_backend: str, tmp_path: Path) -> None:
     found = None

@@ -18,7 +18,7 @@ from hypothesis.stateful import rule
 
 from engine import AGENT_JOB_LIFECYCLE, SQLiteStorage, Storage
 from tests.files import as_killed
-from tests.tries import first_seed, report, rounds, tries
+from tests.tries import first_seed, report, rounds, thorough, tries
 
 from .comparison import FACADES, Comparison, compare_with_the_model
 
@@ -65,7 +65,7 @@ class ForgetsTheLog(DurableComparison):
         return super().storage()
 
 
-@pytest.mark.parametrize("facade", FACADES)
+@pytest.mark.parametrize("facade", [*FACADES[:1], *thorough(*FACADES[1:])])
 def test_engines_on_one_file_answer_as_the_model_does(facade: str) -> None:
     settings = hypothesis.settings(SETTINGS, max_examples=tries(EXAMPLES))
     seen = Counter[str]()
@@ -78,6 +78,7 @@ def test_engines_on_one_file_answer_as_the_model_does(facade: str) -> None:
             break
 
 
+@pytest.mark.thorough
 def test_a_lost_log_is_found() -> None:
     generate = [hypothesis.Phase.generate]  # without making the example smaller
     settings = hypothesis.settings(

@@ -243,6 +243,7 @@ def test_the_history_of_threads_is_linearizable() -> None:
     assert unknown > len(runs)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("engine", "storage"),
     [

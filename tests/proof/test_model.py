@@ -93,6 +93,7 @@ class SkipsNumbers(PlainStorage):
         return entries and [entry._replace(sequence=entry.sequence * 2) for entry in entries]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "storage",
     [MiscountsEnds, PagesBackwards, ForgetsHistory, SkipsNumbers, LosesEnds, ForgetsKeys],

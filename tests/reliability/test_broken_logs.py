@@ -33,6 +33,8 @@ from engine import (
     WaitingJobs,
     Worker,
 )
+from engine.owner import timers
+from engine.worker import pool
 from engine.worker.context import InputNeeded
 from tests.reliability.planted import PlantedError, PlantedStorage
 from tests.tries import report, thorough
@@ -86,6 +88,12 @@ def _break(broken: Broken, kind: str, stack: ExitStack) -> None:
 
 
 EXITS: Final = [("filter", SystemExit), ("handler", RuntimeError), ("level", SystemExit)]
+
+
+@pytest.fixture(autouse=True)
+def tries_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (timers, pool):
+        monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture(params=[("filter", RuntimeError), *thorough(*EXITS)], ids=str)

@@ -22,7 +22,7 @@ from tests.reliability.disk.stored import DATABASE, StoredJob, read
 from tests.reliability.programs.writer import key_of, text_of
 from tests.reliability.programs.zygote import Life, Order, Zygote, zygote
 from tests.systems import needs_fork
-from tests.tries import report, rounds, seeded, tries
+from tests.tries import report, rounds, seeded, thorough, tries
 
 pytestmark = needs_fork
 
@@ -224,7 +224,7 @@ def _seen(what: str, files: list[File]) -> Counter[str]:
     return seen
 
 
-@pytest.mark.parametrize("callers", ["asyncio", "trio", "threads"])
+@pytest.mark.parametrize("callers", ["asyncio", *thorough("trio", "threads")])
 def test_what_was_acknowledged_survives_kill_9(callers: str, tmp_path: Path) -> None:
     kills = LANES * tries(FULL_KILLS // LANES)
     seen: Counter[str] = Counter()

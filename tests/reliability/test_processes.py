@@ -54,18 +54,20 @@ def test_a_forked_child_gets_a_named_error_or_a_working_engine(end: str) -> None
     assert _run("fork", str(times), end) == (f"{times} forks\n", "", 0)
 
 
+@pytest.mark.thorough
 @needs_fork
 def test_a_process_that_forks_in_its_loop_goes_on() -> None:
     assert _run("fork_in_loop") == ("1 fork\n", "", 0)
 
 
+@pytest.mark.thorough
 @needs_fork
 def test_a_pool_of_forked_processes_works() -> None:
     assert _run("processes") == ("6 pieces of work\n", "", 0)
 
 
 @pytest.mark.parametrize(
-    "how", ["used", "generator", *thorough("unused", "repositories", "cycle", "waiting", "threads")]
+    "how", ["used", *thorough("unused", "generator", "repositories", "cycle", "waiting", "threads")]
 )
 def test_an_engine_that_nobody_closes_neither_warns_nor_holds_up_the_exit(how: str) -> None:
     assert _run("unclosed", how) == ("the end\n", "", 0)
@@ -80,6 +82,7 @@ def test_a_finalizer_after_the_end_gets_a_named_error(how: str) -> None:
     assert _run("unclosed", how) == (refused, "", 0)
 
 
+@pytest.mark.thorough
 def test_an_engine_that_nobody_closes_leaves_the_exit_code_alone() -> None:
     assert _run("unclosed", "error") == ("", "", 3)
 
@@ -93,7 +96,7 @@ def test_a_caller_that_is_interrupted_can_go_on() -> None:
     assert (output, complaints, process.returncode) == ("interrupted\n2\n", "", 0)
 
 
-@pytest.mark.parametrize("where", ["commit", "start", *thorough("count", "aclose", "clock")])
+@pytest.mark.parametrize("where", ["commit", *thorough("start", "count", "aclose", "clock")])
 def test_what_is_raised_on_the_serving_thread_stops_its_own_engine_alone(where: str) -> None:
     kinds = ["PlantedError", "SystemExit", "KeyboardInterrupt", "GeneratorExit", "CancelledError"]
     assert _run("interrupted_loop", where) == ("".join(f"{kind}\n" for kind in kinds), "", 0)

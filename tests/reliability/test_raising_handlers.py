@@ -164,6 +164,7 @@ async def test_out_of_a_thread_it_fails_its_own_job_alone(kind: str) -> None:
     assert done.status is AgentJobStatus.FAILED
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "kind", ["SystemExit", *thorough("os._exit", *(each for each in KINDS if each != "SystemExit"))]
 )

@@ -45,6 +45,7 @@ def soak(path: Path, jobs: int, backend: str, kind: str) -> Any:  # noqa: ANN401
     return json.loads(done.stdout)
 
 
+@pytest.mark.thorough
 async def test_a_soaked_process_comes_back_to_its_base_line(
     anyio_backend: str, tmp_path: Path
 ) -> None:

@@ -143,6 +143,7 @@ def test_a_task_that_will_not_be_cancelled_is_named_and_ended(
         )
 
 
+@pytest.mark.thorough
 def test_a_thread_that_never_returns_does_not_hold_up_the_end(anyio_backend: str) -> None:
     with _at_work(anyio_backend, "thread") as program:
         program.send(signal.SIGTERM)

@@ -83,6 +83,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
     report(f"{kills} holders killed, {TRIES * kills} engines refused")
 
 
+@pytest.mark.thorough
 def test_an_engine_that_does_not_lock_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +197,7 @@ def test_a_forked_child_does_not_keep_the_file(tmp_path: Path) -> None:
         assert _count(path) == 1  # while the children live
 
 
+@pytest.mark.thorough
 @needs_fork
 def test_a_forked_child_that_ends_last_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"

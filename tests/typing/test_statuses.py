@@ -36,10 +36,12 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, int, str]
     return [(Path(file).name, int(line), rule) for file, line, rule in errors]
 
 
+@pytest.mark.thorough
 def test_the_types_are_as_asserted(found: list[tuple[str, int, str]]) -> None:
     assert [error for error in found if error[0] == PROGRAM.name] == []
 
 
+@pytest.mark.thorough
 def test_every_wrong_status_is_found(found: list[tuple[str, int, str]]) -> None:
     ignored = [
         (number, match[1])

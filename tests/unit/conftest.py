@@ -29,3 +29,15 @@ def lasting_place(request: pytest.FixtureRequest, tmp_path: Path) -> NewPlace:
     """Return a storage whose jobs outlive their engine."""
     storage = PlainStorage()
     return (lambda: storage) if request.param == "plain" else lambda: tmp_path / "jobs.db"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the tests that run on trio over a file out of the quick tier.
+
+    It has those on asyncio over a file, and on trio in memory. Each waits for the disk.
+    """
+    for item in items:
+        given = item.callspec.params if hasattr(item, "callspec") else {}
+        if (given.get("anyio_backend"), given.get("new_place")) == ("trio", "file"):
+            item.add_marker(pytest.mark.thorough)

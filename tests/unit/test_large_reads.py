@@ -21,20 +21,23 @@ from engine import (
     JobStatus,
     Move,
     NewJob,
+    SyncJobEngine,
 )
 from engine.domain.validation import MAX_INPUT_CHARACTERS, MAX_READ_CHARACTERS
 from engine.testing.facades import FACADES, Engine, opened_engine
+from tests.tries import thorough
 from tests.unit.claiming import NewPlace
 from tests.unit.large_jobs import FITTING, RESULT, CountingStorage, ended
 
 pytestmark = pytest.mark.anyio
 
+both_facades = pytest.mark.parametrize("facade", [JobEngine, *thorough(SyncJobEngine)])
 JOBS = 2 * FITTING + 8
 INPUT = "x" * (MAX_INPUT_CHARACTERS - 2)  # and its quotes, as JSON
 INPUTS_FITTING = MAX_READ_CHARACTERS // MAX_INPUT_CHARACTERS
 
 
-@pytest.mark.parametrize("facade", FACADES)
+@both_facades
 async def test_pages_end_early_and_show_every_job_once(
     facade: type[Any], new_place: NewPlace
 ) -> None:
@@ -55,7 +58,7 @@ async def test_pages_end_early_and_show_every_job_once(
         assert page.next_cursor is not None
 
 
-@pytest.mark.parametrize("facade", FACADES)
+@both_facades
 async def test_a_get_of_too_much_is_refused_with_how_many_to_ask_for(
     facade: type[Any], new_place: NewPlace
 ) -> None:
@@ -74,8 +77,8 @@ async def test_a_get_of_too_much_is_refused_with_how_many_to_ask_for(
         assert [job.job_id for job in got] == ids
 
 
-@pytest.mark.parametrize("facade", FACADES)
-@pytest.mark.parametrize("item", [0, 3, FITTING - 1])
+@both_facades
+@pytest.mark.parametrize("item", [3, *thorough(0, FITTING - 1)])
 async def test_a_job_that_is_missing_is_told_of_before_those_behind_it_are_too_large(
     facade: type[Any], lasting_place: NewPlace, item: int
 ) -> None:
@@ -88,7 +91,7 @@ async def test_a_job_that_is_missing_is_told_of_before_those_behind_it_are_too_l
             await engine.get_many([*ids, "unheard of"])
 
 
-@pytest.mark.parametrize("facade", FACADES)
+@both_facades
 async def test_live_jobs_count_too(facade: type[Any], lasting_place: NewPlace) -> None:
     async with opened_engine(facade, lasting_place()) as engine:
         new = [NewJob("hash", input=INPUT)] * (INPUTS_FITTING + 1)
@@ -178,7 +181,7 @@ async def test_a_bulk_move_of_large_ended_jobs_fails_by_the_first(
         assert [job.version for job in await engine.get_many(new)] == [1] * 5
 
 
-@pytest.mark.parametrize("facade", FACADES)
+@both_facades
 async def test_creations_that_stand_for_too_much_are_refused(
     facade: type[Any], new_place: NewPlace
 ) -> None:

@@ -241,6 +241,7 @@ async def test_without_an_sdk_nothing_is_told_and_nothing_fails() -> None:
         assert (await lab.run()).status is JobStatus.COMPLETED
 
 
+@pytest.mark.thorough
 def test_without_opentelemetry_it_says_what_to_install(tmp_path: Path) -> None:
     program = "import sys; sys.modules['opentelemetry'] = None; import engine, engine.telemetry"
     run = subprocess.run(

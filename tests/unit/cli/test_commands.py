@@ -8,6 +8,7 @@ from json import loads
 from pathlib import Path
 
 import anyio
+import pytest
 
 from engine import Job, NewJob, SQLiteStorage, SyncJobEngine, Transition
 from engine.storage.record import Execution
@@ -55,6 +56,7 @@ def test_list_says_how_to_get_the_next_page(used: SyncJobEngine, path: Path, her
     )
 
 
+@pytest.mark.thorough
 def test_hints_name_the_command_that_was_typed(used: SyncJobEngine, path: Path) -> None:
     used.close()
     damage(path, "UPDATE jobs SET result = 'well' WHERE job_id = 'job-2'")
@@ -269,6 +271,7 @@ def test_show_gives_a_job_whose_history_is_damaged(
 # Checking.
 
 
+@pytest.mark.thorough
 def test_check_says_that_a_file_in_use_is_sound(used: SyncJobEngine, path: Path) -> None:
     assert used.count() == 3
     assert run("check", path) == (0, [f"{path}: 3 jobs, 7 transitions: sound"], [])

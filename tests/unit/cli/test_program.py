@@ -21,6 +21,7 @@ from engine.cli.commands import COMMANDS
 from engine.cli.exits import MEANINGS, Exit
 from engine.cli.program import EPILOG, main
 from tests.systems import needs_full_device, needs_interrupts, needs_named_pipes
+from tests.tries import thorough
 from tests.unit.cli.programs import ENVIRONMENT, PROGRAM, SECONDS_AGAINST_HANGS, Run, run
 
 ROOT = Path(__file__).parents[3]
@@ -99,7 +100,9 @@ def test_wrong_usage_is_told_of(arguments: list[str], here: Run) -> None:
     assert ": error: " in notes[-1]
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["list", "--help"], ["lost"], ["list"]])
+@pytest.mark.parametrize(
+    "arguments", [["list"], *thorough(["--help"], ["list", "--help"], ["lost"])]
+)
 def test_help_and_usage_name_the_command_that_was_typed(
     arguments: list[str], here: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,7 +142,9 @@ def test_the_exit_codes_are_told_of_in_every_help_and_in_the_docstring(here: Run
         assert shown[-len(lines) :] == lines
 
 
-@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["show", "job-2"], ["check"]])
+@pytest.mark.parametrize(
+    "command", [["list"], *thorough(["list", "--json"], ["show", "job-2"], ["check"])]
+)
 def test_a_closed_pipe_ends_it_quietly(used: SyncJobEngine, path: Path, command: list[str]) -> None:
     assert used.count() == 3
     reader, writer = os.pipe()
@@ -177,6 +182,7 @@ def test_an_interrupt_ends_it_quietly(path: Path) -> None:
     assert (program.returncode, errors) == (Exit.INTERRUPTED, "")
 
 
+@pytest.mark.thorough
 def test_notes_come_after_what_they_are_about(used: SyncJobEngine, path: Path) -> None:
     assert used.count() == 3
     ended = subprocess.run(

@@ -299,6 +299,6 @@ def test_a_set_of_texts_has_one_text_in_every_process() -> None:
             capture_output=True,
             text=True,
         ).stdout
-        for seed in range(tries(100))
+        for seed in range(1, 1 + tries(100))
     }
     assert texts == {TEXT + "\n"}

@@ -145,6 +145,7 @@ def test_no_program_inherits_an_end_of_the_channel() -> None:
         assert _asked(other, "'alive'") == "alive"
 
 
+@pytest.mark.thorough
 @needs_proc
 def test_a_fork_of_it_has_no_part_in_the_channel() -> None:
     with _child() as child:
@@ -179,7 +180,7 @@ ENDS = {
 
 
 @needs_proc
-@pytest.mark.parametrize("end", ["killed", "exited", *thorough(*list(ENDS)[1:2], *list(ENDS)[3:])])
+@pytest.mark.parametrize("end", ["killed", *thorough(*list(ENDS)[1:])])
 def test_it_ends_with_the_process_that_started_it_and_so_do_its_programs(end: str) -> None:
     command = [sys.executable, "-W", "error", "-c", PARENT.format(end=ENDS[end])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:

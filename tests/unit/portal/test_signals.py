@@ -47,7 +47,7 @@ def test_the_first_signal_is_told_and_the_program_ends_as_it_likes(
 
 
 @BOTH
-@pytest.mark.parametrize("how", ["blocks", "closes_for_ever"])
+@pytest.mark.parametrize("how", ["closes_for_ever", *thorough("blocks")])
 def test_the_second_signal_ends_the_process_at_once(
     anyio_backend: str, how: str, number: signal.Signals
 ) -> None:
@@ -88,6 +88,7 @@ def test_a_program_is_ended_without_a_signal_and_without_a_log(anyio_backend: st
         assert _rest(process) == ("", "", EXIT_CODE)
 
 
+@pytest.mark.thorough
 def test_all_that_wait_are_told_in_whatever_order_they_come_and_leave(anyio_backend: str) -> None:
     with started("stopping", anyio_backend, "twice") as process:
         assert _line(process) == "ready"
@@ -95,6 +96,7 @@ def test_all_that_wait_are_told_in_whatever_order_they_come_and_leave(anyio_back
         assert _rest(process) == ("told\n" * 2 + "the end\n", "", 0)
 
 
+@pytest.mark.thorough
 @needs_fork
 def test_a_forked_child_has_the_default_action() -> None:
     with started("stopping", "asyncio", "forks") as process:
@@ -104,6 +106,7 @@ def test_a_forked_child_has_the_default_action() -> None:
         assert _rest(process) == ("told\nthe end\n", "", 0)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="needs epoll, and the C library's raise")
 def test_a_signal_that_comes_as_the_loop_begins_to_wait_is_noticed() -> None:
     """trio has a wake-up of its own for it; asyncio has none."""
@@ -142,9 +145,9 @@ def test_other_threads_are_refused(anyio_backend: str) -> None:
         # The runner cancels the main task at the first interrupt, and raises the second.
         ("asyncio", "task", "", CUT + MAIN),
         pytest.param("asyncio", "task", "protected", CUT + MAIN, marks=pytest.mark.thorough),
-        ("asyncio", "child", "", CUT + MAIN),
+        pytest.param("asyncio", "child", "", CUT + MAIN, marks=pytest.mark.thorough),
         # A swallowed cancellation is gone.
-        ("trio", "task", "", CUT),
+        pytest.param("trio", "task", "", CUT, marks=pytest.mark.thorough),
         ("trio", "task", "protected", "the attempt went on\n" + MAIN),
         pytest.param("trio", "child", "protected", CUT, marks=pytest.mark.thorough),
     ],

@@ -219,6 +219,7 @@ anyio.run(main, backend={backend!r})
 """
 
 
+@pytest.mark.thorough
 def test_a_call_that_never_returns_does_not_hold_up_the_exit(anyio_backend: str) -> None:
     program = PROGRAM.format(backend=anyio_backend)
     command = [sys.executable, "-W", "error", "-c", program]

@@ -12,6 +12,7 @@ from types import FrameType
 import anyio
 import pytest
 
+from engine.portal import watchdog as watchdog_module
 from engine.portal.loop_thread import the_loop_thread
 from engine.portal.watchdog import (
     Watchdog,
@@ -26,6 +27,7 @@ from tests.unit.portal.programs.waiting import SECONDS as WAIT_SECONDS
 from tests.unit.portal.starting import started
 
 SECONDS = 60
+PAUSE_SECONDS = 0.1
 AFTER_SECONDS = 0.2
 
 Report = tuple[str, float, list[str]]
@@ -48,6 +50,11 @@ class Reports:
 
     def watchdog(self) -> Watchdog:
         return Watchdog(self.blocked, self.resumed, AFTER_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def asks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog_module, "_PAUSE_SECONDS", PAUSE_SECONDS)
 
 
 def _watching() -> set[threading.Thread]:
@@ -90,7 +97,7 @@ async def test_a_blocked_loop_is_reported_once_and_one_that_sleeps_never() -> No
         reports = Reports()
         watchdog = reports.watchdog()
         watchdog.start()
-        await anyio.sleep(1.5 + AFTER_SECONDS)  # it has asked once
+        await anyio.sleep(1.5 * PAUSE_SECONDS + AFTER_SECONDS)  # it has asked once
         if is_quiet := reports.all.empty():
             await _is_reported(reports)
         watching = _watching()

@@ -130,6 +130,7 @@ async def test_a_start_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
             raise AssertionError("it began")
 
 
+@pytest.mark.thorough
 @pytest.mark.anyio
 async def test_a_start_can_be_cancelled_at_any_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_IMPORT_SECONDS", "1000")
@@ -279,6 +280,7 @@ WORKS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["a script", *thorough(*list(WORKS)[1:])])
 def test_a_program_works_however_it_is_started(how: str, tmp_path: Path) -> None:
     _files(tmp_path)
@@ -327,6 +329,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", [*thorough(*list(CONFIGURED)[:-1]), "no propagation"])
 def test_logging_that_a_module_configures_is_that_of_the_program(how: str, tmp_path: Path) -> None:
     (tmp_path / "logs.py").write_text(LOGS.replace("CONFIGURE", CONFIGURED[how]))

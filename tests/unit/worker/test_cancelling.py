@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from engine import Context, JobEndedError
 from engine.testing.virtual_clock import VirtualClock
 from tests.systems import needs_proc
-from tests.tries import report, seeds
+from tests.tries import report, seeds, trio_later
 from tests.unit.claiming import AgentJob, NewPlace, running
 from tests.unit.worker.at_work import (
     COMPLETED,
@@ -91,6 +91,7 @@ async def test_a_thread_that_does_not_ask_is_left() -> None:
 
 
 @needs_proc
+@trio_later
 async def test_a_process_is_killed(tmp_path: Path) -> None:
     ids = tmp_path / "ids"
     async with working(sleep_for_ever, processes=True) as engine:

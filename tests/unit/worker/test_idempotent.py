@@ -17,6 +17,7 @@ from engine.testing.virtual_clock import VirtualClock
 from tests.proof.storages import PlainStorage
 from tests.reliability.planted import PlantedStorage, begun
 from tests.systems import needs_fork
+from tests.tries import trio_later
 from tests.unit.claiming import AgentJob, agents, claimed_one, running
 from tests.unit.worker.at_work import (
     ASKING,
@@ -115,6 +116,7 @@ async def test_the_death_of_the_engine(retry: Retry | None, *, idempotent: bool)
 
 @needs_fork
 @both
+@trio_later
 async def test_the_death_of_the_handlers_process(tmp_path: Path, *, idempotent: bool) -> None:
     ids = tmp_path / "ids"
     how: dict[str, Any] = {
@@ -189,6 +191,7 @@ async def _let_go_later(storage: PlantedStorage) -> None:
 
 
 @needs_fork
+@trio_later
 async def test_closing_while_a_process_is_at_work_fails_the_job(tmp_path: Path) -> None:
     """The process tells on another thread that the handler has begun."""
     storage, ids = PlainStorage(), tmp_path / "ids"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine import AGENT_JOB_LIFECYCLE, Context, SyncJobEngine, Worker
+from tests.tries import thorough, trio_later
 from tests.unit.claiming import AgentJob, NewPlace
 from tests.unit.worker.at_work import COMPLETED, FAILED, ONCE, RUNNING, ended, working
 from tests.unit.worker.in_processes import Report, outcome, process_id
@@ -66,7 +67,9 @@ ERRORS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [*(kind for kind in KINDS if kind != "process"), *thorough("process")]
+)
 async def test_what_a_handler_returns_or_raises_is_kept(kind: str, new_place: NewPlace) -> None:
     handler, processes = KINDS[kind]
     async with working(handler, new_place(), processes=processes, retry=ONCE) as engine:
@@ -102,6 +105,7 @@ def test_threads_have_the_same() -> None:
         assert engine.wait(job.job_id, timeout=60).error == ERRORS["error"]
 
 
+@trio_later
 async def test_a_plain_handler_is_no_task_and_a_process_is_another_one(tmp_path: Path) -> None:
     async with working(process_id, processes=True) as engine:
         job = await ended(engine, str(tmp_path / "ids"))

@@ -11,6 +11,7 @@ import pytest
 from typing_extensions import TypeAliasType
 
 from engine import Context, InvalidValueError, Job, JobEngine, Worker
+from tests.tries import trio_later
 from tests.unit.costly import WIDE, Left
 from tests.unit.typed import COMES_BACK, Aliased, Camel
 from tests.unit.worker.at_work import COMPLETED, FAILED, ended, working
@@ -133,6 +134,7 @@ async def test_a_handler_gets_what_it_takes(name: str) -> None:
         assert await engine.result(job.job_id, list[Any]) == expected
 
 
+@trio_later
 async def test_a_handler_in_a_process_gets_and_returns_the_same(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
