@@ -131,8 +131,12 @@ class _InOwnTask:
             raise
 
     def _cancel_body(self) -> None:
-        """Cancel the entering task, unless it has left; if it has ended, leave the context."""
+        """Cancel the entering task, after it has got an answer that is on its way."""
         self._is_interrupted = True
+        asyncio.get_running_loop().call_soon(self._cancel_entering)
+
+    def _cancel_entering(self) -> None:
+        """Cancel the entering task, unless it has left; if it has ended, leave the context."""
         if self._leaving.is_set() or self._has_cancelled:
             return
         if self._entering is not None and self._entering.cancel("the engine was interrupted"):
