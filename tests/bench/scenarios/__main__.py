@@ -7,9 +7,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from inspect import signature
 from typing import Final
 
 import engine
+from engine import SQLiteStorage
 from tests.bench.scenarios import awaited, blocking, in_processes, process
 from tests.bench.scenarios.awaited import Awaited
 from tests.bench.scenarios.figure import Figure
@@ -34,6 +36,8 @@ SCENARIOS: Final = {
     "blocking_get_1": Scenario(15_000, partial(blocking.blocking_gets, 1)),
     "blocking_get_16": Scenario(20_000, partial(blocking.blocking_gets, 16)),
     "blocking_create_16": Scenario(16_000, partial(blocking.blocking_creates, 16)),
+    "blocking_file_create_1": Scenario(1_000, partial(blocking.blocking_file_creates, 1)),
+    "blocking_file_create_16": Scenario(6_000, partial(blocking.blocking_file_creates, 16)),
     "file_create_1": Scenario(1_000, Awaited(awaited.creates, in_file=True)),
     "file_create_100": Scenario(20_000, Awaited(awaited.creates, callers=100, in_file=True)),
     "file_create_many": Scenario(40_000, Awaited(awaited.bulk_creates, in_file=True)),
@@ -55,6 +59,20 @@ SCENARIOS: Final = {
     "job_bytes": Scenario(20_000, process.job_bytes),
     "longest_stop": Scenario(300_000, process.longest_stop),
 }
+if "inline_commits" in signature(SQLiteStorage).parameters:  # else it is an earlier engine
+    SCENARIOS.update(
+        {
+            "file_create_1_inline": Scenario(
+                1_000, Awaited(awaited.creates, in_file=True, inline=True)
+            ),
+            "file_get_ended_1_inline": Scenario(
+                5_000, Awaited(awaited.gets_of_ended, in_file=True, inline=True)
+            ),
+            "file_handled_alone_inline": Scenario(
+                300, Awaited(awaited.handled_lives, in_file=True, inline=True, workers=1)
+            ),
+        }
+    )
 
 
 def main(name: str | None = None, scale: str = "1") -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 
-from engine import Job, JobEngine, JobStatus, Move, NewJob, Worker
+from engine import Job, JobEngine, JobStatus, Move, NewJob, SQLiteStorage, Worker
 from tests.bench.scenarios.figure import Figure, Stopwatch
 
 HASH = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"
@@ -48,6 +48,8 @@ class Awaited:
     prepare: Callable[[JobEngine, int], Awaitable[Calls]]
     callers: int = 1
     in_file: bool = False
+    inline: bool = False
+    """Whether the file has inline commits."""
     workers: int = 0
     backend: str = "asyncio"
 
@@ -57,7 +59,9 @@ class Awaited:
             return anyio.run(self._measure, path, operations, backend=self.backend)
 
     async def _measure(self, path: Path | None, operations: int) -> Figure:
-        async with JobEngine(path) as engine, AsyncExitStack() as workers:
+        options: dict[str, Any] = {"inline_commits": True}  # an earlier engine doesn't have it
+        place = SQLiteStorage(path, **options) if self.inline and path is not None else path
+        async with JobEngine(place) as engine, AsyncExitStack() as workers:
             for _ in range(self.workers):
                 await workers.enter_async_context(Worker(engine, _handle, concurrency=BULK))
             calls = await self.prepare(engine, operations)

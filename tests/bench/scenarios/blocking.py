@@ -1,9 +1,11 @@
-"""Blocking calls of threads, in memory."""
+"""Blocking calls of threads, in memory and in a file."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from engine import SyncJobEngine
 from tests.bench.scenarios.awaited import HASH
@@ -18,6 +20,14 @@ def blocking_gets(threads: int, calls: int) -> Figure:
 
 def blocking_creates(threads: int, jobs: int) -> Figure:
     with SyncJobEngine() as engine:
+        return _by_threads(threads, jobs, lambda: engine.create(HASH))
+
+
+def blocking_file_creates(threads: int, jobs: int) -> Figure:
+    with (
+        TemporaryDirectory(prefix="engine-bench-") as folder,
+        SyncJobEngine(Path(folder, "jobs.db")) as engine,
+    ):
         return _by_threads(threads, jobs, lambda: engine.create(HASH))
 
 
