@@ -13,7 +13,9 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from tests.bench.checkouts import Checkout, Checkouts, ComparisonError, checked_out
-from tests.bench.measure import number, print_cells, progress, versions
+from tests.bench.machine import versions
+from tests.bench.measure import progress
+from tests.bench.rows import cell_lines, number
 from tests.bench.scenarios.figure import Figure
 
 _LEAST_RATIO = 0.95
@@ -95,7 +97,7 @@ def compare(
     """
     with checked_out(root, revision) as trees:
         names = _names(trees.new, only)
-        print(f"{versions()}, {rounds} rounds")
+        print(f"{versions()}; {rounds} rounds")
         print(f"base: {trees.base.title}\nnew: {trees.new.title}")
         comparisons = [Comparison(name) for name in _shared(trees.base, names)]
         for turn in range(rounds):
@@ -103,7 +105,8 @@ def compare(
                 progress(f"{comparison.name}, round {turn + 1} of {rounds}")
                 _measure(comparison, trees, scale, new_first=turn % 2 == 1)
     progress("")
-    print_cells(f"Against {revision}", [_HEAD, *(one.cells() for one in comparisons)])
+    table = cell_lines([_HEAD, *(one.cells() for one in comparisons)])
+    print(f"\n### Against {revision}\n", *table, sep="\n")
     return not any(one.verdict for one in comparisons)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -20,20 +21,24 @@ from engine.storage.record import Change
 from engine.storage.sqlite.storage import SQLiteStorage
 from tests.bench.durable import new_folder
 from tests.bench.durable_floors import HASH
-from tests.bench.measure import Row, progress
-from tests.bench.rounds import Rounds, Stated
+from tests.bench.inline import INLINE, options_of
+from tests.bench.measure import repeated
+from tests.bench.rounds import Rounds
+from tests.bench.rows import Row, Stated
 from tests.bench.working import AT_ONCE
 from tests.bench.working_floors import DONE, PlainWork
 
 _MOST_COMMITS = 3
 _MOST_MS = 1.0
+_TIMES_ITS_COMMITS = 1.5
+_WAYS = [(at_once, inline) for at_once in (False, True) for inline in INLINE]
 
 
 class CountingStorage(SQLiteStorage):
     """Counts its commits."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, inline: bool) -> None:
+        super().__init__(path, **options_of(inline=inline))
         self.commits = 0
 
     async def commit(self, changes: Sequence[Change]) -> None:
@@ -43,31 +48,52 @@ class CountingStorage(SQLiteStorage):
 
 def rows(rounds: Rounds, jobs: int, turns: int) -> list[Row]:
     """Measure jobs that are moved to running, and jobs that are created running."""
-    for turn in range(turns):
-        for at_once in (False, True):
-            progress(f"one job at a time, turn {turn + 1} of {turns}")
+    for _ in repeated("one job at a time", turns, lambda: _table(rounds)):
+        for at_once, inline in _WAYS:
             with new_folder() as folder:
-                anyio.run(_measure, rounds, folder, jobs, at_once)
-    return [row for at_once in (False, True) for row in _rows(rounds, at_once=at_once)]
+                anyio.run(partial(_measure, rounds, folder, jobs, at_once=at_once, inline=inline))
+    return _table(rounds)
 
 
-def _rows(rounds: Rounds, *, at_once: bool) -> list[Row]:
-    way = "create → result" if at_once else "create, transition → result"
-    commits = rounds[f"commits {at_once}"]
-    middle, late = rounds[f"p50 {at_once}"], rounds[f"p99 {at_once}"]
-    floor, late_floor = rounds[f"floor p50 {at_once}"], rounds[f"floor p99 {at_once}"]
+def _table(rounds: Rounds) -> list[Row]:
+    return [
+        row for at_once, inline in _WAYS for row in _rows(rounds, at_once=at_once, inline=inline)
+    ]
+
+
+def _name(*, at_once: bool, inline: bool) -> str:
+    return ("create → result" if at_once else "create, transition → result") + (
+        ", inline commits" if inline else ""
+    )
+
+
+def _rows(rounds: Rounds, *, at_once: bool, inline: bool) -> list[Row]:
+    way = _name(at_once=at_once, inline=inline)
+    middle, floor = rounds[f"p50 {way}"], rounds[f"floor p50 {way}"]
+    late, late_floor = rounds[f"p99 {way}"], rounds[f"floor p99 {way}"]
     same = f"its {2 if at_once else 3} commits"
     return [
-        Row(f"{way}: commits", commits, "limit", _MOST_COMMITS, 1.0, "", at_most=True),
+        Row(
+            f"{way}: commits",
+            rounds[f"commits {way}"],
+            "limit",
+            _MOST_COMMITS,
+            1.0,
+            "",
+            at_most=True,
+        ),
         Row(f"{way}: p50", middle, "limit", _MOST_MS, 1.0, "ms", at_most=True),
-        Stated(f"{way}: p50", middle, same, floor, unit="ms"),
+        Row(f"{way}: p50", middle, same, floor, _TIMES_ITS_COMMITS, "ms", at_most=True)
+        if inline
+        else Stated(f"{way}: p50", middle, same, floor, unit="ms"),
         Stated(f"{way}: p99", late, f"{same} at p99", late_floor, unit="ms"),
     ]
 
 
-async def _measure(rounds: Rounds, folder: Path, jobs: int, at_once: bool) -> None:  # noqa: FBT001 - by `anyio.run`
+async def _measure(rounds: Rounds, folder: Path, jobs: int, *, at_once: bool, inline: bool) -> None:
     """Add the medians, the 99th percentiles and the commits of so many jobs, in ms."""
-    storage = CountingStorage(folder / "jobs.db")
+    way = _name(at_once=at_once, inline=inline)
+    storage = CountingStorage(folder / "jobs.db", inline=inline)
     engine: JobEngine[Any] = (
         JobEngine(storage, lifecycle=AT_ONCE) if at_once else JobEngine(storage)
     )
@@ -84,10 +110,10 @@ async def _measure(rounds: Rounds, folder: Path, jobs: int, at_once: bool) -> No
                 await _live(engine, at_once=at_once)
                 ours.append(time.perf_counter() - between)
                 theirs.append(between - start)
-            rounds.add(f"commits {at_once}", (storage.commits - begun) / jobs)
+            rounds.add(f"commits {way}", (storage.commits - begun) / jobs)
     for name, seconds in (("", ours), ("floor ", theirs)):
-        rounds.add(f"{name}p50 {at_once}", 1e3 * median(seconds))
-        rounds.add(f"{name}p99 {at_once}", 1e3 * quantiles(seconds, n=100, method="inclusive")[98])
+        rounds.add(f"{name}p50 {way}", 1e3 * median(seconds))
+        rounds.add(f"{name}p99 {way}", 1e3 * quantiles(seconds, n=100, method="inclusive")[98])
 
 
 async def _live(engine: JobEngine[Any], *, at_once: bool) -> None:

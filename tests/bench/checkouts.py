@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.durable import new_folder
+from tests.bench.git import GitError, git, is_changed
 from tests.bench.scenarios.figure import Figure
 
 _SECONDS = 300  # a scenario that takes longer has hung
@@ -104,7 +105,7 @@ def checked_out(root: Path, revision: str) -> Iterator[Checkouts]:
             shutil.copytree(new / "tests", base / "tests", dirs_exist_ok=True)
         for tree in (base, new):
             compileall.compile_dir(tree / "engine", quiet=1)
-        changes = " + changes" if _git(root, "status", "--porcelain") else ""
+        changes = " + changes" if is_changed(root) else ""
         yield Checkouts(
             Checkout(_title(root, commit), base), Checkout(_title(root, "HEAD") + changes, new)
         )
@@ -112,7 +113,7 @@ def checked_out(root: Path, revision: str) -> Iterator[Checkouts]:
 
 def _copy_commit(root: Path, commit: str, folder: Path) -> None:
     archive = folder.with_suffix(".zip")
-    _git(root, "archive", "--format=zip", f"--output={archive}", commit)
+    git(root, "archive", "--format=zip", f"--output={archive}", commit)
     shutil.unpack_archive(archive, folder)
 
 
@@ -124,21 +125,11 @@ def _copy_present(root: Path, folder: Path) -> None:
 def _commit(root: Path, revision: str) -> str:
     name = f"{revision}^{{commit}}"
     try:
-        return _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name)
-    except subprocess.CalledProcessError as error:
-        why = error.stderr.strip() or "name a commit, a branch or a tag of this repository"
+        return git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", name)
+    except GitError as error:
+        why = str(error) or "name a commit, a branch or a tag of this repository"
         raise UnknownRevisionError(f"git finds no commit {revision!r}: {why}") from error
 
 
 def _title(root: Path, commit: str) -> str:
-    return _git(root, "log", "-1", "--format=%h %s", commit)
-
-
-def _git(root: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", root, *arguments],  # noqa: S607 - the user's own git
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.strip()
+    return git(root, "log", "-1", "--format=%h %s", commit)

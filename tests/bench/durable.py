@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -17,8 +18,11 @@ import anyio
 
 from engine import JobEngine, JobStatus, NewJob
 from engine.portal import WorkThread
+from tests.bench import ended
 from tests.bench.durable_floors import HASH, RESULT, PlainSqlite
-from tests.bench.measure import Best, Row, by_callers, progress, timed
+from tests.bench.inline import INLINE, rate_row, storage_in
+from tests.bench.measure import Best, by_callers, repeated, timed
+from tests.bench.rows import Measured, Row
 
 CALLERS = (1, 10, 100, 1_000)
 PERCENTILES = (50, 90, 99)
@@ -29,50 +33,54 @@ _ROUNDS = {1: 3_000, 10: 1_000, 100: 200, 1_000: 40}
 
 
 def rows(best: Best, scale: float, turns: int) -> list[Row]:
-    """Measure both sides ``turns`` times; a scale of 1 gives reliable figures."""
-    for turn in range(turns):
-        for callers in CALLERS:
-            progress(f"durable creates, {callers:,} callers, turn {turn + 1} of {turns}")
-            jobs = jobs_of(callers, scale)
-            _floor_creates(best, callers, jobs)
-            anyio.run(time_creates, best, callers, jobs)
-        progress(f"durable lives, bulk creates and gets, turn {turn + 1} of {turns}")
-        jobs = _WRITERS * max(1, int(100 * scale))
-        _floor_lives(best, jobs)
-        anyio.run(_lives, best, jobs)
-        anyio.run(_create_many, best, max(1, int(40 * scale)))
-        anyio.run(_gets_among_writers, best, jobs_of(_WRITERS, scale))
-        anyio.run(_hops, best, max(10, int(2_000 * scale)))
-    return _table(best)
+    """Measure both sides ``turns`` times or more; a scale of 1 gives reliable figures."""
+    with ended.old_jobs(scale) as old:
+        for _ in repeated("durable calls", turns, lambda: _table(best, scale)):
+            for callers in CALLERS:
+                _floor_creates(best, callers, jobs_of(callers, scale))
+                time_variants(best, callers, scale)
+            jobs = _WRITERS * max(1, int(100 * scale))
+            _floor_lives(best, jobs)
+            anyio.run(_lives, best, jobs)
+            anyio.run(_create_many, best, max(1, int(40 * scale)))
+            anyio.run(_gets_among_writers, best, jobs_of(_WRITERS, scale))
+            anyio.run(_hops, best, max(10, int(2_000 * scale)))
+            ended.measure(best, old, scale)
+    return _table(best, scale)
 
 
-def _table(best: Best) -> list[Row]:
+def _table(best: Best, scale: float) -> list[Row]:
     floor_of_100 = "batches of 100"
     lives, floor_lives = best["engine lives"], best["floor lives"]
     return [
         _creates("create, 1,000 callers", best, 1_000, "batches of 1,000", 0.5),
         _creates("create, 100 callers", best, 100, floor_of_100, 0.5),
-        _creates("create, 1 caller", best, 1, "one a commit", 0.65),
+        *one_caller_rows("create, 1 caller", best, "one a commit", best["floor 1"], 0.7),
         Row("create → running → completed, 100 callers", lives, floor_of_100, floor_lives, 0.5),
         Row(
-            "create_many of 1,000", best["create_many"], "batches of 1,000", best["floor 1000"], 0.7
+            "create_many of 1,000",
+            best["create_many"],
+            "batches of 1,000",
+            best["floor 1000"],
+            0.75,
         ),
         Row(
             "p99 of get while 100 callers create",
-            1e3 / best["get p99"],
+            best["get p99"].derived(lambda rate: 1e3 / rate),
             "3 commits of 100",
-            3e3 / best["floor commit 100"],
-            1.0,
+            best["floor commit 100"].derived(lambda rate: 3e3 / rate),
+            1.3,
             "ms",
             at_most=True,
         ),
+        *ended.rows(best, scale),
     ]
 
 
 def lines(best: Best) -> list[str]:
     """Describe a figure of the table."""
-    commit, late = 1e3 / best["floor commit 100"], 1e3 / best["floor commit p99 100"]
-    hop = 1e6 / best["hop"]
+    commit, late = (1e3 / best[f"floor commit {name}"].counts for name in ("100", "p99 100"))
+    hop = 1e6 / best["hop"].counts
     return [
         f"- the floor's own commits of 100: {commit:.2f} ms at the median, {late:.2f} ms at p99",
         f"- to the storage's thread and back, with nothing to do there: {hop:.0f} µs",
@@ -92,6 +100,18 @@ async def _hops(best: Best, hops: int) -> None:
 
 def _creates(work: str, best: Best, callers: int, floor: str, target: float) -> Row:
     return Row(work, best[f"engine {callers}"], floor, best[f"floor {callers}"], target)
+
+
+def one_caller_rows(
+    work: str, best: Best, floor_name: str, floor: Measured, target: float
+) -> list[Row]:
+    """Return the rows of creates by one caller."""
+    return [
+        rate_row(
+            work, best[creates_name(1, inline=inline)], floor_name, floor, target, inline=inline
+        )
+        for inline in INLINE
+    ]
 
 
 def jobs_of(callers: int, scale: float) -> int:
@@ -121,20 +141,33 @@ def _floor_creates(best: Best, batch: int, jobs: int) -> None:
     best.add(f"floor commit p99 {batch}", 1, _percentiles(commits)[99])
 
 
-async def time_creates(best: Best, callers: int, jobs: int) -> None:
+def time_variants(best: Best, callers: int, scale: float) -> None:
+    """Add the engine's rates of creates: a lone caller's with inline commits, too."""
+    for inline in INLINE if callers == 1 else (False,):
+        anyio.run(partial(_time_creates, best, callers, jobs_of(callers, scale), inline=inline))
+
+
+def creates_name(callers: int, *, inline: bool = False) -> str:
+    """Return the name of the engine's rate of creates."""
+    return f"engine {callers}{' inline' * inline}"
+
+
+async def _time_creates(best: Best, callers: int, jobs: int, *, inline: bool) -> None:
     """Add the engine's rate of creates, and their latencies."""
     latencies: list[float] = []
     with new_folder() as folder:
-        async with JobEngine(folder / "jobs.db") as engine:
+        async with JobEngine(storage_in(folder / "jobs.db", inline=inline)) as engine:
 
             async def create(input_hash: str) -> None:
                 start = time.perf_counter()
                 await engine.create(input_hash)
                 latencies.append(time.perf_counter() - start)
 
-            best.add(f"engine {callers}", jobs, await by_callers(callers, [HASH] * jobs, create))
-    for percent, seconds in _percentiles(latencies).items():
-        best.add(f"create p{percent} {callers}", 1, seconds)
+            seconds = await by_callers(callers, [HASH] * jobs, create)
+    name = creates_name(callers, inline=inline)
+    best.add(name, jobs, seconds)
+    for percent, latency in _percentiles(latencies).items():
+        best.add(f"{name} p{percent}", 1, latency)
 
 
 def _floor_lives(best: Best, jobs: int) -> None:

@@ -7,16 +7,19 @@ looks at the paid jobs, like one that calls a payment service, and not at every 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import anyio
 
 from engine import Gate, Job, JobEngine, JobStatus, NewJob, WaitingJobs, Worker
 from tests.bench.durable_floors import HASH
-from tests.bench.measure import Row, progress
+from tests.bench.measure import progress, repeated
 from tests.bench.rounds import Rounds
+from tests.bench.rows import Row
 
 FEW = 10
 _BULK = 10_000
@@ -72,9 +75,22 @@ class Waiting:
         return (await self.engine.create(HASH)).job_id
 
 
-def rows(rounds: Rounds, jobs: int, tries: int, seconds: float) -> list[Row]:
-    """Measure ``tries`` jobs that are let through, and ``seconds`` of doing nothing."""
-    anyio.run(_measure, rounds, jobs, tries, seconds)
+@dataclass(frozen=True)
+class Turn:
+    """The extent of one turn."""
+
+    tries: int
+    """How many jobs are let through, in each way; the median counts."""
+    idle_seconds: float
+
+
+def rows(rounds: Rounds, jobs: int, turn: Turn, turns: int) -> list[Row]:
+    """Measure jobs that are let through, and doing nothing."""
+    anyio.run(_measure, rounds, jobs, turn, turns)
+    return _table(rounds, jobs)
+
+
+def _table(rounds: Rounds, jobs: int) -> list[Row]:
     few, many = f"{FEW} jobs", f"{jobs:,} jobs"
     return [
         Row(
@@ -96,7 +112,7 @@ def _reaction(rounds: Rounds, work: str, way: str, few: str) -> Row:
     return Row(work, figure, few, floor, _LATER, "ms", at_most=True)
 
 
-async def _measure(rounds: Rounds, jobs: int, tries: int, seconds: float) -> None:
+async def _measure(rounds: Rounds, jobs: int, turn: Turn, turns: int) -> None:
     few, many = Waiting(FEW), Waiting(jobs)
     async with AsyncExitStack() as stack:
         for each in (few, many):
@@ -104,21 +120,24 @@ async def _measure(rounds: Rounds, jobs: int, tries: int, seconds: float) -> Non
             await stack.enter_async_context(each.engine)
             await each.fill()
             await stack.enter_async_context(Worker(each.engine, each.handle))
-        progress("one of those that wait is moved on")
-        for _ in range(tries):
-            for name, each in (("few", few), ("many", many)):
-                rounds.add(f"{name} by call", 1e3 * await each.by_call())
-        progress("a gate lets one of those that wait through")
-        async with (
-            Gate(few.engine, few.check, interval_seconds=_QUICK_POLL_SECONDS),
-            Gate(many.engine, many.check, interval_seconds=_QUICK_POLL_SECONDS),
-        ):
-            for _ in range(tries):
-                for name, each in (("few", few), ("many", many)):
-                    rounds.add(f"{name} by check", 1e3 * await each.by_check())
-        progress("nothing happens")
-        async with Gate(many.engine, many.check, interval_seconds=_POLL_SECONDS):
-            rounds.add("idle", await _idle_percent(seconds))
+        for _ in repeated("jobs at a gate", turns, lambda: _table(rounds, jobs)):
+            await _react(rounds, "call", turn.tries, (few.by_call, many.by_call))
+            async with (
+                Gate(few.engine, few.check, interval_seconds=_QUICK_POLL_SECONDS),
+                Gate(many.engine, many.check, interval_seconds=_QUICK_POLL_SECONDS),
+            ):
+                await _react(rounds, "check", turn.tries, (few.by_check, many.by_check))
+            async with Gate(many.engine, many.check, interval_seconds=_POLL_SECONDS):
+                rounds.add("idle", await _idle_percent(turn.idle_seconds))
+
+
+async def _react(
+    rounds: Rounds, way: str, tries: int, sides: tuple[Callable[[], Awaitable[float]], ...]
+) -> None:
+    """Let few and many react by turns; add the median of each, in ms."""
+    seconds = [[await react() for react in sides] for _ in range(tries)]
+    for name, its_seconds in zip(("few", "many"), zip(*seconds, strict=True), strict=True):
+        rounds.add(f"{name} by {way}", 1e3 * median(its_seconds))
 
 
 async def _idle_percent(seconds: float) -> float:

@@ -10,13 +10,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from engine.owner.judge import Judge
-from tests.bench.measure import Row, progress, timed
-from tests.bench.rounds import Rounds, Stated
+from tests.bench.measure import progress, timed
+from tests.bench.rounds import Rounds
+from tests.bench.rows import Measured, Row, Stated
 
 
 class Left(BaseModel):
@@ -73,7 +75,7 @@ def _rows(rounds: Rounds, case: Case, turns: int) -> list[Row]:
     form = case.form
     schema = form if isinstance(form, dict) else TypeAdapter(form).json_schema()
 
-    def ms(name: str, judge: Callable[[], object]) -> float:
+    def ms(name: str, judge: Callable[[], object]) -> Measured:
         for _ in range(turns):
             rounds.add(f"{case.name} {name}", 1e3 * timed(judge))
         return rounds[f"{case.name} {name}"]
@@ -101,7 +103,9 @@ def _others(form: Any, schema: dict[str, Any], answer: str) -> dict[str, Callabl
     except ImportError:
         return others
     value = json.loads(answer)
-    others["jsonschema"] = lambda: jsonschema.Draft202012Validator(schema).is_valid(value)
+    others[f"jsonschema {version('jsonschema')}"] = lambda: jsonschema.Draft202012Validator(
+        schema
+    ).is_valid(value)
     return others
 
 

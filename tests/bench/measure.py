@@ -1,89 +1,32 @@
-"""Measure figures, and print them as rows of a table."""
+"""Measure figures, in as many turns as they need."""
 
 from __future__ import annotations
 
 import gc
-import os
-import platform
-import sqlite3
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import anyio
 
+from tests.bench.rows import Measured, Row
+
 Item = TypeVar("Item")
 
-
-@dataclass(frozen=True)
-class Row:
-    """A figure beside its floor."""
-
-    work: str
-    figure: float
-    floor_name: str
-    floor: float
-    target: float
-    unit: str = "1/s"
-    at_most: bool = False
-    """Whether the target is the highest ratio allowed, instead of the lowest."""
-
-    @property
-    def ratio(self) -> float:
-        return self.figure / self.floor
-
-    @property
-    def met(self) -> bool:
-        return self.ratio <= self.target if self.at_most else self.ratio >= self.target
-
-    def cells(self) -> tuple[str, ...]:
-        bound = "at most" if self.at_most else "at least"
-        return (
-            self.work,
-            f"{number(self.figure)} {self.unit}",
-            f"{self.floor_name}: {number(self.floor)} {self.unit}",
-            f"{self.ratio:.2f}",
-            f"{bound} {self.target:g}",
-            "met" if self.met else "NOT MET",
-        )
+_TIMES_THE_TURNS = 3
 
 
-HEAD = ("work", "engine", "floor", "ratio", "target", "")
+def repeated(what: str, turns: int, table: Callable[[], Sequence[Row]]) -> Iterator[int]:
+    """Yield the numbers of turns, from 1 on: ``turns``, and more until each target's row is steady.
 
-
-def number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
-
-
-def print_table(title: str, rows: Sequence[Row]) -> None:
-    """Print rows as a Markdown table."""
-    print_cells(title, [HEAD, *(row.cells() for row in rows)])
-
-
-def print_cells(title: str, lines: Sequence[tuple[str, ...]]) -> None:
-    """Print lines of cells as a Markdown table; the first line has the heads."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    print(f"\n### {title}\n")
-    for place, line in enumerate(lines):
-        padded = " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        print(f"| {padded} |")
-        if place == 0:
-            print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
-
-
-def versions() -> str:
-    """Return the date, the versions and the machine of the figures."""
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}, CPython {platform.python_version()},"
-        f" anyio {version('anyio')}, trio {version('trio')}, pydantic {version('pydantic')},"
-        f" SQLite {sqlite3.sqlite_version}, {os.cpu_count()} cores, files in"
-        f" {tempfile.gettempdir()}"
-    )
+    Three times as many are the end. A single turn has no spread, so it stays alone.
+    """
+    for turn in range(1, _TIMES_THE_TURNS * turns + 1):
+        progress(f"{what}, turn {turn} of {max(turn, turns)}")
+        yield turn
+        if turn >= turns and all(row.is_steady for row in table()):
+            return
 
 
 def progress(text: str) -> None:
@@ -101,16 +44,17 @@ def timed(function: Callable[[], object]) -> float:
 
 
 class Best:
-    """The best rate of several turns, by name."""
+    """The rates of several turns, by name; the best one counts."""
 
     def __init__(self) -> None:
-        self._rates: dict[str, float] = {}
+        self._rates: dict[str, list[float]] = {}
 
     def add(self, name: str, operations: int, seconds: float) -> None:
-        self._rates[name] = max(self._rates.get(name, 0.0), operations / seconds)
+        self._rates.setdefault(name, []).append(operations / seconds)
 
-    def __getitem__(self, name: str) -> float:
-        return self._rates[name]
+    def __getitem__(self, name: str) -> Measured:
+        rates = self._rates[name]
+        return Measured(rates, max(rates))
 
 
 async def by_callers(callers: int, items: Sequence[Item], call: Callable[[Item], object]) -> float:

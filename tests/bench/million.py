@@ -11,7 +11,8 @@ from pathlib import Path
 import anyio
 
 from engine import JobEngine, JobStatus, NewJob
-from tests.bench.measure import Best, Row, by_callers, progress
+from tests.bench.measure import Best, by_callers, progress, repeated
+from tests.bench.rows import Measured, Row
 
 _FEW = 1_000
 _BULK = 1_000
@@ -29,37 +30,37 @@ async def _rows(jobs: int, operations: int, turns: int) -> list[Row]:
         bytes_a_job = (_resident_bytes() - before) / jobs
         best = Best()
         ids = await _ids(large)
-        for turn in range(turns):
-            progress(f"a million jobs, turn {turn + 1} of {turns}")
+        for _ in repeated("a million jobs", turns, lambda: _costs(best, jobs)):
             async with JobEngine() as small:
                 await _fill(small, _FEW)
                 await _calls(best, "few", small, await _ids(small), operations)
             await _calls(best, "many", large, ids, operations)
-    table = [
+    memory, longest = Measured.once(bytes_a_job), Measured.once(pause * 1e3)
+    work = f"longest pause while {jobs:,} jobs come in"
+    return [
+        *_costs(best, jobs),
+        Row("memory of a live job", memory, "limit", 800, 1.0, "bytes", at_most=True),
+        Row(work, longest, "limit", 50, 1.0, "ms", at_most=True),
+    ]
+
+
+def _costs(best: Best, jobs: int) -> list[Row]:
+    return [
         Row(
             f"cost of {call} with {jobs:,} live jobs",
-            1e6 / best[f"many {call}"],
+            best[f"many {call}"].derived(_microseconds),
             f"with {_FEW:,}",
-            1e6 / best[f"few {call}"],
+            best[f"few {call}"].derived(_microseconds),
             1.25,
             "µs",
             at_most=True,
         )
         for call in ("get", "create", "transition", "count", "list of 100")
     ]
-    table.append(Row("memory of a live job", bytes_a_job, "limit", 800, 1.0, "bytes", at_most=True))
-    table.append(
-        Row(
-            f"longest pause while {jobs:,} jobs come in",
-            pause * 1e3,
-            "limit",
-            50,
-            1.0,
-            "ms",
-            at_most=True,
-        )
-    )
-    return table
+
+
+def _microseconds(rate: float) -> float:
+    return 1e6 / rate
 
 
 async def _fill(engine: JobEngine, jobs: int) -> float:

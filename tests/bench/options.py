@@ -7,23 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench import peers, working_peers
+from tests.bench.tables import TABLES
 
-_TABLES = (
-    "million",
-    "awaited",
-    "threads",
-    "durable",
-    "startup",
-    "working",
-    "alone",
-    "processes",
-    "gated",
-    "judging",
-    "watched",
-    "peers",
-    "working_peers",
-    "pieces",
-)
 _PEERS = {"peers": peers.NAMES, "working_peers": working_peers.NAMES}
 _ROUNDS = 7
 
@@ -36,6 +21,8 @@ class Options:
     only: list[str] | None
     """The names of tables; of scenarios if there is a revision."""
     picture: Path | None
+    page: Path | None
+    """Where the tables are written to."""
     against: str | None
     rounds: int
 
@@ -47,12 +34,16 @@ def read_options() -> Options:
     only = None if arguments.only is None else arguments.only.split(",")
     if arguments.against is None:
         _check_tables(parser, arguments, only)
-    elif arguments.picture is not None:
-        parser.error("the picture shows one tree: leave --picture or --against out")
+    else:
+        for name in ("picture", "write"):
+            if getattr(arguments, name) is not None:
+                parser.error(f"--{name} is for one tree: leave it or --against out")
     rounds = _ROUNDS if arguments.rounds is None else arguments.rounds
     if rounds < 1:
         parser.error(f"--rounds must be 1 or more, not {rounds}")
-    return Options(arguments.quick, only, arguments.picture, arguments.against, rounds)
+    return Options(
+        arguments.quick, only, arguments.picture, arguments.write, arguments.against, rounds
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
         "--picture", type=Path, metavar="FILE", help="draw the durable figures (SVG or PNG)"
     )
     parser.add_argument(
+        "--write", type=Path, metavar="PAGE", help="write the tables to this page, too"
+    )
+    parser.add_argument(
         "--against", metavar="REV", help="compare with a commit, scenario by scenario, instead"
     )
     parser.add_argument(
@@ -79,8 +73,8 @@ def _check_tables(
     parser: argparse.ArgumentParser, arguments: argparse.Namespace, only: list[str] | None
 ) -> None:
     for name in only or ():
-        if name not in _TABLES:
-            parser.error(f"there is no table {name!r}: choose from {', '.join(_TABLES)}")
+        if name not in TABLES:
+            parser.error(f"there is no table {name!r}: choose from {', '.join(TABLES)}")
     if arguments.picture is not None and only is not None and "durable" not in only:
         parser.error("the picture shows the durable table: leave --only out, or --only durable")
     if arguments.rounds is not None:
@@ -90,8 +84,8 @@ def _check_tables(
 def table_names(options: Options) -> set[str]:
     """Return the tables to print; print the peers that are missing."""
     if options.only is None and options.quick:
-        return {*_TABLES} - {*_PEERS}
-    names = {*_TABLES} if options.only is None else {*options.only}
+        return {*TABLES} - {*_PEERS}
+    names = {*TABLES} if options.only is None else {*options.only}
     for table, its_peers in _PEERS.items():
         reasons = {name: peers.why_left_out(name) for name in its_peers if table in names}
         for name, reason in reasons.items():

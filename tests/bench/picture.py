@@ -76,13 +76,16 @@ def _throughput(axes: Any, figures: Best, peer_figures: Best | None) -> None:
 
 
 def _rates(name: str, figures: Best) -> list[float]:
-    return [figures[f"{name} {callers}"] for callers in durable.CALLERS]
+    return [figures[f"{name} {callers}"].counts for callers in durable.CALLERS]
 
 
 def _latency(axes: Any, figures: Best) -> None:
     width = 0.27
     for number, percent in enumerate(durable.PERCENTILES):
-        heights = [1e3 / figures[f"create p{percent} {callers}"] for callers in _LATENCY_CALLERS]
+        heights = [
+            1e3 / figures[f"{durable.creates_name(callers)} p{percent}"].counts
+            for callers in _LATENCY_CALLERS
+        ]
         places = [place + (number - 1) * width for place in range(len(_LATENCY_CALLERS))]
         bars = axes.bar(places, heights, width, color=_SHADES[number], label=f"p{percent}")
         axes.bar_label(bars, [_short(height) for height in heights], fontsize=7.5, padding=2)

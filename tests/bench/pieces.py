@@ -60,7 +60,7 @@ def _plain_get(jobs: int, operations: int, turns: int) -> float:
 
     for _ in range(turns):
         best.add("get", operations, timeit.timeit(read, number=1))
-    return 1e6 / best["get"]
+    return 1e6 / best["get"].counts
 
 
 def _read(job: PlainJob) -> tuple[object, ...]:

@@ -24,9 +24,10 @@ import anyio
 
 from engine import JobEngine, JobStatus, NewJob, Processes, Worker
 from tests.bench.durable_floors import HASH
-from tests.bench.measure import Row, by_callers, progress, timed
+from tests.bench.measure import by_callers, repeated, timed
 from tests.bench.process_handler import process_id, send_process_id
-from tests.bench.rounds import Rounds, Stated
+from tests.bench.rounds import Rounds
+from tests.bench.rows import Row, Stated
 
 _CALLERS: Final = 100
 _AT_ONCE: Final = 2
@@ -88,15 +89,15 @@ _ALONE: Final = ("kept", "threads", "pool")
 
 def rows(rounds: Rounds, jobs: int, turns: int) -> list[Row]:
     """Measure ``turns`` times: so many jobs of many callers, a tenth of them alone, and starts."""
-    for turn in range(turns):
-        progress(f"handlers in processes, turn {turn + 1} of {turns}")
+    for _ in repeated("handlers in processes", turns, lambda: _table(rounds)):
         for name in _SIDES:
             anyio.run(_measure_many, rounds, name, jobs)
         anyio.run(_measure_alone, rounds, jobs // 10)
-        for _ in range(_STARTS):
-            rounds.add("start", 1e3 * anyio.run(_worker_seconds))
-            rounds.add("start of python", 1e3 * _python_seconds())
-            rounds.add("start by multiprocessing", 1e3 * _multiprocessing_seconds())
+        _measure_starts(rounds)
+    return _table(rounds)
+
+
+def _table(rounds: Rounds) -> list[Row]:
     return [*_rates(rounds), *_latencies(rounds), *_costs(rounds)]
 
 
@@ -136,11 +137,22 @@ def _costs(rounds: Rounds) -> list[Row]:
 async def _measure_many(rounds: Rounds, name: str, jobs: int) -> None:
     """Add the jobs a second of many callers, and the memory of each process before them."""
     async with _SIDES[name]() as side:
-        for each in await _warm_up(side):
-            for kind, megabytes in _memory(each).items():
-                rounds.add(f"{name} {kind}", megabytes)
+        memories = [_memory(each) for each in await _warm_up(side)]
+        for kind in memories[0]:
+            rounds.add(f"{name} {kind}", median(memory[kind] for memory in memories))
         items = await side.new(jobs)
         rounds.add(f"{name} rate", jobs / await by_callers(_CALLERS, items, side.call))
+
+
+def _measure_starts(rounds: Rounds) -> None:
+    """Add the median of a few starts of each side, by turns, in ms."""
+    seconds = [
+        (anyio.run(_worker_seconds), _python_seconds(), _multiprocessing_seconds())
+        for _ in range(_STARTS)
+    ]
+    names = ("start", "start of python", "start by multiprocessing")
+    for name, its_seconds in zip(names, zip(*seconds, strict=True), strict=True):
+        rounds.add(name, 1e3 * median(its_seconds))
 
 
 async def _measure_alone(rounds: Rounds, jobs: int) -> None:

@@ -6,14 +6,13 @@ they take turns; a median drops the slow turns, and the lucky ones as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from statistics import median
 
-from tests.bench.measure import Row
+from tests.bench.rows import Measured
 
 
 class Rounds:
-    """The figures of several rounds, by name."""
+    """The figures of several rounds, by name; the median counts."""
 
     def __init__(self) -> None:
         self._figures: dict[str, list[float]] = {}
@@ -21,20 +20,6 @@ class Rounds:
     def add(self, name: str, figure: float) -> None:
         self._figures.setdefault(name, []).append(figure)
 
-    def __getitem__(self, name: str) -> float:
-        """Return the median."""
-        return median(self._figures[name])
-
-
-@dataclass(frozen=True)
-class Stated(Row):
-    """A figure beside another one, without a target."""
-
-    target: float = 0.0
-
-    @property
-    def met(self) -> bool:
-        return True
-
-    def cells(self) -> tuple[str, ...]:
-        return (*super().cells()[:4], "none", "")
+    def __getitem__(self, name: str) -> Measured:
+        figures = self._figures[name]
+        return Measured(figures, median(figures))

@@ -9,27 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 
-from engine import JobEngine, JobStatus
-from engine.domain.ids import new_job_id
-from engine.storage.record import Change, Record
-from engine.storage.sqlite.rows import SHORT_COLUMNS, TRANSITION_COLUMNS, batch_rows
+from engine import JobEngine
 from tests.bench.durable import new_folder
-from tests.bench.durable_floors import HASH, RESULT
-from tests.bench.measure import Best, Row, progress
-
-_BATCH = 10_000
-_LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
+from tests.bench.ended_file import fill
+from tests.bench.measure import Best, repeated
+from tests.bench.rows import Row
 
 
 def rows(finished: int, live: int, turns: int) -> list[Row]:
@@ -39,75 +30,30 @@ def rows(finished: int, live: int, turns: int) -> list[Row]:
         full, empty = folder / "full.db", folder / "empty.db"
         for path in (full, empty):
             anyio.run(_start, path)  # makes the file
-        _fill(full, finished, live)
-        for turn in range(turns):
-            progress(f"starts, turn {turn + 1} of {turns}")
+        fill(full, finished, live)
+        for _ in repeated("starts", turns, lambda: _table(best, finished, live)):
             for name, path in (("full", full), ("cold", full), ("empty", empty)):
                 if name == "cold":
                     _let_go(full)
                 seconds, size = _in_process(path)
                 best.add(f"{name} seconds", 1, seconds)
                 best.add(f"{name} bytes", 1, size)
-    more = 1 / best["full bytes"] - 1 / best["empty bytes"]
+    return _table(best, finished, live)
+
+
+def _table(best: Best, finished: int, live: int) -> list[Row]:
+    more = best["full bytes"].derived(
+        lambda full, empty: (1 / full - 1 / empty) / 1e6, best["empty bytes"]
+    )
     work = f"with {finished:,} finished and {live:,} live jobs"
-    warm, cold = 1 / best["full seconds"], 1 / best["cold seconds"]
+    warm, cold = (
+        best[f"{name} seconds"].derived(lambda rate: 1 / rate) for name in ("full", "cold")
+    )
     return [
         Row(f"start {work}", warm, "limit", 2, 1.0, "s", at_most=True),
         Row("the same, read from the disk", cold, "limit", 2, 1.0, "s", at_most=True),
-        Row(f"memory {work}", more / 1e6, "limit", 60, 1.0, "MB", at_most=True),
+        Row(f"memory {work}", more, "limit", 60, 1.0, "MB", at_most=True),
     ]
-
-
-def _fill(path: Path, finished: int, live: int) -> None:
-    """Write the engine's rows, with checksums, but unsynced and much faster."""
-    jobs, every = finished + live, (finished + live) // live
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA cache_size = -500000")  # KiB
-        connection.execute("BEGIN IMMEDIATE")
-        sequence = 0
-        for first in range(1, jobs + 1, _BATCH):
-            changes: list[Change] = []
-            for position in range(first, min(first + _BATCH, jobs + 1)):
-                changes += _life(position, sequence + len(changes), live=position % every == 0)
-            sequence += len(changes)
-            rows = batch_rows(changes, {JobStatus.COMPLETED.value})
-            _insert(connection, "jobs", SHORT_COLUMNS, rows.jobs())
-            _insert(connection, "transitions", TRANSITION_COLUMNS, rows.transitions)
-            progress(f"filling a file, {position:,} of {jobs:,} jobs")
-        connection.execute("COMMIT")
-
-
-def _life(position: int, sequence: int, *, live: bool) -> list[Change]:
-    """Return a job's changes: its creation and, if it has ended, two more."""
-    at = _LONG_AGO + timedelta(seconds=position)
-    waiting, running, completed = (
-        status.value
-        for status in (JobStatus.AWAITING_PAYMENT, JobStatus.RUNNING, JobStatus.COMPLETED)
-    )
-    first = Record(new_job_id(), waiting, HASH, None, at, at, position)
-    if live:
-        return [Change(sequence + 1, None, first)]
-    second = first.moved(running, at)
-    third = second.moved(completed, at, result=RESULT)
-    return [
-        Change(sequence + 1, None, first),
-        Change(sequence + 2, waiting, second),
-        Change(sequence + 3, running, third),
-    ]
-
-
-def _insert(
-    connection: sqlite3.Connection,
-    table: str,
-    columns: Sequence[str],
-    rows: Sequence[tuple[object, ...]],
-) -> None:
-    places = ", ".join("?" * len(columns))
-    connection.executemany(
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})",  # noqa: S608 - our own names
-        rows,
-    )
 
 
 def _let_go(path: Path) -> None:

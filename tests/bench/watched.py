@@ -20,8 +20,9 @@ from anyio.abc import TaskGroup
 from engine import JobEngine, JobStatus, NewJob
 from tests.bench.durable import new_folder
 from tests.bench.durable_floors import HASH
-from tests.bench.measure import Row, progress
-from tests.bench.rounds import Rounds, Stated
+from tests.bench.measure import progress, repeated
+from tests.bench.rounds import Rounds
+from tests.bench.rows import Row, Stated
 
 _BULK = 1_000
 _BLOCK = 100  # transitions of one side before it is the other's turn
@@ -44,13 +45,17 @@ LOOKS: Final[dict[str, Look]] = {"watchers": _watch, "who wait": _wait}
 
 def rows(rounds: Rounds, jobs: int, turns: int) -> list[Row]:
     """Measure both ways to look at jobs, in memory and in a file."""
-    for turn in range(turns):
+    for turn in repeated("watching", turns, lambda: _table(rounds, jobs)):
         for name in LOOKS:
-            progress(f"{jobs:,} {name}, turn {turn + 1} of {turns}")
+            progress(f"{jobs:,} {name}, turn {turn}")
             with new_folder() as folder:
                 anyio.run(_measure, rounds, name, jobs, (None, None), "memory")
                 paths = (folder / "without.db", folder / "with.db")
                 anyio.run(_measure, rounds, name, jobs, paths, "file")
+    return _table(rounds, jobs)
+
+
+def _table(rounds: Rounds, jobs: int) -> list[Row]:
     return [row for name in LOOKS for row in _rows(rounds, name, jobs)]
 
 
@@ -63,7 +68,7 @@ def _rows(rounds: Rounds, name: str, jobs: int) -> list[Row]:
             )
             work = f"{jobs:,} {name}, {storage}: {point} of transition"
             table.append(Row(work, figure, "nobody", floor, 2.0, "µs", at_most=True))
-    kib = rounds[f"memory {name} bytes"] / 1024
+    kib = rounds[f"memory {name} bytes"].derived(lambda size: size / 1024)
     table.append(Stated(f"{jobs:,} {name}: memory of each", kib, "1", 1.0, unit="KiB"))
     return table
 

@@ -11,6 +11,7 @@ import gc
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -20,8 +21,9 @@ import anyio
 from engine import Job, JobEngine, JobStatus, Lifecycle, Move, NewJob, Worker
 from tests.bench.durable import new_folder
 from tests.bench.durable_floors import HASH
-from tests.bench.measure import Row, by_callers, progress, timed
+from tests.bench.measure import by_callers, repeated, timed
 from tests.bench.rounds import Rounds
+from tests.bench.rows import Row
 from tests.bench.working_floors import DONE, PlainWork
 
 BATCH: Final = 100
@@ -87,33 +89,43 @@ async def at_once_by_hundred(engine: JobEngine[Any], jobs: int) -> None:
     await by_callers(BATCH, [HASH] * jobs, live)
 
 
-WAYS: Final[dict[str, tuple[Caller, bool]]] = {
-    "in bulks of 100": (in_bulk, False),
-    "by 100 callers": (by_hundred, False),
-    "at once, in bulks of 100": (at_once_in_bulk, True),
-    "at once, by 100 callers": (at_once_by_hundred, True),
+@dataclass(frozen=True)
+class Way:
+    """A way to start jobs."""
+
+    begin: Caller
+    target: float
+    """The least part of the floor's rate."""
+    at_once: bool = False
+    """Whether jobs are created running."""
+
+
+WAYS: Final = {
+    "in bulks of 100": Way(in_bulk, 0.42),
+    "by 100 callers": Way(by_hundred, 0.35),
+    "at once, in bulks of 100": Way(at_once_in_bulk, 0.4, at_once=True),
+    "at once, by 100 callers": Way(at_once_by_hundred, 0.4, at_once=True),
 }
-"""The ways to start jobs, and whether they are created running."""
 
 
 def rows(rounds: Rounds, jobs: int, turns: int) -> list[Row]:
     """Measure every way in memory and in a file, each beside the floor, ``turns`` times."""
-    for turn in range(turns):
+    for _ in repeated("jobs with a handler", turns, lambda: _table(rounds)):
         for at_once in (False, True):
-            progress(f"plain lives, turn {turn + 1} of {turns}")
             rounds.add(f"floor {at_once}", jobs / floor_seconds(jobs, at_once=at_once))
         for way in WAYS:
-            progress(f"jobs with a handler, {way}, turn {turn + 1} of {turns}")
             for storage in ("file", "memory"):
                 rounds.add(f"{storage} {way}", jobs / engine_seconds(way, storage, jobs))
-    return [
-        *(_row(rounds, f"run {way}", f"file {way}", f"floor {WAYS[way][1]}", 0.4) for way in WAYS),
-        *(_memory_row(rounds, way) for way in WAYS),
-    ]
+    return _table(rounds)
 
 
-def _row(rounds: Rounds, work: str, name: str, floor: str, target: float) -> Row:
-    return Row(work, rounds[name], "batches of 100", rounds[floor], target)
+def _table(rounds: Rounds) -> list[Row]:
+    return [*(_row(rounds, way) for way in WAYS), *(_memory_row(rounds, way) for way in WAYS)]
+
+
+def _row(rounds: Rounds, way: str) -> Row:
+    floor = rounds[f"floor {WAYS[way].at_once}"]
+    return Row(f"run {way}", rounds[f"file {way}"], "batches of 100", floor, WAYS[way].target)
 
 
 def _memory_row(rounds: Rounds, way: str) -> Row:
@@ -142,7 +154,7 @@ def engine_seconds(way: str, storage: str, jobs: int) -> float:
 
 async def run_jobs(way: str, path: Path | None, jobs: int) -> float:
     """Run jobs; return the seconds from the first call to the last commit."""
-    begin, at_once = WAYS[way]
+    at_once = WAYS[way].at_once
     engine: JobEngine[Any] = JobEngine(path, lifecycle=AT_ONCE) if at_once else JobEngine(path)
     completed = Status.COMPLETED if at_once else JobStatus.COMPLETED
     all_begun = anyio.Event()
@@ -157,7 +169,7 @@ async def run_jobs(way: str, path: Path | None, jobs: int) -> float:
     async with engine, Worker(engine, handle, concurrency=_CONCURRENCY):
         gc.collect()
         start = time.perf_counter()
-        await begin(engine, jobs)
+        await WAYS[way].begin(engine, jobs)
         await all_begun.wait()
         while await engine.count(completed) < jobs:  # noqa: ASYNC110 - a watcher would take part
             await anyio.sleep(_LOOK_AGAIN_SECONDS)
