@@ -200,8 +200,7 @@ class Batch:
         )
         if idempotency_key is not None:
             self._ids_of_keys[idempotency_key] = job_id
-        self._add(None, None, record)
-        return record
+        return self._add(None, None, record)
 
     def move(
         self,
@@ -214,8 +213,7 @@ class Batch:
     ) -> Record:
         """Add a transition, with the execution that the job has after it."""
         record = before.moved(status, self.now, result=result, error=error, execution=execution)
-        self._add(before, before.status, record)
-        return record
+        return self._add(before, before.status, record)
 
     def force(self, before: Record, status: str, error: str, execution: Execution) -> Record:
         """Add a transition even if an attempt holds the job. Keep the error only in a failure."""
@@ -230,11 +228,12 @@ class Batch:
         self._jobs[record.job_id] = record
         return record
 
-    def _add(self, before: Record | None, from_status: str | None, record: Record) -> None:
+    def _add(self, before: Record | None, from_status: str | None, record: Record) -> Record:
         self.changes.append(Change(self._next_sequence, from_status, record))
         self._next_sequence += 1
         self._before.append(before)
         self._jobs[record.job_id] = record
+        return record
 
     # Taking back.
 

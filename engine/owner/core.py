@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Coroutine
 from contextlib import AsyncExitStack
 from contextvars import Context
@@ -132,11 +131,13 @@ class Core(Generic[Status]):
             if record.status in statuses:
                 return self.views.job(record)
             raise CallTimeoutError(seconds, job_id, record.status)
-        wait = JobWait(self.state.events, statuses)
-        with anyio.CancelScope() as scope:
-            self.time.limit(scope, math.inf if seconds is None else seconds)
+        wait = JobWait(self.state.events, statuses, self.inbox.new_event())
+        if seconds is None:
             return self.views.job(await wait.wait(self.ask, message))
-        raise CallTimeoutError(seconds or 0.0, job_id, wait.status)
+        with anyio.CancelScope() as scope:
+            self.time.limit(scope, seconds)
+            return self.views.job(await wait.wait(self.ask, message))
+        raise CallTimeoutError(seconds, job_id, wait.status)
 
     def watcher(
         self, job_id: str | None, after: Cursor | None, *, progress: bool

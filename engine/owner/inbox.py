@@ -96,6 +96,15 @@ class Inbox:
         self.waiting += message.weight
         return gathering.add(message, notify)
 
+    def new_event(self) -> Event:
+        """Return an event of the loop.
+
+        Raises:
+            EngineUnavailableError: The inbox is closed, or not open yet.
+        """
+        self.check_open()
+        return self._new_event()
+
     def count_refused(self, messages: int) -> None:
         """Count messages that were refused on their way here."""
         self.refused += messages

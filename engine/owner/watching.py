@@ -21,6 +21,7 @@ from engine.owner.commands.read import GetJobs, ReadTransitions
 from engine.owner.events import Events
 from engine.owner.message import Message
 from engine.owner.views import Views
+from engine.portal import Event
 from engine.storage.record import Change, Entry, Record, entries_of
 
 Item = TypeVar("Item")
@@ -37,16 +38,19 @@ class JobWait:
     Args:
         events: Report the job's moves.
         statuses: The statuses to wait for.
+        woken: An event of the loop that nobody else has.
 
     Attributes:
         status: The newest status of the job; None before it has been read.
     """
 
-    def __init__(self, events: Events, statuses: Collection[str]) -> None:
+    __slots__ = ("_events", "_outcome", "_statuses", "_woken", "status")
+
+    def __init__(self, events: Events, statuses: Collection[str], woken: Event) -> None:
         self.status: str | None = None
         self._events = events
         self._statuses = statuses
-        self._woken = anyio.Event()
+        self._woken = woken
         self._outcome: Record | EngineUnavailableError | None = None
 
     def on_changes(self, changes: Sequence[Change]) -> None:
@@ -83,7 +87,8 @@ class JobWait:
             self.status = self.status or record.status
             if record.status in self._statuses:
                 return record
-            await self._woken.wait()
+            if self._outcome is None:  # else it came meanwhile
+                await self._woken.wait()
         finally:
             self._events.unsubscribe(self, job_id)
         if isinstance(self._outcome, EngineUnavailableError):

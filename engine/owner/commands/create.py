@@ -84,19 +84,8 @@ class CreateJobs(Write):
         Raises:
             InvalidValueError: A value is of the wrong type, size or form.
         """
-        job = CheckedJob(
-            check_job_id(new_id()),
-            check_text("input_hash", input_hash, MAX_INPUT_HASH_CHARACTERS),
-            check_optional_text(
-                "blockchain_identifier", blockchain_identifier, MAX_IDENTIFIER_CHARACTERS
-            ),
-            check_optional_text("idempotency_key", idempotency_key, MAX_IDENTIFIER_CHARACTERS),
-            None if given is None else json_text("input", given, MAX_INPUT_CHARACTERS),
-            NO_EXECUTION
-            if priority is _NO_PRIORITY and deadlines is None and trace is None
-            else _checked_execution(lifecycle, priority, deadlines, trace),
-        )
-        return cls([job])
+        names = (input_hash, blockchain_identifier, idempotency_key)
+        return cls([_checked(lifecycle, new_id, *names, given, priority, deadlines, trace)])
 
     @classmethod
     def many(cls, lifecycle: Lifecycle[Any], new_id: IdSource, jobs: Iterable[NewJob]) -> Self:
@@ -107,7 +96,7 @@ class CreateJobs(Write):
         """
 
         def check(job: NewJob) -> CheckedJob:
-            [checked] = cls.one(
+            return _checked(
                 lifecycle,
                 new_id,
                 job.input_hash,
@@ -117,8 +106,7 @@ class CreateJobs(Write):
                 job.priority,
                 job.deadlines,
                 job.trace,
-            ).jobs
-            return checked
+            )
 
         return cls(check_each(jobs, NewJob, check))
 
@@ -133,6 +121,32 @@ class CreateJobs(Write):
         if not self.keys:
             return batch.all_or_none(self.jobs, _create)
         return batch.all_or_none(self.jobs, partial(_create_once, ReadLimit()))
+
+
+def _checked(
+    lifecycle: Lifecycle[Any],
+    new_id: IdSource,
+    input_hash: str,
+    blockchain_identifier: str | None,
+    idempotency_key: str | None,
+    given: object,
+    priority: int,
+    deadlines: Mapping[Any, Deadline] | None,
+    trace: Mapping[str, str] | None,
+) -> CheckedJob:
+    """Return a new job, after the checks of its arguments; see `CreateJobs.one`."""
+    return CheckedJob(
+        check_job_id(new_id()),
+        check_text("input_hash", input_hash, MAX_INPUT_HASH_CHARACTERS),
+        check_optional_text(
+            "blockchain_identifier", blockchain_identifier, MAX_IDENTIFIER_CHARACTERS
+        ),
+        check_optional_text("idempotency_key", idempotency_key, MAX_IDENTIFIER_CHARACTERS),
+        None if given is None else json_text("input", given, MAX_INPUT_CHARACTERS),
+        NO_EXECUTION
+        if priority is _NO_PRIORITY and deadlines is None and trace is None
+        else _checked_execution(lifecycle, priority, deadlines, trace),
+    )
 
 
 def _checked_execution(

@@ -73,22 +73,8 @@ class MoveJobs(Write):
             InvalidValueError: A value is of the wrong type, size or form, a result comes without
                 success, or an error without failure.
         """
-        status = lifecycle.value(target)
-        if result is not None or error is not None:
-            result = check_optional_text("result", result, MAX_RESULT_CHARACTERS, shortest=0)
-            error = check_optional_text("error", error, MAX_ERROR_CHARACTERS, shortest=0)
-            lifecycle.validate_outcome(status, result, error)
-        if expected_version is not None:
-            expected_version = check_integer("expected_version", expected_version, 1)
-        if attempt_token is not None:
-            check_text("attempt_token", attempt_token, MAX_IDENTIFIER_CHARACTERS)
-        return cls(
-            [
-                CheckedMove(
-                    check_job_id(job_id), status, result, error, expected_version, attempt_token
-                )
-            ]
-        )
+        given = (job_id, target, result, error, expected_version, attempt_token)
+        return cls([_checked(lifecycle, *given)])
 
     @classmethod
     def many(cls, lifecycle: Lifecycle[Any], moves: Iterable[Move[Any]]) -> Self:
@@ -99,7 +85,7 @@ class MoveJobs(Write):
         """
 
         def check(move: Move[Any]) -> CheckedMove:
-            [checked] = cls.one(
+            return _checked(
                 lifecycle,
                 move.job_id,
                 move.target,
@@ -107,8 +93,7 @@ class MoveJobs(Write):
                 move.error,
                 move.expected_version,
                 move.attempt_token,
-            ).moves
-            return checked
+            )
 
         return cls(check_each(moves, Move, check))
 
@@ -123,6 +108,28 @@ class MoveJobs(Write):
             InvalidStateTransitionError: The lifecycle has no such move.
         """
         return batch.all_or_none(self.moves, _move)
+
+
+def _checked(
+    lifecycle: Lifecycle[Any],
+    job_id: str,
+    target: object,
+    result: str | None,
+    error: str | None,
+    expected_version: int | None,
+    attempt_token: str | None,
+) -> CheckedMove:
+    """Return a move, after the checks of its arguments; see `MoveJobs.one`."""
+    status = lifecycle.value(target)
+    if result is not None or error is not None:
+        result = check_optional_text("result", result, MAX_RESULT_CHARACTERS, shortest=0)
+        error = check_optional_text("error", error, MAX_ERROR_CHARACTERS, shortest=0)
+        lifecycle.validate_outcome(status, result, error)
+    if expected_version is not None:
+        expected_version = check_integer("expected_version", expected_version, 1)
+    if attempt_token is not None:
+        check_text("attempt_token", attempt_token, MAX_IDENTIFIER_CHARACTERS)
+    return CheckedMove(check_job_id(job_id), status, result, error, expected_version, attempt_token)
 
 
 def _move(batch: Batch, move: CheckedMove) -> Record:
