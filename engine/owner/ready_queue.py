@@ -23,12 +23,16 @@ from engine.storage.record import Record
 class ReadyQueue:
     """Holds the running jobs without an attempt; suspects apart, see `engine.domain.deaths`.
 
+    It is filled when it is first needed: an engine without workers does not pay for it.
+
     Args:
         lifecycle: Has the running status.
         find: Returns the committed job that has an id.
+        records: Returns all committed jobs that are live.
         retries: Takes the times at which jobs may be claimed again.
 
     Attributes:
+        is_filled: Whether it has the ready jobs that no attempt has ever had.
         orphans: The tokens of attempts that died with their engine, by job id, as far as their
             jobs have not changed since.
         orphaned: How many they were at first.
@@ -39,10 +43,13 @@ class ReadyQueue:
         self,
         lifecycle: Lifecycle[Any],
         find: Callable[[str], Record | None],
+        records: Callable[[], Iterable[Record]],
         retries: Times[datetime],
     ) -> None:
         self._running = lifecycle.running_value
         self._find = find
+        self._records = records
+        self.is_filled = False
         self._retries = retries
         self._innocent = RankedJobs(find)
         self._suspects = RankedJobs(find)
@@ -51,6 +58,14 @@ class ReadyQueue:
         self.orphans: dict[str, str] = {}
         self.orphaned = 0
         self.strays = Strays()
+
+    def fill(self) -> None:
+        """Take in all ready jobs; the second time, do nothing."""
+        if not self.is_filled:
+            self.is_filled = True
+            for record in self._records():
+                if record.status == self._running:
+                    self.note(record)
 
     def add_orphan(self, record: Record) -> None:
         """Note the attempt of a job from a newly opened storage: it died with its engine."""
@@ -65,13 +80,10 @@ class ReadyQueue:
 
     def counts(self) -> tuple[int, int]:
         """Return the numbers of ready jobs and of jobs that an attempt has."""
+        self.fill()
         suspects = 1 if self._suspects and not self._held_suspects else 0
         held_back = sum(each in self._innocent for each in self.strays)
         return len(self._innocent) + suspects - held_back, len(self._held)
-
-    def is_empty(self) -> bool:
-        """Return whether no job is ready and no attempt has one."""
-        return not (self._innocent or self._suspects or self._held)
 
     def note(self, record: Record) -> None:
         """Add, move or remove a job as it was committed."""

@@ -1,8 +1,8 @@
-"""State: the live jobs, all committed. Ended jobs are in the storage."""
+"""State: the live jobs and those that ended recently, all committed. The storage has the others."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from engine.domain.lifecycle import Lifecycle
 from engine.owner.events import Events
 from engine.owner.message import Message
 from engine.owner.ready_queue import ReadyQueue
+from engine.owner.recently_ended import RecentlyEnded
 from engine.owner.times import JobTimes
 from engine.storage.protocol import CheckedOut, Storage
 from engine.storage.record import NO_EXECUTION, Change, Record, newest_records
@@ -52,12 +53,16 @@ class State:
         self.epochs = Epochs()
         self.events = Events()
         self.times = JobTimes(lifecycle)
-        self.ready_queue = ReadyQueue(lifecycle, self._find, self.times.retries)
+        self.ready_queue = ReadyQueue(lifecycle, self._find, self._records, self.times.retries)
+        self._recently_ended = RecentlyEnded(self.table)
         self._storage = storage
         self._updates_table = True
 
     def _find(self, job_id: str) -> Record | None:
         return self.table.find(job_id)
+
+    def _records(self) -> Iterable[Record]:
+        return self.table.records()
 
     async def open(self) -> None:
         """Open the storage, and hold the jobs that it says are live.
@@ -77,13 +82,14 @@ class State:
                     "or keep it in the lifecycle, as one of `retired`"
                 )
         self.table = opened.table
+        self._recently_ended = RecentlyEnded(self.table)
         self._updates_table = not opened.keeps_table
         self.epochs.set(opened.epochs)
         self.last_sequence = opened.last_sequence
         self.last_position = opened.last_position
         for record in self.table.records():
             self.ready_queue.add_orphan(record)
-            self._note(record)
+        self._note_all(self.table.records())
 
     async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
         """Return the committed jobs that messages name; those not held here are checked out.
@@ -144,22 +150,32 @@ class State:
         self.last_sequence += sum(change.sequence is not None for change in changes)
         self.last_position = last_position
         changed = newest_records(changes)
+        finals: Collection[str] = ()
         if self._updates_table:
             self.table.update(changed)
+            finals = self.lifecycle.final_values
+        self._note_all(changed.values())
         for record in changed.values():
-            self._note(record)
-            if self._updates_table and self.lifecycle.is_final(record.status):
-                self.table.remove(record)
+            if record.status in finals:
+                self._recently_ended.add(record)
         self.events.publish(changes)
 
-    def _note(self, record: Record) -> None:
-        """Take in when a job is due, and whether it is ready."""
-        queue = self.ready_queue
-        if record.execution is not NO_EXECUTION or record.status == self.lifecycle.running_value:
-            queue.note(record)
-            self.times.note(record)
-        elif not queue.is_empty():  # most jobs have nothing to do with handlers
-            queue.discard(record.job_id)
+    def _note_all(self, records: Iterable[Record]) -> None:
+        """Take in when jobs are due, and whether they are ready."""
+        queue, times, running = self.ready_queue, self.times, self.lifecycle.running_value
+        is_filled = queue.is_filled
+        for record in records:  # most jobs have nothing to do with handlers
+            if record.execution is not NO_EXECUTION:
+                queue.note(record)
+                times.note(record)
+            elif is_filled and record.status == running:
+                queue.note(record)
+            elif is_filled:
+                queue.discard(record.job_id)
+
+    def forget(self, removed: Iterable[str]) -> None:
+        """Drop jobs that the storage has removed, by their ids."""
+        self._recently_ended.forget(removed)
 
 
 def why_missing(job_id: str, named: CheckedOut) -> EngineError:

@@ -48,7 +48,10 @@ class WaitingClaims:
 
     def add(self, messages: Sequence[Write]) -> None:
         """Add the claims among the messages of a round."""
-        self._waiting += [each for each in messages if isinstance(each, ClaimJobs)]
+        claims = [each for each in messages if isinstance(each, ClaimJobs)]
+        if claims:
+            self._ready_queue.fill()
+            self._waiting += claims
 
     def decide(self, batch: Batch) -> Sequence[ServedClaim]:
         """Give each claim its jobs, after all other decisions of the batch."""

@@ -208,18 +208,19 @@ class MemoryStorage:
         """Return the highest number of a removed transition."""
         return self._removed_up_to
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
         """Remove ended jobs from the table, and mark their rows."""
         if self._ends is None:
             self._ends = []
             self._note_ends(self._ends, self._table.records())
-        ends, removed = self._ends, 0
-        while ends and removed < limit:
+        ends, removed = self._ends, list[str]()
+        while ends and len(removed) < limit:
             too_many = keep is not None and len(ends) > keep
             if not too_many and (before is None or ends[0][0] >= before):
                 break
-            self._remove(heappop(ends)[1])
-            removed += 1
+            removed.append(self._remove(heappop(ends)[1]))
         return removed
 
     def _note_ends(self, ends: list[tuple[datetime, int]], records: Iterable[Record]) -> None:
@@ -227,12 +228,15 @@ class MemoryStorage:
             if record.status in self._final_statuses:
                 heappush(ends, (record.updated_at, record.position - 1))
 
-    def _remove(self, row: int) -> None:
+    def _remove(self, row: int) -> str:
+        """Remove the job of a row, and return its id."""
+        job_id = self._ids[row]
         self._table.remove(*self._records([row]))
         self._counts[self._status_codes[row]] -= 1
         self._status_codes[row] = _REMOVED
         self._removed_up_to = max(self._removed_up_to, self._newest[row])
         self._ids.clear(row)
+        return job_id
 
     def backup(self, path: Path, progress: ProgressCallback) -> None:
         """Refuse.

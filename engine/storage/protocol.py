@@ -37,7 +37,8 @@ class Opened:
     """The content of a storage when it was opened."""
 
     table: Table
-    """The live jobs. The owner keeps it: it puts committed jobs in and takes ended ones out."""
+    """The live jobs. The owner keeps it: it puts committed jobs in, and later takes ended ones
+    out."""
     last_sequence: int = 0
     last_position: int = 0
     epochs: Sequence[Epoch] = ()
@@ -207,11 +208,13 @@ class Storage(Protocol):
         """Return the highest number of a transition that was ever removed; 0 if none was."""
         ...
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
-        """Remove up to ``limit`` ended jobs with their histories; return how many.
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
+        """Remove up to ``limit`` ended jobs with their histories; return their ids.
 
         Removes jobs that ended before a time, and the oldest beyond the newest ``keep``; oldest end
-        first. Returning 0 says that none is left to remove.
+        first. Returning none says that none is left to remove.
         """
         ...
 

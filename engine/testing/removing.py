@@ -97,7 +97,7 @@ class RemovingTests(StorageFixtures):
             await session.commit(batch)
             storage, removed = session.storage, 0
             while step := await storage.remove_ended(None, 4, 3):
-                removed += step
+                removed += len(step)
                 assert await storage.count(None) == 10 - removed
             assert removed == 6
 

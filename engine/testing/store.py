@@ -86,10 +86,12 @@ class Session:
         removable = self._removable(before, keep)
         removed = await self.storage.remove_ended(before, keep, limit)
         assert bool(removed) is bool(removable)
-        assert removed <= min(limit, len(removable))
-        self.book.strike(removable[:removed])
+        assert len(removed) <= min(limit, len(removable))
+        oldest = removable[: len(removed)]
+        assert sorted(removed) == sorted(record.job_id for record in oldest)
+        self.book.strike(oldest)
         await self.check()
-        return removed
+        return len(removed)
 
     def _removable(self, before: datetime | None, keep: int | None) -> Sequence[Record]:
         ended = self.book.ended(self._final_statuses)

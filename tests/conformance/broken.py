@@ -206,7 +206,9 @@ class WatchesEveryJob(PlainStorage):
 class WatchesRemovedJobs(PlainStorage):
     """Returns the transitions of removed jobs."""
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
         self.__dict__.setdefault("removed", [])
         lines = self._entries()
         removed = await super().remove_ended(before, keep, limit)
@@ -467,7 +469,9 @@ class StaysTaken(PlainStorage):
 class RemovesLiveJobs(PlainStorage):
     """Looks only at the age."""
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
         self._final_statuses = {job.status for job in self.jobs.values()}
         return await super().remove_ended(before, keep, limit)
 
@@ -475,7 +479,9 @@ class RemovesLiveJobs(PlainStorage):
 class RemovesTheOldestCreations(PlainStorage):
     """Removes in the order of creation, not of the ends."""
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
         ended = [job for job in self.jobs.values() if job.status in self._final_statuses]
         removable = [
             job.job_id
@@ -484,7 +490,17 @@ class RemovesTheOldestCreations(PlainStorage):
             or (keep is not None and place < len(ended) - keep)
         ]
         self._remove(removable[:limit])
-        return len(removable[:limit])
+        return removable[:limit]
+
+
+class NamesOtherRemovedJobs(PlainStorage):
+    """Returns the ids of jobs that it has kept."""
+
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
+        removed = await super().remove_ended(before, keep, limit)
+        return [*self.jobs, *removed][: len(removed)]
 
 
 class ForgetsWhatItRemoved(PlainStorage):
@@ -497,7 +513,9 @@ class ForgetsWhatItRemoved(PlainStorage):
 class RemovesWithoutALimit(PlainStorage):
     """Removes everything in one step."""
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
         del limit
         return await super().remove_ended(before, keep, len(self.jobs))
 
@@ -505,14 +523,18 @@ class RemovesWithoutALimit(PlainStorage):
 class KnowsOneRule(PlainStorage):
     """Ignores the age if there is a count."""
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
         return await super().remove_ended(before if keep is None else None, keep, limit)
 
 
 class KeepsRemovedLines(PlainStorage):
     """Keeps the histories of removed jobs."""
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
         changes = self.changes
         removed = await super().remove_ended(before, keep, limit)
         self.changes = changes
@@ -526,7 +548,9 @@ class BringsBackRemovedJobs(PlainStorage):
         await super().aclose()
         self.changes, self.jobs = self.__dict__.get("before", (self.changes, self.jobs))
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
         self.__dict__.setdefault("before", (list(self.changes), dict(self.jobs)))
         return await super().remove_ended(before, keep, limit)
 
@@ -605,6 +629,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     StaysTaken: "test_a_second_opening_is_refused_and_harms_nothing",
     RemovesLiveJobs: "test_retention_removes_ended_jobs",
     RemovesTheOldestCreations: "test_by_count",
+    NamesOtherRemovedJobs: "test_by_count",
     ForgetsWhatItRemoved: "test_transitions_of_removed_jobs_are_gone",
     RemovesWithoutALimit: "test_in_steps_of_a_limit",
     KnowsOneRule: "test_by_either_rule",

@@ -109,7 +109,9 @@ class PlainStorage:
     async def removed_up_to(self) -> int:
         return self._newest_removed[0]
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
         ended = [job for job in self.jobs.values() if job.status in self._final_statuses]
         ended.sort(key=lambda job: job.updated_at)
         too_many = 0 if keep is None else len(ended) - keep
@@ -119,7 +121,7 @@ class PlainStorage:
             if place < too_many or (before is not None and job.updated_at < before)
         ]
         self._remove(removable[:limit])
-        return len(removable[:limit])
+        return removable[:limit]
 
     def _remove(self, job_ids: Collection[str]) -> None:
         sequence, position = self._newest_removed

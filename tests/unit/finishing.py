@@ -6,8 +6,8 @@ from engine import JobStatus
 from engine.testing.facades import Engine
 
 
-async def finished(engine: Engine) -> Any:  # noqa: ANN401 - the facades' shared shape
+async def finished(engine: Engine, result: str = "done") -> Any:  # noqa: ANN401 - the facades' shared shape
     """Return a completed job."""
     job = await engine.create("hash")
     await engine.transition(job.job_id, JobStatus.RUNNING)
-    return await engine.transition(job.job_id, JobStatus.COMPLETED, result="done")
+    return await engine.transition(job.job_id, JobStatus.COMPLETED, result=result)

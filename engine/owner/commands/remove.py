@@ -38,5 +38,6 @@ class RemoveEnded(Read[int]):
         # A time before the calendar begins is older than every job.
         oldest = None if age is None or age > now - _FIRST_TIME else now - age
         removed = await sources.storage.remove_ended(oldest, self.retention.max_jobs, self.limit)
-        sources.counters.removed += removed
-        return removed
+        sources.state.forget(removed)
+        sources.counters.removed += len(removed)
+        return len(removed)

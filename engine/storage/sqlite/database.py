@@ -264,21 +264,21 @@ class Database:
         except Exception:  # no caller waits for it
             logger.exception("the log of %s could not be moved into the database", self._path)
 
-    def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> list[str]:
         """Remove ended jobs; see `engine.storage.Storage.remove_ended`."""
         ended = sum(self.counts.get(status, 0) for status in self._final_statuses)
         too_many = 0 if keep is None else max(ended - keep, 0)
         with self.using() as connection:
-            status_of = reading.removable_jobs(
+            jobs = reading.removable_jobs(
                 connection.sqlite, self._final_statuses, before, too_many, limit
             )
-        if not status_of:
-            return 0
+        if not jobs:
+            return []
         with self._repeatable_transaction() as writer:
-            writing.delete_jobs(writer, list(status_of))
-        for status in status_of.values():
-            self._count(status, -1)
-        return len(status_of)
+            writing.delete_jobs(writer, [job.position for job in jobs])
+        for job in jobs:
+            self._count(job.status, -1)
+        return [job.job_id for job in jobs]
 
 
 def _overwrite_failed_commit(connection: sqlite3.Connection) -> None:

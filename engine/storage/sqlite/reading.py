@@ -84,8 +84,8 @@ def removable_jobs(
     before: datetime | None,
     too_many: int,
     limit: int,
-) -> dict[int, str]:
-    """Return the positions and statuses of up to ``limit`` ended jobs to remove, oldest end first.
+) -> list[Record]:
+    """Return up to ``limit`` ended jobs to remove, oldest end first.
 
     Damaged ones are passed over: the time of their end is not known.
 
@@ -101,8 +101,8 @@ def removable_jobs(
     elif before is not None:
         found = islice(ended_jobs(connection, final_statuses, time_text(before)), limit)
     else:
-        return {}
-    return {job.position: job.status for job in found}
+        return []
+    return list(found)
 
 
 def readable_statuses(statuses: Iterable[object]) -> set[str]:

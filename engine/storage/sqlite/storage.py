@@ -128,7 +128,9 @@ class SQLiteStorage:
         """Read the note of it."""
         return await self._read(lambda connection: notes.read_number(connection, "last_sequence"))
 
-    async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
         """Remove ended jobs in one transaction."""
         removed = await self._thread.run(self._database.remove_ended, before, keep, limit)
         self._checkpoint_if_due()

@@ -89,7 +89,7 @@ async def test_a_bug_of_the_cleaner_crashes_the_engine(caplog: pytest.LogCapture
 
 def test_threads_hear_of_it_too() -> None:
     class Broken(MemoryStorage):
-        async def remove_ended(self, *_: object) -> int:
+        async def remove_ended(self, *_: object) -> list[str]:
             raise BrokenTimeError
 
     with (

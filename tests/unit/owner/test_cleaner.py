@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -145,7 +145,9 @@ async def test_a_storage_that_cannot_remove_is_asked_again(
     class Failing(MemoryStorage):
         failures = 3
 
-        async def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> int:
+        async def remove_ended(
+            self, before: datetime | None, keep: int | None, limit: int
+        ) -> Sequence[str]:
             if self.failures:
                 self.failures -= 1
                 raise StorageError("not now")

@@ -31,7 +31,9 @@ class Jobs:
     def __init__(self) -> None:
         self.records: dict[str, Record] = {}
         self.times = JobTimes(AGENT_JOB_LIFECYCLE)
-        self.queue = ReadyQueue(AGENT_JOB_LIFECYCLE, self.records.get, self.times.retries)
+        self.queue = ReadyQueue(
+            AGENT_JOB_LIFECYCLE, self.records.get, self.records.values, self.times.retries
+        )
         self.earlier = 0
         self.times.on_earlier = self._count
 

@@ -1,6 +1,7 @@
 """Ended jobs leave the owner's table, and are read back from the storage when a call names them.
 
-The conformance suite checks for every storage that they are unchanged then.
+The conformance suite checks for every storage that they are unchanged then. Jobs that ended
+recently stay for a while; one with a large result leaves at once.
 """
 
 from __future__ import annotations
@@ -10,13 +11,26 @@ from typing import Any
 
 import pytest
 
-from engine import Job, JobEngine, JobNotFoundError, JobStatus, StorageError
+from engine import (
+    InvalidStateTransitionError,
+    Job,
+    JobEngine,
+    JobNotFoundError,
+    JobStatus,
+    Retention,
+    StorageError,
+)
 from engine.storage import CheckedOut
+from engine.testing import VirtualClock
 from engine.testing.facades import FACADES, opened_engine
 from tests.proof.storages import PlainStorage
 from tests.unit.finishing import finished
 
 pytestmark = pytest.mark.anyio
+
+LARGE = "r" * 100_000
+LONG = "r" * 60_000
+MANY = 4 * 1_048_576 // len(LONG)
 
 
 class Archive(PlainStorage):
@@ -39,7 +53,7 @@ async def test_what_is_live_is_not_asked_for_and_what_has_ended_is(facade: type[
     storage = Archive()
     async with opened_engine(facade, storage) as engine:
         live: Job = await engine.create("live", idempotency_key="live")
-        job: Job = await finished(engine)
+        job: Job = await finished(engine, LARGE)
         await engine.create("live", idempotency_key="live")
         assert await engine.get(live.job_id) == live
         assert storage.asked_for == ["live"]  # before the key was there
@@ -61,7 +75,7 @@ async def test_unknown_jobs_are_asked_for_and_not_found() -> None:
 async def test_a_storage_that_cannot_read_back_tells_those_who_asked() -> None:
     storage = Archive()
     async with JobEngine(storage) as engine:
-        job, live = await finished(engine), await engine.create("live")
+        job, live = await finished(engine, LARGE), await engine.create("live")
         storage.error = StorageError("the disk is gone")
         for call in (
             engine.get(job.job_id),
@@ -73,3 +87,43 @@ async def test_a_storage_that_cannot_read_back_tells_those_who_asked() -> None:
         assert await engine.get(live.job_id) == live
         storage.error = None
         assert await engine.get(job.job_id) == job
+
+
+@pytest.mark.parametrize("facade", FACADES)
+async def test_a_job_that_has_just_ended_is_not_asked_for(facade: type[Any]) -> None:
+    storage = Archive()
+    async with opened_engine(facade, storage) as engine:
+        job = await finished(engine)
+        assert await engine.get(job.job_id) == job
+        assert await engine.wait(job.job_id) == job
+        with pytest.raises(InvalidStateTransitionError):
+            await engine.transition(job.job_id, JobStatus.RUNNING)
+        assert storage.asked_for == []
+
+
+async def test_the_jobs_that_ended_first_leave_first() -> None:
+    storage = Archive()
+    async with JobEngine(storage) as engine:
+        jobs = [await finished(engine, LONG) for _ in range(MANY + 1)]
+        for job in reversed(jobs):
+            assert await engine.get(job.job_id) == job
+        [*asked_for] = storage.asked_for
+        assert 0 < len(asked_for) < len(jobs) // 2
+        assert asked_for == [job.job_id for job in reversed(jobs[: len(asked_for)])]
+
+
+async def test_a_job_that_was_just_removed_is_gone() -> None:
+    clock = VirtualClock()
+    rule = Retention(max_jobs=1, interval_seconds=10)
+    async with JobEngine(Archive(), retention=rule, clock=clock) as engine:
+        first = await engine.create("first", idempotency_key="first")
+        await engine.transition(first.job_id, JobStatus.RUNNING)
+        await engine.transition(first.job_id, JobStatus.COMPLETED)
+        second = await finished(engine)
+        await clock.advance(11)
+        assert (await engine.statistics()).removed == 1
+        with pytest.raises(JobNotFoundError):
+            await engine.get(first.job_id)
+        again = await engine.create("first", idempotency_key="first")
+        assert again.job_id != first.job_id
+        assert await engine.get(second.job_id) == second

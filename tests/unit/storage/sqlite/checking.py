@@ -36,7 +36,7 @@ def make_file(folder: Path) -> Path:
     database = Database(path, lambda path: file.connect(path, "rw"))
     ownership = Ownership(path)
     database.open(FINAL, {}, ownership)
-    assert database.remove_ended(None, 3, 100) == 3
+    assert len(database.remove_ended(None, 3, 100)) == 3
     database.close()
     ownership.release()
     return path
