@@ -11,8 +11,7 @@ import os
 import sqlite3
 import sys
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -67,9 +66,8 @@ class WritingConnection:
             raise StorageError(f"{self._path} can't be used: its journal mode is {mode}, not WAL")
         give_group_to_log(self._path)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit the statements inside durably, or roll them back.
+    def transaction(self, write: Callable[[sqlite3.Connection], object]) -> None:
+        """Write, and commit that durably, or roll it back.
 
         Raises:
             StorageFullError: It is not committed: the last frame of the log, which would have
@@ -79,7 +77,7 @@ class WritingConnection:
         """
         self.sqlite.execute("BEGIN IMMEDIATE")
         try:
-            yield
+            write(self.sqlite)
         except BaseException:
             self._roll_back()
             raise

@@ -44,6 +44,7 @@ logger: Final = TaskLogger("engine")
 
 OLDEST_SQLITE: Final = (3, 35, 0)
 _BUSY_SECONDS: Final = 5.0
+_STATEMENTS: Final = 512  # more than there are different ones; see `engine.storage.sqlite.writing`
 
 
 def connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -53,6 +54,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         uri=True,
         timeout=_BUSY_SECONDS,
         isolation_level=None,
+        cached_statements=_STATEMENTS,
     )
     # A damaged text need not be UTF-8: let the checksum find it, and not a failing query.
     connection.text_factory = _text

@@ -59,6 +59,7 @@ class Ownership:
         except BaseException:
             os.close(self._descriptor)
             raise
+        self._status = os.fstat(self._descriptor)
         # An engine that is never closed releases the lock when it is garbage.
         self._release = weakref.finalize(self, _release, self._descriptor)
         self._release.atexit = False
@@ -95,7 +96,7 @@ class Ownership:
             StorageError: Its file was deleted, moved or replaced.
         """
         try:
-            is_there = os.path.samestat(self._path.lstat(), os.fstat(self._descriptor))
+            is_there = os.path.samestat(os.lstat(self._path), self._status)
         except OSError:
             is_there = False
         if not is_there:

@@ -18,7 +18,7 @@ from zlib import crc32
 
 from msgspec.structs import astuple, fields
 
-from engine.storage.record import NO_EXECUTION, Change, Execution, Record, newest_records
+from engine.storage.record import NO_EXECUTION, Change, Execution, Record
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -75,6 +75,11 @@ def checksum(values: Row) -> int:
         values = values[:_FIRST_COLUMNS]
     while len(values) > _FIRST_COLUMNS and values[-1] is None:
         values = values[:-1]  # rows from before a later column have no such value
+    return _sum(values)
+
+
+def _sum(values: Row) -> int:
+    """Return the checksum of values, all of which count."""
     return crc32((_FORMS[len(values)] % values).encode())
 
 
@@ -103,21 +108,23 @@ class BatchRows(NamedTuple):
 def batch_rows(changes: Sequence[Change], final_statuses: Collection[str]) -> BatchRows:
     """Return the rows of a round's changes."""
     texts = _TimeTexts()  # most rounds have only a few times
-    transitions = [_transition_row(each, texts) for each in changes if each.sequence is not None]
-    rows = BatchRows([], [], [], transitions)
-    created = {change.record.job_id for change in changes if change.from_status is None}
-    amended: set[str] = set()
-    if len(transitions) < len(changes):
-        amended = {change.record.job_id for change in changes if change.sequence is None}
-        amended -= {change.record.job_id for change in changes if change.sequence is not None}
-    for job_id, record in newest_records(changes).items():
-        row = _job_row(record, texts, ended=record.status in final_statuses)
-        if job_id in created:
-            rows.created.append(row)
-        elif job_id in amended:
-            rows.amended.append(row)
-        else:
-            rows.moved.append(row)
+    rows = BatchRows([], [], [], [])
+    newest: dict[str, Record] = {}
+    list_for: dict[str, list[Row]] = {}
+    for change in changes:
+        record = change.record
+        job_id = record.job_id
+        newest[job_id] = record
+        if change.sequence is None:
+            list_for.setdefault(job_id, rows.amended)
+            continue
+        rows.transitions.append(_transition_row(change, texts))
+        if change.from_status is None:
+            list_for[job_id] = rows.created
+        elif list_for.get(job_id) is not rows.created:
+            list_for[job_id] = rows.moved
+    for job_id, record in newest.items():
+        list_for[job_id].append(_job_row(record, texts, ended=record.status in final_statuses))
     return rows
 
 
@@ -161,6 +168,8 @@ def _job_row(record: Record, texts: _TimeTexts, *, ended: bool) -> Row:
         values = (*values, record.input, *_execution_values(execution))
     elif record.input is not None:
         values = (*values, record.input, *_NULLS)
+    else:
+        return (*values, _sum(values))
     return (*values, checksum(values))
 
 
@@ -176,4 +185,4 @@ def _transition_row(change: Change, texts: _TimeTexts) -> Row:
     record = change.record
     at = texts[record.updated_at]
     values: Row = (change.sequence, record.position, change.from_status, record.status, at)
-    return (*values, checksum(values))
+    return (*values, _sum(values))

@@ -84,11 +84,7 @@ class SQLiteStorage:
         return await self._read(lambda connection: reading.checkout(connection, job_ids, keys))
 
     async def _read(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
-        def run() -> Result:
-            with self._database.using() as connection:
-                return read(connection.sqlite)
-
-        return await self._thread.run(run)
+        return await self._thread.run(self._database.read, read)
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Write the changes in one transaction, synced to the disk."""

@@ -2,7 +2,8 @@
 
 A statement writes many rows. At each statement the interpreter may switch to another thread, and a
 busy event loop keeps it for 5 ms (`sys.getswitchinterval`): 1,000 rows, one a statement, took ten
-times as long beside a busy loop as blocks of 256.
+times as long beside a busy loop as blocks of 256. Up to 32 rows are one statement, of a round's
+usual size; SQLite's module keeps the prepared statements (`engine.storage.sqlite.file.connect`).
 """
 
 from __future__ import annotations
@@ -26,20 +27,36 @@ from engine.storage.sqlite.rows import (
     full_row,
 )
 
-_BLOCKS: Final = (256, 32, 4, 1)
+_ANY_SIZE: Final = 32  # up to here, there is a statement of each size
+_LARGE_BLOCKS: Final = (256, 128, 64, _ANY_SIZE)
 
 _CHANGING: Final = ("status", "updated_at", "result", "error", "version", "ended_at", "checksum")
 
 
-def _inserts(table: str, columns: Sequence[str]) -> dict[int, str]:
-    """Return an INSERT statement for each size of block."""
-    start = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
-    row = f"({', '.join('?' * len(columns))})"
-    return {size: start + ", ".join([row] * size) for size in _BLOCKS}
+class _Statement(dict[int, str]):
+    """The SQL of a statement for each number of rows, made when it is first asked for.
+
+    Args:
+        before, after: The text around the rows.
+        columns: The number of a row's values.
+    """
+
+    def __init__(self, before: str, columns: int, after: str = "") -> None:
+        super().__init__()
+        self._before, self._after = before, after
+        self._row = f"({', '.join('?' * columns)})"
+
+    def __missing__(self, rows: int) -> str:
+        sql = self[rows] = self._before + ", ".join([self._row] * rows) + self._after
+        return sql
 
 
-def _updates(columns: Sequence[str], versions: str, cleared: Sequence[str] = ()) -> dict[int, str]:
-    """Return an UPDATE statement of jobs for each size of block.
+def _insert(table: str, columns: Sequence[str]) -> _Statement:
+    return _Statement(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ", len(columns))
+
+
+def _update(columns: Sequence[str], versions: str, cleared: Sequence[str] = ()) -> _Statement:
+    """Return an UPDATE statement of jobs.
 
     Args:
         columns: The given columns of each job: its position, its id, and those that change.
@@ -53,33 +70,32 @@ def _updates(columns: Sequence[str], versions: str, cleared: Sequence[str] = ())
         if column not in {"position", "job_id"}
     ]
     changes += [f"{column} = NULL" for column in cleared]
-    row = f"({', '.join('?' * len(columns))})"
     # Never write over another job's row: the file may not be as the owner takes it to be.
     same = " AND ".join(
         f"jobs.{column} {comparison} given.column{numbers[column]}"
         for column, comparison in (("position", "="), ("job_id", "="), ("version", versions))
     )
-    start = f"UPDATE jobs SET {', '.join(changes)} FROM (VALUES "
-    return {size: f"{start}{', '.join([row] * size)}) AS given WHERE {same}" for size in _BLOCKS}
+    before = f"UPDATE jobs SET {', '.join(changes)} FROM (VALUES "
+    return _Statement(before, len(columns), f") AS given WHERE {same}")
 
 
 def _values(columns: Sequence[str], of: Sequence[str] = JOB_COLUMNS) -> Callable[[Row], Row]:
     return itemgetter(*map(of.index, columns))
 
 
-_PUT_TRANSITIONS: Final = _inserts("transitions", TRANSITION_COLUMNS)
-_PUT_NEW_JOBS: Final = _inserts("jobs", JOB_COLUMNS)
+_PUT_TRANSITIONS: Final = _insert("transitions", TRANSITION_COLUMNS)
+_PUT_NEW_JOBS: Final = _insert("jobs", JOB_COLUMNS)
 # A job at its first version has no other columns; writing only these takes a third less time.
 _NEW_COLUMNS: Final = [
     column for column in SHORT_COLUMNS if column not in {"result", "error", "ended_at"}
 ]
 _new_values: Final = _values(_NEW_COLUMNS, SHORT_COLUMNS)
 _VERSION: Final = JOB_COLUMNS.index("version")
-_PUT_SHORT_NEW_JOBS: Final = _inserts("jobs", _NEW_COLUMNS)
+_PUT_SHORT_NEW_JOBS: Final = _insert("jobs", _NEW_COLUMNS)
 
 # Binding a value costs as much as writing it, so no unchanged column is given.
 _SHORT_MOVE: Final = ("position", "job_id", *_CHANGING)
-_MOVE_SHORT_JOBS: Final = _updates(_SHORT_MOVE, "<", EXECUTION_COLUMNS)
+_MOVE_SHORT_JOBS: Final = _update(_SHORT_MOVE, "<", EXECUTION_COLUMNS)
 _short_move_values: Final = _values(_SHORT_MOVE, SHORT_COLUMNS)
 
 # The executions of most attempts have only these.
@@ -88,20 +104,20 @@ _OTHER_EXECUTION: Final = [column for column in EXECUTION_COLUMNS if column not 
 _other_execution_values: Final = _values(_OTHER_EXECUTION)
 _NO_OTHER_EXECUTION: Final = (None,) * len(_OTHER_EXECUTION)
 _PLAIN_MOVE: Final = ("position", "job_id", *_CHANGING, *_PLAIN_EXECUTION)
-_MOVE_PLAIN_JOBS: Final = _updates(_PLAIN_MOVE, "<", _OTHER_EXECUTION)
+_MOVE_PLAIN_JOBS: Final = _update(_PLAIN_MOVE, "<", _OTHER_EXECUTION)
 _plain_move_values: Final = _values(_PLAIN_MOVE)
 
 _MOVE: Final = ("position", "job_id", *_CHANGING, *EXECUTION_COLUMNS)
-_MOVE_JOBS: Final = _updates(_MOVE, "<")
+_MOVE_JOBS: Final = _update(_MOVE, "<")
 _move_values: Final = _values(_MOVE)
 
 # No index has one of these columns: with others, SQLite would write the indexes, too.
 _PLAIN_AMENDED: Final = ("position", "job_id", "version", *_PLAIN_EXECUTION, "checksum")
-_AMEND_PLAIN_JOBS: Final = _updates(_PLAIN_AMENDED, "=", _OTHER_EXECUTION)
+_AMEND_PLAIN_JOBS: Final = _update(_PLAIN_AMENDED, "=", _OTHER_EXECUTION)
 _plain_amended_values: Final = _values(_PLAIN_AMENDED)
 
 _AMENDED: Final = ("position", "job_id", "version", *EXECUTION_COLUMNS, "checksum")
-_AMEND_JOBS: Final = _updates(_AMENDED, "=")
+_AMEND_JOBS: Final = _update(_AMENDED, "=")
 _amended_values: Final = _values(_AMENDED)
 
 
@@ -112,21 +128,25 @@ def write_batch(connection: sqlite3.Connection, rows: BatchRows) -> None:
         sqlite3.IntegrityError: Another job has the id, the key or the position of a new one, or
             another transition the number; or a job's row is not the one that was to change.
     """
-    _put(
-        connection, _PUT_SHORT_NEW_JOBS, [_new_values(row) for row in rows.created if _is_new(row)]
-    )
-    _put(connection, _PUT_NEW_JOBS, [full_row(row) for row in rows.created if not _is_new(row)])
-    short = [_short_move_values(row) for row in rows.moved if _is_short(row)]
-    _put(connection, _MOVE_SHORT_JOBS, short)
-    if len(short) < len(rows.moved):
-        plain, others = _by_execution(row for row in rows.moved if not _is_short(row))
-        _put(connection, _MOVE_PLAIN_JOBS, list(map(_plain_move_values, plain)))
-        _put(connection, _MOVE_JOBS, list(map(_move_values, others)))
+    if rows.created:
+        short = [_new_values(row) for row in rows.created if _is_new(row)]
+        _put(connection, _PUT_SHORT_NEW_JOBS, short)
+        if len(short) < len(rows.created):
+            others = [full_row(row) for row in rows.created if not _is_new(row)]
+            _put(connection, _PUT_NEW_JOBS, others)
+    if rows.moved:
+        short = [_short_move_values(row) for row in rows.moved if _is_short(row)]
+        _put(connection, _MOVE_SHORT_JOBS, short)
+        if len(short) < len(rows.moved):
+            plain, others = _by_execution(row for row in rows.moved if not _is_short(row))
+            _put(connection, _MOVE_PLAIN_JOBS, list(map(_plain_move_values, plain)))
+            _put(connection, _MOVE_JOBS, list(map(_move_values, others)))
     if rows.amended:
         plain, others = _by_execution(map(full_row, rows.amended))
         _put(connection, _AMEND_PLAIN_JOBS, list(map(_plain_amended_values, plain)))
         _put(connection, _AMEND_JOBS, list(map(_amended_values, others)))
-    _put(connection, _PUT_TRANSITIONS, rows.transitions)
+    if rows.transitions:
+        _put(connection, _PUT_TRANSITIONS, rows.transitions)
 
 
 def _by_execution(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
@@ -147,19 +167,19 @@ def _is_new(row: Row) -> bool:
     return len(row) == len(SHORT_COLUMNS) and row[_VERSION] == 1
 
 
-def _put(connection: sqlite3.Connection, statements: dict[int, str], rows: Sequence[Row]) -> None:
+def _put(connection: sqlite3.Connection, statement: _Statement, rows: Sequence[Row]) -> None:
     """Write rows.
 
     Raises:
         sqlite3.IntegrityError: Another row is there, or the row to change is not.
     """
     start = 0
-    for size in _BLOCKS:
-        while len(rows) - start >= size:
-            values = list(chain.from_iterable(rows[start : start + size]))
-            if connection.execute(statements[size], values).rowcount != size:
-                raise sqlite3.IntegrityError("a row of another job is there")
-            start += size
+    while (left := len(rows) - start) > 0:
+        size = left if left <= _ANY_SIZE else next(size for size in _LARGE_BLOCKS if size <= left)
+        values = list(chain.from_iterable(rows[start : start + size]))
+        if connection.execute(statement[size], values).rowcount != size:
+            raise sqlite3.IntegrityError("a row of another job is there")
+        start += size
 
 
 def write_note(connection: sqlite3.Connection, name: str, value: str | int) -> None:
