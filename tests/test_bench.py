@@ -16,7 +16,6 @@ import pytest
 
 from tests.bench import peers, working, working_peers
 from tests.bench.git import GitError, git
-from tests.bench.inline import INLINE
 from tests.bench.machine import commit_of
 from tests.bench.measure import Best, repeated
 from tests.bench.page import (
@@ -93,8 +92,7 @@ def test_the_benchmark_prints_every_table() -> None:
     ]
     judged = 6 if find_spec("jsonschema") is None else 9
     # The tables in the order of their titles, each with its head.
-    durable, alone = (10, 9) if INLINE == (False,) else (13, 17)
-    assert len(_rows(lines)) == 8 + 9 + 10 + durable + 4 + 9 + alone + 10 + 4 + judged + 11
+    assert len(_rows(lines)) == 8 + 9 + 10 + 13 + 4 + 9 + 17 + 10 + 4 + judged + 11
     assert sum(line.startswith("Measured on ") for line in lines) == 12
 
 
@@ -116,7 +114,7 @@ def test_the_benchmark_measures_peers_that_are_installed() -> None:
         pytest.importorskip(name, reason="an optional part of the benchmark")
     lines = _run("--only", "peers")
     assert _titles(lines) == ["### Durable, beside other packages"]
-    assert len(_rows(lines)) == 1 + 3 + 2 * len(INLINE)
+    assert len(_rows(lines)) == 1 + 3 + 4
 
 
 @_in_repository

@@ -23,7 +23,7 @@ from engine.portal.channel import ChannelDamagedError, ChannelEndedError, Channe
 from engine.portal.child_process import ChildProcess
 from engine.portal.held_engine import Held, hold
 from engine.portal.interrupts import context_of_tasks, protect
-from engine.portal.loop_thread import check_interpreter
+from engine.portal.loop_thread import check_interpreter, is_loop_thread
 from engine.portal.parent_process import ParentProcess
 from engine.portal.signals import EXIT_CODE, blocking_stop_signals, stop_signals
 from engine.portal.tasks import task_starter, to_the_end
@@ -55,6 +55,7 @@ __all__ = [
     "choose_event",
     "context_of_tasks",
     "hold",
+    "is_loop_thread",
     "other_threads",
     "protect",
     "stack_text",

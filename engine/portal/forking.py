@@ -20,7 +20,7 @@ _held: list[CallLock] = []
 
 
 class CallLock:
-    """Held by a work thread during each of its calls, and by a fork."""
+    """Held during each call of a work thread, or in its place, and by a fork."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a call may fork itself
@@ -39,6 +39,10 @@ class CallLock:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+    def try_enter(self) -> bool:
+        """Begin a call, unless another one or a fork is under way; return whether it has begun."""
+        return self._lock.acquire(blocking=False)
 
     def acquire(self) -> bool:
         """Wait for the call under way, for 5 s at most; return whether it has ended."""

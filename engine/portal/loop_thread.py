@@ -123,6 +123,10 @@ class LoopThread:
         """Start a task on the loop."""
         return self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
 
+    def is_this_thread(self) -> bool:
+        """Return whether the caller runs on this thread."""
+        return threading.get_ident() == self._ident
+
     def check(self) -> None:
         """Refuse a blocking call that would never get an answer.
 
@@ -134,7 +138,7 @@ class LoopThread:
         check_interpreter()
         if self.forked:
             raise EngineForkedError
-        if threading.get_ident() == self._ident:
+        if self.is_this_thread():
             raise WrongLoopError(
                 "a blocking call on the event-loop thread that serves it would wait for itself"
             )
@@ -170,6 +174,11 @@ def the_loop_thread() -> LoopThread:
         if _loop_thread is None:
             _loop_thread = LoopThread()
         return _loop_thread
+
+
+def is_loop_thread() -> bool:
+    """Return whether this is the event-loop thread: no other task than the engines' waits here."""
+    return _loop_thread is not None and _loop_thread.is_this_thread()
 
 
 def _leave_behind() -> None:

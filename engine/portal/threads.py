@@ -157,12 +157,18 @@ class WorkThread:
     """Makes calls on one thread of its own, one at a time. The first call starts the thread.
 
     The thread is a daemon: it does not delay the interpreter's exit. `close` ends it.
+
+    To the thread and back takes longer than a short call. `enter` lets the caller's own thread make
+    such calls instead, still one at a time.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._queue: SimpleQueue[_Call[Any] | None] = SimpleQueue()
         self._started_in = 0  # the process
+        self._lock = CallLock()
+        self.leave = self._lock.__exit__
+        """Ends what `enter` has begun."""
 
     async def run(
         self,
@@ -193,12 +199,23 @@ class WorkThread:
             # the thread.
             queue = self._queue
             threading.Thread(
-                target=_make_in_order, args=(queue,), name=self._name, daemon=True
+                target=_make_in_order, args=(queue, self._lock), name=self._name, daemon=True
             ).start()
             self._started_in = os.getpid()
             weakref.finalize(self, queue.put, None).atexit = False
         elif self._started_in != os.getpid():
             raise EngineForkedError
+
+    def enter(self) -> bool:
+        """Keep the started thread from making calls, until `leave`: make short ones here.
+
+        Never waits.
+
+        Returns:
+            Whether it does so. False: the thread makes a call now, a fork is under way, or the
+            thread stayed in another process.
+        """
+        return self._started_in == os.getpid() and self._lock.try_enter()
 
     def start(self, function: Callable[[], None]) -> None:
         """Make a call on the started thread without waiting for it; the function must not raise."""
@@ -212,8 +229,7 @@ class WorkThread:
             self._queue = SimpleQueue()
 
 
-def _make_in_order(queue: SimpleQueue[_Call[Any] | None]) -> None:
-    lock = CallLock()
+def _make_in_order(queue: SimpleQueue[_Call[Any] | None], lock: CallLock) -> None:
     with lock.registered():
         while (call := queue.get()) is not None:
             with lock:

@@ -8,8 +8,8 @@ from typing import Any, Final
 from engine.storage.sqlite.storage import SQLiteStorage
 from tests.bench.rows import Measured, Row, Stated
 
-INLINE: Final = (False,)
-"""Whether commits are inline; (False, True) as soon as `SQLiteStorage` has the option."""
+INLINE: Final = (False, True)
+"""Whether commits are inline: both are measured."""
 
 
 def options_of(*, inline: bool) -> dict[str, Any]:

@@ -17,9 +17,17 @@ from tests.reliability.disk.account import Attempt, Told
 from tests.reliability.disk.faults import Errors, some_errors
 from tests.reliability.disk.images import Images
 from tests.reliability.disk.recording import Unsynced
-from tests.reliability.disk.storages import Bench, RecordedStorage, SaysNo, SaysYes, running, work
+from tests.reliability.disk.storages import (
+    Bench,
+    InlineRecordedStorage,
+    RecordedStorage,
+    SaysNo,
+    SaysYes,
+    running,
+    work,
+)
 from tests.reliability.disk.vfs import Healthy
-from tests.tries import report, seeded, tries
+from tests.tries import report, seeded, thorough, tries
 
 FULL_ERRORS = 200
 """On each backend."""
@@ -114,11 +122,13 @@ async def _fail(
     return seen, images
 
 
+@pytest.mark.parametrize("kind", [RecordedStorage, *thorough(InlineRecordedStorage)])
 async def test_an_io_error_loses_nothing_and_is_told_truly(
-    anyio_backend_name: str, tmp_path: Path
+    kind: type[RecordedStorage], anyio_backend_name: str, tmp_path: Path
 ) -> None:
     count = tries(FULL_ERRORS)
-    seen, images = await _fail(tmp_path, f"I/O errors, {anyio_backend_name}", count)
+    what = f"I/O errors, {kind.__name__}, {anyio_backend_name}"
+    seen, images = await _fail(tmp_path, what, count, kind)
     assert images.problems[:5] == []
     assert seen.not_resumed == []
     assert seen.refused_reads == []

@@ -224,15 +224,24 @@ def _seen(what: str, files: list[File]) -> Counter[str]:
     return seen
 
 
-@pytest.mark.parametrize("callers", ["asyncio", *thorough("trio", "threads")])
-def test_what_was_acknowledged_survives_kill_9(callers: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("callers", "storage"),
+    [
+        ("asyncio", "sound"),
+        *(
+            pytest.param(*case, marks=pytest.mark.thorough)
+            for case in (("trio", "sound"), ("threads", "sound"), ("asyncio", "inline"))
+        ),
+    ],
+)
+def test_what_was_acknowledged_survives_kill_9(callers: str, storage: str, tmp_path: Path) -> None:
     kills = LANES * tries(FULL_KILLS // LANES)
     seen: Counter[str] = Counter()
     for number in rounds():
-        files = _kill(tmp_path / f"round {number}", callers, kills)
+        files = _kill(tmp_path / f"round {number}", callers, kills, storage=storage)
         for file in files:
             file.reopen()
-        seen += _seen(f"kill, {callers}", files)
+        seen += _seen(f"kill, {callers}, {storage}", files)
         assert [problem for file in files for problem in file.problems] == []
         assert seen["kills"] == kills * (number + 1)
         if _is_enough(seen, kills):

@@ -15,13 +15,14 @@ from tests.reliability.disk.images import Images
 from tests.reliability.disk.recording import POWER_LOSSES
 from tests.reliability.disk.storages import (
     HalvingStorage,
+    InlineRecordedStorage,
     RecordedStorage,
     UnsyncedStorage,
     making_a_file,
     running,
     work,
 )
-from tests.tries import report, seeded, tries
+from tests.tries import report, seeded, thorough, tries
 
 FULL_IMAGES = 10_000
 """On each backend."""
@@ -55,11 +56,13 @@ async def _lose_power(
     return images
 
 
+@pytest.mark.parametrize("kind", [RecordedStorage, *thorough(InlineRecordedStorage)])
 async def test_what_was_acknowledged_survives_a_power_loss(
-    anyio_backend_name: str, tmp_path: Path
+    kind: type[RecordedStorage], anyio_backend_name: str, tmp_path: Path
 ) -> None:
     count = tries(FULL_IMAGES)
-    images = await _lose_power(tmp_path, f"power loss, {anyio_backend_name}", count)
+    what = f"power loss, {kind.__name__}, {anyio_backend_name}"
+    images = await _lose_power(tmp_path, what, count, kind)
     assert images.problems[:5] == []
     assert images.made == count
     assert images.seen["restarted"] == count // RESTART_EVERY

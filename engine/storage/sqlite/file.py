@@ -55,6 +55,7 @@ def connect(path: Path, mode: str) -> sqlite3.Connection:
         timeout=_BUSY_SECONDS,
         isolation_level=None,
         cached_statements=_STATEMENTS,
+        check_same_thread=False,  # the storage makes its calls one after the other
     )
     # A damaged text need not be UTF-8: let the checksum find it, and not a failing query.
     connection.text_factory = _text

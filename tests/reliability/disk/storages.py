@@ -15,6 +15,7 @@ import anyio
 
 from engine import JobEngine, SQLiteStorage, StorageError
 from engine.storage import Change, Opened
+from tests.inline import InlineStorage
 from tests.reliability.disk.account import Account, Told
 from tests.reliability.disk.callers import Caller
 from tests.reliability.disk.stored import DATABASE
@@ -64,6 +65,10 @@ class RecordedStorage(SQLiteStorage):
     async def look_up(self, changes: Sequence[Change]) -> bool:
         """Find out the outcome of a commit. Bugs are planted here."""
         return await super().resolve(changes)
+
+
+class InlineRecordedStorage(InlineStorage, RecordedStorage):
+    """It commits on the event loop."""
 
 
 class UnsyncedStorage(RecordedStorage):

@@ -25,6 +25,7 @@ from anyio.lowlevel import checkpoint
 
 from engine import Job, JobEngine, JobStatus, Move, NewJob, SQLiteStorage, SyncJobEngine
 from engine.storage.record import Change
+from tests.inline import InlineStorage
 from tests.reliability.programs.zygote import Order, say
 
 CALLERS = 4
@@ -66,7 +67,12 @@ class SplitStorage(SQLiteStorage):
                 await super().commit(half)
 
 
-KINDS = {"sound": SQLiteStorage, "early": EarlyStorage, "split": SplitStorage}
+KINDS = {
+    "sound": SQLiteStorage,
+    "inline": InlineStorage,
+    "early": EarlyStorage,
+    "split": SplitStorage,
+}
 
 
 def key_of(input_hash: str) -> str:
