@@ -117,7 +117,8 @@ class ReadyQueue:
     def discard(self, job_id: str) -> None:
         """Remove a job that is not ready."""
         self._innocent.discard(job_id)
-        self._suspects.discard(job_id)
+        if self._suspects:
+            self._suspects.discard(job_id)
 
     def advance(self, now: datetime) -> None:
         """Add the jobs whose next attempt is due."""
@@ -148,7 +149,10 @@ class ReadyQueue:
             closing(self._suspects.in_order(without)) as suspects,
         ):
             one_suspect = islice(suspects, 0 if no_more_suspects else 1)
-            for record in merge(innocent, one_suspect, fresh, key=rank):
+            ready = fresh  # often no other job is: merging takes as long as the rest
+            if self._innocent or self._suspects:
+                ready = merge(innocent, one_suspect, fresh, key=rank)
+            for record in ready:
                 if record.execution.died_attempt is None:
                     yield record
                 elif not no_more_suspects:

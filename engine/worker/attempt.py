@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from enum import Enum
 from inspect import isawaitable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
 
@@ -34,6 +34,8 @@ from engine.worker.handler import Handler
 from engine.worker.results import Result
 
 logger = TaskLogger("engine.worker")
+
+_NOTHING: Final = nullcontext()
 
 Middleware: TypeAlias = Callable[[Context[Any]], AbstractContextManager[object]]
 """Returns a context manager to enter before an attempt's handler runs, and to leave after it."""
@@ -133,7 +135,7 @@ class Attempt:
             BaseException: Its own error; or its result can't be stored.
         """
         self._timeout_seconds = timeout_seconds
-        with _entered(middleware, self.context) if middleware else nullcontext():
+        with _entered(middleware, self.context) if middleware else _NOTHING:
             try:
                 result = await self._run_limited()
             except InputNeeded:
@@ -167,7 +169,9 @@ class Attempt:
         """Run the handler until it ends, reaches its time limit or is asked to stop."""
         with self._scope as scope:
             try:
-                return await self._call()
+                self.awaited, self.call = self._handler.call(self)
+                outcome = await (self.awaited if self._handler.is_async else self._elsewhere())
+                return self._handler.result(outcome)
             except Exception as error:
                 if scope.cancel_called and self._stop_reason is None:  # caused by the time limit
                     raise AttemptTimeoutError(self._timeout_seconds or 0.0) from error
@@ -177,18 +181,14 @@ class Attempt:
             raise AttemptTimeoutError(self._timeout_seconds or 0.0)
         raise JobCancelled
 
-    async def _call(self) -> Result:
-        """Run the handler, on the loop, in a thread or in a process."""
-        self.awaited, self.call = self._handler.call(self)
-        if self._handler.is_async:
-            result = await self.awaited
-        else:
-            with self._core.time.at_work():
-                result = await self.awaited
-            if isawaitable(result):  # of a function that only wraps an async one
-                self.call, self.awaited = None, result  # its thread has ended
-                result = await result
-        return self._handler.result(result)
+    async def _elsewhere(self) -> Any:  # noqa: ANN401 - the handler may return anything
+        """Wait for a handler in a thread or in a process, and for what it returns to await."""
+        with self._core.time.at_work():
+            outcome = await self.awaited
+        if isawaitable(outcome):  # of a function that only wraps an async one
+            self.call, self.awaited = None, outcome  # its thread has ended
+            outcome = await outcome
+        return outcome
 
     def _check_request(self) -> None:
         """Unwind a handler that asked for an input and caught the exception that unwinds it.

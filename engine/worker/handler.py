@@ -91,8 +91,7 @@ class Handler:
         return call.wait(), call
 
     def _run(self, work: Work) -> Any:  # noqa: ANN401 - the function may return anything
-        by_place, by_name = self._parameters.arguments(work.context, work.record.input)
-        return self.function(*by_place, **by_name)
+        return self._parameters.call(self.function, work.context, work.record.input)
 
     def result(self, outcome: Any) -> Result:  # noqa: ANN401 - the function may return anything
         """Return the result of a call in its stored form: a process has made it already.

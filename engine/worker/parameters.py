@@ -17,10 +17,10 @@ context, or named ``context``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Final, TypeVar, Union, get_args, get_origin
 
 from msgspec import Struct
 from pydantic import TypeAdapter, ValidationError
@@ -31,6 +31,8 @@ from engine.domain.reading_steps import steps_of_reading
 from engine.domain.typed_values import problem_of, read
 from engine.worker.context import Context
 from engine.worker.signature import Signature, Unresolved
+
+Result = TypeVar("Result")
 
 _SAY_NOTHING: Final = (inspect.Parameter.empty, Any, object)
 _MANY: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -49,13 +51,6 @@ _BY_PLACE: Final = (Role.JOB, Role.CONTEXT)
 _BY_NAME: Final = {role.value: role for role in Role}
 
 
-class Arguments(NamedTuple):
-    """The arguments of one call."""
-
-    by_place: list[Any]
-    by_name: dict[str, Any]
-
-
 class _Taken(Struct, frozen=True):
     """A parameter that gets an argument."""
 
@@ -67,7 +62,7 @@ class _Taken(Struct, frozen=True):
 
 
 class Parameters:
-    """Makes the arguments of a handler.
+    """Calls a handler with its arguments.
 
     Args:
         signature: The handler's; without one it takes the job alone.
@@ -91,21 +86,25 @@ class Parameters:
                     "Context, or by the type of the input",
                 )
 
-    def arguments(self, context: Context[Any], given: str | None) -> Arguments:
-        """Return the arguments of a call.
+    def call(
+        self, function: Callable[..., Result], context: Context[Any], given: str | None
+    ) -> Result:
+        """Call the handler.
 
         Args:
+            function: The handler.
             context: The attempt's.
             given: The job's input, as JSON; None without one.
 
         Raises:
-            InvalidValueError: The input doesn't fit the type of its parameter, or is too large for
-                it.
+            InvalidValueError: The input doesn't fit the type of its parameter.
+            BaseException: The handler's own.
         """
-        return Arguments(
-            [_argument(each, context, given) for each in self._by_place],
-            {name: _argument(each, context, given) for name, each in self._by_name},
-        )
+        by_place = [_argument(each, context, given) for each in self._by_place]
+        if not self._by_name:
+            return function(*by_place)
+        by_name = {name: _argument(each, context, given) for name, each in self._by_name}
+        return function(*by_place, **by_name)
 
 
 def _argument(taken: _Taken, context: Context[Any], given: str | None) -> object:

@@ -22,7 +22,7 @@ from tests.reliability.disk.stored import DATABASE, StoredJob, read
 from tests.reliability.programs.writer import key_of, text_of
 from tests.reliability.programs.zygote import Life, Order, Zygote, zygote
 from tests.systems import needs_fork
-from tests.tries import report, rounds, seeded, thorough, tries
+from tests.tries import report, rounds, seeded, tries
 
 pytestmark = needs_fork
 

@@ -173,9 +173,8 @@ class _Program:
                 self._lifecycle,
                 lambda progress: self._report(run.number, progress),
             )
-            by_place, by_name = self._parameters.arguments(context, record.input)
-            result = self._results.result(_result(self._function(*by_place, **by_name)))
-            return Returned(run.number, result)
+            returned = self._parameters.call(self._function, context, record.input)
+            return Returned(run.number, self._results.result(_result(returned)))
         except BaseException as error:  # noqa: BLE001 - the engine raises it again
             return self._raised(run.number, error)
         finally:
