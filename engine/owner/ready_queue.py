@@ -17,7 +17,7 @@ from engine.domain.lifecycle import Lifecycle
 from engine.owner.ranked_jobs import RankedJobs, rank
 from engine.owner.strays import Strays
 from engine.owner.times import Times
-from engine.storage.record import Record
+from engine.storage.record import NO_EXECUTION, Record
 
 
 class ReadyQueue:
@@ -63,8 +63,8 @@ class ReadyQueue:
         """Take in all ready jobs; the second time, do nothing."""
         if not self.is_filled:
             self.is_filled = True
-            for record in self._records():
-                if record.status == self._running:
+            for record in self._records():  # the queue has those with an execution already
+                if record.status == self._running and record.execution is NO_EXECUTION:
                     self.note(record)
 
     def add_orphan(self, record: Record) -> None:

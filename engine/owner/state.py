@@ -177,6 +177,10 @@ class State:
         """Drop jobs that the storage has removed, by their ids."""
         self._recently_ended.forget(removed)
 
+    def forget_all(self) -> None:
+        """Drop all jobs that have ended: nobody knows which of them the storage has removed."""
+        self._recently_ended.forget_all()
+
 
 def why_missing(job_id: str, named: CheckedOut) -> EngineError:
     """Return the error for a job that is not among those that were found."""

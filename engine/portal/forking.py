@@ -40,6 +40,14 @@ class CallLock:
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
+    def leave(self) -> None:
+        """End a call that `try_enter` has begun, in the same thread.
+
+        Raises:
+            RuntimeError: This thread has begun none.
+        """
+        self._lock.release()
+
     def try_enter(self) -> bool:
         """Begin a call, unless another one or a fork is under way; return whether it has begun."""
         return self._lock.acquire(blocking=False)

@@ -166,9 +166,8 @@ class WorkThread:
         self._name = name
         self._queue: SimpleQueue[_Call[Any] | None] = SimpleQueue()
         self._started_in = 0  # the process
-        self._lock = CallLock()
-        self.leave = self._lock.__exit__
-        """Ends what `enter` has begun."""
+        self._lock = CallLock()  # of the thread; a new one for each
+        self._has_entered = False
 
     async def run(
         self,
@@ -181,6 +180,7 @@ class WorkThread:
         Cancelling it leaves the call running; the next one begins after its end.
         """
         self._begin()
+        self._leave_if_interrupted()
         done = choose_event()()
         loop_call = call_soon()
         call = _Call(lambda: function(*args, **kwargs), lambda: loop_call(done.set))
@@ -197,7 +197,7 @@ class WorkThread:
         if not self._started_in:
             # The thread refers to nothing of this object, which can thus become garbage, and end
             # the thread.
-            queue = self._queue
+            queue, self._lock = self._queue, CallLock()
             threading.Thread(
                 target=_make_in_order, args=(queue, self._lock), name=self._name, daemon=True
             ).start()
@@ -215,7 +215,24 @@ class WorkThread:
             Whether it does so. False: the thread makes a call now, a fork is under way, or the
             thread stayed in another process.
         """
-        return self._started_in == os.getpid() and self._lock.try_enter()
+        self._leave_if_interrupted()
+        if self._started_in != os.getpid():
+            return False
+        self._has_entered = True  # first: an interrupt may come at any step
+        self._has_entered = self._lock.try_enter()
+        return self._has_entered
+
+    def leave(self) -> None:
+        """Let the thread make calls again."""
+        self._lock.leave()
+        self._has_entered = False
+
+    def _leave_if_interrupted(self) -> None:
+        """Leave, if an interrupt came in the way of that: no call is under way on this thread."""
+        if self._has_entered:
+            with suppress(RuntimeError):  # it came before the lock was taken, or after its release
+                self._lock.leave()
+            self._has_entered = False
 
     def start(self, function: Callable[[], None]) -> None:
         """Make a call on the started thread without waiting for it; the function must not raise."""

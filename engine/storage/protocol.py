@@ -6,7 +6,8 @@ move; the owner decides every move. The life of a storage::
     open ──▶ ( checkout? ──▶ commit? ──▶ resolve? ──▶ count | page | history … )* ──▶ aclose
 
 **A private storage** (memory, one file) belongs to one engine. The owner holds the live jobs in its
-table and checks out only others: ended jobs, idempotency keys of ended jobs, unknown ids.
+table, and those that ended a short time ago. It checks out only others: older ended jobs, their
+idempotency keys, unknown ids.
 
 **A shared storage** (a database server, still to come) serves engines on many machines. The owner's
 table is then empty at the start of each round, so the owner checks out every job that the round

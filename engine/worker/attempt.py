@@ -35,7 +35,7 @@ from engine.worker.results import Result
 
 logger = TaskLogger("engine.worker")
 
-_NOTHING: Final = nullcontext()
+_NO_MIDDLEWARE: Final = nullcontext()
 
 Middleware: TypeAlias = Callable[[Context[Any]], AbstractContextManager[object]]
 """Returns a context manager to enter before an attempt's handler runs, and to leave after it."""
@@ -135,7 +135,7 @@ class Attempt:
             BaseException: Its own error; or its result can't be stored.
         """
         self._timeout_seconds = timeout_seconds
-        with _entered(middleware, self.context) if middleware else _NOTHING:
+        with _entered(middleware, self.context) if middleware else _NO_MIDDLEWARE:
             try:
                 result = await self._run_limited()
             except InputNeeded:

@@ -58,33 +58,23 @@ async def outcome_of(
         return _after_stop(attempt, rules, reason)
     try:
         _log(attempt, "begins")
-        result = await attempt.run(rules.middleware, rules.timeout_seconds)
-        _log(attempt, "is done")
-    except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-        return _after_exception(attempt, rules, error, interrupt)
-    return FinishJob(
-        *(attempt.job_id, attempt.token, Event.SUCCEED),
-        result=result.text,
-        result_form=result.form,
-    )
-
-
-def _after_exception(
-    attempt: Attempt,
-    rules: Rules,
-    error: BaseException,
-    interrupt: Callable[[BaseException], object],
-) -> Message[Any] | None:
-    """Return the message for an exception; pass an interrupt on that it is, or that comes here."""
-    if raised_by_signal(error) is None:
         try:
-            return _after_error(attempt, rules, error)
-        except BaseException as raised:
-            if not must_pass(raised):
+            result = await attempt.run(rules.middleware, rules.timeout_seconds)
+        except BaseException as error:
+            if raised_by_signal(error) is not None:
                 raise
-            error = raised
-    interrupt(raised_by_signal(error) or error)
-    return _after_stop(attempt, rules, attempt.why_stopped() or Stop.INTERRUPTED)
+            return _after_error(attempt, rules, error)
+        _log(attempt, "is done")
+        return FinishJob(
+            *(attempt.job_id, attempt.token, Event.SUCCEED),
+            result=result.text,
+            result_form=result.form,
+        )
+    except BaseException as error:  # an interrupt, raised in the job's handler or behind it
+        if not must_pass(error):
+            raise
+        interrupt(raised_by_signal(error) or error)
+        return _after_stop(attempt, rules, attempt.why_stopped() or Stop.INTERRUPTED)
 
 
 def _after_error(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any] | None:

@@ -84,8 +84,18 @@ class CreateJobs(Write):
         Raises:
             InvalidValueError: A value is of the wrong type, size or form.
         """
-        names = (input_hash, blockchain_identifier, idempotency_key)
-        return cls([_checked(lifecycle, new_id, *names, given, priority, deadlines, trace)])
+        job = _checked(
+            lifecycle,
+            new_id,
+            input_hash,
+            blockchain_identifier,
+            idempotency_key,
+            given,
+            priority,
+            deadlines,
+            trace,
+        )
+        return cls([job])
 
     @classmethod
     def many(cls, lifecycle: Lifecycle[Any], new_id: IdSource, jobs: Iterable[NewJob]) -> Self:

@@ -73,8 +73,8 @@ class MoveJobs(Write):
             InvalidValueError: A value is of the wrong type, size or form, a result comes without
                 success, or an error without failure.
         """
-        given = (job_id, target, result, error, expected_version, attempt_token)
-        return cls([_checked(lifecycle, *given)])
+        move = _checked(lifecycle, job_id, target, result, error, expected_version, attempt_token)
+        return cls([move])
 
     @classmethod
     def many(cls, lifecycle: Lifecycle[Any], moves: Iterable[Move[Any]]) -> Self:

@@ -37,7 +37,13 @@ class RemoveEnded(Read[int]):
         now, age = read_clock(sources.clock), self.retention.max_age
         # A time before the calendar begins is older than every job.
         oldest = None if age is None or age > now - _FIRST_TIME else now - age
-        removed = await sources.storage.remove_ended(oldest, self.retention.max_jobs, self.limit)
+        try:
+            removed = await sources.storage.remove_ended(
+                oldest, self.retention.max_jobs, self.limit
+            )
+        except BaseException:
+            sources.state.forget_all()  # they may be gone all the same
+            raise
         sources.state.forget(removed)
         sources.counters.removed += len(removed)
         return len(removed)

@@ -1,4 +1,4 @@
-"""The database: an engine's file, open for writing. Blocks; all calls come from one thread.
+"""The database: an engine's file, open for writing. Blocks; calls come one at a time.
 
 A round's changes are one transaction. A commit whose outcome is unknown is resolved before anything
 else is read or written.

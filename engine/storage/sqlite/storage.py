@@ -26,7 +26,8 @@ from engine.storage.sqlite.schema import STEPS
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
-_FEW: Final = 16
+_MOST_CHANGES: Final = 16
+_MOST_CHARACTERS: Final = 65_536
 
 
 class SQLiteStorage:
@@ -42,11 +43,11 @@ class SQLiteStorage:
         group_access: What other members of the file's group may do with a new file: nothing by
             default (mode 0600), ``"read"`` (0640) or ``"write"`` (0660). A file that is there
             keeps its owner, its group and its mode, and the files beside it get them.
-        inline_commits: Whether small commits and reads (16 changes or jobs at most) may be made on
-            the event loop, without the two switches to another thread and back that cost half of a
-            lone call. They are, while the newest 16 have taken 1 ms at most each; a disk that then
-            stalls stops the loop once, for as long as that call takes. None, the default: only in a
-            `SyncJobEngine`, whose event loop has nothing else to do.
+        inline_commits: Whether small commits (16 changes of 65,536 characters together at most)
+            and reads of one ended job may be made on the event loop, without the way to a thread
+            and back. They are, while the newest 16 have taken 1 ms at most each; a disk that then
+            stalls stops the loop for as long as that call takes. None, the default: only in a
+            `SyncJobEngine`, whose loop serves nothing but the process's blocking engines.
 
     Raises:
         InvalidValueError: The path is neither text nor a path, or is empty; or the access or
@@ -103,26 +104,27 @@ class SQLiteStorage:
 
     async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         """Read ended jobs."""
-        size = len(job_ids) + len(keys)
-        return await self._run(self._reads, size, self._database.checkout, job_ids, keys)
+        is_small = len(job_ids) + len(keys) == 1
+        return await self._run(self._reads, is_small, self._database.checkout, job_ids, keys)
 
     async def _read(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
         return await self._thread.run(self._database.read, read)
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Write the changes in one transaction, synced to the disk."""
-        await self._run(self._commits, len(changes), self._database.commit, changes)
+        is_small = self._is_inline and _are_small(changes)
+        await self._run(self._commits, is_small, self._database.commit, changes)
         self._checkpoint_if_due()
 
     async def _run(
         self,
         pace: Pace,
-        size: int,
+        is_small: bool,  # noqa: FBT001 - before the function's arguments
         function: Callable[[Unpack[Arguments]], Result],
         *args: *Arguments,
     ) -> Result:
         """Make a call: a short one on the event loop, if it may be made there."""
-        if size > _FEW or not self._is_inline:
+        if not (is_small and self._is_inline):
             return await self._thread.run(function, *args)
         if pace.is_fast and self._thread.enter():
             try:
@@ -194,3 +196,10 @@ class SQLiteStorage:
             if self._ownership is not None:
                 self._ownership.release()
                 self._ownership = None
+
+
+def _are_small(changes: Sequence[Change]) -> bool:
+    """Return whether writing these changes takes no longer than a few."""
+    if len(changes) > _MOST_CHANGES:
+        return False
+    return sum(change.record.characters for change in changes) <= _MOST_CHARACTERS

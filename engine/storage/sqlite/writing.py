@@ -2,8 +2,9 @@
 
 A statement writes many rows. At each statement the interpreter may switch to another thread, and a
 busy event loop keeps it for 5 ms (`sys.getswitchinterval`): 1,000 rows, one a statement, took ten
-times as long beside a busy loop as blocks of 256. Up to 32 rows are one statement, of a round's
-usual size; SQLite's module keeps the prepared statements (`engine.storage.sqlite.file.connect`).
+times as long beside a busy loop as blocks of 256. Up to 16 rows, as in most rounds, are one
+statement. SQLite's module keeps all prepared statements (`engine.storage.sqlite.file.connect`), of
+10 MB once each was used.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from engine.storage.sqlite.rows import (
     full_row,
 )
 
-_ANY_SIZE: Final = 32  # up to here, there is a statement of each size
-_LARGE_BLOCKS: Final = (256, 128, 64, _ANY_SIZE)
+_ANY_SIZE: Final = 16  # up to here, there is a statement of each size
+_LARGE_BLOCKS: Final = (256, 128, 64, 32, _ANY_SIZE)
 
 _CHANGING: Final = ("status", "updated_at", "result", "error", "version", "ended_at", "checksum")
 

@@ -276,3 +276,16 @@ def _ready(jobs: Jobs, now: int) -> list[str]:
 def _expired(jobs: Jobs, now: int) -> list[str]:
     times = [(record.execution.deadline_at, name) for name, record in jobs.records.items()]
     return [name for time, name in sorted((t, n) for t, n in times if t and t <= at(now))]
+
+
+def test_a_queue_that_is_filled_late_has_what_it_would_have_had() -> None:
+    jobs = Jobs()
+    jobs.records["plain"] = Record("plain", "running", "hash", None, NOW, NOW, 1)  # not noted
+    due = jobs.add(2, retry_at=at(1), retry_since=NOW)
+    jobs.queue.advance(at(2))
+    assert not jobs.queue.is_filled
+    assert jobs.counts() == (2, 0, 0)
+    assert jobs.ready() == ["plain", due]
+    jobs.end(due)
+    jobs.queue.fill()
+    assert jobs.counts() == (1, 0, 0)

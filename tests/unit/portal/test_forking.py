@@ -6,7 +6,7 @@ import threading
 import anyio
 import pytest
 
-from engine.portal import WorkThread
+from engine.portal import WorkThread, forking
 from tests.systems import needs_fork
 
 SECONDS = 60
@@ -44,6 +44,31 @@ async def test_a_fork_comes_between_two_calls() -> None:
         await anyio.to_thread.run_sync(fork)
     thread.close()
     assert order == ["the call has ended", "the fork is done"]
+
+
+def _locks_of(thread: WorkThread) -> set[forking.CallLock]:
+    return forking._locks & {thread._lock}  # noqa: SLF001 - a race shows it once in many tries
+
+
+async def test_a_fork_waits_for_a_thread_that_was_closed_and_begun_again() -> None:
+    begun, let_go = threading.Event(), threading.Event()
+
+    def call() -> None:
+        begun.set()
+        let_go.wait(SECONDS)
+
+    thread = WorkThread("test")
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(thread.run, call)
+        await anyio.to_thread.run_sync(begun.wait, SECONDS)
+        first = _locks_of(thread)
+        thread.close()
+        await thread.run(int)  # on another thread; the first one ends later
+        assert first
+        assert _locks_of(thread) - first
+        let_go.set()
+    assert _locks_of(thread)
+    thread.close()
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")

@@ -7,6 +7,7 @@ recently stay for a while; one with a large result leaves at once.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.anyio
 
 LARGE = "r" * 100_000
 LONG = "r" * 60_000
+WIDE = "漢" * 30_000
 MANY = 4 * 1_048_576 // len(LONG)
 
 
@@ -101,10 +103,11 @@ async def test_a_job_that_has_just_ended_is_not_asked_for(facade: type[Any]) -> 
         assert storage.asked_for == []
 
 
-async def test_the_jobs_that_ended_first_leave_first() -> None:
+@pytest.mark.parametrize("result", [LONG, WIDE], ids=["ASCII", "wide"])
+async def test_the_jobs_that_ended_first_leave_first(result: str) -> None:
     storage = Archive()
     async with JobEngine(storage) as engine:
-        jobs = [await finished(engine, LONG) for _ in range(MANY + 1)]
+        jobs = [await finished(engine, result) for _ in range(MANY + 1)]
         for job in reversed(jobs):
             assert await engine.get(job.job_id) == job
         [*asked_for] = storage.asked_for
@@ -127,3 +130,20 @@ async def test_a_job_that_was_just_removed_is_gone() -> None:
         again = await engine.create("first", idempotency_key="first")
         assert again.job_id != first.job_id
         assert await engine.get(second.job_id) == second
+
+
+async def test_after_a_removal_of_unknown_outcome_no_ended_job_is_taken_from_memory() -> None:
+    class Failing(Archive):
+        async def remove_ended(
+            self, before: datetime | None, keep: int | None, limit: int
+        ) -> Sequence[str]:
+            await super().remove_ended(before, keep, limit)
+            raise StorageError("it says no")
+
+    clock = VirtualClock()
+    rule = Retention(max_jobs=0, interval_seconds=10)
+    async with JobEngine(Failing(), retention=rule, clock=clock) as engine:
+        job = await finished(engine)
+        await clock.advance(11)
+        with pytest.raises(JobNotFoundError):
+            await engine.get(job.job_id)

@@ -11,7 +11,15 @@ from typing import Any
 import anyio
 import pytest
 
-from engine import InvalidValueError, JobEngine, JobStatus, NewJob, SQLiteStorage
+from engine import (
+    CommitCrashedError,
+    InvalidValueError,
+    JobEngine,
+    JobStatus,
+    NewJob,
+    SQLiteStorage,
+    StorageError,
+)
 from engine.storage.sqlite import pace
 from engine.storage.sqlite.pace import SHORT_IN_A_ROW, SHORT_SECONDS, Pace
 from engine.testing.facades import FACADES, opened_engine
@@ -35,7 +43,7 @@ class Traced(SQLiteStorage):
         return connection
 
     def _trace(self, sql: str) -> None:
-        if (threads := self.threads.get(sql.split(" ", 1)[0])) is not None:
+        if (threads := self.threads.get(sql.split(maxsplit=1)[0])) is not None:
             threads.append(threading.get_ident())
 
 
@@ -62,13 +70,79 @@ async def test_small_commits_and_reads_are_made_on_the_event_loop(path: Path) ->
 
 
 @pytest.mark.anyio
-async def test_a_large_commit_is_made_on_the_storage_s_thread(path: Path) -> None:
+@pytest.mark.parametrize(
+    "jobs", [[NewJob("hash")] * MANY, [NewJob("hash", input="i" * 200_000)]], ids=["many", "long"]
+)
+async def test_a_large_commit_is_made_on_the_storage_s_thread(
+    jobs: list[NewJob], path: Path
+) -> None:
     storage = TracedInline(path)
     async with JobEngine(storage) as engine:
         storage.threads["COMMIT"].clear()
-        await engine.create_many([NewJob("hash")] * MANY)
+        await engine.create_many(jobs)
         [thread] = storage.threads["COMMIT"]
         assert thread != threading.get_ident()
+
+
+@pytest.mark.anyio
+async def test_a_read_of_several_ended_jobs_is_made_on_the_storage_s_thread(path: Path) -> None:
+    storage = TracedInline(path)
+    async with JobEngine(storage) as engine:
+        ids = [(await finished(engine, "r" * 100_000)).job_id for _ in range(2)]
+        storage.threads["SELECT"].clear()
+        await engine.get_many(ids)
+        assert storage.threads["SELECT"]
+        assert threading.get_ident() not in storage.threads["SELECT"]
+
+
+class _Interrupting:
+    """A lock that is interrupted before or after it is taken, or before it is given back."""
+
+    def __init__(self, lock: Any, moment: str) -> None:  # noqa: ANN401 - has no public type
+        self._lock = lock
+        self._moment = moment
+
+    def _interrupt(self, moment: str) -> None:
+        if self._moment == moment:
+            self._moment = ""
+            raise SystemExit(moment)
+
+    def acquire(self, *args: Any, **options: Any) -> bool:  # noqa: ANN401 - passed on
+        is_inline = options.get("blocking") is False
+        if is_inline:
+            self._interrupt("before it is taken")
+        taken: bool = self._lock.acquire(*args, **options)
+        if is_inline:
+            self._interrupt("after it is taken")
+        return taken
+
+    def release(self) -> None:
+        self._interrupt("before it is given back")
+        self._lock.release()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "moment", ["before it is taken", "after it is taken", "before it is given back"]
+)
+async def test_an_interrupt_in_the_way_of_an_inline_commit_leaves_the_file_to_its_thread(
+    moment: str, path: Path
+) -> None:
+    class Interrupted(InlineStorage):
+        def plant(self) -> None:
+            lock: Any = self._thread._lock  # noqa: SLF001 - no signal comes there for sure
+            lock._lock = _Interrupting(lock._lock, moment)  # noqa: SLF001 - as above
+
+    storage = Interrupted(path)
+    with anyio.fail_after(SECONDS), pytest.raises(SystemExit, match=moment):
+        async with JobEngine(storage) as engine:
+            await engine.create("hash")
+            storage.plant()
+            with pytest.raises(CommitCrashedError):
+                await engine.create("hash")
+            await anyio.sleep_forever()
+    async with JobEngine(path) as engine:
+        assert await engine.count() >= 1
 
 
 @pytest.mark.anyio
@@ -88,7 +162,7 @@ async def test_while_the_thread_is_busy_a_small_commit_waits_for_it_and_the_loop
     storage = Checkpointing(path)
     async with JobEngine(storage) as engine, anyio.create_task_group() as tasks:
         storage.keep_busy()
-        await anyio.to_thread.run_sync(begun.wait)
+        assert await anyio.to_thread.run_sync(begun.wait, SECONDS)
         storage.threads["COMMIT"].clear()
         tasks.start_soon(engine.create, "hash")
         await anyio.wait_all_tasks_blocked()  # the loop goes on
@@ -103,11 +177,11 @@ async def test_a_failed_inline_commit_is_refused_and_the_next_one_goes_on(path: 
     storage = InlineStorage(path)
     async with JobEngine(storage) as engine:
         job = await engine.create("hash")
-        log = storage.path.with_name("jobs.db-lock")
-        moved = log.rename(path.with_name("moved"))
-        with pytest.raises(Exception, match="was deleted or replaced"):
+        lock = storage.path.with_name("jobs.db-lock")
+        moved = lock.rename(path.with_name("moved"))
+        with pytest.raises(StorageError, match="was deleted or replaced"):
             await engine.create("hash")
-        moved.rename(log)
+        moved.rename(lock)
         assert (await engine.transition(job.job_id, JobStatus.RUNNING)).version == 2
 
 
@@ -158,10 +232,14 @@ def test_a_disk_is_fast_after_a_row_of_short_calls_and_slow_after_one_long_call(
         assert not is_fast_after(long)  # so the row begins anew
 
 
-def test_a_call_that_fails_is_measured_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_call_that_failed_the_next_ones_go_to_the_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(pace, "perf_counter", lambda: 5.0)
     disk = Pace()
     for _ in range(SHORT_IN_A_ROW):
-        with pytest.raises(ValueError, match="invalid"):
-            disk.measure(int, "no number")
-    assert disk.is_fast
+        disk.measure(int, "1")
+    was_fast = disk.is_fast
+    with pytest.raises(ValueError, match="invalid"):
+        disk.measure(int, "no number")
+    assert (was_fast, disk.is_fast) == (True, False)
