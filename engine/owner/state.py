@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -147,17 +147,18 @@ class State:
 
     def publish(self, changes: Sequence[Change], last_position: int) -> None:
         """Show committed changes to readers."""
-        self.last_sequence += sum(change.sequence is not None for change in changes)
+        numbers = (change.sequence for change in reversed(changes) if change.sequence is not None)
+        self.last_sequence = next(numbers, self.last_sequence)
         self.last_position = last_position
         changed = newest_records(changes)
-        finals: Collection[str] = ()
         if self._updates_table:
             self.table.update(changed)
-            finals = self.lifecycle.final_values
         self._note_all(changed.values())
-        for record in changed.values():
-            if record.status in finals:
-                self._recently_ended.add(record)
+        if self._updates_table:
+            finals = self.lifecycle.final_values
+            for record in changed.values():
+                if record.status in finals:
+                    self._recently_ended.add(record)
         self.events.publish(changes)
 
     def _note_all(self, records: Iterable[Record]) -> None:

@@ -31,6 +31,8 @@ LOOK_AGAIN_SECONDS: Final = 1.0
 # The shortest wait: a clock that stands still just before the moment must burn no CPU.
 _SHORTEST_SECONDS: Final = 0.001
 
+_NO_MARK: Final = nullcontext()
+
 
 def utc_now() -> datetime:
     """Return the system's time, in UTC."""
@@ -136,7 +138,7 @@ class SystemTime:
 
     def at_work(self) -> AbstractContextManager[None]:
         """See `Time.at_work`: real time needs no mark."""
-        return nullcontext()
+        return _NO_MARK
 
 
 def time_of(clock: Clock) -> Time:

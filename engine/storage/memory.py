@@ -110,11 +110,19 @@ class MemoryStorage:
         )
         new_codes: list[int] = []
         previous: list[int] = []
-        transitions = [change for change in changes if change.sequence is not None]
-        for sequence, change in enumerate(transitions, len(self._times) + 1):
+        rows: list[int] = []
+        times: list[datetime] = []
+        sequence = len(self._times)
+        for change in changes:
+            if change.sequence is None:
+                continue
+            sequence += 1
             record = change.record
+            row = record.position - 1
             code = code_of[record.status]
             new_codes.append(code)
+            rows.append(row)
+            times.append(record.updated_at)
             counts[code] += 1
             if change.from_status is None:
                 self._ids.append(record.job_id)
@@ -122,19 +130,18 @@ class MemoryStorage:
                 newest.append(sequence)
                 previous.append(0)
             else:
-                row = record.position - 1
                 counts[codes[row]] -= 1
                 codes[row] = code
                 previous.append(newest[row])
                 newest[row] = sequence
         self._to_codes.extend(new_codes)
         self._previous.extend(previous)
-        self._rows.extend([change.record.position - 1 for change in transitions])
-        self._times.extend(_microseconds([change.record.updated_at for change in transitions]))
+        self._rows.extend(rows)
+        self._times.extend(_microseconds(times))
         newest_of = newest_records(changes)
         self._table.update(newest_of)
         if self._ends is not None:
-            moved = {change.record.job_id for change in transitions}
+            moved = {change.record.job_id for change in changes if change.sequence is not None}
             self._note_ends(self._ends, map(newest_of.__getitem__, moved))
 
     async def resolve(self, changes: Sequence[Change]) -> bool:

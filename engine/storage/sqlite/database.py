@@ -55,6 +55,7 @@ class Database:
     def __init__(self, path: Path, connect: Connect) -> None:
         self.counts: dict[str, int] = {}
         self._path = path
+        self._name = os.fspath(path)  # looked up at each commit
         self._connect = connect
         self._connection: WritingConnection | None = None
         self._identity: tuple[int, int] | None = None
@@ -72,7 +73,7 @@ class Database:
         """Connect, and read the live jobs and the newest numbers."""
         self._final_statuses = frozenset(final_statuses)
         self._ownership = ownership
-        self._identity = _identity(self._path)
+        self._identity = _identity(self._name)
         self._is_undecided = False
         with translate_sqlite_errors(self._path):
             self._connection = WritingConnection(self._path, self._connect)
@@ -128,7 +129,7 @@ class Database:
     def close(self) -> None:
         """Close the file; the log goes into it."""
         is_open = self._connection is not None and self._connection.is_open
-        if is_open and _identity(self._path) != self._identity:
+        if is_open and _identity(self._name) != self._identity:
             logger.error(
                 "%s was moved, deleted or replaced: it lacks the changes that are still in its "
                 "log, %s-wal",
@@ -236,7 +237,7 @@ class Database:
             StorageError: The path has no file, or another one; or the lock is gone.
         """
         self._ownership.check()
-        if _identity(self._path) != self._identity:
+        if _identity(self._name) != self._identity:
             raise StorageError(
                 f"{self._path} was moved, deleted or replaced while the engine had it open"
             )
@@ -313,10 +314,10 @@ def _overwrite_failed_commit(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(name: str) -> tuple[int, int] | None:
     """Return the identity of the file that has a name now; None if there is none."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - at a third of the cost of `Path.stat`
+        status = os.stat(name)  # noqa: PTH116 - at a third of the cost of `Path.stat`
     except OSError:
         return None
     return status.st_dev, status.st_ino

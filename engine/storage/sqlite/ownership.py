@@ -48,6 +48,7 @@ class Ownership:
         if fcntl is None:
             raise StorageError(f"{path} can't be used: this system has no flock")
         self._path = beside(path, "-lock")
+        self._name = os.fspath(self._path)  # looked up at each commit
         try:
             self._descriptor = open_regular(self._path, os.O_CREAT)
         except StorageError:  # which is an OSError, too
@@ -96,7 +97,7 @@ class Ownership:
             StorageError: Its file was deleted, moved or replaced.
         """
         try:
-            is_there = os.path.samestat(os.lstat(self._path), self._status)
+            is_there = os.path.samestat(os.lstat(self._name), self._status)
         except OSError:
             is_there = False
         if not is_there:
