@@ -97,11 +97,12 @@ def _was_given(frame: FrameType, before: FrameType) -> bool:
     """
     arguments = inspect.getargvalues(frame)
     values = [arguments.locals.get(name) for name in arguments.args]
-    if arguments.varargs is not None:
-        values += arguments.locals.get(arguments.varargs, ())
+    rest = arguments.locals.get(arguments.varargs or "", ())
+    if type(rest) is tuple:  # else the function has given its name to another value
+        values += rest
     signals = signal.valid_signals()
     return any(each is before for each in values) and any(
-        isinstance(each, int) and each in signals for each in values
+        type(each) is int and each in signals for each in values
     )
 
 

@@ -269,6 +269,7 @@ class _Handlers:
             receiver.receive(self._first_at)
 
     def _install(self, *, on_loop: bool) -> None:
+        self._restore()  # what another thread has left to the main one
         self._process, self._first_at = os.getpid(), None
         if on_loop:
             self._waking.enter_context(_waking_the_loop())
@@ -279,16 +280,27 @@ class _Handlers:
                 signal.signal(number, self._handle)
 
     def remove(self, receiver: _Receiver) -> None:
-        """Pass nothing on to this one any more."""
+        """Pass nothing on to this one any more.
+
+        Only the main thread can restore the former handlers. Another one leaves that to the next
+        signal, or to the next receiver.
+        """
         self._receivers.remove(receiver)
-        if not self._receivers:
-            while self._former:
-                signal.signal(*self._former.popitem())
-            self._waking.close()
+        if not self._receivers and threading.current_thread() is threading.main_thread():
+            self._restore()
+
+    def _restore(self) -> None:
+        while self._former:
+            signal.signal(*self._former.popitem())
+        self._waking.close()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         """Run between any two steps of the main thread, even while the event loop is blocked."""
         at = time.monotonic()
+        if not self._receivers:
+            self._restore()
+            signal.raise_signal(number)
+            return
         for each in self._former:
             signal.signal(each, signal.SIG_DFL)
         if os.getpid() != self._process:  # a forked child, which has nothing to close

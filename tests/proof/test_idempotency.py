@@ -149,7 +149,8 @@ async def test_a_second_job_under_one_key_is_found() -> None:
     async with JobEngine(ForgetsKeys()) as engine:
         job = await engine.create("the same", idempotency_key=KEY)
         await engine.transition(job.job_id, JobStatus.RUNNING)
-        await engine.transition(job.job_id, JobStatus.FAILED)
+        error = "e" * 65_536  # so long that the job does not stay in memory
+        await engine.transition(job.job_id, JobStatus.FAILED, error=error)
         contents = ["the same", "other"] * (CALLERS // 2)
         told = [job, *await ask_from_many_tasks(engine, contents)]
         with pytest.raises(AssertionError):

@@ -31,5 +31,5 @@ def nested(levels: int, core: object = None) -> Any:  # noqa: ANN401 - JSON
 FIELDS: Final = [f"field_{number}" for number in range(200)]
 WIDE: Final[Any] = create_model("Wide", **dict.fromkeys(FIELDS, (int, 0)))  # type: ignore[call-overload]
 """A model of 200 fields, none of which is needed."""
-ROWS: Final[list[dict[str, int]]] = [{}] * 6_000
+ROWS: Final[list[dict[str, int]]] = [{}] * 21_000
 """Rows of it that judging takes for cheap, and reading for costly."""

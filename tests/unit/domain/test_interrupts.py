@@ -184,3 +184,14 @@ class Broken(Exception):  # noqa: N818 - as above
 def test_an_exit_of_the_error_itself_ends_nothing(ask: Callable[..., Any]) -> None:
     with suppress(InvalidValueError):
         ask(Broken())
+
+
+def _naming_anew(*rest: object) -> None:
+    rest = 5  # type: ignore[assignment]
+    raise ValueError(rest)
+
+
+def test_a_function_that_gives_its_arguments_name_to_another_value_is_no_handler() -> None:
+    with pytest.raises(ValueError, match="5") as raised:
+        _naming_anew(NUMBER, None)
+    assert raised_by_signal(raised.value) is None

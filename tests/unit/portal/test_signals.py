@@ -12,7 +12,7 @@ import pytest
 
 from engine.domain.exceptions import WrongLoopError
 from engine.domain.interrupts import raised_by_signal
-from engine.portal.signals import EXIT_CODE, stop_signals
+from engine.portal.signals import EXIT_CODE, blocking_stop_signals, stop_signals
 from tests.systems import needs_fork, needs_interrupts
 from tests.tries import thorough
 from tests.unit.portal.starting import started
@@ -119,6 +119,23 @@ def test_a_signal_that_was_ignored_stays_ignored(anyio_backend: str) -> None:
         assert _line(process) == "ready"
         process.send_signal(signal.SIGTERM)
         assert _rest(process) == ("told\nthe end\n", "", 0)
+
+
+def test_handlers_that_another_thread_took_away_are_restored_at_the_next_signal() -> None:
+    got: list[int] = []
+    former = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
+    try:
+        stop = blocking_stop_signals(SECONDS)
+        stop.__enter__()
+        leaving = threading.Thread(target=stop.__exit__, args=(None, None, None))
+        leaving.start()
+        leaving.join(SECONDS)
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        assert got == [signal.SIGTERM] * 2
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGTERM, former)
 
 
 def test_other_threads_are_refused(anyio_backend: str) -> None:

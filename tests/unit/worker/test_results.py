@@ -11,7 +11,15 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, NoReturn
 
 import pytest
-from pydantic import BaseModel, Field, Secret, SecretBytes, SecretStr, field_serializer
+from pydantic import (
+    BaseModel,
+    Field,
+    Secret,
+    SecretBytes,
+    SecretStr,
+    field_serializer,
+    model_validator,
+)
 from typing_extensions import TypedDict
 
 from engine import InvalidValueError, JobEngine, Worker
@@ -170,6 +178,17 @@ class Differing:
     size: Annotated[int, Field(validation_alias="in", serialization_alias="out")]
 
 
+class Renaming(BaseModel):
+    """Reads the name of its dump by a function before it."""
+
+    size: int = Field(serialization_alias="theSize")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rename(cls, value: Any) -> Any:  # noqa: ANN401 - whatever is read
+        return {"size": value["theSize"]} if "theSize" in value else value
+
+
 class Defaults(BaseModel):
     """Has defaults that look like parts of pydantic's schemas."""
 
@@ -212,6 +231,7 @@ def test_a_return_type_that_can_not_come_back_is_refused(kind: Any, place: str) 
     "kind",
     [
         *(None, Any, object, NoReturn, "NotImported", Plain, Shown, Aliased, str | int, Defaults),
+        *(Renaming, list[Renaming]),
         *(kind for _, kind in COMES_BACK.values()),
     ],
     ids=str,
