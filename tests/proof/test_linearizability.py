@@ -35,6 +35,9 @@ from .scenario import (
 from .specification import LIFECYCLE, Answer, Create, Get, Go, History, Request, new_id
 from .storages import PlainStorage, yielding
 
+pytestmark = pytest.mark.usefixtures("ended_jobs_leave")
+"""The other proofs let jobs that ended recently stay in memory."""
+
 BORN: Answer = (("a", "usual", "awaiting_payment", 1, None),)
 RUNNING: Answer = (("a", "usual", "running", 2, None),)
 CREATE, GET, RUN = Create(("a",)), Get(("a",)), Go(("a",), "running")

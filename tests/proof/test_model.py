@@ -28,6 +28,9 @@ from .comparison import FACADES, MakeStorage, compare_with_the_model, comparison
 from .faults import ForgetsKeys, LosesEnds
 from .storages import PlainStorage
 
+pytestmark = pytest.mark.usefixtures("ended_jobs_leave")
+"""The other proofs let jobs that ended recently stay in memory."""
+
 EXAMPLES = 600
 TO_BE_SEEN = (
     "DuplicateJobIdError",
