@@ -105,11 +105,13 @@ class EngineTests(StorageFixtures):
 
     async def test_an_ended_job_keeps_its_key_and_its_id(self, open_engine: OpenEngine) -> None:
         ids = iter(["one", "two", "three", "four", "one", "five"]).__next__
+        large = "i" * 100_000  # so that the engine keeps the ended job nowhere else
         async with open_engine(new_id=ids) as engine:
-            job = await end(engine, await engine.create("ended", idempotency_key="key"))
-            assert await engine.create("ended", idempotency_key="key") == job
+            created = await engine.create("ended", idempotency_key="key", input=large)
+            job = await end(engine, created)
+            assert await engine.create("ended", idempotency_key="key", input=large) == job
             with pytest.raises(IdempotencyConflictError):
-                await engine.create("other", idempotency_key="key")
+                await engine.create("other", idempotency_key="key", input=large)
             with pytest.raises(DuplicateJobIdError) as caught:
                 await engine.create_many([NewJob("a"), NewJob("b")])
             assert (caught.value.job_id, caught.value.item) == ("one", 1)
