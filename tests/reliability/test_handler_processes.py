@@ -120,6 +120,8 @@ async def test_a_request_to_stop_is_nothing_to_a_process(tmp_path: Path, to: str
 async def test_the_death_of_a_process_is_told_and_costs_one_attempt(
     tmp_path: Path, number: signal.Signals
 ) -> None:
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip(f"these tests ignore {number.name}, and so do their processes: see nohup")
     async with (
         JobEngine() as engine,
         Worker(engine, works, processes=True, retry=ONCE, max_deaths=1),
