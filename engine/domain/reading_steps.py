@@ -12,27 +12,20 @@ A type is a tree of schemas of pydantic's core, with references to named ones, i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter
 
+from engine.domain.core_schemas import CoreSchema, schemas_in
 from engine.domain.exceptions import InvalidValueError, shown
 
 MAX_READING_STEPS: Final = 4_000_000
 """The most steps for a text: a quarter of a second, up to three if most steps find a fault."""
 
-_Schema: TypeAlias = Mapping[str, Any]
-
 _MOST_KNOWN: Final = 256
 _MOST_NAMES: Final = 3
-_NO_SCHEMAS: Final = frozenset(
-    {
-        *("computed_fields", "config", "custom_error_context", "default", "expected", "function"),
-        *("members", "metadata", "serialization"),
-    }
-)
 _OBJECTS: Final = frozenset({"dataclass-args", "dict", "model-fields", "typed-dict"})
 _LISTS: Final = frozenset({"frozenset", "generator", "list", "set", "tuple"})
 _SEVERAL: Final = frozenset({"chain", "union"})
@@ -102,7 +95,7 @@ class _Type:
     def __init__(self, root: Any) -> None:  # noqa: ANN401 - a core schema, or anything in one
         self._root = root
         self._known: dict[tuple[int, ...], Steps] = {}
-        self._definitions: dict[str, _Schema] = {}
+        self._definitions: dict[str, CoreSchema] = {}
         self._references: dict[str, set[str]] = {}
         for schema in _all_in(root):
             if "ref" in schema:
@@ -115,7 +108,7 @@ class _Type:
             self._refuse_doubling(definition, name)
         return self._steps(self._root)
 
-    def _refuse_doubling(self, whole: _Schema, name: str | None) -> None:
+    def _refuse_doubling(self, whole: CoreSchema, name: str | None) -> None:
         """Refuse a union in a definition, if two alternatives for the same value lead back to it.
 
         Raises:
@@ -130,7 +123,7 @@ class _Type:
                 if len(alike) > 1:
                     raise InvalidValueError("type", _doubling(alike))
 
-    def _looks(self, schema: _Schema) -> Iterator[_Schema]:
+    def _looks(self, schema: CoreSchema) -> Iterator[CoreSchema]:
         """Yield the schemas that look at the same value as a schema: alternatives, or itself."""
         kind = schema["type"]
         if kind == "definition-ref":
@@ -143,14 +136,14 @@ class _Type:
         else:
             yield schema
 
-    def _may_read(self, schema: _Schema, kind: frozenset[str]) -> bool:
+    def _may_read(self, schema: CoreSchema, kind: frozenset[str]) -> bool:
         """Return whether a schema may look into the parts of an object, or of a list."""
         if schema["type"] == "tagged-union":
             looks = (look for each in _inner(schema) for look in self._looks(each))
             return any(self._may_read(look, kind) for look in looks)
         return schema["type"] in kind or schema["type"] not in _OBJECTS | _LISTS
 
-    def _names_in(self, schema: _Schema) -> set[str]:
+    def _names_in(self, schema: CoreSchema) -> set[str]:
         """Return the names of all definitions to which a schema leads."""
         found: set[str] = set()
         ahead = _references_in(schema)
@@ -163,7 +156,7 @@ class _Type:
                 ahead |= self._references[name]
         return found
 
-    def _steps(self, schema: _Schema) -> Steps:
+    def _steps(self, schema: CoreSchema) -> Steps:
         """Return the steps of a schema; within itself it counts with those for one value."""
         looks = list(self._looks(schema))
         node = tuple(map(id, looks))
@@ -181,7 +174,7 @@ class _Type:
         return self._known[node]
 
 
-def _all_in(schema: _Schema) -> Iterator[_Schema]:
+def _all_in(schema: CoreSchema) -> Iterator[CoreSchema]:
     """Yield a schema and all those in it. Follows no references."""
     ahead = [schema]
     while ahead:
@@ -190,24 +183,14 @@ def _all_in(schema: _Schema) -> Iterator[_Schema]:
         ahead.extend(_inner(each))
 
 
-def _inner(schema: _Schema) -> list[_Schema]:
-    """Return the schemas that a schema has directly inside."""
+def _inner(schema: CoreSchema) -> list[CoreSchema]:
+    """Return the schemas that a schema has directly inside, for JSON."""
     if schema["type"] == "json-or-python":
         return [schema["json_schema"]]
-    found: list[_Schema] = []
-    ahead = [value for key, value in schema.items() if key not in _NO_SCHEMAS]
-    while ahead:
-        each = ahead.pop(0)
-        if isinstance(each, list | tuple):
-            ahead.extend(each)
-        elif isinstance(each, Mapping):
-            is_schema = isinstance(each.get("type"), str)  # a field may have the name "type"
-            found.extend([each] if is_schema else [])
-            ahead.extend([] if is_schema else each.values())
-    return found
+    return [inner.schema for inner in schemas_in(schema, None)]
 
 
-def _references_in(schema: _Schema) -> set[str]:
+def _references_in(schema: CoreSchema) -> set[str]:
     return {each["schema_ref"] for each in _all_in(schema) if each["type"] == "definition-ref"}
 
 
@@ -219,7 +202,7 @@ def _doubling(names: list[str]) -> str:
     )
 
 
-def _name_of(schema: _Schema) -> str:
+def _name_of(schema: CoreSchema) -> str:
     """Return the name of an alternative: of its class, if it has one."""
     found = (schema[key] for key in _NAMES if key in schema)
     return shown(next(found, schema["type"])).strip("'")
