@@ -38,10 +38,10 @@ class CallLock:
         self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        self.leave()
 
     def leave(self) -> None:
-        """End a call that `try_enter` has begun, in the same thread.
+        """End a call, or a fork, in the thread that has begun it.
 
         Raises:
             RuntimeError: This thread has begun none.
@@ -65,7 +65,7 @@ def _before() -> None:
 
 def _after_in_parent() -> None:
     while _held:
-        _held.pop().__exit__()
+        _held.pop().leave()
 
 
 def _after_in_child() -> None:

@@ -104,27 +104,27 @@ class SQLiteStorage:
 
     async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
         """Read ended jobs."""
-        is_small = len(job_ids) + len(keys) == 1
-        return await self._run(self._reads, is_small, self._database.checkout, job_ids, keys)
+        may_stay = self._is_inline and len(job_ids) + len(keys) == 1
+        return await self._run(self._reads, may_stay, self._database.checkout, job_ids, keys)
 
     async def _read(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
         return await self._thread.run(self._database.read, read)
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Write the changes in one transaction, synced to the disk."""
-        is_small = self._is_inline and _are_small(changes)
-        await self._run(self._commits, is_small, self._database.commit, changes)
+        may_stay = self._is_inline and _are_small(changes)
+        await self._run(self._commits, may_stay, self._database.commit, changes)
         self._checkpoint_if_due()
 
     async def _run(
         self,
         pace: Pace,
-        is_small: bool,  # noqa: FBT001 - before the function's arguments
+        may_stay: bool,  # noqa: FBT001 - before the function's arguments
         function: Callable[[Unpack[Arguments]], Result],
         *args: *Arguments,
     ) -> Result:
-        """Make a call: a short one on the event loop, if it may be made there."""
-        if not (is_small and self._is_inline):
+        """Make a call: a short one that may stay on the event loop there."""
+        if not may_stay:
             return await self._thread.run(function, *args)
         if pace.is_fast and self._thread.enter():
             try:
