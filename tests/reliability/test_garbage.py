@@ -87,5 +87,5 @@ def test_many_that_nobody_closes_cost_no_thread_each(made: Callable[[], object])
     made()
     threads = threading.active_count()
     kept = [made() for _ in range(50)]
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of an earlier test may end
     assert len(kept) == 50

@@ -29,9 +29,11 @@ async def threads() -> AsyncIterator[Threads]:
     threads = Threads(NAME)
     yield threads
     threads.close()
+    await anyio.to_thread.run_sync(_join, _running())  # or the next test would find them
 
 
 def _running() -> set[threading.Thread]:
+    """Return this test's threads; each test waits for the end of its own."""
     return {each for each in threading.enumerate() if each.name == NAME}
 
 
