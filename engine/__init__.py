@@ -75,10 +75,8 @@ from engine.domain.exceptions import (
 )
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
-    AGENT_JOB_LIFECYCLE,
     LEGAL_TRANSITIONS,
     PAID_JOB_LIFECYCLE,
-    AgentJobStatus,
     Job,
     JobPage,
     JobStatus,
@@ -90,7 +88,14 @@ from engine.domain.models import (
     Transition,
     validate_transition,
 )
+from engine.domain.outcomes import Outcome
 from engine.domain.past_status import PastStatus
+from engine.domain.ready_made import (
+    AGENT_JOB_LIFECYCLE,
+    ORDER_LIFECYCLE,
+    AgentJobStatus,
+    OrderStatus,
+)
 from engine.domain.retention import Retention
 from engine.domain.retry import Retry
 from engine.gate import Gate, GateCheck, WaitingJobs
@@ -103,6 +108,7 @@ __version__ = "0.1.0"  # of the distribution, too: pyproject.toml reads it here
 __all__ = [
     "AGENT_JOB_LIFECYCLE",
     "LEGAL_TRANSITIONS",
+    "ORDER_LIFECYCLE",
     "PAID_JOB_LIFECYCLE",
     "AgentJobStatus",
     "AttemptTimeoutError",
@@ -142,6 +148,8 @@ __all__ = [
     "Middleware",
     "Move",
     "NewJob",
+    "OrderStatus",
+    "Outcome",
     "OutcomeUnknownError",
     "OverloadedError",
     "PastStatus",

@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 import engine
+from engine import ORDER_LIFECYCLE, PAID_JOB_LIFECYCLE, OrderStatus
 from engine.cli.exits import MEANINGS
 from tests.examples.programs import COUNT_WORDS, Terminal
 from tests.systems import needs_fork
@@ -242,9 +243,22 @@ def test_every_page_is_linked_from_the_index() -> None:
     assert linked == pages
 
 
-def test_the_diagram_is_the_default_lifecycle() -> None:
+def test_the_diagrams_are_those_of_the_ready_made_lifecycles() -> None:
     diagrams = [text for blocks in BLOCKS.values() for kind, text in blocks if kind == "mermaid"]
-    assert diagrams == [engine.PAID_JOB_LIFECYCLE.mermaid()]
+    assert diagrams == [each.mermaid() for each in (PAID_JOB_LIFECYCLE, ORDER_LIFECYCLE)]
+
+
+def test_the_table_of_orders_is_their_lifecycle() -> None:
+    def shown(*statuses: OrderStatus) -> str:
+        return ", ".join(f"`{status}`" for status in OrderStatus if status in statuses)
+
+    rows = [
+        f"| {shown(at)} | {shown(*to)} | {shown(ORDER_LIFECYCLE.expires_to[at])} "
+        f"| {shown(ORDER_LIFECYCLE.cancels_to[at])} |"
+        for at, to in ORDER_LIFECYCLE.moves.items()
+        if to
+    ]
+    assert table("docs/lifecycles.md", "from").splitlines() == rows
 
 
 def test_every_error_is_in_the_table_and_every_row_is_an_error() -> None:

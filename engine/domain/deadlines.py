@@ -86,10 +86,11 @@ def check_expires(lifecycle: Lifecycle[Any], status: str) -> None:
         whose = (
             f"only a job in {able} may have a deadline" if able else "no job may have a deadline"
         )
-        advice = f"; {lifecycle.hint}" if lifecycle.hint else ""
+        hint = lifecycle.advice(status, Event.EXPIRE)
         raise InvalidValueError(
             "deadlines",
-            f"can't apply to {status}: {whose} in this lifecycle; see `expires_to`{advice}",
+            f"can't apply to {status}: {whose} in this lifecycle; see `expires_to`"
+            + (f"; {hint}" if hint else ""),
         )
 
 

@@ -157,15 +157,16 @@ class InvalidStateTransitionError(EngineError, ValueError):
         allowed: tuple[str, ...] = (),
         job_id: str | None = None,
         why: str | None = None,
+        hint: str = "",
     ) -> None:
         whose = "a job" if job_id is None else f"job {shown(job_id)}"
-        if why is None:
-            ways = (
-                f"it may move to {alternatives(allowed)}" if allowed else f"{from_state} is final"
-            )
-            super().__init__(f"{whose} can't move from {from_state} to {to_state}: {ways}")
-        else:
-            super().__init__(f"{whose} in {from_state} {why}")
+        ways = f"it may move to {alternatives(allowed)}" if allowed else f"{from_state} is final"
+        message = (
+            f"{whose} can't move from {from_state} to {to_state}: {ways}"
+            if why is None
+            else f"{whose} in {from_state} {why}"
+        )
+        super().__init__(f"{message}; {hint}" if hint else message)
         self.from_state = from_state
         self.to_state = to_state
         self.allowed = allowed

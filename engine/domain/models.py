@@ -1,4 +1,4 @@
-"""The models that callers see: jobs, transitions, pages, statistics; and two lifecycles.
+"""The models that callers see: jobs, transitions, pages, statistics; and the default lifecycle.
 
 A `Job` is a frozen snapshot. The engine never changes one: a change of the job makes a new snapshot
 with a higher ``version``. `Job` is generic in its status: `Job` alone has the `JobStatus` of the
@@ -44,42 +44,10 @@ PAID_JOB_LIFECYCLE: Lifecycle[JobStatus] = Lifecycle(
     running=JobStatus.RUNNING,
     success={JobStatus.COMPLETED},
     failure={JobStatus.FAILED},
-    hint="use AGENT_JOB_LIFECYCLE, whose unpaid jobs may expire and be cancelled, and may ask",
+    hint="use ORDER_LIFECYCLE, whose unpaid jobs may expire and be cancelled, whose running jobs "
+    "may ask, and whose failed ones may be retried; AGENT_JOB_LIFECYCLE has all but the retry",
 )
 """The default: a job waits for its payment, runs, and completes or fails."""
-
-
-class AgentJobStatus(StrEnum):
-    """The statuses of `AGENT_JOB_LIFECYCLE`."""
-
-    AWAITING_PAYMENT = "awaiting_payment"
-    AWAITING_INPUT = "awaiting_input"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-AGENT_JOB_LIFECYCLE: Lifecycle[AgentJobStatus] = Lifecycle(
-    AgentJobStatus,
-    {
-        AgentJobStatus.AWAITING_PAYMENT: {AgentJobStatus.RUNNING, AgentJobStatus.FAILED},
-        AgentJobStatus.AWAITING_INPUT: {AgentJobStatus.RUNNING, AgentJobStatus.FAILED},
-        AgentJobStatus.RUNNING: {
-            AgentJobStatus.AWAITING_INPUT,
-            AgentJobStatus.COMPLETED,
-            AgentJobStatus.FAILED,
-        },
-        AgentJobStatus.COMPLETED: set(),
-        AgentJobStatus.FAILED: set(),
-    },
-    initial=AgentJobStatus.AWAITING_PAYMENT,
-    running=AgentJobStatus.RUNNING,
-    success={AgentJobStatus.COMPLETED},
-    failure={AgentJobStatus.FAILED},
-    awaiting_input=AgentJobStatus.AWAITING_INPUT,
-)
-"""For agent services: a running job may ask its user, and a waiting job may expire or be cancelled,
-and so fail."""
 
 
 def validate_transition(current: JobStatus, target: JobStatus) -> None:

@@ -184,7 +184,8 @@ class Context(Generic[Status]):
         awaiting = self._lifecycle.target(self._lifecycle.running_value, Event.ASK)
         if awaiting is None:
             raise LifecycleError(
-                f"{self._lifecycle!r} has no `awaiting_input`: AGENT_JOB_LIFECYCLE has one"
+                f"{self._lifecycle!r} has no `awaiting_input`: ORDER_LIFECYCLE and "
+                "AGENT_JOB_LIFECYCLE have one"
             )
         refusal = None
         if name in self._answers:

@@ -8,6 +8,7 @@ from typing import assert_type
 
 from engine import (
     AGENT_JOB_LIFECYCLE,
+    ORDER_LIFECYCLE,
     AgentJobStatus,
     Job,
     JobEngine,
@@ -16,6 +17,8 @@ from engine import (
     Lifecycle,
     MemoryStorage,
     Move,
+    OrderStatus,
+    Outcome,
     Statistics,
     SyncJobEngine,
     Transition,
@@ -40,6 +43,10 @@ PRINT_LIFECYCLE = Lifecycle(
 )
 assert_type(PRINT_LIFECYCLE, Lifecycle[Print])
 assert_type(PRINT_LIFECYCLE.initial, Print)
+assert_type(PRINT_LIFECYCLE.births, tuple[Print, ...])
+assert_type(ORDER_LIFECYCLE, Lifecycle[OrderStatus])
+assert_type(ORDER_LIFECYCLE.exhausted_to, OrderStatus | None)
+assert_type(ORDER_LIFECYCLE.outcomes[OrderStatus.EXPIRED], Outcome)
 
 
 async def awaited_by_default() -> None:

@@ -10,6 +10,8 @@ import anyio
 import pytest
 
 from engine import (
+    AGENT_JOB_LIFECYCLE,
+    AgentJobStatus,
     CommitCrashedError,
     EngineClosedError,
     EngineCrashedError,
@@ -25,7 +27,6 @@ from engine import (
     SyncJobEngine,
     VersionConflictError,
 )
-from engine.domain.models import AGENT_JOB_LIFECYCLE, AgentJobStatus
 from engine.storage.record import Change
 from tests.reliability.planted import PlantedStorage
 

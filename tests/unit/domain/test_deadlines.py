@@ -121,8 +121,10 @@ def test_what_is_no_mapping_is_refused(deadlines: Any) -> None:  # noqa: ANN401
 def test_a_status_that_is_unknown_or_has_no_end_by_time_is_refused() -> None:
     with pytest.raises(InvalidValueError, match="is not one of"):
         deadlines_text(AGENT_JOB_LIFECYCLE, {"unheard of": timedelta(1)})
-    with pytest.raises(InvalidValueError, match="can't apply to completed"):
-        check_expires(AGENT_JOB_LIFECYCLE, "completed")
+    for lifecycle in (AGENT_JOB_LIFECYCLE, PAID_JOB_LIFECYCLE):
+        with pytest.raises(InvalidValueError, match="can't apply to completed") as refused:
+            check_expires(lifecycle, "completed")
+        assert lifecycle.hint not in str(refused.value)  # no lifecycle lets what has ended expire
 
 
 def test_in_the_default_lifecycle_a_deadline_is_for_running_jobs_alone() -> None:

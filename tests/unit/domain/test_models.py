@@ -1,6 +1,5 @@
-"""Models: their checks, and the two ready-made lifecycles."""
+"""Models: their checks, and the default lifecycle."""
 
-from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -9,7 +8,6 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from engine import (
-    AGENT_JOB_LIFECYCLE,
     LEGAL_TRANSITIONS,
     PAID_JOB_LIFECYCLE,
     AgentJobStatus,
@@ -17,7 +15,6 @@ from engine import (
     Job,
     JobPage,
     JobStatus,
-    Lifecycle,
     Move,
     NewJob,
     Progress,
@@ -143,36 +140,11 @@ def test_the_default_lifecycle_is_the_acceptance_table() -> None:
         "completed",
         "failed",
     ]
-    assert _moves(PAID_JOB_LIFECYCLE) == {
-        ("awaiting_payment", "running"),
-        ("running", "completed"),
-        ("running", "failed"),
-    }
     assert dict(PAID_JOB_LIFECYCLE.moves) == LEGAL_TRANSITIONS
     assert PAID_JOB_LIFECYCLE.initial is JobStatus.AWAITING_PAYMENT
     assert PAID_JOB_LIFECYCLE.running is JobStatus.RUNNING
     assert PAID_JOB_LIFECYCLE.success == {JobStatus.COMPLETED}
     assert PAID_JOB_LIFECYCLE.failure == {JobStatus.FAILED}
-
-
-def test_the_agent_lifecycle_lets_whatever_has_not_ended_fail() -> None:
-    assert len(AgentJobStatus) == 5
-    assert _moves(AGENT_JOB_LIFECYCLE) == {
-        ("awaiting_payment", "running"),
-        ("awaiting_payment", "failed"),
-        ("awaiting_input", "running"),
-        ("awaiting_input", "failed"),
-        ("running", "awaiting_input"),
-        ("running", "completed"),
-        ("running", "failed"),
-    }
-    assert AGENT_JOB_LIFECYCLE.initial is AgentJobStatus.AWAITING_PAYMENT
-    assert AGENT_JOB_LIFECYCLE.running is AgentJobStatus.RUNNING
-
-
-def _moves(lifecycle: Lifecycle[Any]) -> set[tuple[str, str]]:
-    rows: Mapping[Any, Any] = lifecycle.moves
-    return {(status.value, target.value) for status, row in rows.items() for target in row}
 
 
 def test_validate_transition_judges_by_the_default_lifecycle() -> None:

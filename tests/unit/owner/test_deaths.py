@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 import anyio
 import pytest
 
-from engine import AgentJobStatus, JobEngine, Retry, StaleAttemptError, StorageFullError
+from engine import (
+    ORDER_LIFECYCLE,
+    AgentJobStatus,
+    JobEngine,
+    OrderStatus,
+    Retry,
+    StaleAttemptError,
+    StorageFullError,
+)
 from engine.domain.deaths import NOT_REPEATED
 from engine.storage.record import Record
 from engine.testing.virtual_clock import VirtualClock
@@ -305,6 +314,26 @@ async def test_a_job_that_must_not_be_repeated_fails_at_its_first_death(lives: L
             error = f"the process ended during attempt 1, and {NOT_REPEATED}"
             assert (now.status, now.error) == (FAILED, error)
         assert not claim.is_told
+
+
+@pytest.mark.parametrize("rule", [{"idempotent": False}, {"max_deaths": 1}], ids=str)
+async def test_a_job_that_may_not_run_again_waits_where_its_lifecycle_says(
+    rule: dict[str, Any],
+) -> None:
+    storage = PlainStorage()
+    with anyio.fail_after(SECONDS):
+        async with JobEngine(storage, lifecycle=ORDER_LIFECYCLE) as engine:
+            job = await engine.create("hash")
+            await engine.transition(job.job_id, OrderStatus.RUNNING)
+            await claimed(engine)
+        async with JobEngine(storage, lifecycle=ORDER_LIFECYCLE) as engine:
+            claim = await Claim(engine.core, **rule).seen()
+            now = await engine.get(job.job_id)
+            assert (now.status, now.error) == (OrderStatus.NEEDS_ATTENTION, None)
+            again = OrderStatus.RUNNING
+            await engine.transition(job.job_id, again, expected_version=now.version)
+            [record] = await claim.records()
+            assert record.job_id == job.job_id
 
 
 async def test_a_dead_job_that_was_to_be_cancelled_ends_by_the_first_claim(lives: Lives) -> None:

@@ -398,7 +398,7 @@ async def test_who_can_not_ask_is_told() -> None:
         await engine.transition(job.job_id, JobStatus.RUNNING)
         error = (await engine.wait(job.job_id)).error or ""
         assert error.startswith("LifecycleError")
-        assert "AGENT_JOB_LIFECYCLE" in error
+        assert "ORDER_LIFECYCLE and AGENT_JOB_LIFECYCLE have one" in error
 
 
 def _wrapped(error: BaseException, how: str) -> BaseException:
