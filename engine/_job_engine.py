@@ -13,6 +13,7 @@ from typing_extensions import TypeVar
 from engine.domain.deadlines import Deadline
 from engine.domain.exceptions import EngineNotStartedError, EngineStartedError, StorageError
 from engine.domain.ids import IdSource, new_job_id
+from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
     PAID_JOB_LIFECYCLE,
@@ -31,7 +32,7 @@ from engine.domain.validation import check_timeout
 from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
-from engine.owner.commands.create import CreateJobs
+from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.move import MoveJobs
 from engine.owner.commands.read import (
     CountJobs,
@@ -207,25 +208,40 @@ class JobEngine(EngineBase[Status]):
 
     async def create(
         self,
-        input_hash: str,
+        input_hash: str | None = None,
         *,
-        blockchain_identifier: str | None = None,
-        idempotency_key: str | None = None,
+        kind: str = DEFAULT_KIND,
         input: object = None,  # noqa: A002 - the name that handlers see, too
+        payment_id: str | None = None,
+        idempotency_key: str | None = None,
+        start: bool = False,
+        not_before: Deadline | None = None,
+        labels: Mapping[str, str] | None = None,
         priority: int = 0,
         deadlines: Mapping[Status, Deadline] | None = None,
         trace: Mapping[str, str] | None = None,
+        by: str | None = None,
+        reason: str | None = None,
     ) -> Job[Status]:
-        """Create a job in the initial status.
+        """Create a job, in the initial status or running.
 
         Args:
-            input_hash: The hash of the work's input, or any other text: 1 to 256 characters.
-            blockchain_identifier: The payment's identifier elsewhere: 1 to 256 characters; by
-                default ``mock_bc_`` and the job's id.
+            input_hash: The hash of the work's input, or any other text: 1 to 256 characters. By
+                default the SHA-256 of the input in its canonical form (RFC 8785), or of ``null``.
+            kind: What sort of work it is, and so which handler runs it: 1 to 64 of ``a-z``,
+                ``0-9``, ``_``, ``.`` and ``-``.
+            payment_id: Names the payment elsewhere: 1 to 256 characters. One payment pays for one
+                job, as long as the retention rule keeps that job.
             idempotency_key: 1 to 256 characters. The same key with the same content returns the
-                existing job, as it is now. The content is ``input_hash``,
-                ``blockchain_identifier`` and ``input``. Inputs are compared as values: the order of
-                keys doesn't count, and 1 equals 1.0.
+                existing job, as it is now. The content is ``kind``, ``input_hash``, ``input`` and
+                a ``payment_id`` that is given. Inputs are compared as values: the order of keys
+                doesn't count, and 1 equals 1.0.
+            start: Whether the job is born running, without a gate: one transition, one commit.
+            not_before: No worker claims the job before this time: a `timedelta` above 0 from the
+                creation, or an aware `datetime`. The deadline of the running status counts from
+                then. It moves no job.
+            labels: Up to 16 names, of 1 to 64 characters, with texts of 1 to 256. They never
+                change, and `list_jobs` finds the job by them.
             input: The handler's input: a JSON value, or a value of a type that pydantic knows, such
                 as a model, a list of models or a datetime; up to 262,144 characters as JSON. Models
                 are written by their aliases.
@@ -236,26 +252,37 @@ class JobEngine(EngineBase[Status]):
             trace: The submitter's trace context, as OpenTelemetry's ``inject`` fills it in: the
                 W3C's ``traceparent`` and ``tracestate``, up to 512 characters each. Other keys are
                 left out. `engine.telemetry` links the spans of the attempts to it.
+            by: Who creates the job: 1 to 256 characters, for its history.
+            reason: Why: up to 4,096 characters, for its history.
 
         Raises:
-            InvalidValueError: A value is of the wrong type, size or form; or a part of the input
+            InvalidValueError: A value is of the wrong type, size or form; or the input has an
+                integer beyond 2**53 - 1, and there is no ``input_hash``; or a part of the input
                 would not come back equal, such as a secret, an excluded field or the fields of a
                 subclass; or its type is a recursive union that needs a discriminator; or the
                 status of a deadline has no ``expires_to``.
-            IdempotencyConflictError: A job with other content has the key.
+            IdempotencyConflictError: A job with other content has the key. The key is judged first.
+            PaymentInUseError: The payment pays for another job.
             DuplicateJobIdError: ``new_id`` returned the id of an existing job.
         """
-        message = CreateJobs.one(
+        job = checked_job(
             self._lifecycle,
             self._new_id,
             input_hash,
-            blockchain_identifier,
-            idempotency_key,
             input,
-            priority,
-            deadlines,
-            trace,
+            kind=kind,
+            payment_id=payment_id,
+            idempotency_key=idempotency_key,
+            start=start,
+            not_before=not_before,
+            labels=labels,
+            priority=priority,
+            deadlines=deadlines,
+            trace=trace,
+            by=by,
+            reason=reason,
         )
+        message = CreateJobs([job])
         await self._sent(message)
         return self._views.one(message)
 
@@ -263,9 +290,10 @@ class JobEngine(EngineBase[Status]):
         """Create up to 10,000 jobs in one message, all or none, in their order.
 
         Raises:
-            InvalidValueError, IdempotencyConflictError, DuplicateJobIdError: As for `create`; the
-                error's ``item`` is the number of the wrong job, counted from 0. Or the jobs that
-                have the keys already have more than 16,777,216 characters together.
+            InvalidValueError, IdempotencyConflictError, PaymentInUseError, DuplicateJobIdError: As
+                for `create`; the error's ``item`` is the number of the wrong job, counted from 0.
+                Or the jobs that have the keys already have more than 16,777,216 characters
+                together.
         """
         message = CreateJobs.many(self._lifecycle, self._new_id, jobs)
         return await self._views.jobs_in_slices(await self._ask(message))

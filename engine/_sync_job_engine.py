@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 
 from engine.domain.deadlines import Deadline
 from engine.domain.ids import IdSource, new_job_id
+from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
     PAID_JOB_LIFECYCLE,
@@ -29,7 +30,7 @@ from engine.domain.retention import Retention
 from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
-from engine.owner.commands.create import CreateJobs
+from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.move import MoveJobs
 from engine.owner.commands.read import (
     CountJobs,
@@ -180,29 +181,42 @@ class SyncJobEngine(EngineBase[Status]):
 
     def create(
         self,
-        input_hash: str,
+        input_hash: str | None = None,
         *,
-        blockchain_identifier: str | None = None,
-        idempotency_key: str | None = None,
+        kind: str = DEFAULT_KIND,
         input: object = None,  # noqa: A002 - the name that handlers see, too
+        payment_id: str | None = None,
+        idempotency_key: str | None = None,
+        start: bool = False,
+        not_before: Deadline | None = None,
+        labels: Mapping[str, str] | None = None,
         priority: int = 0,
         deadlines: Mapping[Status, Deadline] | None = None,
         trace: Mapping[str, str] | None = None,
+        by: str | None = None,
+        reason: str | None = None,
         timeout: float | None = None,
     ) -> Job[Status]:
-        """Create a job in the initial status."""
+        """Create a job, in the initial status or running."""
         limit = TimeLimit(timeout)
-        message = CreateJobs.one(
+        job = checked_job(
             self._lifecycle,
             self._new_id,
             input_hash,
-            blockchain_identifier,
-            idempotency_key,
             input,
-            priority,
-            deadlines,
-            trace,
+            kind=kind,
+            payment_id=payment_id,
+            idempotency_key=idempotency_key,
+            start=start,
+            not_before=not_before,
+            labels=labels,
+            priority=priority,
+            deadlines=deadlines,
+            trace=trace,
+            by=by,
+            reason=reason,
         )
+        message = CreateJobs([job])
         self._bridge.send(limit, message)
         return self._views.one(message)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar, TypeVarTuple, Unpack
 
 from engine import SQLiteStorage
@@ -28,7 +28,7 @@ class _Fast(Pace):
 class InlineStorage(SQLiteStorage):
     """Makes its small calls on the event loop. May be mixed into other kinds."""
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         opened = await super().open(final_statuses, renamed)
         self._is_inline = True
         self._commits = self._reads = _Fast()

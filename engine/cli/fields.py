@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import BaseModel
+from pydantic_core import to_jsonable_python
 
 from engine.domain.epochs import Epochs
 from engine.domain.models import Job
@@ -25,7 +26,7 @@ class _StatusTexts(dict[str, Any]):
 
 _job: Final = job_maker(Job, _StatusTexts(), progress={})
 _DEFAULTS: Final = {
-    name: field.default
+    name: field.get_default(call_default_factory=True)
     for name, field in Job.model_fields.items()
     if not field.is_required() and name not in _ALWAYS_SHOWN
 }
@@ -52,4 +53,6 @@ def entry_fields(entry: Entry, epochs: Epochs) -> dict[str, Any]:
 def _json(value: object) -> object:
     if isinstance(value, datetime):
         return time_text(value)
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    if isinstance(value, dict):
+        return {name: _json(each) for name, each in value.items()}
+    return to_jsonable_python(value) if isinstance(value, BaseModel | timedelta) else value

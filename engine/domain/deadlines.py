@@ -137,6 +137,16 @@ def read_deadlines(text: str) -> dict[str, float | datetime]:
     return deadlines
 
 
+def shown_deadlines(text: str | None) -> dict[str, Deadline]:
+    """Return the deadlines of the stored form as callers give them, by the value of the status."""
+    if text is None:
+        return {}
+    return {
+        status: each if isinstance(each, datetime) else timedelta(seconds=each)
+        for status, each in read_deadlines(text).items()
+    }
+
+
 def renamed_deadlines(deadlines: str | None, names: Mapping[str, str]) -> str | None:
     """Return the stored form of deadlines with the new names of old statuses."""
     if deadlines is None or not names:

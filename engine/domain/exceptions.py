@@ -15,6 +15,7 @@
     ├── HandlerProcessError                        a handler's process did not start, or died
     ├── HandlerError                               a handler raised an exception in its process
     ├── IdempotencyConflictError                   the key belongs to a job with other content
+    ├── PaymentInUseError                          the payment pays for another job
     ├── DuplicateJobIdError                        the id source returned the id of another job
     ├── UnknownCursorError (LookupError)           no transition here is the one to start behind
     ├── CursorExpiredError (LookupError)           the retention rule removed transitions after it
@@ -349,6 +350,23 @@ class IdempotencyConflictError(EngineError):
         self.idempotency_key = idempotency_key
         self.job_id = job_id
         self.field = field
+
+
+class PaymentInUseError(EngineError):
+    """The payment pays for another job: one payment pays for one job. Nothing was applied.
+
+    It doesn't name that job, which may be another customer's.
+
+    Attributes:
+        payment_id: The payment.
+    """
+
+    def __init__(self, payment_id: str) -> None:
+        super().__init__(
+            f"the payment {shown(payment_id)} pays for another job: each job needs a payment of "
+            "its own; to repeat a create safely, give it an idempotency_key"
+        )
+        self.payment_id = payment_id
 
 
 class DuplicateJobIdError(EngineError):

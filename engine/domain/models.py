@@ -8,7 +8,7 @@ default lifecycle, and an engine with your own lifecycle returns ``Job[MyStatus]
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Annotated, Any, ClassVar, Generic, Literal
@@ -17,7 +17,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
 
 from engine.domain.epochs import Cursor
+from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
+from engine.domain.outcomes import Outcome
 from engine.domain.past_status import MemberFirst, PastStatus
 
 
@@ -123,9 +125,21 @@ class Job(_Snapshot, Generic[Status]):
     """Names the input: any text of 1 to 256 characters, such as a SHA-256."""
     blockchain_identifier: str
     """The payment's name elsewhere; ``mock_bc_`` and the job's id by default."""
+    payment_id: str | None = None
+    """The same; None if no payment was given."""
+    kind: str = DEFAULT_KIND
+    """What sort of work it is, and so which handler runs it."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """The submitter's labels."""
     created_at: UtcDatetime
     updated_at: UtcDatetime
     """The time of the last change; never before ``created_at``, even if the clock jumps back."""
+    started_at: UtcDatetime | None = None
+    """The time at which the job was running for the first time; None before."""
+    outcome: Outcome | None = None
+    """The way in which the job has ended; None until then."""
+    sequence: int = Field(default=0, ge=0)
+    """The number of its newest transition: watch ``after`` it, and nothing is missed."""
     result: str | None = None
     """The result of a success: a text, or JSON as `result_form` says. None until then."""
     error: str | None = None
@@ -141,19 +155,39 @@ class Job(_Snapshot, Generic[Status]):
     attempt: int = 0
     """The number of the newest attempt; 0 before the first."""
     next_attempt_at: UtcDatetime | None = None
-    """The time of the next attempt, after a failed one that is retried."""
+    """The time of the next attempt, after a failed one that is retried, or by ``not_before``."""
+    not_before: UtcDatetime | None = None
+    """The submitter's earliest time of an attempt."""
+    claimed_at: UtcDatetime | None = None
+    """The time at which the newest attempt began; None before the first."""
+    last_error: str | None = None
+    """The error of the newest attempt that failed or died: up to 4,000 characters."""
+    failures: int = 0
+    """The number of attempts that failed since the job was last started or retried by hand."""
+    deaths: int = 0
+    """The number of deaths of a process that count against the job."""
     deadline_at: UtcDatetime | None = None
     """The deadline of the current status."""
+    deadlines: dict[str, timedelta | datetime] = Field(default_factory=dict)
+    """The submitter's deadlines, by the value of the status; also after they are met."""
     prompt: Prompt | None = None
     """The prompt that the job waits for."""
     cancel_reason: str | None = None
     """The reason given to `cancel`. The job may have ended in another way before it took effect."""
+    repeat_of: str | None = None
+    """The id of the job that this one repeats."""
+    repeated_by: str | None = None
+    """The id of the job that repeats this one."""
     result_form: Literal["json"] | None = None
     """``json`` if the handler returned anything but a text, and `result` is JSON."""
     trace: dict[str, str] | None = None
     """The trace context of the submitter: ``traceparent``, and ``tracestate`` if it has one."""
     progress: Progress | None = None
     """The newest progress report; None if there was none, or since the process restarted."""
+
+    def __hash__(self) -> int:
+        """Hash a job by its id and version: an input may be a dict, which has no hash."""
+        return hash((self.job_id, self.version))
 
 
 class Transition(_Snapshot, Generic[Status]):
@@ -167,6 +201,10 @@ class Transition(_Snapshot, Generic[Status]):
     to_status: Annotated[Status | PastStatus, MemberFirst()]
     """Both are texts, as `PastStatus`, if the lifecycle doesn't have them any more."""
     at: UtcDatetime
+    by: str | None = None
+    """Who made it, as the caller says; ``deadline`` and ``worker …`` are the engine's own."""
+    reason: str | None = None
+    """Why, as the caller says."""
     epoch: str = Field(default="", repr=False)
     """Names the part of the history: an opened backup begins another one. Empty if its record in
     the file is damaged."""
@@ -229,13 +267,20 @@ class Statistics(_Snapshot, Generic[Status]):
 class NewJob:
     """An item of `create_many`; its fields are the arguments of `create`."""
 
-    input_hash: str
-    blockchain_identifier: str | None = None
-    idempotency_key: str | None = None
+    input_hash: str | None = None
+    _: KW_ONLY
+    kind: str = DEFAULT_KIND
     input: Any = None
+    payment_id: str | None = None
+    idempotency_key: str | None = None
+    start: bool = False
+    not_before: timedelta | datetime | None = None
+    labels: Mapping[str, str] | None = None
     priority: int = 0
     deadlines: Mapping[Any, timedelta | datetime] | None = None
     trace: Mapping[str, str] | None = None
+    by: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

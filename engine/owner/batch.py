@@ -10,10 +10,13 @@ and proves itself by its token. The lifecycle judges the moves.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from engine.domain.deadlines import due_in
+from msgspec import Struct
+from msgspec.structs import replace
+
+from engine.domain.deadlines import Deadline, Due, due_after, due_in
 from engine.domain.exceptions import (
     DuplicateJobIdError,
     EngineError,
@@ -23,11 +26,13 @@ from engine.domain.exceptions import (
     JobNotFoundError,
     StaleAttemptError,
 )
-from engine.domain.lifecycle import Lifecycle
+from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.validation import MAX_READ_CHARACTERS
-from engine.storage.protocol import CheckedOut
+from engine.storage.protocol import CheckedOut, Found
 from engine.storage.record import (
+    NO_ACT,
     NO_EXECUTION,
+    Act,
     Change,
     Damaged,
     Execution,
@@ -36,6 +41,33 @@ from engine.storage.record import (
 )
 
 Item = TypeVar("Item")
+
+
+class NewRecord(Struct, frozen=True, gc=False):
+    """A job to create, whose arguments were checked."""
+
+    job_id: str
+    input_hash: str
+    payment_id: str | None
+    idempotency_key: str | None
+    input: str | None
+    """As JSON."""
+    execution: Execution
+    status: str
+    kind: str
+    labels: str | None
+    """In their stored form."""
+    not_before: Deadline | None
+    """Relative to the creation, or absolute."""
+    act: Act
+
+    def execution_at(self, now: datetime) -> Execution:
+        """Return the execution of the job that is created now."""
+        not_before = self.not_before
+        if not_before is None:
+            return self.execution
+        at = due_after(now, not_before).at if isinstance(not_before, timedelta) else not_before
+        return replace(self.execution, not_before=at)
 
 
 class Batch:
@@ -80,9 +112,16 @@ class Batch:
         self.retried = 0
         self._next_sequence = last_sequence + 1
         self._named = named
-        self._jobs = dict(named.jobs)  # as they are after the changes so far
-        self._ids_of_keys = {key: record.job_id for key, record in named.keys.items()}
-        self._jobs.update({record.job_id: record for record in named.keys.values()})
+        self._jobs = dict(named.ids.jobs)  # as they are after the changes so far
+        self._ids_of_keys: dict[str, str] = {}
+        self._ids_of_payments: dict[str, str] = {}
+        for ids, found in (
+            (self._ids_of_keys, named.keys),
+            (self._ids_of_payments, named.payments),
+        ):
+            for name, record in found.jobs.items():
+                ids[name] = record.job_id
+                self._jobs[record.job_id] = record
         self._find = find
         self._is_orphan = is_orphan
         self._before: list[Record | None] = []  # for each change, the job before it
@@ -107,8 +146,8 @@ class Batch:
         """
         record = self._jobs.get(job_id)
         if record is None:
-            _check_sound(self._named.damaged.get(job_id))
-            if job_id in self._named.left_out:
+            _check_sound(self._named.ids.damaged.get(job_id))
+            if job_id in self._named.ids.left_out:
                 raise too_much("job_id")
             raise JobNotFoundError(job_id)
         return record
@@ -124,11 +163,22 @@ class Batch:
             JobDamagedError: It can't be read.
             InvalidValueError: It was not read: the jobs of the items before are too large.
         """
-        if key in self._ids_of_keys:
-            return self._jobs[self._ids_of_keys[key]]
-        _check_sound(self._named.damaged_keys.get(key))
-        if key in self._named.left_out_keys:
-            raise too_much("idempotency_key")
+        return self._job_by(key, self._ids_of_keys, self._named.keys, "idempotency_key")
+
+    def job_with_payment(self, payment_id: str) -> Record | None:
+        """Return the job that a given payment pays for, or None.
+
+        Raises:
+            JobDamagedError, InvalidValueError: As for `job_with_key`.
+        """
+        return self._job_by(payment_id, self._ids_of_payments, self._named.payments, "payment_id")
+
+    def _job_by(self, name: str, ids: dict[str, str], found: Found, field: str) -> Record | None:
+        if name in ids:
+            return self._jobs[ids[name]]
+        _check_sound(found.damaged.get(name))
+        if name in found.left_out:
+            raise too_much(field)
         return None
 
     # The holder of a job.
@@ -161,64 +211,100 @@ class Batch:
     # Changing.
 
     def entering(self, execution: Execution, status: str) -> Execution:
-        """Return the execution of a job that enters a status: its time there begins."""
+        """Return the execution of a job that enters a status: its time there begins.
+
+        A running job is claimed, and its time begins, no earlier than its submitter allows.
+        """
         if execution is NO_EXECUTION:
             return execution
-        return execution.entering(due_in(execution.deadlines, status, self.now))
+        not_before = execution.not_before if status == self.lifecycle.running_value else None
+        if not_before is None or not_before <= self.now:
+            return execution.entering(due_in(execution.deadlines, status, self.now))
+        # Absolute, as `not_before` is: a time that begins later looks like a clock set back.
+        deadline = Due(due_in(execution.deadlines, status, not_before).at)
+        return execution.entering(deadline, Due(not_before))
 
-    def create(
-        self,
-        job_id: str,
-        *,
-        input_hash: str,
-        blockchain_identifier: str | None,
-        idempotency_key: str | None,
-        given: str | None,
-        execution: Execution,
-    ) -> Record:
-        """Add a new job, in the initial status.
+    def create(self, job: NewRecord) -> Record:
+        """Add a new job.
 
         Raises:
             DuplicateJobIdError: There is one with this id.
         """
-        taken = job_id in self._jobs or job_id in self._named.damaged
+        job_id, now = job.job_id, self.now
+        taken = job_id in self._jobs or job_id in self._named.ids.damaged
         if taken or self._find(job_id) is not None:
             raise DuplicateJobIdError(job_id)
-        status = self.lifecycle.initial_value
         self.last_position += 1
         record = Record(
             job_id,
-            status,
-            input_hash,
-            blockchain_identifier,
-            self.now,
-            self.now,
+            job.status,
+            job.input_hash,
+            job.payment_id,
+            now,
+            now,
             self.last_position,
-            idempotency_key=idempotency_key,
-            input=given,
-            execution=self.entering(execution, status),
+            idempotency_key=job.idempotency_key,
+            input=job.input,
+            execution=self.entering(job.execution_at(now), job.status),
+            kind=job.kind,
+            labels=job.labels,
+            started_at=now if job.status == self.lifecycle.running_value else None,
+            sequence=self._next_sequence,
         )
-        if idempotency_key is not None:
-            self._ids_of_keys[idempotency_key] = job_id
-        return self._add(None, None, record)
+        if job.idempotency_key is not None:
+            self._ids_of_keys[job.idempotency_key] = job_id
+        if job.payment_id is not None:
+            self._ids_of_payments[job.payment_id] = job_id
+        return self._add(None, record, job.act)
 
     def move(
         self,
         before: Record,
         status: str,
         *,
+        execution: Execution,
+        event: Event | None = None,
         result: str | None = None,
         error: str | None = None,
-        execution: Execution,
+        act: Act = NO_ACT,
     ) -> Record:
-        """Add a transition, with the execution that the job has after it."""
-        record = before.moved(status, self.now, result=result, error=error, execution=execution)
-        return self._add(before, before.status, record)
+        """Add a transition.
 
-    def force(self, before: Record, status: str, error: str, execution: Execution) -> Record:
+        Args:
+            before: The job before it.
+            status: The next status.
+            execution: That of the job after it.
+            event: What moves the job; None for a caller that names the status.
+            result: The job's result after it.
+            error: The job's error after it.
+            act: Who makes it, and why.
+        """
+        lifecycle = self.lifecycle
+        record = before.moved(
+            status,
+            self.now,
+            self._next_sequence,
+            starts=status == lifecycle.running_value,
+            outcome=lifecycle.outcome(status, event) if status in lifecycle.final_values else None,
+            result=result,
+            error=error,
+            execution=execution,
+        )
+        return self._add(before, record, act)
+
+    def force(
+        self,
+        before: Record,
+        status: str,
+        event: Event,
+        error: str,
+        execution: Execution,
+        act: Act = NO_ACT,
+    ) -> Record:
         """Add a transition even if an attempt holds the job. Keep the error only in a failure."""
         kept = error if self.lifecycle.is_failure(status) else None
-        return self.move(before, status, error=kept, execution=self.entering(execution, status))
+        entered = self.entering(execution, status)
+        return self.move(before, status, event=event, error=kept, execution=entered, act=act)
 
     def amend(self, before: Record, execution: Execution) -> Record:
         """Change a job's execution without a transition."""
@@ -228,8 +314,9 @@ class Batch:
         self._jobs[record.job_id] = record
         return record
 
-    def _add(self, before: Record | None, from_status: str | None, record: Record) -> Record:
-        self.changes.append(Change(self._next_sequence, from_status, record))
+    def _add(self, before: Record | None, record: Record, act: Act) -> Record:
+        from_status = None if before is None else before.status
+        self.changes.append(Change(self._next_sequence, from_status, record, act))
         self._next_sequence += 1
         self._before.append(before)
         self._jobs[record.job_id] = record
@@ -270,6 +357,8 @@ class Batch:
             self.last_position -= 1
             if record.idempotency_key is not None:
                 del self._ids_of_keys[record.idempotency_key]
+            if record.blockchain_identifier is not None:
+                del self._ids_of_payments[record.blockchain_identifier]
 
 
 def too_much(field: str) -> InvalidValueError:

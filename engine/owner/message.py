@@ -27,6 +27,7 @@ class Message(Generic[Answer]):
     Attributes:
         job_ids: The jobs that the message names.
         keys: The idempotency keys that the message names.
+        payments: The given payments that the message names.
         weight: The number of its jobs, at least 1, and 1 more for each 4,096 characters of inputs,
             answers, results and errors. The limits of inbox and round count weights.
         is_abandoned: Whether the caller has stopped waiting.
@@ -37,6 +38,7 @@ class Message(Generic[Answer]):
     writes: ClassVar[bool] = False
     job_ids: Sequence[str] = ()
     keys: Sequence[str] = ()
+    payments: Sequence[str] = ()
 
     _outcome: Answer | EngineError
 

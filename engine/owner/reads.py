@@ -56,13 +56,13 @@ async def _fetch(messages: Sequence[GetJobs], sources: Sources) -> None:
 
 def _found(message: GetJobs, named: CheckedOut) -> Sequence[Record] | EngineError:
     """Return the jobs that a message names, or its error."""
-    found = [named.jobs.get(job_id) for job_id in message.job_ids]
+    found = [named.ids.jobs.get(job_id) for job_id in message.job_ids]
     item = found.index(None) if None in found else len(found)
     records = cast("list[Record]", found[:item])
     answer = _checked(message, records)
     if item == len(found) or answer is not records:
         return answer
-    if message.job_ids[item] in named.left_out:
+    if message.job_ids[item] in named.ids.left_out:
         return _too_large(message, item)
     missing = why_missing(message.job_ids[item], named)
     missing.item = item

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from engine.domain.epochs import Epochs
@@ -20,7 +19,7 @@ from engine.owner.message import Message
 from engine.owner.ready_queue import ReadyQueue
 from engine.owner.recently_ended import RecentlyEnded
 from engine.owner.times import JobTimes
-from engine.storage.protocol import CheckedOut, Storage
+from engine.storage.protocol import CheckedOut, Names, Storage
 from engine.storage.record import NO_EXECUTION, Change, Record, newest_records
 from engine.storage.table import Table
 
@@ -72,7 +71,7 @@ class State:
             LifecycleError: A job has a status that the lifecycle doesn't know.
         """
         opened = await self._storage.open(
-            self.lifecycle.final_values, self.lifecycle.renamed_values
+            self.lifecycle.final_outcomes, self.lifecycle.renamed_values
         )
         for status in opened.table.statuses():
             if status not in self.lifecycle.values:
@@ -98,52 +97,49 @@ class State:
         other message needs it.
         """
         named = CheckedOut()
-        job_ids: dict[str, None] = {}  # of messages that name few; in their order, each once
-        keys: dict[str, None] = {}
-        sought_ids: set[str] = set()
-        sought_keys: set[str] = set()
+        missing = _Missing()  # of messages that name few
+        sought = _Missing()
         for message in messages:
-            if len(message.job_ids) + len(message.keys) <= _FEW_NAMES:
-                self._find_held(message, named, job_ids, keys)
+            if _names(message) <= _FEW_NAMES:
+                self._find_held(message, named, missing)
                 continue
-            own_ids: dict[str, None] = {}
-            own_keys: dict[str, None] = {}
-            self._find_held(message, named, own_ids, own_keys)
-            if len(own_ids) + len(own_keys) <= _FEW_NAMES:
-                job_ids |= own_ids
-                keys |= own_keys
+            own = _Missing()
+            self._find_held(message, named, own)
+            if len(own) <= _FEW_NAMES:
+                missing.add(own)
                 continue
-            found = await self._storage.checkout([*own_ids], [*own_keys])
+            found = await self._storage.checkout(own.names())
             named.add(found)
-            sought_ids.update(found.left_out.symmetric_difference(own_ids))
-            sought_keys.update(found.left_out_keys.symmetric_difference(own_keys))
-        if named.left_out or named.left_out_keys:
-            named.left_out.difference_update(sought_ids, job_ids)
-            named.left_out_keys.difference_update(sought_keys, keys)
-        while job_ids or keys:
-            found = await self._storage.checkout([*job_ids], [*keys])
-            job_ids, keys = dict.fromkeys(found.left_out), dict.fromkeys(found.left_out_keys)
-            named.add(replace(found, left_out=set(), left_out_keys=set()))
+            own.remove(found.take_left_out())
+            sought.add(own)
+        named_left = zip(named.parts, sought.parts, missing.parts, strict=True)
+        for part, its_sought, its_missing in named_left:
+            if part.left_out:
+                part.left_out.difference_update(its_sought, its_missing)
+        while missing:
+            found = await self._storage.checkout(missing.names())
+            missing = _Missing(found.take_left_out())
+            named.add(found)
         return named
 
-    def _find_held(
-        self,
-        message: Message[Any],
-        named: CheckedOut,
-        job_ids: dict[str, None],
-        keys: dict[str, None],
-    ) -> None:
-        """Add the jobs that are held to those named, and the other ids and keys to these."""
+    def _find_held(self, message: Message[Any], named: CheckedOut, missing: _Missing) -> None:
+        """Add the jobs that are held to those named, and the other names to the missing ones."""
+        table = self.table
         for job_id in message.job_ids:
-            if (record := self.table.find(job_id)) is None:
-                job_ids[job_id] = None
+            if (record := table.find(job_id)) is None:
+                missing.ids[job_id] = None
             else:
-                named.jobs[job_id] = record
+                named.ids.jobs[job_id] = record
         for key in message.keys:
-            if (record := self.table.find_by_key(key)) is None:
-                keys[key] = None
+            if (record := table.find_by_key(key)) is None:
+                missing.keys[key] = None
             else:
-                named.keys[key] = record
+                named.keys.jobs[key] = record
+        for payment in message.payments:
+            if (record := table.find_by_payment(payment)) is None:
+                missing.payments[payment] = None
+            else:
+                named.payments.jobs[payment] = record
 
     def publish(self, changes: Sequence[Change], last_position: int) -> None:
         """Show committed changes to readers."""
@@ -183,8 +179,38 @@ class State:
         self._recently_ended.forget_all()
 
 
+def _names(message: Message[Any]) -> int:
+    """Return how many names a message has."""
+    return len(message.job_ids) + len(message.keys) + len(message.payments)
+
+
+class _Missing:
+    """Names of jobs that are not held: each once, in their order."""
+
+    __slots__ = ("ids", "keys", "parts", "payments")
+
+    def __init__(self, names: Names = Names()) -> None:  # noqa: B008 - a tuple
+        self.parts = tuple(map(dict[str, None].fromkeys, names))
+        self.ids, self.keys, self.payments = self.parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def add(self, other: _Missing) -> None:
+        for part, its in zip(self.parts, other.parts, strict=True):
+            part.update(its)
+
+    def remove(self, names: Names) -> None:
+        for part, its in zip(self.parts, names, strict=True):
+            for name in its:
+                del part[name]
+
+    def names(self) -> Names:
+        return Names(*map(tuple, self.parts))
+
+
 def why_missing(job_id: str, named: CheckedOut) -> EngineError:
     """Return the error for a job that is not among those that were found."""
-    if (damaged := named.damaged.get(job_id)) is not None:
+    if (damaged := named.ids.damaged.get(job_id)) is not None:
         return JobDamagedError(job_id, damaged.problem)
     return JobNotFoundError(job_id)

@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from engine.domain.deadlines import shown_deadlines
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import (
     EngineError,
@@ -33,6 +34,7 @@ from engine.domain.models import (
     Status,
     Transition,
 )
+from engine.domain.outcomes import Outcome
 from engine.domain.past_status import PastStatus
 from engine.owner.cursors import cursor_of
 from engine.owner.message import Message
@@ -166,6 +168,8 @@ class Views(Generic[Status]):
                     "from_status": entry.from_status and shown_as[entry.from_status],
                     "to_status": shown_as[entry.to_status],
                     "at": entry.at,
+                    "by": entry.by,
+                    "reason": entry.reason,
                     "epoch": epoch_at(entry.sequence),
                 },
             )
@@ -232,8 +236,14 @@ def job_maker(
                 "status": member_of[record.status],
                 "input_hash": record.input_hash,
                 "blockchain_identifier": record.identifier,
+                "payment_id": record.blockchain_identifier,
+                "kind": record.kind,
+                "labels": {} if record.labels is None else value_of(record.labels),
                 "created_at": record.created_at,
                 "updated_at": record.updated_at,
+                "started_at": record.started_at,
+                "outcome": None if record.outcome is None else Outcome(record.outcome),
+                "sequence": record.sequence,
                 "result": record.result,
                 "error": record.error,
                 "version": record.version,
@@ -257,9 +267,17 @@ def _execution_fields(execution: Execution) -> dict[str, Any]:
         "priority": execution.priority,
         "attempt": execution.attempt,
         "next_attempt_at": execution.retry_at,
+        "not_before": execution.not_before,
+        "claimed_at": execution.claimed_at,
+        "last_error": execution.last_error,
+        "failures": execution.failures,
+        "deaths": execution.deaths or 0,
         "deadline_at": execution.deadline_at,
+        "deadlines": shown_deadlines(execution.deadlines),
         "prompt": None if prompt is None else Prompt.model_validate_json(prompt),
         "cancel_reason": execution.cancel_reason,
+        "repeat_of": execution.repeat_of,
+        "repeated_by": execution.repeated_by,
         "result_form": execution.result_form,
         "trace": value_of(execution.trace),
     }

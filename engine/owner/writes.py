@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 
 from engine.domain.exceptions import (
@@ -21,7 +20,7 @@ from engine.owner.sources import Counters
 from engine.owner.state import State
 from engine.owner.waiting_claims import ServedClaim, WaitingClaims
 from engine.portal.time import Clock, read_clock
-from engine.storage.protocol import CheckedOut, Storage
+from engine.storage.protocol import CheckedOut, Names, Storage
 from engine.storage.record import Record
 
 
@@ -100,9 +99,10 @@ class Writes:
             StorageDamagedError: The storage has no job with the id that it says is taken.
         """
         others = batch.new_ids() - {taken_id}
-        ended = await self._storage.checkout([taken_id, *others], ())
-        named.add(replace(ended, left_out=set()))  # if one of these is taken, the commit says so
-        if taken_id not in named.jobs and taken_id not in named.damaged:
+        ended = await self._storage.checkout(Names([taken_id, *others]))
+        ended.take_left_out()  # if one of these is taken, the commit says so
+        named.add(ended)
+        if taken_id not in named.ids.jobs and taken_id not in named.ids.damaged:
             raise StorageDamagedError(
                 f"the storage says that the id {shown(taken_id)} is taken, but has no such job"
             )

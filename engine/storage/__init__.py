@@ -6,22 +6,27 @@ To write a storage, implement `Storage`. Every type that its calls take or retur
 from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import (
     CheckedOut,
+    Found,
+    Names,
     Opened,
     ProgressCallback,
     ReadLimit,
     Storage,
     StoredPage,
 )
-from engine.storage.record import Change, Damaged, Entry, Execution, Record
+from engine.storage.record import Act, Change, Damaged, Entry, Execution, Record
 from engine.storage.table import Table
 
 __all__ = [
+    "Act",
     "Change",
     "CheckedOut",
     "Damaged",
     "Entry",
     "Execution",
+    "Found",
     "MemoryStorage",
+    "Names",
     "Opened",
     "ProgressCallback",
     "ReadLimit",

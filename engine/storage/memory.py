@@ -9,7 +9,7 @@ a job is a chain from its newest transition backwards.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
 from itertools import islice
@@ -19,8 +19,8 @@ from typing import Final, cast
 from engine.domain.epochs import new_epoch
 from engine.domain.exceptions import StorageError, StorageInUseError
 from engine.domain.lifecycle import MAX_STATUSES
-from engine.storage.protocol import CheckedOut, Opened, ProgressCallback, StoredPage
-from engine.storage.record import Change, Entry, Record, newest_records
+from engine.storage.protocol import CheckedOut, Names, Opened, ProgressCallback, StoredPage
+from engine.storage.record import NO_ACT, Act, Change, Entry, Record, newest_records
 from engine.storage.table import Table
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,13 +56,14 @@ class MemoryStorage:
             "q"
         )  # the sequence number of the same job's transition before; 0: none
         self._rows = array("q")  # of the jobs
+        self._acts: dict[int, Act] = {}  # by sequence number, where somebody has said it
         self._epoch = new_epoch(1)
         self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
         self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
-        self._final_statuses: frozenset[str] = frozenset()
+        self._final_statuses: Mapping[str, str] = {}
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         """Return the jobs of earlier engines; none, in a new storage.
 
         Raises:
@@ -73,15 +74,15 @@ class MemoryStorage:
             raise StorageInUseError(
                 "this MemoryStorage", "one of this process, given the same object"
             )
-        self._reopen(frozenset(final_statuses), renamed)
+        self._reopen(dict(final_statuses), renamed)
         self._ends = None
         return Opened(
             self._table, len(self._times), len(self._ids), [self._epoch], keeps_table=True
         )
 
-    def _reopen(self, final_statuses: frozenset[str], renamed: Mapping[str, str]) -> None:
+    def _reopen(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> None:
         """Make the jobs fit another lifecycle."""
-        if not renamed and final_statuses == self._final_statuses:
+        if not renamed and final_statuses.keys() == self._final_statuses.keys():
             return
         self._final_statuses = final_statuses
         new = [(each, each.reopened(renamed, final_statuses)) for each in self._table.records()]
@@ -95,9 +96,9 @@ class MemoryStorage:
             self._counts[into] += self._counts[code]
             self._counts[code] = 0
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+    async def checkout(self, names: Names) -> CheckedOut:
         """Return nothing: a job that is not in the table does not exist."""
-        del job_ids, keys
+        del names
         return CheckedOut()
 
     async def commit(self, changes: Sequence[Change]) -> None:
@@ -123,6 +124,8 @@ class MemoryStorage:
             new_codes.append(code)
             rows.append(row)
             times.append(record.updated_at)
+            if change.act is not NO_ACT:
+                self._acts[sequence] = change.act
             counts[code] += 1
             if change.from_status is None:
                 self._ids.append(record.job_id)
@@ -199,7 +202,9 @@ class MemoryStorage:
         from_status = self._statuses[self._to_codes[previous - 1]] if previous else None
         to_status = self._statuses[self._to_codes[index]]
         at = _EPOCH + self._times[index] * _MICROSECOND
-        return Entry(sequence, self._ids[self._rows[index]], from_status, to_status, at)
+        act = self._acts.get(sequence, NO_ACT)
+        job_id = self._ids[self._rows[index]]
+        return Entry(sequence, job_id, from_status, to_status, at, act.by, act.reason)
 
     def _kept(self, after: int) -> Iterator[int]:
         """Return the sequence numbers above one, without those of removed jobs."""
@@ -238,12 +243,19 @@ class MemoryStorage:
     def _remove(self, row: int) -> str:
         """Remove the job of a row, and return its id."""
         job_id = self._ids[row]
+        self._forget_acts(row)
         self._table.remove(*self._records([row]))
         self._counts[self._status_codes[row]] -= 1
         self._status_codes[row] = _REMOVED
         self._removed_up_to = max(self._removed_up_to, self._newest[row])
         self._ids.clear(row)
         return job_id
+
+    def _forget_acts(self, row: int) -> None:
+        sequence = self._newest[row] if self._acts else 0
+        while sequence:
+            self._acts.pop(sequence, None)
+            sequence = self._previous[sequence - 1]
 
     def backup(self, path: Path, progress: ProgressCallback) -> None:
         """Refuse.

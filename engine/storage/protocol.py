@@ -6,8 +6,8 @@ move; the owner decides every move. The life of a storage::
     open ──▶ ( checkout? ──▶ commit? ──▶ resolve? ──▶ count | page | history … )* ──▶ aclose
 
 **A private storage** (memory, one file) belongs to one engine. The owner holds the live jobs in its
-table, and those that ended a short time ago. It checks out only others: older ended jobs, their
-idempotency keys, unknown ids.
+table, and those that ended a short time ago. It checks out only others: older ended jobs, by their
+ids, idempotency keys and payments, and unknown names.
 
 **A shared storage** (a database server, still to come) serves engines on many machines. The owner's
 table is then empty at the start of each round, so the owner checks out every job that the round
@@ -17,12 +17,12 @@ The decisions between the two calls are the same code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, Self, TypeAlias
+from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from engine.domain.epochs import Epoch
 from engine.domain.validation import MAX_READ_CHARACTERS
@@ -89,31 +89,57 @@ class StoredPage:
         return cls(page, has_more=next(following, None) is not None)
 
 
+class Names(NamedTuple):
+    """The names by which jobs are looked for."""
+
+    job_ids: Sequence[str] = ()
+    keys: Sequence[str] = ()
+    """Idempotency keys."""
+    payments: Sequence[str] = ()
+    """Given payments; the default one has the job's id in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The committed jobs that were found by one sort of name, each by its name."""
+
+    jobs: dict[str, Record] = field(default_factory=dict)
+    damaged: dict[str, Damaged] = field(default_factory=dict)
+    """Jobs that exist and can't be read."""
+    left_out: set[str] = field(default_factory=set)
+    """Names that were not looked for, because the jobs found before them took all the room."""
+
+    def add(self, other: Found) -> None:
+        """Add another one's jobs and left-out names."""
+        self.jobs.update(other.jobs)
+        self.damaged.update(other.damaged)
+        self.left_out.update(other.left_out)
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedOut:
     """The committed jobs of a checkout: those that exist."""
 
-    jobs: dict[str, Record] = field(default_factory=dict)
-    """By job id."""
-    keys: dict[str, Record] = field(default_factory=dict)
-    """By idempotency key."""
-    damaged: dict[str, Damaged] = field(default_factory=dict)
-    """Jobs that exist and can't be read, by their ids."""
-    damaged_keys: dict[str, Damaged] = field(default_factory=dict)
-    """The same, by their idempotency keys."""
-    left_out: set[str] = field(default_factory=set)
-    """Ids that were not looked for, because the jobs found before them took all the room."""
-    left_out_keys: set[str] = field(default_factory=set)
-    """The same for idempotency keys."""
+    ids: Found = field(default_factory=Found)
+    keys: Found = field(default_factory=Found)
+    payments: Found = field(default_factory=Found)
+
+    @property
+    def parts(self) -> tuple[Found, Found, Found]:
+        """Those by ids, by keys and by payments, in the order of `Names`."""
+        return (self.ids, self.keys, self.payments)
+
+    def take_left_out(self) -> Names:
+        """Return the names that were not looked for, and forget them here."""
+        left_out = Names(*(tuple(part.left_out) for part in self.parts))
+        for part in self.parts:
+            part.left_out.clear()
+        return left_out
 
     def add(self, other: CheckedOut) -> None:
         """Add another checkout's jobs and left-out names."""
-        self.jobs.update(other.jobs)
-        self.keys.update(other.keys)
-        self.damaged.update(other.damaged)
-        self.damaged_keys.update(other.damaged_keys)
-        self.left_out.update(other.left_out)
-        self.left_out_keys.update(other.left_out_keys)
+        for part, its in zip(self.parts, other.parts, strict=True):
+            part.add(its)
 
 
 class Storage(Protocol):
@@ -123,12 +149,13 @@ class Storage(Protocol):
     the callers of the round. Any other exception is a bug and crashes the owner.
     """
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         """Get ready. Jobs in one of the final statuses have ended.
 
         Args:
-            final_statuses: They need not be those of the opening before. Of a job that has ended by
-                them, nothing is left to wait for (`Execution.ended`).
+            final_statuses: Each with the outcome of a job that has none yet. They need not be those
+                of the opening before. Of a job that has ended by them, nothing is left to wait for
+                (`Execution.ended`).
             renamed: The new names of old statuses. All jobs, lines of history and deadlines get
                 them, and keep them (`Record.reopened`).
 
@@ -138,12 +165,12 @@ class Storage(Protocol):
         """
         ...
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
-        """Return committed jobs with these ids and these idempotency keys; skip the unknown.
+    async def checkout(self, names: Names) -> CheckedOut:
+        """Return committed jobs with these ids, idempotency keys and payments; skip the unknown.
 
-        The owner asks only for jobs that it doesn't hold, for each once. Reads ids, then keys, in
-        their order; stops before the first job that `ReadLimit` refuses, and reports the rest as
-        left out. The owner asks for those again.
+        The owner asks only for jobs that it doesn't hold, for each once. Reads ids, then keys, then
+        payments, in their order; stops before the first job that `ReadLimit` refuses, and reports
+        the rest as left out. The owner asks for those again.
         """
         ...
 

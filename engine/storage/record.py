@@ -10,7 +10,7 @@ Records never leave the engine: callers get `engine.domain.models.Job`.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
 
@@ -18,6 +18,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from engine.domain.deadlines import NEVER, Due, renamed_deadlines
+from engine.domain.labels import DEFAULT_KIND
 from engine.domain.validation import MAX_PRIORITY
 
 MAX_NUMBER: Final = 2**62
@@ -34,16 +35,18 @@ class Execution(Struct, frozen=True, gc=False):
 
     priority: Annotated[int, Meta(ge=-MAX_PRIORITY, le=MAX_PRIORITY)] = 0
     """Jobs with a higher one are claimed first."""
-    deadlines: str | None = None
-    """By status, a JSON object of seconds or times; see `engine.domain.deadlines`."""
-    deadline_at: Time | None = None
-    """When the job's time in its status runs out."""
     attempt: Number = 0
     """The number of the newest attempt; 0 before the first."""
     failures: Number = 0
     """How many attempts count against the retries."""
     token: str | None = None
     """The token of the attempt that has the job; None when none has."""
+    claimed_at: Time | None = None
+    """When the newest attempt began."""
+    deadlines: str | None = None
+    """By status, a JSON object of seconds or times; see `engine.domain.deadlines`."""
+    deadline_at: Time | None = None
+    """When the job's time in its status runs out."""
     retry_at: Time | None = None
     """The job is not claimed before this time."""
     prompt: str | None = None
@@ -64,22 +67,37 @@ class Execution(Struct, frozen=True, gc=False):
     """When the time until ``deadline_at`` began; None for an absolute deadline."""
     retry_since: Time | None = None
     """When the time until ``retry_at`` began."""
+    not_before: Time | None = None
+    """The job is not claimed before this time, which the submitter has given."""
+    last_error: str | None = None
+    """The error of the newest attempt that failed or died."""
+    cancelled_by: str | None = None
+    """Who requested to cancel the job."""
+    repeat_of: str | None = None
+    """The id of the job that this one repeats."""
+    repeated_by: str | None = None
+    """The id of the job that repeats this one."""
 
     @property
     def characters(self) -> int:
         """How many characters its texts have."""
         texts = (self.deadlines, self.token, self.prompt, self.answers, self.cancel_reason)
-        return sum(map(len, filter(None, (*texts, self.trace))))
+        return sum(map(len, filter(None, (*texts, self.trace, self.last_error))))
 
-    def entering(self, deadline: Due) -> Execution:
-        """Return it for a job that enters a status: without an attempt, with a new deadline."""
+    def entering(self, deadline: Due, retry: Due = NEVER) -> Execution:
+        """Return it for a job that enters a status: without an attempt, with a new deadline.
+
+        Args:
+            deadline: When its time there runs out.
+            retry: When the job may be claimed; by default at once.
+        """
         return replace(
             self,
             deadline_at=deadline.at,
             deadline_since=deadline.since,
             token=None,
-            retry_at=None,
-            retry_since=None,
+            retry_at=retry.at,
+            retry_since=retry.since,
             prompt=None,
             result_form=None,
             died_attempt=None,
@@ -89,9 +107,16 @@ class Execution(Struct, frozen=True, gc=False):
         """Return it for a job that has ended: nothing holds it, is awaited, or becomes due."""
         return replace(self.entering(NEVER), result_form=self.result_form)
 
-    def claimed(self, token: str) -> Execution:
+    def claimed(self, token: str, now: datetime) -> Execution:
         """Return it for a new attempt."""
-        return replace(self, attempt=self.attempt + 1, token=token, retry_at=None, retry_since=None)
+        return replace(
+            self,
+            attempt=self.attempt + 1,
+            token=token,
+            claimed_at=now,
+            retry_at=None,
+            retry_since=None,
+        )
 
     def released(self, retry: Due, *, failures: int, deaths: int) -> Execution:
         """Return it for a job that is still running when its attempt has ended."""
@@ -159,11 +184,17 @@ class Execution(Struct, frozen=True, gc=False):
 
 
 NO_EXECUTION: Final = Execution()
+_DEFAULT: Final = "mock_bc_"
 
 
 def default_identifier(job_id: str) -> str:
     """Return the payment's name of a job that was created without one."""
-    return f"mock_bc_{job_id}"
+    return f"{_DEFAULT}{job_id}"
+
+
+def is_default_identifier(payment_id: str) -> bool:
+    """Return whether this is, or looks like, the payment's name of a job created without one."""
+    return payment_id.startswith(_DEFAULT)
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -189,6 +220,16 @@ class Record(Struct, frozen=True, gc=False):
     input: str | None = None
     """The handler's input, as JSON."""
     execution: Execution = NO_EXECUTION
+    kind: str = DEFAULT_KIND
+    """What sort of work it is, and so which handler."""
+    labels: str | None = None
+    """The submitter's labels, a JSON object of texts, sorted by name; None for none."""
+    started_at: Time | None = None
+    """When the job was running for the first time; None before."""
+    outcome: str | None = None
+    """The value of the job's `Outcome`, once it has ended."""
+    sequence: Number = 0
+    """The number of its newest transition. Not in the job's row: the history has it."""
 
     @property
     def identifier(self) -> str:
@@ -205,41 +246,78 @@ class Record(Struct, frozen=True, gc=False):
             characters += len(self.error)
         if self.input is not None:
             characters += len(self.input)
+        if self.labels is not None:
+            characters += len(self.labels)
         return characters
 
     def moved(
         self,
         status: str,
         now: datetime,
+        sequence: int,
         *,
+        starts: bool = False,
+        outcome: str | None = None,
         result: str | None = None,
         error: str | None = None,
         execution: Execution = NO_EXECUTION,
     ) -> Record:
-        """Return the record after a move. Its time never goes back, even if the clock does."""
+        """Return the record after a move. Its time never goes back, even if the clock does.
+
+        Args:
+            status: The next status.
+            now: The time.
+            sequence: The number of the transition.
+            starts: Whether the status is the running one.
+            outcome: That of a job that ends.
+            result: The job's result from now on.
+            error: The job's error from now on.
+            execution: The job's execution from now on.
+        """
+        at = max(self.updated_at, now)
         return replace(
             self,
             status=status,
-            updated_at=max(self.updated_at, now),
+            updated_at=at,
             version=self.version + 1,
             result=result,
             error=error,
             execution=execution,
+            started_at=at if starts and self.started_at is None else self.started_at,
+            outcome=outcome,
+            sequence=sequence,
         )
 
-    def reopened(self, names: Mapping[str, str], final_statuses: Container[str]) -> Record:
-        """Return it under another lifecycle: with new names, and ended if its status is final."""
+    def reopened(self, names: Mapping[str, str], final_statuses: Mapping[str, str]) -> Record:
+        """Return it under another lifecycle: with new names, and ended if its status is final.
+
+        Args:
+            names: The new names of statuses.
+            final_statuses: The outcomes of jobs in the final statuses, if nothing else says it.
+        """
         status, execution = names.get(self.status, self.status), self.execution
+        is_final = status in final_statuses
+        outcome = (self.outcome or final_statuses[status]) if is_final else None
         if execution is not NO_EXECUTION:
             kept = renamed_deadlines(execution.deadlines, names)
             execution = replace(execution, deadlines=kept)
-            if status in final_statuses:
+            if is_final:
                 execution = execution.ended()
-        return replace(self, status=status, execution=execution)
+        return replace(self, status=status, outcome=outcome, execution=execution)
 
     def with_execution(self, execution: Execution) -> Record:
         """Return the record with another execution, otherwise unchanged."""
         return replace(self, execution=execution)
+
+
+class Act(Struct, frozen=True, gc=False):
+    """Who made a transition, and why."""
+
+    by: str | None = None
+    reason: str | None = None
+
+
+NO_ACT: Final = Act()
 
 
 class Change(Struct, frozen=True, gc=False):
@@ -255,6 +333,8 @@ class Change(Struct, frozen=True, gc=False):
     """The status before; None when the job is created."""
     record: Record
     """The job after the change, with the new status, and the change's time as updated_at."""
+    act: Act = NO_ACT
+    """Who made the transition, and why."""
 
 
 class Damaged(NamedTuple):
@@ -278,6 +358,10 @@ class Entry(NamedTuple):
     from_status: str | None
     to_status: str
     at: Time
+    by: str | None = None
+    """Who made the transition; None if nobody said it."""
+    reason: str | None = None
+    """Why; None if nobody said it."""
 
 
 def newest_records(changes: Sequence[Change]) -> dict[str, Record]:
@@ -294,6 +378,8 @@ def entries_of(changes: Sequence[Change]) -> list[Entry]:
             change.from_status,
             change.record.status,
             change.record.updated_at,
+            change.act.by,
+            change.act.reason,
         )
         for change in changes
         if change.sequence is not None

@@ -14,8 +14,8 @@ from engine.domain.exceptions import StorageError
 from engine.storage.protocol import Opened, Storage
 from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
 from engine.testing.removing import fill
-from engine.testing.store import FINAL_STATUSES, Session, opened
-from engine.testing.values import OddStatus
+from engine.testing.store import Session, opened
+from engine.testing.values import FINAL_STATUSES, OddStatus
 
 _PRECIOUS = b"precious"
 _SECONDS_AGAINST_HANGS = 60

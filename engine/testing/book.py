@@ -6,14 +6,24 @@ test may make moves that no lifecycle allows.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 
 from msgspec.structs import replace
 
-from engine.storage.record import NO_EXECUTION, Change, Entry, Execution, Record, entries_of
-from engine.testing.values import NOON, OddStatus
+from engine.domain.labels import DEFAULT_KIND, labels_text
+from engine.storage.record import (
+    NO_ACT,
+    NO_EXECUTION,
+    Act,
+    Change,
+    Entry,
+    Execution,
+    Record,
+    entries_of,
+)
+from engine.testing.values import FINAL_STATUSES, NOON, OddStatus
 
 
 class Book:
@@ -54,7 +64,7 @@ class Book:
             newest = self.lines.pop(record.job_id)[-1].sequence
             self.removed_up_to = max(self.removed_up_to, newest)
 
-    def reopen(self, names: Mapping[str, str], final_statuses: Collection[str]) -> None:
+    def reopen(self, names: Mapping[str, str], final_statuses: Mapping[str, str]) -> None:
         """Make all jobs and lines fit another lifecycle; see `Record.reopened`."""
         for job_id, record in self.jobs.items():
             self.jobs[job_id] = record.reopened(names, final_statuses)
@@ -104,19 +114,25 @@ class Batch:
         identifier: str | None = None,
         given_input: str | None = None,
         execution: Execution = NO_EXECUTION,
+        kind: str = DEFAULT_KIND,
+        labels: Mapping[str, str] | None = None,
+        runs: bool = False,
+        act: Act = NO_ACT,
     ) -> Self:
-        """Add the creation of a job."""
+        """Add the creation of a job: running, or waiting."""
         self._position += 1
-        status = OddStatus.WAITING.value
-        self._add(
-            None,
-            Record(
-                *(job_id, status, input_hash, identifier, at, at, self._position),
-                idempotency_key=key,
-                input=given_input,
-                execution=execution,
-            ),
+        status = (OddStatus.RUNNING if runs else OddStatus.WAITING).value
+        record = Record(
+            *(job_id, status, input_hash, identifier, at, at, self._position),
+            idempotency_key=key,
+            input=given_input,
+            execution=execution,
+            kind=kind,
+            labels=labels_text(labels),
+            started_at=at if runs else None,
+            sequence=self._sequence + 1,
         )
+        self._add(None, record, act)
         return self
 
     def move(
@@ -128,11 +144,21 @@ class Batch:
         result: str | None = None,
         error: str | None = None,
         execution: Execution = NO_EXECUTION,
+        act: Act = NO_ACT,
     ) -> Self:
         """Add a transition of a job; its time is never before that of the previous one."""
         before = self._jobs[job_id]
-        after = before.moved(status.value, at, result=result, error=error, execution=execution)
-        self._add(before.status, after)
+        after = before.moved(
+            status.value,
+            at,
+            self._sequence + 1,
+            starts=status is OddStatus.RUNNING,
+            outcome=FINAL_STATUSES.get(status.value),
+            result=result,
+            error=error,
+            execution=execution,
+        )
+        self._add(before.status, after, act)
         return self
 
     def amend(self, job_id: str, **fields: Any) -> Self:  # noqa: ANN401 - fields of `Execution`
@@ -143,7 +169,7 @@ class Batch:
         self._jobs[job_id] = record
         return self
 
-    def _add(self, from_status: str | None, record: Record) -> None:
-        self._sequence += 1
-        self.changes.append(Change(self._sequence, from_status, record))
+    def _add(self, from_status: str | None, record: Record, act: Act) -> None:
+        self._sequence = record.sequence
+        self.changes.append(Change(record.sequence, from_status, record, act))
         self._jobs[record.job_id] = record

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.domain.exceptions import DuplicateJobIdError
+from engine.storage.record import Act
 from engine.testing.book import Batch
 from engine.testing.fixtures import OpenStore, StorageFixtures
 from engine.testing.store import Session
@@ -67,6 +68,28 @@ class CommittingTests(StorageFixtures):
                 key, input_hash, identifier = (TEXTS[number - shift] for shift in (1, 2, 3))
                 batch.create(text, key=key, input_hash=input_hash, identifier=identifier)
             await session.commit(batch)
+            await session.check()
+
+    async def test_kinds_and_labels_are_kept_as_they_are(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number, text in enumerate(TEXTS):
+                labels = {text[:64]: TEXTS[number - 1], TEXTS[number - 2][:64]: text}
+                batch.create(f"waits {number}", kind=f"kind-{number}", labels=labels)
+                batch.create(f"done {number}", labels={"of": text}, kind="report", runs=True)
+                batch.move(f"done {number}", OddStatus.DONE)
+            await session.commit(batch)
+            await session.check()
+
+    async def test_who_made_a_transition_and_why_is_kept(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number, text in enumerate(TEXTS):
+                why = Act(text, TEXTS[number - 1])
+                batch.create(f"job {number}", act=why)
+                batch.move(f"job {number}", OddStatus.RUNNING, act=Act(by=text))
+                batch.move(f"job {number}", OddStatus.DONE, act=Act(reason=text))
+            await session.commit(batch.create("no reason", act=Act(reason="")))
             await session.check()
 
     async def test_outcomes_are_kept_as_they_are(self, open_store: OpenStore) -> None:

@@ -70,7 +70,7 @@ class EngineTests(StorageFixtures):
     async def test_the_life_of_a_job(self, open_engine: OpenEngine) -> None:
         async with open_engine() as engine:
             live = await engine.create("live")
-            job = await engine.create("ß'", blockchain_identifier="%", idempotency_key="\\")
+            job = await engine.create("ß'", payment_id="%", idempotency_key="\\")
             assert await engine.get(job.job_id) == job
             ended = await end(engine, job, LONGEST_RESULT)
             assert await engine.get_many([job.job_id, live.job_id]) == [ended, live]
@@ -163,7 +163,7 @@ class EngineTests(StorageFixtures):
             async with open_engine(clock=ticking(start)) as engine:
                 assert await everything(engine) == before
                 for text in TEXTS[number::9]:
-                    await engine.create(text, blockchain_identifier=text, idempotency_key=text)
+                    await engine.create(text, payment_id=text, idempotency_key=text)
                     await end(engine, await engine.create(text), text)
                 before = await everything(engine)
                 await _check_sequence(engine, sum(len(lines) for _, lines in before))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.domain.validation import MAX_READ_CHARACTERS, MAX_RESULT_CHARACTERS
+from engine.storage.protocol import Names
 from engine.storage.record import Execution
 from engine.testing.book import Batch
 from engine.testing.fixtures import OpenStore, StorageFixtures
@@ -80,27 +81,29 @@ class LimitingTests(StorageFixtures):
             assert list(map(len, await session.pages(None, _MANY))) == [1, 1, 1]
 
     async def test_jobs_are_checked_out_in_parts(self, open_store: OpenStore) -> None:
-        """Ids come before keys, both in their order; those that nobody has take no room."""
+        """Ids come first, then keys, then payments; names that nobody has take no room."""
         async with open_store() as session:
             await _end_with_results(session, 2 * _FITTING + 1)
             ids = [f"job {number}" for number in range(2 * _FITTING, 0, -1)]
             keys = ["nobody's key", *(f"key {number}" for number in range(3))]
             ids.insert(1, "unheard of")
-            parts = await session.checkouts(ids, keys)
+            payments = [f"payment {number}" for number in range(2)]
+            parts = await session.checkouts(Names(ids, keys, payments))
+            found = [[name for part in parts for name in part.parts[n].jobs] for n in range(3)]
             if session.keeps_table:
-                assert not any(part.jobs or part.keys for part in parts)
+                assert not any(found)
                 return
-            assert [len(part.jobs) + len(part.keys) for part in parts] == _parts_of(len(ids) + 2)
-            found = [*(job_id for part in parts for job_id in part.jobs)]
-            assert found == [each for each in ids if each != "unheard of"]
-            assert [key for part in parts for key in part.keys] == keys[1:]
+            sizes = [sum(len(each.jobs) for each in part.parts) for part in parts]
+            assert sizes == _parts_of(len(ids) + 4)
+            assert found == [[each for each in ids if each != "unheard of"], keys[1:], payments]
             await session.check(every=_FITTING)
 
 
 async def _end_with_results(session: Session, jobs: int) -> None:
     """Commit ended jobs with the longest results."""
     for number in range(jobs):
-        batch: Batch = session.batch().create(f"job {number}", key=f"key {number}")
+        batch: Batch = session.batch()
+        batch.create(f"job {number}", key=f"key {number}", identifier=f"payment {number}")
         await session.commit(batch.move(f"job {number}", OddStatus.DONE, result=_LONGEST))
 
 

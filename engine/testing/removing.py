@@ -17,7 +17,7 @@ async def fill(session: Session) -> None:
     """Commit jobs, seven of them ended: each a microsecond after the other, the newest first."""
     batch = session.batch().create("old", at=TIMES[0], key="of old").create("runs", at=TIMES[0])
     for number in range(_ENDED):
-        batch.create(f"job {number}", at=TIMES[0], key=f"key {number}", identifier="x")
+        batch.create(f"job {number}", at=TIMES[0], key=f"key {number}", identifier=f"x {number}")
     batch.move("runs", OddStatus.RUNNING, at=TIMES[0])
     for number in range(_ENDED):
         ends = OddStatus.LOST if number % 2 else OddStatus.DONE

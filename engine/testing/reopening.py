@@ -12,8 +12,8 @@ from engine.domain.exceptions import StorageInUseError
 from engine.storage.protocol import Storage
 from engine.storage.record import NO_EXECUTION, Execution
 from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
-from engine.testing.store import FINAL_STATUSES
 from engine.testing.values import (
+    FINAL_STATUSES,
     LONGEST_RESULT,
     MICROSECOND,
     NOON,
@@ -93,9 +93,9 @@ class ReopeningTests(StorageFixtures):
         async with open_store() as session:
             batch = session.batch().create("waits").create("runs").create("done")
             await session.commit(batch.move("runs", OddStatus.RUNNING).move("done", OddStatus.DONE))
-        async with open_store(final_statuses=(OddStatus.LOST,)) as session:
+        async with open_store(final_statuses=_finals(OddStatus.LOST)) as session:
             assert await session.remove(keep=0) == 0
-        async with open_store(final_statuses=(OddStatus.RUNNING, OddStatus.DONE)) as session:
+        async with open_store(final_statuses=_finals(OddStatus.RUNNING, OddStatus.DONE)) as session:
             assert await session.remove(keep=0) == 2
         async with open_store():
             pass
@@ -150,7 +150,7 @@ class ReopeningTests(StorageFixtures):
                 batch.create(job_id).move(job_id, OddStatus.RUNNING, execution=execution)
             await session.commit(batch)
         names = {OddStatus.RUNNING.value: OddStatus.LOST.value} if how == "renamed" else {}
-        finals = (*FINAL_STATUSES, OddStatus.RUNNING.value)
+        finals = {**FINAL_STATUSES, OddStatus.RUNNING.value: "failed"}
         opening = {"renamed": names} if names else {"final_statuses": finals}
         async with open_store(**opening) as session:
             assert all(
@@ -188,6 +188,11 @@ class ReopeningTests(StorageFixtures):
             await session.commit(session.batch().create("b"))
         async with open_store():
             pass
+
+
+def _finals(*statuses: OddStatus) -> dict[str, str]:
+    """Return final statuses with an outcome."""
+    return {status.value: "failed" for status in statuses}
 
 
 async def _refused(storage: Storage) -> None:

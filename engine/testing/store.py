@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,12 +11,11 @@ import anyio
 from msgspec.structs import astuple
 
 from engine.domain.validation import MAX_READ_CHARACTERS
-from engine.storage.protocol import CheckedOut, Opened, Storage, StoredPage
+from engine.storage.protocol import CheckedOut, Names, Opened, Storage, StoredPage
 from engine.storage.record import Damaged, Entry, Record, newest_records
 from engine.testing.book import Batch, Book
-from engine.testing.values import ODD_LIFECYCLE, OddStatus
+from engine.testing.values import FINAL_STATUSES, OddStatus
 
-FINAL_STATUSES: Final[Collection[str]] = ODD_LIFECYCLE.final_values
 _LAST: Final = 2**63 - 1
 _PAGE_JOBS: Final = 7  # small and odd: pages end in all places
 _NEARLY: Final = 500  # near misses are made of this many texts at most
@@ -27,7 +26,7 @@ _NO_TIME: Final = timedelta(0)
 async def opened(
     storage: Storage,
     book: Book,
-    final_statuses: Collection[str] = FINAL_STATUSES,
+    final_statuses: Mapping[str, str] = FINAL_STATUSES,
     renamed: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Session]:
     """Open a storage, compare it with the book, and close it at the end."""
@@ -47,7 +46,7 @@ class Session:
     """A storage between `open` and `aclose`."""
 
     def __init__(
-        self, storage: Storage, book: Book, final_statuses: Collection[str], opening: Opened
+        self, storage: Storage, book: Book, final_statuses: Mapping[str, str], opening: Opened
     ) -> None:
         self.storage = storage
         self.book = book
@@ -193,44 +192,51 @@ class Session:
         """Find every job as the owner does: in the table, and then in the storage."""
         expected = self.book.jobs
         keys = {key: each for each in expected.values() if (key := each.idempotency_key)}
-        jobs, by_key = await self.find(expected, keys)
-        assert jobs == expected
-        assert by_key == keys
-        strangers = near_misses(expected), near_misses(keys)
-        assert await self.find(*strangers) == ({}, {})
+        payments = {
+            name: each for each in expected.values() if (name := each.blockchain_identifier)
+        }
+        assert await self.find(expected, keys, payments) == (expected, keys, payments)
+        strangers = [near_misses(each) for each in (expected, keys, payments)]
+        assert await self.find(*strangers) == ({}, {}, {})
         for job_id in ("unheard of", *sorted(strangers[0])[:3]):
             assert await self.storage.history(job_id) is None
 
     async def find(
-        self, job_ids: Iterable[str], keys: Iterable[str]
-    ) -> tuple[dict[str, Record], dict[str, Record]]:
-        """Return the jobs with these ids by id, and the jobs with these keys by key."""
-        jobs = {each: job for each in job_ids if (job := self._table.find(each))}
-        by_key = {each: job for each in keys if (job := self._table.find_by_key(each))}
-        ids_left = [each for each in job_ids if each not in jobs]
-        keys_left = [each for each in keys if each not in by_key]
-        for part in await self.checkouts(ids_left, keys_left):
-            jobs |= part.jobs
-            by_key |= part.keys
-        return jobs, by_key
+        self, job_ids: Iterable[str], keys: Iterable[str] = (), payments: Iterable[str] = ()
+    ) -> tuple[dict[str, Record], dict[str, Record], dict[str, Record]]:
+        """Return the jobs with these ids, with these keys and with these payments, by name."""
+        table = self._table
+        names = Names(tuple(job_ids), tuple(keys), tuple(payments))
+        finders = (table.find, table.find_by_key, table.find_by_payment)
+        by_name = [
+            {name: job for name in part if (job := find(name))}
+            for part, find in zip(names, finders, strict=True)
+        ]
+        pairs = zip(names, by_name, strict=True)
+        left = Names(*(tuple(name for name in part if name not in held) for part, held in pairs))
+        for part in await self.checkouts(left):
+            for into, found in zip(by_name, part.parts, strict=True):
+                into.update(found.jobs)
+        ids, by_key, by_payment = by_name
+        return ids, by_key, by_payment
 
-    async def checkouts(self, job_ids: Sequence[str], keys: Sequence[str]) -> list[CheckedOut]:
+    async def checkouts(self, names: Names) -> list[CheckedOut]:
         """Check out jobs that the owner doesn't hold, in as many parts as that takes."""
         parts: list[CheckedOut] = []
-        while job_ids or keys:
-            part = await self.storage.checkout(job_ids, keys)
-            assert not part.damaged
-            assert not part.damaged_keys
-            records = [check_record(each) for each in (*part.jobs.values(), *part.keys.values())]
+        while any(names):
+            part = await self.storage.checkout(names)
+            assert not any(found.damaged for found in part.parts)
+            records = [check_record(each) for found in part.parts for each in found.jobs.values()]
             assert _fit(records)
+            pairs = [*zip(names, part.parts, strict=True)]
             # None is left out that stands before one that was found.
-            left_out = [each in part.left_out for each in job_ids]
-            left_out += [each in part.left_out_keys for each in keys]
-            found = [each in part.jobs for each in job_ids] + [each in part.keys for each in keys]
+            left_out = [name in found.left_out for asked, found in pairs for name in asked]
+            found = [name in found.jobs for asked, found in pairs for name in asked]
             assert not any(left_out[: len(found) - found[::-1].index(True)] if any(found) else ())
-            job_ids = [each for each in job_ids if each in part.left_out]
-            keys = [each for each in keys if each in part.left_out_keys]
-            assert records or not (job_ids or keys), "it leaves all out"
+            names = Names(
+                *(tuple(name for name in asked if name in found.left_out) for asked, found in pairs)
+            )
+            assert records or not any(names), "it leaves all out"
             parts.append(part)
         return parts
 

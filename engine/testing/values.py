@@ -38,6 +38,8 @@ ODD_LIFECYCLE: Final = Lifecycle(
     failure={OddStatus.LOST},
 )
 
+FINAL_STATUSES: Final = ODD_LIFECYCLE.final_outcomes
+
 # All different, some only a little: a storage must not fold case, trim or normalise.
 TEXTS: Final = (
     *("a", "A", " a", "a ", "á", "a\u0301", "ß", "ss", "İ", "i", "ﬁ", "fi"),
@@ -97,6 +99,12 @@ _FIELDS: Final[dict[str, tuple[Any, ...]]] = {
     "trace": ("{}",),
     "deaths": (1, MAX_NUMBER),
     "died_attempt": (1, MAX_NUMBER),
+    "claimed_at": TIMES,
+    "not_before": TIMES,
+    "last_error": ("", "None"),
+    "cancelled_by": ("", "None"),
+    "repeat_of": ("a", "None"),
+    "repeated_by": ("a", "None"),
 }
 
 EXECUTIONS: Final = (
@@ -108,22 +116,28 @@ EXECUTIONS: Final = (
     # All fields, with other texts side by side each time.
     *(
         Execution(
-            number,
-            json_of({text: number + 0.5}),
-            TIMES[number % len(TIMES)],
-            number + 1,
-            number + 2,
-            TEXTS[number - 1],
-            TIMES[-1 - number % len(TIMES)],
-            prompt_of(TEXTS[number - 2]),
-            json_of({TEXTS[number - 3]: TEXTS[number - 3]}),
-            TEXTS[number - 4],
-            "json",
-            json_of({"traceparent": TEXTS[number - 6]}),
-            number + 3,
-            number + 4,
-            TIMES[0],
-            TIMES[0],
+            priority=number,
+            attempt=number + 1,
+            failures=number + 2,
+            token=TEXTS[number - 1],
+            claimed_at=TIMES[number % len(TIMES)],
+            deadlines=json_of({text: number + 0.5}),
+            deadline_at=TIMES[number % len(TIMES)],
+            retry_at=TIMES[-1 - number % len(TIMES)],
+            prompt=prompt_of(TEXTS[number - 2]),
+            answers=json_of({TEXTS[number - 3]: TEXTS[number - 3]}),
+            cancel_reason=TEXTS[number - 4],
+            result_form="json",
+            trace=json_of({"traceparent": TEXTS[number - 6]}),
+            deaths=number + 3,
+            died_attempt=number + 4,
+            deadline_since=TIMES[0],
+            retry_since=TIMES[0],
+            not_before=TIMES[-1 - number % len(TIMES)],
+            last_error=TEXTS[number - 7],
+            cancelled_by=TEXTS[number - 8],
+            repeat_of=TEXTS[number - 9],
+            repeated_by=TEXTS[number - 10],
         )
         for number, text in enumerate(TEXTS)
     ),

@@ -24,8 +24,8 @@ _FIRST: Final = "the first attempt"
 _SECOND: Final = "the second"
 _CLAIMED: Final = Execution(attempt=1, token=_FIRST)
 _ALL: Final = Execution(
-    *(7, '{"done":1.0}', NOON, 3, 2, "token", TIMES[-1], _PROMPT, "{}", "reason", "json", "{}"),
-    *(5, 4),
+    *(7, 3, 2, "token", NOON, '{"done":1.0}', NOON, TIMES[-1], _PROMPT, "{}", "reason", "json"),
+    *("{}", 5, 4),
 )
 _MANY: Final = 1_000
 

@@ -47,11 +47,11 @@ def _life(position: int, sequence: int, *, live: bool) -> list[Change]:
         status.value
         for status in (JobStatus.AWAITING_PAYMENT, JobStatus.RUNNING, JobStatus.COMPLETED)
     )
-    first = Record(new_job_id(), waiting, HASH, None, at, at, position)
+    first = Record(new_job_id(), waiting, HASH, None, at, at, position, sequence=sequence + 1)
     if live:
         return [Change(sequence + 1, None, first)]
-    second = first.moved(running, at)
-    third = second.moved(completed, at, result=RESULT)
+    second = first.moved(running, at, sequence + 2, starts=True)
+    third = second.moved(completed, at, sequence + 3, result=RESULT, outcome="succeeded")
     return [
         Change(sequence + 1, None, first),
         Change(sequence + 2, waiting, second),

@@ -6,7 +6,8 @@ pytest does not collect this file; `test_suite_catches` runs it in a process of 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace as replaced
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -17,7 +18,7 @@ from msgspec.structs import replace
 
 from engine import DuplicateJobIdError, SQLiteStorage, StorageError, StorageInUseError
 from engine.domain.epochs import new_epoch
-from engine.storage import CheckedOut, Opened, ProgressCallback, StoredPage
+from engine.storage import CheckedOut, Found, Names, Opened, ProgressCallback, StoredPage
 from engine.storage.record import (
     NO_EXECUTION,
     Change,
@@ -229,27 +230,35 @@ class WatchesRemovedJobs(PlainStorage):
 class LosesKeys(PlainStorage):
     """Does not find the keys of ended jobs."""
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
-        return CheckedOut((await super().checkout(job_ids, keys)).jobs)
+    async def checkout(self, names: Names) -> CheckedOut:
+        return replaced(await super().checkout(names), keys=Found())
+
+
+class LosesPayments(PlainStorage):
+    """Does not find the payments of ended jobs."""
+
+    async def checkout(self, names: Names) -> CheckedOut:
+        return replaced(await super().checkout(names), payments=Found())
 
 
 class FoldsCase(PlainStorage):
     """Compares ids as some databases compare texts."""
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+    async def checkout(self, names: Names) -> CheckedOut:
         by_folded = {job_id.casefold(): job for job_id, job in self.jobs.items()}
-        found = {each: job for each in job_ids if (job := by_folded.get(each.casefold()))}
-        return CheckedOut(found, (await super().checkout((), keys)).keys)
+        found = {each: job for each in names.job_ids if (job := by_folded.get(each.casefold()))}
+        return replaced(await super().checkout(names), ids=Found(found))
 
 
 class TrimsKeys(PlainStorage):
     """Ignores spaces at the ends of keys."""
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
-        trimmed = dict.fromkeys(key.rstrip(" ") for key in keys)
-        found = await super().checkout(job_ids, [*trimmed, *(set(keys) - trimmed.keys())])
-        by_key = {key: job for key in keys if (job := found.keys.get(key.rstrip(" ")))}
-        return CheckedOut(found.jobs, found.keys | by_key)
+    async def checkout(self, names: Names) -> CheckedOut:
+        trimmed = dict.fromkeys(key.rstrip(" ") for key in names.keys)
+        keys = [*trimmed, *(set(names.keys) - trimmed.keys())]
+        found = await super().checkout(names._replace(keys=keys))
+        by_key = {key: job for key in names.keys if (job := found.keys.jobs.get(key.rstrip(" ")))}
+        return replaced(found, keys=Found(found.keys.jobs | by_key))
 
 
 class PagesBackwards(PlainStorage):
@@ -295,28 +304,28 @@ class PromisesMore(PlainStorage):
 class ChecksOutWithoutABound(PlainStorage):
     """Checks out all at once, however large."""
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+    async def checkout(self, names: Names) -> CheckedOut:
         found = CheckedOut()
-        for part in ([[job_id], []] for job_id in job_ids):
-            found.jobs.update((await super().checkout(*part)).jobs)
-        for part in ([[], [key]] for key in keys):
-            found.keys.update((await super().checkout(*part)).keys)
+        for field, asked in names._asdict().items():
+            for name in asked:
+                found.add(await super().checkout(Names(**{field: [name]})))
         return found
 
 
 class ForgetsWhatItLeavesOut(PlainStorage):
     """Does not say which jobs it had no room for."""
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
-        found = await super().checkout(job_ids, keys)
-        return CheckedOut(found.jobs, found.keys)
+    async def checkout(self, names: Names) -> CheckedOut:
+        found = await super().checkout(names)
+        found.take_left_out()
+        return found
 
 
 class ChecksOutTheLastFirst(PlainStorage):
     """Looks for jobs in another order than they are named."""
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
-        return await super().checkout(job_ids[::-1], keys)
+    async def checkout(self, names: Names) -> CheckedOut:
+        return await super().checkout(names._replace(job_ids=names.job_ids[::-1]))
 
 
 class CountsWhatWas(PlainStorage):
@@ -370,7 +379,7 @@ class LosesTheLastBatch(PlainStorage):
 class SequenceRestarts(PlainStorage):
     """Continues from the highest number present, and so reuses those of removed jobs."""
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         self._newest_removed = (0, 0)
         return await super().open(final_statuses, renamed)
 
@@ -378,7 +387,7 @@ class SequenceRestarts(PlainStorage):
 class OpensWithAllJobs(PlainStorage):
     """Gives the owner the ended jobs, too: memory grows with every job."""
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         opened = await super().open(final_statuses, renamed)
         opened.table.update(self.jobs)
         return opened
@@ -387,14 +396,14 @@ class OpensWithAllJobs(PlainStorage):
 class RemembersTheFirstFinals(PlainStorage):
     """Keeps using the final statuses of its first opening."""
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         return await super().open(self._final_statuses or final_statuses, renamed)
 
 
 class BeginsAnEpochEachTime(PlainStorage):
     """Takes each opening for that of another storage."""
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         self._epoch = new_epoch(1)
         return await super().open(final_statuses, renamed)
 
@@ -402,7 +411,7 @@ class BeginsAnEpochEachTime(PlainStorage):
 class KeepsOldNames(PlainStorage):
     """Does not rename statuses."""
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         del renamed
         return await super().open(final_statuses, {})
 
@@ -410,7 +419,7 @@ class KeepsOldNames(PlainStorage):
 class RenamesNoDeadlines(PlainStorage):
     """Leaves the old names in the deadlines of jobs."""
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         executions = {job_id: job.execution for job_id, job in self.jobs.items()}
         opened = await super().open(final_statuses, renamed)
         for job_id, execution in executions.items():
@@ -421,7 +430,7 @@ class RenamesNoDeadlines(PlainStorage):
 class LeavesEndedJobsAtWork(PlainStorage):
     """Leaves their attempts to jobs whose statuses have become final."""
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         tokens = {job_id: job.execution.token for job_id, job in self.jobs.items()}
         opened = await super().open(final_statuses, renamed)
         for job_id, token in tokens.items():
@@ -433,7 +442,7 @@ class LeavesEndedJobsAtWork(PlainStorage):
 class LetsTwoIn(PlainStorage):
     """Does not notice that it is in use."""
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         self._users = 0
         return await super().open(final_statuses, renamed)
 
@@ -441,7 +450,7 @@ class LetsTwoIn(PlainStorage):
 class RefusesWithoutAReason(PlainStorage):
     """Refuses a second engine as if the storage were broken."""
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         try:
             return await super().open(final_statuses, renamed)
         except StorageInUseError as error:
@@ -472,7 +481,7 @@ class RemovesLiveJobs(PlainStorage):
     async def remove_ended(
         self, before: datetime | None, keep: int | None, limit: int
     ) -> Sequence[str]:
-        self._final_statuses = {job.status for job in self.jobs.values()}
+        self._final_statuses = {job.status: "failed" for job in self.jobs.values()}
         return await super().remove_ended(before, keep, limit)
 
 

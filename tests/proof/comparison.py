@@ -46,8 +46,12 @@ FACADES = ["asyncio", "trio", "threads"]
 NEW_JOBS = st.builds(
     NewJob,
     st.sampled_from(["h1", "h1", "h1", "h2", "h2", ""]),
-    st.sampled_from([None, None, "payment"]),
-    st.sampled_from([None, None, "k1", "k2", "k3"]),
+    kind=st.sampled_from(["default", "default", "default", "report"]),
+    payment_id=st.sampled_from([None, None, None, "p1", "p2", "p3"]),
+    idempotency_key=st.sampled_from([None, None, "k1", "k2", "k3"]),
+    labels=st.sampled_from([None, None, {"customer": "c17"}]),
+    start=st.booleans(),
+    by=st.sampled_from([None, "the shop"]),
 )
 # The job, whether to draw a legal target, the target, the outcome, the version.
 MOVES = st.tuples(
@@ -147,15 +151,21 @@ class Comparison(RuleBasedStateMachine):
 
     @initialize()
     def begin_with_some_jobs(self) -> None:
-        self.create_many([NewJob("h1"), NewJob("h1", None, "k1"), NewJob("h2", "payment", "k2")])
+        self.create_many(
+            [
+                NewJob("h1"),
+                NewJob("h1", idempotency_key="k1"),
+                NewJob("h2", payment_id="payment", idempotency_key="k2"),
+            ]
+        )
         self.turn_a_page_that_was_held(1)
 
     @rule(new=NEW_JOBS)
     def create(self, new: NewJob) -> None:
         before = self.model.state.changes
         how = {
-            "blockchain_identifier": new.blockchain_identifier,
-            "idempotency_key": new.idempotency_key,
+            name: getattr(new, name)
+            for name in ("kind", "payment_id", "idempotency_key", "labels", "start", "by")
         }
         answer = self.compare(
             "create",
@@ -167,8 +177,9 @@ class Comparison(RuleBasedStateMachine):
     @rule(number=st.integers(0, 9))
     def create_again(self, number: int) -> None:
         job = self.model.state.jobs.get(self.job_id(number))
-        if job and (key := job["idempotency_key"]):
-            self.create(NewJob(job["input_hash"], job["blockchain_identifier"], key))
+        if job and job["idempotency_key"]:
+            fields = {name: job[name] for name in ("kind", "payment_id", "idempotency_key")}
+            self.create(NewJob(job["input_hash"], **fields))
 
     @rule(number=st.integers(0, 9))
     def create_with_a_taken_id(self, number: int) -> None:

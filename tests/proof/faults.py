@@ -9,7 +9,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from engine import Job, JobEngine, Move, SyncJobEngine
-from engine.storage import CheckedOut
+from engine.storage import CheckedOut, Names
 from engine.storage.record import Change
 
 from .specification import LIFECYCLE
@@ -69,8 +69,8 @@ class AnswersBeforeCommit(PlainStorage):
 class ForgetsKeys(PlainStorage):
     """Does not find the idempotency keys of ended jobs."""
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
-        return CheckedOut((await super().checkout(job_ids, keys)).jobs)
+    async def checkout(self, names: Names) -> CheckedOut:
+        return CheckedOut((await super().checkout(names)).ids)
 
 
 class DecidesOnAnOldRead(JobEngine[Any]):

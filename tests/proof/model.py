@@ -23,6 +23,7 @@ from engine import (
     Lifecycle,
     Move,
     NewJob,
+    PaymentInUseError,
     VersionConflictError,
 )
 
@@ -37,9 +38,17 @@ _NO_WORK: Fields = {
     "priority": 0,
     "attempt": 0,
     "next_attempt_at": None,
+    "not_before": None,
+    "claimed_at": None,
+    "last_error": None,
+    "failures": 0,
+    "deaths": 0,
     "deadline_at": None,
+    "deadlines": {},
     "prompt": None,
     "cancel_reason": None,
+    "repeat_of": None,
+    "repeated_by": None,
     "result_form": None,
     "trace": None,
     "progress": None,
@@ -52,6 +61,7 @@ class State:
 
     jobs: dict[str, Fields] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    payments: set[str] = field(default_factory=set)
     lines: dict[str, list[Fields]] = field(default_factory=dict)
     changes: int = 0
 
@@ -100,24 +110,33 @@ class Model:
         key = new.idempotency_key
         if key in state.keys:
             return _replayed(state.jobs[state.keys[key]], new)
+        if new.payment_id in state.payments:
+            raise PaymentInUseError(new.payment_id or "")
         if job_id in state.jobs:
             raise DuplicateJobIdError(job_id)
         if key is not None:
             state.keys[key] = job_id
+        if new.payment_id is not None:
+            state.payments.add(new.payment_id)
         state.jobs[job_id] = {
             "job_id": job_id,
-            "status": self.lifecycle.initial,
+            "status": self.lifecycle.running if new.start else self.lifecycle.initial,
             "input_hash": new.input_hash,
-            "blockchain_identifier": new.blockchain_identifier or f"mock_bc_{job_id}",
+            "blockchain_identifier": new.payment_id or f"mock_bc_{job_id}",
+            "payment_id": new.payment_id,
+            "kind": new.kind,
+            "labels": new.labels or {},
             "created_at": now,
             "updated_at": now,
+            "started_at": now if new.start else None,
+            "outcome": None,
             "result": None,
             "error": None,
             "version": 1,
             "idempotency_key": key,
             **_NO_WORK,
         }
-        return _written(state, None, state.jobs[job_id])
+        return _written(state, None, state.jobs[job_id], new.by)
 
     def _move(self, state: State, move: Move[Any], now: datetime) -> Fields:
         job = _find(state, move.job_id)
@@ -133,6 +152,12 @@ class Model:
         job["status"], job["version"] = move.target, version + 1
         job["result"], job["error"] = move.result, move.error
         job["updated_at"] = max(now, job["updated_at"])
+        if move.target is self.lifecycle.running and job["started_at"] is None:
+            job["started_at"] = job["updated_at"]
+        if move.target in self.lifecycle.success:
+            job["outcome"] = "succeeded"
+        elif move.target in self.lifecycle.failure:
+            job["outcome"] = "failed"
         return _written(state, before, job)
 
 
@@ -160,25 +185,27 @@ def _find(state: State, job_id: str) -> Fields:
 
 
 def _replayed(job: Fields, new: NewJob) -> Fields:
-    asked = {
-        "input_hash": new.input_hash,
-        "blockchain_identifier": new.blockchain_identifier or f"mock_bc_{job['job_id']}",
-    }
+    asked = {"kind": new.kind, "input_hash": new.input_hash}
+    if new.payment_id is not None:
+        asked["payment_id"] = new.payment_id
     for name, value in asked.items():
         if job[name] != value:
             raise IdempotencyConflictError(job["idempotency_key"], job["job_id"], name)
     return dict(job)
 
 
-def _written(state: State, before: object, job: Fields) -> Fields:
+def _written(state: State, before: object, job: Fields, by: str | None = None) -> Fields:
     """Add the change to the history, and return the job after it."""
     state.changes += 1
+    job["sequence"] = state.changes
     line = {
         "sequence": state.changes,
         "job_id": job["job_id"],
         "from_status": before,
         "to_status": job["status"],
         "at": job["updated_at"],
+        "by": by,
+        "reason": None,
     }
     state.lines.setdefault(job["job_id"], []).append(line)
     return dict(job)

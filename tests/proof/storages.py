@@ -6,6 +6,7 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from anyio.lowlevel import checkpoint
 
@@ -17,7 +18,7 @@ from engine import (
     StorageInUseError,
 )
 from engine.domain.epochs import new_epoch
-from engine.storage import CheckedOut, Opened, ProgressCallback, ReadLimit, StoredPage
+from engine.storage import CheckedOut, Names, Opened, ProgressCallback, ReadLimit, StoredPage
 from engine.storage.record import Change, Entry, Record, entries_of, newest_records
 from engine.storage.table import Table
 
@@ -34,10 +35,10 @@ class PlainStorage:
         self.jobs: dict[str, Record] = {}  # in the order of their creation
         self._epoch = new_epoch(1)
         self._newest_removed = (0, 0)  # the highest numbers that were removed
-        self._final_statuses: Collection[str] = ()
+        self._final_statuses: Mapping[str, str] = {}
         self._users = 0
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         self._users += 1
         if self._users > 1:
             raise StorageInUseError(
@@ -57,23 +58,20 @@ class PlainStorage:
             last_position=max([position, *(job.position for job in self.jobs.values())]),
         )
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
-        found, limit = CheckedOut(), ReadLimit()
-        for job_id in job_ids:
-            if (job := self.jobs.get(job_id)) is None:
-                continue
-            if found.left_out or not limit.admits(job):
-                found.left_out.add(job_id)
-            else:
-                found.jobs[job_id] = job
+    async def checkout(self, names: Names) -> CheckedOut:
+        found, limit, is_full = CheckedOut(), ReadLimit(), False
         by_key = {job.idempotency_key: job for job in self.jobs.values()}
-        for key in keys:
-            if (job := by_key.get(key)) is None:
-                continue
-            if found.left_out or found.left_out_keys or not limit.admits(job):
-                found.left_out_keys.add(key)
-            else:
-                found.keys[key] = job
+        by_payment = {job.blockchain_identifier: job for job in self.jobs.values()}
+        known: tuple[Mapping[Any, Record], ...] = (self.jobs, by_key, by_payment)
+        for asked, jobs, part in zip(names, known, found.parts, strict=True):
+            for name in asked:
+                if (job := jobs.get(name)) is None:
+                    continue
+                is_full = is_full or not limit.admits(job)
+                if is_full:
+                    part.left_out.add(name)
+                else:
+                    part.jobs[name] = job
         return found
 
     async def commit(self, changes: Sequence[Change]) -> None:
@@ -176,10 +174,13 @@ def yielding(seed: int) -> Storage:
     return YieldingPlainStorage(seed) if seed % 2 else YieldingMemoryStorage(seed)
 
 
-def _reopened(change: Change, names: Mapping[str, str], final_statuses: Collection[str]) -> Change:
+def _reopened(
+    change: Change, names: Mapping[str, str], final_statuses: Mapping[str, str]
+) -> Change:
     before = change.from_status
     return Change(
         change.sequence,
         None if before is None else names.get(before, before),
         change.record.reopened(names, final_statuses),
+        change.act,
     )

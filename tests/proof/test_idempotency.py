@@ -106,10 +106,12 @@ async def test_a_bulk_call_with_a_conflict_creates_nothing() -> None:
     async with JobEngine() as engine:
         first = await engine.create("the same", idempotency_key=KEY)
         with pytest.raises(IdempotencyConflictError) as conflict:
-            await engine.create_many([NewJob("new"), NewJob("other", None, KEY), NewJob("new")])
+            await engine.create_many(
+                [NewJob("new"), NewJob("other", idempotency_key=KEY), NewJob("new")]
+            )
         assert (conflict.value.item, conflict.value.job_id) == (1, first.job_id)
         assert await engine.count() == 1
-        again = await engine.create_many([NewJob("the same", None, KEY)] * 2)
+        again = await engine.create_many([NewJob("the same", idempotency_key=KEY)] * 2)
         assert again == [first, first]
 
 

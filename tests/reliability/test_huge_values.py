@@ -71,7 +71,7 @@ VALUES = {**HUGE, **WRONG}
 
 TEXTS: dict[str, Callable[[Engine, Any], Any]] = {
     "input_hash": lambda engine, value: engine.create(value),
-    "blockchain_identifier": lambda engine, value: engine.create("x", blockchain_identifier=value),
+    "payment_id": lambda engine, value: engine.create("x", payment_id=value),
     "idempotency_key": lambda engine, value: engine.create("x", idempotency_key=value),
     "input_hash of an item": lambda engine, value: engine.create_many([NewJob(value)]),
     "id to get": lambda engine, value: engine.get(value),
@@ -150,9 +150,9 @@ async def test_a_huge_or_wrong_value_is_refused_wherever_it_is_given(
 
 LIMITS: dict[str, tuple[int, Callable[[Engine, str], Any]]] = {
     "input_hash": (MAX_INPUT_HASH_CHARACTERS, lambda engine, text: engine.create(text)),
-    "blockchain_identifier": (
+    "payment_id": (
         MAX_IDENTIFIER_CHARACTERS,
-        lambda engine, text: engine.create("hash", blockchain_identifier=text),
+        lambda engine, text: engine.create("hash", payment_id=text),
     ),
     "idempotency_key": (
         MAX_IDENTIFIER_CHARACTERS,

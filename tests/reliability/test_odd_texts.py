@@ -68,7 +68,7 @@ def test_a_text_is_stored_as_given_or_refused(text: str) -> None:
     storage = MemoryStorage()
     with SyncJobEngine(storage, new_id=lambda: text) as engine:
         try:
-            job = engine.create(text, blockchain_identifier=text, idempotency_key=text)
+            job = engine.create(text, payment_id=text, idempotency_key=text)
         except InvalidValueError:
             assert not _storable(text)
             assert engine.count() == 0
@@ -76,7 +76,7 @@ def test_a_text_is_stored_as_given_or_refused(text: str) -> None:
         assert _storable(text)
         for other in (job, engine.get(text), *engine.get_many([text]), *engine.list_jobs().jobs):
             assert _texts(other) == [text] * 4
-        assert engine.create(text, blockchain_identifier=text, idempotency_key=text) == job
+        assert engine.create(text, payment_id=text, idempotency_key=text) == job
         engine.transition(text, JobStatus.RUNNING)
         assert engine.transition(text, JobStatus.COMPLETED, result=text).result == text
         assert [line.sequence for line in engine.history(text)] == [1, 2, 3]

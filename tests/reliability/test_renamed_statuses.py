@@ -159,7 +159,12 @@ def _change_of(job: Job[Old]) -> dict[str, Any]:
     """Return the fields that the new lifecycle changes."""
     status = shown(job.status)
     has_ended = NEW.is_final(status)
-    return {"status": status, "deadline_at": None if has_ended else job.deadline_at}
+    return {
+        "status": status,
+        "deadline_at": None if has_ended else job.deadline_at,
+        "deadlines": {shown(Old(each)).value: time for each, time in job.deadlines.items()},
+        "outcome": job.outcome or ("failed" if has_ended else None),
+    }
 
 
 async def _remove_all(place: Any) -> None:  # noqa: ANN401 - a location

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from engine import JobStatus, Move, NewJob
 from engine.domain.validation import MAX_READ_CHARACTERS
-from engine.storage import CheckedOut
+from engine.storage import CheckedOut, Names
 from engine.storage.record import Record
 from engine.testing.facades import Engine
 from tests.proof.storages import PlainStorage
@@ -40,11 +38,11 @@ class CountingStorage(PlainStorage):
         """Count from 0 again."""
         self.checked_out.clear()
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+    async def checkout(self, names: Names) -> CheckedOut:
         if (error := self.errors.get(len(self.checked_out))) is not None:
             raise error
-        found = await super().checkout(job_ids, keys)
-        records: list[Record] = [*found.jobs.values(), *found.keys.values()]
+        found = await super().checkout(names)
+        records: list[Record] = [job for part in found.parts for job in part.jobs.values()]
         assert sum(record.characters for record in records) <= MAX_READ_CHARACTERS
         self.checked_out.append(len(records))
         return found

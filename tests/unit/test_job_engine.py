@@ -1,6 +1,6 @@
 """The awaited engine alone: its start and end, and the effect of a cancelled caller."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
 import anyio
@@ -120,7 +120,9 @@ async def test_a_caller_that_goes_away_leaves_its_change_whole(how: str) -> None
 
 async def test_a_cancelled_start_closes_the_storage() -> None:
     class Slow(PlantedStorage):
-        async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+        async def open(
+            self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]
+        ) -> Opened:
             await anyio.sleep_forever()
             return await super().open(final_statuses, renamed)
 

@@ -166,6 +166,11 @@ def _called(engine: Any, name: str) -> Arguments:  # noqa: ANN401 - either facad
             INTEGER | {"-1"},
             lambda value: engine.create("hash", priority=value),
         ),
+        f"{name}.create start": (FLAG, lambda value: engine.create("hash", start=value)),
+        f"{name}.create_many start": (
+            FLAG,
+            lambda value: engine.create_many([NewJob("hash", start=value)]),
+        ),
         f"{name}.create_many priority": (
             INTEGER | {"-1"},
             lambda value: engine.create_many([NewJob("hash", priority=value)]),

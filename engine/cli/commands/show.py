@@ -16,6 +16,7 @@ from engine.cli.files import reading
 from engine.cli.texts import NOTHING, column_widths, printable, table_lines
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import JobDamagedError, shown
+from engine.storage.protocol import Names
 from engine.storage.record import Entry, Record
 from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.reading import checkout, history
@@ -38,7 +39,7 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
     """
     job_id = arguments.job_id
     with reading(arguments.file) as connection:
-        found = checkout(connection, [job_id], [])
+        found = checkout(connection, Names([job_id])).ids
         if job_id in found.damaged:
             raise JobDamagedError(job_id, found.damaged[job_id].problem)
         if job_id not in found.jobs:
@@ -64,10 +65,6 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
 
 def _write_fields(job: Record, console: Console) -> None:
     fields = job_fields(job)
-    if failures := job.execution.failures:
-        fields["failures"] = failures
-    if deaths := job.execution.deaths:
-        fields["deaths"] = deaths
     width = max(map(len, fields))
     for name, value in fields.items():
         label = name

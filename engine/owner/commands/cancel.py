@@ -68,4 +68,5 @@ def end_cancelled(batch: Batch, record: Record, reason: str) -> Record:
         # The lifecycle may have lost its `cancels_to` since the request; then a running job fails.
         target = lifecycle.after(record.status, Event.FAIL, record.job_id)
     error = f"{CANCELLED}: {reason}" if reason else CANCELLED
-    return batch.force(record, target, error, record.execution.to_be_cancelled(reason))
+    cancelled = record.execution.to_be_cancelled(reason)
+    return batch.force(record, target, Event.CANCEL, error, cancelled)

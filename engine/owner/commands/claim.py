@@ -37,4 +37,4 @@ class ClaimJobs(Write):
 
 def claim(batch: Batch, record: Record) -> Record:
     """Give a ready job to a new attempt."""
-    return batch.amend(record, record.execution.claimed(urandom(8).hex()))
+    return batch.amend(record, record.execution.claimed(urandom(8).hex(), batch.now))

@@ -8,9 +8,10 @@ from typing import Final
 from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
 from engine.owner.commands.command import Write
-from engine.storage.record import Record
+from engine.storage.record import Act, Record
 
 EXPIRED: Final = "expired"
+BY_DEADLINE: Final = Act("deadline")
 
 
 class ExpireJobs(Write):
@@ -46,4 +47,4 @@ def _expire(batch: Batch, job_id: str) -> Record | None:
     if ends is None or ends > batch.now or target is None:
         return None
     batch.expired += 1
-    return batch.force(record, target, EXPIRED, record.execution)
+    return batch.force(record, target, Event.EXPIRE, EXPIRED, record.execution, BY_DEADLINE)

@@ -56,5 +56,12 @@ class FinishJob(WriteOne):
         if self.result_form is not None:
             execution = execution.with_result(self.result_form)
         return [
-            batch.move(before, target, result=self.result, error=self.error, execution=execution)
+            batch.move(
+                before,
+                target,
+                event=self.event,
+                result=self.result,
+                error=self.error,
+                execution=execution,
+            )
         ]

@@ -45,7 +45,8 @@ def _judge(batch: Batch, record: Record, deaths: int, rule: DeathRule) -> None:
         batch.amend(record, execution.suspected(retry, deaths=deaths))
     else:
         target = batch.lifecycle.after(record.status, Event.DIE, record.job_id)
-        batch.force(record, target, _error(execution.attempt, deaths, rule), execution)
+        error = _error(execution.attempt, deaths, rule)
+        batch.force(record, target, Event.DIE, error, execution)
 
 
 def _error(attempt: int, deaths: int, rule: DeathRule) -> str:

@@ -223,7 +223,7 @@ class _Check:
         # In a table whose pages are out of order, more than one job may seem to have a position.
         rest = (row for _, is_transition, row in rows if is_transition)
         if not is_transition:
-            for problem in job_problems(first, rest, self._final_statuses):
+            for problem in job_problems(first[:-1], rest, self._final_statuses):
                 self._add(f"job {printable_name(first[1])}", problem)
         elif not self._connection.execute(
             "SELECT 1 FROM jobs WHERE position = ?", (position,)

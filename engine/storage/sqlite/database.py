@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -21,7 +21,7 @@ from engine.domain.exceptions import (
     StorageError,
 )
 from engine.portal.logs import TaskLogger
-from engine.storage.protocol import CheckedOut, Opened
+from engine.storage.protocol import CheckedOut, Names, Opened
 from engine.storage.record import Change
 from engine.storage.sqlite import notes, reading, writing
 from engine.storage.sqlite.connection import Connect, WritingConnection, rewrite_log
@@ -59,19 +59,19 @@ class Database:
         self._connect = connect
         self._connection: WritingConnection | None = None
         self._identity: tuple[int, int] | None = None
-        self._final_statuses: Collection[str] = ()
+        self._final_statuses: Mapping[str, str] = {}
         self._is_undecided = False  # a commit's outcome is unknown until `resolve` finds it out
         self._log_commits = 0  # since the log was last moved into the database
         self._log_changes = 0
 
     def open(
         self,
-        final_statuses: Collection[str],
+        final_statuses: Mapping[str, str],
         renamed: Mapping[str, str],
         ownership: Ownership,
     ) -> Opened:
         """Connect, and read the live jobs and the newest numbers."""
-        self._final_statuses = frozenset(final_statuses)
+        self._final_statuses = dict(final_statuses)
         self._ownership = ownership
         self._identity = _identity(self._name)
         self._is_undecided = False
@@ -84,7 +84,7 @@ class Database:
             self.counts = reading.counts(connection)
             statuses = reading.readable_statuses(self.counts)
             return Opened(
-                Table(reading.jobs_in_statuses(connection, statuses - self._final_statuses)),
+                Table(reading.jobs_in_statuses(connection, statuses - self._final_statuses.keys())),
                 last_sequence=notes.newest_number(connection, "sequence", "transitions"),
                 last_position=notes.newest_number(connection, "position", "jobs"),
                 epochs=read_epochs(connection),
@@ -171,9 +171,9 @@ class Database:
             self.counts = reading.counts(connection.sqlite)
         return connection
 
-    def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+    def checkout(self, names: Names) -> CheckedOut:
         """Read ended jobs; see `engine.storage.Storage.checkout`."""
-        return self.read(lambda connection: reading.checkout(connection, job_ids, keys))
+        return self.read(lambda connection: reading.checkout(connection, names))
 
     # Writing.
 
@@ -201,7 +201,7 @@ class Database:
     def _conflict(self, changes: Sequence[Change]) -> Exception:
         """Return the error for changes that were rolled back because another row is there."""
         new = [change.record.job_id for change in changes if change.from_status is None]
-        there = self.read(lambda connection: reading.checkout(connection, new, ()))
+        there = self.checkout(Names(new)).ids
         for job_id in (*there.jobs, *there.damaged):
             return DuplicateJobIdError(job_id)
         return StorageDamagedError(f"{self._path}: the number or key of a new row is there already")

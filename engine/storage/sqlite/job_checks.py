@@ -31,7 +31,7 @@ def job_problems(
 def _history_problems(job: dict[str, Any], transitions: Iterator[Row]) -> Iterator[str]:
     created_at, updated_at = job["created_at"], job["updated_at"]
     lines, last_status, last_at = 0, None, created_at
-    for sequence, _, from_status, to_status, at, _ in transitions:
+    for sequence, _, from_status, to_status, at, *_ in transitions:
         if from_status != last_status:
             yield f"its transition {sequence} is from {from_status}, not from {last_status}"
         if at < last_at:

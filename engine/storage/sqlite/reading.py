@@ -15,12 +15,14 @@ from typing import Final
 
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError, shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
-from engine.storage.protocol import CheckedOut, ReadLimit, StoredPage
+from engine.storage.protocol import CheckedOut, Found, Names, ReadLimit, StoredPage
 from engine.storage.record import Damaged, Entry, Record
 from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, Row, time_text
 from engine.storage.sqlite.stored import DamagedRowError, read_entry, read_record
 
-SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs"
+_NEWEST: Final = "SELECT max(sequence) FROM transitions WHERE transitions.position = jobs.position"
+SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)}, ({_NEWEST}) FROM jobs"
+"""With the number of the job's newest transition, from the index of the history."""
 SELECT_TRANSITIONS: Final = f"SELECT {', '.join(TRANSITION_COLUMNS)} FROM transitions"
 # With the job twice: its id in the job's row, and the position at which the index finds that id.
 # The row's checksum would need all of the row, and a result may be long.
@@ -37,8 +39,8 @@ _OF_ONE: Final = f"""
     ORDER BY sequence LIMIT ?
 """
 
-_COLUMNS: Final = ", ".join(f"jobs.{column}" for column in JOB_COLUMNS)
-_FOUND_BY: Final = ("job_id", "idempotency_key")
+_COLUMNS: Final = ", ".join((*(f"jobs.{column}" for column in JOB_COLUMNS), f"({_NEWEST})"))
+_FOUND_BY: Final = ("job_id", "idempotency_key", "blockchain_identifier")
 # Rows in the order of the texts that are given, each with the place of its text before it: a cross
 # join goes through its left side first (https://www.sqlite.org/optoverview.html, 8.2).
 _FIND: Final = {
@@ -115,17 +117,13 @@ def readable_statuses(statuses: Iterable[object]) -> set[str]:
     }
 
 
-def checkout(
-    connection: sqlite3.Connection, job_ids: Sequence[str], keys: Sequence[str]
-) -> CheckedOut:
-    """Return the jobs that have these ids and keys, as many as one read may give."""
-    limit, found = ReadLimit(), CheckedOut()
-    read = _find(connection, "job_id", job_ids, limit, found.jobs, found.damaged)
-    found.left_out.update(job_ids[read:])
-    read = 0
-    if not found.left_out:
-        read = _find(connection, "idempotency_key", keys, limit, found.keys, found.damaged_keys)
-    found.left_out_keys.update(keys[read:])
+def checkout(connection: sqlite3.Connection, names: Names) -> CheckedOut:
+    """Return the jobs that have these names, as many as one read may give."""
+    limit, found, is_full = ReadLimit(), CheckedOut(), False
+    for column, texts, into in zip(_FOUND_BY, names, found.parts, strict=True):
+        read = 0 if is_full else _find(connection, column, texts, limit, into)
+        into.left_out.update(texts[read:])
+        is_full = read < len(texts)
     return found
 
 
@@ -134,8 +132,7 @@ def _find(
     column: str,
     texts: Sequence[str],
     limit: ReadLimit,
-    found: dict[str, Record],
-    damaged: dict[str, Damaged],
+    found: Found,
 ) -> int:
     """Put in the jobs that have one of these texts in a column, as far as the limit goes.
 
@@ -154,9 +151,9 @@ def _find(
             rows.close()
             return place
         if isinstance(job, Damaged):
-            damaged[texts[place]] = job  # it need not say itself which job it is
+            found.damaged[texts[place]] = job  # it need not say itself which job it is
         else:
-            found[str(getattr(job, column))] = job
+            found.jobs[str(getattr(job, column))] = job
     return len(texts)
 
 
@@ -192,7 +189,7 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
     Raises:
         JobDamagedError: The job or its history is damaged.
     """
-    found = checkout(connection, [job_id], ())
+    found = checkout(connection, Names([job_id])).ids
     if found.damaged:
         raise JobDamagedError(job_id, found.damaged[job_id].problem)
     if not found.jobs:

@@ -5,8 +5,8 @@ silently changed. So every row ends with a checksum: the CRC-32 (ISO 3309, as `z
 it) of its other values in UTF-8, joined by NULs, which no text of ours has; NULL becomes ``None``.
 It finds accidents, such as any flip of up to 32 bits in a row. It does not prevent forgery.
 
-Most jobs have neither input nor execution. Their rows are made, summed and written without these
-columns, which so cost nothing.
+Jobs of an engine that is a mere state machine have neither kind, labels, input nor execution. Their
+rows are made, summed and written without these columns, which so cost nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from zlib import crc32
 
 from msgspec.structs import astuple, fields
 
-from engine.storage.record import NO_EXECUTION, Change, Execution, Record
+from engine.domain.labels import DEFAULT_KIND
+from engine.storage.record import NO_ACT, NO_EXECUTION, Change, Execution, Record
 
 Row: TypeAlias = tuple[Any, ...]
 
 EXECUTION_COLUMNS: Final[tuple[str, ...]] = tuple(field.name for field in fields(Execution))
-JOB_COLUMNS: Final[tuple[str, ...]] = (
+PLAIN_EXECUTION: Final = ("priority", "attempt", "failures", "token", "claimed_at")
+"""The first of them, and the only ones that most attempts have."""
+SHORT_COLUMNS: Final[tuple[str, ...]] = (
     "position",
     "job_id",
     "status",
@@ -31,34 +34,47 @@ JOB_COLUMNS: Final[tuple[str, ...]] = (
     "blockchain_identifier",
     "created_at",
     "updated_at",
-    "result",
-    "error",
     "version",
     "idempotency_key",
+    "started_at",
+    "result",
+    "error",
+    "outcome",
     "ended_at",
+    "checksum",
+)
+"""The columns of a job without kind, labels, input and execution."""
+JOB_COLUMNS: Final[tuple[str, ...]] = (
+    *SHORT_COLUMNS[:-1],
+    "kind",
+    "labels",
     "input",
     *EXECUTION_COLUMNS,
     "checksum",
 )
-SHORT_COLUMNS: Final[tuple[str, ...]] = tuple(
-    column for column in JOB_COLUMNS if column not in {"input", *EXECUTION_COLUMNS}
-)
-"""The columns of a job without input and execution."""
 TRANSITION_COLUMNS: Final = (
     "sequence",
     "position",
     "from_status",
     "to_status",
     "at",
+    "by",
+    "reason",
     "checksum",
 )
 
-_INPUT: Final = JOB_COLUMNS.index("input")
+_SHORT: Final = len(SHORT_COLUMNS) - 1
 LEFT_OUT: Final = (None,) * (len(JOB_COLUMNS) - len(SHORT_COLUMNS))
-# The values under the first schema's checksums. Later columns follow, and are NULL in most rows.
-_FIRST_COLUMNS: Final = 23
-_NO_LATER: Final = (None,) * (len(JOB_COLUMNS) - 1 - _FIRST_COLUMNS)
-TIME_COLUMNS: Final = ("deadline_at", "retry_at", "deadline_since", "retry_since")
+_PLAIN: Final = JOB_COLUMNS.index(PLAIN_EXECUTION[-1]) + 1
+_NOT_PLAIN: Final = (None,) * (len(JOB_COLUMNS) - 1 - _PLAIN)
+TIME_COLUMNS: Final = (
+    "claimed_at",
+    "deadline_at",
+    "retry_at",
+    "deadline_since",
+    "retry_since",
+    "not_before",
+)
 _NULLS: Final = (None,) * len(EXECUTION_COLUMNS)
 _FORMS: Final = ["\0".join(["%s"] * columns) for columns in range(64)]  # more than a table has
 
@@ -69,13 +85,18 @@ def checksum(values: Row) -> int:
     Raises:
         UnicodeEncodeError: A text is not UTF-8 in the file.
     """
-    if values[_INPUT:] == LEFT_OUT:
-        values = values[:_INPUT]
-    elif values[_FIRST_COLUMNS:] == _NO_LATER:
-        values = values[:_FIRST_COLUMNS]
-    while len(values) > _FIRST_COLUMNS and values[-1] is None:
+    if values[_SHORT:] == LEFT_OUT:
+        return _sum(values[:_SHORT])
+    if is_plain(values):
+        return _sum(values[:_PLAIN])
+    while values and values[-1] is None:
         values = values[:-1]  # rows from before a later column have no such value
     return _sum(values)
+
+
+def is_plain(row: Row) -> bool:
+    """Return whether a job's values have only what most attempts have of an execution."""
+    return row[_PLAIN : len(JOB_COLUMNS) - 1] == _NOT_PLAIN
 
 
 def _sum(values: Row) -> int:
@@ -147,8 +168,8 @@ def full_row(row: Row) -> Row:
 
 
 def _job_row(record: Record, texts: _TimeTexts, *, ended: bool) -> Row:
-    """Return the row of a job; a short one for a job without input and execution."""
-    updated_at = texts[record.updated_at]
+    """Return the row of a job; a short one for a job without kind, labels, input and execution."""
+    updated_at, started_at = texts[record.updated_at], record.started_at
     values: Row = (
         record.position,
         record.job_id,
@@ -157,32 +178,34 @@ def _job_row(record: Record, texts: _TimeTexts, *, ended: bool) -> Row:
         record.blockchain_identifier,
         texts[record.created_at],
         updated_at,
-        record.result,
-        record.error,
         record.version,
         record.idempotency_key,
+        None if started_at is None else texts[started_at],
+        record.result,
+        record.error,
+        record.outcome,
         updated_at if ended else None,
     )
-    execution = record.execution
+    kind, execution = None if record.kind == DEFAULT_KIND else record.kind, record.execution
     if execution is not NO_EXECUTION:
-        values = (*values, record.input, *_execution_values(execution))
-    elif record.input is not None:
-        values = (*values, record.input, *_NULLS)
+        values = (*values, kind, record.labels, record.input, *_execution_values(execution, texts))
+    elif kind or record.input is not None or record.labels is not None:
+        values = (*values, kind, record.labels, record.input, *_NULLS)
     else:
         return (*values, _sum(values))
     return (*values, checksum(values))
 
 
-def _execution_values(execution: Execution) -> Row:
-    if execution.deadline_at is None and execution.retry_at is None:  # nor what they began at
-        return astuple(execution)
-    return tuple(
-        time_text(each) if isinstance(each, datetime) else each for each in astuple(execution)
-    )
+def _execution_values(execution: Execution, texts: _TimeTexts) -> Row:
+    return tuple(texts[each] if isinstance(each, datetime) else each for each in astuple(execution))
 
 
 def _transition_row(change: Change, texts: _TimeTexts) -> Row:
-    record = change.record
+    record, act = change.record, change.act
     at = texts[record.updated_at]
-    values: Row = (change.sequence, record.position, change.from_status, record.status, at)
-    return (*values, _sum(values))
+    if act is NO_ACT:
+        values: Row = (change.sequence, record.position, change.from_status, record.status, at)
+        return (*values, None, None, _sum(values))
+    values = (change.sequence, record.position, change.from_status, record.status, at)
+    values = (*values, act.by, act.reason)
+    return (*values, checksum(values))

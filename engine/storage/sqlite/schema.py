@@ -3,31 +3,36 @@
 The names are for readers too: any SQLite program may read the tables while an engine has the file.
 Only the engine may write to them.
 
-* ``jobs``: a row for each job, as it is now. ``position`` is the order of creation; ``ended_at`` is
-  NULL until the job has ended; a ``blockchain_identifier`` that is NULL is the default,
-  ``mock_bc_`` and the job's id. ``input`` is the input of the job's handler, as JSON. The columns
-  from ``priority`` to ``retry_since`` are the job's execution; most jobs have none, and NULLs
-  there:
+* ``jobs``: a row for each job, as it is now. ``position`` is the order of creation;
+  ``blockchain_identifier`` names the payment, and is NULL for the default, ``mock_bc_`` and the
+  job's id; ``started_at`` is the first time at which the job was running; ``outcome`` and
+  ``ended_at`` are NULL until the job has ended; ``kind`` is NULL for the kind ``default``;
+  ``labels`` are a JSON object of texts; ``input`` is the input of the job's handler, as JSON. The
+  columns from ``priority`` on are the job's execution; jobs of a mere state machine have none, and
+  NULLs there:
 
   * ``priority``: of the ready jobs, those with a higher one are claimed first. It, ``attempt`` and
     ``failures`` are NULL exactly for a job without an execution.
-  * ``deadlines``: by status, a JSON object of seconds or times. ``deadline_at``: when the job's
-    time in its present status runs out.
   * ``attempt``: the number of the newest attempt, 0 before the first. ``failures``: how many of
     them count against the retries. ``token``: of the attempt that has the job; NULL when none has.
-    ``retry_at``: the job is not claimed before this time.
+    ``claimed_at``: when the newest attempt began.
+  * ``deadlines``: by status, a JSON object of seconds or times. ``deadline_at``: when the job's
+    time in its present status runs out. ``retry_at``: the job is not claimed before this time.
   * ``prompt``: the open question, a JSON object. ``answers``: the answers so far, a JSON object by
     the names of the prompts.
-  * ``cancel_reason``: the reason of a request to cancel the job; NULL without a request.
+  * ``cancel_reason``, ``cancelled_by``: of a request to cancel the job; NULL without a request.
   * ``result_form``: ``json`` for a ``result`` that is JSON; NULL for a text, and without a result.
   * ``trace``: the trace context of the job's submitter, a JSON object of W3C headers.
   * ``deaths``: how many deaths count against the job; NULL for none. ``died_attempt``: the number
     of the attempt whose engine died, while that makes the job a suspect; NULL otherwise.
   * ``deadline_since``, ``retry_since``: when the time until ``deadline_at`` and ``retry_at`` began;
-    NULL for an absolute deadline.
+    NULL for an absolute deadline. ``not_before``: the submitter's earliest time of a claim.
+  * ``last_error``: of the newest attempt that failed or died.
+  * ``repeat_of``, ``repeated_by``: the ids of the job that it repeats, and of its repeat.
 
+* ``labels``: a row for each label of each job, from which the job can be found.
 * ``transitions``: a row for each change of a job's status, in one order, without gaps except for
-  removed jobs. ``position`` is the job's.
+  removed jobs. ``position`` is the job's; ``by`` and ``reason`` say who made it, and why.
 * ``epochs``: a row for each epoch of the history, in their order: its name, and the number of its
   first transition (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
@@ -54,6 +59,9 @@ APPLICATION_ID: Final = 0x656E676A  # "engj"
 
 Step = tuple[str, ...]
 
+_TEXTS: Final = (("final_statuses", "[]"), ("renamed", "{}"))
+_NUMBERS: Final = ("last_sequence", "last_position", "failed_commits", "is_copy")
+
 STEPS: Final[tuple[Step, ...]] = (
     (
         """
@@ -65,22 +73,38 @@ STEPS: Final[tuple[Step, ...]] = (
             blockchain_identifier TEXT,
             created_at TEXT NOT NULL,
             updated_at TEXT NOT NULL,
-            result TEXT,
-            error TEXT,
             version INTEGER NOT NULL,
             idempotency_key TEXT,
+            started_at TEXT,
+            result TEXT,
+            error TEXT,
+            outcome TEXT,
             ended_at TEXT,
+            kind TEXT,
+            labels TEXT,
             input TEXT,
             priority INTEGER,
-            deadlines TEXT,
-            deadline_at TEXT,
             attempt INTEGER,
             failures INTEGER,
             token TEXT,
+            claimed_at TEXT,
+            deadlines TEXT,
+            deadline_at TEXT,
             retry_at TEXT,
             prompt TEXT,
             answers TEXT,
             cancel_reason TEXT,
+            result_form TEXT,
+            trace TEXT,
+            deaths INTEGER,
+            died_attempt INTEGER,
+            deadline_since TEXT,
+            retry_since TEXT,
+            not_before TEXT,
+            last_error TEXT,
+            cancelled_by TEXT,
+            repeat_of TEXT,
+            repeated_by TEXT,
             checksum INTEGER NOT NULL
         )
         """,
@@ -90,7 +114,20 @@ STEPS: Final[tuple[Step, ...]] = (
         CREATE UNIQUE INDEX jobs_by_idempotency_key ON jobs (idempotency_key)
         WHERE idempotency_key IS NOT NULL
         """,
+        """
+        CREATE UNIQUE INDEX jobs_by_payment ON jobs (blockchain_identifier)
+        WHERE blockchain_identifier IS NOT NULL
+        """,
+        "CREATE INDEX jobs_by_kind ON jobs (kind) WHERE kind IS NOT NULL",
         "CREATE INDEX jobs_by_end ON jobs (ended_at) WHERE ended_at IS NOT NULL",
+        """
+        CREATE TABLE labels (
+            name TEXT NOT NULL,
+            value TEXT NOT NULL,
+            position INTEGER NOT NULL REFERENCES jobs (position),
+            PRIMARY KEY (name, value, position)
+        ) WITHOUT ROWID
+        """,
         """
         CREATE TABLE transitions (
             sequence INTEGER PRIMARY KEY,
@@ -98,37 +135,12 @@ STEPS: Final[tuple[Step, ...]] = (
             from_status TEXT,
             to_status TEXT NOT NULL,
             at TEXT NOT NULL,
+            by TEXT,
+            reason TEXT,
             checksum INTEGER NOT NULL
         )
         """,
         "CREATE INDEX transitions_by_job ON transitions (position)",
-        """
-        CREATE TABLE engine (
-            name TEXT PRIMARY KEY,
-            value NOT NULL,
-            checksum INTEGER NOT NULL
-        ) WITHOUT ROWID
-        """,
-        f"""
-        INSERT INTO engine VALUES
-            ('final_statuses', '[]', {checksum(("final_statuses", "[]"))}),
-            ('last_sequence', 0, {checksum(("last_sequence", 0))}),
-            ('last_position', 0, {checksum(("last_position", 0))}),
-            ('failed_commits', 0, {checksum(("failed_commits", 0))})
-        """,
-    ),
-    ("ALTER TABLE jobs ADD COLUMN result_form TEXT",),
-    ("ALTER TABLE jobs ADD COLUMN trace TEXT",),
-    (
-        "ALTER TABLE jobs ADD COLUMN deaths INTEGER",
-        "ALTER TABLE jobs ADD COLUMN died_attempt INTEGER",
-    ),
-    (
-        "ALTER TABLE jobs ADD COLUMN deadline_since TEXT",
-        "ALTER TABLE jobs ADD COLUMN retry_since TEXT",
-    ),
-    (f"INSERT INTO engine VALUES ('renamed', '{{}}', {checksum(('renamed', '{}'))})",),
-    (
         """
         CREATE TABLE epochs (
             number INTEGER PRIMARY KEY,
@@ -137,6 +149,16 @@ STEPS: Final[tuple[Step, ...]] = (
             checksum INTEGER NOT NULL
         )
         """,
+        """
+        CREATE TABLE engine (
+            name TEXT PRIMARY KEY,
+            value NOT NULL,
+            checksum INTEGER NOT NULL
+        ) WITHOUT ROWID
+        """,
+        "INSERT INTO engine VALUES "
+        + ", ".join(f"('{name}', '{value}', {checksum((name, value))})" for name, value in _TEXTS)
+        + ", "
+        + ", ".join(f"('{name}', 0, {checksum((name, 0))})" for name in _NUMBERS),
     ),
-    (f"INSERT INTO engine VALUES ('is_copy', 0, {checksum(('is_copy', 0))})",),
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, Row, chec
 from engine.storage.sqlite.stored import DamagedRowError, check_row, read_record
 
 _STEP_ROWS: Final = 1_000
-_CHANGED: Final = ("status", "ended_at", *EXECUTION_COLUMNS, "checksum")
+_CHANGED: Final = ("status", "outcome", "ended_at", *EXECUTION_COLUMNS, "checksum")
 _PLACES: Final = [JOB_COLUMNS.index(column) for column in (*_CHANGED, "position")]
 _UPDATE_JOBS: Final = (
     f"UPDATE jobs SET {', '.join(f'{column} = ?' for column in _CHANGED)} WHERE position = ?"
@@ -41,7 +41,7 @@ _WRONG_ENDS: Final = f"""
 
 
 def rename_statuses(
-    connection: sqlite3.Connection, renamed: Mapping[str, str], final_statuses: Collection[str]
+    connection: sqlite3.Connection, renamed: Mapping[str, str], final_statuses: Mapping[str, str]
 ) -> None:
     """Rename statuses in all jobs, their deadlines and their histories."""
     for rows in _parts(connection, _RENAMED_JOBS, renamed):
@@ -50,7 +50,7 @@ def rename_statuses(
         connection.executemany(_UPDATE_TRANSITIONS, _renamed_transitions(rows, renamed))
 
 
-def correct_ends(connection: sqlite3.Connection, final_statuses: Collection[str]) -> None:
+def correct_ends(connection: sqlite3.Connection, final_statuses: Mapping[str, str]) -> None:
     """Correct the jobs that have ended by these final statuses and not by earlier ones, or not."""
     for rows in _parts(connection, _WRONG_ENDS, final_statuses):
         connection.executemany(_UPDATE_JOBS, _reopened(rows, {}, final_statuses))
@@ -67,7 +67,7 @@ def _parts(
 
 
 def _reopened(
-    rows: Iterable[Row], renamed: Mapping[str, str], final_statuses: Collection[str]
+    rows: Iterable[Row], renamed: Mapping[str, str], final_statuses: Mapping[str, str]
 ) -> Iterator[list[Any]]:
     for row in rows:
         with suppress(DamagedRowError):
@@ -80,6 +80,6 @@ def _renamed_transitions(rows: Iterable[Row], renamed: Mapping[str, str]) -> Ite
     for row in rows:
         with suppress(DamagedRowError):
             check_row(row)
-            sequence, position, before, after, at, _ = row
+            sequence, position, before, after, *rest, _ = row
             names = (renamed.get(before, before), renamed.get(after, after))
-            yield (*names, checksum((sequence, position, *names, at)), sequence)
+            yield (*names, checksum((sequence, position, *names, *rest)), sequence)

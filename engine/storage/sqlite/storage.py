@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple, Unpack
@@ -12,7 +12,7 @@ from typing import Final, TypeVar, TypeVarTuple, Unpack
 from engine.domain.exceptions import StorageInUseError
 from engine.domain.validation import check_flag
 from engine.portal import WorkThread, is_loop_thread
-from engine.storage.protocol import CheckedOut, Opened, ProgressCallback, StoredPage
+from engine.storage.protocol import CheckedOut, Names, Opened, ProgressCallback, StoredPage
 from engine.storage.record import Change, Entry
 from engine.storage.sqlite import file, notes, reading
 from engine.storage.sqlite.backup import back_up
@@ -79,7 +79,7 @@ class SQLiteStorage:
         """Return a connection that writes to the file, which exists."""
         return file.connect(path, "rw")
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         """Lock the file, make or migrate it if needed, and read the live jobs.
 
         Raises:
@@ -96,16 +96,16 @@ class SQLiteStorage:
         self._is_inline = wanted and bool(sqlite3.threadsafety)
         return await self._thread.run(self._open, final_statuses, renamed)
 
-    def _open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    def _open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         check_usable(self.path)
         self._ownership = Ownership(self.path, self._new_mode)
         file.prepare(self.path, STEPS, self._new_mode)
         return self._database.open(final_statuses, renamed, self._ownership)
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+    async def checkout(self, names: Names) -> CheckedOut:
         """Read ended jobs."""
-        may_stay = self._is_inline and len(job_ids) + len(keys) == 1
-        return await self._run(self._reads, may_stay, self._database.checkout, job_ids, keys)
+        may_stay = self._is_inline and sum(map(len, names)) == 1
+        return await self._run(self._reads, may_stay, self._database.checkout, names)
 
     async def _read(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
         return await self._thread.run(self._database.read, read)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from sys import intern
 from typing import Annotated, Final, TypeVar
 
 from msgspec import Meta, Struct, ValidationError, convert
@@ -18,7 +19,15 @@ from msgspec import Meta, Struct, ValidationError, convert
 from engine.domain.deadlines import Due
 from engine.domain.epochs import NAME_FORM, Epoch
 from engine.domain.exceptions import shown
-from engine.storage.record import NO_EXECUTION, Entry, Execution, Number, Record, Time
+from engine.domain.labels import DEFAULT_KIND, KIND_FORM, read_labels
+from engine.storage.record import (
+    NO_EXECUTION,
+    Entry,
+    Execution,
+    Number,
+    Record,
+    Time,
+)
 from engine.storage.sqlite.json_columns import execution_problem, json_problem
 from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, TIME_COLUMNS, Row, checksum
 
@@ -26,6 +35,7 @@ Read = TypeVar("Read")
 
 _FIRST_EXECUTION: Final = JOB_COLUMNS.index(EXECUTION_COLUMNS[0])
 _EXECUTION: Final = slice(_FIRST_EXECUTION, _FIRST_EXECUTION + len(EXECUTION_COLUMNS))
+_OF_EVERY_EXECUTION: Final = 3  # no time is among these
 _PLACE: Final = re.compile(r"\$\[(\d+)\]")  # in an error of msgspec
 
 
@@ -43,11 +53,15 @@ class _JobColumns(Struct, array_like=True, gc=False):
     blockchain_identifier: str | None
     created_at: Time
     updated_at: Time
-    result: str | None
-    error: str | None
     version: Number
     idempotency_key: str | None
+    started_at: Time | None
+    result: str | None
+    error: str | None
+    outcome: str | None
     ended_at: str | None
+    kind: Annotated[str, Meta(pattern=KIND_FORM)] | None
+    labels: str | None
     input: str | None
 
 
@@ -73,16 +87,18 @@ def check_row(row: Row) -> None:
 
 
 def read_record(row: Row) -> Record:
-    """Return the record in a row of jobs.
+    """Return the record in a row of jobs, with the number of its newest transition at its end.
 
     Raises:
         DamagedRowError: The row is not as an engine writes it.
     """
+    *values, sequence = row
+    row = tuple(values)
     check_row(row)
     columns = _converted(row, _JobColumns, JOB_COLUMNS)
-    _check_utc(columns.created_at, columns.updated_at)
-    if columns.input is not None:
-        _refuse(json_problem("input", columns.input))
+    started_at = columns.started_at
+    _check_utc(columns.created_at, columns.updated_at, *([started_at] if started_at else []))
+    _check_labels_and_input(columns)
     has_execution = row[_FIRST_EXECUTION] is not None
     return Record(
         job_id=columns.job_id,
@@ -98,7 +114,19 @@ def read_record(row: Row) -> Record:
         idempotency_key=columns.idempotency_key,
         input=columns.input,
         execution=_read_execution(row[_EXECUTION]) if has_execution else NO_EXECUTION,
+        kind=DEFAULT_KIND if columns.kind is None else intern(columns.kind),
+        labels=columns.labels,
+        started_at=started_at,
+        outcome=columns.outcome if columns.outcome is None else intern(columns.outcome),
+        sequence=sequence or 0,  # a missing history is for `history` to report
     )
+
+
+def _check_labels_and_input(columns: _JobColumns) -> None:
+    if columns.labels is not None:
+        _refuse(json_problem("labels", columns.labels, read_labels))
+    if columns.input is not None:
+        _refuse(json_problem("input", columns.input))
 
 
 def _read_execution(values: Row) -> Execution:
@@ -110,9 +138,8 @@ def _read_execution(values: Row) -> Execution:
     pairs = zip(EXECUTION_COLUMNS, values, strict=True)
     stored = {column: value for column, value in pairs if value is not None}
     execution = _converted(stored, Execution)
-    times = [getattr(execution, column) for column in TIME_COLUMNS if column in stored]
-    if times:  # most have none
-        _check_utc(*times)
+    if len(stored) > _OF_EVERY_EXECUTION:
+        _check_utc(*(getattr(execution, column) for column in TIME_COLUMNS if column in stored))
         _check_length("deadline", execution.deadline())
         _check_length("retry", execution.retry())
     _refuse(execution_problem(stored))
@@ -126,9 +153,10 @@ def read_entry(row: Row, job_id: object) -> Entry:
         DamagedRowError: The row is not as an engine writes it.
     """
     check_row(row)
-    sequence, position, from_status, to_status, at, _ = row
+    sequence, position, from_status, to_status, at, by, reason, _ = row
     _converted(position, Number)
-    entry = _converted((sequence, job_id, from_status, to_status, at), Entry, Entry._fields)
+    values = (sequence, job_id, from_status, to_status, at, by, reason)
+    entry = _converted(values, Entry, Entry._fields)
     _check_utc(entry.at)
     return entry
 

@@ -9,8 +9,9 @@ statement. SQLite's module keeps all prepared statements (`engine.storage.sqlite
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Final
@@ -20,18 +21,30 @@ from engine.storage.sqlite.notes import read_number
 from engine.storage.sqlite.rows import (
     EXECUTION_COLUMNS,
     JOB_COLUMNS,
+    PLAIN_EXECUTION,
     SHORT_COLUMNS,
     TRANSITION_COLUMNS,
     BatchRows,
     Row,
     checksum,
     full_row,
+    is_plain,
 )
 
 _ANY_SIZE: Final = 16  # up to here, there is a statement of each size
 _LARGE_BLOCKS: Final = (256, 128, 64, 32, _ANY_SIZE)
 
-_CHANGING: Final = ("status", "updated_at", "result", "error", "version", "ended_at", "checksum")
+_CHANGING: Final = (
+    "status",
+    "updated_at",
+    "version",
+    "started_at",
+    "result",
+    "error",
+    "outcome",
+    "ended_at",
+    "checksum",
+)
 
 
 class _Statement(dict[int, str]):
@@ -86,25 +99,25 @@ def _values(columns: Sequence[str], of: Sequence[str] = JOB_COLUMNS) -> Callable
 
 _PUT_TRANSITIONS: Final = _insert("transitions", TRANSITION_COLUMNS)
 _PUT_NEW_JOBS: Final = _insert("jobs", JOB_COLUMNS)
-# A job at its first version has no other columns; writing only these takes a third less time.
-_NEW_COLUMNS: Final = [
-    column for column in SHORT_COLUMNS if column not in {"result", "error", "ended_at"}
-]
+# A new job has no other columns; writing only these takes a third less time.
+_LATER: Final = ("result", "error", "outcome", "ended_at")
+_NEW_COLUMNS: Final = [column for column in SHORT_COLUMNS if column not in {"started_at", *_LATER}]
 _new_values: Final = _values(_NEW_COLUMNS, SHORT_COLUMNS)
-_VERSION: Final = JOB_COLUMNS.index("version")
 _PUT_SHORT_NEW_JOBS: Final = _insert("jobs", _NEW_COLUMNS)
+_NONE_LATER: Final = (None,) * (1 + len(_LATER))
+_FIRST_LATER: Final = SHORT_COLUMNS.index("started_at")
+
+_LABELLED: Final = ("name", "value", "position")
+_LABELS: Final = JOB_COLUMNS.index("labels")
+_PUT_LABELS: Final = _insert("labels", _LABELLED)
 
 # Binding a value costs as much as writing it, so no unchanged column is given.
 _SHORT_MOVE: Final = ("position", "job_id", *_CHANGING)
 _MOVE_SHORT_JOBS: Final = _update(_SHORT_MOVE, "<", EXECUTION_COLUMNS)
 _short_move_values: Final = _values(_SHORT_MOVE, SHORT_COLUMNS)
 
-# The executions of most attempts have only these.
-_PLAIN_EXECUTION: Final = ("priority", "attempt", "failures", "token")
-_OTHER_EXECUTION: Final = [column for column in EXECUTION_COLUMNS if column not in _PLAIN_EXECUTION]
-_other_execution_values: Final = _values(_OTHER_EXECUTION)
-_NO_OTHER_EXECUTION: Final = (None,) * len(_OTHER_EXECUTION)
-_PLAIN_MOVE: Final = ("position", "job_id", *_CHANGING, *_PLAIN_EXECUTION)
+_OTHER_EXECUTION: Final = [column for column in EXECUTION_COLUMNS if column not in PLAIN_EXECUTION]
+_PLAIN_MOVE: Final = ("position", "job_id", *_CHANGING, *PLAIN_EXECUTION)
 _MOVE_PLAIN_JOBS: Final = _update(_PLAIN_MOVE, "<", _OTHER_EXECUTION)
 _plain_move_values: Final = _values(_PLAIN_MOVE)
 
@@ -113,7 +126,7 @@ _MOVE_JOBS: Final = _update(_MOVE, "<")
 _move_values: Final = _values(_MOVE)
 
 # No index has one of these columns: with others, SQLite would write the indexes, too.
-_PLAIN_AMENDED: Final = ("position", "job_id", "version", *_PLAIN_EXECUTION, "checksum")
+_PLAIN_AMENDED: Final = ("position", "job_id", "version", *PLAIN_EXECUTION, "checksum")
 _AMEND_PLAIN_JOBS: Final = _update(_PLAIN_AMENDED, "=", _OTHER_EXECUTION)
 _plain_amended_values: Final = _values(_PLAIN_AMENDED)
 
@@ -135,6 +148,7 @@ def write_batch(connection: sqlite3.Connection, rows: BatchRows) -> None:
         if len(short) < len(rows.created):
             others = [full_row(row) for row in rows.created if not _is_new(row)]
             _put(connection, _PUT_NEW_JOBS, others)
+            _put(connection, _PUT_LABELS, list(_labels_of(others)))
     if rows.moved:
         short = [_short_move_values(row) for row in rows.moved if _is_short(row)]
         _put(connection, _MOVE_SHORT_JOBS, short)
@@ -150,13 +164,20 @@ def write_batch(connection: sqlite3.Connection, rows: BatchRows) -> None:
         _put(connection, _PUT_TRANSITIONS, rows.transitions)
 
 
+def _labels_of(rows: Iterable[Row]) -> Iterator[Row]:
+    """Return the rows of the labels of jobs."""
+    for row in rows:
+        if (labels := row[_LABELS]) is not None:
+            for name, value in json.loads(labels).items():
+                yield (name, value, row[0])
+
+
 def _by_execution(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
     """Return the rows with a plain execution, and the others."""
     plain: list[Row] = []
     others: list[Row] = []
     for row in rows:
-        is_plain = _other_execution_values(row) == _NO_OTHER_EXECUTION
-        (plain if is_plain else others).append(row)
+        (plain if is_plain(row) else others).append(row)
     return plain, others
 
 
@@ -165,7 +186,7 @@ def _is_short(row: Row) -> bool:
 
 
 def _is_new(row: Row) -> bool:
-    return len(row) == len(SHORT_COLUMNS) and row[_VERSION] == 1
+    return len(row) == len(SHORT_COLUMNS) and row[_FIRST_LATER:-1] == _NONE_LATER
 
 
 def _put(connection: sqlite3.Connection, statement: _Statement, rows: Sequence[Row]) -> None:
@@ -208,3 +229,4 @@ def delete_jobs(connection: sqlite3.Connection, positions: Sequence[int]) -> Non
         name = f"last_{number}"
         write_note(connection, name, max(newest, read_number(connection, name)))
         connection.execute(f"DELETE FROM {table} {chosen}", positions)
+    connection.execute(f"DELETE FROM labels {chosen}", positions)

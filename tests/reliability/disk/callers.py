@@ -69,7 +69,7 @@ class Caller:
                 await self._engine.create(item.input_hash, idempotency_key=item.idempotency_key)
             ]
 
-        hashes = [item.input_hash for item in items]
+        hashes = [item.input_hash or "" for item in items]
         return await self._write(call, hashes, 1, JobStatus.AWAITING_PAYMENT)
 
     async def _move(self, jobs: Sequence[Job], status: JobStatus) -> Sequence[Job]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +78,7 @@ class UnsyncedStorage(RecordedStorage):
         self._connection = super().connect(path)
         return self._connection
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         opened = await super().open(final_statuses, renamed)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         return opened

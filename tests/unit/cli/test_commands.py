@@ -166,6 +166,9 @@ def test_show_gives_each_field_and_the_history(used: SyncJobEngine, path: Path) 
             "blockchain_identifier  mock_bc_job-2",
             f"created_at             {times[0]}",
             f"updated_at             {job.updated_at:%Y-%m-%dT%H:%M:%S.%fZ}",
+            f"started_at             {times[1]}",
+            "outcome                succeeded",
+            "sequence               6",
             "result                 done",
             "                       \\x1b[31mred",
             "error                  -",
@@ -194,7 +197,7 @@ def test_show_gives_json_of_a_job_and_its_history(
 
 async def _commit_job_at_work(path: Path) -> None:
     execution = Execution(
-        *(7, "{}", NOON, 3, 1, None, NOON + MICROSECOND),
+        *(7, 3, 1, None, NOON, "{}", NOON, NOON + MICROSECOND),
         *(
             '{"prompt_id":"p","name":"n","question":"","json_schema":{}}',
             "{}",
@@ -205,6 +208,28 @@ async def _commit_job_at_work(path: Path) -> None:
     )
     async with opened(SQLiteStorage(path), Book()) as session:
         batch = session.batch().create("plain", execution=Execution())
+        every_field = Execution(
+            *(7, 3, 1, "token", NOON, f'{{"{OddStatus.RUNNING}":60.0}}', NOON, NOON),
+            prompt=execution.prompt,
+            cancel_reason="late",
+            result_form="json",
+            trace="{}",
+            deaths=1,
+            not_before=NOON,
+            last_error="error",
+            repeat_of="a",
+            repeated_by="b",
+        )
+        batch.create(
+            "full",
+            key="key",
+            identifier="payment",
+            given_input="1",
+            kind="report",
+            labels={"customer": "c17"},
+            runs=True,
+            execution=every_field,
+        )
         await session.commit(batch.create("job", given_input='{"a":["ä"]}', execution=execution))
 
 
@@ -212,11 +237,13 @@ def test_show_gives_what_a_job_at_work_has(path: Path) -> None:
     anyio.run(_commit_job_at_work, path)
     code, lines, notes = run("show", path, "job")
     assert (code, notes) == (0, [])
-    assert lines[10:-3] == [
+    assert lines[11:-3] == [
         'input                  {"a": ["ä"]}',
         "priority               7",
         "attempt                3",
         "next_attempt_at        2026-03-01T12:00:00.000001Z",
+        "claimed_at             2026-03-01T12:00:00.000000Z",
+        "failures               1",
         "deadline_at            2026-03-01T12:00:00.000000Z",
         (
             'prompt                 {"prompt_id": "p", "name": "n", "question": "", '
@@ -226,17 +253,22 @@ def test_show_gives_what_a_job_at_work_has(path: Path) -> None:
         "                       late",
         "result_form            json",
         'trace                  {"traceparent": "00"}',
-        "failures               1",
     ]
-    assert run("show", path, "plain")[1][9:11] == ["idempotency_key        -", ""]
+    assert run("show", path, "plain")[1][10:12] == ["idempotency_key        -", ""]
 
 
 def test_show_gives_json_of_a_job_at_work(path: Path, here: Run) -> None:
     anyio.run(_commit_job_at_work, path)
+    code, [line], _ = here("show", path, "full", "--json")
+    fields = loads(line)
+    [entry] = fields.pop("history")
+    later = {"progress", "outcome"}  # kept in memory alone; of an ended job
+    assert {*fields} == {*Job.model_fields} - later
+    job = Job[OddStatus].model_validate(fields)
+    assert (job.kind, job.labels, job.started_at) == ("report", {"customer": "c17"}, NOON)
     code, [line], _ = here("show", path, "job", "--json")
     fields = loads(line)
     [entry] = fields.pop("history")
-    assert {*fields, "progress"} == {*Job.model_fields}, "progress is kept in memory alone"
     job = Job[OddStatus].model_validate(fields)
     assert (code, entry["job_id"], job.input, job.attempt) == (0, "job", {"a": ["ä"]}, 3)
     assert job.prompt is not None
@@ -297,7 +329,7 @@ def test_check_says_what_is_wrong(used: SyncJobEngine, path: Path, here: Run) ->
 def test_a_column_that_is_gone_is_damage(used: SyncJobEngine, path: Path, here: Run) -> None:
     used.close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("ALTER TABLE jobs RENAME COLUMN result TO outcome")
+        connection.execute("ALTER TABLE jobs RENAME COLUMN result TO ending")
     for command in (["list"], ["show", "job-1"], ["check"]):
         code, _, _ = here(command[0], path, *command[1:])
         assert code == 1

@@ -112,7 +112,7 @@ FORGED = {
 
 async def _commit(path: Path) -> None:
     execution = Execution(
-        *(7, '{"running":5.0}', NOON, 3, 1, None, NOON),
+        *(7, 3, 1, None, NOON, '{"running":5.0}', NOON, NOON),
         *('{"prompt_id":"p","name":"n","question":"","json_schema":{}}', "{}", "reason"),
         trace='{"traceparent":"00"}',
     )

@@ -28,6 +28,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "HandlerProcessError": ("the process 7 of the handler ended with exit code 3",),
     "HandlerError": ("ValueError: no paper", ["builtins.ValueError", "builtins.Exception"]),
     "IdempotencyConflictError": ("key-1", "job-1", "input_hash"),
+    "PaymentInUseError": ("payment-1",),
     "DuplicateJobIdError": ("job-1",),
     "UnknownCursorError": (7, 5),
     "CursorExpiredError": (3, 5),

@@ -70,7 +70,11 @@ async def test_a_claim_is_no_transition(new_place: NewPlace) -> None:
     async with agents(new_place()) as engine:
         job = await running(engine)
         await claimed(engine)
-        assert await engine.get(job.job_id) == job.model_copy(update={"attempt": 1})
+        held = await engine.get(job.job_id)
+        claimed_at = held.claimed_at
+        assert held == job.model_copy(update={"attempt": 1, "claimed_at": claimed_at})
+        assert claimed_at is not None
+        assert claimed_at >= job.updated_at
         assert [line.sequence for line in await engine.history(job.job_id)] == [1, 2]
         statistics = await engine.statistics()
         assert (statistics.ready, statistics.running, statistics.attempts) == (0, 1, 1)

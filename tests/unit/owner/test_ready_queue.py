@@ -61,7 +61,7 @@ class Jobs:
 
     def end(self, name: str) -> None:
         record = self.records[name]
-        self.commit(record.moved("failed", NOW, execution=record.execution))
+        self.commit(record.moved("failed", NOW, 9, execution=record.execution))
 
     def ready(self, limit: int = 100, without: Collection[str] = ()) -> list[str]:
         changed = {name: self.records[name] for name in without}
@@ -193,7 +193,7 @@ def test_one_suspect_at_a_time_is_ready_among_all_others() -> None:
     jobs.work(first, token=None, died_attempt=None)  # it is cleared
     assert jobs.ready() == [first, second, other, last]
     jobs.work(second, token=TOKEN)
-    ended = {second: jobs.records[second].moved("failed", NOW)}
+    ended = {second: jobs.records[second].moved("failed", NOW, 9)}
     with closing(jobs.queue.in_order(ended)) as ready:
         assert [record.job_id for record in ready] == [first, rests, other, last]
     jobs.end(second)

@@ -62,7 +62,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
         job = engine.create("a" * 64, idempotency_key="key")
         engine.transition(job.job_id, statuses.RUNNING)
         engine.transition(job.job_id, statuses.COMPLETED, result="ä result")
-        engine.create("b", blockchain_identifier="bc")
+        engine.create("b", payment_id="bc")
         yield engine
 
 

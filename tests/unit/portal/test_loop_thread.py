@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socketserver
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import anyio
@@ -32,7 +32,7 @@ class _Remote(MemoryStorage):
         self._port = port
         self.echoed = 0
 
-    async def open(self, final_statuses: Collection[str], renamed: Mapping[str, str]) -> Opened:
+    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
         self.stream = await anyio.connect_tcp("127.0.0.1", self._port)
         return await super().open(final_statuses, renamed)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from engine import (
     Retention,
     StorageError,
 )
-from engine.storage import CheckedOut
+from engine.storage import CheckedOut, Names
 from engine.testing import VirtualClock
 from engine.testing.facades import FACADES, opened_engine
 from tests.proof.storages import PlainStorage
@@ -43,11 +44,11 @@ class Archive(PlainStorage):
         self.asked_for: list[str] = []
         self.error: StorageError | None = None
 
-    async def checkout(self, job_ids: Sequence[str], keys: Sequence[str]) -> CheckedOut:
+    async def checkout(self, names: Names) -> CheckedOut:
         if self.error is not None:
             raise self.error
-        self.asked_for += [*job_ids, *keys]
-        return await super().checkout(job_ids, keys)
+        self.asked_for += chain.from_iterable(names)
+        return await super().checkout(names)
 
 
 @pytest.mark.parametrize("facade", FACADES)

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from engine import JobEngine, StorageError, StorageInUseError
-from engine.storage import MemoryStorage
+from engine.storage import MemoryStorage, Names
 from engine.testing.book import Batch, Book
-from engine.testing.store import FINAL_STATUSES
-from engine.testing.values import OddStatus
+from engine.testing.values import FINAL_STATUSES, OddStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -36,8 +35,8 @@ async def test_it_keeps_the_table_and_has_nothing_else() -> None:
     assert opened.keeps_table
     book = await _filled(storage)
     assert {record.job_id: record for record in opened.table.records()} == book.jobs
-    checked_out = await storage.checkout(["job 0", "job 1"], ["key 0", "key 1"])
-    assert (checked_out.jobs, checked_out.keys) == ({}, {})
+    checked_out = await storage.checkout(Names(["job 0", "job 1"], ["key 0", "key 1"]))
+    assert not any(part.jobs for part in checked_out.parts)
 
 
 async def test_jobs_are_removed_from_every_block_of_ids() -> None:

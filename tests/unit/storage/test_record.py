@@ -45,21 +45,36 @@ class KeepingStorage(MemoryStorage):
 
 def test_a_move_changes_status_time_outcome_and_version_and_nothing_else() -> None:
     later = NOW + timedelta(seconds=1)
-    done = RECORD.moved("done", later, result="a result")
+    done = RECORD.moved("done", later, 9, result="a result", outcome="succeeded")
     assert done == Record(
         *("id", "done", "hash", "bc", NOW, later, 7, 5),
         result="a result",
         idempotency_key="key",
         input="[1]",
+        outcome="succeeded",
+        sequence=9,
     )
-    assert RECORD.moved("done", later, execution=RECORD.execution).execution == RECORD.execution
-    lost = RECORD.moved("lost", later, error="an error")
-    assert (lost.result, lost.error) == (None, "an error")
+    assert RECORD.moved("done", later, 9, execution=RECORD.execution).execution == RECORD.execution
+    lost = RECORD.moved("lost", later, 9, error="an error")
+    assert (lost.result, lost.error, lost.outcome) == (None, "an error", None)
+
+
+def test_a_job_starts_once() -> None:
+    later = NOW + timedelta(seconds=1)
+    started = RECORD.moved("running", NOW, 9, starts=True)
+    asking = started.moved("asking", later, 10)
+    again = asking.moved("running", later, 11, starts=True)
+    assert [RECORD.started_at, *(each.started_at for each in (started, asking, again))] == [
+        None,
+        NOW,
+        NOW,
+        NOW,
+    ]
 
 
 @pytest.mark.parametrize("seconds", [-1, -86_400 * 365, 0])
 def test_a_move_never_turns_the_time_back(seconds: int) -> None:
-    assert RECORD.moved("done", NOW + timedelta(seconds=seconds)).updated_at == NOW
+    assert RECORD.moved("done", NOW + timedelta(seconds=seconds), 9).updated_at == NOW
 
 
 def test_another_execution_changes_nothing_else() -> None:
@@ -70,24 +85,28 @@ def test_another_execution_changes_nothing_else() -> None:
 
 NEW = "the token of a new attempt"
 ALL = Execution(
-    *(
-        3,
-        "deadlines",
-        NOW,
-        5,
-        2,
-        "token",
-        NOW,
-        "prompt",
-        "answers",
-        "reason",
-        "json",
-        "trace",
-        7,
-        4,
-    ),
+    priority=3,
+    attempt=5,
+    failures=2,
+    token="token",  # noqa: S106 - of an attempt
+    claimed_at=NOW,
+    deadlines="deadlines",
+    deadline_at=NOW,
+    retry_at=NOW,
+    prompt="prompt",
+    answers="answers",
+    cancel_reason="reason",
+    result_form="json",
+    trace="trace",
+    deaths=7,
+    died_attempt=4,
     deadline_since=NOW,
     retry_since=NOW,
+    not_before=NOW,
+    last_error="error",
+    cancelled_by="somebody",
+    repeat_of="another",
+    repeated_by="a third",
 )
 
 
@@ -96,15 +115,12 @@ def test_each_step_of_an_execution_changes_what_it_names_and_nothing_else() -> N
     due = Due(later + timedelta(hours=1), later)
     deadline = {"deadline_at": due.at, "deadline_since": due.since}
     retry = {"retry_at": due.at, "retry_since": due.since}
-    entering = Execution(
-        *(3, "deadlines", None, 5, 2),
-        answers="answers",
-        cancel_reason="reason",
-        trace="trace",
-        deaths=7,
-    )
+    gone = ("token", "deadline_at", "deadline_since", "retry_at", "retry_since", "prompt")
+    entering = replace(ALL, **dict.fromkeys((*gone, "result_form", "died_attempt")))
     assert ALL.entering(due) == replace(entering, **deadline)
-    assert ALL.claimed(NEW) == replace(ALL, attempt=6, token=NEW, retry_at=None, retry_since=None)
+    assert ALL.entering(due, due) == replace(entering, **deadline, **retry)
+    claimed = replace(ALL, attempt=6, token=NEW, claimed_at=later, retry_at=None, retry_since=None)
+    assert ALL.claimed(NEW, later) == claimed
     released = replace(ALL, token=None, failures=3, died_attempt=None, **retry)
     assert ALL.released(due, failures=3, deaths=7) == released
     assert ALL.released(due, failures=3, deaths=0) == replace(released, deaths=None)
@@ -141,7 +157,8 @@ def test_what_began_in_the_future_is_set_back_once(began: str) -> None:
 
 def test_a_job_has_nothing_left_to_wait_for_when_it_has_ended() -> None:
     left = {"priority", "deadlines", "attempt", "failures", "answers", "cancel_reason"}
-    left |= {"result_form", "trace", "deaths"}
+    left |= {"result_form", "trace", "deaths", "claimed_at", "not_before", "last_error"}
+    left |= {"cancelled_by", "repeat_of", "repeated_by"}
     ended = ALL.ended()
     for field in fields(Execution):
         value = getattr(ALL, field.name) if field.name in left else field.default
@@ -151,15 +168,17 @@ def test_a_job_has_nothing_left_to_wait_for_when_it_has_ended() -> None:
 def test_a_job_is_reopened_with_new_names_and_ends() -> None:
     execution = replace(ALL, deadlines='{"old":1,"other":2}')
     record = replace(RECORD, status="old", execution=execution)
-    live = record.reopened({"old": "new"}, {"final"})
+    live = record.reopened({"old": "new"}, {"final": "failed"})
     renamed = replace(execution, deadlines='{"new":1,"other":2}')
     assert live == replace(record, status="new", execution=renamed)
-    ended = record.reopened({"old": "final"}, {"final"})
-    assert ended.status == "final"
+    ended = record.reopened({"old": "final"}, {"final": "failed"})
+    assert (ended.status, ended.outcome) == ("final", "failed")
+    assert ended.reopened({}, {"final": "succeeded"}).outcome == "failed"
+    assert ended.reopened({}, {}).outcome is None
     deadlines = '{"final":1,"other":2}'
     assert ended.execution == replace(execution, deadlines=deadlines).ended()
     plain = replace(record, execution=NO_EXECUTION)
-    assert plain.reopened({}, {"old"}).execution is NO_EXECUTION
+    assert plain.reopened({}, {"old": "failed"}).execution is NO_EXECUTION
 
 
 def test_records_can_be_pickled_copied_and_hashed() -> None:
@@ -174,9 +193,7 @@ def test_records_can_be_pickled_copied_and_hashed() -> None:
 def _run_jobs(storage: MemoryStorage) -> list[Job]:
     """Complete one job and fail another, with enum members for all texts."""
     with SyncJobEngine(storage) as engine:
-        one = engine.create(
-            Word.HASH, blockchain_identifier=Word.IDENTIFIER, idempotency_key=Word.KEY
-        )
+        one = engine.create(Word.HASH, payment_id=Word.IDENTIFIER, idempotency_key=Word.KEY)
         other = engine.create(Word.HASH)
         for job in (one, other):
             engine.transition(job.job_id, JobStatus.RUNNING)
@@ -191,7 +208,10 @@ def test_a_record_holds_plain_values_whatever_the_caller_gave() -> None:
     _run_jobs(storage)
     assert len(storage.changes) == 6
     for change in storage.changes:
-        values = [*astuple(change.record)[:-1], *astuple(change.record.execution)]
+        record = astuple(change.record)
+        assert change.record.execution in record
+        values = [each for each in record if each is not change.record.execution]
+        values += astuple(change.record.execution)
         assert {type(value) for value in values} <= {str, int, datetime, type(None)}
         assert type(change.from_status) in {str, type(None)}
 

@@ -11,7 +11,7 @@ from engine.storage.sqlite.database import Database
 from engine.storage.sqlite.findings import Report
 from engine.storage.sqlite.ownership import Ownership
 
-FINAL = ["completed", "failed"]
+FINAL = {"completed": "succeeded", "failed": "failed"}
 JOBS = [f"job-{number}" for number in range(1, 11)]
 
 

@@ -285,7 +285,7 @@ def test_a_changed_schema_is_found(path: Path, statement: str, expected: str) ->
 
 
 def test_a_column_that_has_another_name_is_found(path: Path) -> None:
-    written(path, "ALTER TABLE jobs RENAME COLUMN result TO outcome")
+    written(path, "ALTER TABLE jobs RENAME COLUMN result TO ending")
     assert [finding.partition(": ")[0] for finding in findings(path)] == ["the schema", "the file"]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from engine import StorageError
+from engine.storage import Names
 from engine.storage.sqlite import file, notes, reading
 from tests.tries import report, seeded, tries
 from tests.unit.storage.sqlite.checking import JOBS, checked, make_file
@@ -35,7 +36,9 @@ def _answers(path: Path) -> Iterator[object]:
         yield [notes.newest_number(connection, *each) for each in NUMBERED]
         for status in [None, *counts]:
             yield reading.page(connection, status, 0, 100)
-        yield reading.checkout(connection, JOBS, [f"key {number}" for number in range(1, 11)])
+        yield reading.checkout(
+            connection, Names(JOBS, [f"key {number}" for number in range(1, 11)])
+        )
         for job_id in JOBS:
             yield reading.history(connection, job_id)
 

@@ -12,6 +12,7 @@ import pytest
 
 from engine import SQLiteStorage, StorageDamagedError, StorageError
 from engine.domain.exceptions import CommitUnknownError
+from engine.storage import Names
 from engine.storage.record import Damaged, Execution
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.file import connect_reader
@@ -147,7 +148,7 @@ async def test_a_damaged_work_is_not_shown(path: Path, change: str) -> None:
         pass
     _change(path, f"UPDATE jobs SET {change} WHERE job_id = 'c'")  # noqa: S608 - from above
     async with _closing(SQLiteStorage(path)) as storage:
-        await storage.open((), {})
+        await storage.open({}, {})
         *_, damaged = (await storage.page(None, 0, 10)).jobs
     assert isinstance(damaged, Damaged)
     assert damaged.job_id == "c"
@@ -158,8 +159,8 @@ async def test_a_work_in_a_job_without_any_is_damage(path: Path) -> None:
         pass
     _change(path, "UPDATE jobs SET token = 't' WHERE job_id = 'a'")
     async with _closing(SQLiteStorage(path)) as storage:
-        await storage.open((), {})
-        assert set((await storage.checkout(["a", "b"], ())).damaged) == {"a"}
+        await storage.open({}, {})
+        assert set((await storage.checkout(Names(["a", "b"]))).ids.damaged) == {"a"}
 
 
 @asynccontextmanager
@@ -183,7 +184,7 @@ async def test_damaged_transitions_are_told_of(path: Path, damage: str, *, of_b_
         pass
     _change(path, damage)
     async with _closing(SQLiteStorage(path)) as storage:
-        await storage.open((), {})
+        await storage.open({}, {})
         for job_id in (None, *("b" if of_b_too else "")):
             with pytest.raises(StorageDamagedError, match="transition 1"):
                 await storage.transitions(0, 10, job_id)
@@ -201,7 +202,7 @@ async def test_an_id_that_is_damaged_in_the_row_or_in_the_index_is_told_of(
     parts[place] += b"an if of its own" + parts.pop(place + 1)
     path.write_bytes(b"an id of its own".join(parts))
     async with _closing(SQLiteStorage(path)) as storage:
-        await storage.open((), {})
+        await storage.open({}, {})
         with pytest.raises(StorageDamagedError, match="the job of transition 1 can't be found"):
             await storage.transitions(0, 10)
 
@@ -215,11 +216,11 @@ async def test_a_job_that_a_damaged_index_leads_to_is_damaged(
     in_row, in_index, rest = path.read_bytes().split(b"an id of its own")
     path.write_bytes(in_row + b"an id of its own" + in_index + b"an if of its own" + rest)
     async with _closing(SQLiteStorage(path)) as storage:
-        await storage.open((), {})
-        right = await storage.checkout(["an id of its own", *others], ())
-        wrong = await storage.checkout(["an if of its own", *others], ())
-        assert ([*right.jobs], right.damaged) == (others, {})
-        assert ([*wrong.jobs], [*wrong.damaged]) == (others, ["an if of its own"])
+        await storage.open({}, {})
+        right = await storage.checkout(Names(["an id of its own", *others]))
+        wrong = await storage.checkout(Names(["an if of its own", *others]))
+        assert ([*right.ids.jobs], right.ids.damaged) == (others, {})
+        assert ([*wrong.ids.jobs], [*wrong.ids.damaged]) == (others, ["an if of its own"])
 
 
 @pytest.mark.parametrize("number", [1, 2, 1_000])
@@ -234,13 +235,15 @@ async def test_jobs_are_found_without_looking_at_all(path: Path, number: int) ->
             plan.extend(row[-1] for row in reader.execute(f"EXPLAIN QUERY PLAN {statement}"))
 
         texts = ["a"] * number
-        for job_ids, keys in ((texts, ()), ((), texts)):
+        for names in (Names(texts), Names(keys=texts), Names(payments=texts)):
             reader.set_trace_callback(explain)
-            reading.checkout(reader, job_ids, keys)
-    searches = [step for step in plan if "wanted" not in step]
-    assert [step.partition(" USING INDEX ")[0] for step in searches] == ["SEARCH jobs"] * 2, plan
-    assert "job_id=?" in searches[0]
-    assert "idempotency_key=?" in searches[1]
+            reading.checkout(reader, names)
+    jobs = [step for step in plan if step.startswith("SEARCH jobs USING INDEX ")]
+    columns = ("job_id", "idempotency_key", "blockchain_identifier")
+    assert all(f"{column}=?" in step for column, step in zip(columns, jobs, strict=True)), plan
+    assert not any("SCAN" in step and "wanted" not in step for step in plan)
+    newest = [step for step in plan if "transitions" in step]
+    assert all("USING COVERING INDEX transitions_by_job" in step for step in newest)
 
 
 @pytest.mark.parametrize("job_id", [None, "a"])
