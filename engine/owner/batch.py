@@ -279,13 +279,13 @@ class Batch:
             error: The job's error after it.
             act: Who makes it, and why.
         """
-        lifecycle = self.lifecycle
+        outcome = self.lifecycle.outcome(status, event)
         record = before.moved(
             status,
             self.now,
             self._next_sequence,
-            starts=status == lifecycle.running_value,
-            outcome=lifecycle.outcome(status, event) if status in lifecycle.final_values else None,
+            starts=status == self.lifecycle.running_value,
+            outcome=None if outcome is None else outcome.value,
             result=result,
             error=error,
             execution=execution,

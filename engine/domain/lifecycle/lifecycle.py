@@ -166,6 +166,12 @@ class Lifecycle(Tables[Status]):
         by_name = Outcome.FAILED if self.is_failure(value) else Outcome.SUCCEEDED
         return self._outcome_of.get(value) or CAUSES.get(event, by_name)
 
+    @property
+    def final_outcomes(self) -> dict[str, str]:
+        """The value of the outcome of each final status, as if a caller had named the status."""
+        ends = {value: self.outcome(value, None) for value in self.values}
+        return {value: outcome.value for value, outcome in ends.items() if outcome is not None}
+
     def check_birth(self, status: str) -> None:
         """Check the status of a new job, given as a member of the enum or as its value.
 
