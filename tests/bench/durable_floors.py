@@ -29,8 +29,8 @@ _INSERT_LINE = (
     " VALUES (?, ?, ?, ?, ?, ?)"
 )
 _UPDATE_JOB = (
-    "UPDATE jobs SET status = ?, updated_at = ?, result = ?, ended_at = ?, version = version + 1,"
-    " checksum = ? WHERE position = ?"
+    "UPDATE jobs SET status = ?, updated_at = ?, started_at = coalesce(started_at, ?), result = ?,"
+    " outcome = ?, ended_at = ?, version = version + 1, checksum = ? WHERE position = ?"
 )
 
 
@@ -65,11 +65,10 @@ class PlainSqlite:
     def move(self, positions: range, source: str, target: str, result: str | None) -> None:
         """Update jobs and insert a transition for each; a job with a result has ended."""
         now = _now()
-        ended_at = now if result else None
+        ending = ("succeeded", now) if result else (None, None)
+        values = (target, now, now, result, *ending, _CHECKSUM)
         self._connection.execute("BEGIN IMMEDIATE")
-        self._connection.executemany(
-            _UPDATE_JOB, [(target, now, result, ended_at, _CHECKSUM, place) for place in positions]
-        )
+        self._connection.executemany(_UPDATE_JOB, [(*values, place) for place in positions])
         self._insert_lines(positions, source, target, now)
         self._connection.execute("COMMIT")
 

@@ -24,15 +24,17 @@ _WAITING, _RUNNING, _COMPLETED = (
 
 _INSERT_CLAIMED = (
     "INSERT INTO jobs (position, job_id, status, input_hash, created_at, updated_at, version,"
-    " priority, attempt, failures, token, checksum) VALUES (?, ?, ?, ?, ?, ?, 1, 0, 1, 0, ?, ?)"
+    " started_at, priority, attempt, failures, token, claimed_at, checksum)"
+    " VALUES (?, ?, ?, ?, ?, ?, 1, ?, 0, 1, 0, ?, ?, ?)"
 )
 _CLAIM = (
-    "UPDATE jobs SET status = ?, updated_at = ?, version = version + 1, priority = 0, attempt = 1,"
-    " failures = 0, token = ?, checksum = ? WHERE position = ?"
+    "UPDATE jobs SET status = ?, updated_at = ?, version = version + 1, started_at = ?,"
+    " priority = 0, attempt = 1, failures = 0, token = ?, claimed_at = ?, checksum = ?"
+    " WHERE position = ?"
 )
 _END = (
-    "UPDATE jobs SET status = ?, updated_at = ?, result = ?, ended_at = ?, token = NULL,"
-    " version = version + 1, checksum = ? WHERE position = ?"
+    "UPDATE jobs SET status = ?, updated_at = ?, result = ?, outcome = ?, ended_at = ?,"
+    " token = NULL, version = version + 1, checksum = ? WHERE position = ?"
 )
 
 
@@ -43,7 +45,7 @@ class PlainWork(PlainSqlite):
         """Write whole lives in three transactions: created, moved and claimed, ended."""
         positions = self.create(jobs)
         now = _now()
-        claims = [(_RUNNING, now, _token(), _CHECKSUM, place) for place in positions]
+        claims = [(_RUNNING, now, now, _token(), now, _CHECKSUM, place) for place in positions]
         self._write(_CLAIM, claims, positions, _WAITING, _RUNNING, now)
         self._end(positions)
 
@@ -53,7 +55,7 @@ class PlainWork(PlainSqlite):
         self._position += jobs
         positions = range(first, first + jobs)
         rows = [
-            (place, new_job_id(), _RUNNING, HASH, now, now, _token(), _CHECKSUM)
+            (place, new_job_id(), _RUNNING, HASH, now, now, now, _token(), now, _CHECKSUM)
             for place in positions
         ]
         self._write(_INSERT_CLAIMED, rows, positions, None, _RUNNING, now)
@@ -61,7 +63,7 @@ class PlainWork(PlainSqlite):
 
     def _end(self, positions: range) -> None:
         now = _now()
-        rows = [(_COMPLETED, now, DONE, now, _CHECKSUM, place) for place in positions]
+        rows = [(_COMPLETED, now, DONE, "succeeded", now, _CHECKSUM, place) for place in positions]
         self._write(_END, rows, positions, _RUNNING, _COMPLETED, now)
 
     def _write(
