@@ -53,9 +53,7 @@ FROM_ANY_STATUS: Final = frozenset({Event.EXPIRE, Event.CANCEL})
 CAUSES: Final[Mapping[Event | None, Outcome]] = {
     Event.EXPIRE: Outcome.EXPIRED,
     Event.CANCEL: Outcome.CANCELLED,
-    Event.SUCCEED: Outcome.SUCCEEDED,
-    Event.FAIL: Outcome.FAILED,
-    Event.EXHAUST: Outcome.FAILED,
     Event.DIE: Outcome.DIED,
 }
-"""The outcome of a job that an event ends; the other events lead to no final status."""
+"""The outcome of a job that an event ends; after any other the final status says it: a success or a
+failure."""
