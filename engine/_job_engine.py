@@ -33,6 +33,7 @@ from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
+from engine.owner.commands.extend import ExtendJob
 from engine.owner.commands.move import MoveJobs
 from engine.owner.commands.read import (
     CountJobs,
@@ -43,6 +44,7 @@ from engine.owner.commands.read import (
     checked_until,
     checked_watch,
 )
+from engine.owner.commands.repeat import RepeatJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
 from engine.owner.message import Answer, Message
@@ -391,6 +393,49 @@ class JobEngine(EngineBase[Status]):
             InvalidStateTransitionError: The lifecycle has no ``cancels_to`` for the job's status.
         """
         message = CancelJob.checked(job_id, reason)
+        await self._sent(message)
+        return self._views.one(message)
+
+    async def repeat(
+        self, job_id: str, *, by: str | None = None, reason: str | None = None
+    ) -> Job[Status]:
+        """Create a job like an ended one, born running, and link both.
+
+        It has the kind, the input, the labels, the priority and the durations among the deadlines
+        of the ended job, and a new id that follows from the old one. The payment stays with the
+        ended job, and the answers to its prompts, too. A job has one repeat at most, whoever calls:
+        a second call returns that one, as it is now. Repeat the repeat to go on.
+
+        Args:
+            job_id: The id of the ended job.
+            by: Who repeats it: 1 to 256 characters, for the history of the new job.
+            reason: Why: up to 4,096 characters, for the same.
+
+        Raises:
+            InvalidValueError: An argument is of the wrong type or size.
+            JobNotFoundError: No job has this id; or its repeat was removed by the retention rule.
+            InvalidStateTransitionError: The job has not ended.
+        """
+        message = RepeatJob.checked(job_id, by, reason)
+        await self._sent(message)
+        return self._views.one(message)
+
+    async def extend(self, job_id: str, status: Status, deadline: Deadline | None) -> Job[Status]:
+        """Give a job another deadline in a status.
+
+        Args:
+            job_id: The job's id.
+            status: The present status of the job, or one that it may enter later.
+            deadline: A `timedelta` above 0: from now in the present status, or else from entering
+                the status. Or an aware `datetime`. None: no limit.
+
+        Raises:
+            InvalidValueError: An argument is of the wrong type, or the status has no
+                ``expires_to``.
+            JobNotFoundError: No job has this id.
+            JobEndedError: The job has ended.
+        """
+        message = ExtendJob.checked(self._lifecycle, job_id, status, deadline)
         await self._sent(message)
         return self._views.one(message)
 

@@ -31,6 +31,7 @@ from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
+from engine.owner.commands.extend import ExtendJob
 from engine.owner.commands.move import MoveJobs
 from engine.owner.commands.read import (
     CountJobs,
@@ -41,6 +42,7 @@ from engine.owner.commands.read import (
     checked_until,
     checked_watch,
 )
+from engine.owner.commands.repeat import RepeatJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
 from engine.owner.prompts import check_answer
@@ -274,6 +276,34 @@ class SyncJobEngine(EngineBase[Status]):
         """End a waiting job, or ask the attempt that has it to stop."""
         limit = TimeLimit(timeout)
         message = CancelJob.checked(job_id, reason)
+        self._bridge.send(limit, message)
+        return self._views.one(message)
+
+    def repeat(
+        self,
+        job_id: str,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Create a job like an ended one, born running, and link both."""
+        limit = TimeLimit(timeout)
+        message = RepeatJob.checked(job_id, by, reason)
+        self._bridge.send(limit, message)
+        return self._views.one(message)
+
+    def extend(
+        self,
+        job_id: str,
+        status: Status,
+        deadline: Deadline | None,
+        *,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Give a job another deadline in a status."""
+        limit = TimeLimit(timeout)
+        message = ExtendJob.checked(self._lifecycle, job_id, status, deadline)
         self._bridge.send(limit, message)
         return self._views.one(message)
 

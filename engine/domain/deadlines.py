@@ -66,13 +66,31 @@ def deadlines_text(
     for status, deadline in deadlines.items():
         value = lifecycle.value(status)
         check_expires(lifecycle, value)
-        plain = check_deadline(f"deadlines[{value!r}]", deadline)
-        kept[value] = (
-            plain.isoformat()
-            if isinstance(plain, datetime)
-            else min(plain, _LONGEST).total_seconds()
-        )
-    return json.dumps(kept, separators=(",", ":"))
+        kept[value] = _kept(check_deadline(f"deadlines[{value!r}]", deadline))
+    return _text(kept)
+
+
+def with_deadline(text: str | None, status: str, deadline: Deadline | None) -> str | None:
+    """Return the stored form with another deadline of a status; None removes it."""
+    kept: dict[str, float | str] = {} if text is None else json.loads(text)
+    kept.pop(status, None)
+    return _text(kept if deadline is None else {**kept, status: _kept(deadline)})
+
+
+def durations_text(text: str | None) -> str | None:
+    """Return the stored form of the durations alone, without times of the calendar."""
+    kept: dict[str, float | str] = {} if text is None else json.loads(text)
+    return _text({status: each for status, each in kept.items() if not isinstance(each, str)})
+
+
+def _kept(deadline: Deadline) -> float | str:
+    if isinstance(deadline, datetime):
+        return deadline.isoformat()
+    return min(deadline, _LONGEST).total_seconds()
+
+
+def _text(kept: Mapping[str, float | str]) -> str | None:
+    return json.dumps(kept, separators=(",", ":")) if kept else None
 
 
 def check_expires(lifecycle: Lifecycle[Any], status: str) -> None:

@@ -217,12 +217,23 @@ class Batch:
         """
         if execution is NO_EXECUTION:
             return execution
-        not_before = execution.not_before if status == self.lifecycle.running_value else None
-        if not_before is None or not_before <= self.now:
-            return execution.entering(due_in(execution.deadlines, status, self.now))
+        waits_until = self._waits_until(execution, status)
+        return execution.entering(self.deadline_in(execution, status), Due(waits_until))
+
+    def deadline_in(self, execution: Execution, status: str) -> Due:
+        """Return the end of a job's time in a status, if that begins now, or by `not_before`."""
+        waits_until = self._waits_until(execution, status)
+        if waits_until is None:
+            return due_in(execution.deadlines, status, self.now)
         # Absolute, as `not_before` is: a time that begins later looks like a clock set back.
-        deadline = Due(due_in(execution.deadlines, status, not_before).at)
-        return execution.entering(deadline, Due(not_before))
+        return Due(due_in(execution.deadlines, status, waits_until).at)
+
+    def _waits_until(self, execution: Execution, status: str) -> datetime | None:
+        """Return the time before which a running job is not claimed; None for now."""
+        not_before = execution.not_before
+        if not_before is None or status != self.lifecycle.running_value or not_before <= self.now:
+            return None
+        return not_before
 
     def create(self, job: NewRecord) -> Record:
         """Add a new job.

@@ -143,7 +143,19 @@ class Execution(Struct, frozen=True, gc=False):
 
     def asking(self, prompt: str, deadline: Due) -> Execution:
         """Return it with an open question, and the deadline of an answer."""
-        return replace(self, prompt=prompt, deadline_at=deadline.at, deadline_since=deadline.since)
+        return replace(self.due(deadline), prompt=prompt)
+
+    def extended(self, deadlines: str | None) -> Execution:
+        """Return it with other deadlines, in their stored form."""
+        return replace(self, deadlines=deadlines)
+
+    def due(self, deadline: Due) -> Execution:
+        """Return it with another limit of the job's time in its present status."""
+        return replace(self, deadline_at=deadline.at, deadline_since=deadline.since)
+
+    def repeated(self, job_id: str) -> Execution:
+        """Return it for a job that another one repeats."""
+        return replace(self, repeated_by=job_id)
 
     def deadline(self) -> Due:
         """Return when the job's time in its status runs out."""
