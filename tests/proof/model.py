@@ -120,7 +120,7 @@ class Model:
             state.payments.add(new.payment_id)
         state.jobs[job_id] = {
             "job_id": job_id,
-            "status": self.lifecycle.running if new.start else self.lifecycle.initial,
+            "status": self.lifecycle.births[-1 if new.start else 0],
             "input_hash": new.input_hash,
             "blockchain_identifier": new.payment_id or f"mock_bc_{job_id}",
             "payment_id": new.payment_id,

@@ -172,17 +172,6 @@ class Lifecycle(Tables[Status]):
         ends = {value: self.outcome(value, None) for value in self.values}
         return {value: outcome.value for value, outcome in ends.items() if outcome is not None}
 
-    def check_birth(self, status: str) -> None:
-        """Check the status of a new job, given as a member of the enum or as its value.
-
-        Raises:
-            InvalidValueError: No job is born in it, or the lifecycle does not have it.
-        """
-        births = [text_of(birth) for birth in self.births]
-        if (value := self.value(status)) not in births:
-            problem = f"of a new job is {alternatives(births)}, not {value}"
-            raise InvalidValueError("status", problem)
-
     def validate(self, current: str, target: str, job_id: str | None = None) -> None:
         """Check a move, given as members of the enum or as their values.
 
