@@ -17,6 +17,7 @@ IdSource: TypeAlias = Callable[[], str]
 _VARIANT_OF: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
+_UUID_CHARACTERS: Final = 36
 _DERIVED: Final = re.compile(
     "[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.IGNORECASE
 )
@@ -51,7 +52,7 @@ def checked_id(value: object) -> str:
         InvalidValueError: It is no text of 1 to 256 characters, or has the form of derived ids.
     """
     job_id = check_job_id(value)
-    if job_id[14:15] == "8" and _DERIVED.fullmatch(job_id):
+    if len(job_id) == _UUID_CHARACTERS and job_id[14] == "8" and _DERIVED.fullmatch(job_id):
         raise InvalidValueError(
             "job_id", f"must be no UUID of version 8, as derived jobs have: {shown(job_id)}"
         )

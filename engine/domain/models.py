@@ -8,11 +8,11 @@ default lifecycle, and an engine with your own lifecycle returns ``Job[MyStatus]
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Annotated, Any, ClassVar, Generic, Literal
 
+from msgspec import Struct
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from typing_extensions import TypeVar
 
@@ -263,12 +263,10 @@ class Statistics(_Snapshot, Generic[Status]):
     """Listeners to events: waiting and watching calls, workers, gates and hooks."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(Struct, frozen=True):
     """An item of `create_many`; its fields are the arguments of `create`."""
 
     input_hash: str | None = None
-    _: KW_ONLY
     kind: str = DEFAULT_KIND
     input: Any = None
     payment_id: str | None = None
@@ -283,8 +281,7 @@ class NewJob:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Move(Generic[Status]):
+class Move(Struct, Generic[Status], frozen=True):
     """An item of `transition_many`; its fields are the arguments of `transition`."""
 
     job_id: str

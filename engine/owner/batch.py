@@ -246,9 +246,12 @@ class Batch:
         if taken or self._find(job_id) is not None:
             raise DuplicateJobIdError(job_id)
         self.last_position += 1
+        execution, status = job.execution_at(now), job.status
+        if execution is not NO_EXECUTION:
+            execution = self.entering(execution, status)
         record = Record(
             job_id,
-            job.status,
+            status,
             job.input_hash,
             job.payment_id,
             now,
@@ -256,10 +259,10 @@ class Batch:
             self.last_position,
             idempotency_key=job.idempotency_key,
             input=job.input,
-            execution=self.entering(job.execution_at(now), job.status),
+            execution=execution,
             kind=job.kind,
             labels=job.labels,
-            started_at=now if job.status == self.lifecycle.running_value else None,
+            started_at=now if status == self.lifecycle.running_value else None,
             sequence=self._next_sequence,
         )
         if job.idempotency_key is not None:
@@ -290,12 +293,14 @@ class Batch:
             error: The job's error after it.
             act: Who makes it, and why.
         """
-        outcome = self.lifecycle.outcome(status, event)
+        lifecycle = self.lifecycle
+        ends = status in lifecycle.final_values
+        outcome = lifecycle.outcome(status, event) if ends else None
         record = before.moved(
             status,
             self.now,
             self._next_sequence,
-            starts=status == self.lifecycle.running_value,
+            starts=status == lifecycle.running_value,
             outcome=None if outcome is None else outcome.value,
             result=result,
             error=error,

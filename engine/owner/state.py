@@ -100,7 +100,8 @@ class State:
         missing = _Missing()  # of messages that name few
         sought = _Missing()
         for message in messages:
-            if _names(message) <= _FEW_NAMES:
+            names = len(message.job_ids) + len(message.keys) + len(message.payments)
+            if names <= _FEW_NAMES:
                 self._find_held(message, named, missing)
                 continue
             own = _Missing()
@@ -177,11 +178,6 @@ class State:
     def forget_all(self) -> None:
         """Drop all jobs that have ended: nobody knows which of them the storage has removed."""
         self._recently_ended.forget_all()
-
-
-def _names(message: Message[Any]) -> int:
-    """Return how many names a message has."""
-    return len(message.job_ids) + len(message.keys) + len(message.payments)
 
 
 class _Missing:

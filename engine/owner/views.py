@@ -40,7 +40,14 @@ from engine.owner.cursors import cursor_of
 from engine.owner.message import Message
 from engine.owner.results import result_as
 from engine.storage.protocol import StoredPage
-from engine.storage.record import NO_EXECUTION, Damaged, Entry, Execution, Record
+from engine.storage.record import (
+    NO_EXECUTION,
+    Damaged,
+    Entry,
+    Execution,
+    Record,
+    default_identifier,
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -225,34 +232,38 @@ def job_maker(
         progress: The newest progress of running jobs, by their ids.
     """
     names = set(kind.model_fields)  # one for all: nobody changes the fields set of a frozen model
+    defaults = {name: field.get_default() for name, field in kind.model_fields.items()}
 
     def make(record: Record) -> Job[Status]:
-        job_id, given, execution = record.job_id, record.input, record.execution
+        execution, given, outcome = record.execution, record.input, record.outcome
+        payment_id, labels = record.blockchain_identifier, record.labels
         job = _new(kind)
-        _set_fields(
-            job,
-            {
-                "job_id": job_id,
-                "status": member_of[record.status],
-                "input_hash": record.input_hash,
-                "blockchain_identifier": record.identifier,
-                "payment_id": record.blockchain_identifier,
-                "kind": record.kind,
-                "labels": {} if record.labels is None else value_of(record.labels),
-                "created_at": record.created_at,
-                "updated_at": record.updated_at,
-                "started_at": record.started_at,
-                "outcome": None if record.outcome is None else Outcome(record.outcome),
-                "sequence": record.sequence,
-                "result": record.result,
-                "error": record.error,
-                "version": record.version,
-                "idempotency_key": record.idempotency_key,
-                "input": None if given is None else value_of(given),
-                **(_NO_EXECUTION if execution is NO_EXECUTION else _execution_fields(execution)),
-                "progress": progress.get(job_id),
-            },
-        )
+        fields = defaults.copy()
+        fields["job_id"] = job_id = record.job_id
+        fields["status"] = member_of[record.status]
+        fields["input_hash"] = record.input_hash
+        fields["payment_id"] = payment_id
+        fields["blockchain_identifier"] = payment_id or default_identifier(job_id)
+        fields["kind"] = record.kind
+        fields["labels"] = {} if labels is None else value_of(labels)
+        fields["created_at"] = record.created_at
+        fields["updated_at"] = record.updated_at
+        fields["started_at"] = record.started_at
+        fields["sequence"] = record.sequence
+        fields["result"] = record.result
+        fields["error"] = record.error
+        fields["version"] = record.version
+        fields["idempotency_key"] = record.idempotency_key
+        if outcome is not None:
+            fields["outcome"] = Outcome(outcome)
+        if given is not None:
+            fields["input"] = value_of(given)
+        fields["deadlines"] = {}
+        if execution is not NO_EXECUTION:
+            _add_execution(fields, execution)
+        if progress:
+            fields["progress"] = progress.get(job_id)
+        _set_fields(job, fields)
         _set_fields_set(job, names)
         _set_extra(job, None)
         _set_private(job, None)
@@ -261,29 +272,27 @@ def job_maker(
     return make
 
 
-def _execution_fields(execution: Execution) -> dict[str, Any]:
-    prompt = execution.prompt
-    return {
-        "priority": execution.priority,
-        "attempt": execution.attempt,
-        "next_attempt_at": execution.retry_at,
-        "not_before": execution.not_before,
-        "claimed_at": execution.claimed_at,
-        "last_error": execution.last_error,
-        "failures": execution.failures,
-        "deaths": execution.deaths or 0,
-        "deadline_at": execution.deadline_at,
-        "deadlines": shown_deadlines(execution.deadlines),
-        "prompt": None if prompt is None else Prompt.model_validate_json(prompt),
-        "cancel_reason": execution.cancel_reason,
-        "repeat_of": execution.repeat_of,
-        "repeated_by": execution.repeated_by,
-        "result_form": execution.result_form,
-        "trace": value_of(execution.trace),
-    }
-
-
-_NO_EXECUTION: Final = _execution_fields(NO_EXECUTION)
+def _add_execution(fields: dict[str, Any], execution: Execution) -> None:
+    """Set the fields that only handlers, deadlines and priorities need."""
+    fields["priority"] = execution.priority
+    fields["attempt"] = execution.attempt
+    fields["next_attempt_at"] = execution.retry_at
+    fields["not_before"] = execution.not_before
+    fields["claimed_at"] = execution.claimed_at
+    fields["last_error"] = execution.last_error
+    fields["failures"] = execution.failures
+    fields["deaths"] = execution.deaths or 0
+    fields["deadline_at"] = execution.deadline_at
+    fields["cancel_reason"] = execution.cancel_reason
+    fields["repeat_of"] = execution.repeat_of
+    fields["repeated_by"] = execution.repeated_by
+    fields["result_form"] = execution.result_form
+    if execution.deadlines is not None:
+        fields["deadlines"] = shown_deadlines(execution.deadlines)
+    if execution.prompt is not None:
+        fields["prompt"] = Prompt.model_validate_json(execution.prompt)
+    if execution.trace is not None:
+        fields["trace"] = value_of(execution.trace)
 
 
 def _build(kind: type[Model], fields: dict[str, Any]) -> Model:

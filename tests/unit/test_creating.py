@@ -94,7 +94,7 @@ async def test_an_input_hash_is_that_of_the_input(engine: Engine) -> None:
 
 @pytest.mark.parametrize("given", [{"a": 1}, [1]])
 async def test_an_input_in_the_place_of_a_hash_is_noticed(engine: Engine, given: Any) -> None:  # noqa: ANN401 - wrong on purpose
-    with pytest.raises(InvalidValueError, match=r"input_hash must .* give it as `input=`"):
+    with pytest.raises(InvalidValueError, match=r"input_hash must .* give an input as `input=`"):
         await engine.create(given)
 
 

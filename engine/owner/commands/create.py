@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Self
 
-from pydantic import BaseModel
-
 from engine.domain.deadlines import Deadline, check_deadline, deadlines_text
 from engine.domain.exceptions import (
     IdempotencyConflictError,
@@ -30,7 +28,6 @@ from engine.domain.validation import (
     check_each,
     check_flag,
     check_integer,
-    check_optional_text,
     check_text,
 )
 from engine.owner.acts import checked_act
@@ -39,6 +36,7 @@ from engine.owner.commands.command import Write
 from engine.owner.message import CHARACTERS_OF_WEIGHT, UNANSWERED
 from engine.storage.protocol import ReadLimit
 from engine.storage.record import (
+    NO_ACT,
     NO_EXECUTION,
     Execution,
     Record,
@@ -144,23 +142,33 @@ def checked_job(
         checked_id(new_id()),
         hash_of(text) if input_hash is None else _checked_hash(input_hash),
         None if payment_id is None else checked_payment(payment_id),
-        check_optional_text("idempotency_key", idempotency_key, MAX_IDENTIFIER_CHARACTERS),
+        None if idempotency_key is None else checked_key(idempotency_key),
         text,
         NO_EXECUTION
         if priority is _NO_PRIORITY and deadlines is None and trace is None
         else _checked_execution(lifecycle, priority, deadlines, trace),
-        lifecycle.running_value if check_flag("start", start) else lifecycle.initial_value,
-        kind if kind == DEFAULT_KIND else check_kind(kind),
+        lifecycle.initial_value if start is False else _born_running(lifecycle, start),
+        kind if kind is DEFAULT_KIND else check_kind(kind),
         None if labels is None else labels_text(labels),
         None if not_before is None else check_deadline("not_before", not_before),
-        checked_act(by, reason),
+        NO_ACT if by is None and reason is None else checked_act(by, reason),
     )
 
 
+def _born_running(lifecycle: Lifecycle[Any], start: object) -> str:
+    check_flag("start", start)
+    return lifecycle.running_value
+
+
+def checked_key(value: object) -> str:
+    """Return an idempotency key, if it is a text of 1 to 256 characters."""
+    return check_text("idempotency_key", value, MAX_IDENTIFIER_CHARACTERS)
+
+
 def _checked_hash(value: object) -> str:
-    if isinstance(value, dict | list | BaseModel):
+    if not isinstance(value, str):
         raise InvalidValueError(
-            "input_hash", f"must be a str, not {shown(value)}: give it as `input=`"
+            "input_hash", f"must be a str, not {shown(value)}: give an input as `input=`"
         )
     return check_text("input_hash", value, MAX_INPUT_HASH_CHARACTERS)
 

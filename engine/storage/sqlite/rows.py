@@ -6,7 +6,8 @@ it) of its other values in UTF-8, joined by NULs, which no text of ours has; NUL
 It finds accidents, such as any flip of up to 32 bits in a row. It does not prevent forgery.
 
 Jobs of an engine that is a mere state machine have neither kind, labels, input nor execution. Their
-rows are made, summed and written without these columns, which so cost nothing.
+rows are made, summed and written without these columns, which so cost nothing; those of most other
+jobs without the columns that few executions have.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ from engine.storage.record import NO_ACT, NO_EXECUTION, Change, Execution, Recor
 Row: TypeAlias = tuple[Any, ...]
 
 EXECUTION_COLUMNS: Final[tuple[str, ...]] = tuple(field.name for field in fields(Execution))
-PLAIN_EXECUTION: Final = ("priority", "attempt", "failures", "token", "claimed_at")
-"""The first of them, and the only ones that most attempts have."""
 SHORT_COLUMNS: Final[tuple[str, ...]] = (
     "position",
     "job_id",
@@ -44,29 +43,37 @@ SHORT_COLUMNS: Final[tuple[str, ...]] = (
     "checksum",
 )
 """The columns of a job without kind, labels, input and execution."""
-JOB_COLUMNS: Final[tuple[str, ...]] = (
+PLAIN_EXECUTION: Final = EXECUTION_COLUMNS[: EXECUTION_COLUMNS.index("claimed_at") + 1]
+"""What most attempts have of an execution."""
+PLAIN_COLUMNS: Final[tuple[str, ...]] = (
     *SHORT_COLUMNS[:-1],
     "kind",
     "labels",
     "input",
-    *EXECUTION_COLUMNS,
+    *PLAIN_EXECUTION,
     "checksum",
 )
-TRANSITION_COLUMNS: Final = (
+"""The columns of a job with such an execution, or without one."""
+JOB_COLUMNS: Final[tuple[str, ...]] = (
+    *PLAIN_COLUMNS[:-1],
+    *EXECUTION_COLUMNS[len(PLAIN_EXECUTION) :],
+    "checksum",
+)
+SHORT_TRANSITION_COLUMNS: Final = (
     "sequence",
     "position",
     "from_status",
     "to_status",
     "at",
-    "by",
-    "reason",
     "checksum",
 )
+"""The columns of a transition if nobody says who made it, and why."""
+TRANSITION_COLUMNS: Final = (*SHORT_TRANSITION_COLUMNS[:-1], "by", "reason", "checksum")
 
 _SHORT: Final = len(SHORT_COLUMNS) - 1
+_PLAIN: Final = len(PLAIN_COLUMNS) - 1
 LEFT_OUT: Final = (None,) * (len(JOB_COLUMNS) - len(SHORT_COLUMNS))
-_PLAIN: Final = JOB_COLUMNS.index(PLAIN_EXECUTION[-1]) + 1
-_NOT_PLAIN: Final = (None,) * (len(JOB_COLUMNS) - 1 - _PLAIN)
+_NOT_PLAIN: Final = (None,) * (len(JOB_COLUMNS) - len(PLAIN_COLUMNS))
 TIME_COLUMNS: Final = (
     "claimed_at",
     "deadline_at",
@@ -75,7 +82,7 @@ TIME_COLUMNS: Final = (
     "retry_since",
     "not_before",
 )
-_NULLS: Final = (None,) * len(EXECUTION_COLUMNS)
+_NO_PLAIN_EXECUTION: Final = (None,) * len(PLAIN_EXECUTION)
 _FORMS: Final = ["\0".join(["%s"] * columns) for columns in range(64)]  # more than a table has
 
 
@@ -87,16 +94,11 @@ def checksum(values: Row) -> int:
     """
     if values[_SHORT:] == LEFT_OUT:
         return _sum(values[:_SHORT])
-    if is_plain(values):
+    if values[_PLAIN:] == _NOT_PLAIN:
         return _sum(values[:_PLAIN])
     while values and values[-1] is None:
         values = values[:-1]  # rows from before a later column have no such value
     return _sum(values)
-
-
-def is_plain(row: Row) -> bool:
-    """Return whether a job's values have only what most attempts have of an execution."""
-    return row[_PLAIN : len(JOB_COLUMNS) - 1] == _NOT_PLAIN
 
 
 def _sum(values: Row) -> int:
@@ -164,11 +166,11 @@ def job_row(record: Record, *, ended: bool) -> Row:
 
 def full_row(row: Row) -> Row:
     """Return a job's row with all columns."""
-    return row if len(row) == len(JOB_COLUMNS) else (*row[:-1], *LEFT_OUT, row[-1])
+    return (*row[:-1], *(None,) * (len(JOB_COLUMNS) - len(row)), row[-1])
 
 
 def _job_row(record: Record, texts: _TimeTexts, *, ended: bool) -> Row:
-    """Return the row of a job; a short one for a job without kind, labels, input and execution."""
+    """Return the row of a job: with short, plain or all columns, as far as it has values."""
     updated_at, started_at = texts[record.updated_at], record.started_at
     values: Row = (
         record.position,
@@ -186,26 +188,38 @@ def _job_row(record: Record, texts: _TimeTexts, *, ended: bool) -> Row:
         record.outcome,
         updated_at if ended else None,
     )
-    kind, execution = None if record.kind == DEFAULT_KIND else record.kind, record.execution
-    if execution is not NO_EXECUTION:
-        values = (*values, kind, record.labels, record.input, *_execution_values(execution, texts))
-    elif kind or record.input is not None or record.labels is not None:
-        values = (*values, kind, record.labels, record.input, *_NULLS)
+    kind, execution = record.kind, record.execution
+    if execution is NO_EXECUTION:
+        if kind == DEFAULT_KIND and record.input is None and record.labels is None:
+            return (*values, _sum(values))
+        execution_values: Row = _NO_PLAIN_EXECUTION
     else:
-        return (*values, _sum(values))
-    return (*values, checksum(values))
+        execution_values = _execution_values(execution, texts)
+    kept_kind = None if kind == DEFAULT_KIND else kind
+    values = (*values, kept_kind, record.labels, record.input, *execution_values)
+    return (*values, _sum(values) if len(values) == _PLAIN else checksum(values))
 
 
 def _execution_values(execution: Execution, texts: _TimeTexts) -> Row:
-    return tuple(texts[each] if isinstance(each, datetime) else each for each in astuple(execution))
+    """Return the values of an execution: the plain ones alone, if there are no others."""
+    values = astuple(execution)
+    if values[len(PLAIN_EXECUTION) :] == _NOT_PLAIN:
+        *first, claimed_at = values[: len(PLAIN_EXECUTION)]
+        return (*first, None if claimed_at is None else texts[claimed_at])
+    return tuple(texts[each] if isinstance(each, datetime) else each for each in values)
 
 
 def _transition_row(change: Change, texts: _TimeTexts) -> Row:
+    """Return the row of a transition; a short one if nobody says who made it, and why."""
     record, act = change.record, change.act
-    at = texts[record.updated_at]
+    values: Row = (
+        change.sequence,
+        record.position,
+        change.from_status,
+        record.status,
+        texts[record.updated_at],
+    )
     if act is NO_ACT:
-        values: Row = (change.sequence, record.position, change.from_status, record.status, at)
-        return (*values, None, None, _sum(values))
-    values = (change.sequence, record.position, change.from_status, record.status, at)
+        return (*values, _sum(values))
     values = (*values, act.by, act.reason)
     return (*values, checksum(values))

@@ -21,14 +21,14 @@ from engine.storage.sqlite.notes import read_number
 from engine.storage.sqlite.rows import (
     EXECUTION_COLUMNS,
     JOB_COLUMNS,
+    PLAIN_COLUMNS,
     PLAIN_EXECUTION,
     SHORT_COLUMNS,
+    SHORT_TRANSITION_COLUMNS,
     TRANSITION_COLUMNS,
     BatchRows,
     Row,
     checksum,
-    full_row,
-    is_plain,
 )
 
 _ANY_SIZE: Final = 16  # up to here, there is a statement of each size
@@ -98,28 +98,29 @@ def _values(columns: Sequence[str], of: Sequence[str] = JOB_COLUMNS) -> Callable
 
 
 _PUT_TRANSITIONS: Final = _insert("transitions", TRANSITION_COLUMNS)
+_PUT_SHORT_TRANSITIONS: Final = _insert("transitions", SHORT_TRANSITION_COLUMNS)
 _PUT_NEW_JOBS: Final = _insert("jobs", JOB_COLUMNS)
+_PUT_PLAIN_NEW_JOBS: Final = _insert("jobs", PLAIN_COLUMNS)
 # A new job has no other columns; writing only these takes a third less time.
-_LATER: Final = ("result", "error", "outcome", "ended_at")
-_NEW_COLUMNS: Final = [column for column in SHORT_COLUMNS if column not in {"started_at", *_LATER}]
-_new_values: Final = _values(_NEW_COLUMNS, SHORT_COLUMNS)
+_LATER: Final = ("started_at", "result", "error", "outcome", "ended_at")
+_NEW_COLUMNS: Final = [column for column in SHORT_COLUMNS if column not in _LATER]
 _PUT_SHORT_NEW_JOBS: Final = _insert("jobs", _NEW_COLUMNS)
-_NONE_LATER: Final = (None,) * (1 + len(_LATER))
-_FIRST_LATER: Final = SHORT_COLUMNS.index("started_at")
+_new_values: Final = _values(_NEW_COLUMNS, SHORT_COLUMNS)
+_FIRST_LATER: Final = SHORT_COLUMNS.index(_LATER[0])
+_NONE_LATER: Final = (None,) * len(_LATER)
 
-_LABELLED: Final = ("name", "value", "position")
 _LABELS: Final = JOB_COLUMNS.index("labels")
-_PUT_LABELS: Final = _insert("labels", _LABELLED)
+_PUT_LABELS: Final = _insert("labels", ("name", "value", "position"))
 
 # Binding a value costs as much as writing it, so no unchanged column is given.
 _SHORT_MOVE: Final = ("position", "job_id", *_CHANGING)
 _MOVE_SHORT_JOBS: Final = _update(_SHORT_MOVE, "<", EXECUTION_COLUMNS)
 _short_move_values: Final = _values(_SHORT_MOVE, SHORT_COLUMNS)
 
-_OTHER_EXECUTION: Final = [column for column in EXECUTION_COLUMNS if column not in PLAIN_EXECUTION]
+_OTHER_EXECUTION: Final = EXECUTION_COLUMNS[len(PLAIN_EXECUTION) :]
 _PLAIN_MOVE: Final = ("position", "job_id", *_CHANGING, *PLAIN_EXECUTION)
 _MOVE_PLAIN_JOBS: Final = _update(_PLAIN_MOVE, "<", _OTHER_EXECUTION)
-_plain_move_values: Final = _values(_PLAIN_MOVE)
+_plain_move_values: Final = _values(_PLAIN_MOVE, PLAIN_COLUMNS)
 
 _MOVE: Final = ("position", "job_id", *_CHANGING, *EXECUTION_COLUMNS)
 _MOVE_JOBS: Final = _update(_MOVE, "<")
@@ -128,7 +129,7 @@ _move_values: Final = _values(_MOVE)
 # No index has one of these columns: with others, SQLite would write the indexes, too.
 _PLAIN_AMENDED: Final = ("position", "job_id", "version", *PLAIN_EXECUTION, "checksum")
 _AMEND_PLAIN_JOBS: Final = _update(_PLAIN_AMENDED, "=", _OTHER_EXECUTION)
-_plain_amended_values: Final = _values(_PLAIN_AMENDED)
+_plain_amended_values: Final = _values(_PLAIN_AMENDED, PLAIN_COLUMNS)
 
 _AMENDED: Final = ("position", "job_id", "version", *EXECUTION_COLUMNS, "checksum")
 _AMEND_JOBS: Final = _update(_AMENDED, "=")
@@ -139,29 +140,55 @@ def write_batch(connection: sqlite3.Connection, rows: BatchRows) -> None:
     """Write a round's changes.
 
     Raises:
-        sqlite3.IntegrityError: Another job has the id, the key or the position of a new one, or
-            another transition the number; or a job's row is not the one that was to change.
+        sqlite3.IntegrityError: Another job has the id, the key, the payment or the position of a
+            new one, or another transition the number; or a job's row is not the one that was to
+            change.
     """
     if rows.created:
-        short = [_new_values(row) for row in rows.created if _is_new(row)]
-        _put(connection, _PUT_SHORT_NEW_JOBS, short)
-        if len(short) < len(rows.created):
-            others = [full_row(row) for row in rows.created if not _is_new(row)]
-            _put(connection, _PUT_NEW_JOBS, others)
-            _put(connection, _PUT_LABELS, list(_labels_of(others)))
+        _write_created(connection, rows.created)
     if rows.moved:
-        short = [_short_move_values(row) for row in rows.moved if _is_short(row)]
-        _put(connection, _MOVE_SHORT_JOBS, short)
-        if len(short) < len(rows.moved):
-            plain, others = _by_execution(row for row in rows.moved if not _is_short(row))
-            _put(connection, _MOVE_PLAIN_JOBS, list(map(_plain_move_values, plain)))
-            _put(connection, _MOVE_JOBS, list(map(_move_values, others)))
+        short, plain, full = _by_length(rows.moved)
+        _put(connection, _MOVE_SHORT_JOBS, list(map(_short_move_values, short)))
+        _put(connection, _MOVE_PLAIN_JOBS, list(map(_plain_move_values, plain)))
+        _put(connection, _MOVE_JOBS, list(map(_move_values, full)))
     if rows.amended:
-        plain, others = _by_execution(map(full_row, rows.amended))
+        short, plain, full = _by_length(rows.amended)
+        plain += map(_as_plain, short)
         _put(connection, _AMEND_PLAIN_JOBS, list(map(_plain_amended_values, plain)))
-        _put(connection, _AMEND_JOBS, list(map(_amended_values, others)))
-    if rows.transitions:
-        _put(connection, _PUT_TRANSITIONS, rows.transitions)
+        _put(connection, _AMEND_JOBS, list(map(_amended_values, full)))
+    short, long = _split(rows.transitions, len(SHORT_TRANSITION_COLUMNS))
+    _put(connection, _PUT_SHORT_TRANSITIONS, short)
+    _put(connection, _PUT_TRANSITIONS, long)
+
+
+def _write_created(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    short, plain, full = _by_length(rows)
+    new = [row for row in short if row[_FIRST_LATER:-1] == _NONE_LATER]
+    if len(new) < len(short):  # born running, or moved in the same round
+        plain += [_as_plain(row) for row in short if row[_FIRST_LATER:-1] != _NONE_LATER]
+    _put(connection, _PUT_SHORT_NEW_JOBS, list(map(_new_values, new)))
+    if plain or full:
+        _put(connection, _PUT_PLAIN_NEW_JOBS, plain)
+        _put(connection, _PUT_NEW_JOBS, full)
+        _put(connection, _PUT_LABELS, list(_labels_of((*plain, *full))))
+
+
+def _by_length(rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[Row]]:
+    """Return the rows with short, with plain and with all columns."""
+    short, others = _split(rows, len(SHORT_COLUMNS))
+    return short, *(_split(others, len(PLAIN_COLUMNS)) if others else ([], []))
+
+
+def _split(rows: Sequence[Row], length: int) -> tuple[list[Row], list[Row]]:
+    """Return the rows of this length, and the others."""
+    these = [row for row in rows if len(row) == length]
+    if len(these) == len(rows):  # nearly always
+        return these, []
+    return these, [row for row in rows if len(row) != length]
+
+
+def _as_plain(row: Row) -> Row:
+    return (*row[:-1], *(None,) * (len(PLAIN_COLUMNS) - len(row)), row[-1])
 
 
 def _labels_of(rows: Iterable[Row]) -> Iterator[Row]:
@@ -170,23 +197,6 @@ def _labels_of(rows: Iterable[Row]) -> Iterator[Row]:
         if (labels := row[_LABELS]) is not None:
             for name, value in json.loads(labels).items():
                 yield (name, value, row[0])
-
-
-def _by_execution(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    """Return the rows with a plain execution, and the others."""
-    plain: list[Row] = []
-    others: list[Row] = []
-    for row in rows:
-        (plain if is_plain(row) else others).append(row)
-    return plain, others
-
-
-def _is_short(row: Row) -> bool:
-    return len(row) == len(SHORT_COLUMNS)
-
-
-def _is_new(row: Row) -> bool:
-    return len(row) == len(SHORT_COLUMNS) and row[_FIRST_LATER:-1] == _NONE_LATER
 
 
 def _put(connection: sqlite3.Connection, statement: _Statement, rows: Sequence[Row]) -> None:

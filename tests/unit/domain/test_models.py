@@ -1,6 +1,5 @@
 """Models: their checks, and the default lifecycle."""
 
-from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -126,8 +125,8 @@ def test_snapshots_survive_json(snapshot: BaseModel) -> None:
 
 @pytest.mark.parametrize("item", [NewJob("a"), Move("id", JobStatus.RUNNING)], ids=["new", "move"])
 def test_items_of_bulk_calls_are_frozen_and_closed(item: NewJob | Move) -> None:
-    for field in type(item).__dataclass_fields__:
-        with pytest.raises(FrozenInstanceError):
+    for field in type(item).__struct_fields__:
+        with pytest.raises(AttributeError):
             setattr(item, field, None)
     with pytest.raises((AttributeError, TypeError)):
         item.surplus = 1  # type: ignore[union-attr]
