@@ -12,6 +12,7 @@ from engine.domain.validation import check_integer, check_number, check_seconds
 MAX_ATTEMPTS: Final = 1_000
 MAX_FACTOR: Final = 1_000
 MAX_DELAY_SECONDS: Final = 31_622_400  # 366 days: now plus a delay stays in the calendar
+_LONGEST_DELAY_SECONDS: Final = 300.0
 _UNREADABLE: Final = object()
 
 
@@ -20,7 +21,7 @@ class Retry:
     """Retries failed attempts, each after a longer delay.
 
     The delay after the n-th failure is ``first_delay_seconds * factor ** (n - 1)``, at most
-    ``max_delay_seconds``. ``jitter`` then spreads it evenly to both sides: 0.2 gives 80 to 120 %.
+    `longest_delay_seconds`. ``jitter`` then spreads it evenly to both sides: 0.2 gives 80 to 120 %.
     This is the rule of gRPC's connections ("GRPC Connection Backoff Protocol",
     ``doc/connection-backoff.md`` of grpc/grpc), with its jitter. Marc Brooker, "Exponential Backoff
     And Jitter", AWS Architecture Blog, 2015, shows why jobs that failed together should not be
@@ -28,17 +29,17 @@ class Retry:
 
     An error whose attribute ``retryable`` is False is never retried. An error may say itself when
     to try again, as paid APIs do: its attribute ``retry_after_seconds``, a finite number, 0 or
-    more, replaces the delay. It is cut to ``max_delay_seconds`` and gets no jitter. Any other value
-    is ignored, and logged, and so is one that can't be read. Attempts that died with their process
-    rest for the same delays, but do not count here: see `engine.domain.deaths`.
+    more, replaces the delay. It is cut to `longest_delay_seconds` and gets no jitter. Any other
+    value is ignored, and logged, and so is one that can't be read. Attempts that died with their
+    process rest for the same delays, but do not count here: see `engine.domain.deaths`.
 
     Attributes:
         max_attempts: A job fails when so many of its attempts have failed: 1 to 1,000; 3 by
             default. 1: no retries.
         first_delay_seconds: The delay after the first failure: 0 to 366 days; 1 s by default.
         factor: The ratio of each delay to the one before: 1 to 1,000; 2 by default.
-        max_delay_seconds: The longest delay before jitter: from the first delay to 366 days; 300 s
-            by default.
+        max_delay_seconds: The longest delay before jitter: from the first delay to 366 days; by
+            default the larger of 300 s and the first delay.
         jitter: The part of a delay by which it may be longer or shorter: 0 to 1; 0.2 by default.
         retry_on: The errors that are retried: a class derived from Exception, or a tuple of such
             classes; every Exception by default. An empty tuple: no error. An error that a handler
@@ -51,7 +52,7 @@ class Retry:
     max_attempts: int = 3
     first_delay_seconds: float = 1.0
     factor: float = 2.0
-    max_delay_seconds: float = 300.0
+    max_delay_seconds: float | None = None
     jitter: float = 0.2
     retry_on: type[Exception] | tuple[type[Exception], ...] = (Exception,)
 
@@ -60,8 +61,9 @@ class Retry:
         check_integer("max_attempts", self.max_attempts, 1, MAX_ATTEMPTS)
         check_number("first_delay_seconds", self.first_delay_seconds, 0, MAX_DELAY_SECONDS)
         check_number("factor", self.factor, 1, MAX_FACTOR)
-        smallest = self.first_delay_seconds
-        check_number("max_delay_seconds", self.max_delay_seconds, smallest, MAX_DELAY_SECONDS)
+        if self.max_delay_seconds is not None:
+            smallest = self.first_delay_seconds
+            check_number("max_delay_seconds", self.max_delay_seconds, smallest, MAX_DELAY_SECONDS)
         check_number("jitter", self.jitter, 0, 1)
         kinds: object = self.retry_on
         for kind in kinds if isinstance(kinds, tuple) else (kinds,):
@@ -69,6 +71,13 @@ class Retry:
                 raise InvalidValueError(
                     "retry_on", f"must be classes derived from Exception, not {shown(kind)}"
                 )
+
+    @property
+    def longest_delay_seconds(self) -> float:
+        """The longest delay before jitter: ``max_delay_seconds``, or its default."""
+        if self.max_delay_seconds is not None:
+            return self.max_delay_seconds
+        return max(_LONGEST_DELAY_SECONDS, self.first_delay_seconds)
 
     def delay_seconds(self, failures: int, random: float) -> float:
         """Return the delay after a failed attempt.
@@ -80,8 +89,8 @@ class Retry:
         try:
             grown = self.first_delay_seconds * float(self.factor) ** (failures - 1)
         except OverflowError:  # past 1.8e308
-            grown = self.max_delay_seconds if self.first_delay_seconds else 0.0
-        delay = min(grown, self.max_delay_seconds)
+            grown = self.longest_delay_seconds if self.first_delay_seconds else 0.0
+        delay = min(grown, self.longest_delay_seconds)
         return delay * (1.0 + self.jitter * (2.0 * random - 1.0))
 
     def may_retry(self, error: BaseException, failures: int) -> bool:

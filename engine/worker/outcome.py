@@ -101,7 +101,7 @@ def failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any
             delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
             asked = retry_after_of(error)
             if asked is not None:
-                delay = min(asked, retry.max_delay_seconds)
+                delay = min(asked, retry.longest_delay_seconds)
             return ReleaseJob(job_id, token, delay, Count.FAILURE)
     return FinishJob(job_id, token, Event.FAIL, error=error_text(error))
 

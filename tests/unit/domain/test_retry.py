@@ -1,5 +1,6 @@
 """The retry rule: the errors that allow another attempt, and the delays."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,13 +17,22 @@ class Refused(Exception):  # noqa: N818 - any error of a user's
 def test_the_defaults_are_those_that_are_documented() -> None:
     rule = Retry()
     assert (rule.max_attempts, rule.first_delay_seconds, rule.factor) == (3, 1.0, 2.0)
-    assert (rule.max_delay_seconds, rule.jitter, rule.retry_on) == (300.0, 0.2, (Exception,))
+    assert (rule.longest_delay_seconds, rule.jitter, rule.retry_on) == (300.0, 0.2, (Exception,))
 
 
 def test_delays_grow_up_to_the_longest() -> None:
     rule = Retry(max_attempts=1_000, jitter=0)
     delays = [rule.delay_seconds(failures, 0.9) for failures in range(1, 12)]
     assert delays == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+
+@pytest.mark.parametrize(("first", "longest"), [(0, 300), (299, 300), (301, 301), (3_600, 3_600)])
+def test_the_longest_delay_is_by_default_at_least_the_first(first: float, longest: float) -> None:
+    rule = Retry(2, first)
+    assert rule.longest_delay_seconds == longest
+    assert rule.delay_seconds(1, 0.5) == first
+    assert replace(rule, first_delay_seconds=7_200).longest_delay_seconds == 7_200
+    assert Retry(2, first, max_delay_seconds=5_000).longest_delay_seconds == 5_000
 
 
 @pytest.mark.parametrize("first", [0, 0.001, 1.0, MAX_DELAY_SECONDS])
@@ -79,7 +89,7 @@ def test_only_what_the_rule_names_and_the_error_allows_is_retried(
         ("max_attempts", [0, 1_001, 1.0, "3", None, True]),
         ("first_delay_seconds", [-1, 31_622_401, float("nan"), "1", None, True]),
         ("factor", [0.5, 1_001, 10**400, float("inf"), float("nan"), "2", None]),
-        ("max_delay_seconds", [0.5, 31_622_401, float("inf"), float("nan"), None]),
+        ("max_delay_seconds", [0.5, 31_622_401, float("inf"), float("nan"), "1", True]),
         ("jitter", [-0.1, 1.1, float("nan"), "0", None, False]),
         ("retry_on", [BaseException, KeyboardInterrupt, "OSError", None, [OSError], (OSError, 1)]),
     ],

@@ -162,7 +162,7 @@ async def test_a_delay_is_spread_by_the_jitter() -> None:
 async def test_the_time_of_the_next_attempt_outlives_a_restart(lasting_place: NewPlace) -> None:
     clock = VirtualClock()
     handler = Failing(clock, 1)
-    retry = Retry(first_delay_seconds=3_600, max_delay_seconds=3_600, jitter=0)
+    retry = Retry(first_delay_seconds=3_600, jitter=0)
     async with working(handler, lasting_place(), clock=clock, retry=retry) as engine:
         job = await running(engine)
         await clock.advance(0)
