@@ -436,6 +436,7 @@ def main() -> int:
     options = Options(**vars(command_line().parse_args()))
     # The table shows unusable files. The log shows only worse errors.
     logging.basicConfig(level=logging.ERROR)
+    logging.getLogger("engine.worker").setLevel(logging.CRITICAL)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # "?" for characters that an old terminal lacks
     if hasattr(signal, "SIGPIPE"):  # end quietly when the reader of a pipe has gone

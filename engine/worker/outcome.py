@@ -14,9 +14,10 @@ from random import random
 from typing import Any, Final
 
 from engine.domain.deaths import NOT_REPEATED, DeathRule
-from engine.domain.exceptions import AttemptTimeoutError, HandlerError, HandlerProcessError
+from engine.domain.exceptions import AttemptTimeoutError, HandlerProcessError
 from engine.domain.interrupts import must_pass, raised_by_signal
 from engine.domain.lifecycle import Event
+from engine.domain.own_frames import forget_own_frames
 from engine.owner.commands.ask import AskForInput
 from engine.owner.commands.finish import FinishJob
 from engine.owner.commands.release import Count, ReleaseJob
@@ -29,6 +30,7 @@ logger = TaskLogger("engine.worker")
 
 _PROCESS_PAUSE_SECONDS: Final = 5.0
 """The pause after a process of a handler could not start."""
+_LINE_CHARACTERS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +137,32 @@ def _without_process(attempt: Attempt, error: HandlerProcessError) -> Message[An
 
 
 def _after_failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any]:
-    """Log that an attempt failed, and return the message for the owner."""
+    """Log that an attempt failed, and return the message for the owner.
+
+    Only the last attempt has its traceback in the log: many that are tried again would bury it.
+    """
     message = failure(attempt, rules, error)
-    if isinstance(error, HandlerError | HandlerProcessError):
-        error = error.with_traceback(None)  # of the engine's own code; a note has the handler's
-    logger.warning(
-        "attempt %s of job %s failed%s",
+    if isinstance(message, ReleaseJob):
+        logger.warning(
+            "attempt %s of job %s failed, and another one follows: %s",
+            *(attempt.number, attempt.job_id, _line(error)),
+            extra=attempt.fields,
+        )
+        return message
+    forget_own_frames(error)
+    logger.error(
+        "attempt %s of job %s failed, and no other one follows",
         *(attempt.number, attempt.job_id),
-        ", and another one follows" if isinstance(message, ReleaseJob) else "",
         exc_info=error,
         extra=attempt.fields,
     )
     return message
+
+
+def _line(error: BaseException) -> str:
+    """Return the beginning of an error's text, on one line."""
+    text = " ".join(error_text(error).split())
+    return text if len(text) <= _LINE_CHARACTERS else f"{text[:_LINE_CHARACTERS]}…"
 
 
 def _log(attempt: Attempt, what: str) -> None:

@@ -55,14 +55,14 @@ class Worker(Attachment):
     async functions work; a generator is refused. Each attempt begins in an empty context
     (`contextvars`), whoever opened the engine; it has what ``middleware`` sets, in a thread too.
     Its return value becomes the job's result: a text as it is; None as no result; any other value
-    that pydantic knows as JSON. Its exception becomes the job's error, by type and message; the
-    traceback goes to the log ``engine.worker``. Any exception that the handler raises, SystemExit
-    included, fails only that job. An exit in a task that a handler started on asyncio ends the
-    program, as it does in asyncio. So does what a signal's handler of the program raises while a
-    job's is running: the job is cut short, no worker claims more, and the body of the engine's
-    ``async with`` is cancelled. Other handlers have their time of grace, and the end of the ``async
-    with`` raises the exception. A function in a thread can't await a `JobEngine`: pass it a
-    `SyncJobEngine`, or its data.
+    that pydantic knows as JSON. Its exception becomes the job's error, by type and message; the log
+    ``engine.worker`` has a line of it, and the traceback if no attempt follows. Any exception that
+    the handler raises, SystemExit included, fails only that job. An exit in a task that a handler
+    started on asyncio ends the program, as it does in asyncio. So does what a signal's handler of
+    the program raises while a job's is running: the job is cut short, no worker claims more, and
+    the body of the engine's ``async with`` is cancelled. Other handlers have their time of grace,
+    and the end of the ``async with`` raises the exception. A function in a thread can't await a
+    `JobEngine`: pass it a `SyncJobEngine`, or its data.
 
     **Attempts**: each run is an attempt with a number. A job may run more than once: after a failed
     attempt if ``retry`` allows another, and after an attempt that was cut short or died with its

@@ -19,6 +19,7 @@ from engine.domain.epochs import Epochs
 from engine.domain.exceptions import InvalidValueError
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Progress
+from engine.domain.own_frames import forget_own_frames
 from engine.domain.retry import is_retryable
 from engine.owner.views import Views
 from engine.portal import EXIT_CODE, ParentProcess
@@ -108,12 +109,10 @@ def _not_loaded(error: BaseException) -> NotLoaded:
 
 
 def _traceback(error: BaseException) -> str:
-    """Return a traceback as the interpreter prints it, without the frames of this module."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
+    """Return a traceback as the interpreter prints it, without the engine's own frames."""
     try:
-        lines = traceback.format_exception(type(error), error, trace)
+        forget_own_frames(error)
+        lines = traceback.format_exception(error)
     except BaseException as broken:  # noqa: BLE001 - an exception may have any methods
         lines = [f"{type(error).__name__}, which can't be shown: {type(broken).__name__}"]
     return plain_text("".join(lines).rstrip("\n"), MAX_CHARACTERS)
