@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from anyio import from_thread, to_thread
 from typing_extensions import TypeVar
 
 from engine.domain.deadlines import Deadline
-from engine.domain.exceptions import EngineNotStartedError, EngineStartedError, StorageError
+from engine.domain.exceptions import (
+    EngineNotStartedError,
+    EngineStartedError,
+    InvalidValueError,
+    StorageError,
+)
 from engine.domain.ids import IdSource, new_job_id
 from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
@@ -207,6 +212,23 @@ class JobEngine(EngineBase[Status]):
         self.core.check_caller()
         check_outside(self.core, "engine")
         return await held.leave(kind, error, traceback)
+
+    if not TYPE_CHECKING:  # type checkers find the mistake by themselves
+
+        def __enter__(self) -> Self:
+            """Refuse ``with``.
+
+            Raises:
+                InvalidValueError: Always.
+            """
+            raise InvalidValueError(
+                "engine",
+                "is a JobEngine: use `async with JobEngine(…)`, or `with SyncJobEngine(…)` where "
+                "nothing is awaited",
+            )
+
+        def __exit__(self, *_: object) -> None:
+            """Python asks for it before it enters."""
 
     async def create(
         self,

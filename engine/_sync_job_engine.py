@@ -6,11 +6,12 @@ import weakref
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from typing_extensions import TypeVar
 
 from engine.domain.deadlines import Deadline
+from engine.domain.exceptions import InvalidValueError
 from engine.domain.ids import IdSource, new_job_id
 from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
@@ -166,6 +167,23 @@ class SyncJobEngine(EngineBase[Status]):
         except Exception:
             if error is None:
                 raise
+
+    if not TYPE_CHECKING:  # type checkers find the mistake by themselves
+
+        async def __aenter__(self) -> Self:
+            """Refuse ``async with``.
+
+            Raises:
+                InvalidValueError: Always.
+            """
+            raise InvalidValueError(
+                "engine",
+                "is a SyncJobEngine: use `with SyncJobEngine(…)` in a thread without an event "
+                "loop, or `async with JobEngine(…)`",
+            )
+
+        async def __aexit__(self, *_: object) -> None:
+            """Python asks for it before it enters."""
 
     def close(self) -> None:
         """Close workers and gates, refuse new calls, answer the waiting ones, close the storage.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from engine import (
     EngineCrashedError,
     EngineNotStartedError,
     Gate,
+    InvalidValueError,
     Job,
     JobEngine,
     JobStatus,
@@ -199,6 +201,23 @@ async def test_on_trio_the_engine_that_was_entered_first_is_not_left_first() -> 
 async def _expect_refusal(engine: JobEngine, words: str) -> None:
     with pytest.raises(WrongLoopError, match=words):
         await _leave(engine)
+
+
+def test_a_plain_with_of_an_awaited_engine_says_what_to_use() -> None:
+    engine: Any = JobEngine()
+    with pytest.raises(InvalidValueError, match="use `async with JobEngine"), engine:
+        raise AssertionError("it was entered")
+    with ExitStack() as stack, pytest.raises(InvalidValueError, match="with SyncJobEngine"):
+        stack.enter_context(engine)
+
+
+@pytest.mark.anyio
+async def test_an_async_with_of_a_blocking_engine_says_what_to_use() -> None:
+    engine: Any = SyncJobEngine()
+    with pytest.raises(InvalidValueError, match="use `with SyncJobEngine"):
+        async with engine:
+            raise AssertionError("it was entered")
+    await anyio.to_thread.run_sync(engine.close)
 
 
 @pytest.mark.anyio
