@@ -28,6 +28,7 @@ from engine.domain.models import (
     Transition,
 )
 from engine.domain.retention import Retention
+from engine.domain.validation import check_flag
 from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
@@ -79,6 +80,16 @@ class SyncJobEngine(EngineBase[Status]):
     Every call may also raise `EngineForkedError`, in a forked child of the process that made the
     engine, and `WrongLoopError`, on the event-loop thread that has to answer it.
 
+    **Event loops**: a call that blocks a thread whose event loop is running, of asyncio or trio,
+    would stop all tasks of that loop. So calls, ``with`` and `close` raise a `WrongLoopError`
+    there, also those of workers and gates. Use `JobEngine`, or ``await
+    anyio.to_thread.run_sync(…)``. Making an engine is allowed, because servers import your modules
+    while their loop is running; it blocks while the storage is opened.
+
+    Args:
+        may_block_event_loop: True: such calls are made, and the loop stops meanwhile. For
+            notebooks, whose cells run on a loop.
+
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range, or the clock
             returns no aware time.
@@ -98,6 +109,7 @@ class SyncJobEngine(EngineBase[Status]):
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
         max_batch: int = 1_000,
+        may_block_event_loop: bool = False,
     ) -> None: ...
     @overload
     def __init__(
@@ -111,6 +123,7 @@ class SyncJobEngine(EngineBase[Status]):
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
         max_batch: int = 1_000,
+        may_block_event_loop: bool = False,
     ) -> None: ...
     def __init__(
         self,
@@ -123,8 +136,10 @@ class SyncJobEngine(EngineBase[Status]):
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
         max_batch: int = 1_000,
+        may_block_event_loop: bool = False,
     ) -> None:
         check_interpreter()
+        check_flag("may_block_event_loop", may_block_event_loop)
         super().__init__(
             storage,
             lifecycle=lifecycle,
@@ -141,7 +156,9 @@ class SyncJobEngine(EngineBase[Status]):
             put=self._inbox.put,
             max_waiting=max_waiting,
             count_refused=self._inbox.count_refused,
+            may_block_loop=may_block_event_loop,
         )
+        self.core.affinity = self._bridge
         # The loop thread holds the owner but not this facade, which can so become garbage.
         weakref.finalize(self, self._bridge.close_soon).atexit = False
 
@@ -151,7 +168,9 @@ class SyncJobEngine(EngineBase[Status]):
         Raises:
             EngineClosedError: It is closed.
             EngineCrashedError: It has crashed.
+            WrongLoopError: This thread's event loop is running, and the engine must not block it.
         """
+        self._bridge.check()
         self._inbox.check_open()
         return self
 
@@ -193,8 +212,9 @@ class SyncJobEngine(EngineBase[Status]):
         Raises:
             EngineCrashedError: The owner has crashed.
             StorageError: The storage can't be closed.
-            WrongLoopError: Called on the event-loop thread that serves the engine, or by a handler
-                that it runs.
+            WrongLoopError: Called on the event-loop thread that serves the engine, by a handler
+                that it runs, or where an event loop is running that the engine must not block. It
+                stays open.
         """
         check_outside(self.core, "engine")
         self._bridge.close()

@@ -120,6 +120,7 @@ class Attachment:
             WrongLoopError: Called on another event loop, or by a handler or a check that this runs.
         """
         self._check_end(blocking=False)
+        self._engine.core.check_caller()
         check_outside(self._part, self._name)
         await self._part.close()
 
@@ -132,9 +133,10 @@ class Attachment:
             HandlerProcessError: The handler of a worker can't be loaded in a process.
             InvalidValueError: The engine is a `JobEngine`; or another open worker of it has another
                 ``idempotent`` or ``max_deaths``.
+            WrongLoopError: This thread's event loop is running, and the engine must not block it.
         """
         self._check_start(blocking=True)
-        self._held = HeldContext(_working(self._part))
+        self._held = HeldContext(_working(self._part), self._engine.core.check_caller)
         self._started = True
         weakref.finalize(self, self._held.leave_soon).atexit = False
         return self
@@ -150,7 +152,8 @@ class Attachment:
         Raises:
             EngineNotStartedError: The attachment has not been entered.
             InvalidValueError: The engine is a `JobEngine`.
-            WrongLoopError: Called by a handler, or by a check, that this runs.
+            WrongLoopError: Called by a handler, or by a check, that this runs; or this thread's
+                event loop is running, and the engine must not block it. The attachment stays open.
         """
         self._check_end(blocking=True)
         check_outside(self._part, self._name)
@@ -165,7 +168,6 @@ class Attachment:
     def _check_end(self, *, blocking: bool) -> None:
         self._check_started()
         self._check_kind(blocking=blocking)
-        self._engine.core.check_caller()
 
     def _check_kind(self, *, blocking: bool) -> None:
         core = self._engine.core

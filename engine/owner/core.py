@@ -24,7 +24,7 @@ from engine.owner.message import Answer, Message
 from engine.owner.state import State
 from engine.owner.views import Views
 from engine.owner.watching import JobWait, Watcher, read_job
-from engine.portal import LoopAffinity
+from engine.portal import Affinity
 from engine.portal.time import Time
 
 
@@ -56,8 +56,8 @@ class Core(Generic[Status]):
     time: Time
     is_blocking: bool
     """Whether the engine's calls block a thread. The calls of the other engine are awaited."""
-    affinity: LoopAffinity | None = None
-    """The tie of an awaited engine to its event loop; None before its start."""
+    affinity: Affinity | None = None
+    """The tie of the engine to its event loop, or to threads without one; None before its start."""
     tasks: TaskGroup = field(init=False)
     """Runs all tasks of the open engine; the owner opens and closes it."""
     context: Context = field(init=False)
@@ -88,14 +88,14 @@ class Core(Generic[Status]):
                     stack.push_async_callback(part.close)
 
     def check_caller(self) -> None:
-        """Refuse to work with an awaited engine before its start, or on another event loop.
+        """Refuse to work with an engine before its start, or for a caller who may not call it.
 
         Raises:
             EngineNotStartedError: It has not started.
-            WrongLoopError: It belongs to another event loop.
+            WrongLoopError: It belongs to another event loop; or the call blocks, and the thread's
+                event loop is running.
+            EngineClosedError, EngineForkedError: See `LoopThread.check`.
         """
-        if self.is_blocking:
-            return  # the bridge refuses wrong callers
         if self.affinity is None:
             raise EngineNotStartedError
         self.affinity.check()

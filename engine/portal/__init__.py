@@ -4,9 +4,10 @@
   schedules callbacks from any thread.
 * `LoopAffinity` ties an engine to its event loop, and refuses calls from any other.
 * `hold` keeps the context of an awaited engine open, on asyncio in a task of its own.
-* `SyncBridge` carries messages from threads to an engine. One event-loop thread of the process
-  serves all blocking engines; `HeldContext` keeps an asynchronous context open on it, and
-  `check_interpreter` refuses finalizers that come too late for it.
+* `SyncBridge` carries messages from threads to an engine, unless a thread's own event loop is
+  running. One event-loop thread of the process serves all blocking engines; `HeldContext` keeps an
+  asynchronous context open on it, and `check_interpreter` refuses finalizers that come too late for
+  it.
 * `TimeLimit` counts the time of a blocking call from its beginning.
 * `WorkThread` makes blocking calls on one thread, in order; `Threads` makes each on its own.
 * `task_starter` returns a function that starts tasks at little cost; `to_the_end` runs a function
@@ -17,7 +18,7 @@
   bring an interrupt that comes in the engine's tasks to the program.
 """
 
-from engine.portal.affinity import Event, LoopAffinity, call_soon, choose_event
+from engine.portal.affinity import Affinity, Event, LoopAffinity, call_soon, choose_event
 from engine.portal.bridge import HeldContext, Notify, SyncBridge, TimeLimit
 from engine.portal.channel import ChannelDamagedError, ChannelEndedError, ChannelError
 from engine.portal.child_process import ChildProcess
@@ -32,6 +33,7 @@ from engine.portal.watchdog import Watchdog, awaiting_text, stack_text
 
 __all__ = [
     "EXIT_CODE",
+    "Affinity",
     "BlockingCall",
     "ChannelDamagedError",
     "ChannelEndedError",

@@ -102,6 +102,18 @@ def call_soon() -> Callable[[Callable[[], object]], object]:
     return call
 
 
+class Affinity(Protocol):
+    """The tie of an engine to those who may call it."""
+
+    def check(self) -> None:
+        """Refuse a caller who may not.
+
+        Raises:
+            EngineUnavailableError: This is none.
+        """
+        ...
+
+
 class LoopAffinity:
     """The tie of an engine to the event loop that runs when this is made."""
 

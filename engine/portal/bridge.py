@@ -94,13 +94,17 @@ class HeldContext:
 
     Args:
         context: The context to enter and leave there.
+        check: Called before a wait for its end, to refuse callers that must not wait.
 
     Raises:
         WrongLoopError: Made on the loop thread itself.
         BaseException: Raised on entering the context.
     """
 
-    def __init__(self, context: AbstractAsyncContextManager[object]) -> None:
+    def __init__(
+        self, context: AbstractAsyncContextManager[object], check: Callable[[], object]
+    ) -> None:
+        self._check = check
         self._thread = the_loop_thread()
         self._thread.check()
         self._leave = asyncio.Event()
@@ -117,12 +121,12 @@ class HeldContext:
         """Leave the context and wait until it has been left. Does nothing the second time.
 
         Raises:
-            WrongLoopError: Called on the loop thread.
+            EngineError: Of the check.
             Exception: Raised on leaving the context.
         """
         if self._thread.forked or self._is_left:
             return
-        self._thread.check()
+        self._check()
         self.leave_soon()
         error = self._left.exception()
         self._is_left = True
@@ -143,6 +147,11 @@ class SyncBridge:
         put: Puts a message into the owner's inbox. Called on the loop thread.
         max_waiting: How many messages may wait for the loop thread.
         count_refused: Adds to the number of refused messages. Called on the loop thread.
+        may_block_loop: Whether calls may come from a thread whose event loop is running. The owner
+            is opened in any thread.
+
+    Attributes:
+        check: Refuses a caller that must not wait; see `LoopThread.check_free`.
     """
 
     def __init__(
@@ -152,8 +161,10 @@ class SyncBridge:
         put: Callable[[Any, Notify], object],
         max_waiting: int,
         count_refused: Callable[[int], object],
+        may_block_loop: bool,
     ) -> None:
         self._thread = the_loop_thread()
+        self.check = self._thread.check if may_block_loop else self._thread.check_free
         self._put = put
         self._max_waiting = max_waiting
         self._count_refused = count_refused
@@ -161,7 +172,7 @@ class SyncBridge:
         self._is_woken = False
         self._refused = 0  # by this bridge since the loop looked
         self._counting = threading.Lock()
-        self._held = HeldContext(owner)
+        self._held = HeldContext(owner, self.check)
         self.close = self._held.leave
         """Closes the owner, and waits until it has answered all; see `HeldContext.leave`."""
         self.close_soon = self._held.leave_soon
@@ -181,9 +192,9 @@ class SyncBridge:
         Raises:
             CallTimeoutError: No answer in time; `WriteTimeoutError` for a message that writes.
             OverloadedError: Too many messages are waiting for the loop thread.
-            EngineForkedError, WrongLoopError: See `LoopThread.check`.
+            EngineForkedError, WrongLoopError: See `LoopThread.check_free`.
         """
-        self._thread.check()
+        self.check()
         if len(self._queue) >= self._max_waiting:
             with self._counting:
                 self._refused += 1
@@ -236,10 +247,10 @@ class SyncBridge:
 
         Raises:
             CallTimeoutError: It has not ended in time.
-            EngineForkedError, WrongLoopError: See `LoopThread.check`.
+            EngineForkedError, WrongLoopError: See `LoopThread.check_free`.
             BaseException: The function's own.
         """
-        self._thread.check()
+        self.check()
         future = self._thread.start(function())
         try:
             return future.result(None if limit is None else limit.left())

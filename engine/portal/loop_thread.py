@@ -143,6 +143,29 @@ class LoopThread:
                 "a blocking call on the event-loop thread that serves it would wait for itself"
             )
 
+    def check_free(self) -> None:
+        """Refuse a blocking call as `check` does, and one that would stop a running event loop.
+
+        Raises:
+            EngineClosedError, EngineForkedError: See `check`.
+            WrongLoopError: The thread runs an event loop, whose tasks would all wait.
+        """
+        self.check()
+        running = asyncio._get_running_loop()  # noqa: SLF001 - the other one raises if there is none
+        # Under gevent the loop of this object seems to run in every greenlet.
+        if (running is not None and running is not self._loop) or _trio_runs_here():
+            raise WrongLoopError(
+                "a blocking call would stop the event loop that runs in this thread, with all its "
+                "tasks: use JobEngine, or `await anyio.to_thread.run_sync(…)`; in a notebook, "
+                "SyncJobEngine(…, may_block_event_loop=True)"
+            )
+
+
+def _trio_runs_here() -> bool:
+    # Trio tells sniffio, whose answer takes a tenth of the time of `trio.lowlevel.in_trio_run`.
+    told = getattr(sys.modules.get("sniffio"), "thread_local", None)
+    return told is not None and told.name == "trio"
+
 
 def check_interpreter() -> None:
     """Refuse to work for a finalizer that runs after the interpreter has ended its threads.

@@ -238,7 +238,8 @@ class Worker(Attachment):
             EngineCrashedError: The engine has crashed, so there is nothing to serve.
             EngineNotStartedError: The worker has not been entered.
             InvalidValueError: The engine is a `JobEngine`: await `serve`.
-            WrongLoopError: This is not the main thread, the only one that receives signals.
+            WrongLoopError: This is not the main thread, the only one that receives signals; or its
+                event loop is running, and the engine must not block it.
         """
         self._check_serving(blocking=True)
         signals = self._serving_blocking.enter_context(
@@ -257,6 +258,7 @@ class Worker(Attachment):
         if self._engine.core.is_blocking != blocking:
             right = "await `serve`" if blocking else "call `serve_blocking`"
             raise InvalidValueError("engine", f"is a {type(self._engine).__name__}: {right}")
+        self._engine.core.check_caller()
 
 
 def _rules_of(processes: object) -> Processes | None:

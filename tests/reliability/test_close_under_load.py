@@ -31,7 +31,7 @@ class Account:
 
     def check(self, storage: MemoryStorage) -> int:
         """Compare the answers with the storage, and return the number of its jobs."""
-        with SyncJobEngine(storage) as engine:
+        with SyncJobEngine(storage, may_block_event_loop=True) as engine:
             cursor, stored = None, list[str]()
             while True:
                 page = engine.list_jobs(limit=1_000, after=cursor)

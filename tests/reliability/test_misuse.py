@@ -13,19 +13,26 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from engine import (
     EngineClosedError,
     EngineNotStartedError,
     EngineStartedError,
     EngineUnavailableError,
+    Gate,
+    Job,
     JobEngine,
     JobStatus,
     Move,
     NewJob,
     SyncJobEngine,
+    WaitingJobs,
+    Worker,
     WrongLoopError,
 )
+from engine.repository.job_repo import InMemoryJobRepository
+from engine.services.job_service import create_job
 from tests.reliability.planted import SECONDS_AGAINST_HANGS
 
 CALLS: dict[str, Callable[[Any], Any]] = {
@@ -175,18 +182,72 @@ def test_made_on_the_thread_that_would_serve_it() -> None:
     assert type(clock.error) is WrongLoopError
 
 
+async def _work(_job: Job) -> None:
+    """Do nothing."""
+
+
+async def _check(_jobs: WaitingJobs[Any]) -> list[str]:
+    return []
+
+
+BLOCKING: dict[str, Callable[[SyncJobEngine], object]] = {
+    **CALLS,
+    "cancel": lambda engine: engine.cancel("unheard of"),
+    "provide_input": lambda engine: engine.provide_input("unheard of", "prompt", 1),
+    "wait": lambda engine: engine.wait("unheard of"),
+    "result": lambda engine: engine.result("unheard of"),
+    "watch": lambda engine: next(engine.watch("unheard of")),
+    "backup": lambda engine: engine.backup("unheard of"),
+    "with": lambda engine: engine.__enter__(),
+    "with a worker": lambda engine: Worker(engine, _work).__enter__(),
+    "with a gate": lambda engine: Gate(engine, _check).__enter__(),
+    "close": lambda engine: engine.close(),
+}
+
+
+@pytest.mark.parametrize("call", BLOCKING)
 @pytest.mark.anyio
-async def test_a_blocking_engine_can_be_made_and_called_wherever_an_event_loop_runs() -> None:
-    with SyncJobEngine() as engine:
-        assert engine.create("hash", timeout=SECONDS_AGAINST_HANGS).version == 1
+async def test_blocking_on_a_thread_whose_event_loop_is_running(call: str) -> None:
+    engine = SyncJobEngine()  # as a module does that a server imports on its loop
+    with pytest.raises(WrongLoopError, match=r"use JobEngine, or `await anyio\.to_thread"):
+        BLOCKING[call](engine)
+    assert (await to_thread.run_sync(engine.create, "hash")).version == 1
+    await to_thread.run_sync(engine.close)
 
 
 @pytest.mark.anyio
-async def test_a_blocking_engine_made_elsewhere_can_be_called_where_an_event_loop_runs() -> None:
+async def test_leaving_what_was_entered_elsewhere_on_a_running_event_loop() -> None:
+    engine = SyncJobEngine()
+    worker, gate = Worker(engine, _work), Gate(engine, _check)
+    for each in (worker, gate):
+        await to_thread.run_sync(each.__enter__)
+        with pytest.raises(WrongLoopError, match="use JobEngine"):
+            each.__exit__(None, None, None)
+    with pytest.raises(WrongLoopError, match="use JobEngine"):
+        worker.serve_blocking()
+    assert await to_thread.run_sync(engine.count) == 0, "nothing is closed"
+    await to_thread.run_sync(engine.close)
+    engine.close()  # for the second time, which waits for nothing
+
+
+@pytest.mark.anyio
+async def test_a_repository_on_a_running_event_loop() -> None:
+    repository = InMemoryJobRepository()
+    with pytest.raises(WrongLoopError, match="use JobEngine"):
+        create_job(repository, "hash")
+    assert await to_thread.run_sync(repository.count) == 0
+
+
+@pytest.mark.anyio
+async def test_an_engine_that_may_block_an_event_loop() -> None:
     made: list[SyncJobEngine] = []
-    assert (
-        await anyio.to_thread.run_sync(_in_a_thread, lambda: made.append(SyncJobEngine())) is None
-    )
-    with made[0] as engine:
-        assert engine.create("hash", timeout=SECONDS_AGAINST_HANGS).version == 1
-        assert engine.count(timeout=SECONDS_AGAINST_HANGS) == 1
+
+    def make() -> None:
+        made.append(SyncJobEngine(may_block_event_loop=True))
+
+    make()
+    assert await to_thread.run_sync(_in_a_thread, make) is None
+    for engine in made:
+        with engine, Worker(engine, _work), Gate(engine, _check):
+            assert engine.create("hash", timeout=SECONDS_AGAINST_HANGS).version == 1
+            assert engine.count(timeout=SECONDS_AGAINST_HANGS) == 1

@@ -275,7 +275,8 @@ async def test_it_is_entered_once_and_while_its_engine_is_open() -> None:
 
 
 async def test_an_engine_of_threads_has_no_async_gate() -> None:
-    with SyncJobEngine() as engine, pytest.raises(InvalidValueError, match="use `with`"):
+    blocking = SyncJobEngine(may_block_event_loop=True)
+    with blocking as engine, pytest.raises(InvalidValueError, match="use `with`"):
         async with Gate(engine, nobody):
             pass
 

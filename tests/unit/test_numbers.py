@@ -136,7 +136,7 @@ def _made() -> Arguments:
         "Retry max_attempts": (INTEGER, lambda value: Retry(max_attempts=value)),
         "Retry first_delay_seconds": (NUMBER, lambda value: Retry(first_delay_seconds=value)),
         "Retry factor": (NUMBER, lambda value: Retry(factor=value)),
-        "Retry max_delay_seconds": (NUMBER, lambda value: Retry(max_delay_seconds=value)),
+        "Retry max_delay_seconds": (NUMBER | NONE, lambda value: Retry(max_delay_seconds=value)),
         "Retry jitter": (NUMBER, lambda value: Retry(jitter=value)),
         "Retention max_jobs": (
             INTEGER | NONE,
@@ -150,11 +150,15 @@ def _made() -> Arguments:
         "JobEngine max_batch": (INTEGER, lambda value: JobEngine(max_batch=value)),
         "SyncJobEngine max_waiting": (
             INTEGER,
-            lambda value: SyncJobEngine(max_waiting=value).close(),
+            lambda value: SyncJobEngine(max_waiting=value, may_block_event_loop=True).close(),
         ),
         "SyncJobEngine max_batch": (
             INTEGER,
-            lambda value: SyncJobEngine(max_batch=value).close(),
+            lambda value: SyncJobEngine(max_batch=value, may_block_event_loop=True).close(),
+        ),
+        "SyncJobEngine may_block_event_loop": (
+            FLAG,
+            lambda value: SyncJobEngine(may_block_event_loop=value).close(),
         ),
     }
 
@@ -251,12 +255,12 @@ async def test_what_objects_are_made_of() -> None:
 async def test_what_both_engines_are_called_with() -> None:
     async with JobEngine() as awaited:
         await _check_all(_called(awaited, "JobEngine"))
-    with SyncJobEngine() as blocking:
+    with SyncJobEngine(may_block_event_loop=True) as blocking:
         await _check_all(_called(blocking, "SyncJobEngine"))
 
 
 def test_how_long_threads_wait() -> None:
-    with SyncJobEngine() as engine:
+    with SyncJobEngine(may_block_event_loop=True) as engine:
         anyio.run(_check_all, _timed(engine))
 
 

@@ -86,4 +86,6 @@ def test_the_summaries_are_the_same(name: str) -> None:
 
 
 def test_both_facades_are_made_with_the_same_arguments() -> None:
-    assert inspect.signature(JobEngine) == inspect.signature(SyncJobEngine)
+    awaited, blocking = (inspect.signature(each).parameters for each in (JobEngine, SyncJobEngine))
+    assert {*blocking} - {*awaited} == {"may_block_event_loop"}
+    assert [blocking[name] for name in awaited] == list(awaited.values())

@@ -205,7 +205,7 @@ def test_it_may_ask_a_question_of_a_blocking_engine() -> None:
         ),
     ],
 )
-async def test_errors_are_retried_by_their_classes(tried: tuple[str, Any, int]) -> None:
+def test_errors_are_retried_by_their_classes(tried: tuple[str, Any, int]) -> None:
     case, retry_on, attempts = tried
     retry = Retry(first_delay_seconds=0, jitter=0, retry_on=retry_on)
     with SyncJobEngine() as engine, Worker(engine, run_case, processes=True, retry=retry):

@@ -118,7 +118,8 @@ async def test_a_handler_that_can_not_be_loaded_is_refused_at_the_start(
         async with working(run_case, processes=True):
             raise AssertionError("it began")
     assert 'handlers.py", line ' in caught.value.__notes__[0]
-    with SyncJobEngine() as jobs, pytest.raises(HandlerProcessError, match="missing"):
+    blocking = SyncJobEngine(may_block_event_loop=True)
+    with blocking as jobs, pytest.raises(HandlerProcessError, match="missing"):
         Worker(jobs, run_case, processes=True).__enter__()
 
 

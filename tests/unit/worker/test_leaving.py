@@ -33,7 +33,7 @@ async def test_a_worker_that_was_not_entered_can_not_be_left() -> None:
             await worker.__aexit__(None, None, None)
         with pytest.raises(EngineNotStartedError):
             worker.__exit__(None, None, None)
-    with SyncJobEngine() as blocking:
+    with SyncJobEngine(may_block_event_loop=True) as blocking:
         worker = Worker(blocking, _handle)
         with pytest.raises(EngineNotStartedError):
             worker.__exit__(None, None, None)
@@ -47,7 +47,7 @@ async def test_a_worker_is_left_as_it_was_entered_and_once() -> None:
                 worker.__exit__(None, None, None)
         await worker.__aexit__(None, None, None)
     await worker.__aexit__(None, None, None)
-    with SyncJobEngine() as blocking:
+    with SyncJobEngine(may_block_event_loop=True) as blocking:
         threaded = Worker(blocking, _handle)
         with threaded, pytest.raises(InvalidValueError, match="`with`"):
             await threaded.__aexit__(None, None, None)

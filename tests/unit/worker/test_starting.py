@@ -154,7 +154,8 @@ async def test_each_kind_of_engine_has_its_own_with() -> None:
     async with JobEngine() as engine:
         with pytest.raises(InvalidValueError, match="async with"), Worker(engine, _handle):
             pass
-    with SyncJobEngine() as blocking, pytest.raises(InvalidValueError, match="`with`"):
+    blocking = SyncJobEngine(may_block_event_loop=True)
+    with blocking, pytest.raises(InvalidValueError, match="`with`"):
         async with Worker(blocking, _handle):
             pass
 
