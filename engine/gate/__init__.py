@@ -3,6 +3,7 @@
 ::
 
     Gate ──▶ GateKeeper: tracks the waiting jobs, runs the check, moves the chosen jobs
+               ├──▶ Check: the user's function, on the loop or in a thread
                └──▶ WaitingJobs: the check's view of them
 
 A gate is one way for a job to start; a payment service's callback that calls `transition` is

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from engine.domain.exceptions import (
-    InvalidStateTransitionError,
-    InvalidValueError,
-    LifecycleError,
-    shown,
-)
+from engine.domain.exceptions import InvalidStateTransitionError, LifecycleError
 from engine.domain.models import Status
-from engine.domain.validation import check_seconds, is_async_function, takes
+from engine.domain.validation import check_seconds
+from engine.gate.check import Check
 from engine.gate.keeper import GateKeeper
 from engine.gate.waiting_jobs import GateCheck
 from engine.owner.attachment import Attachment
@@ -30,11 +26,18 @@ class Gate(Attachment):
     While jobs wait, the gate calls the check at every interval with all of them, and moves the
     chosen ones, each by itself. It passes over jobs that don't wait, or not any more, so the check
     may return more than it was given. It does not see the context (`contextvars`) of whoever opens
-    the engine. With a `SyncJobEngine` it is a plain context manager.
+    the engine. With a `SyncJobEngine` it is a plain context manager::
+
+        def paid(jobs: WaitingJobs) -> list[str]:
+            return [each.job_id for each in payments.since(yesterday)]
+
+        with SyncJobEngine("jobs.db") as engine, Gate(engine, paid):
+            ...
 
     Args:
         engine: The engine. Enter it before the gate, and leave it after.
-        check: Takes the waiting jobs, and returns those that may move on, as jobs or ids. If it
+        check: Takes the waiting jobs, and returns those that may move on, as jobs or ids. With
+            either engine, an async function runs on the event loop, a plain one in a thread. If it
             raises, or takes longer than ``timeout_seconds``, the gate logs that and calls it again
             after a pause that doubles each time, from the interval up to 300 s.
         status: The status in which the jobs wait; by default the lifecycle's initial status.
@@ -42,10 +45,11 @@ class Gate(Attachment):
         interval_seconds: The pause between two checks: above 0, by default 5. Each pause is up to
             10 % shorter or longer, so that many gates don't call at the same time.
         timeout_seconds: How long a check may take: above 0, by default 60. After that it is
-            cancelled.
+            cancelled. A thread can't be: it runs on, and is called again only when it has ended.
 
     Raises:
-        InvalidValueError: An argument is of the wrong type or out of its range.
+        InvalidValueError: An argument is of the wrong type or out of its range; or the check
+            yields, or does not take the jobs.
         LifecycleError: The lifecycle has no move from the one status to the other.
     """
 
@@ -62,10 +66,7 @@ class Gate(Attachment):
         timeout_seconds: float = 60.0,
     ) -> None:
         super().__init__(engine)
-        if not is_async_function(check):
-            raise InvalidValueError("check", f"must be an async function, not {shown(check)}")
-        if not takes(check, 1):
-            raise InvalidValueError("check", f"must take the waiting jobs: {shown(check)} does not")
+        checked = Check(check, engine.core.time)
         check_seconds("interval_seconds", interval_seconds, above_zero=True)
         check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
         core = engine.core
@@ -78,7 +79,7 @@ class Gate(Attachment):
             raise LifecycleError(f"a gate needs a legal move: {error}") from None
         self._part = GateKeeper(
             core,
-            check,
+            checked,
             status=start,
             target=end,
             interval_seconds=interval_seconds,

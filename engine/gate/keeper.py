@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from random import random
 from typing import Any, Final
 
@@ -20,7 +20,8 @@ from engine.domain.exceptions import (
 )
 from engine.domain.interrupts import raised_by_signal
 from engine.domain.models import Job, Progress
-from engine.gate.waiting_jobs import GateCheck, WaitingJobs
+from engine.gate.check import Check, Chosen
+from engine.gate.waiting_jobs import WaitingJobs
 from engine.owner.attachment import Part
 from engine.owner.commands.move import CheckedMove, MoveJobs
 from engine.owner.commands.read import ListJobs
@@ -50,7 +51,7 @@ class GateKeeper(Part):
     def __init__(
         self,
         core: Core[Any],
-        check: GateCheck,
+        check: Check,
         *,
         status: str,
         target: str,
@@ -90,6 +91,7 @@ class GateKeeper(Part):
         self._scope.cancel()
         if self._polled is not None:
             await self._polled.wait()
+        self._check.close()
 
     async def _read_waiting(self) -> None:
         """Read the jobs that wait already; events report the others that come and go meanwhile."""
@@ -189,14 +191,12 @@ class GateKeeper(Part):
         with anyio.CancelScope() as scope:
             self._core.time.limit(scope, self._timeout_seconds)
             with Inside(self, self._core):
-                chosen = await self._check(jobs)
+                chosen = await self._check.choose(jobs)
         if scope.cancelled_caught:
             raise TimeoutError(f"a check took more than {self._timeout_seconds:g} s")
-        if isinstance(chosen, str | Job) or not isinstance(chosen, Iterable):
-            raise InvalidValueError("check", f"must return jobs or ids, not {shown(chosen)}")
         return [record for each in chosen if (record := self._record_of(each)) is not None]
 
-    def _record_of(self, chosen: Job[Any] | str) -> Record | None:
+    def _record_of(self, chosen: Chosen) -> Record | None:
         job_id = chosen.job_id if isinstance(chosen, Job) else chosen
         if not isinstance(job_id, str):
             raise InvalidValueError("check", f"must return jobs or ids, not {shown(chosen)}")

@@ -13,8 +13,8 @@ from engine.storage.record import Record
 class WaitingJobs(Collection[Job[Status]], Generic[Status]):
     """Holds the jobs that wait at a gate, oldest first. Makes a snapshot when you look at a job.
 
-    So a check that fetches the newest payments, and looks up each job by `get`, takes as long for a
-    hundred thousand waiting jobs as for ten.
+    Any thread may look. So a check that fetches the newest payments, and looks up each job by
+    `get`, takes as long for a hundred thousand waiting jobs as for ten.
     """
 
     def __init__(self, records: dict[str, Record], views: Views[Status]) -> None:
@@ -39,5 +39,7 @@ class WaitingJobs(Collection[Job[Status]], Generic[Status]):
         return None if record is None else self._views.job(record)
 
 
-GateCheck: TypeAlias = Callable[[WaitingJobs[Any]], Awaitable[Iterable[Job[Any] | str]]]
-"""Takes the waiting jobs, and returns those that may move on, as jobs or ids."""
+GateCheck: TypeAlias = Callable[
+    [WaitingJobs[Any]], Awaitable[Iterable[Job[Any] | str]] | Iterable[Job[Any] | str]
+]
+"""Takes the waiting jobs, and returns those that may move on, as jobs or ids: async or plain."""

@@ -2,11 +2,13 @@
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Iterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import pytest
 
@@ -266,10 +268,111 @@ def test_a_check_that_does_not_take_the_jobs_is_refused_at_once() -> None:
             Gate(JobEngine(), check)  # type: ignore[arg-type]
 
 
-def test_a_function_that_is_not_async_is_refused_at_once() -> None:
-    not_async: Any = list
-    with pytest.raises(InvalidValueError, match="check must be an async function, not <class"):
-        Gate(JobEngine(), not_async)
+def test_a_check_that_yields_is_refused_at_once() -> None:
+    def one_by_one(jobs: WaitingJobs) -> Iterator[Job]:
+        yield from jobs
+
+    async def slowly(jobs: WaitingJobs) -> AsyncIterator[Job]:
+        for job in jobs:
+            yield job
+
+    wrong: list[Any] = [one_by_one, slowly]
+    for check in wrong:
+        with pytest.raises(InvalidValueError, match="check must return jobs or ids, and <function"):
+            Gate(JobEngine(), check)
+
+
+# Checks in threads.
+
+
+@pytest.mark.parametrize("form", ["list", "generator", "coroutine"])
+async def test_a_plain_check_runs_in_a_thread(new_place: NewPlace, form: str) -> None:
+    threads: set[int] = set()
+
+    def check(jobs: WaitingJobs) -> Any:  # noqa: ANN401 - of each form
+        def chosen() -> Iterator[Job]:
+            threads.add(threading.get_ident())
+            yield from jobs
+
+        if form == "coroutine":
+            threads.add(threading.get_ident())
+            return everybody(jobs)
+        return list(chosen()) if form == "list" else chosen()
+
+    async with JobEngine(new_place()) as engine, Gate(engine, check, interval_seconds=0.001):
+        for _ in range(3):
+            job = await engine.create("hash")
+            await engine.wait(job.job_id, until=[RUNNING])
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+def test_a_plain_check_may_call_its_blocking_engine() -> None:
+    def check(jobs: WaitingJobs) -> list[str]:
+        return [job.job_id for job in jobs if engine.get(job.job_id, timeout=30).input == "paid"]
+
+    with SyncJobEngine() as engine, Gate(engine, check, interval_seconds=0.01):
+        stays = engine.create("hash")
+        goes = engine.create("hash", input="paid")
+        assert engine.wait(goes.job_id, until=[RUNNING], timeout=30).status is RUNNING
+        assert engine.get(stays.job_id).status is WAITING
+
+
+@pytest.mark.parametrize("answer", [None, 17, "an id by itself", [17], SystemExit(1)])
+async def test_what_is_wrong_with_a_plain_check_is_logged(
+    caplog: pytest.LogCaptureFixture, answer: object
+) -> None:
+    answers = [answer]
+
+    def check(jobs: WaitingJobs) -> Any:  # noqa: ANN401 - wrong on purpose
+        given = answers.pop() if answers else jobs
+        if isinstance(given, BaseException):
+            raise given
+        return given
+
+    async with JobEngine() as engine, Gate(engine, check, interval_seconds=0.001):
+        job = await engine.create("hash")
+        await engine.wait(job.job_id, until=[RUNNING])
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("engine.gate", "ERROR")
+
+
+async def test_a_thread_that_takes_too_long_is_not_called_again_before_its_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    calls: list[int] = []
+    may_end = threading.Event()
+
+    def check(jobs: WaitingJobs) -> WaitingJobs:
+        calls.append(len(jobs))
+        may_end.wait(60)
+        return jobs
+
+    how: dict[str, Any] = {"interval_seconds": 0.001, "timeout_seconds": 0.01}
+    async with JobEngine() as engine, Gate(engine, check, **how):
+        job = await engine.create("hash")
+        while caplog.text.count("a check took more than") < 3:  # noqa: ASYNC110 - the log is all
+            await anyio.sleep(0.001)
+        assert calls == [1]
+        may_end.set()
+        await engine.wait(job.job_id, until=[RUNNING])
+
+
+async def test_a_gate_is_left_while_its_thread_runs_on() -> None:
+    begun, may_end = anyio.Event(), threading.Event()
+
+    def check(jobs: WaitingJobs) -> WaitingJobs:
+        anyio.from_thread.run_sync(begun.set, token=token)
+        may_end.wait(60)
+        return jobs
+
+    token = anyio.lowlevel.current_token()
+    async with JobEngine() as engine:
+        job = await engine.create("hash")
+        async with Gate(engine, check):
+            await begun.wait()
+        assert (await engine.get(job.job_id)).status is WAITING
+        may_end.set()
 
 
 async def test_a_gate_is_left_as_it_was_entered_and_once(clock: VirtualClock) -> None:
