@@ -10,8 +10,10 @@ nothing, ``Any`` or ``object``     what its name says (job, input, context: the 
                                    JSON); otherwise the first the job, the second the context
 =================================  ===========================================================
 
-A parameter with a default is left alone, unless it is the first one, annotated as a job or a
-context, or named ``context``.
+Their order is free: ``(context, job)`` gets what the names say. A name that contradicts an
+annotation, as in ``context: Job``, is refused: one of the two is a mistake. A parameter with a
+default is left alone, unless it is the first one, annotated as a job or a context, or named
+``context``.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ class Parameters:
 
     Raises:
         InvalidValueError: A parameter's annotation can't be resolved, is unknown to pydantic, or
-            can take too long to read; two parameters get the same, or one gets nothing.
+            can take too long to read; or contradicts its name; two parameters get the same, or one
+            gets nothing.
     """
 
     def __init__(self, signature: Signature | None) -> None:
@@ -150,10 +153,12 @@ def _role_of(parameter: inspect.Parameter, place: int) -> Role | None:
     """Return what a parameter gets; None if it has a default and is left alone.
 
     Raises:
-        InvalidValueError: Neither its annotation nor its name nor its place says it.
+        InvalidValueError: Neither its annotation nor its name nor its place says it, or two of them
+            say different things.
     """
     annotation = _meant(parameter.annotation)
     if (role := _by_annotation(annotation)) is not None:
+        _check_name(parameter.name, role)
         return role
     says_nothing = any(annotation is each for each in _SAY_NOTHING)
     if parameter.default is not inspect.Parameter.empty and place > 0:
@@ -176,6 +181,20 @@ def _role_of(parameter: inspect.Parameter, place: int) -> Role | None:
         f"takes a parameter {parameter.name} that gets nothing: annotate it as Job or Context, or "
         "by the type of the input, or give it a default",
     )
+
+
+def _check_name(name: str, role: Role) -> None:
+    """Refuse a parameter that is annotated as a job or a context, but named as something else.
+
+    Raises:
+        InvalidValueError: It is.
+    """
+    if _BY_NAME.get(name, role) is not role:
+        raise InvalidValueError(
+            "handler",
+            f"has a parameter {name} that is annotated as a {role.value.capitalize()}: change its "
+            "annotation or its name",
+        )
 
 
 def _by_annotation(annotation: Any) -> Role | None:  # noqa: ANN401 - any type

@@ -109,7 +109,8 @@ class Worker(Attachment):
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range, the handler has a
-            parameter that gets nothing or an annotation that can't be resolved, or the handler
+            parameter that gets nothing or an annotation that can't be resolved or contradicts its
+            name, or the handler
             can't run in processes, or its return annotation can't come back from JSON: a secret, a
             field with ``exclude=True`` or a ``serialization_alias`` that isn't read, a type that
             pydantic doesn't know. Or one of its types is a recursive union that needs a

@@ -49,6 +49,18 @@ def _mixed(order: dict[str, str], context: Any) -> Any:  # noqa: ANN401
     return [order, isinstance(context, Context)]
 
 
+def _swapped(context, job):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    return [isinstance(job, Job), isinstance(context, Context)]
+
+
+def _half_annotated(context, it: Job[Any], input):  # type: ignore[no-untyped-def]  # noqa: A002, ANN001, ANN202
+    return [isinstance(it, Job), isinstance(context, Context), input]
+
+
+def _of_my_own_jobs(job: Aliased) -> Any:  # noqa: ANN401
+    return [job.street_name]
+
+
 def _by_place(job: Any, it: object) -> Any:  # noqa: ANN401
     return [isinstance(job, Job), isinstance(it, Context)]
 
@@ -111,6 +123,9 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     "an optional context": (_optional, [STREET, True]),
     "plain input by its name": (_plain, [GIVEN, True]),
     "a context without an annotation": (_mixed, [GIVEN, True]),
+    "context and job by their names": (_swapped, [True, True]),
+    "all, by names and an annotation": (_half_annotated, [True, True, GIVEN]),
+    "an input of a type of jobs": (_of_my_own_jobs, [STREET]),
     "job and context by their places": (_by_place, [True, True]),
     "imported for the type checker": (_for_the_checker, [True, True]),
     "nothing": (_nothing, ["nothing"]),
@@ -199,6 +214,10 @@ Broken = TypeAliasType("Broken", "NotImported")  # type: ignore[name-defined]  #
 def _two_inputs(order: Aliased, other: Camel) -> None: ...
 def _two_contexts(context: object, it: object) -> None: ...
 def _two_jobs(job: Job[Any], other: Job[Any]) -> None: ...
+def _half_named(it: object, job: object) -> None: ...
+def _contradicts(job: Context[Any], context: Job[Any]) -> None: ...
+def _named_context(it: object, *, context: Job[Any]) -> None: ...
+def _named_input(input: Job[Any] | None) -> None: ...  # noqa: A002
 def _unknown(order: Exception) -> None: ...
 def _unresolved(order: Base) -> None: ...
 def _left_over(job: object, context: object, more: object) -> None: ...
@@ -213,6 +232,10 @@ def _doubling(order: list[Left]) -> None: ...
         (_two_inputs, "has two parameters for the input"),
         (_two_contexts, "has two parameters for the context"),
         (_two_jobs, "has two parameters for the job"),
+        (_half_named, "has two parameters for the job: annotate one of them as Job or Context"),
+        (_contradicts, "has a parameter job that is annotated as a Context: change its annotation"),
+        (_named_context, "has a parameter context that is annotated as a Job: change"),
+        (_named_input, "has a parameter input that is annotated as a Job: change"),
         (_unknown, "can't get the input as its parameter order: "),
         (_unresolved, "'Base' of its parameter order can't be resolved .*'Base' is not defined"),
         (_left_over, "takes a parameter more that gets nothing"),
