@@ -8,19 +8,21 @@ default lifecycle, and an engine with your own lifecycle returns ``Job[MyStatus]
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Annotated, Any, ClassVar, Generic, Literal
+from typing import Annotated, Any, Generic, Literal
 
 from msgspec import Struct
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import Field, computed_field, model_validator
 from typing_extensions import TypeVar
 
 from engine.domain.epochs import Cursor
+from engine.domain.json_text import value_of
 from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.outcomes import Outcome
 from engine.domain.past_status import MemberFirst, PastStatus
+from engine.domain.snapshot import Snapshot, UtcDatetime
 
 
 class JobStatus(StrEnum):
@@ -64,25 +66,8 @@ def validate_transition(current: JobStatus, target: JobStatus) -> None:
 
 Status = TypeVar("Status", bound=Enum, default=JobStatus)
 
-UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda value: value.astimezone(UTC))]
 
-
-class _Snapshot(BaseModel):
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the generic class and its status: pickle can't find ``Job[MyStatus]`` by name."""
-        generic = type(self).__pydantic_generic_metadata__
-        return _unpickle, (generic["origin"] or type(self), generic["args"], self.__getstate__())
-
-
-def _unpickle(kind: Any, args: tuple[Any, ...], state: dict[Any, Any]) -> object:  # noqa: ANN401
-    snapshot = object.__new__(kind[args] if args else kind)
-    snapshot.__setstate__(state)
-    return snapshot
-
-
-class Prompt(_Snapshot):
+class Prompt(Snapshot):
     """A question of a job's handler. The job waits until `provide_input` answers it."""
 
     prompt_id: str
@@ -98,7 +83,7 @@ class Prompt(_Snapshot):
     had fitted the JSON Schema. None if the question is new."""
 
 
-class Progress(_Snapshot):
+class Progress(Snapshot):
     """The last progress report of a running job's handler. Kept in memory only."""
 
     job_id: str
@@ -111,11 +96,15 @@ class Progress(_Snapshot):
     note: str | None = None
 
 
-class Job(_Snapshot, Generic[Status]):
+class Job(Snapshot, Generic[Status]):
     """A job, as it was when the engine answered.
 
     Two snapshots are equal when all their fields are equal. `get` the job again to see later
     changes.
+
+    A dump has all fields and `value`, so that a ``model_dump(mode="json")`` is a JSON response as
+    it is. ``Job.model_validate`` reads a dump back; it leaves `value` out, which follows from
+    `result`.
     """
 
     job_id: str
@@ -185,12 +174,29 @@ class Job(_Snapshot, Generic[Status]):
     progress: Progress | None = None
     """The newest progress report; None if there was none, or since the process restarted."""
 
+    @computed_field(repr=False)  # type: ignore[prop-decorator]
+    @property
+    def value(self) -> Any:  # noqa: ANN401 - any JSON value
+        """The result as the handler returned it: a JSON value, a text, or None.
+
+        Read from `result` each time; the result of a model is its fields as JSON has them, and
+        `JobEngine.result` reads it as the model.
+        """
+        return value_of(self.result) if self.result_form == "json" else self.result
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_value(cls, given: Any) -> Any:  # noqa: ANN401 - anything to be validated
+        if isinstance(given, dict) and "value" in given:
+            return {name: each for name, each in given.items() if name != "value"}
+        return given
+
     def __hash__(self) -> int:
         """Hash a job by its id and version: an input may be a dict, which has no hash."""
         return hash((self.job_id, self.version))
 
 
-class Transition(_Snapshot, Generic[Status]):
+class Transition(Snapshot, Generic[Status]):
     """A job's creation, or its move to another status. Together they are its history."""
 
     sequence: int = Field(ge=1)
@@ -215,7 +221,7 @@ class Transition(_Snapshot, Generic[Status]):
         return str(Cursor(self.sequence, self.epoch))
 
 
-class JobPage(_Snapshot, Generic[Status]):
+class JobPage(Snapshot, Generic[Status]):
     """A page of jobs in the order of their creation, and a cursor to the next one."""
 
     jobs: tuple[Job[Status], ...]
@@ -225,7 +231,7 @@ class JobPage(_Snapshot, Generic[Status]):
     """The ids of this page's damaged jobs, which can't be shown; `get` raises each fault."""
 
 
-class Statistics(_Snapshot, Generic[Status]):
+class Statistics(Snapshot, Generic[Status]):
     """The figures of an engine: its jobs now, and its counts since it started."""
 
     jobs: dict[Status, int]

@@ -308,7 +308,8 @@ def outcome(function: Callable[[], Any]) -> Plain:
 
 def plain(answer: BaseModel | Fields | Sequence[BaseModel | Fields]) -> Plain:
     if isinstance(answer, BaseModel):
-        return answer.model_dump(exclude={"epoch"})  # a random name
+        # Without a random name, and without values that follow from others.
+        return answer.model_dump(exclude={"epoch"}, round_trip=True)
     return answer if isinstance(answer, dict) else [plain(each) for each in answer]
 
 

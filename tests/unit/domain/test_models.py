@@ -1,5 +1,6 @@
 """Models: their checks, and the default lifecycle."""
 
+import json
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -121,6 +122,41 @@ def test_snapshots_are_frozen_and_closed(snapshot: BaseModel) -> None:
 @pytest.mark.parametrize("snapshot", SNAPSHOTS, ids=lambda snapshot: type(snapshot).__name__)
 def test_snapshots_survive_json(snapshot: BaseModel) -> None:
     assert type(snapshot).model_validate_json(snapshot.model_dump_json()) == snapshot
+
+
+@pytest.mark.parametrize(
+    ("result", "form", "value"),
+    [
+        (None, None, None),
+        ("", None, ""),
+        ('{"pages": 3}', None, '{"pages": 3}'),  # a text that only looks like JSON
+        ('{"pages": [1, 2.5, null]}', "json", {"pages": [1, 2.5, None]}),
+        ("null", "json", None),
+        ("5", "json", 5),
+    ],
+)
+def test_the_value_is_the_result_as_it_was_returned(
+    result: str | None, form: str | None, value: object
+) -> None:
+    job = Job(**(FIELDS | {"result": result, "result_form": form}))
+    assert job.value == value
+    for dump in (job.model_dump(), job.model_dump(mode="json"), json.loads(job.model_dump_json())):
+        assert (dump["value"], dump["result"]) == (value, result)
+        assert Job.model_validate(dump) == job
+    assert Job.model_validate_json(job.model_dump_json()) == job
+    assert "value" not in job.model_dump(round_trip=True)
+    assert "value=" not in repr(job)
+    page = JobPage(jobs=(job,), next_cursor=None)
+    assert JobPage.model_validate(page.model_dump()) == page
+
+
+def test_a_dump_is_a_json_response_as_it_is() -> None:
+    prompt = Prompt(prompt_id="p-1", name="colour", question=None, json_schema={"type": "string"})
+    more = {"result": "[1]", "result_form": "json", "prompt": prompt, "deadline_at": NOW}
+    for kind in (Job, Job[AgentJobStatus]):
+        dump = kind(**(FIELDS | more)).model_dump(mode="json")
+        assert json.loads(json.dumps(dump)) == dump
+        assert dump.keys() == {*kind.model_fields, "value"}
 
 
 @pytest.mark.parametrize("item", [NewJob("a"), Move("id", JobStatus.RUNNING)], ids=["new", "move"])
