@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping
 from os import PathLike
-from types import TracebackType
+from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from anyio import from_thread, to_thread
-from typing_extensions import TypeVar
+from typing_extensions import TypeAliasType, TypeVar
 
 from engine.domain.deadlines import Deadline
 from engine.domain.exceptions import (
@@ -517,11 +517,17 @@ class JobEngine(EngineBase[Status]):
         )
 
     @overload
-    async def result(self, job_id: str, *, timeout: float | None = None) -> str | None: ...
+    async def result(
+        self, job_id: str, kind: None = None, *, timeout: float | None = None
+    ) -> str | None: ...
     @overload
     async def result(
         self, job_id: str, kind: type[Kind], *, timeout: float | None = None
     ) -> Kind: ...
+    @overload
+    async def result(
+        self, job_id: str, kind: UnionType | TypeAliasType, *, timeout: float | None = None
+    ) -> Any: ...  # noqa: ANN401 - checkers don't know the type of these
     async def result(
         self,
         job_id: str,

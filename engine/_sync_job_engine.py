@@ -5,10 +5,10 @@ from __future__ import annotations
 import weakref
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from os import PathLike
-from types import TracebackType
+from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
-from typing_extensions import TypeVar
+from typing_extensions import TypeAliasType, TypeVar
 
 from engine.domain.deadlines import Deadline
 from engine.domain.exceptions import InvalidValueError
@@ -374,9 +374,15 @@ class SyncJobEngine(EngineBase[Status]):
         )
 
     @overload
-    def result(self, job_id: str, *, timeout: float | None = None) -> str | None: ...
+    def result(
+        self, job_id: str, kind: None = None, *, timeout: float | None = None
+    ) -> str | None: ...
     @overload
     def result(self, job_id: str, kind: type[Kind], *, timeout: float | None = None) -> Kind: ...
+    @overload
+    def result(
+        self, job_id: str, kind: UnionType | TypeAliasType, *, timeout: float | None = None
+    ) -> Any: ...  # noqa: ANN401 - checkers don't know the type of these
     def result(self, job_id: str, kind: Any = None, *, timeout: float | None = None) -> Any:
         """Wait until a job ends, and return its result."""
         return self._views.result(self.wait(job_id, timeout=timeout), kind)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Generic
+from typing import Any, Generic, overload
 
 from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypeVar
 
 from engine.domain.deadlines import Deadline, check_deadline, check_expires
 from engine.domain.exceptions import InvalidValueError, LifecycleError, message_of
@@ -18,6 +19,8 @@ from engine.domain.validation import check_number, check_optional_text, kept_tex
 from engine.owner.prompts import MAX_REFUSAL_CHARACTERS, Schema, prompt_text
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Record
+
+Kind = TypeVar("Kind")
 
 logger = TaskLogger("engine.worker")
 
@@ -142,6 +145,16 @@ class Context(Generic[Status]):
         if self.is_stopping:
             raise JobCancelled
 
+    @overload
+    def request_input(
+        self,
+        schema: type[Kind],
+        deadline: Deadline | None = None,
+        *,
+        name: str | None = None,
+        question: str | None = None,
+    ) -> Kind: ...
+    @overload
     def request_input(
         self,
         schema: Schema,
@@ -149,7 +162,15 @@ class Context(Generic[Status]):
         *,
         name: str | None = None,
         question: str | None = None,
-    ) -> Any:  # noqa: ANN401 - of the type that is asked for
+    ) -> Any: ...  # noqa: ANN401 - of a JSON Schema, or of a type that is no class
+    def request_input(
+        self,
+        schema: Schema,
+        deadline: Deadline | None = None,
+        *,
+        name: str | None = None,
+        question: str | None = None,
+    ) -> Any:
         """Return the answer to a question if there is one; otherwise end this attempt and ask.
 
         Asking ends the attempt and leaves the job in the lifecycle's ``awaiting_input``, with a

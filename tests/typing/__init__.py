@@ -1,1 +1,1 @@
-"""Types: mypy on programs that use the engine."""
+"""Types: mypy and pyright on programs that use the engine."""

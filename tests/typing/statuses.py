@@ -1,6 +1,6 @@
-"""A program with typed statuses. mypy checks it; nothing runs it.
+"""A program with typed statuses. Type checkers check it; nothing runs it.
 
-Each line with a ``type: ignore`` is a mistake that mypy must find: mypy reports an unused ignore.
+Each line with a ``type: ignore`` is a mistake that they must find: they report an unused ignore.
 """
 
 from enum import StrEnum
