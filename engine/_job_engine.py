@@ -230,6 +230,14 @@ class JobEngine(EngineBase[Status]):
         def __exit__(self, *_: object) -> None:
             """Python asks for it before it enters."""
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the engine can be called: it has been entered, and has not crashed or closed.
+
+        Waits for nothing, reads no storage, and may be asked in any thread: for health checks.
+        """
+        return self._inbox.is_open
+
     async def create(
         self,
         input_hash: str | None = None,

@@ -219,6 +219,11 @@ class SyncJobEngine(EngineBase[Status]):
         check_outside(self.core, "engine")
         self._bridge.close()
 
+    @property
+    def healthy(self) -> bool:
+        """Whether the engine can be called: it has not crashed, closed, or stayed in the parent."""
+        return self._inbox.is_open and not self._bridge.is_forked
+
     def create(
         self,
         input_hash: str | None = None,

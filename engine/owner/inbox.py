@@ -109,6 +109,11 @@ class Inbox:
         """Count messages that were refused on their way here."""
         self.refused += messages
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the inbox takes messages. Any thread may ask."""
+        return self._closed_by is None
+
     def check_open(self) -> None:
         """Check that the inbox takes messages.
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Generic, Self
 
@@ -261,6 +262,8 @@ class Owner(Generic[Status]):
             if reads_last:
                 await answer_reads(taken.reads, self._sources)
         except BaseException as bug:
+            crashed = partial(EngineCrashedError, bug)
+            self._inbox.close(crashed)  # before a caller learns of it, and asks about the engine
             for message in taken.unanswered():
                 unknown = self._writes.is_committing and message.writes
                 message.answer(CommitCrashedError(bug) if unknown else EngineCrashedError(bug))

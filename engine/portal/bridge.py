@@ -177,6 +177,11 @@ class SyncBridge:
         """Closes the owner, and waits until it has answered all; see `HeldContext.leave`."""
         self.close_soon = self._held.leave_soon
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is a forked child of the process that has the owner."""
+        return self._thread.forked
+
     def ask(self, limit: TimeLimit, message: Request[Result]) -> Result:
         """Send a message and return its answer; see `send`.
 
