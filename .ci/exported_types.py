@@ -22,6 +22,7 @@ PUBLIC = (
     "engine.storage",
     "engine.telemetry",
     "engine.testing",
+    "engine.web",
 )
 FROM_ELSEWHERE = ("partially unknown", "Type of metaclass unknown", "Type of base class unknown")
 

@@ -44,8 +44,8 @@ class OpenPart(Protocol):
 class Core(Generic[Status]):
     """Gives workers, gates and the facades the parts of an engine.
 
-    Call `ask` and `wait` on the owner's event loop. `watcher` and `statistics` only read, and any
-    thread may call them.
+    Call `ask` and `wait` on the owner's event loop. `watcher`, `newest_cursor` and `statistics`
+    only read, and any thread may call them.
     """
 
     lifecycle: Lifecycle[Status]
@@ -149,7 +149,7 @@ class Core(Generic[Status]):
         """
         check_flag("progress", progress)
         if after is None:
-            after = Cursor(self.state.last_sequence if job_id is None else 0)
+            after = self.newest_cursor() if job_id is None else Cursor(0)
         return Watcher(
             self.state.events,
             self.ask,
@@ -159,6 +159,14 @@ class Core(Generic[Status]):
             after=after,
             progress=progress,
         )
+
+    def newest_cursor(self) -> Cursor:
+        """Return the place behind the newest transition; of number 0 before the first one."""
+        return self.cursor_at(self.state.last_sequence)
+
+    def cursor_at(self, sequence: int) -> Cursor:
+        """Return the place behind a transition."""
+        return Cursor(sequence, self.state.epochs.name_at(sequence))
 
     def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:
         """Return statistics: the fields of the owner and those of the inbox."""

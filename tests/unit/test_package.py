@@ -85,7 +85,7 @@ PUBLIC_MODULES = {
     "engine.services.job_service",
     "engine.telemetry",
 }
-PUBLIC_PACKAGES = {"engine", "engine.storage", "engine.testing"}
+PUBLIC_PACKAGES = {"engine", "engine.storage", "engine.testing", "engine.web"}
 """Their names stand in `__all__`; of the modules inside nothing is public."""
 
 

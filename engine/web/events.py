@@ -1,0 +1,183 @@
+"""Event streams: the transitions of one job or of all, as server-sent events.
+
+The id of an event is the cursor of its transition. A client that reconnects sends the last one that
+it received as ``Last-Event-ID``, as browsers do, and misses none
+(https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import aclosing, suppress
+from typing import Any, Final, TypeAlias
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from engine._job_engine import JobEngine
+from engine.domain.exceptions import (
+    CursorExpiredError,
+    EngineError,
+    InvalidValueError,
+    UnknownCursorError,
+    shown,
+)
+from engine.domain.models import Progress, Transition
+from engine.owner.watching import Watch
+from engine.portal.server_stops import until_server_stops
+from engine.web.errors import problem_of
+
+Event: TypeAlias = Transition[Any] | Progress
+Show: TypeAlias = Callable[[Event], Any]
+"""Returns the JSON value by which a client sees an event; None leaves the event out."""
+
+_HEARTBEAT: Final = ": still here\n\n"
+_MOST_SEND_SECONDS: Final = 60.0  # then the client has read nothing for too long
+_LAST_SEND_SECONDS: Final = 1.0
+
+
+def event_stream(
+    engine: JobEngine[Any],
+    request: Request,
+    job_id: str | None = None,
+    *,
+    progress: bool = False,
+    show: Show | None = None,
+    heartbeat_seconds: float = 15.0,
+) -> Response:
+    """Stream the transitions of one job or of all, as server-sent events.
+
+    A stream of one job begins with its creation and ends with it: a client that comes back after
+    that gets a 204, and so stops. A stream of all jobs begins with the first transition from now
+    on. With ``Last-Event-ID`` both begin behind that event. If the history doesn't have it any
+    more, the one event is ``reset``, with the problem: the client has to read the jobs again, and
+    comes back without an id.
+
+    The stream also ends when the client goes, when the server or the engine stops, or when the
+    engine can't read on: then the client comes back and gets the rest. A slow client delays nobody,
+    and takes no more memory. One that has read nothing for 60 s is cut off.
+
+    Args:
+        engine: The engine.
+        request: The request, with its ``Last-Event-ID``.
+        job_id: The job's id; None for all jobs, of all customers.
+        progress: Also send the progress that handlers report, as events ``progress`` without an
+            id: each job's newest, and none of before.
+        show: Shows the events to this client, or leaves them out. By default it shows their fields,
+            but not who made a transition and why, which may be the service's own business.
+        heartbeat_seconds: How often to send a comment while there are no events, so that no proxy
+            closes the connection.
+
+    Raises:
+        EngineError: The response raises it before it begins, for `install_errors` to tell:
+            `JobNotFoundError`, `InvalidValueError` for another ``Last-Event-ID`` than an event's,
+            or the engine can't be called.
+        InvalidValueError: The engine is no `JobEngine`.
+    """
+    if not isinstance(engine, JobEngine):
+        raise InvalidValueError("engine", f"must be a JobEngine, not {shown(engine)}")
+    last_id = request.headers.get("last-event-id") or None
+    return _EventStream(
+        engine, job_id, last_id, show or _fields_for_customers, heartbeat_seconds, progress
+    )
+
+
+def _fields_for_customers(event: Event) -> dict[str, Any]:
+    return event.model_dump(mode="json", exclude={"by", "reason", "epoch"})
+
+
+class _EventStream(Response):
+    """Sends the events; see `event_stream`."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        engine: JobEngine[Any],
+        job_id: str | None,
+        last_id: str | None,
+        show: Show,
+        heartbeat_seconds: float,
+        progress: bool,  # noqa: FBT001 - as its caller has got it
+    ) -> None:
+        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._engine = engine
+        self._job_id = job_id
+        self._last_id = last_id
+        self._show = show
+        self._heartbeat_seconds = heartbeat_seconds
+        self._progress = progress
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        if await self._has_seen_all():
+            await Response(status_code=204)(scope, receive, send)
+            return
+        if self._last_id is None and self._job_id is None:
+            self._last_id = str(self._engine.core.newest_cursor())
+        after = 0 if self._last_id == "0" else self._last_id
+        events = self._engine.watch(self._job_id, after=after, progress=self._progress)
+        async with aclosing(events):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            if scope["method"] != "HEAD":
+                await self._send_until_the_end(events, receive, send)
+            with anyio.move_on_after(_LAST_SEND_SECONDS):
+                await send(_body("", more=False))
+
+    async def _has_seen_all(self) -> bool:
+        """Return whether the job has ended with the last event that the client has."""
+        if self._job_id is None:
+            self._engine.core.inbox.check_open()
+            return False
+        job = await self._engine.get(self._job_id)
+        last = str(self._engine.core.cursor_at(job.sequence))
+        return job.outcome is not None and last == self._last_id
+
+    async def _send_until_the_end(self, events: Watch[Event], receive: Receive, send: Send) -> None:
+        with until_server_stops():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._send_events, events, send, tasks.cancel_scope)
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                tasks.cancel_scope.cancel()
+
+    async def _send_events(
+        self, events: Watch[Event], send: Send, answering: anyio.CancelScope
+    ) -> None:
+        """Send events and heartbeats one at a time: the client's pace is that of the stream."""
+        with suppress(OSError):  # the client has gone, or has not read for too long
+            piece: str | None = f"id: {self._last_id}\n\n" if self._last_id else _HEARTBEAT
+            while piece is not None:
+                with anyio.fail_after(_MOST_SEND_SECONDS):
+                    await send(_body(piece, more=True))
+                piece = _HEARTBEAT
+                with anyio.move_on_after(self._heartbeat_seconds):
+                    piece = await self._next_piece(events)
+        answering.cancel()
+
+    async def _next_piece(self, events: Watch[Event]) -> str | None:
+        """Wait for the next event that is shown, and return its text; None after the last."""
+        try:
+            async for event in events:
+                if (value := self._show(event)) is not None:
+                    return f"{_head(event)}\ndata: {json.dumps(value)}\n\n"
+        except (UnknownCursorError, CursorExpiredError) as error:
+            await events.aclose()
+            # An empty id makes the client forget its own.
+            return f"id\nevent: reset\ndata: {bytes(problem_of(error).body).decode()}\n\n"
+        except EngineError:
+            pass  # the client comes back and gets the rest
+        return None
+
+
+def _head(event: Event) -> str:
+    """Return the fields before the data. Progress has no id: nobody comes back for old one."""
+    return "event: progress" if isinstance(event, Progress) else f"id: {event.cursor}"
+
+
+def _body(text: str, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": text.encode(), "more_body": more}
