@@ -88,23 +88,27 @@ class Lifecycle(Tables[Status]):
         hint: str = "",
     ) -> None:
         check_members(statuses, moves, [initial, running, *success, *failure, *retired])
-        self.statuses = statuses
-        self.moves = MappingProxyType({status: frozenset(moves[status]) for status in statuses})
-        self.initial = initial
-        self.running = running
-        self.births = tuple(dict.fromkeys((initial, running)))
-        self.success = frozenset(success)
-        self.failure = frozenset(failure)
-        self.retired = frozenset(retired)
+        self.statuses: type[Status] = statuses
+        self.moves: Mapping[Status, frozenset[Status]] = MappingProxyType(
+            {status: frozenset(moves[status]) for status in statuses}
+        )
+        self.initial: Status = initial
+        self.running: Status = running
+        self.births: tuple[Status, ...] = tuple(dict.fromkeys((initial, running)))
+        self.success: frozenset[Status] = frozenset(success)
+        self.failure: frozenset[Status] = frozenset(failure)
+        self.retired: frozenset[Status] = frozenset(retired)
         check_moves(self)
-        self.renamed = MappingProxyType(dict(checked_renamed(statuses, renamed)))
-        self.awaiting_input = awaiting_input
-        self.exhausted_to = exhausted_to
+        self.renamed: Mapping[str, Status] = MappingProxyType(
+            dict(checked_renamed(statuses, renamed))
+        )
+        self.awaiting_input: Status | None = awaiting_input
+        self.exhausted_to: Status | None = exhausted_to
         check_pauses(self)
-        self.fails_to = checked_failure(self, fails_to)
-        self.expires_to = forced_moves(self, "expires_to", expires_to)
-        self.cancels_to = forced_moves(self, "cancels_to", cancels_to)
-        self.outcomes = checked_outcomes(self, outcomes)
+        self.fails_to: Status | None = checked_failure(self, fails_to)
+        self.expires_to: Mapping[Status, Status] = forced_moves(self, "expires_to", expires_to)
+        self.cancels_to: Mapping[Status, Status] = forced_moves(self, "cancels_to", cancels_to)
+        self.outcomes: Mapping[Status, Outcome] = checked_outcomes(self, outcomes)
         self.hint = hint
         self._set_values()
 

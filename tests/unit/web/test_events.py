@@ -150,5 +150,8 @@ async def test_what_is_wrong_is_raised_before_the_stream_begins() -> None:
         ):
             with pytest.raises(error):
                 await stream({"type": "http", "method": "GET"}, None, None)  # type: ignore[arg-type]
+
+
+def test_a_blocking_engine_has_no_stream() -> None:
     with SyncJobEngine() as blocking, pytest.raises(InvalidValueError, match="must be a JobEngine"):
         event_stream(blocking, request())  # type: ignore[arg-type]
