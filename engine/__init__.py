@@ -59,6 +59,7 @@ from engine.domain.exceptions import (
     JobFailedError,
     JobNotFoundError,
     LifecycleError,
+    NotRetryableError,
     OutcomeUnknownError,
     OverloadedError,
     PaymentInUseError,
@@ -75,6 +76,7 @@ from engine.domain.exceptions import (
     WriteTimeoutError,
     WrongLoopError,
 )
+from engine.domain.failed_attempt import FailedAttempt
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
     LEGAL_TRANSITIONS,
@@ -127,6 +129,7 @@ __all__ = [
     "EngineNotStartedError",
     "EngineStartedError",
     "EngineUnavailableError",
+    "FailedAttempt",
     "Gate",
     "GateCheck",
     "HandlerError",
@@ -150,6 +153,7 @@ __all__ = [
     "Middleware",
     "Move",
     "NewJob",
+    "NotRetryableError",
     "OrderStatus",
     "Outcome",
     "OutcomeUnknownError",

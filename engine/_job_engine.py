@@ -17,6 +17,7 @@ from engine.domain.exceptions import (
     InvalidValueError,
     StorageError,
 )
+from engine.domain.failed_attempt import FailedAttempt
 from engine.domain.ids import IdSource, new_job_id
 from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
@@ -44,12 +45,14 @@ from engine.owner.commands.read import (
     CountJobs,
     GetJobs,
     ListJobs,
+    ReadAttempts,
     ReadHistory,
     ReadStatistics,
     checked_until,
     checked_watch,
 )
 from engine.owner.commands.repeat import RepeatJob
+from engine.owner.commands.retry import RetryJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
 from engine.owner.message import Answer, Message
@@ -469,6 +472,31 @@ class JobEngine(EngineBase[Status]):
         await self._sent(message)
         return self._views.one(message)
 
+    async def retry(
+        self, job_id: str, *, by: str | None = None, reason: str | None = None
+    ) -> Job[Status]:
+        """Let a job run again now, with fresh attempts: no failure or death counts any more.
+
+        From the lifecycle's ``exhausted_to`` the job moves back to the running status. A running
+        job whose attempt has failed or died, and that waits for its next one, does not move: it
+        waits no longer. The numbers of its attempts go on. The earliest time that its submitter has
+        given, ``not_before``, stays as it is, and so does the deadline of a job that does not move.
+
+        Args:
+            job_id: The job's id.
+            by: Who retries it: 1 to 256 characters, for the history, which has only moves.
+            reason: Why: up to 4,096 characters, for the history.
+
+        Raises:
+            InvalidValueError: An argument is of the wrong type or size.
+            JobNotFoundError: No job has this id.
+            NotRetryableError: No attempt of the job has failed, or one is at work, or the job is
+                elsewhere: it waits for its start or an answer, or has ended.
+        """
+        message = RetryJob.checked(job_id, by, reason)
+        await self._sent(message)
+        return self._views.one(message)
+
     async def provide_input(self, job_id: str, prompt_id: str, value: object) -> Job[Status]:
         """Answer a job's prompt and resume it.
 
@@ -645,6 +673,15 @@ class JobEngine(EngineBase[Status]):
             LifecycleError: The job went through a status that the lifecycle no longer has.
         """
         return self._views.transitions(await self._ask(ReadHistory.checked(job_id)))
+
+    async def attempts(self, job_id: str) -> list[FailedAttempt]:
+        """Return the attempts of a job that have failed or died, oldest first: the newest 20.
+
+        Raises:
+            InvalidValueError: The id is no text of 1 to 256 characters.
+            JobNotFoundError: No job has this id.
+        """
+        return self._views.attempts(await self._ask(ReadAttempts.checked(job_id)))
 
     async def statistics(self) -> Statistics[Status]:
         """Count the jobs that the engine holds, and its work since it started."""

@@ -12,6 +12,7 @@ from typing_extensions import TypeAliasType, TypeVar
 
 from engine.domain.deadlines import Deadline
 from engine.domain.exceptions import InvalidValueError
+from engine.domain.failed_attempt import FailedAttempt
 from engine.domain.ids import IdSource, new_job_id
 from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
@@ -39,12 +40,14 @@ from engine.owner.commands.read import (
     CountJobs,
     GetJobs,
     ListJobs,
+    ReadAttempts,
     ReadHistory,
     ReadStatistics,
     checked_until,
     checked_watch,
 )
 from engine.owner.commands.repeat import RepeatJob
+from engine.owner.commands.retry import RetryJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
 from engine.owner.prompts import check_answer
@@ -322,6 +325,20 @@ class SyncJobEngine(EngineBase[Status]):
         self._bridge.send(limit, message)
         return self._views.one(message)
 
+    def retry(
+        self,
+        job_id: str,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Let a job run again now, with fresh attempts: no failure or death counts any more."""
+        limit = TimeLimit(timeout)
+        message = RetryJob.checked(job_id, by, reason)
+        self._bridge.send(limit, message)
+        return self._views.one(message)
+
     def repeat(
         self,
         job_id: str,
@@ -434,6 +451,12 @@ class SyncJobEngine(EngineBase[Status]):
         """Return every transition of a job, from its creation on."""
         return self._views.transitions(
             self._bridge.ask(TimeLimit(timeout), ReadHistory.checked(job_id))
+        )
+
+    def attempts(self, job_id: str, *, timeout: float | None = None) -> list[FailedAttempt]:
+        """Return the attempts of a job that have failed or died, oldest first: the newest 20."""
+        return self._views.attempts(
+            self._bridge.ask(TimeLimit(timeout), ReadAttempts.checked(job_id))
         )
 
     def backup(self, path: str | PathLike[str], *, timeout: float | None = None) -> None:

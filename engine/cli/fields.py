@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 from engine.domain.epochs import Epochs
 from engine.domain.models import Job
 from engine.owner.views import job_maker
-from engine.storage.record import Damaged, Entry, Record
+from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 from engine.storage.sqlite.rows import time_text
 
 _ALWAYS_SHOWN: Final = {"result", "error", "version", "idempotency_key"}
@@ -48,6 +48,11 @@ def entry_fields(entry: Entry, epochs: Epochs) -> dict[str, Any]:
     """Return the fields of a line of history, as `engine.Transition` has them."""
     fields = {name: _json(value) for name, value in entry._asdict().items()}
     return {**fields, "epoch": epochs.name_at(entry.sequence)}
+
+
+def attempt_fields(attempt: AttemptRecord) -> dict[str, Any]:
+    """Return the fields of a failed attempt, as `engine.FailedAttempt` has them."""
+    return {name: _json(value) for name, value in attempt._asdict().items()}
 
 
 def _json(value: object) -> object:

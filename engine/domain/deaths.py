@@ -12,7 +12,8 @@ each death counted against all of them, one bad job would fail all jobs beside i
    at work. If others were at work and no suspect was, it counts against nobody.
 4. The end of a suspect's attempt clears it, whatever the end is. The deaths that count against it
    stay, as its failures do: a job that dies every second time has to end, too.
-5. A job fails when `max_deaths` count against it, or at its first death if it must not be repeated.
+5. A job fails, or waits in the lifecycle's ``exhausted_to``, when `max_deaths` count against it, or
+   at its first death if it must not be repeated.
 
 The death of a handler's own process is nobody else's: it counts against its job, which is no
 suspect, because the engine lives.

@@ -10,6 +10,7 @@
     ├── StaleAttemptError                          the attempt no longer holds the job
     ├── StalePromptError                           the job has another prompt open, or none
     ├── JobEndedError                              the job has ended and can't be cancelled
+    ├── NotRetryableError                          no attempt of the job has failed, or it has ended
     ├── JobFailedError                             the job has failed and has no result
     ├── AttemptTimeoutError (TimeoutError)         an attempt took too long, and so has failed
     ├── HandlerProcessError                        a handler's process did not start, or died
@@ -258,6 +259,23 @@ class JobEndedError(EngineError):
 
     def __init__(self, job_id: str, status: str) -> None:
         super().__init__(f"job {shown(job_id)} has ended as {status}: it can't be cancelled")
+        self.job_id = job_id
+        self.status = status
+
+
+class NotRetryableError(EngineError):
+    """The job can't be retried now. Nothing was applied: the message says what to do instead.
+
+    A job can be retried in the lifecycle's ``exhausted_to``, and while it is running and waits for
+    another attempt after one that has failed or died.
+
+    Attributes:
+        job_id: The job.
+        status: The job's status, as a plain string.
+    """
+
+    def __init__(self, job_id: str, status: str, problem: str) -> None:
+        super().__init__(f"job {shown(job_id)} in {status} can't be retried: {problem}")
         self.job_id = job_id
         self.status = status
 

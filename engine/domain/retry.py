@@ -27,15 +27,16 @@ class Retry:
     And Jitter", AWS Architecture Blog, 2015, shows why jobs that failed together should not be
     retried together.
 
-    An error whose attribute ``retryable`` is False is never retried. An error may say itself when
-    to try again, as paid APIs do: its attribute ``retry_after_seconds``, a finite number, 0 or
-    more, replaces the delay. It is cut to `longest_delay_seconds` and gets no jitter. Any other
-    value is ignored, and logged, and so is one that can't be read. Attempts that died with their
-    process rest for the same delays, but do not count here: see `engine.domain.deaths`.
+    An error whose attribute ``retryable`` is False is never retried: the job fails, whatever the
+    lifecycle's ``exhausted_to`` is. So does an error that ``retry_on`` doesn't name. An error may
+    say itself when to try again, as paid APIs do: its attribute ``retry_after_seconds``, a finite
+    number, 0 or more, replaces the delay. It is cut to `longest_delay_seconds` and gets no jitter.
+    Any other value is ignored, and logged, and so is one that can't be read. Attempts that died
+    with their process rest for the same delays, but do not count here: see `engine.domain.deaths`.
 
     Attributes:
-        max_attempts: A job fails when so many of its attempts have failed: 1 to 1,000; 3 by
-            default. 1: no retries.
+        max_attempts: A job fails when so many of its attempts have failed, or waits in the
+            lifecycle's ``exhausted_to``, if it has one: 1 to 1,000; 3 by default. 1: no retries.
         first_delay_seconds: The delay after the first failure: 0 to 366 days; 1 s by default.
         factor: The ratio of each delay to the one before: 1 to 1,000; 2 by default.
         max_delay_seconds: The longest delay before jitter: from the first delay to 366 days; by
@@ -93,14 +94,9 @@ class Retry:
         delay = min(grown, self.longest_delay_seconds)
         return delay * (1.0 + self.jitter * (2.0 * random - 1.0))
 
-    def may_retry(self, error: BaseException, failures: int) -> bool:
-        """Return whether another attempt follows this error.
-
-        Args:
-            error: The error that ended the attempt.
-            failures: The number of failed attempts, this one included.
-        """
-        return failures < self.max_attempts and self._names(error) and is_retryable(error)
+    def is_for(self, error: BaseException) -> bool:
+        """Return whether an attempt that this error ended is worth another one."""
+        return self._names(error) and is_retryable(error)
 
     def _names(self, error: BaseException) -> bool:
         """Return whether the rule names the class of an error, or a base class of it."""

@@ -25,6 +25,7 @@ MAX_INPUT_HASH_CHARACTERS: Final = 256
 MAX_IDENTIFIER_CHARACTERS: Final = 256  # blockchain identifiers, idempotency keys, job ids
 MAX_RESULT_CHARACTERS: Final = 1_048_576
 MAX_ERROR_CHARACTERS: Final = 65_536
+MAX_LAST_ERROR_CHARACTERS: Final = 4_000  # of a failed attempt
 MAX_INPUT_CHARACTERS: Final = 262_144  # of an input as JSON
 MAX_ANSWER_CHARACTERS: Final = 262_144  # of an answer to a prompt, as JSON
 MAX_ANSWERS_CHARACTERS: Final = 1_048_576  # of all answers of a job

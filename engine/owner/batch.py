@@ -28,11 +28,13 @@ from engine.domain.exceptions import (
 )
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.validation import MAX_READ_CHARACTERS
+from engine.owner.failed_attempts import death_text, failed_attempt
 from engine.storage.protocol import CheckedOut, Found
 from engine.storage.record import (
     NO_ACT,
     NO_EXECUTION,
     Act,
+    AttemptRecord,
     Change,
     Damaged,
     Execution,
@@ -281,6 +283,7 @@ class Batch:
         result: str | None = None,
         error: str | None = None,
         act: Act = NO_ACT,
+        failed: AttemptRecord | None = None,
     ) -> Record:
         """Add a transition.
 
@@ -292,7 +295,9 @@ class Batch:
             result: The job's result after it.
             error: The job's error after it.
             act: Who makes it, and why.
+            failed: The attempt that it ends, if that has failed or died.
         """
+        failed = failed or self._death(before, execution)
         lifecycle = self.lifecycle
         ends = status in lifecycle.final_values
         outcome = lifecycle.outcome(status, event) if ends else None
@@ -304,9 +309,9 @@ class Batch:
             outcome=None if outcome is None else outcome.value,
             result=result,
             error=error,
-            execution=execution,
+            execution=execution if failed is None else execution.failed(failed.error),
         )
-        return self._add(before, record, act)
+        return self._add(before, record, act, failed)
 
     def force(
         self,
@@ -316,23 +321,44 @@ class Batch:
         error: str,
         execution: Execution,
         act: Act = NO_ACT,
+        failed: AttemptRecord | None = None,
     ) -> Record:
         """Add a transition even if an attempt holds the job. Keep the error only in a failure."""
         kept = error if self.lifecycle.is_failure(status) else None
         entered = self.entering(execution, status)
-        return self.move(before, status, event=event, error=kept, execution=entered, act=act)
+        return self.move(
+            before, status, event=event, error=kept, execution=entered, act=act, failed=failed
+        )
 
-    def amend(self, before: Record, execution: Execution) -> Record:
-        """Change a job's execution without a transition."""
+    def amend(
+        self, before: Record, execution: Execution, failed: AttemptRecord | None = None
+    ) -> Record:
+        """Change a job's execution without a transition; ``failed`` as for `move`."""
+        failed = failed or self._death(before, execution)
+        if failed is not None:
+            execution = execution.failed(failed.error)
         record = before.with_execution(execution)
-        self.changes.append(Change(None, before.status, record))
+        self.changes.append(Change(None, before.status, record, NO_ACT, failed))
         self._before.append(before)
         self._jobs[record.job_id] = record
         return record
 
-    def _add(self, before: Record | None, record: Record, act: Act) -> Record:
+    def _death(self, before: Record, execution: Execution) -> AttemptRecord | None:
+        """Return the attempt that a change takes a job from, if it died with its engine."""
+        token = before.execution.token
+        if token is None or token == execution.token or not self._is_orphan(before):
+            return None
+        return failed_attempt(before, self.now, death_text(before), died=True)
+
+    def _add(
+        self,
+        before: Record | None,
+        record: Record,
+        act: Act,
+        failed: AttemptRecord | None = None,
+    ) -> Record:
         from_status = None if before is None else before.status
-        self.changes.append(Change(self._next_sequence, from_status, record, act))
+        self.changes.append(Change(self._next_sequence, from_status, record, act, failed))
         self._next_sequence += 1
         self._before.append(before)
         self._jobs[record.job_id] = record

@@ -22,6 +22,7 @@ from engine.domain.exceptions import (
     EngineError,
     JobFailedError,
 )
+from engine.domain.failed_attempt import FailedAttempt
 from engine.domain.json_text import value_of
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
@@ -42,6 +43,7 @@ from engine.owner.results import result_as
 from engine.storage.protocol import StoredPage
 from engine.storage.record import (
     NO_EXECUTION,
+    AttemptRecord,
     Damaged,
     Entry,
     Execution,
@@ -181,6 +183,13 @@ class Views(Generic[Status]):
                 },
             )
             for entry in entries
+        ]
+
+    def attempts(self, records: Sequence[AttemptRecord]) -> list[FailedAttempt]:
+        """Return failed attempts."""
+        return [
+            _build(FailedAttempt, {**record._asdict(), "outcome": Outcome(record.outcome)})
+            for record in records
         ]
 
     def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:

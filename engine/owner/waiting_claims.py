@@ -17,7 +17,7 @@ from engine.owner.batch import Batch
 from engine.owner.commands.claim import ClaimJobs, claim
 from engine.owner.commands.command import Write
 from engine.owner.commands.orphans import judge_orphans
-from engine.owner.commands.release import Count, release
+from engine.owner.commands.release import release
 from engine.owner.message import refuse
 from engine.owner.ranked_jobs import rank
 from engine.owner.ready_queue import ReadyQueue
@@ -56,7 +56,7 @@ class WaitingClaims:
     def decide(self, batch: Batch) -> Sequence[ServedClaim]:
         """Give each claim its jobs, after all other decisions of the batch."""
         for record in self._still_unclaimed(batch):
-            release(batch, record, retry=NEVER, count=Count.NOTHING)
+            release(batch, record, retry=NEVER)
         if not self._waiting:
             return []
         rule = next((each.deaths for each in self._waiting if not each.is_abandoned), None)

@@ -14,11 +14,22 @@ from engine.storage.protocol import (
     Storage,
     StoredPage,
 )
-from engine.storage.record import Act, Change, Damaged, Entry, Execution, Record
+from engine.storage.record import (
+    KEPT_ATTEMPTS,
+    Act,
+    AttemptRecord,
+    Change,
+    Damaged,
+    Entry,
+    Execution,
+    Record,
+)
 from engine.storage.table import Table
 
 __all__ = [
+    "KEPT_ATTEMPTS",
     "Act",
+    "AttemptRecord",
     "Change",
     "CheckedOut",
     "Damaged",

@@ -20,7 +20,16 @@ from engine.domain.epochs import new_epoch
 from engine.domain.exceptions import StorageError, StorageInUseError
 from engine.domain.lifecycle import MAX_STATUSES
 from engine.storage.protocol import CheckedOut, Names, Opened, ProgressCallback, StoredPage
-from engine.storage.record import NO_ACT, Act, Change, Entry, Record, newest_records
+from engine.storage.record import (
+    KEPT_ATTEMPTS,
+    NO_ACT,
+    Act,
+    AttemptRecord,
+    Change,
+    Entry,
+    Record,
+    newest_records,
+)
 from engine.storage.table import Table
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,6 +66,7 @@ class MemoryStorage:
         )  # the sequence number of the same job's transition before; 0: none
         self._rows = array("q")  # of the jobs
         self._acts: dict[int, Act] = {}  # by sequence number, where somebody has said it
+        self._attempts: dict[int, Sequence[AttemptRecord]] = {}  # failed ones, by the job's row
         self._epoch = new_epoch(1)
         self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
@@ -115,6 +125,8 @@ class MemoryStorage:
         times: list[datetime] = []
         sequence = len(self._times)
         for change in changes:
+            if change.failed_attempt is not None:
+                self._keep_attempt(change.record.position - 1, change.failed_attempt)
             if change.sequence is None:
                 continue
             sequence += 1
@@ -147,6 +159,9 @@ class MemoryStorage:
             moved = {change.record.job_id for change in changes if change.sequence is not None}
             self._note_ends(self._ends, map(newest_of.__getitem__, moved))
 
+    def _keep_attempt(self, row: int, attempt: AttemptRecord) -> None:
+        self._attempts[row] = (*self._attempts.get(row, ()), attempt)[-KEPT_ATTEMPTS:]
+
     async def resolve(self, changes: Sequence[Change]) -> bool:
         """Never called: a commit can't fail."""
         raise NotImplementedError
@@ -178,6 +193,11 @@ class MemoryStorage:
         """Follow the job's transitions back to its creation."""
         record = self._table.find(job_id)
         return None if record is None else self._entries(record, 0)
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
+        """Return the failed attempts of a job."""
+        record = self._table.find(job_id)
+        return None if record is None else self._attempts.get(record.position - 1, ())
 
     async def transitions(
         self, after: int, limit: int, job_id: str | None = None
@@ -244,6 +264,7 @@ class MemoryStorage:
         """Remove the job of a row, and return its id."""
         job_id = self._ids[row]
         self._forget_acts(row)
+        self._attempts.pop(row, None)
         self._table.remove(*self._records([row]))
         self._counts[self._status_codes[row]] -= 1
         self._status_codes[row] = _REMOVED

@@ -26,7 +26,7 @@ from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from engine.domain.epochs import Epoch
 from engine.domain.validation import MAX_READ_CHARACTERS
-from engine.storage.record import Change, Damaged, Entry, Record
+from engine.storage.record import AttemptRecord, Change, Damaged, Entry, Record
 from engine.storage.table import Table
 
 ProgressCallback: TypeAlias = Callable[[int, int], None]
@@ -177,7 +177,8 @@ class Storage(Protocol):
     async def commit(self, changes: Sequence[Change]) -> None:
         """Make the changes durable, all or none, in their order. Returning promises that they are.
 
-        A change without a sequence number leaves no line of history.
+        A change without a sequence number leaves no line of history. The ``failed_attempt`` of a
+        change is part of it.
 
         Raises:
             StorageError: No change was applied.
@@ -220,6 +221,16 @@ class Storage(Protocol):
         """
         ...
 
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
+        """Return the committed failed attempts of a job, oldest first; None for an unknown job.
+
+        A change has each one as ``failed_attempt``; `KEPT_ATTEMPTS` says how many are kept.
+
+        Raises:
+            JobDamagedError: One of them can't be read.
+        """
+        ...
+
     async def transitions(
         self, after: int, limit: int, job_id: str | None = None
     ) -> Sequence[Entry]:
@@ -239,7 +250,7 @@ class Storage(Protocol):
     async def remove_ended(
         self, before: datetime | None, keep: int | None, limit: int
     ) -> Sequence[str]:
-        """Remove up to ``limit`` ended jobs with their histories; return their ids.
+        """Remove up to ``limit`` ended jobs with all that is kept of them; return their ids.
 
         Removes jobs that ended before a time, and the oldest beyond the newest ``keep``; oldest end
         first. Returning none says that none is left to remove.

@@ -182,6 +182,10 @@ class Execution(Struct, frozen=True, gc=False):
             retry_since=retry.since,
         )
 
+    def failed(self, error: str) -> Execution:
+        """Return it with the error of an attempt that has failed or died."""
+        return replace(self, last_error=error)
+
     def answered(self, answers: str) -> Execution:
         """Return it with these answers."""
         return replace(self, answers=answers)
@@ -332,6 +336,21 @@ class Act(Struct, frozen=True, gc=False):
 NO_ACT: Final = Act()
 
 
+class AttemptRecord(NamedTuple):
+    """An attempt that has failed or died, as a storage keeps it."""
+
+    number: Number
+    began_at: Time
+    ended_at: Time
+    """Never before ``began_at``. Of an attempt that died: when an engine noticed it."""
+    outcome: Literal["failed", "died"]
+    error: str
+
+
+KEPT_ATTEMPTS: Final = 20
+"""A storage keeps so many failed attempts of a job: the newest."""
+
+
 class Change(Struct, frozen=True, gc=False):
     """One decided change, for a storage to commit.
 
@@ -347,6 +366,8 @@ class Change(Struct, frozen=True, gc=False):
     """The job after the change, with the new status, and the change's time as updated_at."""
     act: Act = NO_ACT
     """Who made the transition, and why."""
+    failed_attempt: AttemptRecord | None = None
+    """The attempt that the change ends, if it has failed or died."""
 
 
 class Damaged(NamedTuple):

@@ -14,9 +14,11 @@ from msgspec.structs import replace
 
 from engine.domain.labels import DEFAULT_KIND, labels_text
 from engine.storage.record import (
+    KEPT_ATTEMPTS,
     NO_ACT,
     NO_EXECUTION,
     Act,
+    AttemptRecord,
     Change,
     Entry,
     Execution,
@@ -33,6 +35,7 @@ class Book:
         commits: Every batch of changes, in order.
         jobs: The jobs by id, in the order of their creation.
         lines: Their histories, by job id.
+        attempts: Their failed attempts that are kept, by job id.
         last_sequence, last_position: The highest numbers ever given.
         removed_up_to: The highest number of a removed transition.
     """
@@ -41,6 +44,7 @@ class Book:
         self.commits: list[Sequence[Change]] = []
         self.jobs: dict[str, Record] = {}
         self.lines: dict[str, list[Entry]] = {}
+        self.attempts: dict[str, list[AttemptRecord]] = {}
         self.last_sequence = 0
         self.last_position = 0
         self.removed_up_to = 0
@@ -53,6 +57,11 @@ class Book:
         for record in (change.record for change in changes):
             self.jobs[record.job_id] = record
             self.last_position = max(self.last_position, record.position)
+        for change in changes:
+            if change.failed_attempt is not None:
+                kept = self.attempts.setdefault(change.record.job_id, [])
+                kept.append(change.failed_attempt)
+                del kept[:-KEPT_ATTEMPTS]
         for line in entries_of(changes):
             self.lines.setdefault(line.job_id, []).append(line)
             self.last_sequence = line.sequence
@@ -61,6 +70,7 @@ class Book:
         """Delete removed jobs; their numbers stay taken."""
         for record in records:
             del self.jobs[record.job_id]
+            self.attempts.pop(record.job_id, None)
             newest = self.lines.pop(record.job_id)[-1].sequence
             self.removed_up_to = max(self.removed_up_to, newest)
 
@@ -145,6 +155,7 @@ class Batch:
         error: str | None = None,
         execution: Execution = NO_EXECUTION,
         act: Act = NO_ACT,
+        failed: AttemptRecord | None = None,
     ) -> Self:
         """Add a transition of a job; its time is never before that of the previous one."""
         before = self._jobs[job_id]
@@ -158,18 +169,30 @@ class Batch:
             error=error,
             execution=execution,
         )
-        self._add(before.status, after, act)
+        self._add(before.status, after, act, failed)
         return self
 
-    def amend(self, job_id: str, **fields: Any) -> Self:  # noqa: ANN401 - fields of `Execution`
+    def amend(
+        self,
+        job_id: str,
+        *,
+        failed: AttemptRecord | None = None,
+        **fields: Any,  # noqa: ANN401 - of `Execution`
+    ) -> Self:
         """Add a change of a job's execution without a transition."""
         before = self._jobs[job_id]
         record = before.with_execution(replace(before.execution, **fields))
-        self.changes.append(Change(None, record.status, record))
+        self.changes.append(Change(None, record.status, record, NO_ACT, failed))
         self._jobs[job_id] = record
         return self
 
-    def _add(self, from_status: str | None, record: Record, act: Act) -> None:
+    def _add(
+        self,
+        from_status: str | None,
+        record: Record,
+        act: Act,
+        failed: AttemptRecord | None = None,
+    ) -> None:
         self._sequence = record.sequence
-        self.changes.append(Change(record.sequence, from_status, record, act))
+        self.changes.append(Change(record.sequence, from_status, record, act, failed))
         self._jobs[record.job_id] = record

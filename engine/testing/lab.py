@@ -28,11 +28,12 @@ class Lab(Generic[Status]):
             job = await lab.run({"pages": 3})
             assert job.status is JobStatus.COMPLETED
 
-    `run`, `finish` and `answer` move time on whenever all tasks are blocked, until the job has
-    ended or asks for an input: hours of retries, timeouts and deadlines take milliseconds. Apart
-    from that, only `advance` moves time. Only one of these calls may run at a time; to run several
-    jobs at once, `start` them and then `finish` each. For everything else, such as gates, watching
-    and cancelling, use ``engine``.
+    `run`, `finish`, `answer` and `retry` move time on whenever all tasks are blocked, until the job
+    has ended, asks for an input or has used up its attempts, in the lifecycle's ``exhausted_to``:
+    hours of retries, timeouts and deadlines take milliseconds. Apart from that, only `advance`
+    moves time. Only one of these calls may run at a time; to run several jobs at once, `start` them
+    and then `finish` each. For everything else, such as gates, watching and cancelling, use
+    ``engine``.
 
     Leaving the ``async with`` closes the worker, which stops running handlers after its grace
     period. A second lab on the same storage then resumes as after a restart.
@@ -125,7 +126,7 @@ class Lab(Generic[Status]):
             trace: The submitter's trace context.
 
         Returns:
-            The job: ended, or with an open `Prompt`.
+            The job: ended, with an open `Prompt`, or with its attempts used up.
 
         Raises:
             StandstillError: The job can't end: its handler waits for an event that can't happen.
@@ -158,15 +159,15 @@ class Lab(Generic[Status]):
         return await self.engine.transition(job.job_id, self._lifecycle.running)
 
     async def finish(self, job: Job[Status]) -> Job[Status]:
-        """Let time pass until a job has ended or asks for an input, and return it.
+        """Let time pass until a job has ended, asks for an input or needs attention; return it.
 
         Raises:
             StandstillError: The job can't end: it waits for an event that can't happen, such as a
                 payment.
             JobNotFoundError: No job has this id.
         """
-        awaiting = self._lifecycle.awaiting_input
-        until = None if awaiting is None else [awaiting]
+        pauses = (self._lifecycle.awaiting_input, self._lifecycle.exhausted_to)
+        until = [pause for pause in pauses if pause is not None]
         return await self.clock.run_until(self.engine.wait(job.job_id, until=until))
 
     async def answer(self, job: Job[Status], value: object) -> Job[Status]:
@@ -183,6 +184,18 @@ class Lab(Generic[Status]):
         """
         prompt_id = "none" if job.prompt is None else job.prompt.prompt_id
         return await self.finish(await self.engine.provide_input(job.job_id, prompt_id, value))
+
+    async def retry(self, job: Job[Status]) -> Job[Status]:
+        """Retry a job, and `finish` it.
+
+        Args:
+            job: The job, whose attempts are used up, or which waits for its next one.
+
+        Raises:
+            NotRetryableError: It is in another state.
+            StandstillError: As for `finish`.
+        """
+        return await self.finish(await self.engine.retry(job.job_id))
 
     async def advance(self, by: Span) -> None:
         """Let time pass, in seconds or as a timedelta; see `VirtualClock.advance`."""

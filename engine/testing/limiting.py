@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from engine.domain.validation import MAX_READ_CHARACTERS, MAX_RESULT_CHARACTERS
@@ -67,7 +69,8 @@ class LimitingTests(StorageFixtures):
                 elif text == "error":
                     batch.move(name, OddStatus.LOST, error=half)
                 elif text != "input":
-                    batch.amend(name, **{text: prompt if text == "prompt" else half})
+                    fields: dict[str, Any] = {text: prompt if text == "prompt" else half}
+                    batch.amend(name, **fields)
                 await session.commit(batch)
             assert list(map(len, await session.pages(None, _MANY))) == [2, 1]
 

@@ -128,6 +128,7 @@ class Session:
             assert list(history) == self.book.lines[job_id]
             check_times(line.at for line in history)
             await self._check_transitions(job_id, self.book.lines[job_id])
+            await self._check_attempts(job_id)
         lines = [line for lines in self.book.lines.values() for line in lines]
         await self._check_transitions(None, sorted(lines))
         assert list(await self.storage.transitions(0, 1, "unheard of")) == []
@@ -188,6 +189,12 @@ class Session:
         for after in (self.book.last_sequence, _LAST):
             assert list(await self.storage.transitions(after, 1, job_id)) == []
 
+    async def _check_attempts(self, job_id: str) -> None:
+        attempts = await self.storage.attempts(job_id)
+        assert attempts is not None, f"{job_id!r} has no attempts, not even none"
+        assert list(attempts) == self.book.attempts.get(job_id, [])
+        check_times(time for each in attempts for time in (each.began_at, each.ended_at))
+
     async def _check_jobs(self) -> None:
         """Find every job as the owner does: in the table, and then in the storage."""
         expected = self.book.jobs
@@ -200,6 +207,7 @@ class Session:
         assert await self.find(*strangers) == ({}, {}, {})
         for job_id in ("unheard of", *sorted(strangers[0])[:3]):
             assert await self.storage.history(job_id) is None
+            assert await self.storage.attempts(job_id) is None
 
     async def find(
         self, job_ids: Iterable[str], keys: Iterable[str] = (), payments: Iterable[str] = ()

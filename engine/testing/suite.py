@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.testing.backing_up import BackingUpTests
 from engine.testing.committing import CommittingTests
 from engine.testing.engines import EngineTests
+from engine.testing.failing import FailingTests
 from engine.testing.limiting import LimitingTests
 from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
@@ -14,6 +15,7 @@ from engine.testing.working import WorkingTests
 class StorageSuite(
     CommittingTests,
     WorkingTests,
+    FailingTests,
     LimitingTests,
     ReopeningTests,
     RemovingTests,

@@ -42,6 +42,7 @@ from engine.domain.exceptions import (
     JobEndedError,
     JobFailedError,
     JobNotFoundError,
+    NotRetryableError,
     OutcomeUnknownError,
     OverloadedError,
     PaymentInUseError,
@@ -100,6 +101,7 @@ _RULES: Final[Mapping[type[EngineError], _Rule]] = {
         _members("job_id", "prompt_id", current_prompt_id="current"),
     ),
     JobEndedError: _Rule(409, "the job has ended", _OF_JOB),
+    NotRetryableError: _Rule(409, "the job can't be retried in its present state", _OF_JOB),
     JobFailedError: _Rule(409, "the job has ended without a result", _OF_JOB),
     # As draft-ietf-httpapi-idempotency-key-header-07 has it, section 2.7.
     IdempotencyConflictError: _Rule(422, "another request has this idempotency key: use a new one"),

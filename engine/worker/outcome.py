@@ -18,9 +18,10 @@ from engine.domain.exceptions import AttemptTimeoutError, HandlerProcessError
 from engine.domain.interrupts import must_pass, raised_by_signal
 from engine.domain.lifecycle import Event
 from engine.domain.own_frames import forget_own_frames
+from engine.domain.retry import Retry
 from engine.owner.commands.ask import AskForInput
 from engine.owner.commands.finish import FinishJob
-from engine.owner.commands.release import Count, ReleaseJob
+from engine.owner.commands.release import Failed, ReleaseJob
 from engine.owner.message import Message
 from engine.portal.logs import TaskLogger
 from engine.worker.attempt import Attempt, Middleware, Stop, error_text, retry_after_of
@@ -91,21 +92,30 @@ def _after_error(attempt: Attempt, rules: Rules, error: BaseException) -> Messag
 
 
 def failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any]:
-    """Return the message that retries the job, or fails it."""
-    job_id, token = attempt.job_id, attempt.token
+    """Return the message that retries the job, or ends its last attempt."""
+    job_id, token, text = attempt.job_id, attempt.token, error_text(error)
+    retry, event = rules.deaths.retry, Event.EXHAUST
     if isinstance(error, HandlerProcessError):  # of a process that had begun
         deaths = attempt.deaths + 1
         if rules.deaths.allows_another(deaths):
-            return ReleaseJob(job_id, token, rules.deaths.rest_seconds(deaths), Count.DEATH)
+            rest_seconds = rules.deaths.rest_seconds(deaths)
+            return ReleaseJob(job_id, token, rest_seconds, Failed(text, is_death=True))
+        event = Event.DIE
     elif rules.deaths.idempotent or not isinstance(error, AttemptTimeoutError):
-        retry, failures = rules.deaths.retry, attempt.failures + 1
-        if retry.may_retry(error, failures):
-            delay = retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
-            asked = retry_after_of(error)
-            if asked is not None:
-                delay = min(asked, retry.longest_delay_seconds)
-            return ReleaseJob(job_id, token, delay, Count.FAILURE)
-    return FinishJob(job_id, token, Event.FAIL, error=error_text(error))
+        failures = attempt.failures + 1
+        if not retry.is_for(error):
+            event = Event.FAIL
+        elif failures < retry.max_attempts:
+            return ReleaseJob(job_id, token, _delay_seconds(retry, error, failures), Failed(text))
+    return FinishJob(job_id, token, event, error=text)
+
+
+def _delay_seconds(retry: Retry, error: BaseException, failures: int) -> float:
+    """Return the delay before the next attempt: the error's own, or that of the rule."""
+    asked = retry_after_of(error)
+    if asked is not None:
+        return min(asked, retry.longest_delay_seconds)
+    return retry.delay_seconds(failures, random())  # noqa: S311 - it spreads load
 
 
 def _after_stop(attempt: Attempt, rules: Rules, reason: Stop) -> Message[Any] | None:
@@ -119,7 +129,7 @@ def _after_stop(attempt: Attempt, rules: Rules, reason: Stop) -> Message[Any] | 
     was_cut_short = reason is not Stop.CANCELLED and attempt.has_begun
     if was_cut_short and not rules.deaths.idempotent:
         error = f"attempt {attempt.number} was stopped: {reason.value}, and {NOT_REPEATED}"
-        return FinishJob(attempt.job_id, attempt.token, Event.FAIL, error=error)
+        return FinishJob(attempt.job_id, attempt.token, Event.EXHAUST, error=error)
     return ReleaseJob(attempt.job_id, attempt.token)
 
 

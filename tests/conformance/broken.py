@@ -18,7 +18,16 @@ from msgspec.structs import replace
 
 from engine import DuplicateJobIdError, SQLiteStorage, StorageError, StorageInUseError
 from engine.domain.epochs import new_epoch
-from engine.storage import CheckedOut, Found, Names, Opened, ProgressCallback, StoredPage
+from engine.storage import (
+    KEPT_ATTEMPTS,
+    AttemptRecord,
+    CheckedOut,
+    Found,
+    Names,
+    Opened,
+    ProgressCallback,
+    StoredPage,
+)
 from engine.storage.record import (
     NO_EXECUTION,
     Change,
@@ -180,6 +189,82 @@ class ForgetsAmendments(PlainStorage):
         await super().aclose()
         moved = newest_records([each for each in self.changes if each.sequence is not None])
         self.jobs = {job_id: moved[job_id] for job_id in self.jobs}
+
+
+# Bugs of failed attempts.
+
+
+class LosesAttempts(PlainStorage):
+    """Keeps the failed attempts of changes that are no transitions."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit(
+            [replace(each, failed_attempt=None) if each.sequence else each for each in changes]
+        )
+
+
+class KeepsAllAttempts(PlainStorage):
+    """Keeps every failed attempt."""
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
+        if job_id not in self.jobs:
+            return None
+        changes = [each for each in self.changes if each.record.job_id == job_id]
+        return [each.failed_attempt for each in changes if each.failed_attempt]
+
+
+class KeepsTheFirstAttempts(KeepsAllAttempts):
+    """Keeps the oldest failed attempts."""
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
+        found = await super().attempts(job_id)
+        return None if found is None else found[:KEPT_ATTEMPTS]
+
+
+class ShowsTheNewestAttemptFirst(PlainStorage):
+    """Returns the failed attempts in the wrong order."""
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
+        found = await super().attempts(job_id)
+        return None if found is None else found[::-1]
+
+
+class InventsAttempts(PlainStorage):
+    """Returns no attempts for a job that does not exist."""
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
+        return await super().attempts(job_id) or []
+
+
+class CutsErrors(PlainStorage):
+    """Keeps 255 characters of the error of an attempt."""
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
+        found = await super().attempts(job_id)
+        return None if found is None else [each._replace(error=each.error[:255]) for each in found]
+
+
+class KeepsAttemptsOfRefusedBatches(PlainStorage):
+    """Keeps the failed attempts of a batch before it is refused."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        try:
+            await super().commit(changes)
+        except DuplicateJobIdError:
+            self.changes += [each for each in changes if each.failed_attempt]
+            raise
+
+
+class KeepsAttemptsOfRemovedJobs(PlainStorage):
+    """Gives the failed attempts of a removed job to the next one with its id."""
+
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
+        failed = [replace(each, sequence=None) for each in self.changes if each.failed_attempt]
+        removed = await super().remove_ended(before, keep, limit)
+        self.changes = [*(each for each in failed if each not in self.changes), *self.changes]
+        return removed
 
 
 # Bugs of transitions.
@@ -607,6 +692,14 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     NumbersAmendments: "test_a_change_of_an_execution_is_no_transition",
     KeepsTheFirstAmendment: "test_the_newest_of_many_changes_counts",
     ForgetsAmendments: "test_work_goes_on_where_it_was",
+    LosesAttempts: "test_attempts_fail_with_every_sort_of_change",
+    KeepsAllAttempts: "test_only_the_newest_are_kept",
+    KeepsTheFirstAttempts: "test_only_the_newest_are_kept",
+    ShowsTheNewestAttemptFirst: "test_attempts_fail_with_every_sort_of_change",
+    InventsAttempts: "test_a_new_storage_is_empty",
+    CutsErrors: "test_failed_attempts_are_kept_as_they_are",
+    KeepsAttemptsOfRefusedBatches: "test_a_batch_that_is_refused_leaves_no_failed_attempt",
+    KeepsAttemptsOfRemovedJobs: "test_failed_attempts_go_with_their_jobs",
     WatchesOneTooFew: "test_every_batch_can_be_read_when_it_is_committed",
     WatchesEveryJob: "test_every_batch_can_be_read_when_it_is_committed",
     WatchesRemovedJobs: "test_transitions_of_removed_jobs_are_gone",

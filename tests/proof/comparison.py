@@ -57,7 +57,7 @@ NEW_JOBS = st.builds(
 MOVES = st.tuples(
     st.integers(-1, 9),
     st.sampled_from([True, True, True, False]),
-    st.integers(0, 4),
+    st.integers(0, 7),
     st.sampled_from(["none", "none", "fitting", "fitting", "wrong"]),
     st.sampled_from([None, None, "current", "wrong"]),
 )
@@ -216,7 +216,26 @@ class Comparison(RuleBasedStateMachine):
         job_id = self.job_id(number)
         ends = self.lifecycle.success if well else self.lifecycle.failure
         self.make(Move(job_id, self.lifecycle.running))
-        self.make(Move(job_id, next(iter(ends)), result="done" if well else None))
+        self.make(Move(job_id, min(ends), result="done" if well else None))
+
+    @rule(number=st.integers(-1, 9), by=st.sampled_from([None, "Ada"]))
+    def retry(self, number: int, by: str | None) -> None:
+        job_id = self.job_id(number)
+        self.compare(
+            "retry",
+            lambda: self.call("retry", job_id, by=by),
+            lambda: self.model.retry(job_id, by, self.now),
+        )
+
+    @rule(number=st.integers(0, 3))
+    def need_attention_and_be_retried(self, number: int) -> None:
+        job_id, attention = self.job_id(number), self.lifecycle.exhausted_to
+        if attention is not None:
+            self.make(Move(job_id, self.lifecycle.running))
+            self.make(Move(job_id, attention))
+        before = self.model.state.changes
+        self.retry(number, by="Ada")
+        self.seen["retried"] += self.model.state.changes > before
 
     @rule(drawn=st.lists(MOVES, max_size=4))
     def transition_many(self, drawn: list[Drawn]) -> None:

@@ -23,6 +23,7 @@ from engine import (
     Lifecycle,
     Move,
     NewJob,
+    NotRetryableError,
     PaymentInUseError,
     VersionConflictError,
 )
@@ -90,6 +91,16 @@ class Model:
         self.state = state
         return moved
 
+    def retry(self, job_id: str, by: str | None, now: datetime) -> Fields:
+        """Retry a job: of those that no handler has, only one that needs attention can be."""
+        job = _find(self.state, job_id)
+        if job["status"] is not self.lifecycle.exhausted_to:
+            raise NotRetryableError(job_id, job["status"].value, "")
+        state = deepcopy(self.state)
+        moved = self._move(state, Move(job_id, self.lifecycle.running), now, by)
+        self.state = state
+        return moved
+
     def get_many(self, job_ids: Sequence[str]) -> list[Fields]:
         return each(job_ids, lambda job_id: dict(_find(self.state, job_id)))
 
@@ -138,7 +149,7 @@ class Model:
         }
         return _written(state, None, state.jobs[job_id], new.by)
 
-    def _move(self, state: State, move: Move[Any], now: datetime) -> Fields:
+    def _move(self, state: State, move: Move[Any], now: datetime, by: str | None = None) -> Fields:
         job = _find(state, move.job_id)
         before, version = job["status"], job["version"]
         if move.expected_version not in {None, version}:
@@ -154,11 +165,10 @@ class Model:
         job["updated_at"] = max(now, job["updated_at"])
         if move.target is self.lifecycle.running and job["started_at"] is None:
             job["started_at"] = job["updated_at"]
-        if move.target in self.lifecycle.success:
-            job["outcome"] = "succeeded"
-        elif move.target in self.lifecycle.failure:
-            job["outcome"] = "failed"
-        return _written(state, before, job)
+        if move.target in self.lifecycle.success | self.lifecycle.failure:
+            by_name = "succeeded" if move.target in self.lifecycle.success else "failed"
+            job["outcome"] = self.lifecycle.outcomes.get(move.target, by_name)
+        return _written(state, before, job, by)
 
 
 def each(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from anyio.lowlevel import checkpoint
+from msgspec.structs import replace
 
 from engine import (
     DuplicateJobIdError,
@@ -18,7 +19,16 @@ from engine import (
     StorageInUseError,
 )
 from engine.domain.epochs import new_epoch
-from engine.storage import CheckedOut, Names, Opened, ProgressCallback, ReadLimit, StoredPage
+from engine.storage import (
+    KEPT_ATTEMPTS,
+    AttemptRecord,
+    CheckedOut,
+    Names,
+    Opened,
+    ProgressCallback,
+    ReadLimit,
+    StoredPage,
+)
 from engine.storage.record import Change, Entry, Record, entries_of, newest_records
 from engine.storage.table import Table
 
@@ -94,6 +104,11 @@ class PlainStorage:
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         return [entry for entry in self._entries() if entry.job_id == job_id] or None
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
+        changes = [each for each in self.changes if each.record.job_id == job_id]
+        failed = [each.failed_attempt for each in changes if each.failed_attempt]
+        return failed[-KEPT_ATTEMPTS:] if job_id in self.jobs else None
 
     async def transitions(
         self, after: int, limit: int, job_id: str | None = None
@@ -178,9 +193,8 @@ def _reopened(
     change: Change, names: Mapping[str, str], final_statuses: Mapping[str, str]
 ) -> Change:
     before = change.from_status
-    return Change(
-        change.sequence,
-        None if before is None else names.get(before, before),
-        change.record.reopened(names, final_statuses),
-        change.act,
+    return replace(
+        change,
+        from_status=None if before is None else names.get(before, before),
+        record=change.record.reopened(names, final_statuses),
     )

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
+import anyio
+
 from engine import (
+    FailedAttempt,
     IdempotencyConflictError,
     Job,
+    JobEngine,
     JobNotFoundError,
     JobStatus,
     Move,
@@ -19,6 +23,7 @@ from engine import (
     Transition,
 )
 from engine.storage.sqlite.check import check_file
+from tests.unit.claiming import claimed, release, token_of
 
 JOBS = 40
 PAGE = 4_096
@@ -34,6 +39,7 @@ class Sound:
     path: Path
     jobs: dict[str, Job]
     histories: dict[str, list[Transition]]
+    attempts: dict[str, list[FailedAttempt]]
 
     @property
     def size(self) -> int:
@@ -59,9 +65,20 @@ def make_sound(path: Path) -> Sound:
                 engine.transition(job.job_id, JobStatus.FAILED, error=f"no {number} " * 40)
             else:
                 engine.transition(job.job_id, JobStatus.COMPLETED, result=f"yes {number} " * 40)
+    anyio.run(_fail_some, path)
+    with SyncJobEngine(path) as engine:
         now = engine.get_many(job.job_id for job in jobs)
         histories = {job.job_id: engine.history(job.job_id) for job in now}
-    return Sound(path, {job.job_id: job for job in now}, histories)
+        attempts = {job.job_id: engine.attempts(job.job_id) for job in now}
+    return Sound(path, {job.job_id: job for job in now}, histories, attempts)
+
+
+async def _fail_some(path: Path) -> None:
+    """Let two attempts of each running job fail."""
+    async with JobEngine(path) as engine:
+        for _ in range(2):
+            for record in await claimed(engine, JOBS):
+                await release(engine, record.job_id, token_of(record), failed=True)
 
 
 class Examination:
@@ -102,6 +119,8 @@ class Examination:
                 self._same("get", engine.get(job.job_id), job)
             with self._asking("history"):
                 self._compare_history(engine.history(job.job_id), job)
+            with self._asking("attempts"):
+                self._compare_attempts(engine.attempts(job.job_id), job)
         for status in STATUSES:
             with self._asking("list"):
                 self._list(engine, status)
@@ -126,6 +145,13 @@ class Examination:
             self.wrong.append(f"history: {lines}, not {right}")
         elif lines != right:
             self.missing.append(f"lines of the history of {job.job_id}")
+
+    def _compare_attempts(self, attempts: list[FailedAttempt], job: Job) -> None:
+        right = self._sound.attempts[job.job_id]
+        if not all(each in right for each in attempts):
+            self.wrong.append(f"attempts: {attempts}, not {right}")
+        elif attempts != right:
+            self.missing.append(f"failed attempts of {job.job_id}")
 
     def _list(self, engine: SyncJobEngine, status: JobStatus | None) -> None:
         page = engine.list_jobs(status, limit=1_000)

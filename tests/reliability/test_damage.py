@@ -27,7 +27,7 @@ from engine import (
     StorageError,
     SyncJobEngine,
 )
-from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
+from engine.storage.sqlite.reading import SELECT_ATTEMPTS, SELECT_JOBS, SELECT_TRANSITIONS
 from tests.files import as_killed
 from tests.reliability.examination import Examination, Sound, flip_bit, make_sound, reported
 from tests.tries import report, seeded, tries
@@ -35,7 +35,7 @@ from tests.tries import report, seeded, tries
 FULL_FLIPS = 1_000
 FULL_LOG_FLIPS = 300
 LOGGED_COMMITS = 30
-SELECTS = [SELECT_JOBS, SELECT_TRANSITIONS]
+SELECTS = [SELECT_JOBS, SELECT_TRANSITIONS, SELECT_ATTEMPTS]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import anyio
 from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine, Retry
 from engine.domain.deaths import DeathRule
 from engine.owner.commands.claim import ClaimJobs
-from engine.owner.commands.release import Count, ReleaseJob
+from engine.owner.commands.release import Failed, ReleaseJob
 from engine.owner.core import Core
 from engine.storage.locations import Location
 from engine.storage.record import Record
@@ -89,5 +89,5 @@ async def release(
     engine: JobEngine[Any], job_id: str, token: str, delay_seconds: float = 0, *, failed: bool
 ) -> None:
     """Release a job, as its attempt."""
-    count = Count.FAILURE if failed else Count.NOTHING
-    await engine.core.ask(ReleaseJob(job_id, token, delay_seconds, count))
+    why = Failed("no paper") if failed else None
+    await engine.core.ask(ReleaseJob(job_id, token, delay_seconds, why))

@@ -197,7 +197,7 @@ def _called(engine: Any, name: str) -> Arguments:  # noqa: ANN401 - either facad
     }
 
 
-CALLED_BY_WORKERS: Final = ("Retry.delay_seconds", "Retry.may_retry")
+CALLED_BY_WORKERS: Final = ("Retry.delay_seconds", "Retry.is_for")
 BULK: Final = ("create_many", "transition_many")
 TIMED: dict[str, Callable[[SyncJobEngine, Given], object]] = {
     "create": lambda engine, value: engine.create("hash", timeout=value),
@@ -209,10 +209,12 @@ TIMED: dict[str, Callable[[SyncJobEngine, Given], object]] = {
     "cancel": lambda engine, value: engine.cancel("?", timeout=value),
     "extend": lambda engine, value: engine.extend("?", JobStatus.RUNNING, None, timeout=value),
     "repeat": lambda engine, value: engine.repeat("?", timeout=value),
+    "retry": lambda engine, value: engine.retry("?", timeout=value),
     "provide_input": lambda engine, value: engine.provide_input("?", "?", 1, timeout=value),
     "count": lambda engine, value: engine.count(timeout=value),
     "list_jobs": lambda engine, value: engine.list_jobs(timeout=value),
     "history": lambda engine, value: engine.history("?", timeout=value),
+    "attempts": lambda engine, value: engine.attempts("?", timeout=value),
     "backup": lambda engine, value: engine.backup("copy.db", timeout=value),
     "statistics": lambda engine, value: engine.statistics(timeout=value),
 }

@@ -68,7 +68,6 @@ def test_every_type_of_the_storage_protocol_is_exported_beside_it() -> None:
     assert {"Change", "Execution", "Opened", "Table"} <= {each.__name__ for each in found}
     exported = {getattr(engine.storage, name) for name in engine.storage.__all__}
     assert found <= exported
-    assert engine.storage.__all__ == sorted(engine.storage.__all__)
 
 
 @pytest.mark.parametrize("name", engine.__all__)

@@ -26,6 +26,7 @@ CALLS = sorted(_calls(JobEngine))
 
 def test_the_calls_are_those_that_are_promised() -> None:
     assert CALLS == [
+        "attempts",
         "backup",
         "cancel",
         "count",
@@ -39,6 +40,7 @@ def test_the_calls_are_those_that_are_promised() -> None:
         "provide_input",
         "repeat",
         "result",
+        "retry",
         "statistics",
         "transition",
         "transition_many",

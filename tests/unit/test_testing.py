@@ -21,6 +21,7 @@ from pydantic import BaseModel
 import engine.testing
 from engine import (
     AGENT_JOB_LIFECYCLE,
+    ORDER_LIFECYCLE,
     AgentJobStatus,
     Context,
     Gate,
@@ -29,6 +30,7 @@ from engine import (
     JobStatus,
     Lifecycle,
     MemoryStorage,
+    OrderStatus,
     Retry,
     StalePromptError,
     WaitingJobs,
@@ -80,6 +82,20 @@ async def test_a_report_is_tried_again_after_hours() -> None:
         job = await lab.run({"pages": 3})
     assert (job.status, job.result, job.attempt) == (JobStatus.COMPLETED, "3 pages", 3)
     assert job.updated_at - job.created_at == 3 * HOUR  # one, and then two
+
+
+@pytest.mark.anyio
+async def test_a_report_that_failed_for_good_is_retried_by_a_person() -> None:
+    printer = Printer(*(ConnectionError(f"no paper {number}") for number in range(3)))
+    handler = printer.print_report
+    async with Lab(handler, lifecycle=ORDER_LIFECYCLE, retry=HOURLY) as lab:
+        job = await lab.run({"pages": 3})
+        assert (job.status, job.attempt) == (OrderStatus.NEEDS_ATTENTION, 3)
+        assert job.last_error == "ConnectionError: no paper 2"
+        errors = [each.error for each in await lab.engine.attempts(job.job_id)]
+        assert errors == [f"ConnectionError: no paper {number}" for number in range(3)]
+        job = await lab.retry(job)
+        assert (job.status, job.result, job.attempt) == (OrderStatus.COMPLETED, "3 pages", 4)
 
 
 @pytest.mark.anyio

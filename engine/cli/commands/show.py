@@ -1,4 +1,4 @@
-"""Show one job and its history."""
+"""Show one job, its failed attempts and its history."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from engine.cli.arguments import add_json, identifier
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.fields import entry_fields, job_fields
+from engine.cli.fields import attempt_fields, entry_fields, job_fields
 from engine.cli.files import reading
-from engine.cli.texts import NOTHING, column_widths, printable, table_lines
+from engine.cli.texts import NOTHING, Cells, column_widths, cut, printable, table_lines
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import JobDamagedError, shown
 from engine.storage.protocol import Names
-from engine.storage.record import Entry, Record
+from engine.storage.record import AttemptRecord, Entry, Record
 from engine.storage.sqlite.epochs import read_epochs
-from engine.storage.sqlite.reading import checkout, history
+from engine.storage.sqlite.reading import attempts, checkout, history
 from engine.storage.sqlite.rows import time_text
 
+_ATTEMPTS_HEAD: Final = ("ATTEMPT", "BEGAN", "ENDED", "OUTCOME", "ERROR")
+_ERROR_COLUMNS: Final = 80
 _HISTORY_HEAD: Final = ("SEQUENCE", "AT", "FROM", "TO")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``show``."""
     parser.add_argument("job_id", type=identifier, metavar="JOB_ID", help="the job")
-    add_json(parser, "write one JSON object, the history in it")
+    add_json(parser, "write one JSON object, with attempts and history in it")
 
 
 def show_job(arguments: Namespace, console: Console) -> Exit:
-    """Write a job and its history.
+    """Write a job, its failed attempts and its history.
 
     Raises:
-        JobDamagedError: The job or its history is damaged.
+        JobDamagedError: The job, its attempts or its history are damaged.
     """
     job_id = arguments.job_id
     with reading(arguments.file) as connection:
@@ -48,6 +50,7 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
         job = found.jobs[job_id]
         try:
             entries = history(connection, job_id) or []
+            failed = attempts(connection, job_id) or []
         except JobDamagedError:
             if not arguments.json:
                 _write_fields(job, console)
@@ -56,9 +59,12 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
         epochs.set(read_epochs(connection))
     if arguments.json:
         lines = [entry_fields(entry, epochs) for entry in entries]
-        console.json({**job_fields(job), "history": lines})
+        fields = {"attempts": [attempt_fields(each) for each in failed]} if failed else {}
+        console.json({**job_fields(job), **fields, "history": lines})
     else:
         _write_fields(job, console)
+        if failed:
+            _write_attempts(failed, console)
         _write_history(entries, console)
     return Exit.OK
 
@@ -79,12 +85,30 @@ def _text_of(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
+def _write_attempts(attempts: Iterable[AttemptRecord], console: Console) -> None:
+    rows = [
+        (
+            str(each.number),
+            time_text(each.began_at),
+            time_text(each.ended_at),
+            each.outcome,
+            cut(each.error, _ERROR_COLUMNS),
+        )
+        for each in attempts
+    ]
+    _write_table(_ATTEMPTS_HEAD, rows, console)
+
+
 def _write_history(entries: Iterable[Entry], console: Console) -> None:
     rows = [
         (str(entry.sequence), time_text(entry.at), entry.from_status or NOTHING, entry.to_status)
         for entry in entries
     ]
-    table = [_HISTORY_HEAD, *(tuple(map(printable, row)) for row in rows)]
+    _write_table(_HISTORY_HEAD, rows, console)
+
+
+def _write_table(head: Cells, rows: Iterable[Cells], console: Console) -> None:
+    table = [head, *(tuple(map(printable, row)) for row in rows)]
     console.line("")
     for text in table_lines(table, column_widths(table, None), None):
         console.line(text)
@@ -93,7 +117,7 @@ def _write_history(entries: Iterable[Entry], console: Console) -> None:
 COMMAND: Final = Command(
     name="show",
     help_order=2,
-    help="show a job and its history",
+    help="show a job, its failed attempts and its history",
     add_arguments=add_arguments,
     run=show_job,
 )

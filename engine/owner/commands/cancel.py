@@ -10,7 +10,7 @@ from engine.domain.lifecycle import Event
 from engine.domain.validation import MAX_REASON_CHARACTERS, check_job_id, check_text
 from engine.owner.batch import Batch
 from engine.owner.commands.command import WriteOne
-from engine.storage.record import Record
+from engine.storage.record import AttemptRecord, Record
 
 CANCELLED: Final = "cancelled"
 
@@ -56,8 +56,10 @@ class CancelJob(WriteOne):
         return [batch.amend(record, record.execution.to_be_cancelled(self.reason))]
 
 
-def end_cancelled(batch: Batch, record: Record, reason: str) -> Record:
-    """End a cancelled job, even if an attempt has it.
+def end_cancelled(
+    batch: Batch, record: Record, reason: str, failed: AttemptRecord | None = None
+) -> Record:
+    """End a cancelled job, even if an attempt has it; ``failed`` if that has failed by itself.
 
     Raises:
         InvalidStateTransitionError: The lifecycle leads from the job's status to no failure.
@@ -69,4 +71,4 @@ def end_cancelled(batch: Batch, record: Record, reason: str) -> Record:
         target = lifecycle.after(record.status, Event.FAIL, record.job_id)
     error = f"{CANCELLED}: {reason}" if reason else CANCELLED
     cancelled = record.execution.to_be_cancelled(reason)
-    return batch.force(record, target, Event.CANCEL, error, cancelled)
+    return batch.force(record, target, Event.CANCEL, error, cancelled, failed=failed)

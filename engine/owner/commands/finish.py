@@ -6,17 +6,22 @@ from collections.abc import Sequence
 
 from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
+from engine.owner.commands.cancel import end_cancelled
 from engine.owner.commands.command import WriteOne
+from engine.owner.failed_attempts import failed_attempt
 from engine.owner.message import CHARACTERS_OF_WEIGHT
-from engine.storage.record import Record
+from engine.storage.record import AttemptRecord, Record
 
 
 class FinishJob(WriteOne):
-    """End a job by the outcome of its attempt.
+    """End the last attempt of a job, and with it the job, if the lifecycle does not let it wait.
+
+    A job that waits has no error: its attempt has. One that is to be cancelled does not wait.
 
     Attributes:
         token: The token of the attempt.
-        event: `Event.SUCCEED`, with a result or none, or `Event.FAIL`, with an error.
+        event: `Event.SUCCEED`, with a result or none; or with an error `Event.FAIL`,
+            `Event.EXHAUST` or `Event.DIE`.
         result: The result; None without one.
         result_form: ``json`` for a result that is JSON; None for any other.
         error: The error; None without one.
@@ -49,9 +54,13 @@ class FinishJob(WriteOne):
             StaleAttemptError: The attempt doesn't have the job any more.
             InvalidStateTransitionError: The lifecycle leads from the job's status to no such end.
         """
-        before = batch.job(self.job_id)
+        before, lifecycle = batch.job(self.job_id), batch.lifecycle
         batch.check_holder(before, self.token)
-        target = batch.lifecycle.after(before.status, self.event, self.job_id)
+        target = lifecycle.after(before.status, self.event, self.job_id)
+        failed = self._failed(batch, before)
+        reason = before.execution.cancel_reason
+        if reason is not None and not lifecycle.is_final(target):
+            return [end_cancelled(batch, before, reason, failed)]
         execution = batch.entering(before.execution, target)
         if self.result_form is not None:
             execution = execution.with_result(self.result_form)
@@ -61,7 +70,13 @@ class FinishJob(WriteOne):
                 target,
                 event=self.event,
                 result=self.result,
-                error=self.error,
+                error=self.error if lifecycle.is_failure(target) else None,
                 execution=execution,
+                failed=failed,
             )
         ]
+
+    def _failed(self, batch: Batch, before: Record) -> AttemptRecord | None:
+        if self.error is None:
+            return None
+        return failed_attempt(before, batch.now, self.error, died=self.event is Event.DIE)

@@ -13,6 +13,7 @@ from engine.domain.deaths import NOT_REPEATED, DeathRule
 from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
 from engine.owner.commands.cancel import end_cancelled
+from engine.owner.failed_attempts import death_text, failed_attempt
 from engine.owner.ready_queue import ReadyQueue
 from engine.storage.record import Record
 
@@ -45,12 +46,13 @@ def _judge(batch: Batch, record: Record, deaths: int, rule: DeathRule) -> None:
         batch.amend(record, execution.suspected(retry, deaths=deaths))
     else:
         target = batch.lifecycle.after(record.status, Event.DIE, record.job_id)
-        error = _error(execution.attempt, deaths, rule)
-        batch.force(record, target, Event.DIE, error, execution)
+        error = _error(record, deaths, rule)
+        failed = failed_attempt(record, batch.now, error, died=True)
+        batch.force(record, target, Event.DIE, error, execution, failed=failed)
 
 
-def _error(attempt: int, deaths: int, rule: DeathRule) -> str:
-    what = f"the process ended during attempt {attempt}"
+def _error(record: Record, deaths: int, rule: DeathRule) -> str:
+    what = death_text(record)
     if not rule.idempotent:
         return f"{what}, and {NOT_REPEATED}"
     return f"{what}; {deaths} such deaths count against the job, as many as max_deaths allows"

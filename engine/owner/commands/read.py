@@ -25,7 +25,7 @@ from engine.owner.cursors import position_of
 from engine.owner.message import UNANSWERED
 from engine.owner.sources import Sources
 from engine.storage.protocol import StoredPage
-from engine.storage.record import Entry, Record
+from engine.storage.record import AttemptRecord, Entry, Record
 
 
 class GetJobs(Read[Sequence[Record]]):
@@ -142,6 +142,36 @@ class ReadHistory(Read[Sequence[Entry]]):
         if entries is None:
             raise JobNotFoundError(self.job_id)
         return entries
+
+
+class ReadAttempts(Read[Sequence[AttemptRecord]]):
+    """Read the failed attempts of one job that are kept, oldest first."""
+
+    __slots__ = ("job_id",)
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__()
+        self.job_id = job_id
+
+    @classmethod
+    def checked(cls, job_id: str) -> Self:
+        """Check a job id.
+
+        Raises:
+            InvalidValueError: The id is no text of 1 to 256 characters.
+        """
+        return cls(check_job_id(job_id))
+
+    async def read(self, sources: Sources) -> Sequence[AttemptRecord]:
+        """See `Read.read`.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+        """
+        attempts = await sources.storage.attempts(self.job_id)
+        if attempts is None:
+            raise JobNotFoundError(self.job_id)
+        return attempts
 
 
 class ReadTransitions(Read[Sequence[Entry]]):

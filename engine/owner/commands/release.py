@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from enum import Enum, auto
+
+from msgspec import Struct
 
 from engine.domain.deadlines import NEVER, Due, due_after
 from engine.owner.batch import Batch
 from engine.owner.commands.cancel import end_cancelled
 from engine.owner.commands.command import WriteOne
+from engine.owner.failed_attempts import failed_attempt
 from engine.storage.record import Record
 
 
-class Count(Enum):
-    """The kind of an attempt's end: what it counts as against the job."""
+class Failed(Struct, frozen=True, gc=False):
+    """The failure of an attempt, or its death, which counts apart from failures."""
 
-    NOTHING = auto()
-    FAILURE = auto()
-    DEATH = auto()
+    error: str
+    is_death: bool = False
 
 
 class ReleaseJob(WriteOne):
@@ -27,18 +28,18 @@ class ReleaseJob(WriteOne):
     Attributes:
         token: The token of the attempt.
         delay_seconds: The delay; 0 for none.
-        count: What the attempt counts as.
+        failed: The failure that counts against the job; None for none.
     """
 
-    __slots__ = ("count", "delay_seconds", "token")
+    __slots__ = ("delay_seconds", "failed", "token")
 
     def __init__(
-        self, job_id: str, token: str, delay_seconds: float = 0.0, count: Count = Count.NOTHING
+        self, job_id: str, token: str, delay_seconds: float = 0.0, failed: Failed | None = None
     ) -> None:
         super().__init__(job_id)
         self.token = token
         self.delay_seconds = delay_seconds
-        self.count = count
+        self.failed = failed
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`.
@@ -52,15 +53,18 @@ class ReleaseJob(WriteOne):
         batch.check_holder(record, self.token)
         delay = timedelta(seconds=self.delay_seconds)
         retry = due_after(batch.now, delay) if delay else NEVER
-        return [release(batch, record, retry=retry, count=self.count)]
+        return [release(batch, record, retry=retry, failed=self.failed)]
 
 
-def release(batch: Batch, record: Record, *, retry: Due, count: Count) -> Record:
+def release(batch: Batch, record: Record, *, retry: Due, failed: Failed | None = None) -> Record:
     """End an attempt. Its job becomes ready again, now or later; a cancelled job ends."""
-    execution = record.execution
+    execution, kept = record.execution, None
+    failures, deaths = execution.failures, execution.deaths or 0
+    if failed is not None:
+        kept = failed_attempt(record, batch.now, failed.error, died=failed.is_death)
+        failures += not failed.is_death
+        deaths += failed.is_death
     if execution.cancel_reason is not None:
-        return end_cancelled(batch, record, execution.cancel_reason)
-    batch.retried += count is not Count.NOTHING
-    failures = execution.failures + (count is Count.FAILURE)
-    deaths = (execution.deaths or 0) + (count is Count.DEATH)
-    return batch.amend(record, execution.released(retry, failures=failures, deaths=deaths))
+        return end_cancelled(batch, record, execution.cancel_reason, kept)
+    batch.retried += failed is not None
+    return batch.amend(record, execution.released(retry, failures=failures, deaths=deaths), kept)

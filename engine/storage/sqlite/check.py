@@ -11,6 +11,7 @@ this order:
   their times in order; it has ended if its status is a final one, and then no attempt has it; no
   transition lacks its job;
 * each job's execution: it is complete or not there; a result that should be JSON is;
+* each failed attempt: its checksum and values, its job, and whether it is the job's last error;
 * the numbers of jobs and transitions: none is missing above the newest that was ever removed.
 
 It can't find one kind of damage. SQLite takes a log, ``jobs.db-wal``, whose end is damaged for one
@@ -31,6 +32,7 @@ from typing import Any, Final
 
 from engine.domain.exceptions import StorageDamagedError, shown
 from engine.storage.protocol import ProgressCallback
+from engine.storage.sqlite.attempt_checks import attempt_problems
 from engine.storage.sqlite.epochs import SELECT_EPOCHS
 from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
@@ -103,6 +105,7 @@ class _Check:
             self._check_notes,
             self._check_epochs,
             self._check_rows,
+            self._check_attempts,
             self._check_numbers,
         ):
             with self._surviving():
@@ -247,6 +250,10 @@ class _Check:
                 self._add(f"{kind} {printable_name(name)}", str(error))
             else:
                 yield row
+
+    def _check_attempts(self) -> None:
+        for where, problem in attempt_problems(self._connection):
+            self._add(where, problem)
 
     def _check_numbers(self) -> None:
         for number, table, kind in _NUMBERED:

@@ -16,14 +16,21 @@ from typing import Final
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError, shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
 from engine.storage.protocol import CheckedOut, Found, Names, ReadLimit, StoredPage
-from engine.storage.record import Damaged, Entry, Record
-from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, Row, time_text
-from engine.storage.sqlite.stored import DamagedRowError, read_entry, read_record
+from engine.storage.record import AttemptRecord, Damaged, Entry, Record
+from engine.storage.sqlite.rows import (
+    ATTEMPT_COLUMNS,
+    JOB_COLUMNS,
+    TRANSITION_COLUMNS,
+    Row,
+    time_text,
+)
+from engine.storage.sqlite.stored import DamagedRowError, read_attempt, read_entry, read_record
 
 _NEWEST: Final = "SELECT max(sequence) FROM transitions WHERE transitions.position = jobs.position"
 SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)}, ({_NEWEST}) FROM jobs"
 """With the number of the job's newest transition, from the index of the history."""
 SELECT_TRANSITIONS: Final = f"SELECT {', '.join(TRANSITION_COLUMNS)} FROM transitions"
+SELECT_ATTEMPTS: Final = f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts"
 # With the job twice: its id in the job's row, and the position at which the index finds that id.
 # The row's checksum would need all of the row, and a result may be long.
 _SELECT_ENTRIES: Final = f"""
@@ -189,12 +196,9 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
     Raises:
         JobDamagedError: The job or its history is damaged.
     """
-    found = checkout(connection, Names([job_id])).ids
-    if found.damaged:
-        raise JobDamagedError(job_id, found.damaged[job_id].problem)
-    if not found.jobs:
+    job = _job(connection, job_id)
+    if job is None:
         return None
-    job = found.jobs[job_id]
     rows = connection.execute(
         f"{SELECT_TRANSITIONS} WHERE position = ? ORDER BY sequence", (job.position,)
     ).fetchall()
@@ -206,6 +210,36 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
     if len(entries) != job.version or any(row[1] != job.position for row in rows):
         raise JobDamagedError(job_id, "its history is not complete")
     return entries
+
+
+def attempts(connection: sqlite3.Connection, job_id: str) -> list[AttemptRecord] | None:
+    """Return the failed attempts of a job that are kept, oldest first; None for an unknown job.
+
+    Raises:
+        JobDamagedError: The job or one of these attempts is damaged.
+    """
+    job = _job(connection, job_id)
+    if job is None:
+        return None
+    rows = connection.execute(
+        f"{SELECT_ATTEMPTS} WHERE position = ? ORDER BY number", (job.position,)
+    )
+    try:
+        return [read_attempt(row) for row in rows]
+    except DamagedRowError as error:
+        raise JobDamagedError(job_id, f"in its attempts, {error}") from error
+
+
+def _job(connection: sqlite3.Connection, job_id: str) -> Record | None:
+    """Return a job; None if there is none.
+
+    Raises:
+        JobDamagedError: It is damaged.
+    """
+    found = checkout(connection, Names([job_id])).ids
+    if found.damaged:
+        raise JobDamagedError(job_id, found.damaged[job_id].problem)
+    return found.jobs.get(job_id)
 
 
 def transitions(

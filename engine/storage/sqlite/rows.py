@@ -20,7 +20,7 @@ from zlib import crc32
 from msgspec.structs import astuple, fields
 
 from engine.domain.labels import DEFAULT_KIND
-from engine.storage.record import NO_ACT, NO_EXECUTION, Change, Execution, Record
+from engine.storage.record import NO_ACT, NO_EXECUTION, AttemptRecord, Change, Execution, Record
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -69,6 +69,15 @@ SHORT_TRANSITION_COLUMNS: Final = (
 )
 """The columns of a transition if nobody says who made it, and why."""
 TRANSITION_COLUMNS: Final = (*SHORT_TRANSITION_COLUMNS[:-1], "by", "reason", "checksum")
+ATTEMPT_COLUMNS: Final = (
+    "position",
+    "number",
+    "began_at",
+    "ended_at",
+    "outcome",
+    "error",
+    "checksum",
+)
 
 _SHORT: Final = len(SHORT_COLUMNS) - 1
 _PLAIN: Final = len(PLAIN_COLUMNS) - 1
@@ -115,13 +124,15 @@ def time_text(time: datetime) -> str:
 
 
 class BatchRows(NamedTuple):
-    """The rows of a round: each changed job once, as it is afterwards, and the transitions."""
+    """The rows of a round: each changed job once, as it is afterwards, and what else is kept."""
 
     created: list[Row]
     moved: list[Row]
     amended: list[Row]
     """Jobs of which only the execution changes."""
     transitions: list[Row]
+    attempts: list[Row]
+    """Those that failed or died."""
 
     def jobs(self) -> list[Row]:
         """Return the rows of all changed jobs."""
@@ -131,13 +142,15 @@ class BatchRows(NamedTuple):
 def batch_rows(changes: Sequence[Change], final_statuses: Collection[str]) -> BatchRows:
     """Return the rows of a round's changes."""
     texts = _TimeTexts()  # most rounds have only a few times
-    rows = BatchRows([], [], [], [])
+    rows = BatchRows([], [], [], [], [])
     newest: dict[str, Record] = {}
     list_for: dict[str, list[Row]] = {}
     for change in changes:
         record = change.record
         job_id = record.job_id
         newest[job_id] = record
+        if change.failed_attempt is not None:
+            rows.attempts.append(_attempt_row(record.position, change.failed_attempt, texts))
         if change.sequence is None:
             list_for.setdefault(job_id, rows.amended)
             continue
@@ -207,6 +220,12 @@ def _execution_values(execution: Execution, texts: _TimeTexts) -> Row:
         *first, claimed_at = values[: len(PLAIN_EXECUTION)]
         return (*first, None if claimed_at is None else texts[claimed_at])
     return tuple(texts[each] if isinstance(each, datetime) else each for each in values)
+
+
+def _attempt_row(position: int, attempt: AttemptRecord, texts: _TimeTexts) -> Row:
+    times = (texts[attempt.began_at], texts[attempt.ended_at])
+    values: Row = (position, attempt.number, *times, attempt.outcome, attempt.error)
+    return (*values, _sum(values))
 
 
 def _transition_row(change: Change, texts: _TimeTexts) -> Row:

@@ -33,6 +33,8 @@ Only the engine may write to them.
 * ``labels``: a row for each label of each job, from which the job can be found.
 * ``transitions``: a row for each change of a job's status, in one order, without gaps except for
   removed jobs. ``position`` is the job's; ``by`` and ``reason`` say who made it, and why.
+* ``attempts``: a row for each attempt that failed or died, of each job the newest 20. ``number`` is
+  the attempt's, ``outcome`` is ``failed`` or ``died``.
 * ``epochs``: a row for each epoch of the history, in their order: its name, and the number of its
   first transition (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
@@ -141,6 +143,18 @@ STEPS: Final[tuple[Step, ...]] = (
         )
         """,
         "CREATE INDEX transitions_by_job ON transitions (position)",
+        """
+        CREATE TABLE attempts (
+            position INTEGER NOT NULL REFERENCES jobs (position),
+            number INTEGER NOT NULL,
+            began_at TEXT NOT NULL,
+            ended_at TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            error TEXT NOT NULL,
+            checksum INTEGER NOT NULL,
+            PRIMARY KEY (position, number)
+        ) WITHOUT ROWID
+        """,
         """
         CREATE TABLE epochs (
             number INTEGER PRIMARY KEY,

@@ -13,7 +13,7 @@ from engine.domain.exceptions import StorageInUseError
 from engine.domain.validation import check_flag
 from engine.portal import WorkThread, is_loop_thread
 from engine.storage.protocol import CheckedOut, Names, Opened, ProgressCallback, StoredPage
-from engine.storage.record import Change, Entry
+from engine.storage.record import AttemptRecord, Change, Entry
 from engine.storage.sqlite import file, notes, reading
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.database import Database
@@ -153,6 +153,10 @@ class SQLiteStorage:
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         """Read the transitions of a job."""
         return await self._read(lambda connection: reading.history(connection, job_id))
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
+        """Read the failed attempts of a job."""
+        return await self._read(lambda connection: reading.attempts(connection, job_id))
 
     async def transitions(
         self, after: int, limit: int, job_id: str | None = None

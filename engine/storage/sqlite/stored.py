@@ -22,6 +22,7 @@ from engine.domain.exceptions import shown
 from engine.domain.labels import DEFAULT_KIND, KIND_FORM, read_labels
 from engine.storage.record import (
     NO_EXECUTION,
+    AttemptRecord,
     Entry,
     Execution,
     Number,
@@ -159,6 +160,20 @@ def read_entry(row: Row, job_id: object) -> Entry:
     entry = _converted(values, Entry, Entry._fields)
     _check_utc(entry.at)
     return entry
+
+
+def read_attempt(row: Row) -> AttemptRecord:
+    """Return the failed attempt in a row of attempts.
+
+    Raises:
+        DamagedRowError: The row is not as an engine writes it.
+    """
+    check_row(row)
+    position, *values, _ = row
+    _converted(position, Number)
+    attempt = _converted(values, AttemptRecord, AttemptRecord._fields)
+    _check_utc(attempt.began_at, attempt.ended_at)
+    return attempt
 
 
 def read_epoch(row: Row) -> Epoch:

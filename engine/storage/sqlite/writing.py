@@ -17,8 +17,10 @@ from operator import itemgetter
 from typing import Final
 
 from engine.domain.exceptions import StorageDamagedError
+from engine.storage.record import KEPT_ATTEMPTS
 from engine.storage.sqlite.notes import read_number
 from engine.storage.sqlite.rows import (
+    ATTEMPT_COLUMNS,
     EXECUTION_COLUMNS,
     JOB_COLUMNS,
     PLAIN_COLUMNS,
@@ -99,6 +101,13 @@ def _values(columns: Sequence[str], of: Sequence[str] = JOB_COLUMNS) -> Callable
 
 _PUT_TRANSITIONS: Final = _insert("transitions", TRANSITION_COLUMNS)
 _PUT_SHORT_TRANSITIONS: Final = _insert("transitions", SHORT_TRANSITION_COLUMNS)
+_PUT_ATTEMPTS: Final = _insert("attempts", ATTEMPT_COLUMNS)
+_DROP_OLD_ATTEMPTS: Final = f"""
+    DELETE FROM attempts WHERE position = ? AND number <= (
+        SELECT number FROM attempts WHERE position = ?
+        ORDER BY number DESC LIMIT 1 OFFSET {KEPT_ATTEMPTS}
+    )
+"""
 _PUT_NEW_JOBS: Final = _insert("jobs", JOB_COLUMNS)
 _PUT_PLAIN_NEW_JOBS: Final = _insert("jobs", PLAIN_COLUMNS)
 # A new job has no other columns; writing only these takes a third less time.
@@ -159,6 +168,10 @@ def write_batch(connection: sqlite3.Connection, rows: BatchRows) -> None:
     short, long = _split(rows.transitions, len(SHORT_TRANSITION_COLUMNS))
     _put(connection, _PUT_SHORT_TRANSITIONS, short)
     _put(connection, _PUT_TRANSITIONS, long)
+    if rows.attempts:
+        _put(connection, _PUT_ATTEMPTS, rows.attempts)
+        for position in {row[0] for row in rows.attempts if row[1] > KEPT_ATTEMPTS}:
+            connection.execute(_DROP_OLD_ATTEMPTS, (position, position))
 
 
 def _write_created(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
@@ -230,7 +243,7 @@ def note_failed_commit(connection: sqlite3.Connection) -> None:
 
 
 def delete_jobs(connection: sqlite3.Connection, positions: Sequence[int]) -> None:
-    """Delete jobs and their transitions; note the newest of their numbers."""
+    """Delete jobs and what is kept of them; note the newest of their numbers."""
     chosen = f"WHERE position IN ({', '.join('?' * len(positions))})"
     for number, table in (("sequence", "transitions"), ("position", "jobs")):
         [newest] = connection.execute(
@@ -239,4 +252,5 @@ def delete_jobs(connection: sqlite3.Connection, positions: Sequence[int]) -> Non
         name = f"last_{number}"
         write_note(connection, name, max(newest, read_number(connection, name)))
         connection.execute(f"DELETE FROM {table} {chosen}", positions)
-    connection.execute(f"DELETE FROM labels {chosen}", positions)
+    for table in ("labels", "attempts"):
+        connection.execute(f"DELETE FROM {table} {chosen}", positions)

@@ -10,8 +10,16 @@ from pathlib import Path
 import anyio
 import pytest
 
-from engine import Job, NewJob, SQLiteStorage, SyncJobEngine, Transition
-from engine.storage.record import Execution
+from engine import (
+    FailedAttempt,
+    Job,
+    NewJob,
+    Outcome,
+    SQLiteStorage,
+    SyncJobEngine,
+    Transition,
+)
+from engine.storage.record import AttemptRecord, Execution
 from engine.testing.book import Book
 from engine.testing.store import opened
 from engine.testing.values import MICROSECOND, NOON, OddStatus
@@ -273,6 +281,36 @@ def test_show_gives_json_of_a_job_at_work(path: Path, here: Run) -> None:
     assert (code, entry["job_id"], job.input, job.attempt) == (0, "job", {"a": ["ä"]}, 3)
     assert job.prompt is not None
     assert (job.prompt.prompt_id, job.next_attempt_at) == ("p", NOON + MICROSECOND)
+
+
+async def _commit_failed_attempts(path: Path) -> None:
+    async with opened(SQLiteStorage(path), Book()) as session:
+        batch = session.batch().create("job", execution=Execution(attempt=2))
+        batch.amend("job", failed=AttemptRecord(1, NOON, NOON + MICROSECOND, "failed", "no\nink"))
+        long = AttemptRecord(2, NOON, NOON + MICROSECOND, "died", "x" * 4_000)
+        await session.commit(batch.amend("job", last_error="x" * 4_000, failed=long))
+
+
+def test_show_gives_the_failed_attempts_and_the_beginning_of_their_errors(
+    path: Path, here: Run
+) -> None:
+    anyio.run(_commit_failed_attempts, path)
+    code, lines, _ = here("show", path, "job")
+    assert (code, lines[-7:-3]) == (
+        0,
+        [
+            "",
+            "ATTEMPT  BEGAN                        ENDED                        OUTCOME  ERROR",
+            "1        2026-03-01T12:00:00.000000Z  2026-03-01T12:00:00.000001Z  failed   no\\nink",
+            "2        2026-03-01T12:00:00.000000Z  2026-03-01T12:00:00.000001Z  died     "
+            + "x" * 79
+            + "…",
+        ],
+    )
+    _, [line], _ = here("show", path, "job", "--json")
+    first, second = (FailedAttempt.model_validate(each) for each in loads(line)["attempts"])
+    assert (first.number, first.outcome, first.error) == (1, Outcome.FAILED, "no\nink")
+    assert (second.ended_at, second.error) == (NOON + MICROSECOND, "x" * 4_000)
 
 
 def test_show_says_that_there_is_no_such_job(used: SyncJobEngine, path: Path, here: Run) -> None:

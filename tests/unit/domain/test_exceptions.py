@@ -23,6 +23,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "StaleAttemptError": ("job-1", 2),
     "StalePromptError": ("job-1", "prompt-1", "prompt-2"),
     "JobEndedError": ("job-1", "completed"),
+    "NotRetryableError": ("job-1", "running", "it is ready"),
     "JobFailedError": ("job-1", "failed", "no paper"),
     "AttemptTimeoutError": (60.0,),
     "HandlerProcessError": ("the process 7 of the handler ended with exit code 3",),

@@ -477,7 +477,7 @@ SHOWN = {  # tables that callers see, and arguments of theirs
     "engine/_job_engine.py": set[str](),
     "engine/owner/commands/move.py": {"moves"},  # its own argument: the caller's moves
     "engine/owner/views.py": {"success"},  # the jobs with a result
-    "engine/testing/lab.py": {"awaiting_input"},  # the end of a wait
+    "engine/testing/lab.py": {"awaiting_input", "exhausted_to"},  # the ends of a wait
 }
 
 

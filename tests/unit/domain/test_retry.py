@@ -53,14 +53,6 @@ def test_delays_are_spread_evenly_to_both_sides(failures: int) -> None:
     assert Retry(jitter=1).delay_seconds(failures, 0.0) == 0
 
 
-def test_attempts_are_counted_with_the_one_that_failed() -> None:
-    error = ValueError()
-    assert [Retry().may_retry(error, failures) for failures in (1, 2, 3, 4)] == [
-        *(True, True, False, False),
-    ]
-    assert not Retry(max_attempts=1).may_retry(error, 1)
-
-
 @pytest.mark.parametrize(
     ("retry_on", "error", "is_retried"),
     [
@@ -80,7 +72,7 @@ def test_only_what_the_rule_names_and_the_error_allows_is_retried(
     error: BaseException,
     is_retried: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    assert Retry(retry_on=retry_on).may_retry(error, 1) is is_retried
+    assert Retry(retry_on=retry_on).is_for(error) is is_retried
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ STATUSES = {
         "JobClaimedError",
         "JobEndedError",
         "JobFailedError",
+        "NotRetryableError",
         "PaymentInUseError",
         "StaleAttemptError",
         "StalePromptError",

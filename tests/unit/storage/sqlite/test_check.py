@@ -20,7 +20,7 @@ from engine import (
 from engine.storage.sqlite import check
 from engine.storage.sqlite.check import check_file
 from engine.storage.sqlite.findings import Report
-from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, checksum
+from engine.storage.sqlite.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, checksum
 from tests.unit.storage.sqlite.checking import checked, make_file
 
 
@@ -63,6 +63,7 @@ def sealed(path: Path) -> None:
         for table, columns in (
             ("jobs", JOB_COLUMNS),
             ("transitions", TRANSITION_COLUMNS),
+            ("attempts", ATTEMPT_COLUMNS),
             ("engine", ("name", "value", "checksum")),
         ):
             values = ", ".join(columns[:-1])
@@ -252,6 +253,90 @@ def test_an_execution_that_can_not_be_is_found(
     written(path, f"UPDATE jobs SET {values} WHERE position = 6")  # noqa: S608 - from above
     sealed(path)
     assert findings(path) == expected
+
+
+@pytest.fixture
+def with_attempts(path: Path) -> Path:
+    """Return the file with two failed attempts of a job."""
+    error = "'no paper'"
+    values = f"priority = 0, attempt = 3, failures = 2, last_error = {error}"
+    time = "'2026-01-01T00:00:00.000000Z'"
+    rows = ", ".join(f"(6, {number}, {time}, {time}, 'failed', {error}, 0)" for number in (1, 3))
+    written(
+        path,
+        f"UPDATE jobs SET {values} WHERE position = 6",  # noqa: S608 - from above
+        f"INSERT INTO attempts VALUES {rows}",  # noqa: S608 - from above
+    )
+    sealed(path)
+    assert findings(path) == []
+    return path
+
+
+def test_a_changed_value_of_a_failed_attempt_is_found(with_attempts: Path) -> None:
+    written(with_attempts, "UPDATE attempts SET error = 'no ink' WHERE number = 1")
+    [finding] = findings(with_attempts)
+    assert finding.startswith("attempt 1 of job job-6: its checksum is ")
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (
+            "UPDATE attempts SET outcome = 'ended' WHERE number = 1",
+            ["attempt 1 of job job-6: a value can't be: Invalid enum value 'ended' - at `outcome`"],
+        ),
+        (
+            "UPDATE attempts SET began_at = 'today' WHERE number = 1",
+            ["attempt 1 of job job-6: a value can't be: "],
+        ),
+        (
+            "UPDATE attempts SET number = 4 WHERE number = 3",
+            ["attempt 4 of job job-6: the newest attempt of its job is 3"],
+        ),
+        (
+            "UPDATE attempts SET position = 77 WHERE number = 1",
+            ["attempt 1 of the job with position 77: there is no such job"],
+        ),
+        (
+            "UPDATE attempts SET position = 10 WHERE number = 1",
+            [
+                "attempt 1 of job job-10: the newest attempt of its job is None",
+                "job job-10: its last error is None, and that of its attempts is 'no paper'",
+            ],
+        ),
+        (
+            "UPDATE attempts SET error = 'no ink' WHERE number = 3",
+            ["job job-6: its last error is 'no paper', and that of its attempts is 'no ink'"],
+        ),
+        (
+            "DELETE FROM attempts",
+            ["job job-6: its last error is 'no paper', and that of its attempts is None"],
+        ),
+    ],
+)
+def test_failed_attempts_that_can_not_be_are_found(
+    with_attempts: Path, statement: str, expected: list[str]
+) -> None:
+    written(with_attempts, statement)
+    sealed(with_attempts)
+    found = findings(with_attempts)
+    assert len(found) == len(expected), found
+    for finding, start in zip(found, expected, strict=True):
+        assert finding.startswith(start)
+
+
+def test_too_many_failed_attempts_are_found(with_attempts: Path) -> None:
+    time = "'2026-01-01T00:00:00.000000Z'"
+    rows = ", ".join(f"(6, {n}, {time}, {time}, 'failed', 'no ink', 0)" for n in range(4, 23))
+    written(
+        with_attempts,
+        f"INSERT INTO attempts VALUES {rows}",  # noqa: S608 - from above
+        "UPDATE jobs SET attempt = 22, last_error = 'no ink' WHERE position = 6",
+    )
+    sealed(with_attempts)
+    assert findings(with_attempts) == [
+        "job job-6: 21 of its failed attempts are kept, and not 20 at most"
+    ]
 
 
 def test_a_job_that_is_gone_with_its_history_is_found(path: Path) -> None:
