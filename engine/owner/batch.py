@@ -297,7 +297,8 @@ class Batch:
             act: Who makes it, and why.
             failed: The attempt that it ends, if that has failed or died.
         """
-        failed = failed or self._death(before, execution)
+        if failed is None and before.execution.token is not None:
+            failed = self._death(before, execution)
         lifecycle = self.lifecycle
         ends = status in lifecycle.final_values
         outcome = lifecycle.outcome(status, event) if ends else None
@@ -334,7 +335,8 @@ class Batch:
         self, before: Record, execution: Execution, failed: AttemptRecord | None = None
     ) -> Record:
         """Change a job's execution without a transition; ``failed`` as for `move`."""
-        failed = failed or self._death(before, execution)
+        if failed is None and before.execution.token is not None:
+            failed = self._death(before, execution)
         if failed is not None:
             execution = execution.failed(failed.error)
         record = before.with_execution(execution)
@@ -345,8 +347,7 @@ class Batch:
 
     def _death(self, before: Record, execution: Execution) -> AttemptRecord | None:
         """Return the attempt that a change takes a job from, if it died with its engine."""
-        token = before.execution.token
-        if token is None or token == execution.token or not self._is_orphan(before):
+        if before.execution.token == execution.token or not self._is_orphan(before):
             return None
         return failed_attempt(before, self.now, death_text(before), died=True)
 

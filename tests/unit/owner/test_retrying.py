@@ -83,6 +83,17 @@ async def test_it_has_fresh_attempts(new_place: NewPlace) -> None:
         assert [each.number for each in await engine.attempts(job.job_id)] == [1, 2, 3]
 
 
+async def test_a_job_that_is_to_be_cancelled_ends_where_it_would_need_attention() -> None:
+    async with orders() as engine:
+        job = await engine.create("hash", start=True)
+        _, token = await claimed_one(engine)
+        await engine.cancel(job.job_id, "enough")
+        await engine.core.ask(FinishJob(job.job_id, token, Event.EXHAUST, error="no paper"))
+        ended = await engine.get(job.job_id)
+        assert (ended.status, ended.error) == (OrderStatus.CANCELLED, "cancelled: enough")
+        assert ended.last_error == "no paper"
+
+
 async def test_a_job_that_waits_for_its_next_attempt_waits_no_longer(new_place: NewPlace) -> None:
     async with orders(new_place(), clock=VirtualClock()) as engine:
         job = await engine.create("hash", start=True, deadlines={RUNNING: HOUR})

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
 
 from engine import JobEngine, StorageError, StorageInUseError
-from engine.storage import MemoryStorage, Names
+from engine.storage import AttemptRecord, MemoryStorage, Names
 from engine.testing.book import Batch, Book
-from engine.testing.values import FINAL_STATUSES, OddStatus
+from engine.testing.values import FINAL_STATUSES, NOON, OddStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -49,6 +50,19 @@ async def test_jobs_are_removed_from_every_block_of_ids() -> None:
     assert (await storage.page(OddStatus.WAITING, 0, _MANY)).jobs == live
     assert not (await storage.page(OddStatus.DONE, 0, _MANY)).jobs
     assert {record.job_id for record in table.records()} == {job.job_id for job in live}
+
+
+async def test_failed_attempts_go_with_their_jobs() -> None:
+    storage = MemoryStorage()
+    await storage.open(FINAL_STATUSES, {})
+    batch = Batch(Book()).create("job")
+    failed = AttemptRecord(1, NOON, NOON, "failed", "told apart by this")
+    batch.amend("job", failed=failed).move("job", OddStatus.LOST)
+    await storage.commit(batch.changes)
+    assert await storage.attempts("job") == (failed,)
+    del batch
+    await storage.remove_ended(None, 0, 1)
+    assert [each for each in gc.get_referrers(failed) if isinstance(each, tuple)] == []
 
 
 async def test_two_storages_have_nothing_in_common() -> None:

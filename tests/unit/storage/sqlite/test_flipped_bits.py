@@ -7,18 +7,31 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 
-from engine import StorageError
+from engine import JobEngine, StorageError
 from engine.storage import Names
 from engine.storage.sqlite import file, notes, reading
 from tests.tries import report, seeded, tries
+from tests.unit.claiming import claimed_one, release
 from tests.unit.storage.sqlite.checking import JOBS, checked, make_file
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return make_file(tmp_path)
+    path = make_file(tmp_path)
+    anyio.run(_fail, path)
+    return path
+
+
+async def _fail(path: Path) -> None:
+    """Let some attempts of a new job fail."""
+    async with JobEngine(path, new_id=lambda: FAILING) as engine:
+        await engine.create("hash", start=True)
+        for _ in range(10):
+            _, token = await claimed_one(engine)
+            await release(engine, FAILING, token, failed=True)
 
 
 def answers(path: Path) -> list[object]:
@@ -26,6 +39,7 @@ def answers(path: Path) -> list[object]:
     return list(_answers(path))
 
 
+FAILING = "fails"
 NUMBERED = (("sequence", "transitions"), ("position", "jobs"))
 
 
@@ -41,6 +55,7 @@ def _answers(path: Path) -> Iterator[object]:
         )
         for job_id in JOBS:
             yield reading.history(connection, job_id)
+        yield reading.attempts(connection, FAILING)
 
 
 def changes_an_answer(path: Path, right: list[object]) -> bool:

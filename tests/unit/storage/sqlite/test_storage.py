@@ -11,6 +11,7 @@ import pytest
 
 from engine import (
     AGENT_JOB_LIFECYCLE,
+    PAID_JOB_LIFECYCLE,
     AgentJobStatus,
     IdempotencyConflictError,
     JobDamagedError,
@@ -26,7 +27,9 @@ from engine import (
 )
 from engine.storage.sqlite.schema import APPLICATION_ID, STEPS
 from engine.testing.facades import FACADES, opened_engine
+from tests.unit.claiming import claimed_one, release
 from tests.unit.finishing import finished
+from tests.unit.storage.sqlite.checking import checked
 from tests.unit.storage.sqlite.privileges import without_privileges
 
 pytestmark = pytest.mark.anyio
@@ -166,6 +169,37 @@ async def test_a_damaged_history_is_not_shown(path: Path) -> None:
         assert await engine.get(job.job_id) == job
         with pytest.raises(JobDamagedError, match="history"):
             await engine.history(job.job_id)
+
+
+async def _failed(path: Path) -> str:
+    """Add a job with a failed attempt that has ended, and return its id."""
+    async with JobEngine(path) as engine:
+        job = await engine.create("hash", start=True)
+        _, token = await claimed_one(engine)
+        await release(engine, job.job_id, token, failed=True)
+        await engine.transition(job.job_id, JobStatus.FAILED)
+        return job.job_id
+
+
+async def test_a_damaged_failed_attempt_is_not_shown(path: Path) -> None:
+    job_id = await _failed(path)
+    _change(path, "UPDATE attempts SET error = 'no ink'")
+    async with JobEngine(path) as engine:
+        with pytest.raises(JobDamagedError, match="in its attempts, its checksum is"):
+            await engine.attempts(job_id)
+        assert (await engine.get(job_id)).last_error == "no paper"
+
+
+async def test_a_removed_job_leaves_no_failed_attempt(path: Path) -> None:
+    await _failed(path)
+    storage = SQLiteStorage(path)
+    await storage.open(PAID_JOB_LIFECYCLE.final_outcomes, {})
+    assert len(await storage.remove_ended(None, 0, 1)) == 1
+    await storage.aclose()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT count(*) FROM attempts").fetchone() == (0,)
+    connection.close()
+    assert checked(path).findings == ()
 
 
 async def test_a_file_that_is_gone_takes_no_more_jobs(path: Path) -> None:
