@@ -88,12 +88,14 @@ class Worker(Attachment):
             and it fails with an `AttemptTimeoutError`, unless the handler carries on regardless and
             succeeds. None: no limit.
         idempotent: Whether the handler is safe to repeat. False: a job whose attempt was cut short,
-            by closing, a timeout or a death, fails instead of running again. Two things still run
-            it again: an error that the handler raises, if ``retry`` is given and allows it, and the
-            answer to `Context.request_input`.
-        max_deaths: A job fails when so many deaths count against it: 1 to 1,000. A death of a
-            handler's process counts against its job. A death of the engine's counts against the
-            one suspect at work, or else the only job at work: `docs/attempts.md` says more.
+            by closing, a timeout or a death, does not run again. It fails, or waits in the
+            lifecycle's ``exhausted_to``, if there is one. Two things still run it again: an error
+            that the handler raises, if ``retry`` is given and allows it, and the answer to
+            `Context.request_input`.
+        max_deaths: A job fails, or waits in ``exhausted_to``, when so many deaths count against it:
+            1 to 1,000. A death of a handler's process counts against its job. A death of the
+            engine's counts against the one suspect at work, or else the only job at work:
+            `docs/attempts.md` says more.
         grace_seconds: How long closing waits for handlers, 0 or more. By default 8: with the 1.5 s
             of `serve` that is less than the 10 s after which Docker kills.
         wait_for_threads: Whether a job is ready again only when its thread has ended, which a

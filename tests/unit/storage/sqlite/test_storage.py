@@ -181,6 +181,25 @@ async def _failed(path: Path) -> str:
         return job.job_id
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_only_a_job_that_fails_writes_failed_attempts(path: Path, *, fails: bool) -> None:
+    statements: list[str] = []
+
+    class Traced(SQLiteStorage):
+        def connect(self, path: Path) -> sqlite3.Connection:
+            connection = super().connect(path)
+            connection.set_trace_callback(statements.append)
+            return connection
+
+    async with JobEngine(Traced(path)) as engine:
+        job = await engine.create("hash", start=True)
+        _, token = await claimed_one(engine)
+        await release(engine, job.job_id, token, failed=fails)
+        _, token = await claimed_one(engine)
+        await engine.transition(job.job_id, JobStatus.COMPLETED, attempt_token=token)
+    assert any("attempts" in each for each in statements) is fails
+
+
 async def test_a_damaged_failed_attempt_is_not_shown(path: Path) -> None:
     job_id = await _failed(path)
     _change(path, "UPDATE attempts SET error = 'no ink'")
