@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine import (
+    AGENT_JOB_LIFECYCLE,
     FailedAttempt,
     JobNotFoundError,
     Outcome,
@@ -18,7 +19,7 @@ from engine.domain.lifecycle import Event
 from engine.owner.commands.finish import FinishJob
 from engine.owner.commands.release import Failed, ReleaseJob
 from engine.storage.record import KEPT_ATTEMPTS
-from engine.testing.facades import Engine
+from engine.testing.facades import FACADES, Engine, opened_engine
 from engine.testing.virtual_clock import VirtualClock
 from tests.proof.storages import PlainStorage
 from tests.unit.claiming import (
@@ -91,6 +92,20 @@ async def test_a_job_that_runs_well_has_no_failed_attempts(engine: Engine) -> No
     assert await engine.attempts(job.job_id) == []
     with pytest.raises(JobNotFoundError):
         await engine.attempts("unheard of")
+
+
+@pytest.mark.parametrize("facade", FACADES)
+async def test_both_engines_show_them(facade: type[Any], lasting_place: NewPlace) -> None:
+    async with agents(lasting_place()) as engine:
+        job = await running(engine)
+        _, token = await claimed_one(engine)
+        await fail(engine, job.job_id, token, "OSError: no paper")
+    async with opened_engine(facade, lasting_place(), lifecycle=AGENT_JOB_LIFECYCLE) as either:
+        [attempt] = await either.attempts(job.job_id)
+        assert isinstance(attempt, FailedAttempt)
+        assert (attempt.number, attempt.error) == (1, "OSError: no paper")
+        assert FailedAttempt.model_validate_json(attempt.model_dump_json()) == attempt
+        assert (await either.get(job.job_id)).last_error == attempt.error
 
 
 async def test_only_the_newest_are_kept_and_only_the_beginning_of_an_error(
