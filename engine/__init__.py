@@ -58,6 +58,7 @@ from engine.domain.exceptions import (
     JobEndedError,
     JobFailedError,
     JobNotFoundError,
+    KindInUseError,
     LifecycleError,
     NotRetryableError,
     OutcomeUnknownError,
@@ -105,7 +106,7 @@ from engine.domain.retry import Retry
 from engine.gate import Gate, GateCheck, WaitingJobs
 from engine.storage import MemoryStorage, Storage
 from engine.storage.sqlite import SQLiteStorage
-from engine.worker import Context, HandlerFunction, Middleware, Processes, Worker
+from engine.worker import Context, Handler, HandlerFunction, Middleware, Processes, Worker
 
 __version__ = "0.1.0"  # of the distribution, too: pyproject.toml reads it here
 
@@ -132,6 +133,7 @@ __all__ = [
     "FailedAttempt",
     "Gate",
     "GateCheck",
+    "Handler",
     "HandlerError",
     "HandlerFunction",
     "HandlerProcessError",
@@ -147,6 +149,7 @@ __all__ = [
     "JobNotFoundError",
     "JobPage",
     "JobStatus",
+    "KindInUseError",
     "Lifecycle",
     "LifecycleError",
     "MemoryStorage",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from typing_extensions import TypeAliasType, TypeVar
 
 from engine.domain.deadlines import Deadline
-from engine.domain.exceptions import InvalidValueError
+from engine.domain.exceptions import CallTimeoutError, InvalidValueError
 from engine.domain.failed_attempt import FailedAttempt
 from engine.domain.ids import IdSource, new_job_id
 from engine.domain.labels import DEFAULT_KIND
@@ -390,10 +390,13 @@ class SyncJobEngine(EngineBase[Status]):
         """Wait until a job ends or reaches one of some statuses, and return it."""
         limit, core = TimeLimit(timeout), self.core
         message, statuses = GetJobs.one(job_id), checked_until(self._lifecycle, until)
-        return self._bridge.run(
-            lambda: core.wait(message, statuses, limit.seconds),
-            limit if limit.seconds else None,  # 0 reads the job once; see `JobEngine.wait`
-        )
+        try:
+            return self._bridge.run(
+                lambda: core.wait(message, statuses, limit.seconds),
+                limit if limit.seconds else None,  # 0 reads the job once; see `JobEngine.wait`
+            )
+        except CallTimeoutError as error:  # the bridge's own tells nothing of the job
+            raise core.too_late(error.timeout, job_id, error.status) from None
 
     @overload
     def result(

@@ -181,7 +181,7 @@ _PLACE = "<!-- table: awaited -->\n<!-- end: awaited -->\n"
         (
             _PLACE.encode() + _PLACE.replace("awaited", "faster").encode(),
             UnknownMarkerError,
-            "page.md has a marker of 'faster', which is no table: choose from million, awaited,",
+            "page.md has a marker of 'faster', which is no table: choose from million, kinds,",
         ),
         (b"<!-- table: awaited -->\n", BrokenMarkerError, "needs one line <!-- table: awaited"),
         (

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from random import random
 from typing import Final
 
-from engine.domain.exceptions import InvalidValueError
 from engine.domain.retry import Retry
 
 NOT_REPEATED: Final = "its handler must not be repeated: it is not idempotent"
@@ -33,7 +32,7 @@ NOT_REPEATED: Final = "its handler must not be repeated: it is not idempotent"
 
 @dataclass(frozen=True, slots=True)
 class DeathRule:
-    """A worker's rule for the jobs whose attempts died.
+    """A handler's rule for the jobs whose attempts died.
 
     Attributes:
         max_deaths: A job fails when this many deaths count against it.
@@ -44,20 +43,6 @@ class DeathRule:
     max_deaths: int
     idempotent: bool
     retry: Retry
-
-    def check_agrees(self, other: DeathRule) -> None:
-        """Check that both rules judge a death alike: any worker of an engine may get a job.
-
-        Raises:
-            InvalidValueError: They do not.
-        """
-        for field in ("idempotent", "max_deaths"):
-            if getattr(self, field) != (needed := getattr(other, field)):
-                raise InvalidValueError(
-                    field,
-                    f"must be {needed}, as for the other open worker of this engine: each may get "
-                    "any job, so the death of an attempt has to mean the same for both",
-                )
 
     def allows_another(self, deaths: int) -> bool:
         """Return whether another attempt follows a death.

@@ -17,6 +17,7 @@
     ├── HandlerError                               a handler raised an exception in its process
     ├── IdempotencyConflictError                   the key belongs to a job with other content
     ├── PaymentInUseError                          the payment pays for another job
+    ├── KindInUseError                             another open worker has this kind of job
     ├── DuplicateJobIdError                        the id source returned the id of another job
     ├── UnknownCursorError (LookupError)           no transition here is the one to start behind
     ├── CursorExpiredError (LookupError)           the retention rule removed transitions after it
@@ -387,6 +388,21 @@ class PaymentInUseError(EngineError):
         self.payment_id = payment_id
 
 
+class KindInUseError(EngineError):
+    """Another open worker of this engine has the kind: each kind has one handler.
+
+    Attributes:
+        kind: The kind.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(
+            f"another open worker of this engine has the kind {shown(kind)}: close it first, or "
+            "give each handler a kind of its own, as in Worker(engine, {'report': write_report})"
+        )
+        self.kind = kind
+
+
 class DuplicateJobIdError(EngineError):
     """The id source returned the id of another job. Nothing was created.
 
@@ -540,21 +556,34 @@ class CallTimeoutError(EngineError, TimeoutError):
         timeout: The limit, in seconds.
         job_id: The job that `wait` or `result` waited for; None for other calls.
         status: The status that the job had then, as a plain string; None if it is not known.
+        unhandled_kind: The kind of the job, if it was ready, and workers were open, but none had
+            that kind; otherwise None.
     """
 
     def __init__(
-        self, timeout: float, job_id: str | None = None, status: str | None = None
+        self,
+        timeout: float,
+        job_id: str | None = None,
+        status: str | None = None,
+        unhandled_kind: str | None = None,
     ) -> None:
         if job_id is None or status is None:
-            super().__init__(f"no answer within {timeout:g} s{self._what_then}")
+            text = f"no answer within {timeout:g} s{self._what_then}"
+        elif unhandled_kind is not None:
+            text = (
+                f"job {shown(job_id)} is ready; no worker has the kind {shown(unhandled_kind)}, "
+                f"and {timeout:g} s have passed: open a Worker with a handler for it"
+            )
         else:
-            super().__init__(
+            text = (
                 f"job {shown(job_id)} is still {status} after {timeout:g} s, and goes on: "
                 "wait again, or `get` it later"
             )
+        super().__init__(text)
         self.timeout = timeout
         self.job_id = job_id
         self.status = status
+        self.unhandled_kind = unhandled_kind
 
     _what_then = ""
 

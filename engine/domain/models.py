@@ -254,6 +254,8 @@ class Statistics(Snapshot, Generic[Status]):
     """Jobs in the running status that a worker may claim now."""
     running: int
     """Jobs held by an attempt."""
+    unhandled: int
+    """Ready jobs whose kind no open worker of this engine has."""
     waiting: int
     """All other live jobs: they wait for a gate, an answer, their next attempt's time, or, as
     suspects after a death of the process, for their turn."""

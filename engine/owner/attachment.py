@@ -97,8 +97,8 @@ class Attachment:
             EngineStartedError: The attachment was started before.
             EngineNotStartedError, EngineClosedError: The engine is not open.
             HandlerProcessError: The handler of a worker can't be loaded in a process.
-            InvalidValueError: The engine is a `SyncJobEngine`; or another open worker of it has
-                another ``idempotent`` or ``max_deaths``.
+            InvalidValueError: The engine is a `SyncJobEngine`.
+            KindInUseError: Another open worker of the engine has one of the worker's kinds.
             WrongLoopError: The engine is open on another event loop.
         """
         self._check_start(blocking=False)
@@ -131,8 +131,8 @@ class Attachment:
             EngineStartedError: The attachment was started before.
             EngineClosedError: The engine is closed.
             HandlerProcessError: The handler of a worker can't be loaded in a process.
-            InvalidValueError: The engine is a `JobEngine`; or another open worker of it has another
-                ``idempotent`` or ``max_deaths``.
+            InvalidValueError: The engine is a `JobEngine`.
+            KindInUseError: Another open worker of the engine has one of the worker's kinds.
             WrongLoopError: This thread's event loop is running, and the engine must not block it.
         """
         self._check_start(blocking=True)

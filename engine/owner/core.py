@@ -130,14 +130,28 @@ class Core(Generic[Status]):
             record = await read_job(self.ask, message)
             if record.status in statuses:
                 return self.views.job(record)
-            raise CallTimeoutError(seconds, job_id, record.status)
+            raise self.too_late(seconds, job_id, record.status)
         wait = JobWait(self.state.events, statuses, self.inbox.new_event())
         if seconds is None:
             return self.views.job(await wait.wait(self.ask, message))
         with anyio.CancelScope() as scope:
             self.time.limit(scope, seconds)
             return self.views.job(await wait.wait(self.ask, message))
-        raise CallTimeoutError(seconds, job_id, wait.status)
+        raise self.too_late(seconds, job_id, wait.status)
+
+    def too_late(self, seconds: float, job_id: str, status: str | None = None) -> CallTimeoutError:
+        """Return the error of a caller who has waited in vain for a job; any thread may call this.
+
+        Args:
+            seconds: The limit.
+            job_id: The job.
+            status: Its status, if the caller has read it.
+        """
+        held = self.state.table.find(job_id)
+        if status is None and held is not None:
+            status = held.status
+        kind = self.state.ready_queue.unhandled_kind(job_id)
+        return CallTimeoutError(seconds, job_id, status, kind)
 
     def watcher(
         self, job_id: str | None, after: Cursor | None, *, progress: bool

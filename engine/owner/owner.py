@@ -158,8 +158,9 @@ class Owner(Generic[Status]):
         """Run the timers and the cleaner until the inbox is closed; a bug of theirs is a crash."""
         with self._background:
             async with anyio.create_task_group() as tasks:
-                times = self._state.times
-                tasks.start_soon(self._crash_by, fire_timers, self._inbox, times, self._time)
+                times, handled = self._state.times, self._state.ready_queue.handled
+                parts = (self._inbox, times, handled, self._time)
+                tasks.start_soon(self._crash_by, fire_timers, *parts)
                 if self._retention is not None:
                     rule = self._retention
                     tasks.start_soon(self._crash_by, clean_up, self._inbox, rule, self._time)

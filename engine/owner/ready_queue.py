@@ -1,4 +1,4 @@
-"""The ready queue: the jobs that may be claimed, in their order, and those that attempts have.
+"""The ready queue: the jobs that may be claimed, by kind, and those that attempts have.
 
 It holds committed jobs and belongs to the owner. A storage that engines on many machines share
 takes its place. It decides nothing: a claim checks each job again.
@@ -6,18 +6,29 @@ takes its place. It decides nothing: a claim checks each job again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from datetime import datetime
-from heapq import merge
-from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.domain.lifecycle import Lifecycle
-from engine.owner.ranked_jobs import RankedJobs, rank
+from engine.owner.handled_kinds import HandledKinds
+from engine.owner.offer import Offer
+from engine.owner.orphans import Orphans
+from engine.owner.ranked_jobs import RankedByKind
 from engine.owner.strays import Strays
-from engine.owner.times import Times
+from engine.owner.times import JobTimes
 from engine.storage.record import NO_EXECUTION, Record
+
+
+class ReadyCounts(NamedTuple):
+    """The numbers of jobs that run, or could."""
+
+    ready: int
+    """Those that may be claimed."""
+    running: int
+    """Those that an attempt has."""
+    unhandled: int
+    """Those of the ready ones whose kind no open worker of this engine has."""
 
 
 class ReadyQueue:
@@ -29,14 +40,13 @@ class ReadyQueue:
         lifecycle: Has the running status.
         find: Returns the committed job that has an id.
         records: Returns all committed jobs that are live.
-        retries: Takes the times at which jobs may be claimed again.
+        times: Takes the times at which jobs may be claimed again.
 
     Attributes:
         is_filled: Whether it has the ready jobs that no attempt has ever had.
-        orphans: The tokens of attempts that died with their engine, by job id, as far as their
-            jobs have not changed since.
-        orphaned: How many they were at first.
+        orphans: The jobs whose attempts died with their engine.
         strays: The jobs that stray threads hold back.
+        handled: The kinds that have a handler in this engine.
     """
 
     def __init__(
@@ -44,20 +54,20 @@ class ReadyQueue:
         lifecycle: Lifecycle[Any],
         find: Callable[[str], Record | None],
         records: Callable[[], Iterable[Record]],
-        retries: Times[datetime],
+        times: JobTimes,
     ) -> None:
         self._running = lifecycle.running_value
         self._find = find
         self._records = records
         self.is_filled = False
-        self._retries = retries
-        self._innocent = RankedJobs(find)
-        self._suspects = RankedJobs(find)
+        self._retries = times.retries
+        self._innocent = RankedByKind(find)
+        self._suspects = RankedByKind(find)
         self._held: set[str] = set()
         self._held_suspects: set[str] = set()
-        self.orphans: dict[str, str] = {}
-        self.orphaned = 0
+        self.orphans = Orphans()
         self.strays = Strays()
+        self.handled = HandledKinds(times.notices, self._ready_kinds)
 
     def fill(self) -> None:
         """Take in all ready jobs; the second time, do nothing."""
@@ -67,29 +77,42 @@ class ReadyQueue:
                 if record.status == self._running and record.execution is NO_EXECUTION:
                     self.note(record)
 
-    def add_orphan(self, record: Record) -> None:
-        """Note the attempt of a job from a newly opened storage: it died with its engine."""
-        if record.execution.token is not None:
-            self.orphans[record.job_id] = record.execution.token
-            self.orphaned += 1
+    def _ready_kinds(self) -> set[str]:
+        return self._innocent.keys() | self._suspects.keys()
 
-    def is_orphan(self, record: Record) -> bool:
-        """Return whether a job's newest attempt died with its engine."""
-        token = record.execution.token
-        return token is not None and self.orphans.get(record.job_id) == token
-
-    def counts(self) -> tuple[int, int]:
-        """Return the numbers of ready jobs and of jobs that an attempt has."""
+    def counts(self) -> ReadyCounts:
+        """Return the numbers of jobs that run, or could."""
         self.fill()
-        suspects = 1 if self._suspects and not self._held_suspects else 0
-        held_back = sum(each in self._innocent for each in self.strays)
-        return len(self._innocent) + suspects - held_back, len(self._held)
+        one = 1 if self._suspects and not self._held_suspects else 0  # a suspect runs alone
+        others = {kind for kind in self._ready_kinds() if kind not in self.handled}
+        return ReadyCounts(
+            self._ready(self._innocent.keys()) + one,
+            len(self._held),
+            self._ready(others) + (one if self._suspects.keys() <= others else 0),
+        )
+
+    def _has(self, kind: str) -> bool:
+        return kind in self._innocent or kind in self._suspects
+
+    def _ready(self, kinds: Collection[str]) -> int:
+        """Return the number of ready jobs of some kinds, without the suspects."""
+        ready = sum(len(self._innocent[kind]) for kind in kinds if kind in self._innocent)
+        held_back = filter(None, map(self._find, self.strays))
+        return ready - sum(each.kind in kinds and self._innocent.has(each) for each in held_back)
+
+    def unhandled_kind(self, job_id: str) -> str | None:
+        """Return the kind of a ready job if workers are open, and none has that kind."""
+        record = self._find(job_id)
+        if record is None or not self.handled or record.kind in self.handled:
+            return None
+        is_ready = self._innocent.has(record) or self._suspects.has(record)
+        return record.kind if is_ready else None
 
     def note(self, record: Record) -> None:
         """Add, move or remove a job as it was committed."""
         job_id, execution = record.job_id, record.execution
         runs, retry_at = record.status == self._running, execution.retry_at
-        is_orphan = bool(self.orphans) and self._keep_orphan(record)
+        is_orphan = bool(self.orphans) and self.orphans.keep(record)
         is_held = execution.token is not None and not is_orphan
         if runs and is_held:
             self._held.add(job_id)
@@ -99,42 +122,34 @@ class ReadyQueue:
             self._held.discard(job_id)
             self._held_suspects.discard(job_id)
         if runs and not is_held and retry_at is None:
-            self._jobs_like(record).add(record)
+            self._add(record, record.updated_at)
         else:
-            self.discard(job_id)
+            self.discard(record)
         self._retries.set(job_id, retry_at if runs and not is_held else None)
 
-    def _keep_orphan(self, record: Record) -> bool:
-        """Return whether a job is still an orphan; if not, forget it."""
-        if self.is_orphan(record):
-            return True
-        self.orphans.pop(record.job_id, None)
-        return False
+    def _add(self, record: Record, at: datetime) -> None:
+        """Add a job that is ready since then."""
+        innocent = record.execution.died_attempt is None
+        if (self._innocent if innocent else self._suspects).add(record):
+            self.handled.note_ready(record.kind, at)
 
-    def _jobs_like(self, record: Record) -> RankedJobs:
-        return self._innocent if record.execution.died_attempt is None else self._suspects
-
-    def discard(self, job_id: str) -> None:
+    def discard(self, record: Record) -> None:
         """Remove a job that is not ready."""
-        self._innocent.discard(job_id)
+        was_last = self._innocent.discard(record)
         if self._suspects:
-            self._suspects.discard(job_id)
+            was_last = self._suspects.discard(record) or was_last
+        if was_last and not self._has(record.kind):
+            self.handled.forget(record.kind)
 
     def advance(self, now: datetime) -> None:
         """Add the jobs whose next attempt is due."""
         for job_id in self._retries.due(now, len(self._retries)):
             self._retries.set(job_id, None)
             if (record := self._find(job_id)) is not None:
-                self._jobs_like(record).add(record)
+                self._add(record, now)
 
-    def in_order(
-        self, changed: Mapping[str, Record], fresh: Iterable[Record] = ()
-    ) -> Generator[Record, None, None]:
-        """Iterate over the jobs to claim, in their order. Claim each one that it yields.
-
-        At most one is a suspect, and none while a suspect is at work.
-
-        Don't note jobs meanwhile, and close the iterator.
+    def offer(self, changed: Mapping[str, Record], fresh: Iterable[Record] = ()) -> Offer:
+        """Offer the ready jobs to the claims of a round.
 
         Args:
             changed: The jobs that a batch changes, as they are after it.
@@ -143,21 +158,8 @@ class ReadyQueue:
         without: Container[str] = changed
         if self.strays:
             without = changed.keys() | self.strays.keys()
-        no_more_suspects = any(_is_held(job_id, changed) for job_id in self._held_suspects)
-        with (
-            closing(self._innocent.in_order(without)) as innocent,
-            closing(self._suspects.in_order(without)) as suspects,
-        ):
-            one_suspect = islice(suspects, 0 if no_more_suspects else 1)
-            ready = fresh  # often no other job is: merging takes as long as the rest
-            if self._innocent or self._suspects:
-                ready = merge(innocent, one_suspect, fresh, key=rank)
-            for record in ready:
-                if record.execution.died_attempt is None:
-                    yield record
-                elif not no_more_suspects:
-                    no_more_suspects = True
-                    yield record
+        has_suspect = any(_is_held(job_id, changed) for job_id in self._held_suspects)
+        return Offer(self._innocent, self._suspects, without, fresh, 0 if has_suspect else 1)
 
 
 def _is_held(job_id: str, changed: Mapping[str, Record]) -> bool:

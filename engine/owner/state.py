@@ -52,7 +52,7 @@ class State:
         self.epochs = Epochs()
         self.events = Events()
         self.times = JobTimes(lifecycle)
-        self.ready_queue = ReadyQueue(lifecycle, self._find, self._records, self.times.retries)
+        self.ready_queue = ReadyQueue(lifecycle, self._find, self._records, self.times)
         self._recently_ended = RecentlyEnded(self.table)
         self._storage = storage
         self._updates_table = True
@@ -87,7 +87,7 @@ class State:
         self.last_sequence = opened.last_sequence
         self.last_position = opened.last_position
         for record in self.table.records():
-            self.ready_queue.add_orphan(record)
+            self.ready_queue.orphans.add(record)
         self._note_all(self.table.records())
 
     async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
@@ -169,7 +169,7 @@ class State:
             elif is_filled and record.status == running:
                 queue.note(record)
             elif is_filled:
-                queue.discard(record.job_id)
+                queue.discard(record)
 
     def forget(self, removed: Iterable[str]) -> None:
         """Drop jobs that the storage has removed, by their ids."""

@@ -1,13 +1,18 @@
-"""Timers: expire and retry jobs when they are due, and when the clock was set back."""
+"""Timers: expire and retry jobs when they are due, and when the clock was set back.
+
+They also warn of ready jobs whose kind has no handler.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import anyio
 
 from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.owner.commands.expire import ExpireJobs
+from engine.owner.handled_kinds import HandledKinds
 from engine.owner.inbox import Inbox
 from engine.owner.times import JobTimes
 from engine.portal.logs import TaskLogger
@@ -19,7 +24,7 @@ _STEP_JOBS: Final = 200  # so that a step takes no longer than a small batch
 _PAUSE_SECONDS: Final = 1.0  # after a step that was refused
 
 
-async def fire_timers(inbox: Inbox, times: JobTimes, time: Time) -> None:
+async def fire_timers(inbox: Inbox, times: JobTimes, handled: HandledKinds, time: Time) -> None:
     """Expire and retry due jobs until the engine ends.
 
     Raises:
@@ -32,6 +37,7 @@ async def fire_timers(inbox: Inbox, times: JobTimes, time: Time) -> None:
         if earlier.is_set():
             continue
         now = time.now()
+        _warn_of(handled.to_warn_of(now))
         message = ExpireJobs(
             times.begun_after(now, _STEP_JOBS) or times.deadlines.due(now, _STEP_JOBS)
         )
@@ -47,3 +53,13 @@ async def fire_timers(inbox: Inbox, times: JobTimes, time: Time) -> None:
         for record in expired:
             fields = {"job_id": record.job_id, "status": record.status}
             logger.info("job %s expired", record.job_id, extra=fields)
+
+
+def _warn_of(kinds: Iterable[str]) -> None:
+    for kind in kinds:
+        logger.warning(
+            "jobs of the kind %r are ready, and no open worker of this engine has that kind: open "
+            "a Worker with a handler for it",
+            kind,
+            extra={"kind": kind},
+        )

@@ -34,6 +34,9 @@ class Times(Generic[Moment]):
     def __len__(self) -> int:
         return len(self._time_of)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._time_of
+
     def set(self, job_id: str, at: Moment | None) -> None:
         """Set the time of a job; None removes the job."""
         if at is None:
@@ -78,6 +81,7 @@ class JobTimes:
     Attributes:
         retries: When running jobs may be claimed again.
         deadlines: When jobs expire.
+        notices: When to warn of a kind that has ready jobs and no handler.
         on_earlier: Called when a job is due earlier than all others.
     """
 
@@ -85,6 +89,7 @@ class JobTimes:
         self.on_earlier: Callable[[], object] = lambda: None
         self.retries: Times[datetime] = Times(self._notify)
         self.deadlines: Times[datetime] = Times(self._notify)
+        self.notices: Times[datetime] = Times(self._notify)
         # When relative times began, counted back from the end of the calendar: the latest first.
         self._begins: Times[timedelta] = Times(lambda: None)
         self._expiring = frozenset(lifecycle.able(Event.EXPIRE))
@@ -104,8 +109,8 @@ class JobTimes:
         self._begins.set(record.job_id, None if since is None else LAST_TIME - since)
 
     def earliest(self) -> datetime | None:
-        """Return the time at which the next job is due, even if it has passed; None for no job."""
-        times = (self.retries.earliest(), self.deadlines.earliest())
+        """Return the time at which the next thing is due, even if it has passed; None for none."""
+        times = (each.earliest() for each in (self.retries, self.deadlines, self.notices))
         return min((at for at in times if at is not None), default=None)
 
     def latest_begin(self) -> datetime | None:

@@ -6,10 +6,9 @@ records a payment also claims the job.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import chain
 
 from engine.domain.deadlines import NEVER
 from engine.domain.exceptions import EngineError
@@ -59,17 +58,18 @@ class WaitingClaims:
             release(batch, record, retry=NEVER)
         if not self._waiting:
             return []
-        rule = next((each.deaths for each in self._waiting if not each.is_abandoned), None)
-        if rule is not None and self._ready_queue.orphans:
-            judge_orphans(batch, self._ready_queue, rule)
+        claims = [each for each in self._waiting if not each.is_abandoned]
+        served = [ServedClaim(each) for each in self._waiting if each.is_abandoned]
+        if self._ready_queue.orphans:
+            for each in claims:
+                judge_orphans(batch, self._ready_queue.orphans, each.places)
         changed = batch.changed()
         fresh = sorted(filter(batch.is_ready, changed.values()), key=rank)
-        served: list[ServedClaim] = []
-        with closing(self._ready_queue.in_order(changed, fresh)) as ready:
-            for each in self._waiting:
-                records = [] if each.is_abandoned else _serve(each, ready, batch)
-                if records or each.is_abandoned:
-                    served.append(ServedClaim(each, records))
+        offer = self._ready_queue.offer(changed, fresh)
+        for each in claims:
+            records = [claim(batch, record) for record in offer.take(each.places)]
+            if records:
+                served.append(ServedClaim(each, records))
         return served
 
     def _still_unclaimed(self, batch: Batch) -> list[Record]:
@@ -101,8 +101,3 @@ class WaitingClaims:
         refuse(refused, error)
         for each in refused:
             each.notify()
-
-
-def _serve(message: ClaimJobs, ready: Iterator[Record], batch: Batch) -> list[Record]:
-    """Claim the next ready jobs, up to the claim's limit."""
-    return [claim(batch, record) for record in islice(ready, message.limit)]

@@ -118,7 +118,7 @@ class Writes:
             last_position=self._state.last_position,
             named=named,
             find=self._state.table.find,
-            is_orphan=self._state.ready_queue.is_orphan,
+            is_orphan=self._state.ready_queue.orphans.has,
             strays=self._state.ready_queue.strays,
         )
         answers: list[Sequence[Record] | EngineError | None] = []

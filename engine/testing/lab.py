@@ -11,12 +11,13 @@ import anyio
 
 from engine._job_engine import JobEngine
 from engine.domain.deadlines import Deadline
+from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import PAID_JOB_LIFECYCLE, Job, JobStatus, Status
 from engine.storage.locations import Location
 from engine.testing.virtual_clock import Span, VirtualClock
 from engine.worker import Worker
-from engine.worker.handler import HandlerFunction
+from engine.worker.handled import Handlers
 
 
 class Lab(Generic[Status]):
@@ -39,7 +40,7 @@ class Lab(Generic[Status]):
     period. A second lab on the same storage then resumes as after a restart.
 
     Args:
-        handler: The handler under test; see `Worker`.
+        handler: The handler under test, or handlers by kind; see `Worker`.
         lifecycle: `PAID_JOB_LIFECYCLE` by default.
         storage: The place of the jobs, memory by default; see `JobEngine`.
         clock: A new one by default; give a second lab that of the first.
@@ -56,7 +57,7 @@ class Lab(Generic[Status]):
     @overload
     def __init__(
         self,
-        handler: HandlerFunction,
+        handler: Handlers,
         *,
         lifecycle: Lifecycle[Status],
         storage: Location | None = None,
@@ -66,7 +67,7 @@ class Lab(Generic[Status]):
     @overload
     def __init__(
         self: Lab[JobStatus],
-        handler: HandlerFunction,
+        handler: Handlers,
         *,
         storage: Location | None = None,
         clock: VirtualClock | None = None,
@@ -74,7 +75,7 @@ class Lab(Generic[Status]):
     ) -> None: ...
     def __init__(
         self,
-        handler: HandlerFunction,
+        handler: Handlers,
         *,
         lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
         storage: Location | None = None,
@@ -111,6 +112,7 @@ class Lab(Generic[Status]):
         self,
         input: Any = None,  # noqa: A002, ANN401 - as in JobEngine.create
         *,
+        kind: str = DEFAULT_KIND,
         input_hash: str = "a test",
         priority: int = 0,
         deadlines: Mapping[Status, Deadline] | None = None,
@@ -120,6 +122,7 @@ class Lab(Generic[Status]):
 
         Args:
             input: The handler's input. This and the others are arguments of `JobEngine.create`.
+            kind: Which of the handlers runs it.
             input_hash: Names the input.
             priority: Ready jobs with a higher priority run first.
             deadlines: The time that the job may stay in each status.
@@ -133,7 +136,12 @@ class Lab(Generic[Status]):
             EngineError: As `JobEngine.create` and `JobEngine.transition` raise it.
         """
         job = await self.start(
-            input, input_hash=input_hash, priority=priority, deadlines=deadlines, trace=trace
+            input,
+            kind=kind,
+            input_hash=input_hash,
+            priority=priority,
+            deadlines=deadlines,
+            trace=trace,
         )
         return await self.finish(job)
 
@@ -141,6 +149,7 @@ class Lab(Generic[Status]):
         self,
         input: Any = None,  # noqa: A002, ANN401 - as in JobEngine.create
         *,
+        kind: str = DEFAULT_KIND,
         input_hash: str = "a test",
         priority: int = 0,
         deadlines: Mapping[Status, Deadline] | None = None,
@@ -152,7 +161,12 @@ class Lab(Generic[Status]):
             EngineError: As `JobEngine.create` and `JobEngine.transition` raise it.
         """
         job = await self.engine.create(
-            input_hash, input=input, priority=priority, deadlines=deadlines, trace=trace
+            input_hash,
+            kind=kind,
+            input=input,
+            priority=priority,
+            deadlines=deadlines,
+            trace=trace,
         )
         if job.status is self._lifecycle.running:
             return job
@@ -204,28 +218,31 @@ class Lab(Generic[Status]):
 
 @overload
 def run(
-    handler: HandlerFunction,
+    handler: Handlers,
     input: Any = None,  # noqa: ANN401 - as in JobEngine.create
     *,
     lifecycle: Lifecycle[Status],
+    kind: str = DEFAULT_KIND,
     deadlines: Mapping[Status, Deadline] | None = None,
     backend: str = "asyncio",
     **worker: Any,  # noqa: ANN401 - those of Worker
 ) -> Job[Status]: ...
 @overload
 def run(
-    handler: HandlerFunction,
+    handler: Handlers,
     input: Any = None,  # noqa: ANN401 - as in JobEngine.create
     *,
+    kind: str = DEFAULT_KIND,
     deadlines: Mapping[JobStatus, Deadline] | None = None,
     backend: str = "asyncio",
     **worker: Any,  # noqa: ANN401 - those of Worker
 ) -> Job[JobStatus]: ...
 def run(
-    handler: HandlerFunction,
+    handler: Handlers,
     input: Any = None,  # noqa: A002 - as in JobEngine.create
     *,
     lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
+    kind: str = DEFAULT_KIND,
     deadlines: Mapping[Any, Deadline] | None = None,
     backend: str = "asyncio",
     **worker: Any,
@@ -233,9 +250,10 @@ def run(
     """Run a handler for one job in a test that is not async, and return the job. See `Lab.run`.
 
     Args:
-        handler: The handler under test; see `Worker`.
+        handler: The handler under test, or handlers by kind; see `Worker`.
         input: The handler's input.
         lifecycle: `PAID_JOB_LIFECYCLE` by default.
+        kind: Which of the handlers runs it.
         deadlines: The time that the job may stay in each status.
         backend: The event loop: ``"asyncio"`` or ``"trio"``.
         worker: The other arguments of `Worker`, such as ``retry`` and ``timeout_seconds``.
@@ -247,6 +265,6 @@ def run(
 
     async def run_it() -> Job[Any]:
         async with Lab(handler, lifecycle=lifecycle, **worker) as lab:
-            return await lab.run(input, deadlines=deadlines)
+            return await lab.run(input, kind=kind, deadlines=deadlines)
 
     return anyio.run(run_it, backend=backend)

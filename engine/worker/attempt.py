@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from enum import Enum
 from inspect import isawaitable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import anyio
 
@@ -30,15 +30,13 @@ from engine.portal import BlockingCall, awaiting_text
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Record
 from engine.worker.context import Context, InputNeeded, JobCancelled, asks_for_input
-from engine.worker.handler import Handler
+from engine.worker.options import Middleware
 from engine.worker.results import Result
+from engine.worker.runner import Runner
 
 logger = TaskLogger("engine.worker")
 
 _NO_MIDDLEWARE: Final = nullcontext()
-
-Middleware: TypeAlias = Callable[[Context[Any]], AbstractContextManager[object]]
-"""Returns a context manager to enter before an attempt's handler runs, and to leave after it."""
 
 
 class Stop(Enum):
@@ -56,7 +54,7 @@ class Attempt:
     Args:
         core: The engine's parts.
         record: The job as it was claimed.
-        handler: The handler.
+        runner: Calls the handler.
         publish: Takes the handler's progress; any thread may call it.
 
     Attributes:
@@ -73,7 +71,7 @@ class Attempt:
         self,
         core: Core[Any],
         record: Record,
-        handler: Handler,
+        runner: Runner,
         publish: Callable[[Progress], object],
     ) -> None:
         work = record.execution
@@ -94,7 +92,7 @@ class Attempt:
         self.call: BlockingCall[Any] | None = None
         self.awaited: Any = None
         self._core = core
-        self._handler = handler
+        self._runner = runner
         self._scope = anyio.CancelScope(shield=True)
         self._timeout_seconds: float | None = None
 
@@ -169,9 +167,9 @@ class Attempt:
         """Run the handler until it ends, reaches its time limit or is asked to stop."""
         with self._scope as scope:
             try:
-                self.awaited, self.call = self._handler.call(self)
-                outcome = await (self.awaited if self._handler.is_async else self._elsewhere())
-                return self._handler.result(outcome)
+                self.awaited, self.call = self._runner.call(self)
+                outcome = await (self.awaited if self._runner.is_async else self._elsewhere())
+                return self._runner.result(outcome)
             except Exception as error:
                 if scope.cancel_called and self._stop_reason is None:  # caused by the time limit
                     raise AttemptTimeoutError(self._timeout_seconds or 0.0) from error

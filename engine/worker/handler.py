@@ -1,102 +1,130 @@
-"""The handler: a user's function, and the place where it runs."""
+"""The handler of a kind: a user's function, and what a worker does otherwise for its kind."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Generic, TypeAlias, TypedDict, Unpack, overload
 
-from engine.domain.exceptions import InvalidValueError, shown
-from engine.domain.lifecycle import Lifecycle
-from engine.domain.validation import is_async_function, is_generator_function
-from engine.portal import BlockingCall, Threads
-from engine.worker.parameters import Parameters
-from engine.worker.processes import Processes, ProcessPool, Work
-from engine.worker.results import Result, Results
-from engine.worker.signature import signature_of
+from typing_extensions import TypeVar
+
+from engine.domain.models import Job
+from engine.domain.retry import Retry
+from engine.worker.context import Context
+from engine.worker.options import Middleware, Options
+from engine.worker.processes import Processes
 
 HandlerFunction: TypeAlias = Callable[..., Any]
 """``async def handle(job)`` or ``def handle(job)``; see `engine.worker.parameters`."""
 
+Input = TypeVar("Input", default=Any)
+Result = TypeVar("Result", default=Any)
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
-class Handler:
-    """Calls a user's function: an async one on the event loop, a plain one in a thread.
+_OfJob: TypeAlias = (
+    Callable[[Job[Any]], _Out]
+    | Callable[[Job[Any], Context[Any]], _Out]
+    | Callable[[Context[Any], Job[Any]], _Out]
+)
+_OfInput: TypeAlias = (
+    Callable[[_In, Context[Any]], _Out]
+    | Callable[[Context[Any], _In], _Out]
+    | Callable[[_In, Job[Any]], _Out]
+    | Callable[[Job[Any], _In], _Out]
+    | Callable[[_In], _Out]
+)
 
-    A plain function that returns an awaitable, such as a lambda or a decorated async function, is
-    called in a thread as well; the attempt awaits what it returns, on the event loop.
+
+class _Options(TypedDict, total=False):
+    concurrency: int | None
+    retry: Retry | None
+    timeout_seconds: float | None
+    idempotent: bool | None
+    max_deaths: int | None
+    wait_for_threads: bool | None
+    processes: bool | Processes | None
+    middleware: Sequence[Middleware] | None
+
+
+class Handler(Generic[Input, Result]):
+    """A function for the jobs of one kind, with arguments of its own. Give it to a `Worker`.
+
+    ::
+
+        Worker(engine, {"report": write_report, "translate": Handler(translate, concurrency=2)})
+
+    Its type has those of the input and of the result, ``Handler[Order, Report]``, as far as the
+    function's annotations say them.
 
     Args:
-        function: Takes any of job, input and context; see `Parameters`.
-        lifecycle: The lifecycle of its jobs.
-        processes: The rules of the processes in which to call it instead of threads; or None.
+        function: See `Worker`.
+        concurrency: How many jobs of this kind may run at once, within the worker's own
+            ``concurrency``: 1 to 10,000. None: as many as the worker may run.
+        retry, timeout_seconds, idempotent, max_deaths, wait_for_threads, processes, middleware: As
+            for a `Worker`. None: the worker's. So a handler has no time limit only if its worker
+            has none. Each handler with ``processes`` has processes of its own.
 
     Raises:
-        InvalidValueError: It is no function or a generator; or its annotations can't work;
-            or it can't run in processes, because it is async or can't be imported by its name.
+        InvalidValueError: An argument is of the wrong type or out of its range. Making the worker
+            checks the function.
+
+    Attributes:
+        function: The same.
     """
 
+    @overload
     def __init__(
-        self, function: HandlerFunction, lifecycle: Lifecycle[Any], processes: Processes | None
+        self: Handler[Any, _Out], function: _OfJob[Awaitable[_Out]], **options: Unpack[_Options]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Handler[_In, _Out],
+        function: _OfInput[_In, Awaitable[_Out]],
+        **options: Unpack[_Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Handler[Any, _Out],
+        function: Callable[..., Awaitable[_Out]],
+        **options: Unpack[_Options],
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Handler[Any, _Out], function: _OfJob[_Out], **options: Unpack[_Options]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Handler[_In, _Out], function: _OfInput[_In, _Out], **options: Unpack[_Options]
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: Handler[Any, _Out], function: Callable[..., _Out], **options: Unpack[_Options]
+    ) -> None: ...
+    def __init__(
+        self,
+        function: HandlerFunction,
+        *,
+        concurrency: int | None = None,
+        retry: Retry | None = None,
+        timeout_seconds: float | None = None,
+        idempotent: bool | None = None,
+        max_deaths: int | None = None,
+        wait_for_threads: bool | None = None,
+        processes: bool | Processes | None = None,
+        middleware: Sequence[Middleware] | None = None,
     ) -> None:
-        if not callable(function):
-            raise InvalidValueError("handler", f"must be a function, not {shown(function)}")
-        if is_generator_function(function):
-            raise InvalidValueError(
-                "handler",
-                f"must return its result, and {shown(function)} yields: report progress by a "
-                "second parameter, `context.progress`",
-            )
         self.function = function
-        self.is_async = is_async_function(function)
-        signature = signature_of(function)
-        self._parameters = Parameters(signature)
-        self._results = Results(signature)
-        self._threads = Threads("engine handler")
-        self._processes: ProcessPool | None = None
-        if processes is not None:
-            if self.is_async:
-                raise InvalidValueError("handler", "that runs in processes must not be async")
-            self._processes = ProcessPool(function, lifecycle, processes, self._threads)
+        self._options = Options(
+            concurrency,
+            retry,
+            timeout_seconds,
+            idempotent,
+            max_deaths,
+            wait_for_threads,
+            processes,
+            middleware,
+        )
 
-    async def open(self) -> None:
-        """Get ready to run on this event loop; `close` ends it.
-
-        Raises:
-            HandlerProcessError: A process can't start, or can't load the function.
-        """
-        if self._processes is not None:
-            await self._processes.open()
-
-    async def close(self) -> None:
-        """End the idle threads and processes. Can't be cancelled.
-
-        A busy thread can't be ended; it ends after its function.
-        """
-        if self._processes is not None:
-            await self._processes.close()
-        self._threads.close()
-
-    def call(self, work: Work) -> tuple[Awaitable[Any], BlockingCall[Any] | None]:
-        """Start the function; return an awaitable of its outcome, and its call if in a thread.
-
-        Cancelling the awaitable cancels an async function, kills a process, and leaves a thread
-        running.
-        """
-        if self._processes is not None:
-            return self._processes.call(work)
-        work.has_begun = True
-        work.begin()
-        if self.is_async:
-            return self._run(work), None
-        call = self._threads.start(self._run, work)
-        return call.wait(), call
-
-    def _run(self, work: Work) -> Any:  # noqa: ANN401 - the function may return anything
-        return self._parameters.call(self.function, work.context, work.record.input)
-
-    def result(self, outcome: Any) -> Result:  # noqa: ANN401 - the function may return anything
-        """Return the result of a call in its stored form: a process has made it already.
-
-        Raises:
-            InvalidValueError: It is too long, or can't be made JSON.
-        """
-        return outcome if self._processes is not None else self._results.result(outcome)
+    def options_over(self, others: Options) -> Options:
+        """Return the options of the handler in a worker that has others; for the worker."""
+        return self._options.over(others)

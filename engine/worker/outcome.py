@@ -8,12 +8,11 @@ handler itself raises is another matter: the program may allow retries after it,
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from random import random
 from typing import Any, Final
 
-from engine.domain.deaths import NOT_REPEATED, DeathRule
+from engine.domain.deaths import NOT_REPEATED
 from engine.domain.exceptions import AttemptTimeoutError, HandlerProcessError
 from engine.domain.interrupts import must_pass, raised_by_signal
 from engine.domain.lifecycle import Event
@@ -24,26 +23,15 @@ from engine.owner.commands.finish import FinishJob
 from engine.owner.commands.release import Failed, ReleaseJob
 from engine.owner.message import Message
 from engine.portal.logs import TaskLogger
-from engine.worker.attempt import Attempt, Middleware, Stop, error_text, retry_after_of
+from engine.worker.attempt import Attempt, Stop, error_text, retry_after_of
 from engine.worker.context import InputNeeded
+from engine.worker.options import Rules
 
 logger = TaskLogger("engine.worker")
 
 _PROCESS_PAUSE_SECONDS: Final = 5.0
 """The pause after a process of a handler could not start."""
 _LINE_CHARACTERS: Final = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The arguments of a worker; `engine.worker.Worker` documents them."""
-
-    concurrency: int
-    deaths: DeathRule
-    timeout_seconds: float | None
-    grace_seconds: float
-    holds_back: bool
-    middleware: Sequence[Middleware]
 
 
 async def outcome_of(
@@ -53,7 +41,7 @@ async def outcome_of(
 
     Args:
         attempt: The attempt.
-        rules: The worker's.
+        rules: Of its handler.
         interrupt: Called with an exception that a signal's handler raised in the job's. Every other
             one becomes an outcome.
     """

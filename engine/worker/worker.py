@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, ExitStack
 from types import TracebackType
 from typing import Any
 
-from engine.domain.deaths import DeathRule
 from engine.domain.exceptions import (
     InvalidValueError,
     LifecycleError,
-    shown,
 )
 from engine.domain.lifecycle import Event
 from engine.domain.retry import Retry
-from engine.domain.validation import check_flag, check_integer, check_seconds
+from engine.domain.validation import check_integer, check_seconds
 from engine.owner.attachment import Attachment
 from engine.owner.base import EngineBase
 from engine.portal import blocking_stop_signals, stop_signals
-from engine.worker.attempt import Middleware
-from engine.worker.handler import Handler, HandlerFunction
-from engine.worker.outcome import Rules
+from engine.worker.handled import Handlers, handled_kinds
+from engine.worker.options import MAX_CONCURRENCY, Middleware, Options
 from engine.worker.pool import WorkerPool
 from engine.worker.processes import Processes
 
-MAX_CONCURRENCY = 10_000
-MAX_DEATHS = 1_000
 _MARGIN_SECONDS = 1.5  # after the time of grace, for the last commits: 8 + 1.5 s are below 10 s
 
 
 class Worker(Attachment):
-    """Runs a handler for each ready job: one in the running status that no attempt holds.
+    """Runs each ready job by the handler of its kind. Ready: running, and no attempt holds it.
 
     ::
 
@@ -43,9 +36,18 @@ class Worker(Attachment):
         async with JobEngine("jobs.db") as engine, Worker(engine, handle):
             ...
 
-    With a `SyncJobEngine` it is a plain context manager, ``with Worker(engine, handle):``. An
-    engine may have several workers. Each may get any job, so all that are open at a time need the
-    same ``idempotent`` and ``max_deaths``: the death of an attempt has to mean one thing.
+    With a `SyncJobEngine` it is a plain context manager, ``with Worker(engine, handle):``.
+
+    **Kinds**: a function alone is for jobs of the kind ``default``. A mapping has a handler for
+    each kind, a function or a `Handler`, which is a function with arguments of its own::
+
+        Worker(engine, {"report": write_report, "translate": Handler(translate, concurrency=2)})
+
+    All kinds share the worker's places. Free ones go to the kinds that have ready jobs, in turn,
+    and within a kind by priority and age. In an engine each kind has one handler, so that an error
+    and a death mean one thing: several workers of an engine have different kinds. Jobs of a kind
+    that no worker has stay ready; the log ``engine`` warns of each such kind after 10 s, and
+    ``statistics().unhandled`` counts them.
 
     **The handler** takes any of the job, its input and a `Context`, as its annotations say:
     ``Job``, ``Context``, or any other type that pydantic knows, as which it gets the input. Without
@@ -79,9 +81,10 @@ class Worker(Attachment):
         engine: The engine. Enter it before the worker, and leave it after.
         handler: ``async def handle(order: Order)``, ``def handle(job: Job, context: Context)``, or
             any other function of these. A parameter with a default is left alone, unless it is the
-            first, a job or a context.
-        concurrency: How many handlers may run at once: 1 to 10,000. A thread that outlives its
-            attempt still counts.
+            first, a job or a context. Or a `Handler`; or a mapping of 1 to 1,000 kinds to these.
+        concurrency: How many handlers may run at once, of all kinds: 1 to 10,000. A thread that
+            outlives its attempt still counts. This and the other arguments, but ``grace_seconds``,
+            are what handlers have without arguments of their own.
         retry: The rule after a failed attempt; by default `Retry()`, or no retries with
             ``idempotent=False``.
         timeout_seconds: How long an attempt may take; above 0. After that its handler is cancelled,
@@ -110,13 +113,12 @@ class Worker(Attachment):
             metrics and traces. Their own errors are logged.
 
     Raises:
-        InvalidValueError: An argument is of the wrong type or out of its range, the handler has a
-            parameter that gets nothing or an annotation that can't be resolved or contradicts its
-            name, or the handler
-            can't run in processes, or its return annotation can't come back from JSON: a secret, a
-            field with ``exclude=True`` or a ``serialization_alias`` that isn't read, a type that
-            pydantic doesn't know. Or one of its types is a recursive union that needs a
-            discriminator.
+        InvalidValueError: An argument is of the wrong type or out of its range, a kind is none, a
+            handler has a parameter that gets nothing or an annotation that can't be resolved or
+            contradicts its name, or the handler can't run in processes, or its return annotation
+            can't come back from JSON: a secret, a field with ``exclude=True`` or a
+            ``serialization_alias`` that isn't read, a type that pydantic doesn't know. Or one of
+            its types is a recursive union that needs a discriminator.
         LifecycleError: The running status leads to no success, or to no failure.
     """
 
@@ -126,7 +128,7 @@ class Worker(Attachment):
     def __init__(
         self,
         engine: EngineBase[Any],
-        handler: HandlerFunction,
+        handler: Handlers,
         *,
         concurrency: int = 10,
         retry: Retry | None = None,
@@ -139,22 +141,18 @@ class Worker(Attachment):
         middleware: Sequence[Middleware] = (),
     ) -> None:
         super().__init__(engine)
-        if retry is None:
-            retry = Retry() if idempotent else Retry(max_attempts=1)
-        if not isinstance(retry, Retry):
-            raise InvalidValueError("retry", f"must be a Retry, not {shown(retry)}")
         check_integer("concurrency", concurrency, 1, MAX_CONCURRENCY)
         check_seconds("grace_seconds", grace_seconds)
-        if timeout_seconds is not None:
-            check_seconds("timeout_seconds", timeout_seconds, above_zero=True)
-        check_flag("idempotent", idempotent)
-        check_flag("wait_for_threads", wait_for_threads)
-        check_integer("max_deaths", max_deaths, 1, MAX_DEATHS)
-        given: object = middleware
-        if not isinstance(given, list | tuple) or not all(map(callable, given)):
-            raise InvalidValueError(
-                "middleware", f"must be a list of functions, not {shown(given)}"
-            )
+        options = Options(
+            concurrency,
+            retry,
+            timeout_seconds,
+            idempotent,
+            max_deaths,
+            wait_for_threads,
+            processes,
+            middleware,
+        )
         core = engine.core
         ends = (core.lifecycle.able(event) for event in (Event.SUCCEED, Event.FAIL))
         if not all(ends):
@@ -163,18 +161,8 @@ class Worker(Attachment):
                 "handler could not end its job: add the move to the lifecycle"
             )
         self._exit_after_seconds = grace_seconds + _MARGIN_SECONDS
-        self._part = WorkerPool(
-            core,
-            Handler(handler, core.lifecycle, _rules_of(processes)),
-            Rules(
-                concurrency,
-                DeathRule(max_deaths, idempotent, retry),
-                timeout_seconds,
-                grace_seconds,
-                wait_for_threads,
-                tuple(middleware),
-            ),
-        )
+        handled = handled_kinds(handler, options, core.lifecycle)
+        self._part = WorkerPool(core, handled, concurrency, grace_seconds)
         self._serving = AsyncExitStack()
         self._serving_blocking = ExitStack()
 
@@ -262,25 +250,3 @@ class Worker(Attachment):
             right = "await `serve`" if blocking else "call `serve_blocking`"
             raise InvalidValueError("engine", f"is a {type(self._engine).__name__}: {right}")
         self._engine.core.check_caller()
-
-
-def _rules_of(processes: object) -> Processes | None:
-    """Return the rules of a worker's processes; None for a worker without processes.
-
-    Raises:
-        InvalidValueError: These are no rules, or this system has no process groups.
-    """
-    if processes is False:
-        return None
-    rules = Processes() if processes is True else processes
-    if not isinstance(rules, Processes):
-        raise InvalidValueError(
-            "processes", f"must be True, False or a Processes, not {shown(processes)}"
-        )
-    if getattr(sys, "frozen", False) or not sys.executable:
-        raise InvalidValueError(
-            "processes", "need a Python interpreter, and this program was frozen into one file"
-        )
-    if not hasattr(os, "killpg"):
-        raise InvalidValueError("processes", "need a system with process groups, such as Linux")
-    return rules

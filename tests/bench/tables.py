@@ -13,6 +13,7 @@ from tests.bench import (
     durable,
     gated,
     judging,
+    kinds,
     million,
     peers,
     pieces,
@@ -94,6 +95,11 @@ TABLES: Final = {
     "million": Table(
         "A million live jobs",
         lambda run: million.rows(run.jobs(1_000_000), run.jobs(20_000), run.turns),
+    ),
+    "kinds": Table(
+        "Claims of many kinds",
+        lambda run: kinds.rows(Rounds(), run.jobs(1_000_000), run.jobs(10_000), run.turns),
+        counts="median",
     ),
     "awaited": Table("Awaited", lambda run: awaited.rows(run.jobs(100_000), run.turns)),
     "threads": Table("Threads", lambda run: threaded.rows(run.jobs(10_000), run.turns)),

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-PROGRAMS = [HERE / "statuses.py", HERE / "values.py"]
+PROGRAMS = [HERE / f"{name}.py" for name in ("statuses", "values", "handlers")]
 ROOT = HERE.parents[1]
 IGNORED = re.compile(r"  # type: ignore\[(.*)\]")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -12,6 +12,7 @@ from engine.domain.deaths import DeathRule
 from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.release import Failed, ReleaseJob
 from engine.owner.core import Core
+from engine.owner.free_places import FreePlaces, KindPlaces
 from engine.storage.locations import Location
 from engine.storage.record import Record
 
@@ -36,13 +37,16 @@ class Claim:
         core: Core[Any],
         limit: int = 1,
         *,
+        kinds: Mapping[str, int] | None = None,
         max_deaths: int = 3,
         idempotent: bool = True,
         retry: Retry = EXACT,
     ) -> None:
         self._told = anyio.Event()
         rule = DeathRule(max_deaths, idempotent, retry)
-        self.message = ClaimJobs(limit, rule, self._told.set)
+        free = {"default": limit} if kinds is None else kinds
+        self.places = FreePlaces(limit, {kind: KindPlaces(free[kind], rule) for kind in free})
+        self.message = ClaimJobs(self.places, self._told.set)
         self._seen = core.inbox.put(self.message)
 
     @property

@@ -1,7 +1,8 @@
 """Orphans: the jobs whose attempts died with their engine. They become suspects, or end.
 
-`engine.domain.deaths` has the rule. The first claim after the opening of the engine applies it, in
-its own batch: so an engine without a worker changes nothing, and nor does a batch that fails.
+`engine.domain.deaths` has the rule. The first claim of a kind after the opening of the engine
+applies that of its handler, in its own batch: so an engine without a worker changes nothing, and
+nor does a batch that fails.
 """
 
 from __future__ import annotations
@@ -14,23 +15,25 @@ from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
 from engine.owner.commands.cancel import end_cancelled
 from engine.owner.failed_attempts import death_text, failed_attempt
-from engine.owner.ready_queue import ReadyQueue
+from engine.owner.free_places import FreePlaces
+from engine.owner.orphans import Orphans
 from engine.storage.record import Record
 
 
-def judge_orphans(batch: Batch, queue: ReadyQueue, rule: DeathRule) -> None:
+def judge_orphans(batch: Batch, orphans: Orphans, places: FreePlaces) -> None:
     """Make suspects of the jobs whose attempts died with their engine, or end them.
 
     Args:
         batch: Takes the changes.
-        queue: Has these jobs.
-        rule: Of the worker that claims.
+        orphans: These jobs.
+        places: The kinds of the worker that claims, with their rules.
     """
-    for job_id in queue.orphans:
+    for job_id in orphans.of(places.kinds):
         record = batch.newest(job_id)
-        if record is not None and batch.is_ready(record) and queue.is_orphan(record):
+        if record is not None and batch.is_ready(record) and orphans.has(record):
             execution = record.execution
-            counts = execution.died_attempt is not None or queue.orphaned == 1
+            counts = execution.died_attempt is not None or orphans.at_first == 1
+            rule = places.kinds[record.kind].deaths
             _judge(batch, record, (execution.deaths or 0) + counts, rule)
 
 

@@ -238,7 +238,7 @@ class ReadStatistics(Read[dict[str, Any]]):
             for status in lifecycle.statuses
         }
         live = sum(count for status, count in counts.items() if not lifecycle.is_final(status))
-        ready, running = state.ready_queue.counts()
+        ready, running, unhandled = state.ready_queue.counts()
         return {
             "jobs": counts,
             "last_sequence": state.last_sequence,
@@ -248,6 +248,7 @@ class ReadStatistics(Read[dict[str, Any]]):
             "removed": done.removed,
             "ready": ready,
             "running": running,
+            "unhandled": unhandled,
             "waiting": live - ready - running,
             "strays": len(state.ready_queue.strays),
             "attempts": done.attempts,

@@ -62,8 +62,9 @@ class Awaited:
         options: dict[str, Any] = {"inline_commits": True}  # an earlier engine doesn't have it
         place = SQLiteStorage(path, **options) if self.inline and path is not None else path
         async with JobEngine(place) as engine, AsyncExitStack() as workers:
-            for _ in range(self.workers):
-                await workers.enter_async_context(Worker(engine, _handle, concurrency=BULK))
+            for number in range(self.workers):
+                handlers: Any = {f"kind-{number}": _handle} if number else _handle
+                await workers.enter_async_context(Worker(engine, handlers, concurrency=BULK))
             calls = await self.prepare(engine, operations)
             watch = Stopwatch()
             await calls.by(self.callers)

@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "HandlerError": ("ValueError: no paper", ["builtins.ValueError", "builtins.Exception"]),
     "IdempotencyConflictError": ("key-1", "job-1", "input_hash"),
     "PaymentInUseError": ("payment-1",),
+    "KindInUseError": ("report",),
     "DuplicateJobIdError": ("job-1",),
     "UnknownCursorError": (7, 5),
     "CursorExpiredError": (3, 5),

@@ -102,6 +102,7 @@ SNAPSHOTS: list[BaseModel] = [
         running=0,
         waiting=0,
         strays=0,
+        unhandled=0,
         attempts=0,
         retried=0,
         expired=0,

@@ -26,8 +26,8 @@ from engine import (
     StorageFullError,
     Worker,
 )
-from engine.domain.deaths import DeathRule
 from engine.owner.commands.claim import ClaimJobs
+from engine.owner.free_places import FreePlaces
 from engine.owner.waiting_claims import ServedClaim
 from engine.storage.record import (
     Record,
@@ -35,7 +35,6 @@ from engine.storage.record import (
 from engine.testing.virtual_clock import VirtualClock
 from tests.unit.calls import calls_during
 from tests.unit.claiming import (
-    EXACT,
     Claim,
     NewPlace,
     agents,
@@ -91,6 +90,28 @@ async def test_several_parked_claims_never_get_the_same_job(new_place: NewPlace)
         got += [record.job_id for record in await claimed(engine, 10)] if len(got) < 7 else []
         assert len(got) == len(set(got)) == 7
         assert not (await Claim(engine.core).seen()).is_told
+
+
+async def test_a_claim_gets_jobs_of_its_kinds_alone(new_place: NewPlace) -> None:
+    async with agents(new_place()) as engine:
+        few = await Claim(engine.core, 5, kinds={"a": 1, "b": 5}).seen()
+        other = await Claim(engine.core, 5, kinds={"c": 5}).seen()
+        await engine.create_many([NewJob(start=True, kind=kind) for kind in "aabbd"])
+        assert [record.kind for record in await few.records()] == ["a", "b", "b"]
+        assert not other.is_told
+        again = await claimed(engine, 5, kinds={"d": 5, "a": 5})
+        assert sorted(record.kind for record in again) == ["a", "d"]
+
+
+async def test_a_waiting_claim_has_the_places_that_are_free_at_the_time() -> None:
+    async with agents() as engine:
+        claim = await Claim(engine.core, 1, kinds={"a": 0, "b": 1}).seen()
+        await engine.create_many([NewJob(start=True, kind="a")] * 3)
+        assert not claim.is_told
+        claim.places.leave("a")
+        claim.places.leave("a")
+        await engine.create("any write")
+        assert [record.kind for record in await claim.records()] == ["a", "a"]
 
 
 async def test_a_claim_that_was_is_abandoned_gets_nothing() -> None:
@@ -253,7 +274,7 @@ async def test_jobs_of_a_claim_of_unknown_outcome_come_to_a_later_one(
 def _doubt(engine: JobEngine[AgentJobStatus], record: Record) -> None:
     """Let the owner recover the claimed jobs, as after a commit of unknown outcome."""
     claims = engine._owner._writes.claims  # noqa: SLF001 - a storage that fails so is no file
-    refused = ClaimJobs(1, DeathRule(3, idempotent=True, retry=EXACT), lambda: None)
+    refused = ClaimJobs(FreePlaces(1, {}), lambda: None)
     claims.doubt([ServedClaim(refused, [record])])
     claims.resolve(applied=True)
 
@@ -348,8 +369,8 @@ async def test_parked_claims_are_told_when_the_engine_crashes() -> None:
 async def _calls_with(workers: int) -> int:
     """Return the function calls of creating 1,000 jobs beside so many idle workers."""
     async with agents() as engine, AsyncExitStack() as stack:
-        for _ in range(workers):
-            await stack.enter_async_context(Worker(engine, str))
+        for number in range(workers):
+            await stack.enter_async_context(Worker(engine, {f"kind-{number}": str}))
         await anyio.wait_all_tasks_blocked()
         return await calls_during(lambda: engine.create_many([NewJob("hash")] * 1_000))
 

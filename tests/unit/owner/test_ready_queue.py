@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Sized
-from contextlib import closing
+from collections import Counter
+from collections.abc import Collection, Mapping, Sized
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
 
-from engine import AGENT_JOB_LIFECYCLE
+from engine import AGENT_JOB_LIFECYCLE, Retry
+from engine.domain.deaths import DeathRule
+from engine.owner.free_places import FreePlaces, KindPlaces
 from engine.owner.ready_queue import ReadyQueue
 from engine.owner.times import JobTimes
 from engine.storage.record import NO_EXECUTION, Execution, Record
 from tests.tries import repeatable, report, seeds
 
+KINDS = ("default", "a", "b")
 TOKEN, DEAD = "alive", "dead"
+RULE = DeathRule(3, idempotent=True, retry=Retry())
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def at(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
+
+
+def places_of(free: int = 100, **kinds: int) -> FreePlaces:
+    """Return the free places of a worker, of all its kinds and of each."""
+    return FreePlaces(free, {kind: KindPlaces(each, RULE) for kind, each in kinds.items()})
 
 
 class Jobs:
@@ -32,7 +40,7 @@ class Jobs:
         self.records: dict[str, Record] = {}
         self.times = JobTimes(AGENT_JOB_LIFECYCLE)
         self.queue = ReadyQueue(
-            AGENT_JOB_LIFECYCLE, self.records.get, self.records.values, self.times.retries
+            AGENT_JOB_LIFECYCLE, self.records.get, self.records.values, self.times
         )
         self.earlier = 0
         self.times.on_earlier = self._count
@@ -40,12 +48,33 @@ class Jobs:
     def _count(self) -> None:
         self.earlier += 1
 
-    def add(self, position: int, status: str = "running", **execution: Any) -> str:  # noqa: ANN401
+    def add(
+        self,
+        position: int,
+        status: str = "running",
+        *,
+        kind: str = "default",
+        **execution: Any,  # noqa: ANN401
+    ) -> str:
         """Commit a new job."""
         name = f"job-{position}"
         kept = Execution(**execution) if execution else NO_EXECUTION
-        self.commit(Record(name, status, "hash", None, NOW, NOW, position, execution=kept))
+        self.commit(
+            Record(name, status, "hash", None, NOW, NOW, position, execution=kept, kind=kind)
+        )
         return name
+
+    def add_all(self, kinds: str) -> None:
+        """Commit a new job for each letter, which is its kind."""
+        for position, kind in enumerate(kinds, start=len(self.records) + 1):
+            self.add(position, kind=kind)
+
+    def claim(self, places: FreePlaces) -> str:
+        """Claim jobs; return their kinds, of one letter each, in their order."""
+        claimed = self.queue.offer({}).take(places)
+        for record in claimed:
+            self.work(record.job_id, token=TOKEN)
+        return "".join(record.kind for record in claimed)
 
     def commit(self, record: Record) -> None:
         if record.status in AGENT_JOB_LIFECYCLE.final_values:
@@ -65,11 +94,15 @@ class Jobs:
 
     def ready(self, limit: int = 100, without: Collection[str] = ()) -> list[str]:
         changed = {name: self.records[name] for name in without}
-        with closing(self.queue.in_order(changed)) as ready:
-            return [record.job_id for record in islice(ready, limit)]
+        return self.offered(places_of(default=limit), changed)
+
+    def offered(self, places: FreePlaces, changed: Mapping[str, Record]) -> list[str]:
+        """Return the jobs for a claim with these places."""
+        return [record.job_id for record in self.queue.offer(changed).take(places)]
 
     def counts(self) -> tuple[int, int, int]:
-        return *self.queue.counts(), len(self.times.retries)
+        ready, running, _ = self.queue.counts()
+        return ready, running, len(self.times.retries)
 
     def expired(self, now: datetime, limit: int) -> list[str]:
         return self.times.deadlines.due(now, limit)
@@ -78,7 +111,8 @@ class Jobs:
 def test_ready_jobs_come_by_priority_and_then_by_age() -> None:
     jobs = Jobs()
     for position, priority in [(4, 0), (2, 5), (1, 0), (5, 5), (3, -1)]:
-        jobs.add(position, "running", **({"priority": priority} if priority else {}))
+        execution: dict[str, Any] = {"priority": priority} if priority else {}
+        jobs.add(position, "running", **execution)
     assert jobs.ready() == ["job-2", "job-5", "job-1", "job-4", "job-3"]
     assert jobs.ready(2) == ["job-2", "job-5"]
     assert jobs.ready(2) == ["job-2", "job-5"], "who looks takes nothing"
@@ -168,14 +202,14 @@ def test_attempts_that_were_left_in_the_middle_are_ready_and_dead() -> None:
         *("job-1", "running", "hash", None, NOW, NOW, 1),
         execution=Execution(token=DEAD, attempt=1),
     )
-    jobs.queue.add_orphan(orphan)
+    jobs.queue.orphans.add(orphan)
     jobs.queue.note(orphan)
-    assert jobs.queue.is_orphan(orphan)
+    assert jobs.queue.orphans.has(orphan)
     assert (jobs.ready(), jobs.counts()) == (["job-1"], (1, 0, 0))
     jobs.work("job-1", token=TOKEN)
-    assert not jobs.queue.is_orphan(jobs.records["job-1"])
+    assert not jobs.queue.orphans.has(jobs.records["job-1"])
     assert (jobs.ready(), jobs.counts()) == ([], (0, 1, 0))
-    assert (jobs.queue.orphans, jobs.queue.orphaned) == ({}, 1)
+    assert (bool(jobs.queue.orphans), jobs.queue.orphans.at_first) == (False, 1)
 
 
 def test_one_suspect_at_a_time_is_ready_among_all_others() -> None:
@@ -194,10 +228,94 @@ def test_one_suspect_at_a_time_is_ready_among_all_others() -> None:
     assert jobs.ready() == [first, second, other, last]
     jobs.work(second, token=TOKEN)
     ended = {second: jobs.records[second].moved("failed", NOW, 9)}
-    with closing(jobs.queue.in_order(ended)) as ready:
-        assert [record.job_id for record in ready] == [first, rests, other, last]
+    assert jobs.offered(places_of(default=9), ended) == [first, rests, other, last]
     jobs.end(second)
     assert (jobs.ready(), jobs.counts()) == ([first, rests, other, last], (4, 0, 0))
+
+
+def test_free_places_go_round_robin_over_the_kinds() -> None:
+    jobs = Jobs()
+    jobs.add_all("aaaaaaabbc")
+    assert jobs.claim(places_of(5, a=9, b=9, c=9)) == "abcab"
+    assert jobs.claim(places_of(9, a=9, b=9, c=9)) == "aaaaa"
+
+
+def test_the_turn_goes_on_from_claim_to_claim() -> None:
+    jobs = Jobs()
+    jobs.add_all("aaabbbccc")
+    one = places_of(1, a=9, b=9, c=9)
+    assert "".join(jobs.claim(one) for _ in range(4)) == "abca"
+    one.free = 3
+    assert jobs.claim(one) == "bca"
+
+
+def test_a_kind_that_was_served_alone_has_had_its_turn() -> None:
+    jobs = Jobs()
+    jobs.add_all("aab")
+    both = places_of(1, a=9, b=9)
+    assert jobs.claim(both) + jobs.claim(both) == "ab"
+    assert jobs.claim(both) == "a"
+    jobs.add_all("ab")
+    assert jobs.claim(both) == "b"
+
+
+def test_a_kind_gets_no_more_than_its_free_places() -> None:
+    jobs = Jobs()
+    jobs.add_all("aaaabbbb")
+    assert jobs.claim(places_of(9, a=1, b=3, c=9)) == "abbb"
+    assert jobs.claim(places_of(9, a=0, b=0)) == ""
+    assert jobs.claim(places_of(9, b=9)) == "b"
+
+
+def test_within_a_kind_the_priority_counts_and_between_kinds_it_does_not() -> None:
+    jobs = Jobs()
+    for position, (kind, priority) in enumerate([("a", 0), ("a", 9), ("b", 1), ("b", 5)]):
+        jobs.add(position, kind=kind, priority=priority)
+    places = places_of(9, b=9, a=9)
+    assert jobs.offered(places, {}) == ["job-3", "job-1", "job-2", "job-0"]
+
+
+def test_the_claims_of_a_round_share_what_is_ready() -> None:
+    jobs = Jobs()
+    jobs.add_all("aaabb")
+    offer = jobs.queue.offer({})
+    for places, expected in [(places_of(2, a=9), [1, 2]), (places_of(9, a=9, b=1), [3, 4])]:
+        assert [record.position for record in offer.take(places)] == expected
+
+
+def test_fresh_jobs_stand_among_those_of_their_kind() -> None:
+    jobs = Jobs()
+    jobs.add_all("aab")
+    fresh = [
+        Record("new", "running", "hash", None, NOW, NOW, 7, kind="b"),
+        Record("new c", "running", "hash", None, NOW, NOW, 8, kind="c"),
+    ]
+    offer = jobs.queue.offer({each.job_id: each for each in fresh}, fresh)
+    found = [record.job_id for record in offer.take(places_of(9, a=9, b=9, c=9, d=9))]
+    assert found == ["job-1", "job-3", "new c", "job-2", "new"]
+
+
+def test_one_suspect_at_a_time_is_ready_over_all_kinds() -> None:
+    jobs = Jobs()
+    for position, kind in enumerate("abab", start=1):
+        jobs.add(position, kind=kind, died_attempt=1)
+    jobs.add(5, kind="b")
+    both = places_of(9, a=9, b=9)
+    assert jobs.offered(places_of(9, b=9), {}) == ["job-2", "job-5"]
+    assert jobs.claim(both) == "ab"
+    assert jobs.queue.counts() == (0, 2, 0)
+    assert jobs.claim(both) == ""
+    jobs.work("job-1", token=None, died_attempt=None)
+    assert jobs.queue.counts() == (2, 1, 2)
+    assert sorted(jobs.claim(both)) == ["a", "b"]
+
+
+def test_it_keeps_nothing_of_a_kind_without_ready_jobs() -> None:
+    jobs = Jobs()
+    for position in range(1_000):
+        jobs.end(jobs.add(position, kind=f"kind-{position}"))
+    assert _lines(jobs) <= 2 * 1_010
+    assert not jobs.queue._innocent.keys()  # noqa: SLF001 - memory
 
 
 def _lines(jobs: Jobs) -> int:
@@ -205,11 +323,10 @@ def _lines(jobs: Jobs) -> int:
     queue, retries, deadlines = jobs.queue, jobs.times.retries, jobs.times.deadlines
     begins = jobs.times._begins  # noqa: SLF001 - memory
     kept: list[Sized] = [retries, deadlines, retries._heap, deadlines._heap]  # noqa: SLF001
-    for line in (queue._innocent, queue._suspects):  # noqa: SLF001 - memory
-        kept += [line, line._heap]  # noqa: SLF001
+    ranked = [*queue._innocent.values(), *queue._suspects.values()]  # noqa: SLF001 - memory
     kept += [queue._held, queue._held_suspects]  # noqa: SLF001
     kept += [begins, begins._heap]  # noqa: SLF001 - memory
-    return sum(map(len, kept))
+    return sum(map(len, kept)) + sum(len(each) + each.lines for each in ranked)
 
 
 def test_it_keeps_nothing_of_jobs_that_end_unclaimed() -> None:
@@ -241,9 +358,12 @@ def test_it_agrees_with_a_look_at_all_jobs() -> None:
                 now += draw.randrange(3)
                 jobs.queue.advance(at(now))
                 limit = draw.randrange(1, 9)
-                assert jobs.ready(limit) == _ready(jobs, now)[:limit]
+                for kind in KINDS:
+                    places = places_of(limit, **{kind: 9})
+                    assert jobs.offered(places, {}) == _ready(jobs, now, kind)[:limit]
+                _check_turns(draw, jobs, now)
                 assert jobs.expired(at(now), 99) == _expired(jobs, now)
-                claims += len(jobs.ready())
+                claims += len(_ready(jobs, now))
     report(f"ready queue: {claims} ready jobs seen")
     assert claims > len(seeds(1_000)) * 60
 
@@ -251,7 +371,8 @@ def test_it_agrees_with_a_look_at_all_jobs() -> None:
 def _change(draw: random.Random, jobs: Jobs, step: int, now: int) -> None:
     if not jobs.records or draw.random() < 0.4:
         deadline = at(now + draw.randrange(9)) if draw.random() < 0.5 else None
-        jobs.add(step, priority=draw.randrange(3), deadline_at=deadline)
+        kind = draw.choice(KINDS)
+        jobs.add(step, kind=kind, priority=draw.randrange(3), deadline_at=deadline)
         return
     name = draw.choice(list(jobs.records))
     work = jobs.records[name].execution
@@ -263,8 +384,23 @@ def _change(draw: random.Random, jobs: Jobs, step: int, now: int) -> None:
         jobs.work(name, token=None, retry_at=at(now + draw.randrange(-1, 5)))
 
 
-def _ready(jobs: Jobs, now: int) -> list[str]:
-    works = {name: record.execution for name, record in jobs.records.items()}
+def _check_turns(draw: random.Random, jobs: Jobs, now: int) -> None:
+    """Check that a claim takes equally of each kind, as far as it has jobs and free places."""
+    free, caps = draw.randrange(1, 9), {kind: draw.randrange(4) for kind in KINDS}
+    found = jobs.offered(places_of(free, **caps), {})
+    most = {kind: min(cap, len(_ready(jobs, now, kind))) for kind, cap in caps.items()}
+    assert len(found) == min(free, sum(most.values()))
+    taken = Counter(jobs.records[name].kind for name in found)
+    for kind in KINDS:
+        assert taken[kind] == most[kind] or taken[kind] >= max(taken.values()) - 1
+
+
+def _ready(jobs: Jobs, now: int, *kinds: str) -> list[str]:
+    works = {
+        name: record.execution
+        for name, record in jobs.records.items()
+        if record.kind in (kinds or KINDS)
+    }
     ready = [
         (-work.priority, jobs.records[name].position, name)
         for name, work in works.items()

@@ -78,27 +78,6 @@ async def test_higher_priorities_come_first_then_older_jobs(new_place: NewPlace)
     assert seen == [[7, 5], [5, 1], [5, 3], [0, 0], [0, 4], [-1, 2]]
 
 
-async def test_several_workers_share_the_jobs_of_an_engine() -> None:
-    gates = [Turnstile(), Turnstile(), Turnstile()]
-    async with (
-        agents() as engine,
-        Worker(engine, gates[0], concurrency=1),
-        Worker(engine, gates[1], concurrency=2),
-        Worker(engine, gates[2], concurrency=3),
-    ):
-        with anyio.fail_after(SECONDS):
-            jobs = [await running(engine, input=number) for number in range(8)]
-            for place, gate in enumerate(gates, start=1):
-                await gate.until(place)
-            assert (await engine.statistics()).ready == 2
-            for gate in gates:
-                gate.open()
-            for job in jobs:
-                done = await engine.wait(job.job_id)
-                assert (done.status, done.attempt) == (COMPLETED, 1)
-    assert sorted(each for gate in gates for each in gate.entered) == list(range(8))
-
-
 async def test_a_job_that_has_not_begun_to_run_is_left_alone() -> None:
     gate = Turnstile.opened()
     async with working(gate, clock=VirtualClock()) as engine:

@@ -216,16 +216,3 @@ async def test_a_worker_whose_monitor_gets_no_thread_claims_nothing(
                     raise AssertionError("entered")
         await anyio.wait_all_tasks_blocked()
         assert (await engine.statistics()).watchers == 0
-
-
-@pytest.mark.parametrize(
-    ("field", "rule"), [("idempotent", {"idempotent": False}), ("max_deaths", {"max_deaths": 1})]
-)
-async def test_workers_of_one_engine_judge_deaths_alike(field: str, rule: dict[str, Any]) -> None:
-    async with JobEngine() as engine:
-        async with Worker(engine, _handle), Worker(engine, _handle, concurrency=1):
-            other = Worker(engine, _handle, **rule)
-            with pytest.raises(InvalidValueError, match=f"^{field} must be (True|3), as for"):
-                await other.__aenter__()
-        async with other:
-            pass

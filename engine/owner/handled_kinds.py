@@ -1,0 +1,81 @@
+"""Handled kinds: which kinds have a handler in this engine, and which ready jobs have none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from engine.domain.deadlines import due_after
+from engine.domain.exceptions import KindInUseError
+from engine.owner.times import Times
+
+_PATIENCE: Final = timedelta(seconds=10)
+
+
+class HandledKinds:
+    """Knows the kinds of the open workers, and when to warn of ready jobs that none of them has.
+
+    It decides about no job: what a worker gets is what its claims name.
+
+    Args:
+        notices: Takes the times at which to warn, by kind.
+        ready_kinds: Returns the kinds that have ready jobs.
+    """
+
+    def __init__(self, notices: Times[datetime], ready_kinds: Callable[[], Iterable[str]]) -> None:
+        self._notices = notices
+        self._ready_kinds = ready_kinds
+        self._kinds: set[str] = set()
+        self._warned: set[str] = set()
+        self._changed_at = datetime.min.replace(tzinfo=UTC)
+
+    def __contains__(self, kind: object) -> bool:
+        return kind in self._kinds
+
+    def __bool__(self) -> bool:
+        return bool(self._kinds)
+
+    def check_free(self, kinds: Iterable[str]) -> None:
+        """Check that no open worker has one of these kinds.
+
+        Raises:
+            KindInUseError: One has.
+        """
+        for kind in kinds:
+            if kind in self._kinds:
+                raise KindInUseError(kind)
+
+    def add(self, kinds: Collection[str], now: datetime) -> None:
+        """Take in the kinds of a worker that opens."""
+        self._kinds.update(kinds)
+        self._begin_anew(now)
+
+    def remove(self, kinds: Collection[str], now: datetime) -> None:
+        """Drop the kinds of a worker that has closed."""
+        self._kinds.difference_update(kinds)
+        self._begin_anew(now)
+
+    def _begin_anew(self, now: datetime) -> None:
+        self._changed_at = now
+        for kind in self._ready_kinds():
+            self.note_ready(kind, now)
+
+    def note_ready(self, kind: str, at: datetime) -> None:
+        """Note that a kind has had ready jobs since then; a warning follows if nobody takes it."""
+        if not self._kinds or kind in self._kinds:
+            self.forget(kind)
+        elif kind not in self._warned and kind not in self._notices:
+            self._notices.set(kind, due_after(max(at, self._changed_at), _PATIENCE).at)
+
+    def forget(self, kind: str) -> None:
+        """Note that a kind has no ready jobs any more."""
+        self._notices.set(kind, None)
+
+    def to_warn_of(self, now: datetime) -> list[str]:
+        """Return the kinds to warn of, each once in the life of the engine."""
+        kinds = self._notices.due(now, len(self._notices))
+        for kind in kinds:
+            self.forget(kind)
+        self._warned.update(kinds)
+        return kinds

@@ -1,0 +1,50 @@
+"""Orphans: the jobs whose newest attempts died with their engine, by kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.storage.record import Record
+
+
+class Orphans:
+    """Holds the tokens of dead attempts, as far as their jobs have not changed since.
+
+    `engine.owner.commands.orphans` judges them, when a worker claims that has their kind.
+
+    Attributes:
+        at_first: How many they were when the engine was opened.
+    """
+
+    def __init__(self) -> None:
+        self.at_first = 0
+        self._tokens: dict[str, dict[str, str]] = {}  # by job id, by kind
+
+    def __bool__(self) -> bool:
+        return bool(self._tokens)
+
+    def add(self, record: Record) -> None:
+        """Note the attempt of a job from a newly opened storage: it died with its engine."""
+        if record.execution.token is not None:
+            self._tokens.setdefault(record.kind, {})[record.job_id] = record.execution.token
+            self.at_first += 1
+
+    def has(self, record: Record) -> bool:
+        """Return whether a job's newest attempt died with its engine."""
+        token = record.execution.token
+        if token is None or not self._tokens:
+            return False
+        return self._tokens.get(record.kind, {}).get(record.job_id) == token
+
+    def keep(self, record: Record) -> bool:
+        """Return whether a job, as it was committed, is still an orphan; if not, forget it."""
+        if self.has(record):
+            return True
+        tokens = self._tokens.get(record.kind)
+        if tokens is not None and tokens.pop(record.job_id, None) is not None and not tokens:
+            del self._tokens[record.kind]
+        return False
+
+    def of(self, kinds: Iterable[str]) -> list[str]:
+        """Return the ids of the jobs that have one of these kinds."""
+        return [job_id for kind in kinds for job_id in self._tokens.get(kind, ())]
