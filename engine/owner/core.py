@@ -74,7 +74,7 @@ class Core(Generic[Status]):
     def interrupt(self, error: BaseException) -> None:
         """Pass an exception of the program's on to it: its own `with` of the engine raises it.
 
-        Nothing more is claimed, or another worker would get the job that is released now.
+        Nothing more is claimed, or the job that is released now would run again at once.
         """
         for part in self.parts:
             part.interrupt()

@@ -120,12 +120,12 @@ async def main() -> None:
     async with (
         JobEngine(PATH, on_transition=hook) as engine,
         Gate(engine, check, interval_seconds=0.01),
-        Worker(engine, handle, middleware=[middleware]),
-        Worker(engine, handle, middleware=[middleware]),
+        Worker(engine, {"beside": handle}, middleware=[middleware]),
+        Worker(engine, {"signalled": handle}, middleware=[middleware]),
     ):
         try:
             for given in ("beside", "signalled"):
-                job = await engine.create("hash", input=given)
+                job = await engine.create("hash", kind=given, input=given)
                 await engine.transition(job.job_id, JobStatus.RUNNING)
                 await at_work.wait()
             await engine.create("waits")
