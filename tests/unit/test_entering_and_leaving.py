@@ -141,10 +141,10 @@ async def test_without_a_body_an_interrupt_ends_all_with_the_time_of_grace(tmp_p
     former = signal.signal(signal.SIGTERM, stop)
     try:
         engine = await _in_a_task(JobEngine(tmp_path / "jobs.db").__aenter__)
-        for _ in range(2):
-            await _in_a_task(Worker(engine, handle).__aenter__)
         for given in ("beside", "signalled"):
-            job = await engine.create("hash", input=given)
+            await _in_a_task(Worker(engine, {given: handle}).__aenter__)
+        for given in ("beside", "signalled"):
+            job = await engine.create("hash", kind=given, input=given)
             await engine.transition(job.job_id, JobStatus.RUNNING)
         with pytest.raises(EngineClosedError):
             await engine.wait(job.job_id)

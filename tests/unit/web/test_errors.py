@@ -51,6 +51,7 @@ STATUSES = {
         "HandlerError",
         "HandlerProcessError",
         "JobDamagedError",
+        "KindInUseError",
         "LifecycleError",
         "StorageDamagedError",
         "WrongLoopError",
