@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping
+from datetime import datetime
 from os import PathLike
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -40,11 +41,11 @@ from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.extend import ExtendJob
+from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
 from engine.owner.commands.move import MoveJobs
 from engine.owner.commands.read import (
-    CountJobs,
+    FindJob,
     GetJobs,
-    ListJobs,
     ReadAttempts,
     ReadHistory,
     ReadStatistics,
@@ -60,6 +61,7 @@ from engine.owner.prompts import check_answer
 from engine.owner.watching import Watch
 from engine.portal import Held, LoopAffinity, call_soon, hold
 from engine.portal.time import Clock, utc_now
+from engine.storage.filter import ALL_JOBS
 from engine.storage.locations import Location
 from engine.storage.sqlite.paths import path_at
 
@@ -355,6 +357,24 @@ class JobEngine(EngineBase[Status]):
         """
         return await self._views.jobs_in_slices(await self._ask(GetJobs.many(job_ids)))
 
+    async def find(
+        self, *, idempotency_key: str | None = None, payment_id: str | None = None
+    ) -> Job[Status]:
+        """Return the job that has an idempotency key, or that a payment pays for.
+
+        Args:
+            idempotency_key: The key that the job was created with.
+            payment_id: The payment that was given for the job; or ``mock_bc_`` and the id of a job
+                without one, its `Job.blockchain_identifier`.
+
+        Raises:
+            InvalidValueError: The name is no text of 1 to 256 characters, or not just one is given.
+            JobNotFoundError: No job has this name.
+        """
+        message = FindJob.checked(idempotency_key, payment_id)
+        await self._sent(message)
+        return self._views.one(message)
+
     async def transition(
         self,
         job_id: str,
@@ -636,33 +656,83 @@ class JobEngine(EngineBase[Status]):
         watcher = self.core.watcher(*checked_watch(job_id, after), progress=progress)
         return Watch(watcher, call_soon())
 
-    async def count(self, status: Status | None = None) -> int:
-        """Count the jobs that have a status; by default all jobs.
+    async def count(
+        self,
+        status: Status | None = None,
+        *,
+        kind: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        at_most: int | None = None,
+    ) -> int:
+        """Count the jobs that fit all of the given arguments; by default all jobs.
+
+        A count by several of them, by the kind ``default`` or by the time of creation goes through
+        many jobs in steps; other calls are answered in between. Then a job that changes its status
+        meanwhile counts as it was or as it is.
+
+        Args:
+            status: The status of the jobs; by default any. This and the others as for `list_jobs`.
+            kind: Their kind; by default any.
+            labels: Labels that they all have.
+            created_after: They were created at this time or later.
+            created_before: They were created before this time.
+            at_most: Stop at this number, from 1 on: to know whether there are so many takes less
+                time than to count them all.
 
         Raises:
-            InvalidValueError: The lifecycle has no such status.
+            InvalidValueError: As for `list_jobs`; or ``at_most`` is no number from 1 on.
         """
-        return await self._ask(CountJobs.checked(self._lifecycle, status))
+        jobs = checked_filter(self._lifecycle, status, kind, labels, created_after, created_before)
+        counting = Count(jobs, at_most)
+        message: CountJobs | None = counting.first()
+        while message is not None:
+            message = counting.following(await self._ask(message))
+        return counting.found
 
     async def list_jobs(
-        self, status: Status | None = None, *, limit: int = 100, after: str | None = None
+        self,
+        status: Status | None = None,
+        *,
+        kind: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        newest_first: bool = False,
+        limit: int = 100,
+        after: str | None = None,
     ) -> JobPage[Status]:
-        """Return a page of jobs in the order of their creation.
+        """Return a page of the jobs that fit all of the given arguments, in order of creation.
 
         The pages repeat no job, and leave out no job that keeps its status. Jobs that are created
-        meanwhile come at the end.
+        meanwhile come at the end; with ``newest_first`` they don't come.
+
+        A page by one of ``status``, ``kind`` and a label is as long as it may be. One by several of
+        them, by the kind ``default`` or by the time of creation goes through a few thousand jobs at
+        most, and so may have fewer, even none, and a ``next_cursor``: go on until that is None.
 
         Args:
             status: The status of the jobs; by default any.
+            kind: Their kind; by default any.
+            labels: Labels that they all have; they may have others.
+            created_after: They were created at this time or later: an aware datetime. Times come
+                from the engine's clock, so they need not be in the order of creation.
+            created_before: They were created before this time: an aware datetime.
+            newest_first: Whether the newest job comes first.
             limit: The size of the page: 1 to 1,000. It ends early, with a cursor, where its inputs,
                 results, errors, prompts and answers have 16,777,216 characters together.
-            after: The ``next_cursor`` of the page before; by default the first page.
+            after: The ``next_cursor`` of the page before, in the same order; by default the first
+                page.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type, out of its range, or no cursor.
+            InvalidValueError: An argument is of the wrong type, out of its range, or no cursor of
+                this order; or no job can have the kind or the labels.
         """
-        message = ListJobs.checked(self._lifecycle, status, limit, after)
-        return await self._views.page_in_slices(await self._ask(message))
+        jobs = checked_filter(self._lifecycle, status, kind, labels, created_after, created_before)
+        message = ListJobs.checked(jobs, limit, after, newest_first=newest_first)
+        stored = await self._ask(message)
+        return await self._views.page_in_slices(stored, newest_first=newest_first)
 
     async def history(self, job_id: str) -> list[Transition[Status]]:
         """Return every transition of a job, from its creation on.
@@ -702,7 +772,7 @@ class JobEngine(EngineBase[Status]):
             InvalidValueError: The path is no path.
         """
         target = path_at(path, "path")
-        await self._ask(CountJobs(None))  # fails if the engine can't be called
+        await self._ask(Count(ALL_JOBS).first())  # fails if the engine can't be called
 
         is_abandoned = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from datetime import datetime
 from os import PathLike
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -35,11 +36,11 @@ from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.extend import ExtendJob
+from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
 from engine.owner.commands.move import MoveJobs
 from engine.owner.commands.read import (
-    CountJobs,
+    FindJob,
     GetJobs,
-    ListJobs,
     ReadAttempts,
     ReadHistory,
     ReadStatistics,
@@ -54,6 +55,7 @@ from engine.owner.prompts import check_answer
 from engine.owner.watching import Watcher
 from engine.portal import SyncBridge, TimeLimit, check_interpreter
 from engine.portal.time import Clock, utc_now
+from engine.storage.filter import ALL_JOBS
 from engine.storage.locations import Location
 from engine.storage.sqlite.paths import path_at
 
@@ -291,6 +293,19 @@ class SyncJobEngine(EngineBase[Status]):
         """Return up to 10,000 jobs as they are at one moment, in the order of the given ids."""
         return self._views.jobs(self._bridge.ask(TimeLimit(timeout), GetJobs.many(job_ids)))
 
+    def find(
+        self,
+        *,
+        idempotency_key: str | None = None,
+        payment_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Return the job that has an idempotency key, or that a payment pays for."""
+        limit = TimeLimit(timeout)
+        message = FindJob.checked(idempotency_key, payment_id)
+        self._bridge.send(limit, message)
+        return self._views.one(message)
+
     def transition(
         self,
         job_id: str,
@@ -434,21 +449,45 @@ class SyncJobEngine(EngineBase[Status]):
         watcher = self.core.watcher(*checked_watch(job_id, after), progress=progress)
         return _watched(watcher, self._bridge)
 
-    def count(self, status: Status | None = None, *, timeout: float | None = None) -> int:
-        """Count the jobs that have a status; by default all jobs."""
-        return self._bridge.ask(TimeLimit(timeout), CountJobs.checked(self._lifecycle, status))
+    def count(
+        self,
+        status: Status | None = None,
+        *,
+        kind: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        at_most: int | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Count the jobs that fit all of the given arguments; by default all jobs."""
+        limit = TimeLimit(timeout)
+        jobs = checked_filter(self._lifecycle, status, kind, labels, created_after, created_before)
+        counting = Count(jobs, at_most)
+        message: CountJobs | None = counting.first()
+        while message is not None:
+            message = counting.following(self._bridge.ask(limit, message))
+        return counting.found
 
     def list_jobs(
         self,
         status: Status | None = None,
         *,
+        kind: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        newest_first: bool = False,
         limit: int = 100,
         after: str | None = None,
         timeout: float | None = None,
     ) -> JobPage[Status]:
-        """Return a page of jobs in the order of their creation."""
-        message = ListJobs.checked(self._lifecycle, status, limit, after)
-        return self._views.page(self._bridge.ask(TimeLimit(timeout), message))
+        """Return a page of the jobs that fit all of the given arguments, in order of creation."""
+        time_limit = TimeLimit(timeout)
+        jobs = checked_filter(self._lifecycle, status, kind, labels, created_after, created_before)
+        message = ListJobs.checked(jobs, limit, after, newest_first=newest_first)
+        stored = self._bridge.ask(time_limit, message)
+        return self._views.page(stored, newest_first=newest_first)
 
     def history(self, job_id: str, *, timeout: float | None = None) -> list[Transition[Status]]:
         """Return every transition of a job, from its creation on."""
@@ -465,7 +504,7 @@ class SyncJobEngine(EngineBase[Status]):
     def backup(self, path: str | PathLike[str], *, timeout: float | None = None) -> None:
         """Write a consistent copy of all jobs into a new file, while other calls go on."""
         limit, target = TimeLimit(timeout), path_at(path, "path")
-        self._bridge.ask(limit, CountJobs(None))  # fails if the engine can't be called
+        self._bridge.ask(limit, Count(ALL_JOBS).first())  # fails if the engine can't be called
         self._storage.backup(target, limit.check)
 
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:

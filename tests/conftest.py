@@ -5,6 +5,9 @@ import signal
 
 import pytest
 
+from engine.owner import recently_ended
+from engine.storage import memory
+from engine.storage.sqlite import listing
 from tests.tries import thorough, tier
 
 # A background shell makes the tests ignore Ctrl-C, and so the programs that they start.
@@ -25,6 +28,19 @@ def pytest_configure(config: pytest.Config) -> None:
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Run every async test on both backends; on trio not in the quick tier, but for some."""
     return str(request.param)
+
+
+@pytest.fixture
+def ended_jobs_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each job leave the owner's table at its end, so that the storage is asked for it."""
+    monkeypatch.setattr(recently_ended, "_LARGE_BYTES", 0)
+
+
+@pytest.fixture
+def short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each search of jobs by several arguments end after a few, so that it goes on often."""
+    monkeypatch.setattr(memory, "_SEARCHED_ROWS", 3)
+    monkeypatch.setattr(listing, "_SEARCHED_ROWS", 3)
 
 
 def pytest_collection_finish() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.domain.exceptions import InvalidValueError
+from engine.domain.labels import check_kind, check_label
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
 from engine.storage.sqlite.paths import path_at
 
@@ -38,6 +39,32 @@ def identifier(text: str) -> str:
         return check_text("text", text, MAX_IDENTIFIER_CHARACTERS)
     except InvalidValueError as error:
         raise ArgumentTypeError(error.problem) from error
+
+
+def kind(text: str) -> str:
+    """Return a text that can be a kind.
+
+    Raises:
+        ArgumentTypeError: It can't be one.
+    """
+    try:
+        return check_kind(text)
+    except InvalidValueError as error:
+        raise ArgumentTypeError(error.problem) from error
+
+
+def label(text: str) -> tuple[str, str]:
+    """Return the name and the value of a label, which stand before and after the first ``=``.
+
+    Raises:
+        ArgumentTypeError: One of them can't be one.
+    """
+    name, _, value = text.partition("=")
+    try:
+        return check_label(name, value)
+    except InvalidValueError as error:
+        problem = f"must be NAME=VALUE, and its {'value' if name else 'name'} {error.problem}"
+        raise ArgumentTypeError(problem) from error
 
 
 def whole_number(smallest: int) -> Callable[[str], int]:

@@ -119,18 +119,29 @@ def check_deadline(field: str, deadline: object) -> Deadline:
         InvalidValueError: It is neither a timedelta above 0 nor an aware datetime.
     """
     if isinstance(deadline, datetime):
-        if deadline.utcoffset() is None:
-            raise InvalidValueError(field, "is a datetime without time zone: add tzinfo")
-        try:
-            return plain_time(deadline)
-        except OverflowError:  # before the first time of the calendar, or after the last
-            problem = f"is outside the calendar in UTC: {shown(deadline)}"
-            raise InvalidValueError(field, problem) from None
+        return check_time(field, deadline)
     if not isinstance(deadline, timedelta) or plain_duration(deadline) <= timedelta(0):
         raise InvalidValueError(
             field, f"must be a timedelta above 0 or an aware datetime, not {shown(deadline)}"
         )
     return plain_duration(deadline)
+
+
+def check_time(field: str, time: object) -> datetime:
+    """Return an aware datetime in UTC.
+
+    Raises:
+        InvalidValueError: It is none, or outside the calendar in UTC.
+    """
+    if not isinstance(time, datetime):
+        raise InvalidValueError(field, f"must be an aware datetime, not {shown(time)}")
+    if time.utcoffset() is None:
+        raise InvalidValueError(field, "is a datetime without time zone: add tzinfo")
+    try:
+        return plain_time(time)
+    except OverflowError:  # before the first time of the calendar, or after the last
+        problem = f"is outside the calendar in UTC: {shown(time)}"
+        raise InvalidValueError(field, problem) from None
 
 
 def due_in(deadlines: str | None, status: str, now: datetime) -> Due:

@@ -131,15 +131,26 @@ def _rebuild(kind: type[AnyError], args: tuple[Any, ...], state: dict[str, Any])
 
 
 class JobNotFoundError(EngineError, LookupError):
-    """No job has this id, or no longer: the retention rule removes ended jobs.
+    """No job has this name, or no longer: the retention rule removes ended jobs.
 
     Attributes:
-        job_id: The id as given.
+        job_id: The id as given; None if the job was sought by another name.
+        idempotency_key, payment_id: That name, as given to `find`.
     """
 
-    def __init__(self, job_id: str) -> None:
-        super().__init__(f"no job has the id {shown(job_id)}: it was removed, or never existed")
+    def __init__(
+        self,
+        job_id: str | None,
+        *,
+        idempotency_key: str | None = None,
+        payment_id: str | None = None,
+    ) -> None:
+        names = {"id": job_id, "idempotency key": idempotency_key, "payment": payment_id}
+        [(sort, name)] = ((sort, name) for sort, name in names.items() if name is not None)
+        super().__init__(f"no job has the {sort} {shown(name)}: it was removed, or never existed")
         self.job_id = job_id
+        self.idempotency_key = idempotency_key
+        self.payment_id = payment_id
 
 
 class InvalidStateTransitionError(EngineError, ValueError):

@@ -49,14 +49,23 @@ def labels_text(labels: Mapping[str, str] | None) -> str | None:
     Raises:
         InvalidValueError: They are no mapping of short texts, or more than 16.
     """
+    kept = checked_labels(labels)
+    return json.dumps(kept, ensure_ascii=False, separators=(",", ":")) if kept else None
+
+
+def checked_labels(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Return labels sorted by name.
+
+    Raises:
+        InvalidValueError: They are no mapping of short texts, or more than 16.
+    """
     if labels is None:
-        return None
+        return {}
     if not isinstance(labels, Mapping):
         raise InvalidValueError("labels", f"must map names to texts, not {shown(labels)}")
     if len(labels) > MAX_LABELS:
         raise InvalidValueError("labels", f"has {len(labels)} of them; {MAX_LABELS} are allowed")
-    kept = dict(sorted(check_label(name, value) for name, value in labels.items()))
-    return json.dumps(kept, ensure_ascii=False, separators=(",", ":")) if kept else None
+    return dict(sorted(check_label(name, value) for name, value in labels.items()))
 
 
 def check_label(name: object, value: object) -> tuple[str, str]:

@@ -23,11 +23,12 @@ from engine.domain.models import Job, Progress
 from engine.gate.check import Check, Chosen
 from engine.gate.waiting_jobs import WaitingJobs
 from engine.owner.attachment import Part
+from engine.owner.commands.listing import ListJobs
 from engine.owner.commands.move import CheckedMove, MoveJobs
-from engine.owner.commands.read import ListJobs
 from engine.owner.core import Core
 from engine.owner.inside import Inside
 from engine.portal.logs import TaskLogger
+from engine.storage.filter import JobFilter
 from engine.storage.record import Change, Damaged, Record
 
 logger = TaskLogger("engine.gate")
@@ -95,15 +96,16 @@ class GateKeeper(Part):
 
     async def _read_waiting(self) -> None:
         """Read the jobs that wait already; events report the others that come and go meanwhile."""
-        self._gone, after = set(), 0
+        self._gone = set()
+        waiting, after = JobFilter(self._status), 0
         while True:
-            page = await self._core.ask(ListJobs(self._status, _PAGE_JOBS, after), internal=True)
+            page = await self._core.ask(ListJobs(waiting, _PAGE_JOBS, after), internal=True)
             for record in page.jobs:
                 if not isinstance(record, Damaged) and record.job_id not in self._gone:
                     self._waiting.setdefault(record.job_id, record)
-            if not page.has_more:
+            if page.next_after is None:
                 break
-            after = page.jobs[-1].position
+            after = page.next_after
         self._gone = None
         # New jobs that came meanwhile stand before older ones of later pages.
         self._waiting = dict(sorted(self._waiting.items(), key=lambda pair: pair[1].position))

@@ -12,7 +12,7 @@ from typing import Any, cast
 from engine.domain.exceptions import EngineError, InvalidValueError, StorageError
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.owner.commands.command import Read
-from engine.owner.commands.read import GetJobs
+from engine.owner.commands.read import FindJob, GetJobs
 from engine.owner.message import refuse
 from engine.owner.sources import Sources
 from engine.owner.state import why_missing
@@ -23,9 +23,11 @@ from engine.storage.record import Record
 async def answer_reads(messages: Sequence[Read[Any]], sources: Sources) -> None:
     """Answer reads, each by itself."""
     find_all = sources.state.table.find_all
-    elsewhere: list[GetJobs] = []
+    elsewhere: list[GetJobs | FindJob] = []
     for message in messages:
-        if not isinstance(message, GetJobs):
+        if isinstance(message, FindJob):
+            elsewhere.append(message)
+        elif not isinstance(message, GetJobs):
             await _answer(message, sources)
         elif (records := find_all(message.job_ids)) is not None:
             message.answer(_checked(message, records))
@@ -43,15 +45,18 @@ async def _answer(message: Read[Any], sources: Sources) -> None:
         message.answer(error.with_traceback(None))
 
 
-async def _fetch(messages: Sequence[GetJobs], sources: Sources) -> None:
-    """Answer reads of jobs that the owner doesn't hold: they have ended, or never were."""
+async def _fetch(messages: Sequence[GetJobs | FindJob], sources: Sources) -> None:
+    """Answer reads of jobs that the owner need not hold: they have ended, or never were."""
     try:
         named = await sources.state.named_by(messages)
     except StorageError as error:
         refuse(messages, error)
         return
     for message in messages:
-        message.answer(_found(message, named))
+        if isinstance(message, FindJob):
+            message.answer(message.found(named))
+        else:
+            message.answer(_found(message, named))
 
 
 def _found(message: GetJobs, named: CheckedOut) -> Sequence[Record] | EngineError:

@@ -145,22 +145,23 @@ class Views(Generic[Status]):
             jobs += self.jobs(part)
         return jobs
 
-    def page(self, stored: StoredPage) -> JobPage[Status]:
+    def page(self, stored: StoredPage, *, newest_first: bool) -> JobPage[Status]:
         """Return a page of jobs."""
         records, damaged = _parted(stored)
-        return self._page_of(self.jobs(records), damaged, stored)
+        return self._page_of(self.jobs(records), damaged, _cursor(stored, newest_first))
 
-    async def page_in_slices(self, stored: StoredPage) -> JobPage[Status]:
+    async def page_in_slices(self, stored: StoredPage, *, newest_first: bool) -> JobPage[Status]:
         """Return a page of jobs; see `jobs_in_slices`."""
         records, damaged = _parted(stored)
-        return self._page_of(await self.jobs_in_slices(records), damaged, stored)
+        jobs = await self.jobs_in_slices(records)
+        return self._page_of(jobs, damaged, _cursor(stored, newest_first))
 
     def _page_of(
-        self, jobs: list[Job[Status]], damaged: Sequence[Damaged], stored: StoredPage
+        self, jobs: list[Job[Status]], damaged: Sequence[Damaged], next_cursor: str | None
     ) -> JobPage[Status]:
         fields = {
             "jobs": tuple(jobs),
-            "next_cursor": cursor_of(stored.jobs[-1].position) if stored.has_more else None,
+            "next_cursor": next_cursor,
             "damaged": tuple(each.job_id for each in damaged),
         }
         return _build(self._page, fields)
@@ -210,6 +211,11 @@ def _parted(stored: StoredPage) -> tuple[Sequence[Record], Sequence[Damaged]]:
     if not damaged:  # nearly always
         return cast("Sequence[Record]", stored.jobs), damaged
     return [each for each in stored.jobs if not isinstance(each, Damaged)], damaged
+
+
+def _cursor(stored: StoredPage, newest_first: bool) -> str | None:  # noqa: FBT001 - handed on
+    after = stored.next_after
+    return None if after is None else cursor_of(after, newest_first=newest_first)
 
 
 def _slices(records: Sequence[Record]) -> Iterator[Sequence[Record]]:

@@ -3,6 +3,7 @@
 To write a storage, implement `Storage`. Every type that its calls take or return is exported here.
 """
 
+from engine.storage.filter import JobFilter, Label
 from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import (
     CheckedOut,
@@ -12,6 +13,7 @@ from engine.storage.protocol import (
     ProgressCallback,
     ReadLimit,
     Storage,
+    StoredCount,
     StoredPage,
 )
 from engine.storage.record import (
@@ -36,6 +38,8 @@ __all__ = [
     "Entry",
     "Execution",
     "Found",
+    "JobFilter",
+    "Label",
     "MemoryStorage",
     "Names",
     "Opened",
@@ -43,6 +47,7 @@ __all__ = [
     "ReadLimit",
     "Record",
     "Storage",
+    "StoredCount",
     "StoredPage",
     "Table",
 ]

@@ -18,8 +18,17 @@ from typing import Final, cast
 
 from engine.domain.epochs import new_epoch
 from engine.domain.exceptions import StorageError, StorageInUseError
-from engine.domain.lifecycle import MAX_STATUSES
-from engine.storage.protocol import CheckedOut, Names, Opened, ProgressCallback, StoredPage
+from engine.domain.labels import DEFAULT_KIND
+from engine.storage.columns import Lead, RowIndex, Statuses, Texts, names_in, names_of
+from engine.storage.filter import JobFilter
+from engine.storage.protocol import (
+    CheckedOut,
+    Names,
+    Opened,
+    ProgressCallback,
+    StoredCount,
+    StoredPage,
+)
 from engine.storage.record import (
     KEPT_ATTEMPTS,
     NO_ACT,
@@ -34,8 +43,7 @@ from engine.storage.table import Table
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_BLOCK: Final = 1_024
-_REMOVED: Final = 255  # instead of the code of a status: there are no more than 255 statuses
+_SEARCHED_ROWS: Final = 1_000  # for one page or count, which take a millisecond
 
 
 class MemoryStorage:
@@ -49,14 +57,10 @@ class MemoryStorage:
     def __init__(self) -> None:
         self._users = 0  # engines that have opened it, refused ones too: each calls `aclose`
         self._table = Table()
-        # A status is kept as one byte, its index in this list: `bytearray.find` finds a page of one
-        # status in 30 µs, among a million jobs.
-        self._statuses: list[str] = []
-        self._code_of = _IndexIn(self._statuses)
-        self._counts = [0] * (MAX_STATUSES + 1)  # jobs by the code of their status
         # Columns of jobs.
-        self._ids = _Texts()
-        self._status_codes = bytearray()
+        self._ids = Texts()
+        self._statuses = Statuses()
+        self._index = RowIndex(self._statuses.is_removed)  # by kind and by label
         self._newest = array("q")  # the sequence number of the job's newest transition
         # Columns of transitions.
         self._times = array("q")  # microseconds since 1970
@@ -98,13 +102,8 @@ class MemoryStorage:
         new = [(each, each.reopened(renamed, final_statuses)) for each in self._table.records()]
         self._table.update({after.job_id: after for before, after in new if before != after})
         for old, name in renamed.items():
-            if old not in self._code_of:
-                continue
-            code, into = self._code_of[old], self._code_of[name]
-            self._status_codes = self._status_codes.replace(bytes([code]), bytes([into]))
-            self._to_codes = self._to_codes.replace(bytes([code]), bytes([into]))
-            self._counts[into] += self._counts[code]
-            self._counts[code] = 0
+            if old in self._statuses.code_of:
+                self._to_codes = self._to_codes.replace(*self._statuses.rename(old, name))
 
     async def checkout(self, names: Names) -> CheckedOut:
         """Return nothing: a job that is not in the table does not exist."""
@@ -113,12 +112,8 @@ class MemoryStorage:
 
     async def commit(self, changes: Sequence[Change]) -> None:
         """Apply the changes; it can't fail."""
-        code_of, codes, counts, newest = (
-            self._code_of,
-            self._status_codes,
-            self._counts,
-            self._newest,
-        )
+        code_of, newest = self._statuses.code_of, self._newest
+        codes, counts = self._statuses.codes, self._statuses.counts
         new_codes: list[int] = []
         previous: list[int] = []
         rows: list[int] = []
@@ -144,6 +139,9 @@ class MemoryStorage:
                 codes.append(code)
                 newest.append(sequence)
                 previous.append(0)
+                if record.labels is not None or record.kind != DEFAULT_KIND:
+                    for name in names_of(record):
+                        self._index.add(name, row)
             else:
                 counts[codes[row]] -= 1
                 codes[row] = code
@@ -166,28 +164,52 @@ class MemoryStorage:
         """Never called: a commit can't fail."""
         raise NotImplementedError
 
-    async def count(self, status: str | None) -> int:
-        """Count the jobs with this status."""
-        return sum(self._counts) if status is None else self._counts[self._code_of[status]]
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        """Count jobs: by a column's or an index's own count, or those among some candidates."""
+        if jobs.is_simple:
+            return StoredCount(min(self._lead(jobs).jobs, at_most))
+        admitted, searched_to = self._searched(jobs, after, newest_first=False)
+        return StoredCount(sum(1 for _ in islice(admitted, at_most)), searched_to)
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
         """Return the jobs behind a position."""
-        code = None if status is None else self._code_of[status]
-        return StoredPage.of(self._records(self._rows_from(code, after)), limit)
+        if jobs.is_simple:
+            return StoredPage.of(
+                self._records(self._candidates(jobs, after, newest_first=newest_first)), limit
+            )
+        admitted, searched_to = self._searched(jobs, after, newest_first=newest_first)
+        return StoredPage.of(admitted, limit, searched_to)
 
     def _records(self, rows: Iterable[int]) -> Iterator[Record]:
         return cast("Iterator[Record]", map(self._table.find, map(self._ids.__getitem__, rows)))
 
-    def _rows_from(self, code: int | None, start: int) -> Iterator[int]:
-        """Return the rows of jobs from a row on: all, or those with a status."""
-        if code is None:
-            for row in range(start, len(self._ids)):
-                if self._status_codes[row] != _REMOVED:
-                    yield row
-            return
-        row = start - 1
-        while (row := self._status_codes.find(code, row + 1)) >= 0:
-            yield row
+    def _searched(
+        self, jobs: JobFilter, after: int, *, newest_first: bool
+    ) -> tuple[Iterator[Record], int | None]:
+        """Return the jobs among the next candidates, and where these end if there are more."""
+        rows = list(
+            islice(self._candidates(jobs, after, newest_first=newest_first), _SEARCHED_ROWS)
+        )
+        admitted = (job for job in self._records(rows) if jobs.admits(job))
+        return admitted, rows[-1] + 1 if len(rows) == _SEARCHED_ROWS else None
+
+    def _candidates(self, jobs: JobFilter, after: int, *, newest_first: bool) -> Iterator[int]:
+        """Return the rows behind a position that the leading part of a filter admits."""
+        column, key, _ = self._lead(jobs)
+        if newest_first:
+            return column.rows_below(key, after - 1 if after else len(self._ids))
+        return column.rows_from(key, after)
+
+    def _lead(self, jobs: JobFilter) -> Lead:
+        """Return the part of a filter that admits the fewest jobs."""
+        statuses, index = self._statuses, self._index
+        lead = Lead(statuses, jobs.status, statuses.count(jobs.status))
+        for name in names_in(jobs):
+            if (count := index.count(name)) < lead.jobs:
+                lead = Lead(index, name, count)
+        return lead
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         """Follow the job's transitions back to its creation."""
@@ -219,8 +241,8 @@ class MemoryStorage:
     def _entry(self, sequence: int) -> Entry:
         index = sequence - 1
         previous = self._previous[index]
-        from_status = self._statuses[self._to_codes[previous - 1]] if previous else None
-        to_status = self._statuses[self._to_codes[index]]
+        from_status = self._statuses.names[self._to_codes[previous - 1]] if previous else None
+        to_status = self._statuses.names[self._to_codes[index]]
         at = _EPOCH + self._times[index] * _MICROSECOND
         act = self._acts.get(sequence, NO_ACT)
         job_id = self._ids[self._rows[index]]
@@ -228,12 +250,12 @@ class MemoryStorage:
 
     def _kept(self, after: int) -> Iterator[int]:
         """Return the sequence numbers above one, without those of removed jobs."""
-        codes, rows = self._status_codes, self._rows
+        is_removed, rows = self._statuses.is_removed, self._rows
         # A watcher from the beginning does not go through all transitions that were ever removed.
-        while self._forgotten < len(rows) and codes[rows[self._forgotten]] == _REMOVED:
+        while self._forgotten < len(rows) and is_removed(rows[self._forgotten]):
             self._forgotten += 1
         for sequence in range(max(after, self._forgotten) + 1, len(rows) + 1):
-            if codes[rows[sequence - 1]] != _REMOVED:
+            if not is_removed(rows[sequence - 1]):
                 yield sequence
 
     async def removed_up_to(self) -> int:
@@ -262,12 +284,14 @@ class MemoryStorage:
 
     def _remove(self, row: int) -> str:
         """Remove the job of a row, and return its id."""
-        job_id = self._ids[row]
+        [record] = self._records([row])
+        job_id = record.job_id
         self._forget_acts(row)
         self._attempts.pop(row, None)
-        self._table.remove(*self._records([row]))
-        self._counts[self._status_codes[row]] -= 1
-        self._status_codes[row] = _REMOVED
+        self._table.remove(record)
+        self._statuses.remove(row)
+        for name in names_of(record):
+            self._index.note_removal(name)
         self._removed_up_to = max(self._removed_up_to, self._newest[row])
         self._ids.clear(row)
         return job_id
@@ -290,49 +314,6 @@ class MemoryStorage:
     async def aclose(self) -> None:
         """Let another engine open it. The jobs stay as long as this object."""
         self._users = max(0, self._users - 1)
-
-
-class _IndexIn(dict[str, int]):
-    """Gives each text its index in a list; appends new texts to the list."""
-
-    def __init__(self, texts: list[str]) -> None:
-        super().__init__()
-        self._texts = texts
-
-    def __missing__(self, text: str) -> int:
-        self[text] = len(self._texts)
-        self._texts.append(text)
-        return self[text]
-
-
-class _Texts:
-    """A column of texts, in blocks: a full one is a tuple, which the collector doesn't walk."""
-
-    def __init__(self) -> None:
-        self._full: list[tuple[str, ...]] = []
-        self._filling: list[str] = []
-
-    def __len__(self) -> int:
-        return len(self._full) * _BLOCK + len(self._filling)
-
-    def __getitem__(self, row: int) -> str:
-        block, index = divmod(row, _BLOCK)
-        return self._full[block][index] if block < len(self._full) else self._filling[index]
-
-    def clear(self, row: int) -> None:
-        """Forget a text."""
-        block, index = divmod(row, _BLOCK)
-        if block < len(self._full):
-            texts = self._full[block]
-            self._full[block] = (*texts[:index], "", *texts[index + 1 :])
-        else:
-            self._filling[index] = ""
-
-    def append(self, text: str) -> None:
-        self._filling.append(text)
-        if len(self._filling) == _BLOCK:
-            self._full.append(tuple(self._filling))
-            self._filling.clear()
 
 
 def _microseconds(times: list[datetime]) -> list[int]:

@@ -26,6 +26,7 @@ from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from engine.domain.epochs import Epoch
 from engine.domain.validation import MAX_READ_CHARACTERS
+from engine.storage.filter import JobFilter
 from engine.storage.record import AttemptRecord, Change, Damaged, Entry, Record
 from engine.storage.table import Table
 
@@ -67,26 +68,44 @@ class ReadLimit:
 
 @dataclass(frozen=True, slots=True)
 class StoredPage:
-    """Some committed jobs in the order of their positions."""
+    """Some committed jobs in the order of their positions, or in the reverse order."""
 
     jobs: Sequence[Record | Damaged] = ()
-    has_more: bool = False
-    """Whether others follow; there is a job here then."""
+    next_after: int | None = None
+    """The position behind which the next page begins; None if no job follows. The page may be
+    shorter than it could be, even empty, and have one."""
 
     @classmethod
-    def of(cls, jobs: Iterable[Record | Damaged], limit: int) -> Self:
+    def of(
+        cls, jobs: Iterable[Record | Damaged], limit: int, searched_to: int | None = None
+    ) -> Self:
         """Return the first jobs as a page: up to ``limit``, and no more than `ReadLimit` admits.
 
         Takes no more than one job that is not on the page.
+
+        Args:
+            jobs: Those that were found.
+            limit: The most to return.
+            searched_to: The position where the search for them ended; None if it was complete.
         """
         page: list[Record | Damaged] = []
         following, characters = iter(jobs), 0
         for job in islice(following, limit):
             characters += job.characters  # not by `ReadLimit`, which takes twice as long
             if characters > MAX_READ_CHARACTERS and page:
-                return cls(page, has_more=True)
+                return cls(page, page[-1].position)
             page.append(job)
-        return cls(page, has_more=next(following, None) is not None)
+        if len(page) == limit and next(following, None) is not None:
+            return cls(page, page[-1].position)
+        return cls(page, searched_to)
+
+
+class StoredCount(NamedTuple):
+    """A number of committed jobs: all of them, or those up to a position."""
+
+    jobs: int
+    next_after: int | None = None
+    """The position behind which to count on; None if all are counted."""
 
 
 class Names(NamedTuple):
@@ -201,15 +220,32 @@ class Storage(Protocol):
         """
         ...
 
-    async def count(self, status: str | None) -> int:
-        """Count the committed jobs that have this status; for None, all of them."""
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        """Count committed jobs with a position above ``after``: ``at_most``, if there are more.
+
+        Counts the jobs of a status, and all jobs, in one step: from position 0 on, with ``after``
+        0. May end any other count early: no step takes longer than some milliseconds.
+        """
         ...
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
-        """Return up to ``limit`` committed jobs with a position above ``after``, in that order.
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        """Return up to ``limit`` committed jobs behind a position, in the order of their positions.
 
         Ends before the first job that `ReadLimit` does not admit. `StoredPage.of` counts, and takes
         jobs from an iterator: make it one that reads a job when it is asked for it.
+
+        A filter with one of status, kind (but for ``default``) and label, and one without any, has
+        full pages. A page by several of them, by the kind ``default`` or by the time of creation
+        may end early, with fewer jobs or none: no page takes longer than some milliseconds.
+
+        Args:
+            jobs: Which jobs.
+            after: The page begins with the first job above this position; with ``newest_first``,
+                with the first below it. 0 is the beginning of either order.
+            limit: The most to return.
+            newest_first: Whether the order is the reverse one.
         """
         ...
 

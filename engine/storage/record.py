@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from engine.domain.deadlines import NEVER, Due, renamed_deadlines
 from engine.domain.labels import DEFAULT_KIND
-from engine.domain.validation import MAX_PRIORITY
+from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_PRIORITY
 
 MAX_NUMBER: Final = 2**62
 """No number that is read back is larger, so that the next ones fit a storage."""
@@ -201,6 +201,7 @@ class Execution(Struct, frozen=True, gc=False):
 
 NO_EXECUTION: Final = Execution()
 _DEFAULT: Final = "mock_bc_"
+MAX_DEFAULT_IDENTIFIER_CHARACTERS: Final = len(_DEFAULT) + MAX_IDENTIFIER_CHARACTERS
 
 
 def default_identifier(job_id: str) -> str:
@@ -211,6 +212,11 @@ def default_identifier(job_id: str) -> str:
 def is_default_identifier(payment_id: str) -> bool:
     """Return whether this is, or looks like, the payment's name of a job created without one."""
     return payment_id.startswith(_DEFAULT)
+
+
+def job_id_in(payment_id: str) -> str | None:
+    """Return the id of the job that a default payment's name has in it; None for another name."""
+    return payment_id.removeprefix(_DEFAULT) if is_default_identifier(payment_id) else None
 
 
 class Record(Struct, frozen=True, gc=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from engine.domain.exceptions import DuplicateJobIdError
+from engine.storage.filter import ALL_JOBS
 from engine.storage.record import Act
 from engine.testing.book import Batch
 from engine.testing.fixtures import OpenStore, StorageFixtures
@@ -30,7 +31,7 @@ class CommittingTests(StorageFixtures):
 
     async def test_a_new_storage_is_empty(self, open_store: OpenStore) -> None:
         async with open_store() as session:
-            assert await session.storage.count(None) == 0
+            assert await session.listings.count(ALL_JOBS, 1) == 0
             assert await session.storage.history("a") is None
             assert await session.remove() == 0
 
@@ -78,6 +79,33 @@ class CommittingTests(StorageFixtures):
                 batch.create(f"waits {number}", kind=f"kind-{number}", labels=labels)
                 batch.create(f"done {number}", labels={"of": text}, kind="report", runs=True)
                 batch.move(f"done {number}", OddStatus.DONE)
+            await session.commit(batch)
+            await session.check()
+
+    async def test_jobs_are_found_by_kinds_and_labels(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number in range(40):
+                labels = {"customer": f"C{number % 3}"} | ({"Region": "EU"} if number % 2 else {})
+                kind = ("default", "report", "r-2")[number % 5 % 3]
+                batch.create(f"job {number}", kind=kind, labels=labels if number % 7 else None)
+                if number % 4:
+                    batch.move(f"job {number}", OddStatus.RUNNING)
+                if number % 4 > 1:
+                    batch.move(f"job {number}", OddStatus.DONE)
+            await session.commit(batch)
+            await session.check()
+
+    async def test_jobs_are_found_by_the_time_of_their_creation(
+        self, open_store: OpenStore
+    ) -> None:
+        """Though the clock went back meanwhile."""
+        async with open_store() as session:
+            batch = session.batch()
+            for number in range(30):
+                at = NOON + (number * 7 % 30) * MICROSECOND
+                labels = {"of": "a" if number % 3 else "b"}
+                batch.create(f"job {number}", at=at, labels=labels)
             await session.commit(batch)
             await session.check()
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from engine.domain.validation import MAX_READ_CHARACTERS, MAX_RESULT_CHARACTERS
+from engine.storage.filter import ALL_JOBS, JobFilter
 from engine.storage.protocol import Names
 from engine.storage.record import Execution
 from engine.testing.book import Batch
@@ -22,7 +23,7 @@ _MANY = 1_000
 class LimitingTests(StorageFixtures):
     """The protocol's `ReadLimit`, which `page` and `checkout` keep.
 
-    `Session.pages` and `Session.checkouts` compare each part with it: one that is too large, one
+    `Listings.pages` and `Session.checkouts` compare each part with it: one that is too large, one
     that could have been larger, and one that leaves jobs out without saying so.
     """
 
@@ -34,9 +35,9 @@ class LimitingTests(StorageFixtures):
         async with open_store() as session:
             large = _FITTING + surplus
             await _end_with_results(session, large)
-            pages = await session.pages(None, _MANY)
+            pages = await session.listings.pages(ALL_JOBS, _MANY)
             assert list(map(len, pages)) == _parts_of(large)
-            assert len(await session.pages(None, _FITTING)) == len(pages)
+            assert len(await session.listings.pages(ALL_JOBS, _FITTING)) == len(pages)
             await session.check(every=_FITTING)
 
     async def test_a_page_of_a_status_ends_before_it_holds_too_much(
@@ -50,9 +51,9 @@ class LimitingTests(StorageFixtures):
                     batch.move(f"job {number}", OddStatus.RUNNING)
             await session.commit(batch)
             for status, large in ((OddStatus.WAITING, _FITTING), (OddStatus.RUNNING, 2 * _FITTING)):
-                pages = await session.pages(status, _MANY)
+                pages = await session.listings.pages(JobFilter(status), _MANY)
                 assert list(map(len, pages)) == _parts_of(large)
-            assert await session.pages(OddStatus.DONE, _MANY) == [[]]
+            assert await session.listings.pages(JobFilter(OddStatus.DONE), _MANY) == [[]]
 
     @pytest.mark.parametrize("text", ["result", "error", "input", "prompt", "answers"])
     async def test_every_long_text_counts(self, open_store: OpenStore, text: str) -> None:
@@ -72,7 +73,7 @@ class LimitingTests(StorageFixtures):
                     fields: dict[str, Any] = {text: prompt if text == "prompt" else half}
                     batch.amend(name, **fields)
                 await session.commit(batch)
-            assert list(map(len, await session.pages(None, _MANY))) == [2, 1]
+            assert list(map(len, await session.listings.pages(ALL_JOBS, _MANY))) == [2, 1]
 
     async def test_a_job_that_is_too_large_by_itself_is_on_a_page_of_its_own(
         self, open_store: OpenStore
@@ -81,7 +82,7 @@ class LimitingTests(StorageFixtures):
         async with open_store() as session:
             batch = session.batch().create("before").create("too large", execution=too_large)
             await session.commit(batch.create("after"))
-            assert list(map(len, await session.pages(None, _MANY))) == [1, 1, 1]
+            assert list(map(len, await session.listings.pages(ALL_JOBS, _MANY))) == [1, 1, 1]
 
     async def test_jobs_are_checked_out_in_parts(self, open_store: OpenStore) -> None:
         """Ids come first, then keys, then payments; names that nobody has take no room."""

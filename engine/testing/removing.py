@@ -6,6 +6,7 @@ from datetime import datetime
 
 import pytest
 
+from engine.storage.filter import ALL_JOBS
 from engine.testing.fixtures import OpenStore, StorageFixtures
 from engine.testing.store import Session
 from engine.testing.values import MICROSECOND, NOON, TIMES, OddStatus
@@ -98,7 +99,7 @@ class RemovingTests(StorageFixtures):
             storage, removed = session.storage, 0
             while step := await storage.remove_ended(None, 4, 3):
                 removed += len(step)
-                assert await storage.count(None) == 10 - removed
+                assert await session.listings.count(ALL_JOBS, 10) == 10 - removed
             assert removed == 6
 
     async def test_an_id_and_a_key_are_free_again(self, open_store: OpenStore) -> None:
@@ -109,6 +110,20 @@ class RemovingTests(StorageFixtures):
             await session.commit(batch.create("job 3", key="key 2"))
             await session.check()
             await session.commit(session.batch().move("job 1", OddStatus.DONE, result="again"))
+            await session.check()
+
+    async def test_what_is_removed_is_not_found_by_its_labels(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number in range(24):
+                labels = {"customer": f"c{number % 2}", "all": "jobs"}
+                batch.create(f"job {number}", kind="report", labels=labels)
+                if number % 8:
+                    batch.move(f"job {number}", OddStatus.DONE, at=_end(number * 5 % 24))
+            await session.commit(batch)
+            assert await session.remove(keep=5) == 16
+            await session.commit(session.batch().create("new", kind="report", labels=labels))
+            assert await session.remove(keep=0) == 5
             await session.check()
 
     async def test_what_is_removed_does_not_come_back(self, open_store: OpenStore) -> None:

@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from engine.domain.exceptions import StorageInUseError
+from engine.storage.filter import ALL_JOBS
 from engine.storage.protocol import Storage
 from engine.storage.record import NO_EXECUTION, Execution
 from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
@@ -35,7 +36,7 @@ class ReopeningTests(StorageFixtures):
         self.needs_reopening()
         for _ in range(3):
             async with open_store() as session:
-                assert await session.storage.count(None) == 0
+                assert await session.listings.count(ALL_JOBS, 1) == 0
 
     async def test_everything_goes_on_where_it_was(self, open_store: OpenStore) -> None:
         self.needs_reopening()

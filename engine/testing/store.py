@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import anyio
-from msgspec.structs import astuple
 
-from engine.domain.validation import MAX_READ_CHARACTERS
-from engine.storage.protocol import CheckedOut, Names, Opened, Storage, StoredPage
-from engine.storage.record import Damaged, Entry, Record, newest_records
+from engine.storage.protocol import CheckedOut, Names, Opened, Storage
+from engine.storage.record import Entry, Record, newest_records
 from engine.testing.book import Batch, Book
-from engine.testing.values import FINAL_STATUSES, OddStatus
+from engine.testing.listings import Listings, check_record, check_times, fit
+from engine.testing.values import FINAL_STATUSES
 
 _LAST: Final = 2**63 - 1
 _PAGE_JOBS: Final = 7  # small and odd: pages end in all places
 _NEARLY: Final = 500  # near misses are made of this many texts at most
-_NO_TIME: Final = timedelta(0)
 
 
 @asynccontextmanager
@@ -50,6 +48,7 @@ class Session:
     ) -> None:
         self.storage = storage
         self.book = book
+        self.listings = Listings(storage, book)
         self.keeps_table = opening.keeps_table
         self._final_statuses = final_statuses
         self._opening = opening
@@ -118,9 +117,7 @@ class Session:
         Args:
             every: Check the history of one in this many jobs.
         """
-        await self._check_counts()
-        for status in (None, *OddStatus):
-            await self._check_pages(status)
+        await self.listings.check()
         await self._check_jobs()
         for job_id in list(self.book.jobs)[::every]:
             history = await self.storage.history(job_id)
@@ -133,45 +130,6 @@ class Session:
         await self._check_transitions(None, sorted(lines))
         assert list(await self.storage.transitions(0, 1, "unheard of")) == []
         assert await self.storage.removed_up_to() == self.book.removed_up_to
-
-    async def _check_counts(self) -> None:
-        statuses = [record.status for record in self.book.jobs.values()]
-        for status in OddStatus:
-            assert await self.storage.count(status.value) == statuses.count(status)
-        assert await self.storage.count(None) == len(statuses)
-        assert await self.storage.count("unheard of") == 0
-
-    async def _check_pages(self, status: OddStatus | None) -> None:
-        value = None if status is None else status.value
-        expected = [each for each in self.book.jobs.values() if value in {None, each.status}]
-        assert await self._pages(value, max(_PAGE_JOBS, len(expected) // 5)) == expected
-        assert await self._pages(value, len(expected) + 1) == expected
-        for after in (self.book.last_position, _LAST):
-            _check_empty(await self.storage.page(value, after, 1))
-        _check_empty(await self.storage.page("unheard of", 0, 1))
-
-    async def _pages(self, status: str | None, limit: int) -> list[Record]:
-        return [record for page in await self.pages(status, limit) for record in page]
-
-    async def pages(self, status: str | None, limit: int) -> list[list[Record]]:
-        """Return all jobs with a status, page by page, up to the one that says that it is the last.
-
-        Each page is as long as it may be, or the last.
-        """
-        pages: list[list[Record]] = []
-        after, has_more = 0, True
-        while has_more:
-            page = await self.storage.page(status, after, limit)
-            records = [check_record(each) for each in page.jobs]
-            has_more = page.has_more
-            if has_more:
-                after = records[-1].position
-                [follower] = (await self.storage.page(status, after, 1)).jobs
-                assert len(records) == limit or not _fit([*records, check_record(follower)])
-            assert len(records) <= limit
-            assert _fit(records)
-            pages.append(records)
-        return pages
 
     async def _check_transitions(self, job_id: str | None, expected: list[Entry]) -> None:
         limit = max(_PAGE_JOBS, len(expected) // 5)
@@ -235,7 +193,7 @@ class Session:
             part = await self.storage.checkout(names)
             assert not any(found.damaged for found in part.parts)
             records = [check_record(each) for found in part.parts for each in found.jobs.values()]
-            assert _fit(records)
+            assert fit(records)
             pairs = [*zip(names, part.parts, strict=True)]
             # None is left out that stands before one that was found.
             left_out = [name in found.left_out for asked, found in pairs for name in asked]
@@ -249,16 +207,6 @@ class Session:
         return parts
 
 
-def _fit(records: Sequence[Record]) -> bool:
-    """Tell whether one read may give these jobs."""
-    return len(records) <= 1 or sum(each.characters for each in records) <= MAX_READ_CHARACTERS
-
-
-def _check_empty(page: StoredPage) -> None:
-    assert not page.jobs
-    assert not page.has_more
-
-
 def near_misses(texts: Iterable[str]) -> set[str]:
     """Return texts that differ only a little from these."""
     known = set(texts)
@@ -266,16 +214,3 @@ def near_misses(texts: Iterable[str]) -> set[str]:
     for text in sorted(known)[:_NEARLY]:
         nearly |= {text.swapcase(), text.strip(), f"{text} "}
     return nearly - known - {""}
-
-
-def check_record(record: Record | Damaged) -> Record:
-    """Return a record after checking its form; see `engine.storage.record`."""
-    assert isinstance(record, Record)
-    values = (*astuple(record), *astuple(record.execution))
-    check_times(value for value in values if isinstance(value, datetime))
-    return record
-
-
-def check_times(times: Iterable[datetime]) -> None:
-    """Check that times are aware and in UTC."""
-    assert all(time.utcoffset() == _NO_TIME for time in times)

@@ -23,9 +23,12 @@ from engine.storage import (
     AttemptRecord,
     CheckedOut,
     Found,
+    JobFilter,
+    Label,
     Names,
     Opened,
     ProgressCallback,
+    StoredCount,
     StoredPage,
 )
 from engine.storage.record import (
@@ -33,9 +36,11 @@ from engine.storage.record import (
     Change,
     Entry,
     Execution,
+    Record,
     newest_records,
 )
 from engine.testing import NewStorage, StorageSuite
+from engine.testing.values import MICROSECOND
 from tests.proof.storages import PlainStorage
 
 
@@ -349,41 +354,52 @@ class TrimsKeys(PlainStorage):
 class PagesBackwards(PlainStorage):
     """Pages in the wrong order."""
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
-        page = await super().page(status, after, limit)
-        return StoredPage(page.jobs[::-1], page.has_more)
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        page = await super().page(jobs, after, limit, newest_first=newest_first)
+        return StoredPage(page.jobs[::-1], page.next_after)
 
 
 class RepeatsAJob(PlainStorage):
     """Begins a page with the last job of the page before."""
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
-        return await super().page(status, after - 1, limit)
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        return await super().page(jobs, max(after - 1, 0), limit, newest_first=newest_first)
 
 
 class PagesWithoutABound(PlainStorage):
     """Gives as many jobs as are asked for, however large."""
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
-        behind = [job for job in self.jobs.values() if job.position > after]
-        jobs = [job for job in behind if status in {None, job.status}]
-        return StoredPage(jobs[:limit], len(jobs) > limit)
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        listed = self.listed(jobs, after, newest_first=newest_first)
+        has_more = len(listed) > limit
+        return StoredPage(listed[:limit], listed[limit - 1].position if has_more else None)
 
 
 class EndsWithALargePage(PlainStorage):
     """Says that nothing follows on a page that ends early."""
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
-        page = await super().page(status, after, limit)
-        return StoredPage(page.jobs, page.has_more and len(page.jobs) == limit)
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        page = await super().page(jobs, after, limit, newest_first=newest_first)
+        return page if len(page.jobs) == limit else StoredPage(page.jobs)
 
 
 class PromisesMore(PlainStorage):
     """Takes a full page for one that others follow."""
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
-        page = await super().page(status, after, limit)
-        return StoredPage(page.jobs, page.has_more or len(page.jobs) == limit)
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        page = await super().page(jobs, after, limit, newest_first=newest_first)
+        is_full = len(page.jobs) == limit
+        return StoredPage(page.jobs, page.jobs[-1].position) if is_full else page
 
 
 class ChecksOutWithoutABound(PlainStorage):
@@ -416,14 +432,101 @@ class ChecksOutTheLastFirst(PlainStorage):
 class CountsWhatWas(PlainStorage):
     """Counts every job that ever had a status."""
 
-    async def count(self, status: str | None) -> int:
-        return len(
-            {
-                change.record.job_id
-                for change in self.changes
-                if status in {None, change.record.status}
-            }
-        )
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        counted = await super().count(jobs, at_most, after)
+        if jobs.status is None:
+            return counted
+        had = {each.record.job_id for each in self.changes if each.record.status == jobs.status}
+        return StoredCount(min(len(had), at_most))
+
+
+# Bugs of filters.
+
+
+class ChangesTheFilter(PlainStorage):
+    """Takes a filter for another one."""
+
+    def other(self, jobs: JobFilter) -> JobFilter:
+        raise NotImplementedError
+
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        return await super().count(self.other(jobs), at_most, after)
+
+    def listed(self, jobs: JobFilter, after: int, *, newest_first: bool) -> list[Record]:
+        return super().listed(self.other(jobs), after, newest_first=newest_first)
+
+
+class AsksForOneLabel(ChangesTheFilter):
+    """Ignores all labels but the first."""
+
+    def other(self, jobs: JobFilter) -> JobFilter:
+        return jobs._replace(labels=jobs.labels[:1])
+
+
+class FoldsLabels(ChangesTheFilter):
+    """Compares labels as some databases compare texts."""
+
+    def other(self, jobs: JobFilter) -> JobFilter:
+        labels = [Label(name.lower(), value.rstrip(" ")) for name, value in jobs.labels]
+        return jobs._replace(labels=tuple(labels))
+
+
+class TakesDefaultForAny(ChangesTheFilter):
+    """Does not ask for the kind that it keeps as nothing."""
+
+    def other(self, jobs: JobFilter) -> JobFilter:
+        return jobs._replace(kind=None) if jobs.kind == "default" else jobs
+
+
+class AsksForKindOrLabel(ChangesTheFilter):
+    """Ignores the kind where there is a label."""
+
+    def other(self, jobs: JobFilter) -> JobFilter:
+        return jobs._replace(kind=None) if jobs.labels else jobs
+
+
+class IncludesTheEnd(ChangesTheFilter):
+    """Finds jobs that were created just at the end of a range."""
+
+    def other(self, jobs: JobFilter) -> JobFilter:
+        end = jobs.created_before
+        return jobs if end is None else jobs._replace(created_before=end + MICROSECOND)
+
+
+class CountsPastTheLimit(PlainStorage):
+    """Counts all jobs, however few are enough."""
+
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        return await super().count(jobs, max(at_most, len(self.jobs)), after)
+
+
+class LosesTheLastPage(PlainStorage):
+    """Ends one job before the oldest, if the newest come first."""
+
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        page = await super().page(jobs, after, limit, newest_first=newest_first)
+        is_lost = newest_first and after and page.next_after is None
+        return StoredPage(page.jobs[:-1]) if is_lost else page
+
+
+class KeepsLabelsOfRemovedJobs(PlainStorage):
+    """Counts removed jobs by their labels, too."""
+
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
+        jobs = dict(self.jobs)
+        removed = await super().remove_ended(before, keep, limit)
+        self.__dict__.setdefault("removed", []).extend(jobs[job_id] for job_id in removed)
+        return removed
+
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        counted = await super().count(jobs, at_most, after)
+        removed: list[Record] = self.__dict__.get("removed", [])
+        more = sum(jobs.admits(job) for job in removed) if jobs.labels else 0
+        return counted._replace(jobs=min(counted.jobs + more, at_most))
 
 
 class ForgetsHistory(PlainStorage):
@@ -715,6 +818,14 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     ForgetsWhatItLeavesOut: "test_jobs_are_checked_out_in_parts",
     ChecksOutTheLastFirst: "test_jobs_are_checked_out_in_parts",
     CountsWhatWas: "test_every_batch_can_be_read_when_it_is_committed",
+    AsksForOneLabel: "test_kinds_and_labels_are_kept_as_they_are",
+    FoldsLabels: "test_jobs_are_found_by_kinds_and_labels",
+    TakesDefaultForAny: "test_jobs_are_found_by_kinds_and_labels",
+    AsksForKindOrLabel: "test_jobs_are_found_by_kinds_and_labels",
+    IncludesTheEnd: "test_jobs_are_found_by_the_time_of_their_creation",
+    CountsPastTheLimit: "test_every_batch_can_be_read_when_it_is_committed",
+    LosesTheLastPage: "test_pages_go_by_position",
+    KeepsLabelsOfRemovedJobs: "test_what_is_removed_is_not_found_by_its_labels",
     ForgetsHistory: "test_the_life_of_a_job",
     InventsHistory: "test_a_new_storage_is_empty",
     LosesTheLastBatch: "test_everything_is_there_after_a_restart",

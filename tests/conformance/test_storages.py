@@ -54,3 +54,15 @@ class TestSQLiteStorage(Suite):
     @pytest.fixture
     def new_storage(self) -> NewStorage:
         return SQLiteStorage
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("short_searches")
+class TestMemoryStorageInShortSearches(TestMemoryStorage):
+    pass
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("short_searches")
+class TestSQLiteStorageInShortSearches(TestSQLiteStorage):
+    pass

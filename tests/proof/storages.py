@@ -23,10 +23,12 @@ from engine.storage import (
     KEPT_ATTEMPTS,
     AttemptRecord,
     CheckedOut,
+    JobFilter,
     Names,
     Opened,
     ProgressCallback,
     ReadLimit,
+    StoredCount,
     StoredPage,
 )
 from engine.storage.record import Change, Entry, Record, entries_of, newest_records
@@ -95,12 +97,23 @@ class PlainStorage:
     async def resolve(self, changes: Sequence[Change]) -> bool:
         return changes[-1] in self.changes
 
-    async def count(self, status: str | None) -> int:
-        return sum(status in {None, job.status} for job in self.jobs.values())
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        behind = (job for job in self.jobs.values() if job.position > after)
+        return StoredCount(min(sum(map(jobs.admits, behind)), at_most))
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
-        behind = [job for job in self.jobs.values() if job.position > after]
-        return StoredPage.of((job for job in behind if status in {None, job.status}), limit)
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        return StoredPage.of(self.listed(jobs, after, newest_first=newest_first), limit)
+
+    def listed(self, jobs: JobFilter, after: int, *, newest_first: bool) -> list[Record]:
+        """Return all jobs behind a position."""
+        if newest_first:
+            newest = reversed(self.jobs.values())
+            behind = [job for job in newest if not after or job.position < after]
+        else:
+            behind = [job for job in self.jobs.values() if job.position > after]
+        return [job for job in behind if jobs.admits(job)]
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         return [entry for entry in self._entries() if entry.job_id == job_id] or None

@@ -21,7 +21,7 @@ from engine import (
     Lifecycle,
     MemoryStorage,
 )
-from engine.storage import StoredPage
+from engine.storage import JobFilter, StoredCount, StoredPage
 from engine.storage.record import Entry
 from tests.tries import first_seed, report, rounds, tries
 
@@ -72,16 +72,20 @@ def test_the_engine_answers_as_the_model_does(
 class MiscountsEnds(PlainStorage):
     """Counts an ended job twice."""
 
-    async def count(self, status: str | None) -> int:
-        return await super().count(status) * (2 if status in {"completed", "failed"} else 1)
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        counted = await super().count(jobs, at_most, after)
+        ended = jobs.status in {"completed", "failed"}
+        return counted._replace(jobs=counted.jobs * (2 if ended else 1))
 
 
 class PagesBackwards(PlainStorage):
     """Shows the jobs of a page in the wrong order."""
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
-        page = await super().page(status, after, limit)
-        return StoredPage(page.jobs[::-1], page.has_more)
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        page = await super().page(jobs, after, limit, newest_first=newest_first)
+        return StoredPage(page.jobs[::-1], page.next_after)
 
 
 class ForgetsHistory(PlainStorage):

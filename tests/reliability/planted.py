@@ -98,10 +98,10 @@ class PlantedStorage(MemoryStorage):
         self._raise("count")
         return await super().count(*arguments)
 
-    async def page(self, *arguments: Any) -> Any:
+    async def page(self, *arguments: Any, **order: Any) -> Any:
         await checkpoint()
         self._raise("page")
-        return await super().page(*arguments)
+        return await super().page(*arguments, **order)
 
     async def history(self, *arguments: Any) -> Any:
         await checkpoint()

@@ -76,6 +76,8 @@ TEXTS: dict[str, Callable[[Engine, Any], Any]] = {
     "input_hash of an item": lambda engine, value: engine.create_many([NewJob(value)]),
     "id to get": lambda engine, value: engine.get(value),
     "id of an item to get": lambda engine, value: engine.get_many([value]),
+    "key to find": lambda engine, value: engine.find(idempotency_key=value),
+    "payment to find": lambda engine, value: engine.find(payment_id=value),
     "id to move": lambda engine, value: engine.transition(value, JobStatus.RUNNING),
     "id of a history": lambda engine, value: engine.history(value),
     "target": lambda engine, value: engine.transition("x", value),
@@ -86,6 +88,9 @@ TEXTS: dict[str, Callable[[Engine, Any], Any]] = {
     ),
     "status to count": lambda engine, value: engine.count(value),
     "status to list": lambda engine, value: engine.list_jobs(value),
+    "kind to count": lambda engine, value: engine.count(kind=value),
+    "kind to list": lambda engine, value: engine.list_jobs(kind=value),
+    "label to list": lambda engine, value: engine.list_jobs(labels={"a": value}),
     "cursor": lambda engine, value: engine.list_jobs(after=value),
     "token": lambda engine, value: engine.transition("x", JobStatus.RUNNING, attempt_token=value),
     "id to cancel": lambda engine, value: engine.cancel(value),
@@ -100,6 +105,11 @@ TEXTS: dict[str, Callable[[Engine, Any], Any]] = {
     "answer": lambda engine, value: engine.provide_input("x", "x", value),
 }
 OTHERS: dict[str, Callable[[Engine, Any], Any]] = {
+    "labels": lambda engine, value: engine.list_jobs(labels=value),
+    "at_most": lambda engine, value: engine.count(at_most=value),
+    "created_after": lambda engine, value: engine.list_jobs(created_after=value),
+    "created_before": lambda engine, value: engine.count(created_before=value),
+    "newest_first": lambda engine, value: engine.list_jobs(newest_first=value),
     "limit": lambda engine, value: engine.list_jobs(limit=value),
     "expected_version": lambda engine, value: engine.transition(
         "x", JobStatus.RUNNING, expected_version=value

@@ -40,6 +40,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "create_many": lambda engine: engine.create_many([NewJob("hash")]),
     "get": lambda engine: engine.get("unheard of"),
     "get_many": lambda engine: engine.get_many(["unheard of"]),
+    "find": lambda engine: engine.find(payment_id="unheard of"),
     "transition": lambda engine: engine.transition("unheard of", JobStatus.RUNNING),
     "transition_many": lambda engine: engine.transition_many([Move("x", JobStatus.RUNNING)]),
     "count": lambda engine: engine.count(),

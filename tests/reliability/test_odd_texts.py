@@ -77,6 +77,7 @@ def test_a_text_is_stored_as_given_or_refused(text: str) -> None:
         for other in (job, engine.get(text), *engine.get_many([text]), *engine.list_jobs().jobs):
             assert _texts(other) == [text] * 4
         assert engine.create(text, payment_id=text, idempotency_key=text) == job
+        assert engine.find(payment_id=text) == engine.find(idempotency_key=text) == job
         engine.transition(text, JobStatus.RUNNING)
         assert engine.transition(text, JobStatus.COMPLETED, result=text).result == text
         assert [line.sequence for line in engine.history(text)] == [1, 2, 3]
@@ -101,6 +102,10 @@ def test_a_text_that_is_no_id_finds_no_job(text: str) -> None:
             engine.history(text)
         with pytest.raises(expected):
             engine.transition_many([Move(text, JobStatus.RUNNING)])
+        with pytest.raises(expected):
+            engine.find(payment_id=text)
+        with pytest.raises(expected):
+            engine.find(idempotency_key=text)
         with pytest.raises(InvalidValueError):
             engine.list_jobs(after=text)
         if text not in set(JobStatus):

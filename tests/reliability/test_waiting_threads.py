@@ -49,6 +49,7 @@ WRITES: dict[str, Callable[[SyncJobEngine, str], Any]] = {
 READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "get": lambda engine, job_id: engine.get(job_id, timeout=0.01),
     "get_many": lambda engine, job_id: engine.get_many([job_id], timeout=0.01),
+    "find": lambda engine, job_id: engine.find(payment_id=f"mock_bc_{job_id}", timeout=0.01),
     "count": lambda engine, _: engine.count(timeout=0.01),
     "list_jobs": lambda engine, _: engine.list_jobs(timeout=0.01),
     "history": lambda engine, job_id: engine.history(job_id, timeout=0.01),

@@ -33,6 +33,7 @@ def test_the_calls_are_those_that_are_promised() -> None:
         "create",
         "create_many",
         "extend",
+        "find",
         "get",
         "get_many",
         "history",

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from engine import JobEngine, JobStatus, MemoryStorage, Move, NewJob
 from engine.domain.validation import MAX_INPUT_CHARACTERS
-from engine.storage import StoredPage
+from engine.storage import JobFilter, StoredPage
 from engine.storage.record import Change
 from tests.unit.test_large_reads import INPUT
 
@@ -45,9 +45,11 @@ class Turns(MemoryStorage):
         await super().commit(changes)
         self.turns = 0
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
         self.turns = 0
-        return await super().page(status, after, limit)
+        return await super().page(jobs, after, limit, newest_first=newest_first)
 
 
 async def test_others_have_turns_while_a_large_answer_is_made() -> None:

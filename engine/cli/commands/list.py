@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from engine.cli.arguments import add_json, identifier, whole_number
+from engine.cli.arguments import add_json, identifier, kind, label, whole_number
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
@@ -17,9 +17,11 @@ from engine.cli.fields import job_fields
 from engine.cli.files import reading
 from engine.cli.texts import NOTHING, Cells, column_widths, printable, table_lines
 from engine.domain.exceptions import shown
+from engine.storage.filter import JobFilter, Label
 from engine.storage.record import Damaged, Record
 from engine.storage.sqlite.findings import printable_name
-from engine.storage.sqlite.reading import counts, page
+from engine.storage.sqlite.listing import page
+from engine.storage.sqlite.reading import counts
 from engine.storage.sqlite.rows import time_text
 
 _LIMIT: Final = 100
@@ -30,6 +32,16 @@ _HEAD: Final = ("JOB ID", "STATUS", "UPDATED", "INPUT HASH", "RESULT OR ERROR")
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``list``."""
     parser.add_argument("--status", type=identifier, help="only jobs that have this status")
+    parser.add_argument("--kind", type=kind, help="only jobs of this kind")
+    parser.add_argument(
+        "--label",
+        type=label,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="only jobs that have this label; may be given again",
+    )
+    parser.add_argument("--newest", action="store_true", help="begin with the newest job")
     parser.add_argument(
         "--limit",
         type=whole_number(1),
@@ -42,7 +54,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=whole_number(0),
         default=0,
         metavar="N",
-        help="begin after the N-th job created",
+        help="begin after the N-th job created; with --newest, before it",
     )
     add_json(parser, "write each job as a JSON object, one a line")
 
@@ -50,7 +62,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def list_jobs(arguments: Namespace, console: Console) -> Exit:
     """Write a page of jobs, and the command for the next page."""
     with reading(arguments.file) as connection:
-        found = _jobs(connection, arguments.status, arguments.after)
+        found = _jobs(connection, arguments)
         jobs = _Counted(islice(found, arguments.limit))
         if arguments.json:
             for job in jobs:
@@ -85,15 +97,14 @@ class _Counted:
             yield job
 
 
-def _jobs(
-    connection: sqlite3.Connection, status: str | None, after: int
-) -> Iterator[Record | Damaged]:
-    has_more = True
-    while has_more:
-        block = page(connection, status, after, _BLOCK_JOBS)
+def _jobs(connection: sqlite3.Connection, arguments: Namespace) -> Iterator[Record | Damaged]:
+    labels = tuple(Label(*each) for each in arguments.label)
+    wanted = JobFilter(arguments.status, arguments.kind, labels)
+    after: int | None = arguments.after
+    while after is not None:
+        block = page(connection, wanted, after, _BLOCK_JOBS, newest_first=arguments.newest)
         yield from block.jobs
-        if has_more := block.has_more:
-            after = block.jobs[-1].position
+        after = block.next_after
 
 
 def _write_table(jobs: Iterable[Record | Damaged], console: Console) -> None:
@@ -124,6 +135,10 @@ def _reason_for_none(connection: sqlite3.Connection, arguments: Namespace) -> st
         statuses = sorted(map(printable_name, counts(connection)))
         known = ", ".join(statuses) or "none"
         jobs += f" with the status {shown(arguments.status)} (statuses in the file: {known})"
+    if arguments.kind is not None:
+        jobs += f" of the kind {arguments.kind}"
+    for each in arguments.label:
+        jobs += f" with the label {shown('='.join(each))}"
     return f"{jobs} after {arguments.after}" if arguments.after else jobs
 
 
@@ -131,6 +146,12 @@ def _next_page(arguments: Namespace, after: int) -> str:
     command = ["list", str(arguments.file)]
     if arguments.status is not None:
         command += ["--status", arguments.status]
+    if arguments.kind is not None:
+        command += ["--kind", arguments.kind]
+    for each in arguments.label:
+        command += ["--label", "=".join(each)]
+    if arguments.newest:
+        command.append("--newest")
     command += ["--limit", str(arguments.limit), "--after", str(after)]
     if arguments.json:
         command.append("--json")

@@ -1,4 +1,4 @@
-"""Read jobs, pages, counts, histories and statistics."""
+"""Read jobs, histories and statistics."""
 
 from __future__ import annotations
 
@@ -8,24 +8,35 @@ from typing import Any, Self
 from engine.domain.epochs import Cursor, parsed_cursor
 from engine.domain.exceptions import (
     CursorExpiredError,
+    EngineError,
     InvalidValueError,
+    JobDamagedError,
     JobNotFoundError,
     UnknownCursorError,
     shown,
 )
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.validation import (
-    MAX_PAGE_JOBS,
+    MAX_IDENTIFIER_CHARACTERS,
+    MAX_INTEGER,
     check_each,
     check_integer,
     check_job_id,
+    check_text,
 )
 from engine.owner.commands.command import Read
-from engine.owner.cursors import position_of
 from engine.owner.message import UNANSWERED
 from engine.owner.sources import Sources
-from engine.storage.protocol import StoredPage
-from engine.storage.record import AttemptRecord, Entry, Record
+from engine.storage.filter import JobFilter
+from engine.storage.protocol import CheckedOut, Names
+from engine.storage.record import (
+    MAX_DEFAULT_IDENTIFIER_CHARACTERS,
+    AttemptRecord,
+    Entry,
+    Record,
+    default_identifier,
+    job_id_in,
+)
 
 
 class GetJobs(Read[Sequence[Record]]):
@@ -62,56 +73,56 @@ class GetJobs(Read[Sequence[Record]]):
         return cls(check_each(job_ids, str, check_job_id))
 
 
-class CountJobs(Read[int]):
-    """Count the jobs that have a status, or all of them."""
+class FindJob(Read[Sequence[Record]]):
+    """Find the job that has an idempotency key, or that a payment pays for.
 
-    __slots__ = ("status",)
+    Attributes:
+        job_ids, keys, payments: One of them has one name; see `Message`.
+    """
 
-    def __init__(self, status: str | None) -> None:
+    __slots__ = ("job_ids", "keys", "payments")
+
+    def __init__(self, names: Names) -> None:
         super().__init__()
-        self.status = status
+        self.job_ids, self.keys, self.payments = names
 
     @classmethod
-    def checked(cls, lifecycle: Lifecycle[Any], status: object) -> Self:
-        """Check a status.
+    def checked(cls, idempotency_key: str | None, payment_id: str | None) -> Self:
+        """Check the names, of which one is given.
 
         Raises:
-            InvalidValueError: The lifecycle doesn't have it.
+            InvalidValueError: It is no text of 1 to 256 characters; or both or none are given.
         """
-        return cls(None if status is None else lifecycle.value(status))
+        if (idempotency_key is None) is (payment_id is None):
+            raise InvalidValueError(
+                "payment_id", "must be given if idempotency_key is not, and only then"
+            )
+        if payment_id is None:
+            key = check_text("idempotency_key", idempotency_key, MAX_IDENTIFIER_CHARACTERS)
+            return cls(Names(keys=[key]))
+        name = check_text("payment_id", payment_id, MAX_DEFAULT_IDENTIFIER_CHARACTERS)
+        job_id = job_id_in(name)
+        if job_id is None:
+            name = check_text("payment_id", name, MAX_IDENTIFIER_CHARACTERS)
+        return cls(Names(payments=[name]) if job_id is None else Names([job_id]))
 
-    async def read(self, sources: Sources) -> int:
-        """See `Read.read`."""
-        return await sources.storage.count(self.status)
+    def found(self, named: CheckedOut) -> Sequence[Record] | EngineError:
+        """Return the job among those that were found, or the error that it is not there."""
+        for part, names in zip(named.parts, (self.job_ids, self.keys, self.payments), strict=True):
+            for name in names:
+                if (damaged := part.damaged.get(name)) is not None:
+                    return JobDamagedError(damaged.job_id, damaged.problem)
+                job = part.jobs.get(name)
+                # By its id it is found for the payment that a job without one has.
+                if job is not None and (not self.job_ids or job.blockchain_identifier is None):
+                    return [job]
+        return self._not_found()
 
-
-class ListJobs(Read[StoredPage]):
-    """List up to ``limit`` jobs in order of creation, behind a position."""
-
-    __slots__ = ("after", "limit", "status")
-
-    def __init__(self, status: str | None, limit: int, after: int) -> None:
-        super().__init__()
-        self.status = status
-        self.limit = limit
-        self.after = after
-
-    @classmethod
-    def checked(
-        cls, lifecycle: Lifecycle[Any], status: object, limit: int, after: str | None
-    ) -> Self:
-        """Check a status, a size and a cursor.
-
-        Raises:
-            InvalidValueError: One of them is not right.
-        """
-        value = None if status is None else lifecycle.value(status)
-        limit = check_integer("limit", limit, 1, MAX_PAGE_JOBS)
-        return cls(value, limit, 0 if after is None else position_of(after))
-
-    async def read(self, sources: Sources) -> StoredPage:
-        """See `Read.read`."""
-        return await sources.storage.page(self.status, self.after, self.limit)
+    def _not_found(self) -> JobNotFoundError:
+        for key in self.keys:
+            return JobNotFoundError(None, idempotency_key=key)
+        payments = [*self.payments, *map(default_identifier, self.job_ids)]
+        return JobNotFoundError(None, payment_id=payments[0])
 
 
 class ReadHistory(Read[Sequence[Entry]]):
@@ -234,7 +245,7 @@ class ReadStatistics(Read[dict[str, Any]]):
         state, done = sources.state, sources.counters
         lifecycle = state.lifecycle
         counts = {
-            status: await sources.storage.count(lifecycle.value(status))
+            status: await _in_status(lifecycle.value(status), sources)
             for status in lifecycle.statuses
         }
         live = sum(count for status, count in counts.items() if not lifecycle.is_final(status))
@@ -256,6 +267,10 @@ class ReadStatistics(Read[dict[str, Any]]):
             "expired": done.expired,
             "watchers": len(state.events),
         }
+
+
+async def _in_status(status: str, sources: Sources) -> int:
+    return (await sources.storage.count(JobFilter(status), MAX_INTEGER)).jobs
 
 
 def checked_until(

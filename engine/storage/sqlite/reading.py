@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing
 from datetime import datetime
 from itertools import islice
 from typing import Final
 
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError, shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
-from engine.storage.protocol import CheckedOut, Found, Names, ReadLimit, StoredPage
+from engine.storage.protocol import CheckedOut, Found, Names, ReadLimit
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 from engine.storage.sqlite.rows import (
     ATTEMPT_COLUMNS,
@@ -46,20 +45,20 @@ _OF_ONE: Final = f"""
     ORDER BY sequence LIMIT ?
 """
 
-_COLUMNS: Final = ", ".join((*(f"jobs.{column}" for column in JOB_COLUMNS), f"({_NEWEST})"))
+JOB_AND_SEQUENCE: Final = ", ".join((*(f"jobs.{column}" for column in JOB_COLUMNS), f"({_NEWEST})"))
 _FOUND_BY: Final = ("job_id", "idempotency_key", "blockchain_identifier")
 # Rows in the order of the texts that are given, each with the place of its text before it: a cross
 # join goes through its left side first (https://www.sqlite.org/optoverview.html, 8.2).
 _FIND: Final = {
     column: f"""
-        SELECT wanted.key, {_COLUMNS}
+        SELECT wanted.key, {JOB_AND_SEQUENCE}
         FROM json_each(?) AS wanted CROSS JOIN jobs ON jobs.{column} = wanted.value
     """
     for column in _FOUND_BY
 }
 # For one text, the usual case, at two thirds of the cost.
 _FIND_ONE: Final = {
-    column: f"SELECT 0, {_COLUMNS} FROM jobs WHERE {column} = ?" for column in _FOUND_BY
+    column: f"SELECT 0, {JOB_AND_SEQUENCE} FROM jobs WHERE {column} = ?" for column in _FOUND_BY
 }
 
 
@@ -153,7 +152,7 @@ def _find(
     else:
         rows = connection.execute(_FIND[column], (json.dumps(texts),))
     for row in rows:
-        place, job = int(row[0]), _read(row[1:])
+        place, job = int(row[0]), read_job(row[1:])
         if not limit.admits(job):
             rows.close()
             return place
@@ -164,16 +163,8 @@ def _find(
     return len(texts)
 
 
-def page(connection: sqlite3.Connection, status: str | None, after: int, limit: int) -> StoredPage:
-    """Return the jobs with a position above ``after``, in that order."""
-    condition = "" if status is None else "status = ? AND "
-    chosen = () if status is None else (status,)
-    statement = f"{SELECT_JOBS} WHERE {condition}position > ? ORDER BY position LIMIT ?"
-    with closing(connection.execute(statement, (*chosen, after, limit + 1))) as rows:
-        return StoredPage.of(map(_read, rows), limit)
-
-
-def _read(row: Row) -> Record | Damaged:
+def read_job(row: Row) -> Record | Damaged:
+    """Return the job in a row of `SELECT_JOBS`."""
     try:
         return read_record(row)
     except DamagedRowError as error:
@@ -187,7 +178,7 @@ def _is_name(value: object) -> bool:
 
 def _sound(rows: Iterable[Row]) -> Iterator[Record]:
     """Return the records of rows, without damaged ones, which a call for such a job reports."""
-    return (record for row in rows if not isinstance(record := _read(row), Damaged))
+    return (record for row in rows if not isinstance(record := read_job(row), Damaged))
 
 
 def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:

@@ -12,9 +12,17 @@ from typing import Final, TypeVar, TypeVarTuple, Unpack
 from engine.domain.exceptions import StorageInUseError
 from engine.domain.validation import check_flag
 from engine.portal import WorkThread, is_loop_thread
-from engine.storage.protocol import CheckedOut, Names, Opened, ProgressCallback, StoredPage
+from engine.storage.filter import JobFilter
+from engine.storage.protocol import (
+    CheckedOut,
+    Names,
+    Opened,
+    ProgressCallback,
+    StoredCount,
+    StoredPage,
+)
 from engine.storage.record import AttemptRecord, Change, Entry
-from engine.storage.sqlite import file, notes, reading
+from engine.storage.sqlite import file, listing, notes, reading
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.database import Database
 from engine.storage.sqlite.ownership import Ownership
@@ -141,14 +149,25 @@ class SQLiteStorage:
         """Find out whether the changes are in the file."""
         return await self._thread.run(self._database.resolve, changes)
 
-    async def count(self, status: str | None) -> int:
-        """Return the count of a status, which each commit updates."""
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        """Return the count of a status, which each commit updates; count others in the file."""
+        if jobs == JobFilter(jobs.status):
+            return StoredCount(min(self._counted(jobs.status), at_most))
+        return await self._read(lambda connection: listing.count(connection, jobs, at_most, after))
+
+    def _counted(self, status: str | None) -> int:
         counts = self._database.counts
         return sum(counts.values()) if status is None else counts.get(status, 0)
 
-    async def page(self, status: str | None, after: int, limit: int) -> StoredPage:
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
         """Read a page of jobs."""
-        return await self._read(lambda connection: reading.page(connection, status, after, limit))
+        return await self._read(
+            lambda connection: listing.page(
+                connection, jobs, after, limit, newest_first=newest_first
+            )
+        )
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         """Read the transitions of a job."""

@@ -22,6 +22,7 @@ from engine import (
     MemoryStorage,
     SyncJobEngine,
 )
+from engine.storage import JobFilter, StoredCount
 from engine.testing.facades import Engine
 from engine.testing.virtual_clock import VirtualClock
 from tests.reliability.planted import SECONDS_AGAINST_HANGS, PlantedStorage, begun
@@ -148,8 +149,8 @@ async def test_waiters_are_told_when_the_engine_ends(new_place: NewPlace) -> Non
 
 
 class Crashing(MemoryStorage):
-    async def count(self, status: str | None) -> int:
-        raise KeyError(f"planted in the count of {status}")
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        raise KeyError(f"planted in the count of {jobs}, up to {at_most}, behind {after}")
 
 
 async def test_waiters_are_told_when_the_engine_crashes() -> None:

@@ -33,6 +33,7 @@ from engine import (
 )
 from engine.owner.commands.remove import RemoveEnded
 from engine.owner.watching import MAX_KEPT
+from engine.storage import JobFilter, StoredCount
 from tests.proof.storages import yielding
 from tests.reliability.planted import PlantedStorage, begun
 from tests.tries import repeatable, report, seeds
@@ -413,8 +414,8 @@ async def test_an_engine_that_closes_ends_its_watchers_after_what_they_have() ->
 
 
 class Crashing(MemoryStorage):
-    async def count(self, status: str | None) -> int:
-        raise KeyError(f"planted in the count of {status}")
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        raise KeyError(f"planted in the count of {jobs}, up to {at_most}, behind {after}")
 
 
 async def test_an_engine_that_crashes_tells_its_watchers_why() -> None:

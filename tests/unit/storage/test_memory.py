@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from engine import JobEngine, StorageError, StorageInUseError
-from engine.storage import AttemptRecord, MemoryStorage, Names
+from engine.storage import AttemptRecord, JobFilter, MemoryStorage, Names, StoredCount
+from engine.storage.filter import ALL_JOBS
 from engine.testing.book import Batch, Book
 from engine.testing.values import FINAL_STATUSES, NOON, OddStatus
 
@@ -46,9 +47,9 @@ async def test_jobs_are_removed_from_every_block_of_ids() -> None:
     book = await _filled(storage)
     assert len(await storage.remove_ended(None, 0, _MANY)) == _MANY // 2
     live = [record for record in book.jobs.values() if record.status == OddStatus.WAITING]
-    assert (await storage.page(None, 0, _MANY)).jobs == live
-    assert (await storage.page(OddStatus.WAITING, 0, _MANY)).jobs == live
-    assert not (await storage.page(OddStatus.DONE, 0, _MANY)).jobs
+    assert (await storage.page(ALL_JOBS, 0, _MANY)).jobs == live
+    assert (await storage.page(JobFilter(OddStatus.WAITING), 0, _MANY)).jobs == live
+    assert not (await storage.page(JobFilter(OddStatus.DONE), 0, _MANY)).jobs
     assert {record.job_id for record in table.records()} == {job.job_id for job in live}
 
 
@@ -70,7 +71,7 @@ async def test_two_storages_have_nothing_in_common() -> None:
     for storage in (first, second):
         await storage.open(FINAL_STATUSES, {})
     await _filled(first)
-    assert await second.count(None) == 0
+    assert await second.count(ALL_JOBS, 1) == StoredCount(0)
 
 
 async def test_it_makes_no_copies(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import anyio
 import pytest
 
 from engine import JobEngine, StorageError
-from engine.storage import Names
-from engine.storage.sqlite import file, notes, reading
+from engine.storage import JobFilter, Names
+from engine.storage.sqlite import file, listing, notes, reading
 from tests.tries import report, seeded, tries
 from tests.unit.claiming import claimed_one, release
 from tests.unit.storage.sqlite.checking import JOBS, checked, make_file
@@ -49,7 +49,7 @@ def _answers(path: Path) -> Iterator[object]:
         yield counts
         yield [notes.newest_number(connection, *each) for each in NUMBERED]
         for status in [None, *counts]:
-            yield reading.page(connection, status, 0, 100)
+            yield listing.page(connection, JobFilter(status), 0, 100)
         yield reading.checkout(
             connection, Names(JOBS, [f"key {number}" for number in range(1, 11)])
         )

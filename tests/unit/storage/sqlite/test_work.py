@@ -13,6 +13,7 @@ import pytest
 from engine import SQLiteStorage, StorageDamagedError, StorageError
 from engine.domain.exceptions import CommitUnknownError
 from engine.storage import Names
+from engine.storage.filter import ALL_JOBS
 from engine.storage.record import Damaged, Execution
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.file import connect_reader
@@ -149,7 +150,7 @@ async def test_a_damaged_work_is_not_shown(path: Path, change: str) -> None:
     _change(path, f"UPDATE jobs SET {change} WHERE job_id = 'c'")  # noqa: S608 - from above
     async with _closing(SQLiteStorage(path)) as storage:
         await storage.open({}, {})
-        *_, damaged = (await storage.page(None, 0, 10)).jobs
+        *_, damaged = (await storage.page(ALL_JOBS, 0, 10)).jobs
     assert isinstance(damaged, Damaged)
     assert damaged.job_id == "c"
 
