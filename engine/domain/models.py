@@ -222,11 +222,12 @@ class Transition(Snapshot, Generic[Status]):
 
 
 class JobPage(Snapshot, Generic[Status]):
-    """A page of jobs in the order of their creation, and a cursor to the next one."""
+    """A page of jobs in the order of their creation, or the reverse, and a cursor to the next."""
 
     jobs: tuple[Job[Status], ...]
     next_cursor: str | None
-    """Pass it as ``after`` to get the next page; None on the last one."""
+    """Pass it as ``after`` to get the next page; None on the last one. A page may be empty, and
+    have one."""
     damaged: tuple[str, ...] = ()
     """The ids of this page's damaged jobs, which can't be shown; `get` raises each fault."""
 

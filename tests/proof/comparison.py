@@ -49,9 +49,23 @@ NEW_JOBS = st.builds(
     kind=st.sampled_from(["default", "default", "default", "report"]),
     payment_id=st.sampled_from([None, None, None, "p1", "p2", "p3"]),
     idempotency_key=st.sampled_from([None, None, "k1", "k2", "k3"]),
-    labels=st.sampled_from([None, None, {"customer": "c17"}]),
+    labels=st.sampled_from([None, None, {"customer": "c17"}, {"customer": "c17", "of": "eu"}]),
     start=st.booleans(),
     by=st.sampled_from([None, "the shop"]),
+)
+# The status by its number, and the other arguments of a listing.
+WHICH = st.fixed_dictionaries(
+    {},
+    optional={
+        "kind": st.sampled_from(["default", "report"]),
+        "labels": st.sampled_from(
+            [{"customer": "c17"}, {"customer": "c17", "of": "eu"}, {"of": "c17"}]
+        ),
+        "created_after": st.sampled_from([START, START + timedelta(seconds=3_600)]),
+        "created_before": st.sampled_from(
+            [START + timedelta(seconds=1), START + timedelta(days=9)]
+        ),
+    },
 )
 # The job, whether to draw a legal target, the target, the outcome, the version.
 MOVES = st.tuples(
@@ -154,8 +168,9 @@ class Comparison(RuleBasedStateMachine):
         self.create_many(
             [
                 NewJob("h1"),
-                NewJob("h1", idempotency_key="k1"),
+                NewJob("h1", idempotency_key="k1", kind="report", labels={"customer": "c17"}),
                 NewJob("h2", payment_id="payment", idempotency_key="k2"),
+                NewJob("h2", labels={"customer": "c17", "of": "eu"}),
             ]
         )
         self.turn_a_page_that_was_held(1)
@@ -265,19 +280,41 @@ class Comparison(RuleBasedStateMachine):
             "history", lambda: self.call("history", job_id), lambda: self.model.history(job_id)
         )
 
-    @rule(status=st.integers(0, 5), limit=st.integers(1, 4))
-    def walk_all_pages(self, status: int, limit: int) -> None:
-        wanted = [None, *self.lifecycle.moves][status % (1 + len(self.lifecycle.moves))]
-        left = self.model.jobs(wanted)
-        after = None
+    @rule(
+        number=st.integers(0, 5), which=WHICH, limit=st.integers(1, 4), newest_first=st.booleans()
+    )
+    def walk_all_pages(
+        self,
+        number: int,
+        which: dict[str, Any],
+        limit: int,
+        newest_first: bool,  # noqa: FBT001 - Hypothesis's
+    ) -> None:
+        status = [None, *self.lifecycle.moves][number % (1 + len(self.lifecycle.moves))]
+        left = self.model.jobs(status, **which)
+        assert self.call("count", status, **which) == len(left)
+        assert self.call("count", status, **which, at_most=limit) == min(len(left), limit)
+        self.seen["filtered"] += bool(left and which)
+        how = {**which, "newest_first": newest_first, "limit": limit}
+        left, after = left[:: -1 if newest_first else 1], None
         while True:
-            page = self.call("list_jobs", wanted, limit=limit, after=after)
+            page = self.call("list_jobs", status, after=after, **how)
             assert plain(page.jobs) == left[:limit]
             left, after = left[limit:], page.next_cursor
             assert (after is None) == (not left)
             self.seen["further page"] += bool(left)
             if after is None:
                 return
+
+    @rule(number=st.integers(-1, 9), name=st.sampled_from(["idempotency_key", "payment_id"]))
+    def find(self, number: int, name: str) -> None:
+        job = self.model.state.jobs.get(self.job_id(number), {})
+        field = {"payment_id": "blockchain_identifier"}.get(name, name)
+        names = {name: job.get(field) or "unheard of"}
+        answer = self.compare(
+            "find", lambda: self.call("find", **names), lambda: self.model.find(**names)
+        )
+        self.seen["found"] += "raised" not in answer
 
     @rule(limit=st.integers(1, 3))
     def turn_a_page_that_was_held(self, limit: int) -> None:
@@ -309,7 +346,10 @@ class Comparison(RuleBasedStateMachine):
     def teardown(self) -> None:
         try:
             self.counts()
-            self.walk_all_pages(0, 3)
+            labels = {"customer": "c17"}
+            for which in ({}, {"kind": "report"}, {"kind": "default", "labels": labels}):
+                for newest_first in (False, True):
+                    self.walk_all_pages(0, which, 3, newest_first)
             for number in range(len(self.model.state.jobs)):
                 self.history(number)
         finally:

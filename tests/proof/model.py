@@ -7,10 +7,10 @@ succeeded: all or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypeVar
 
 from engine import (
@@ -31,6 +31,9 @@ from engine import (
 Fields: TypeAlias = dict[str, Any]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+_FIRST = datetime.min.replace(tzinfo=UTC)
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 # The fields of handlers, which the model doesn't have.
@@ -104,8 +107,31 @@ class Model:
     def get_many(self, job_ids: Sequence[str]) -> list[Fields]:
         return each(job_ids, lambda job_id: dict(_find(self.state, job_id)))
 
-    def jobs(self, status: object = None) -> list[Fields]:
-        return [job for job in self.state.jobs.values() if status in {None, job["status"]}]
+    def jobs(
+        self,
+        status: object = None,
+        *,
+        kind: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        created_after: datetime = _FIRST,
+        created_before: datetime = _LAST,
+    ) -> list[Fields]:
+        return [
+            job
+            for job in self.state.jobs.values()
+            if status in {None, job["status"]}
+            and kind in {None, job["kind"]}
+            and (labels or {}).items() <= job["labels"].items()
+            and created_after <= job["created_at"] < created_before
+        ]
+
+    def find(self, *, idempotency_key: str | None = None, payment_id: str | None = None) -> Fields:
+        for job in self.state.jobs.values():
+            if idempotency_key is not None and job["idempotency_key"] == idempotency_key:
+                return dict(job)
+            if payment_id is not None and job["blockchain_identifier"] == payment_id:
+                return dict(job)
+        raise JobNotFoundError(None, idempotency_key=idempotency_key, payment_id=payment_id)
 
     def history(self, job_id: str) -> list[Fields]:
         _find(self.state, job_id)

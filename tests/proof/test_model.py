@@ -22,7 +22,7 @@ from engine import (
     MemoryStorage,
 )
 from engine.storage import JobFilter, StoredCount, StoredPage
-from engine.storage.record import Entry
+from engine.storage.record import Entry, Record
 from tests.tries import first_seed, report, rounds, tries
 
 from .comparison import FACADES, MakeStorage, compare_with_the_model, comparison_on
@@ -45,6 +45,8 @@ TO_BE_SEEN = (
     "replay",
     "further page",
     "held page",
+    "filtered",
+    "found",
     "statistics",
 )
 SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=30)
@@ -88,6 +90,14 @@ class PagesBackwards(PlainStorage):
         return StoredPage(page.jobs[::-1], page.next_after)
 
 
+class ForgetsAKind(PlainStorage):
+    """Ignores the kind where there is a label."""
+
+    def listed(self, jobs: JobFilter, after: int, *, newest_first: bool) -> list[Record]:
+        wanted = jobs._replace(kind=None) if jobs.labels else jobs
+        return super().listed(wanted, after, newest_first=newest_first)
+
+
 class ForgetsHistory(PlainStorage):
     """Keeps only the first two transitions of a history."""
 
@@ -106,7 +116,15 @@ class SkipsNumbers(PlainStorage):
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "storage",
-    [MiscountsEnds, PagesBackwards, ForgetsHistory, SkipsNumbers, LosesEnds, ForgetsKeys],
+    [
+        MiscountsEnds,
+        PagesBackwards,
+        ForgetsAKind,
+        ForgetsHistory,
+        SkipsNumbers,
+        LosesEnds,
+        ForgetsKeys,
+    ],
 )
 def test_a_planted_fault_is_found(storage: MakeStorage) -> None:
     generate = [hypothesis.Phase.generate]  # without making the example smaller

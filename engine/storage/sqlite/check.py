@@ -10,6 +10,7 @@ this order:
 * each job with its transitions: as many as its version says, in a chain from None to its status,
   their times in order; it has ended if its status is a final one, and then no attempt has it; no
   transition lacks its job;
+* each job's labels with the table of labels, both ways;
 * each job's execution: it is complete or not there; a result that should be JSON is;
 * each failed attempt: its checksum and values, its job, and whether it is the job's last error;
 * the numbers of jobs and transitions: none is missing above the newest that was ever removed.
@@ -38,6 +39,7 @@ from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.findings import MAX_FINDINGS, Findings, Report, printable_name
 from engine.storage.sqlite.job_checks import job_problems
+from engine.storage.sqlite.label_checks import label_problems
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
 from engine.storage.sqlite.rows import Row
 from engine.storage.sqlite.stored import (
@@ -106,6 +108,7 @@ class _Check:
             self._check_epochs,
             self._check_rows,
             self._check_attempts,
+            self._check_labels,
             self._check_numbers,
         ):
             with self._surviving():
@@ -254,6 +257,10 @@ class _Check:
     def _check_attempts(self) -> None:
         for where, problem in attempt_problems(self._connection):
             self._add(where, problem)
+
+    def _check_labels(self) -> None:
+        for finding in label_problems(self._connection):
+            self._add(*finding)
 
     def _check_numbers(self) -> None:
         for number, table, kind in _NUMBERED:

@@ -84,6 +84,42 @@ def test_list_shows_only_the_jobs_of_a_status(used: SyncJobEngine, path: Path, h
     assert (code, line[:5], notes) == (0, "job-3", [])
 
 
+def test_list_finds_jobs_by_kind_and_labels(path: Path, here: Run) -> None:
+    with SyncJobEngine(SQLiteStorage(path), new_id=map("job-{}".format, range(9)).__next__) as used:
+        for number in range(6):
+            labels = {"customer": f"c{number % 2}", "a": "b=c"}
+            used.create(f"input {number}", kind=("report", "mail")[number // 4], labels=labels)
+    chosen = ("list", path, "--label", "customer=c1", "--label", "a=b=c", "--kind", "report")
+    code, lines, notes = here(*chosen)
+    assert (code, [line[:5] for line in lines[1:]], notes) == (0, ["job-1", "job-3"], [])
+    _, lines, [note] = here(*chosen, "--newest", "--limit", 1)
+    assert [line[:5] for line in lines[1:]] == ["job-3"]
+    assert note == (
+        f"the next ones: engine list {path} --kind report --label customer=c1 --label a=b=c "
+        "--newest --limit 1 --after 4"
+    )
+    _, lines, notes = here(*note.split()[4:])
+    assert ([line[:5] for line in lines[1:]], notes) == (["job-1"], [])
+    _, _, [note] = here("list", path, "--kind", "print", "--label", "customer=c2")
+    assert note == "no jobs of the kind print with the label 'customer=c2'"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--kind", "Report"], "argument --kind: must be 1 to 64 of "),
+        (["--label", "customer"], "argument --label: must be NAME=VALUE, and its value "),
+        (["--label", "=c1"], "argument --label: must be NAME=VALUE, and its name "),
+    ],
+)
+def test_list_refuses_what_no_job_can_have(
+    path: Path, here: Run, arguments: list[str], problem: str
+) -> None:
+    code, _, errors = here("list", path, *arguments)
+    assert code == 2
+    assert problem in errors[-1]
+
+
 def test_list_gives_json_that_is_a_job(used: SyncJobEngine, path: Path, here: Run) -> None:
     code, lines, notes = here("list", path, "--json")
     assert (code, notes) == (0, [])

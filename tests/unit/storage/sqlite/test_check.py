@@ -21,6 +21,7 @@ from engine.storage.sqlite import check
 from engine.storage.sqlite.check import check_file
 from engine.storage.sqlite.findings import Report
 from engine.storage.sqlite.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, checksum
+from engine.testing.values import TEXTS
 from tests.unit.storage.sqlite.checking import checked, make_file
 
 
@@ -372,6 +373,84 @@ def test_a_changed_schema_is_found(path: Path, statement: str, expected: str) ->
 def test_a_column_that_has_another_name_is_found(path: Path) -> None:
     written(path, "ALTER TABLE jobs RENAME COLUMN result TO ending")
     assert [finding.partition(": ")[0] for finding in findings(path)] == ["the schema", "the file"]
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """Return a file with two jobs that have labels: all odd texts are a name and a value."""
+    path = tmp_path / "labelled.db"
+    ids = iter(("one", "other", *map("odd-{}".format, range(len(TEXTS)))))
+    with SyncJobEngine(SQLiteStorage(path), new_id=lambda: next(ids)) as engine:
+        engine.create("hash", labels={"customer": "c1", "region": "eu"})
+        engine.create("hash", labels={"customer": "c2"})
+        engine.create_many(
+            NewJob("hash", labels={text[:64]: text, f"{number}": TEXTS[-number]})
+            for number, text in enumerate(TEXTS)
+        )
+    return path
+
+
+def test_labels_of_any_texts_are_sound(labelled: Path) -> None:
+    assert findings(labelled) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (
+            "DELETE FROM labels WHERE value = 'eu'",
+            ["job one: it can't be found by its label 'region': 'eu'"],
+        ),
+        (
+            "INSERT INTO labels VALUES ('customer', 'c1', 2)",
+            ["job other: it is found by the label 'customer': 'c1', which it doesn't have"],
+        ),
+        (
+            "UPDATE labels SET value = 'c3' WHERE position = 2",
+            [
+                "job other: it can't be found by its label 'customer': 'c2'",
+                "job other: it is found by the label 'customer': 'c3', which it doesn't have",
+            ],
+        ),
+        (
+            "INSERT INTO labels VALUES ('customer', 'c1', 777)",
+            ["the labels: the label 'customer': 'c1' is of position 777, which has no job"],
+        ),
+        (
+            "UPDATE jobs SET labels = NULL WHERE job_id = 'other'",
+            [
+                "job other: it is found by the label 'customer': 'c2', which it doesn't have",
+            ],
+        ),
+        (
+            "UPDATE jobs SET labels = '{' WHERE job_id = 'other'",
+            ["job other: its labels can't be '{'"],
+        ),
+    ],
+)
+def test_labels_that_do_not_fit_their_jobs_are_found(
+    labelled: Path, statement: str, expected: list[str]
+) -> None:
+    written(labelled, statement)
+    sealed(labelled)
+    assert findings(labelled) == expected
+
+
+def test_a_damaged_label_shows_no_job_to_a_wrong_customer(labelled: Path) -> None:
+    written(labelled, "UPDATE labels SET value = 'c1' WHERE value = 'c2'")
+    with SyncJobEngine(SQLiteStorage(labelled)) as engine:
+        page = engine.list_jobs(labels={"customer": "c1"}, limit=1)
+        assert [job.job_id for job in page.jobs] == ["one"]
+        assert (page.next_cursor, page.damaged) == (None, ())
+        assert engine.list_jobs(labels={"customer": "c2"}).jobs == ()
+
+
+def test_a_damaged_job_with_labels_is_named(labelled: Path) -> None:
+    written(labelled, "UPDATE jobs SET input_hash = 'x' WHERE job_id = 'other'")
+    with SyncJobEngine(SQLiteStorage(labelled)) as engine:
+        for kind in (None, "default"):
+            page = engine.list_jobs(labels={"customer": "c2"}, kind=kind)
+            assert (page.jobs, page.damaged) == ((), ("other",))
 
 
 def test_statistics_that_sqlite_gathers_are_no_change(path: Path) -> None:
