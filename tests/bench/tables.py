@@ -11,6 +11,7 @@ from tests.bench import (
     alone,
     awaited,
     durable,
+    finding,
     gated,
     judging,
     kinds,
@@ -134,6 +135,11 @@ TABLES: Final = {
     "gated": Table(
         "Jobs that wait at a gate",
         lambda run: gated.rows(Rounds(), run.jobs(100_000), _gated_turn(run), run.turns),
+        counts="median",
+    ),
+    "finding": Table(
+        "Finding jobs",
+        lambda run: finding.rows(Rounds(), run.jobs(100_000, least=2_000), run.turns),
         counts="median",
     ),
     "judging": Table(
