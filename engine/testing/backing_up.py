@@ -190,7 +190,8 @@ async def _add_jobs(session: Session) -> None:
     """Commit a batch that a careless copy would cut in two: some jobs, and their ends."""
     batch, first = session.batch(), session.book.last_position
     for number in range(first, first + 10):
-        batch.create(f"job {number}", key=f"key {number}")
+        labels = {"of": f"c{number % 2}"}
+        batch.create(f"job {number}", key=f"key {number}", kind="report", labels=labels)
         batch.move(f"job {number}", OddStatus.DONE if number % 2 else OddStatus.RUNNING)
     await session.commit(batch)
     await checkpoint()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.domain.validation import MAX_READ_CHARACTERS, MAX_RESULT_CHARACTERS
-from engine.storage.filter import ALL_JOBS, JobFilter
+from engine.storage.filter import ALL_JOBS, JobFilter, Label
 from engine.storage.protocol import Names
 from engine.storage.record import Execution
 from engine.testing.book import Batch
@@ -40,19 +40,31 @@ class LimitingTests(StorageFixtures):
             assert len(await session.listings.pages(ALL_JOBS, _FITTING)) == len(pages)
             await session.check(every=_FITTING)
 
-    async def test_a_page_of_a_status_ends_before_it_holds_too_much(
+    async def test_a_page_of_some_jobs_ends_before_it_holds_too_much(
         self, open_store: OpenStore
     ) -> None:
         async with open_store() as session:
             batch = session.batch()
+            longest = _LONGEST.replace("x" * len('{"of":"c1"}'), "", 1)  # labels count, too
             for number in range(3 * _FITTING):
-                batch.create(f"job {number}", given_input=_LONGEST)
+                kind, labels = ("report", {"of": "c2"}) if number % 3 else ("default", {"of": "c1"})
+                batch.create(f"job {number}", given_input=longest, kind=kind, labels=labels)
                 if number % 3:
                     batch.move(f"job {number}", OddStatus.RUNNING)
             await session.commit(batch)
-            for status, large in ((OddStatus.WAITING, _FITTING), (OddStatus.RUNNING, 2 * _FITTING)):
-                pages = await session.listings.pages(JobFilter(status), _MANY)
-                assert list(map(len, pages)) == _parts_of(large)
+            few, many = Label("of", "c1"), Label("of", "c2")
+            for jobs, large in (
+                (JobFilter(OddStatus.WAITING), _FITTING),
+                (JobFilter(OddStatus.RUNNING), 2 * _FITTING),
+                (JobFilter(kind="report"), 2 * _FITTING),
+                (JobFilter(labels=(few,)), _FITTING),
+                (JobFilter(labels=(many,)), 2 * _FITTING),
+            ):
+                for newest_first in (False, True):
+                    pages = await session.listings.pages(jobs, _MANY, newest_first=newest_first)
+                    assert list(map(len, pages)) == _parts_of(large)
+            both = JobFilter(OddStatus.RUNNING, labels=(many,))
+            assert sum(map(len, await session.listings.pages(both, _MANY))) == 2 * _FITTING
             assert await session.listings.pages(JobFilter(OddStatus.DONE), _MANY) == [[]]
 
     @pytest.mark.parametrize("text", ["result", "error", "input", "prompt", "answers"])

@@ -44,7 +44,8 @@ class ReopeningTests(StorageFixtures):
             async with open_store() as session:
                 batch = session.batch()
                 for name in ("live", "running", "done", "lost"):
-                    batch.create(f"{name} {number}", key=f"of {name} {number}")
+                    labels = {"of": name, "number": f"{number}"}
+                    batch.create(f"{name} {number}", key=f"of {name} {number}", labels=labels)
                     batch.create(f"{name} {number}, without a key")
                 batch.move(f"running {number}", OddStatus.RUNNING)
                 batch.move(f"done {number}", OddStatus.DONE, result="done")
@@ -118,7 +119,8 @@ class ReopeningTests(StorageFixtures):
         deadlines = json.dumps({OddStatus.RUNNING: 1, OddStatus.DONE: 2})
         async with open_store() as session:
             batch = session.batch().create("waits", execution=Execution(deadlines=deadlines))
-            batch.create("runs", key="a").create("done").create("lost")
+            batch.create("runs", key="a", kind="report", labels={"of": "c1"})
+            batch.create("done", labels={"of": "c1"}).create("lost", kind="report")
             batch.move("runs", OddStatus.RUNNING).move("done", OddStatus.RUNNING)
             await session.commit(batch.move("done", OddStatus.DONE).move("lost", OddStatus.LOST))
         names = {OddStatus.RUNNING.value: OddStatus.WAITING.value}
