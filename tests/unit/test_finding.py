@@ -215,6 +215,24 @@ async def test_a_search_goes_on_behind_jobs_that_do_not_fit(kept: Engine) -> Non
     assert await kept.count(created_before=job.created_at, labels=labels) == 33
 
 
+@pytest.mark.usefixtures("short_searches")
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_the_part_that_fewest_jobs_fit_leads_a_search(
+    kept: Engine,
+    newest_first: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    few, many = {"customer": "c1"}, {"region": "eu"}
+    await kept.create_many(
+        NewJob("hash", kind="report", labels=few | many if number % 10 == 5 else many)
+        for number in range(60)
+    )
+    which = {"kind": "report", "labels": few | many, "newest_first": newest_first}
+    pages = [await kept.list_jobs(**which)]
+    while (after := pages[-1].next_cursor) is not None:
+        pages.append(await kept.list_jobs(**which, after=after))
+    assert [len(page.jobs) for page in pages] == [3, 3, 0]
+
+
 async def test_a_page_shows_jobs_as_they_are_after_a_move(kept: Engine) -> None:
     jobs = await _six_jobs(kept)
     await kept.transition_many([Move(jobs[place].job_id, JobStatus.RUNNING) for place in (0, 3)])
