@@ -190,6 +190,11 @@ def _called(engine: Any, name: str) -> Arguments:  # noqa: ANN401 - either facad
             ),
         ),
         f"{name}.list_jobs limit": (INTEGER, lambda value: engine.list_jobs(limit=value)),
+        f"{name}.list_jobs newest_first": (
+            FLAG,
+            lambda value: engine.list_jobs(newest_first=value),
+        ),
+        f"{name}.count at_most": (INTEGER | NONE, lambda value: engine.count(at_most=value)),
         f"{name}.watch after": (INTEGER | NONE | TEXT, lambda value: engine.watch(after=value)),
         f"{name}.watch progress": (FLAG, lambda value: engine.watch(progress=value)),
         f"{name}.wait timeout": (TIMEOUT, lambda value: engine.wait("?", timeout=value)),
@@ -202,6 +207,7 @@ BULK: Final = ("create_many", "transition_many")
 TIMED: dict[str, Callable[[SyncJobEngine, Given], object]] = {
     "create": lambda engine, value: engine.create("hash", timeout=value),
     "create_many": lambda engine, value: engine.create_many([], timeout=value),
+    "find": lambda engine, value: engine.find(payment_id="?", timeout=value),
     "get": lambda engine, value: engine.get("?", timeout=value),
     "get_many": lambda engine, value: engine.get_many([], timeout=value),
     "transition": lambda engine, value: engine.transition("?", JobStatus.RUNNING, timeout=value),
