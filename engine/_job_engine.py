@@ -302,12 +302,10 @@ class JobEngine(EngineBase[Status]):
             PaymentInUseError: The payment pays for another job.
             DuplicateJobIdError: ``new_id`` returned the id of an existing job.
         """
-        job = checked_job(
-            self._lifecycle,
-            self._new_id,
+        job = NewJob(
             input_hash,
-            input,
             kind=kind,
+            input=input,
             payment_id=payment_id,
             idempotency_key=idempotency_key,
             start=start,
@@ -319,7 +317,7 @@ class JobEngine(EngineBase[Status]):
             by=by,
             reason=reason,
         )
-        message = CreateJobs([job])
+        message = CreateJobs([checked_job(self._lifecycle, self._new_id, job)])
         await self._sent(message)
         return self._views.one(message)
 

@@ -249,12 +249,10 @@ class SyncJobEngine(EngineBase[Status]):
     ) -> Job[Status]:
         """Create a job, in the initial status or running."""
         limit = TimeLimit(timeout)
-        job = checked_job(
-            self._lifecycle,
-            self._new_id,
+        job = NewJob(
             input_hash,
-            input,
             kind=kind,
+            input=input,
             payment_id=payment_id,
             idempotency_key=idempotency_key,
             start=start,
@@ -266,7 +264,7 @@ class SyncJobEngine(EngineBase[Status]):
             by=by,
             reason=reason,
         )
-        message = CreateJobs([job])
+        message = CreateJobs([checked_job(self._lifecycle, self._new_id, job)])
         self._bridge.send(limit, message)
         return self._views.one(message)
 

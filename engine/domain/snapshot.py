@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from datetime import UTC
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final, NoReturn
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict
 
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda value: value.astimezone(UTC))]
+
+
+class Nothing(dict[str, Any]):
+    """An empty dict, which nobody can fill: all snapshots share one, so that it costs nothing."""
+
+    def __setitem__(self, *_: object) -> NoReturn:
+        """Refuse an item.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a snapshot can't be changed")
+
+    update = setdefault = __ior__ = __setitem__  # type: ignore[assignment]
+
+
+NOTHING: Final = Nothing()
 
 
 class Snapshot(BaseModel):

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from engine.domain.deadlines import Deadline, Due, due_after, due_in
+from engine.domain.deadlines import NEVER, Deadline, Due, due_after, due_in
 from engine.domain.exceptions import (
     DuplicateJobIdError,
     EngineError,
@@ -219,6 +219,8 @@ class Batch:
         """
         if execution is NO_EXECUTION:
             return execution
+        if execution.deadlines is None and execution.not_before is None:  # nearly always
+            return execution.entering(NEVER)
         waits_until = self._waits_until(execution, status)
         return execution.entering(self.deadline_in(execution, status), Due(waits_until))
 
@@ -300,14 +302,12 @@ class Batch:
         if failed is None and before.execution.token is not None:
             failed = self._death(before, execution)
         lifecycle = self.lifecycle
-        ends = status in lifecycle.final_values
-        outcome = lifecycle.outcome(status, event) if ends else None
         record = before.moved(
             status,
             self.now,
             self._next_sequence,
             starts=status == lifecycle.running_value,
-            outcome=None if outcome is None else outcome.value,
+            outcome=lifecycle.end_values.get((status, event)),
             result=result,
             error=error,
             execution=execution if failed is None else execution.failed(failed.error),

@@ -37,6 +37,7 @@ from engine.domain.models import (
 )
 from engine.domain.outcomes import Outcome
 from engine.domain.past_status import PastStatus
+from engine.domain.snapshot import NOTHING
 from engine.owner.cursors import cursor_of
 from engine.owner.message import Message
 from engine.owner.results import result_as
@@ -72,6 +73,8 @@ def slot_setter(name: str) -> Callable[[BaseModel, object], None]:
         ) from None
     return setter
 
+
+_OUTCOMES: Final = {outcome.value: outcome for outcome in Outcome}
 
 _new = object.__new__
 _set_fields = slot_setter("__dict__")
@@ -248,6 +251,7 @@ def job_maker(
     """
     names = set(kind.model_fields)  # one for all: nobody changes the fields set of a frozen model
     defaults = {name: field.get_default() for name, field in kind.model_fields.items()}
+    defaults |= {"labels": NOTHING, "deadlines": NOTHING}
 
     def make(record: Record) -> Job[Status]:
         execution, given, outcome = record.execution, record.input, record.outcome
@@ -260,7 +264,6 @@ def job_maker(
         fields["payment_id"] = payment_id
         fields["blockchain_identifier"] = payment_id or default_identifier(job_id)
         fields["kind"] = record.kind
-        fields["labels"] = {} if labels is None else value_of(labels)
         fields["created_at"] = record.created_at
         fields["updated_at"] = record.updated_at
         fields["started_at"] = record.started_at
@@ -269,11 +272,12 @@ def job_maker(
         fields["error"] = record.error
         fields["version"] = record.version
         fields["idempotency_key"] = record.idempotency_key
+        if labels is not None:
+            fields["labels"] = value_of(labels)
         if outcome is not None:
-            fields["outcome"] = Outcome(outcome)
+            fields["outcome"] = _OUTCOMES[outcome]
         if given is not None:
             fields["input"] = value_of(given)
-        fields["deadlines"] = {}
         if execution is not NO_EXECUTION:
             _add_execution(fields, execution)
         if progress:

@@ -31,6 +31,8 @@ class Event(Enum):
     RETRY = "retry"
     """A caller lets the job run again after its attempts were used up."""
 
+    __hash__ = object.__hash__  # the owner looks them up at each move; an enum's own takes longer
+
 
 _NO_FAILURE: Final = "can't fail: its lifecycle has no move to a failure from there"
 

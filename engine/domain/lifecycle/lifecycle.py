@@ -132,6 +132,12 @@ class Lifecycle(Tables[Status]):
         self.running_value: str = text_of(self.running)
         self._event_targets = event_targets(self)
         self._outcome_of = {text_of(end): outcome for end, outcome in self.outcomes.items()}
+        self.end_values: Mapping[tuple[str, Event | None], str] = {
+            (value, event): outcome.value
+            for value in self.final_values
+            for event in (None, *Event)
+            if (outcome := self.outcome(value, event)) is not None
+        }
 
     def value(self, status: object) -> str:
         """Return the plain string of a status, given as a member of the enum or as its value.

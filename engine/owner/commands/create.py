@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final, Self
 
-from engine.domain.deadlines import Deadline, check_deadline, deadlines_text
+from engine.domain.deadlines import check_deadline, deadlines_text
 from engine.domain.exceptions import (
     IdempotencyConflictError,
     InvalidValueError,
     PaymentInUseError,
     shown,
 )
-from engine.domain.ids import IdSource, checked_id
+from engine.domain.ids import IdSource, checked_id, new_job_id
 from engine.domain.input_hash import hash_of
 from engine.domain.json_text import json_text, same_value
 from engine.domain.labels import DEFAULT_KIND, check_kind, labels_text
@@ -78,27 +78,7 @@ class CreateJobs(Write):
             InvalidValueError: As for `checked_job`, or an item is no `NewJob`, or there are too
                 many items.
         """
-
-        def check(job: NewJob) -> NewRecord:
-            return checked_job(
-                lifecycle,
-                new_id,
-                job.input_hash,
-                job.input,
-                kind=job.kind,
-                payment_id=job.payment_id,
-                idempotency_key=job.idempotency_key,
-                start=job.start,
-                not_before=job.not_before,
-                labels=job.labels,
-                priority=job.priority,
-                deadlines=job.deadlines,
-                trace=job.trace,
-                by=job.by,
-                reason=job.reason,
-            )
-
-        return cls(check_each(jobs, NewJob, check))
+        return cls(check_each(jobs, NewJob, partial(checked_job, lifecycle, new_id)))
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`.
@@ -114,45 +94,39 @@ class CreateJobs(Write):
         return batch.all_or_none(self.jobs, partial(_create_once, ReadLimit()))
 
 
-def checked_job(
-    lifecycle: Lifecycle[Any],
-    new_id: IdSource,
-    input_hash: str | None,
-    given: object,
-    *,
-    kind: str,
-    payment_id: str | None,
-    idempotency_key: str | None,
-    start: bool,
-    not_before: Deadline | None,
-    labels: Mapping[str, str] | None,
-    priority: int,
-    deadlines: Mapping[Any, Deadline] | None,
-    trace: Mapping[str, str] | None,
-    by: str | None,
-    reason: str | None,
-) -> NewRecord:
+def checked_job(lifecycle: Lifecycle[Any], new_id: IdSource, job: NewJob) -> NewRecord:
     """Return a new job, with an id, after the checks of its arguments.
 
     Raises:
         InvalidValueError: A value is of the wrong type, size or form.
     """
+    given, payment_id, key, kind = job.input, job.payment_id, job.idempotency_key, job.kind
     text = None if given is None else json_text("input", given, MAX_INPUT_CHARACTERS)
     return NewRecord(
-        checked_id(new_id()),
-        hash_of(text) if input_hash is None else _checked_hash(input_hash),
+        new_id() if new_id is new_job_id else checked_id(new_id()),
+        _checked_hash(job.input_hash, text),
         None if payment_id is None else checked_payment(payment_id),
-        None if idempotency_key is None else checked_key(idempotency_key),
+        None if key is None else checked_key(key),
         text,
         NO_EXECUTION
-        if priority is _NO_PRIORITY and deadlines is None and trace is None
-        else _checked_execution(lifecycle, priority, deadlines, trace),
-        lifecycle.initial_value if start is False else _born_running(lifecycle, start),
+        if job.priority is _NO_PRIORITY and job.deadlines is None and job.trace is None
+        else _checked_execution(lifecycle, job),
+        lifecycle.initial_value if job.start is False else _born_running(lifecycle, job.start),
         kind if kind is DEFAULT_KIND else check_kind(kind),
-        None if labels is None else labels_text(labels),
-        None if not_before is None else check_deadline("not_before", not_before),
-        NO_ACT if by is None and reason is None else checked_act(by, reason),
+        None if job.labels is None else labels_text(job.labels),
+        None if job.not_before is None else check_deadline("not_before", job.not_before),
+        NO_ACT if job.by is None and job.reason is None else checked_act(job.by, job.reason),
     )
+
+
+def _checked_hash(value: object, text: str | None) -> str:
+    """Return the given hash, or that of the input."""
+    if value is None:
+        return hash_of(text)
+    if not isinstance(value, str):
+        problem = f"must be a str, not {shown(value)}: give an input as `input=`"
+        raise InvalidValueError("input_hash", problem)
+    return check_text("input_hash", value, MAX_INPUT_HASH_CHARACTERS)
 
 
 def _born_running(lifecycle: Lifecycle[Any], start: object) -> str:
@@ -163,14 +137,6 @@ def _born_running(lifecycle: Lifecycle[Any], start: object) -> str:
 def checked_key(value: object) -> str:
     """Return an idempotency key, if it is a text of 1 to 256 characters."""
     return check_text("idempotency_key", value, MAX_IDENTIFIER_CHARACTERS)
-
-
-def _checked_hash(value: object) -> str:
-    if not isinstance(value, str):
-        raise InvalidValueError(
-            "input_hash", f"must be a str, not {shown(value)}: give an input as `input=`"
-        )
-    return check_text("input_hash", value, MAX_INPUT_HASH_CHARACTERS)
 
 
 def checked_payment(value: object) -> str:
@@ -189,15 +155,10 @@ def checked_payment(value: object) -> str:
     return payment_id
 
 
-def _checked_execution(
-    lifecycle: Lifecycle[Any],
-    priority: int,
-    deadlines: Mapping[Any, Deadline] | None,
-    trace: Mapping[str, str] | None,
-) -> Execution:
-    priority = check_integer("priority", priority, -MAX_PRIORITY, MAX_PRIORITY)
-    kept = deadlines_text(lifecycle, deadlines)
-    return Execution(priority, deadlines=kept, trace=trace_text(trace))
+def _checked_execution(lifecycle: Lifecycle[Any], job: NewJob) -> Execution:
+    priority = check_integer("priority", job.priority, -MAX_PRIORITY, MAX_PRIORITY)
+    kept = deadlines_text(lifecycle, job.deadlines)
+    return Execution(priority, deadlines=kept, trace=trace_text(job.trace))
 
 
 def _create_once(limit: ReadLimit, batch: Batch, job: NewRecord) -> Record:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from sys import intern
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
 from msgspec import Meta, Struct, ValidationError, convert
 
@@ -37,6 +37,7 @@ Read = TypeVar("Read")
 _FIRST_EXECUTION: Final = JOB_COLUMNS.index(EXECUTION_COLUMNS[0])
 _EXECUTION: Final = slice(_FIRST_EXECUTION, _FIRST_EXECUTION + len(EXECUTION_COLUMNS))
 _OF_EVERY_EXECUTION: Final = 3  # no time is among these
+OutcomeValue: TypeAlias = Literal["succeeded", "failed", "cancelled", "expired", "died"]
 _PLACE: Final = re.compile(r"\$\[(\d+)\]")  # in an error of msgspec
 
 
@@ -59,7 +60,7 @@ class _JobColumns(Struct, array_like=True, gc=False):
     started_at: Time | None
     result: str | None
     error: str | None
-    outcome: str | None
+    outcome: OutcomeValue | None
     ended_at: str | None
     kind: Annotated[str, Meta(pattern=KIND_FORM)] | None
     labels: str | None
@@ -118,7 +119,7 @@ def read_record(row: Row) -> Record:
         kind=DEFAULT_KIND if columns.kind is None else intern(columns.kind),
         labels=columns.labels,
         started_at=started_at,
-        outcome=columns.outcome if columns.outcome is None else intern(columns.outcome),
+        outcome=columns.outcome,
         sequence=sequence or 0,  # a missing history is for `history` to report
     )
 
