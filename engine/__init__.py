@@ -63,9 +63,11 @@ from engine.domain.exceptions import (
     NotRetryableError,
     OutcomeUnknownError,
     OverloadedError,
+    PaymentConflictError,
     PaymentInUseError,
     StaleAttemptError,
     StalePromptError,
+    StatusConflictError,
     StorageDamagedError,
     StorageError,
     StorageFormatError,
@@ -85,7 +87,6 @@ from engine.domain.models import (
     Job,
     JobPage,
     JobStatus,
-    Move,
     NewJob,
     Progress,
     Prompt,
@@ -93,6 +94,7 @@ from engine.domain.models import (
     Transition,
     validate_transition,
 )
+from engine.domain.moves import Move, Started
 from engine.domain.outcomes import Outcome
 from engine.domain.past_status import PastStatus
 from engine.domain.ready_made import (
@@ -162,6 +164,7 @@ __all__ = [
     "OutcomeUnknownError",
     "OverloadedError",
     "PastStatus",
+    "PaymentConflictError",
     "PaymentInUseError",
     "Processes",
     "Progress",
@@ -171,7 +174,9 @@ __all__ = [
     "SQLiteStorage",
     "StaleAttemptError",
     "StalePromptError",
+    "Started",
     "Statistics",
+    "StatusConflictError",
     "Storage",
     "StorageDamagedError",
     "StorageError",

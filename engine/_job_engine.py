@@ -27,13 +27,13 @@ from engine.domain.models import (
     Job,
     JobPage,
     JobStatus,
-    Move,
     NewJob,
     Progress,
     Statistics,
     Status,
     Transition,
 )
+from engine.domain.moves import Move, Started
 from engine.domain.retention import Retention
 from engine.domain.validation import check_timeout
 from engine.owner.base import EngineBase
@@ -42,7 +42,7 @@ from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.extend import ExtendJob
 from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
-from engine.owner.commands.move import MoveJobs
+from engine.owner.commands.move import MoveJobs, checked_move
 from engine.owner.commands.read import (
     FindJob,
     GetJobs,
@@ -54,6 +54,7 @@ from engine.owner.commands.read import (
 )
 from engine.owner.commands.repeat import RepeatJob
 from engine.owner.commands.retry import RetryJob
+from engine.owner.commands.start import StartJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
 from engine.owner.message import Answer, Message
@@ -381,7 +382,10 @@ class JobEngine(EngineBase[Status]):
         result: str | None = None,
         error: str | None = None,
         expected_version: int | None = None,
+        expected_status: Status | None = None,
         attempt_token: str | None = None,
+        by: str | None = None,
+        reason: str | None = None,
     ) -> Job[Status]:
         """Move a job to another status.
 
@@ -392,20 +396,37 @@ class JobEngine(EngineBase[Status]):
                 characters.
             error: The cause of the failure, only for a status of failure: up to 65,536 characters.
             expected_version: Move the job only if it still has this version.
+            expected_status: Move the job only if it has this status. A move to the running status
+                needs this or the version, unless the job is in the initial status: a payment's
+                callback that comes twice must not take up a job that has come further.
             attempt_token: The token of the attempt that has the job: `Context.token`.
+            by: Who moves the job: 1 to 256 characters, for its history.
+            reason: Why: up to 4,096 characters, for its history.
 
         Raises:
             InvalidValueError: A value is of the wrong type, size or form, a result comes without
                 success, or an error without failure.
             JobNotFoundError: No job has this id.
             VersionConflictError: The job has another version.
-            InvalidStateTransitionError: The lifecycle has no such move.
+            StatusConflictError: The job has another status than ``expected_status``.
+            InvalidStateTransitionError: The lifecycle has no such move, or it leads back to the
+                running status, and neither version nor status is expected.
             JobClaimedError: An attempt has the job, and the call has no token.
             StaleAttemptError: The attempt with this token doesn't have the job any more.
         """
-        message = MoveJobs.one(
-            self._lifecycle, job_id, target, result, error, expected_version, attempt_token
+        move = checked_move(
+            self._lifecycle,
+            job_id,
+            target,
+            result,
+            error,
+            expected_version=expected_version,
+            expected_status=expected_status,
+            attempt_token=attempt_token,
+            by=by,
+            reason=reason,
         )
+        message = MoveJobs([move])
         await self._sent(message)
         return self._views.one(message)
 
@@ -415,14 +436,53 @@ class JobEngine(EngineBase[Status]):
         A job may move more than once; each move sees the earlier ones.
 
         Raises:
-            InvalidValueError, JobNotFoundError, VersionConflictError, InvalidStateTransitionError,
-            JobClaimedError, StaleAttemptError: As for `transition`; the error's ``item`` is the
-                number of the wrong move, counted from 0.
+            InvalidValueError, JobNotFoundError, VersionConflictError, StatusConflictError,
+            InvalidStateTransitionError, JobClaimedError, StaleAttemptError: As for `transition`;
+                the error's ``item`` is the number of the wrong move, counted from 0.
         """
         message = MoveJobs.many(self._lifecycle, moves)
         return await self._views.jobs_in_slices(await self._ask(message))
 
-    async def cancel(self, job_id: str, reason: str = "") -> Job[Status]:
+    async def start(
+        self,
+        job_id: str | None = None,
+        *,
+        payment_id: str | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> Started[Status]:
+        """Start a job once in its life, however often the callback of its payment comes.
+
+        Moves a job from the initial to the running status. A job that has started before is left
+        alone, whatever has come after. So a callback may come twice, late and in any order with
+        others.
+
+        Args:
+            job_id: The job's id; None if the payment names the job.
+            payment_id: The payment's name elsewhere, or the job's ``blockchain_identifier``. With
+                a ``job_id`` it is recorded as that job's payment, also after the start.
+            by: Who starts the job: 1 to 256 characters, for its history.
+            reason: Why: up to 4,096 characters, for its history.
+
+        Returns:
+            The job as it is now, and whether this call has started it.
+
+        Raises:
+            InvalidValueError: A value is of the wrong type or size, or both names are missing.
+            JobNotFoundError: No job has this id, or this payment.
+            PaymentInUseError: The payment pays for another job.
+            PaymentConflictError: Another payment pays for the job: give this one back.
+            JobEndedError: The job has ended without ever starting, as ``outcome`` says: give the
+                money back. Each call says so.
+            InvalidStateTransitionError: The job has never started, and is not in the initial
+                status.
+            LifecycleError: The lifecycle has no move from the initial to the running status.
+        """
+        message = StartJob.checked(self._lifecycle, job_id, payment_id, by, reason)
+        await self._sent(message)
+        return Started(self._views.one(message), message.is_first)
+
+    async def cancel(self, job_id: str, reason: str = "", *, by: str | None = None) -> Job[Status]:
         """End a waiting job, or ask the attempt that has it to stop.
 
         A job without an attempt ends at once: in the status that the lifecycle's ``cancels_to``
@@ -433,17 +493,19 @@ class JobEngine(EngineBase[Status]):
         Args:
             job_id: The job's id.
             reason: The reason, stored with the job: up to 4,096 characters.
+            by: Who cancels the job: 1 to 256 characters. The transition that ends the job has both
+                in its history, whenever it comes.
 
         Returns:
             The job: ended, or still running with its ``cancel_reason``; then `wait` for its end.
 
         Raises:
-            InvalidValueError: The id or the reason is of the wrong type or size.
+            InvalidValueError: The id, the reason or ``by`` is of the wrong type or size.
             JobNotFoundError: No job has this id.
             JobEndedError: The job has ended without a cancel.
             InvalidStateTransitionError: The lifecycle has no ``cancels_to`` for the job's status.
         """
-        message = CancelJob.checked(job_id, reason)
+        message = CancelJob.checked(job_id, reason, by)
         await self._sent(message)
         return self._views.one(message)
 
@@ -515,7 +577,15 @@ class JobEngine(EngineBase[Status]):
         await self._sent(message)
         return self._views.one(message)
 
-    async def provide_input(self, job_id: str, prompt_id: str, value: object) -> Job[Status]:
+    async def provide_input(
+        self,
+        job_id: str,
+        prompt_id: str,
+        value: object,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> Job[Status]:
         """Answer a job's prompt and resume it.
 
         The handler runs again, and `Context.request_input` returns the answer.
@@ -525,6 +595,8 @@ class JobEngine(EngineBase[Status]):
             prompt_id: The id of the prompt, from `Job.prompt`.
             value: The answer, which fits the prompt's schema: a JSON value, or a value of a type
                 that pydantic knows, as for `create`; up to 262,144 characters as JSON.
+            by: Who answers: 1 to 256 characters, for the job's history.
+            reason: Why: up to 4,096 characters, for its history.
 
         Raises:
             InvalidValueError: The value doesn't fit the JSON Schema of the prompt, is no such value
@@ -536,7 +608,7 @@ class JobEngine(EngineBase[Status]):
             JobNotFoundError: No job has this id.
             RuntimeError: The extra ``engine[input]`` is not installed.
         """
-        message = AnswerPrompt.checked(job_id, prompt_id, value)
+        message = AnswerPrompt.checked(job_id, prompt_id, value, by, reason)
         check_answer(await self.get(job_id), prompt_id, message.value)
         await self._sent(message)
         return self._views.one(message)

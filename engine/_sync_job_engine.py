@@ -22,13 +22,13 @@ from engine.domain.models import (
     Job,
     JobPage,
     JobStatus,
-    Move,
     NewJob,
     Progress,
     Statistics,
     Status,
     Transition,
 )
+from engine.domain.moves import Move, Started
 from engine.domain.retention import Retention
 from engine.domain.validation import check_flag
 from engine.owner.base import EngineBase
@@ -37,7 +37,7 @@ from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.extend import ExtendJob
 from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
-from engine.owner.commands.move import MoveJobs
+from engine.owner.commands.move import MoveJobs, checked_move
 from engine.owner.commands.read import (
     FindJob,
     GetJobs,
@@ -49,6 +49,7 @@ from engine.owner.commands.read import (
 )
 from engine.owner.commands.repeat import RepeatJob
 from engine.owner.commands.retry import RetryJob
+from engine.owner.commands.start import StartJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
 from engine.owner.prompts import check_answer
@@ -312,14 +313,27 @@ class SyncJobEngine(EngineBase[Status]):
         result: str | None = None,
         error: str | None = None,
         expected_version: int | None = None,
+        expected_status: Status | None = None,
         attempt_token: str | None = None,
+        by: str | None = None,
+        reason: str | None = None,
         timeout: float | None = None,
     ) -> Job[Status]:
         """Move a job to another status."""
         limit = TimeLimit(timeout)
-        message = MoveJobs.one(
-            self._lifecycle, job_id, target, result, error, expected_version, attempt_token
+        move = checked_move(
+            self._lifecycle,
+            job_id,
+            target,
+            result,
+            error,
+            expected_version=expected_version,
+            expected_status=expected_status,
+            attempt_token=attempt_token,
+            by=by,
+            reason=reason,
         )
+        message = MoveJobs([move])
         self._bridge.send(limit, message)
         return self._views.one(message)
 
@@ -331,10 +345,32 @@ class SyncJobEngine(EngineBase[Status]):
             self._bridge.ask(TimeLimit(timeout), MoveJobs.many(self._lifecycle, moves))
         )
 
-    def cancel(self, job_id: str, reason: str = "", *, timeout: float | None = None) -> Job[Status]:
+    def start(
+        self,
+        job_id: str | None = None,
+        *,
+        payment_id: str | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> Started[Status]:
+        """Start a job once in its life, however often the callback of its payment comes."""
+        limit = TimeLimit(timeout)
+        message = StartJob.checked(self._lifecycle, job_id, payment_id, by, reason)
+        self._bridge.send(limit, message)
+        return Started(self._views.one(message), message.is_first)
+
+    def cancel(
+        self,
+        job_id: str,
+        reason: str = "",
+        *,
+        by: str | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
         """End a waiting job, or ask the attempt that has it to stop."""
         limit = TimeLimit(timeout)
-        message = CancelJob.checked(job_id, reason)
+        message = CancelJob.checked(job_id, reason, by)
         self._bridge.send(limit, message)
         return self._views.one(message)
 
@@ -381,11 +417,18 @@ class SyncJobEngine(EngineBase[Status]):
         return self._views.one(message)
 
     def provide_input(
-        self, job_id: str, prompt_id: str, value: object, *, timeout: float | None = None
+        self,
+        job_id: str,
+        prompt_id: str,
+        value: object,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
     ) -> Job[Status]:
         """Answer a job's prompt and resume it."""
         limit = TimeLimit(timeout)
-        message = AnswerPrompt.checked(job_id, prompt_id, value)
+        message = AnswerPrompt.checked(job_id, prompt_id, value, by, reason)
         question = GetJobs.one(job_id)
         self._bridge.send(limit, question)
         check_answer(self._views.one(question), prompt_id, message.value)

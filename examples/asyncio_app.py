@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 
-from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEngine, VersionConflictError
+from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, JobEndedError, JobEngine
 
 Engine = JobEngine[AgentJobStatus]
 ReadyJobs = asyncio.Queue[str]  # the ids of paid jobs
@@ -41,11 +41,12 @@ async def on_paid(
 ) -> None:
     """Handle a payment webhook. It may come twice, or too late."""
     try:
-        await engine.transition(job.job_id, AgentJobStatus.RUNNING, expected_version=job.version)
-    except VersionConflictError as error:
+        started = await engine.start(job.job_id, by="the payment service")
+    except JobEndedError as error:
         print(f"webhook for {customer} refused: {type(error).__name__}")
-    else:
-        print(f"webhook for {customer}: paid")
+        return
+    print(f"webhook for {customer}:", "paid" if started.first else "repeated")
+    if started.first:
         ready.put_nowait(job.job_id)
 
 
@@ -53,9 +54,10 @@ async def work(engine: Engine, ready: ReadyJobs) -> None:
     """Run paid jobs, one after another. Each asks its customer a question."""
     while True:
         job_id = await ready.get()
-        await engine.transition(job_id, AgentJobStatus.AWAITING_INPUT)
+        asking = AgentJobStatus.AWAITING_INPUT
+        await engine.transition(job_id, asking)
         await asyncio.sleep(0.01)  # the customer thinks and answers
-        await engine.transition(job_id, AgentJobStatus.RUNNING)
+        await engine.transition(job_id, AgentJobStatus.RUNNING, expected_status=asking)
         await engine.transition(job_id, AgentJobStatus.COMPLETED, result="done as you like it")
         ready.task_done()
 

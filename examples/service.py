@@ -49,6 +49,7 @@ from engine import (
     IdempotencyConflictError,
     InvalidValueError,
     Job,
+    JobEndedError,
     JobEngine,
     JobNotFoundError,
     OutcomeUnknownError,
@@ -57,7 +58,6 @@ from engine import (
     StorageError,
     Transition,
     UnknownCursorError,
-    VersionConflictError,
     Worker,
 )
 
@@ -161,15 +161,10 @@ async def take_payment(request: Request) -> Response:
         raise HTTPException(401, "the signature is wrong")
     engine, job_id = engine_of(request), parsed(Payment, body).job_id
     try:
-        # Version 1 is the job as it was ordered. Later it may wait for its customer's answer, and
-        # a repeated payment must not resume it.
-        job = await engine.transition(job_id, AgentJobStatus.RUNNING, expected_version=1)
-    except VersionConflictError:
-        _, first_move, *_ = await engine.history(job_id)
-        if first_move.to_status is not AgentJobStatus.RUNNING:
-            raise HTTPException(409, "too late: the job has ended, give the money back") from None
-        job = await engine.get(job_id)
-    return shown(job)
+        started = await engine.start(job_id, by="the payment service")
+    except JobEndedError:
+        raise HTTPException(409, "too late: the job has ended, give the money back") from None
+    return shown(started.job)
 
 
 async def get_job(request: Request) -> Response:

@@ -256,8 +256,8 @@ def test_asyncio_application(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert "Cid lost the connection: job created or not? unknown" in lines
     assert lines.count("webhook for Cid: paid") == 1
-    assert lines.count("webhook for Cid refused: VersionConflictError") == 1
-    assert lines.count("webhook for Ben refused: VersionConflictError") == 1
+    assert lines.count("webhook for Cid: repeated") == 1
+    assert lines.count("webhook for Ben refused: JobEndedError") == 1
     done_way = "awaiting_payment > running > awaiting_input > running > completed"
     assert lines[-3:] == [
         f"a report: {done_way} (done as you like it)",

@@ -3,13 +3,14 @@
 ::
 
     EngineError
-    ├── JobNotFoundError (LookupError)             no job has this id
+    ├── JobNotFoundError (LookupError)             no job has this id, or this payment
     ├── InvalidStateTransitionError (ValueError)   the lifecycle has no such move
     ├── VersionConflictError                       the job has changed since you read it
+    ├── StatusConflictError                        the job isn't in the status that you expect
     ├── JobClaimedError                            an attempt holds the job: only it may move it
     ├── StaleAttemptError                          the attempt no longer holds the job
     ├── StalePromptError                           the job has another prompt open, or none
-    ├── JobEndedError                              the job has ended and can't be cancelled
+    ├── JobEndedError                              the job has ended: too late to cancel or start
     ├── NotRetryableError                          no attempt of the job has failed, or it has ended
     ├── JobFailedError                             the job has failed and has no result
     ├── AttemptTimeoutError (TimeoutError)         an attempt took too long, and so has failed
@@ -18,6 +19,7 @@
     ├── IdempotencyConflictError                   the key belongs to a job with other content
     ├── PaymentInUseError                          the payment pays for another job
     ├── KindInUseError                             another open worker has this kind of job
+    ├── PaymentConflictError                       the job is paid for by another payment
     ├── DuplicateJobIdError                        the id source returned the id of another job
     ├── UnknownCursorError (LookupError)           no transition here is the one to start behind
     ├── CursorExpiredError (LookupError)           the retention rule removed transitions after it
@@ -56,6 +58,7 @@ from collections.abc import Sequence, Sized
 from typing import Any, Self, TypeVar
 
 from engine.domain.interrupts import must_pass
+from engine.domain.outcomes import Outcome
 
 AnyError = TypeVar("AnyError", bound="EngineError")
 
@@ -135,7 +138,7 @@ class JobNotFoundError(EngineError, LookupError):
 
     Attributes:
         job_id: The id as given; None if the job was sought by another name.
-        idempotency_key, payment_id: That name, as given to `find`.
+        idempotency_key, payment_id: That name, as given.
     """
 
     def __init__(
@@ -206,6 +209,25 @@ class VersionConflictError(EngineError):
         self.actual_version = actual_version
 
 
+class StatusConflictError(EngineError):
+    """The job isn't in the status that you expect. Nothing was applied.
+
+    Attributes:
+        job_id: The job.
+        expected_status: The status that you passed, as a plain string.
+        actual_status: The job's current status, as a plain string.
+    """
+
+    def __init__(self, job_id: str, expected_status: str, actual_status: str) -> None:
+        super().__init__(
+            f"job {shown(job_id)} is in {actual_status}, not in {expected_status}: "
+            "read it again and decide anew"
+        )
+        self.job_id = job_id
+        self.expected_status = expected_status
+        self.actual_status = actual_status
+
+
 class JobClaimedError(EngineError):
     """An attempt holds the job: only that attempt or a deadline may move it. `cancel` stops it.
 
@@ -262,17 +284,25 @@ class StalePromptError(EngineError):
 
 
 class JobEndedError(EngineError):
-    """The job ended before it was cancelled. It keeps its result or error.
+    """The job has ended, and so can't change any more. Nothing was applied.
+
+    `cancel` raises it for a job that ended without a cancel; `start` for one that ended without
+    ever starting: then give the money back.
 
     Attributes:
         job_id: The job.
         status: The job's final status, as a plain string.
+        outcome: The way in which it has ended.
     """
 
-    def __init__(self, job_id: str, status: str) -> None:
-        super().__init__(f"job {shown(job_id)} has ended as {status}: it can't be cancelled")
+    def __init__(self, job_id: str, status: str, outcome: Outcome) -> None:
+        super().__init__(
+            f"job {shown(job_id)} has ended as {status}, with the outcome {outcome.value}: "
+            "it can't change any more"
+        )
         self.job_id = job_id
         self.status = status
+        self.outcome = outcome
 
 
 class NotRetryableError(EngineError):
@@ -412,6 +442,23 @@ class KindInUseError(EngineError):
             "give each handler a kind of its own, as in Worker(engine, {'report': write_report})"
         )
         self.kind = kind
+
+
+class PaymentConflictError(EngineError):
+    """The job is paid for by another payment. Nothing was applied: give this one back.
+
+    Attributes:
+        job_id: The job.
+        payment_id: The payment as given.
+    """
+
+    def __init__(self, job_id: str, payment_id: str) -> None:
+        super().__init__(
+            f"job {shown(job_id)} is paid for by another payment than {shown(payment_id)}: "
+            "give this one back"
+        )
+        self.job_id = job_id
+        self.payment_id = payment_id
 
 
 class DuplicateJobIdError(EngineError):

@@ -208,7 +208,8 @@ class Transition(Snapshot, Generic[Status]):
     """Both are texts, as `PastStatus`, if the lifecycle doesn't have them any more."""
     at: UtcDatetime
     by: str | None = None
-    """Who made it, as the caller says; ``deadline`` and ``worker …`` are the engine's own."""
+    """Who made it, as the caller says; ``deadline``, ``gate`` and ``worker …``, with the worker's
+    host and process id, are the engine's own."""
     reason: str | None = None
     """Why, as the caller says."""
     epoch: str = Field(default="", repr=False)
@@ -288,14 +289,3 @@ class NewJob(Struct, frozen=True):
     trace: Mapping[str, str] | None = None
     by: str | None = None
     reason: str | None = None
-
-
-class Move(Struct, Generic[Status], frozen=True):
-    """An item of `transition_many`; its fields are the arguments of `transition`."""
-
-    job_id: str
-    target: Status
-    result: str | None = None
-    error: str | None = None
-    expected_version: int | None = None
-    attempt_token: str | None = None

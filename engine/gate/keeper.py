@@ -29,10 +29,11 @@ from engine.owner.core import Core
 from engine.owner.inside import Inside
 from engine.portal.logs import TaskLogger
 from engine.storage.filter import JobFilter
-from engine.storage.record import Change, Damaged, Record
+from engine.storage.record import Act, Change, Damaged, Record
 
 logger = TaskLogger("engine.gate")
 
+_BY_GATE: Final = Act("gate")
 _PAGE_JOBS: Final = 1_000
 _LONGEST_PAUSE_SECONDS: Final = 300.0
 _JITTER: Final = 0.1
@@ -212,16 +213,18 @@ class GateKeeper(Part):
         """
         at_once = min(_PAGE_JOBS, self._core.inbox.max_waiting)
         for start in range(0, len(records), at_once):
-            moves = [
-                MoveJobs([CheckedMove(each.job_id, self._target, expected_version=each.version)])
-                for each in records[start : start + at_once]
-            ]
+            moves = [MoveJobs([self._move_of(each)]) for each in records[start : start + at_once]]
             for move in moves:
                 answered = anyio.Event()
                 self._core.inbox.put(move, answered.set, internal=True)
             await answered.wait()  # of the last move: they are answered in their order
             for move in moves:
                 _check_moved(move)
+
+    def _move_of(self, record: Record) -> CheckedMove:
+        return CheckedMove(
+            record.job_id, self._target, expected_version=record.version, act=_BY_GATE
+        )
 
 
 def _check_moved(move: MoveJobs) -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from typing import Final
 
 from engine.domain.validation import MAX_REASON_CHARACTERS, check_optional_text
 from engine.storage.record import NO_ACT, Act
 
 MAX_BY_CHARACTERS: Final = 256
+
+
+def worker_act() -> Act:
+    """Return the act of this process's workers, ``worker HOST:PID``."""
+    who = f":{os.getpid()}"
+    return Act(f"worker {socket.gethostname()}"[: MAX_BY_CHARACTERS - len(who)] + who)
 
 
 def checked_act(by: object, reason: object) -> Act:

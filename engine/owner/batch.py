@@ -9,7 +9,7 @@ and proves itself by its token. The lifecycle judges the moves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from engine.domain.exceptions import (
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.owner.failed_attempts import death_text, failed_attempt
+from engine.owner.message import Message
 from engine.storage.protocol import CheckedOut, Found
 from engine.storage.record import (
     NO_ACT,
@@ -89,7 +90,8 @@ class Batch:
         lifecycle, now: The same.
         changes: The changes to commit, in order.
         last_position: The position of the newest job, new ones included.
-        expired: How many jobs a deadline has moved on.
+        expired: The jobs that a deadline has moved on.
+        has_late: Whether the deadline of a job that was named or changed may have passed.
         retried: How many attempts have failed and are followed by another.
     """
 
@@ -110,7 +112,7 @@ class Batch:
         self._strays = strays
         self.changes: list[Change] = []
         self.last_position = last_position
-        self.expired = 0
+        self.expired: list[Record] = []
         self.retried = 0
         self._next_sequence = last_sequence + 1
         self._named = named
@@ -127,6 +129,10 @@ class Batch:
         self._find = find
         self._is_orphan = is_orphan
         self._before: list[Record | None] = []  # for each change, the job before it
+        self.has_late = False
+        for record in self._jobs.values():
+            if record.execution is not NO_EXECUTION:
+                self.has_late |= self.is_late(record)
 
     # Looking.
 
@@ -158,6 +164,20 @@ class Batch:
         """Return a job that the owner holds, as it is now; None if it holds none."""
         return self._jobs.get(job_id) or self._find(job_id)
 
+    def jobs_named_by(self, message: Message[Any]) -> Iterator[Record]:
+        """Iterate over the jobs that a message names, as they are now; skip those not found."""
+        jobs = self._jobs
+        for job_id in message.job_ids:
+            if (record := jobs.get(job_id)) is not None:
+                yield record
+        for names, ids in (
+            (message.keys, self._ids_of_keys),
+            (message.payments, self._ids_of_payments),
+        ):
+            for name in names:
+                if (named_id := ids.get(name)) is not None:
+                    yield jobs[named_id]
+
     def job_with_key(self, key: str) -> Record | None:
         """Return the job that has an idempotency key, or None.
 
@@ -182,6 +202,11 @@ class Batch:
         if name in found.left_out:
             raise too_much(field)
         return None
+
+    def is_late(self, record: Record) -> bool:
+        """Tell whether a job has had a deadline that has passed, whatever its status."""
+        ends = record.execution.deadline_at
+        return ends is not None and ends <= self.now
 
     # The holder of a job.
 
@@ -340,10 +365,13 @@ class Batch:
         if failed is not None:
             execution = execution.failed(failed.error)
         record = before.with_execution(execution)
-        self.changes.append(Change(None, before.status, record, NO_ACT, failed))
-        self._before.append(before)
-        self._jobs[record.job_id] = record
-        return record
+        return self._put(before, Change(None, before.status, record, NO_ACT, failed))
+
+    def record_payment(self, before: Record, payment_id: str) -> Record:
+        """Record the payment of a job that has none, without a transition."""
+        record = before.paid_by(payment_id)
+        self._ids_of_payments[payment_id] = record.job_id
+        return self._put(before, Change(None, before.status, record, is_payment=True))
 
     def _death(self, before: Record, execution: Execution) -> AttemptRecord | None:
         """Return the attempt that a change takes a job from, if it died with its engine."""
@@ -359,10 +387,17 @@ class Batch:
         failed: AttemptRecord | None = None,
     ) -> Record:
         from_status = None if before is None else before.status
-        self.changes.append(Change(self._next_sequence, from_status, record, act, failed))
+        change = Change(self._next_sequence, from_status, record, act, failed)
         self._next_sequence += 1
+        return self._put(before, change)
+
+    def _put(self, before: Record | None, change: Change) -> Record:
+        record = change.record
+        self.changes.append(change)
         self._before.append(before)
         self._jobs[record.job_id] = record
+        if record.execution is not NO_EXECUTION:
+            self.has_late |= self.is_late(record)
         return record
 
     # Taking back.
@@ -393,6 +428,8 @@ class Batch:
             before, record = self._before.pop(), change.record
             if change.sequence is not None:
                 self._next_sequence -= 1
+            if record.blockchain_identifier is not None and (before is None or change.is_payment):
+                del self._ids_of_payments[record.blockchain_identifier]
             if before is not None:
                 self._jobs[record.job_id] = before
                 continue
@@ -400,8 +437,6 @@ class Batch:
             self.last_position -= 1
             if record.idempotency_key is not None:
                 del self._ids_of_keys[record.idempotency_key]
-            if record.blockchain_identifier is not None:
-                del self._ids_of_payments[record.blockchain_identifier]
 
 
 def too_much(field: str) -> InvalidValueError:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.domain.deaths import DeathRule
-from engine.storage.record import Record
+from engine.storage.record import NO_ACT, Act, Record
 
 
 @dataclass(slots=True)
@@ -33,10 +33,12 @@ class FreePlaces:
         free: How many more jobs may run.
         kinds: The kinds of the worker, with their own limits, in the order of their turns: the one
             that has waited longest first.
+        act: Who makes the transitions of the worker's jobs.
     """
 
     free: int
     kinds: dict[str, KindPlaces]
+    act: Act = NO_ACT
 
     def take(self, kind: str) -> None:
         """Occupy a place with a job of a kind."""

@@ -43,16 +43,12 @@ async def fire_timers(inbox: Inbox, times: JobTimes, handled: HandledKinds, time
         )
         try:
             await inbox.put(message, internal=True).wait()
-            expired = message.outcome()
+            message.outcome()
         except EngineUnavailableError:
             return
         except EngineError:
             logger.exception("due jobs could not be moved, and are tried again")
             await time.sleep(_PAUSE_SECONDS)
-            continue
-        for record in expired:
-            fields = {"job_id": record.job_id, "status": record.status}
-            logger.info("job %s expired", record.job_id, extra=fields)
 
 
 def _warn_of(kinds: Iterable[str]) -> None:

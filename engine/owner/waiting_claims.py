@@ -9,18 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Final
 
 from engine.domain.deadlines import NEVER
 from engine.domain.exceptions import EngineError
 from engine.owner.batch import Batch
 from engine.owner.commands.claim import ClaimJobs, claim
 from engine.owner.commands.command import Write
+from engine.owner.commands.expire import expire
 from engine.owner.commands.orphans import judge_orphans
 from engine.owner.commands.release import release
+from engine.owner.free_places import FreePlaces
 from engine.owner.message import refuse
+from engine.owner.offer import Offer
 from engine.owner.ranked_jobs import rank
 from engine.owner.ready_queue import ReadyQueue
 from engine.storage.record import Record
+
+_MOST_LATE: Final = 200  # as many as a step of the timers
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ class WaitingClaims:
         fresh = sorted(filter(batch.is_ready, changed.values()), key=rank)
         offer = self._ready_queue.offer(changed, fresh)
         for each in claims:
-            records = [claim(batch, record) for record in offer.take(each.places)]
+            records = _serve(batch, offer, each.places)
             if records:
                 served.append(ServedClaim(each, records))
         return served
@@ -101,3 +107,17 @@ class WaitingClaims:
         refuse(refused, error)
         for each in refused:
             each.notify()
+
+
+def _serve(batch: Batch, offer: Offer, places: FreePlaces) -> list[Record]:
+    """Claim jobs for the free places, and expire the ready ones whose time is up.
+
+    Gives up after many of these: the timers move the rest, and each of their rounds decides the
+    claims again.
+    """
+    late = 0
+    while late < _MOST_LATE and (taken := offer.take(places)):
+        if in_time := [record for record in taken if not expire(batch, record)]:
+            return [claim(batch, record) for record in in_time]
+        late += len(taken)
+    return []

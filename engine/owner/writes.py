@@ -14,14 +14,18 @@ from engine.domain.exceptions import (
 )
 from engine.owner.batch import Batch
 from engine.owner.commands.command import Write
+from engine.owner.commands.expire import apply_deadlines
 from engine.owner.committer import Committer
 from engine.owner.message import refuse
 from engine.owner.sources import Counters
 from engine.owner.state import State
 from engine.owner.waiting_claims import ServedClaim, WaitingClaims
+from engine.portal.logs import TaskLogger
 from engine.portal.time import Clock, read_clock
 from engine.storage.protocol import CheckedOut, Names, Storage
 from engine.storage.record import Record
+
+logger = TaskLogger("engine")
 
 
 class Writes:
@@ -81,7 +85,10 @@ class Writes:
     def _count(self, batch: Batch, served: Sequence[ServedClaim]) -> None:
         self._counters.attempts += sum(len(each.records) for each in served)
         self._counters.retried += batch.retried
-        self._counters.expired += batch.expired
+        self._counters.expired += len(batch.expired)
+        for record in batch.expired:
+            fields = {"job_id": record.job_id, "status": record.status}
+            logger.info("job %s expired", record.job_id, extra=fields)
 
     async def settle(self) -> None:
         """Find out the outcome of an earlier commit, if it is unknown.
@@ -124,6 +131,8 @@ class Writes:
         answers: list[Sequence[Record] | EngineError | None] = []
         for message in messages:
             try:
+                if batch.has_late:
+                    apply_deadlines(batch, message)
                 answers.append(message.decide(batch))
             except EngineError as error:
                 # Its traceback holds this frame: do not let this frame hold the traceback.

@@ -198,6 +198,8 @@ class Storage(Protocol):
 
         A change without a sequence number leaves no line of history. The ``failed_attempt`` of a
         change is part of it.
+        A change with ``is_payment`` records the payment of a job that had none, also of an ended
+        one, which is found by it from then on.
 
         Raises:
             StorageError: No change was applied.

@@ -194,9 +194,9 @@ class Execution(Struct, frozen=True, gc=False):
         """Return it for a job that ends with a result of this form."""
         return replace(self, result_form=form)
 
-    def to_be_cancelled(self, reason: str | None) -> Execution:
+    def to_be_cancelled(self, reason: str, by: str | None) -> Execution:
         """Return it with a request to cancel the job."""
-        return replace(self, cancel_reason=reason)
+        return replace(self, cancel_reason=reason, cancelled_by=by)
 
 
 NO_EXECUTION: Final = Execution()
@@ -209,14 +209,12 @@ def default_identifier(job_id: str) -> str:
     return f"{_DEFAULT}{job_id}"
 
 
-def is_default_identifier(payment_id: str) -> bool:
-    """Return whether this is, or looks like, the payment's name of a job created without one."""
-    return payment_id.startswith(_DEFAULT)
-
-
 def job_id_in(payment_id: str) -> str | None:
-    """Return the id of the job that a default payment's name has in it; None for another name."""
-    return payment_id.removeprefix(_DEFAULT) if is_default_identifier(payment_id) else None
+    """Return the id of the job that a default payment's name has in it; None for another name.
+
+    The names of this form are reserved, whether there is such a job or not.
+    """
+    return payment_id.removeprefix(_DEFAULT) if payment_id.startswith(_DEFAULT) else None
 
 
 class Record(Struct, frozen=True, gc=False):
@@ -327,6 +325,10 @@ class Record(Struct, frozen=True, gc=False):
                 execution = execution.ended()
         return replace(self, status=status, outcome=outcome, execution=execution)
 
+    def paid_by(self, payment_id: str) -> Record:
+        """Return the record with the payment that it did not have, otherwise unchanged."""
+        return replace(self, blockchain_identifier=payment_id)
+
     def with_execution(self, execution: Execution) -> Record:
         """Return the record with another execution, otherwise unchanged."""
         return replace(self, execution=execution)
@@ -361,7 +363,8 @@ class Change(Struct, frozen=True, gc=False):
     """One decided change, for a storage to commit.
 
     Most are transitions. A change without a sequence number is none: it changes only the job's
-    execution, not its status, version or updated_at, and leaves no line in the history.
+    execution or records its payment, does not change its status, version or updated_at, and leaves
+    no line in the history.
     """
 
     sequence: int | None
@@ -374,6 +377,9 @@ class Change(Struct, frozen=True, gc=False):
     """Who made the transition, and why."""
     failed_attempt: AttemptRecord | None = None
     """The attempt that the change ends, if it has failed or died."""
+    is_payment: bool = False
+    """It records the payment of a job that had none: ``blockchain_identifier`` was None. No other
+    change of an existing job changes that."""
 
 
 class Damaged(NamedTuple):

@@ -186,6 +186,14 @@ class Batch:
         self._jobs[job_id] = record
         return self
 
+    def pay(self, job_id: str, payment_id: str) -> Self:
+        """Add the payment of a job that has none."""
+        before = self._jobs[job_id]
+        record = before.paid_by(payment_id)
+        self.changes.append(Change(None, record.status, record, is_payment=True))
+        self._jobs[job_id] = record
+        return self
+
     def _add(
         self,
         from_status: str | None,

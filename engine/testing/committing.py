@@ -11,6 +11,7 @@ from engine.testing.book import Batch
 from engine.testing.fixtures import OpenStore, StorageFixtures
 from engine.testing.store import Session
 from engine.testing.values import (
+    EXECUTIONS,
     LONGEST_RESULT,
     MICROSECOND,
     NOON,
@@ -151,6 +152,22 @@ class CommittingTests(StorageFixtures):
             batch = session.batch().create("a").create("b", identifier="mock_bc_b")
             batch.move("a", OddStatus.DONE).move("b", OddStatus.DONE)
             await session.commit(batch.create("c", identifier="mock_bc_a"))
+            await session.check()
+
+    async def test_a_payment_may_come_later(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            batch = session.batch()
+            for number, execution in enumerate(EXECUTIONS):
+                batch.create(f"job {number}", execution=execution, key=f"key {number}")
+            batch.create("done").create("started").move("done", OddStatus.DONE, result="x")
+            await session.commit(batch.create("at once").pay("at once", "of at once"))
+            await session.check()
+            batch = session.batch()
+            for number in range(len(EXECUTIONS)):
+                batch.pay(f"job {number}", TEXTS[number % len(TEXTS)] + str(number))
+            batch.pay("started", "of started").move("started", OddStatus.RUNNING)
+            batch.move("job 7", OddStatus.DONE, result="x").create("other", identifier="of other")
+            await session.commit(batch.pay("done", "of done"))
             await session.check()
 
     async def test_pages_go_by_position(self, open_store: OpenStore) -> None:

@@ -17,10 +17,12 @@ from engine.domain.exceptions import (
     IdempotencyConflictError,
     InvalidStateTransitionError,
     JobNotFoundError,
+    PaymentInUseError,
     StorageInUseError,
     VersionConflictError,
 )
-from engine.domain.models import Job, Move, NewJob, Transition
+from engine.domain.models import Job, NewJob, Transition
+from engine.domain.moves import Move, Started
 from engine.domain.retention import Retention
 from engine.testing.fixtures import OpenEngine, StorageFixtures
 from engine.testing.values import LONGEST_RESULT, NOON, TEXTS, TIMES, OddStatus
@@ -118,6 +120,21 @@ class EngineTests(StorageFixtures):
             assert (await engine.create("c")).job_id == "five"
             assert await engine.get("one") == job
             assert await engine.count() == 2
+
+    async def test_a_payment_that_came_later_finds_its_job(self, open_engine: OpenEngine) -> None:
+        large = "i" * 100_000  # so that the engine keeps the ended job nowhere else
+        async with open_engine() as engine:
+            job = await engine.create("a", input=large)
+            started = await engine.start(job.job_id, payment_id="p")
+            assert (started.first, started.job.payment_id) == (True, "p")
+            ended = await engine.transition(job.job_id, OddStatus.DONE)
+            other = await end(engine, await engine.create("b", input=large))
+            paid = (await engine.start(other.job_id, payment_id="q")).job
+            assert await engine.get_many([job.job_id, other.job_id]) == [ended, paid]
+            for payment, its_job in (("p", ended), ("q", paid)):
+                assert await engine.start(payment_id=payment) == Started(its_job, first=False)
+                with pytest.raises(PaymentInUseError):
+                    await engine.create("c", payment_id=payment)
 
     async def test_jobs_may_end_in_the_batch_that_creates_others(
         self, open_engine: OpenEngine

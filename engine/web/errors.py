@@ -45,9 +45,11 @@ from engine.domain.exceptions import (
     NotRetryableError,
     OutcomeUnknownError,
     OverloadedError,
+    PaymentConflictError,
     PaymentInUseError,
     StaleAttemptError,
     StalePromptError,
+    StatusConflictError,
     StorageDamagedError,
     StorageError,
     UnknownCursorError,
@@ -100,13 +102,21 @@ _RULES: Final[Mapping[type[EngineError], _Rule]] = {
         "the job does not wait for this answer: read it again",
         _members("job_id", "prompt_id", current_prompt_id="current"),
     ),
-    JobEndedError: _Rule(409, "the job has ended", _OF_JOB),
+    StatusConflictError: _Rule(
+        409,
+        "the job has another status: read it again and decide anew",
+        _members("job_id", "expected_status", job_status="actual_status"),
+    ),
+    JobEndedError: _Rule(409, "the job has ended", _OF_JOB | _members("outcome")),
     NotRetryableError: _Rule(409, "the job can't be retried in its present state", _OF_JOB),
     JobFailedError: _Rule(409, "the job has ended without a result", _OF_JOB),
     # As draft-ietf-httpapi-idempotency-key-header-07 has it, section 2.7.
     IdempotencyConflictError: _Rule(422, "another request has this idempotency key: use a new one"),
     PaymentInUseError: _Rule(
         409, "the payment pays for another job: each needs its own", _members("payment_id")
+    ),
+    PaymentConflictError: _Rule(
+        409, "another payment pays for the job", _members("job_id", "payment_id")
     ),
     InvalidValueError: _Rule(422, None, _members("field")),
     UnknownCursorError: _Rule(410, f"there is no such event: {_READ_AGAIN}"),

@@ -13,6 +13,8 @@ from engine.domain.deaths import DeathRule
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.retry import Retry
 from engine.domain.validation import check_flag, check_integer, check_seconds
+from engine.owner.acts import worker_act
+from engine.storage.record import Act
 from engine.worker.context import Context
 from engine.worker.processes import Processes
 
@@ -34,6 +36,8 @@ class Rules:
     """Whether a thread that outlives its attempt holds the job back."""
     processes: Processes | None
     middleware: Sequence[Middleware]
+    act: Act
+    """Who makes the transitions of the attempts: the worker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Options:
             check_flag("wait_for_threads", self.wait_for_threads),
             _checked_processes(self.processes),
             _checked_middleware(self.middleware),
+            worker_act(),
         )
 
 

@@ -60,6 +60,7 @@ async def outcome_of(
             *(attempt.job_id, attempt.token, Event.SUCCEED),
             result=result.text,
             result_form=result.form,
+            act=rules.act,
         )
     except BaseException as error:  # an interrupt, raised in the job's handler or behind it
         if not must_pass(error):
@@ -71,7 +72,7 @@ async def outcome_of(
 def _after_error(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any] | None:
     """Return the message for an error of the handler, or for what it stands for."""
     if isinstance(error, InputNeeded) and attempt.context.request is not None:
-        return AskForInput(attempt.job_id, attempt.token, *attempt.context.request)
+        return AskForInput(attempt.job_id, attempt.token, *attempt.context.request, rules.act)
     if reason := attempt.why_stopped():
         return _after_stop(attempt, rules, reason)
     if isinstance(error, HandlerProcessError) and not error.has_begun:
@@ -95,7 +96,7 @@ def failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any
             event = Event.FAIL
         elif failures < retry.max_attempts:
             return ReleaseJob(job_id, token, _delay_seconds(retry, error, failures), Failed(text))
-    return FinishJob(job_id, token, event, error=text)
+    return FinishJob(job_id, token, event, error=text, act=rules.act)
 
 
 def _delay_seconds(retry: Retry, error: BaseException, failures: int) -> float:
@@ -117,7 +118,7 @@ def _after_stop(attempt: Attempt, rules: Rules, reason: Stop) -> Message[Any] | 
     was_cut_short = reason is not Stop.CANCELLED and attempt.has_begun
     if was_cut_short and not rules.deaths.idempotent:
         error = f"attempt {attempt.number} was stopped: {reason.value}, and {NOT_REPEATED}"
-        return FinishJob(attempt.job_id, attempt.token, Event.EXHAUST, error=error)
+        return FinishJob(attempt.job_id, attempt.token, Event.EXHAUST, error=error, act=rules.act)
     return ReleaseJob(attempt.job_id, attempt.token)
 
 

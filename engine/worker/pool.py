@@ -15,6 +15,7 @@ import anyio
 
 from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.domain.models import Progress
+from engine.owner.acts import worker_act
 from engine.owner.attachment import Part
 from engine.owner.commands.expire import ExpireJobs
 from engine.owner.core import Core
@@ -68,6 +69,7 @@ class WorkerPool(Part):
                 kind: KindPlaces(each.rules.concurrency, each.rules.deaths)
                 for kind, each in handled.items()
             },
+            worker_act(),
         )
         self._changes = Changes(core.time)
         self._claimer = Claimer(core, self._places, self._changes, self._begin)

@@ -121,6 +121,26 @@ def _cut(change: Change) -> datetime:
     return at.replace(microsecond=at.microsecond // 1_000 * 1_000)
 
 
+class ForgetsLaterPayments(PlainStorage):
+    """Keeps the payment with which a job was created."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        later = {each.record.job_id for each in changes if each.is_payment}
+        await super().commit(
+            [
+                _changed(each, blockchain_identifier=None) if each.record.job_id in later else each
+                for each in changes
+            ]
+        )
+
+
+class FindsNoLaterPayments(SQLiteStorage):
+    """Does not write the payment of a job that exists, but its checksum."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit([replace(each, is_payment=False) for each in changes])
+
+
 # Bugs of executions, and of changes that are no transitions.
 
 
@@ -788,6 +808,8 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     TakesEmptyForNone: "test_outcomes_are_kept_as_they_are",
     CutsLongResults: "test_long_results_are_kept_as_they_are",
     CutsMicroseconds: "test_times_are_kept_to_the_microsecond",
+    ForgetsLaterPayments: "test_a_payment_may_come_later",
+    FindsNoLaterPayments: "test_a_payment_that_came_later_finds_its_job",
     LosesInputs: "test_inputs_are_kept_through_every_change",
     LosesExecutions: "test_executions_are_kept_as_they_are",
     NeverTakesAnExecutionAway: "test_an_execution_may_come_and_go",

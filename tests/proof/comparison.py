@@ -27,6 +27,7 @@ from engine import (
     Lifecycle,
     Move,
     NewJob,
+    Started,
     Storage,
     SyncJobEngine,
 )
@@ -39,7 +40,7 @@ START = datetime(2025, 1, 1, tzinfo=UTC)
 Call: TypeAlias = Callable[..., Any]
 MakeStorage: TypeAlias = Callable[[], Storage]
 Plain: TypeAlias = Fields | list["Plain"]
-Drawn: TypeAlias = tuple[int, bool, int, str, str | None]
+Drawn: TypeAlias = tuple[int, bool, int, str, str | None, str | None, str | None]
 
 FACADES = ["asyncio", "trio", "threads"]
 
@@ -67,13 +68,24 @@ WHICH = st.fixed_dictionaries(
         ),
     },
 )
-# The job, whether to draw a legal target, the target, the outcome, the version.
+# The job, whether to draw a legal target, the target, the outcome, the version, the status before
+# it, and who moves it.
 MOVES = st.tuples(
     st.integers(-1, 9),
     st.sampled_from([True, True, True, False]),
     st.integers(0, 7),
     st.sampled_from(["none", "none", "fitting", "fitting", "wrong"]),
     st.sampled_from([None, None, "current", "wrong"]),
+    st.sampled_from([None, None, "current", "wrong"]),
+    st.sampled_from([None, None, "us"]),
+)
+# The job, its payment, and who starts it.
+STARTS = st.tuples(
+    st.sampled_from([None, -1, 0, 0, 1, 1, 2, 3]),
+    st.sampled_from(
+        [None, "p1", "p2", "p3", "payment", "its own", "its default", "mock_bc_nobody"]
+    ),
+    st.sampled_from([None, None, "the bank"]),
 )
 
 
@@ -145,7 +157,7 @@ class Comparison(RuleBasedStateMachine):
         return jobs[number % len(jobs)] if jobs and number >= 0 else "nobody"
 
     def move(self, drawn: Drawn) -> Move[Any]:
-        number, legal, to, outcome_kind, version_kind = drawn
+        number, legal, to, outcome_kind, version_kind, status_kind, by = drawn
         job = self.model.state.jobs.get(self.job_id(number))
         statuses = list(self.lifecycle.moves)
         if legal and job and (allowed := self.lifecycle.moves[job["status"]]):
@@ -155,12 +167,17 @@ class Comparison(RuleBasedStateMachine):
         wrong = outcome_kind == "wrong"
         told = outcome_kind != "none"
         version = job["version"] if job else 1
+        status = job["status"] if job else target
+        other = next(each for each in self.lifecycle.moves if each is not status)
         return Move(
             self.job_id(number),
             target,
             result="done" if told and good != wrong else None,
             error="broken" if told and bad != wrong else None,
             expected_version={None: None, "current": version}.get(version_kind, version + 1),
+            expected_status={None: None, "current": status}.get(status_kind, other),
+            by=by,
+            reason=by and f"{by} said so",
         )
 
     @initialize()
@@ -219,12 +236,40 @@ class Comparison(RuleBasedStateMachine):
             "result": move.result,
             "error": move.error,
             "expected_version": move.expected_version,
+            "expected_status": move.expected_status,
+            "by": move.by,
+            "reason": move.reason,
         }
         self.compare(
             "transition",
             lambda: self.call("transition", move.job_id, move.target, **how),
             lambda: single(lambda: self.model.transition_many([move], self.now)),
         )
+
+    @rule(drawn=STARTS)
+    def start(self, drawn: tuple[int | None, str | None, str | None]) -> None:
+        number, payment, by = drawn
+        job_id = None if number is None else self.job_id(number)
+        job = self.model.state.jobs.get(job_id or "")
+        if payment == "its own":
+            payment = job["payment_id"] if job else None
+        elif payment == "its default":
+            payment = f"mock_bc_{job_id or self.job_id(0)}"
+        if job_id is None and payment is None:
+            return
+        answer = self.compare(
+            "start",
+            lambda: self.call("start", job_id, payment_id=payment, by=by),
+            lambda: self.model.start(job_id, payment, by, None, self.now),
+        )
+        assert isinstance(answer, dict)
+        self.seen["first start"] += answer.get("first") is True
+        self.seen["further start"] += answer.get("first") is False
+
+    @rule(number=st.integers(0, 3), first=st.integers(1, 3), second=st.integers(1, 3))
+    def pay_twice(self, number: int, first: int, second: int) -> None:
+        for payment in (first, second, first):
+            self.start((number, f"p{payment}", None))
 
     @rule(number=st.integers(0, 3), well=st.booleans())
     def run_to_its_end(self, number: int, well: bool) -> None:  # noqa: FBT001 - Hypothesis's
@@ -365,7 +410,9 @@ def outcome(function: Callable[[], Any]) -> Plain:
         return {**told, "raised": type(error).__name__, "item": error.item}
 
 
-def plain(answer: BaseModel | Fields | Sequence[BaseModel | Fields]) -> Plain:
+def plain(answer: BaseModel | Started | Fields | Sequence[BaseModel | Fields]) -> Plain:
+    if isinstance(answer, Started):
+        return {"job": plain(answer.job), "first": answer.first}
     if isinstance(answer, BaseModel):
         # Without a random name, and without values that follow from others.
         return answer.model_dump(exclude={"epoch"}, round_trip=True)

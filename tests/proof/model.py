@@ -19,12 +19,16 @@ from engine import (
     IdempotencyConflictError,
     InvalidStateTransitionError,
     InvalidValueError,
+    JobEndedError,
     JobNotFoundError,
     Lifecycle,
     Move,
     NewJob,
     NotRetryableError,
+    Outcome,
+    PaymentConflictError,
     PaymentInUseError,
+    StatusConflictError,
     VersionConflictError,
 )
 
@@ -65,7 +69,7 @@ class State:
 
     jobs: dict[str, Fields] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
-    payments: set[str] = field(default_factory=set)
+    payments: dict[str, str] = field(default_factory=dict)
     lines: dict[str, list[Fields]] = field(default_factory=dict)
     changes: int = 0
 
@@ -99,8 +103,9 @@ class Model:
         job = _find(self.state, job_id)
         if job["status"] is not self.lifecycle.exhausted_to:
             raise NotRetryableError(job_id, job["status"].value, "")
-        state = deepcopy(self.state)
-        moved = self._move(state, Move(job_id, self.lifecycle.running), now, by)
+        state, before = deepcopy(self.state), job["status"]
+        move = Move(job_id, self.lifecycle.running, expected_status=before, by=by)
+        moved = self._move(state, move, now)
         self.state = state
         return moved
 
@@ -154,7 +159,7 @@ class Model:
         if key is not None:
             state.keys[key] = job_id
         if new.payment_id is not None:
-            state.payments.add(new.payment_id)
+            state.payments[new.payment_id] = job_id
         state.jobs[job_id] = {
             "job_id": job_id,
             "status": self.lifecycle.births[-1 if new.start else 0],
@@ -173,19 +178,18 @@ class Model:
             "idempotency_key": key,
             **_NO_WORK,
         }
-        return _written(state, None, state.jobs[job_id], new.by)
+        return _written(state, None, state.jobs[job_id], new.by, new.reason)
 
-    def _move(self, state: State, move: Move[Any], now: datetime, by: str | None = None) -> Fields:
+    def _move(self, state: State, move: Move[Any], now: datetime) -> Fields:
         job = _find(state, move.job_id)
         before, version = job["status"], job["version"]
         if move.expected_version not in {None, version}:
             raise VersionConflictError(move.job_id, move.expected_version or 0, version)
-        allowed = self.lifecycle.moves[before]
-        if move.target not in allowed:
-            in_order = tuple(str(s.value) for s in self.lifecycle.statuses if s in allowed)
-            raise InvalidStateTransitionError(
-                before.value, move.target.value, in_order, move.job_id
-            )
+        expected = move.expected_status
+        if expected is not None and expected is not before:
+            raise StatusConflictError(move.job_id, expected.value, before.value)
+        silent = move.expected_version is None and move.expected_status is None
+        self._check_way(job, move.target, silent=silent)
         job["status"], job["version"] = move.target, version + 1
         job["result"], job["error"] = move.result, move.error
         job["updated_at"] = max(now, job["updated_at"])
@@ -194,7 +198,46 @@ class Model:
         if move.target in self.lifecycle.success | self.lifecycle.failure:
             by_name = "succeeded" if move.target in self.lifecycle.success else "failed"
             job["outcome"] = self.lifecycle.outcomes.get(move.target, by_name)
-        return _written(state, before, job, by)
+        return _written(state, before, job, move.by, move.reason)
+
+    def _check_way(self, job: Fields, target: Any, *, silent: bool) -> None:  # noqa: ANN401 - a status
+        before, running = job["status"], self.lifecycle.running
+        allowed = [each for each in self.lifecycle.statuses if each in self.lifecycle.moves[before]]
+        goes_back = target is running and before is not self.lifecycle.initial
+        if target in allowed and not (silent and goes_back):
+            return
+        others = [each for each in allowed if each is not running or target not in allowed]
+        names = tuple(str(each.value) for each in others)
+        raise InvalidStateTransitionError(before.value, target.value, names, job["job_id"])
+
+    def start(
+        self,
+        job_id: str | None,
+        payment_id: str | None,
+        by: str | None,
+        reason: str | None,
+        now: datetime,
+    ) -> Fields:
+        state = deepcopy(self.state)
+        job = _named(state, job_id, payment_id)
+        has_started, is_over = (
+            job["started_at"] is not None,
+            not self.lifecycle.moves[job["status"]],
+        )
+        if is_over and not has_started:
+            raise JobEndedError(job["job_id"], job["status"].value, Outcome(job["outcome"]))
+        if job["payment_id"] is not None and payment_id not in {None, job["payment_id"]}:
+            raise PaymentConflictError(job["job_id"], payment_id or "")
+        if not has_started and job["status"] is not self.lifecycle.initial:
+            raise InvalidStateTransitionError(job["status"].value, "start", (), job["job_id"])
+        if payment_id is not None and not payment_id.startswith("mock_bc_"):
+            state.payments[payment_id] = job["job_id"]
+            job["payment_id"] = job["blockchain_identifier"] = payment_id
+        if not has_started:
+            move = Move(job["job_id"], self.lifecycle.running, by=by, reason=reason)
+            job = self._move(state, move, now)
+        self.state = state
+        return {"job": dict(job), "first": not has_started}
 
 
 def each(items: Sequence[Item], work: Callable[[Item], Result]) -> list[Result]:
@@ -220,6 +263,19 @@ def _find(state: State, job_id: str) -> Fields:
     return state.jobs[job_id]
 
 
+def _named(state: State, job_id: str | None, payment_id: str | None) -> Fields:
+    """Return the job that a start means."""
+    named = state.payments.get(payment_id or "")
+    if payment_id is not None and payment_id.startswith("mock_bc_"):
+        named = payment_id.removeprefix("mock_bc_")
+    meant = named if job_id is None else job_id
+    if meant not in state.jobs:
+        raise JobNotFoundError(job_id, payment_id=payment_id if job_id is None else None)
+    if named not in {None, meant}:
+        raise PaymentInUseError(payment_id or "")
+    return state.jobs[meant or ""]
+
+
 def _replayed(job: Fields, new: NewJob) -> Fields:
     asked = {"kind": new.kind, "input_hash": new.input_hash}
     if new.payment_id is not None:
@@ -230,7 +286,9 @@ def _replayed(job: Fields, new: NewJob) -> Fields:
     return dict(job)
 
 
-def _written(state: State, before: object, job: Fields, by: str | None = None) -> Fields:
+def _written(
+    state: State, before: object, job: Fields, by: str | None, reason: str | None
+) -> Fields:
     """Add the change to the history, and return the job after it."""
     state.changes += 1
     job["sequence"] = state.changes
@@ -241,7 +299,7 @@ def _written(state: State, before: object, job: Fields, by: str | None = None) -
         "to_status": job["status"],
         "at": job["updated_at"],
         "by": by,
-        "reason": None,
+        "reason": reason,
     }
     state.lines.setdefault(job["job_id"], []).append(line)
     return dict(job)

@@ -103,7 +103,9 @@ def _refusal(jobs: dict[str, Life], job: str, request: Request) -> tuple[str, ..
         _, path, _ = jobs[job]
         if request.expected_version not in {None, len(path)}:
             return ("VersionConflictError",)
-        if request.target not in MOVES[path[-1]]:
+        goes_back = request.target == "running" and path[-1] != INITIAL
+        is_silent = goes_back and request.expected_version is None
+        if is_silent or request.target not in MOVES[path[-1]]:
             return ("InvalidStateTransitionError",)
     return None
 

@@ -14,7 +14,7 @@ from engine.owner.commands.release import Failed, ReleaseJob
 from engine.owner.core import Core
 from engine.owner.free_places import FreePlaces, KindPlaces
 from engine.storage.locations import Location
-from engine.storage.record import Record
+from engine.storage.record import NO_ACT, Act, Record
 
 AgentJob: TypeAlias = Job[AgentJobStatus]
 NewPlace: TypeAlias = Callable[[], Location]
@@ -41,11 +41,12 @@ class Claim:
         max_deaths: int = 3,
         idempotent: bool = True,
         retry: Retry = EXACT,
+        by: Act = NO_ACT,
     ) -> None:
         self._told = anyio.Event()
         rule = DeathRule(max_deaths, idempotent, retry)
         free = {"default": limit} if kinds is None else kinds
-        self.places = FreePlaces(limit, {kind: KindPlaces(free[kind], rule) for kind in free})
+        self.places = FreePlaces(limit, {kind: KindPlaces(free[kind], rule) for kind in free}, by)
         self.message = ClaimJobs(self.places, self._told.set)
         self._seen = core.inbox.put(self.message)
 

@@ -212,6 +212,7 @@ TIMED: dict[str, Callable[[SyncJobEngine, Given], object]] = {
     "get_many": lambda engine, value: engine.get_many([], timeout=value),
     "transition": lambda engine, value: engine.transition("?", JobStatus.RUNNING, timeout=value),
     "transition_many": lambda engine, value: engine.transition_many([], timeout=value),
+    "start": lambda engine, value: engine.start("?", timeout=value),
     "cancel": lambda engine, value: engine.cancel("?", timeout=value),
     "extend": lambda engine, value: engine.extend("?", JobStatus.RUNNING, None, timeout=value),
     "repeat": lambda engine, value: engine.repeat("?", timeout=value),

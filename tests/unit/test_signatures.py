@@ -42,6 +42,7 @@ def test_the_calls_are_those_that_are_promised() -> None:
         "repeat",
         "result",
         "retry",
+        "start",
         "statistics",
         "transition",
         "transition_many",

@@ -24,7 +24,7 @@ from engine.storage.sqlite.rows import time_text
 
 _ATTEMPTS_HEAD: Final = ("ATTEMPT", "BEGAN", "ENDED", "OUTCOME", "ERROR")
 _ERROR_COLUMNS: Final = 80
-_HISTORY_HEAD: Final = ("SEQUENCE", "AT", "FROM", "TO")
+_HISTORY_HEAD: Final = ("SEQUENCE", "AT", "FROM", "TO", "BY", "REASON")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -101,7 +101,12 @@ def _write_attempts(attempts: Iterable[AttemptRecord], console: Console) -> None
 
 def _write_history(entries: Iterable[Entry], console: Console) -> None:
     rows = [
-        (str(entry.sequence), time_text(entry.at), entry.from_status or NOTHING, entry.to_status)
+        (
+            str(entry.sequence),
+            time_text(entry.at),
+            *(text or NOTHING for text in (entry.from_status, entry.to_status)),
+            *(text or NOTHING for text in (entry.by, entry.reason)),
+        )
         for entry in entries
     ]
     _write_table(_HISTORY_HEAD, rows, console)

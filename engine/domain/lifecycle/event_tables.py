@@ -121,11 +121,13 @@ def checked_outcomes(
 
 def event_targets(tables: Tables[Any]) -> dict[Event, dict[str, str]]:
     """Return where each event leads, by the status before it, in plain strings."""
-    running, asking, exhausted = tables.running, tables.awaiting_input, tables.exhausted_to
+    initial, running = tables.initial, tables.running
+    asking, exhausted = tables.awaiting_input, tables.exhausted_to
     successes = [to for to in tables.statuses if to in tables.moves[running] & tables.success]
     fail = _move(running, tables.fails_to)
     exhaust = _move(running, exhausted) or fail
     return {
+        Event.START: _move(initial, running if running in tables.moves[initial] else None),
         Event.EXPIRE: _moves(tables.expires_to),
         Event.CANCEL: _moves(tables.cancels_to),
         Event.ASK: _move(running, asking),

@@ -12,6 +12,8 @@ from engine.domain.outcomes import Outcome
 class Event(Enum):
     """An event that moves a job without a caller naming the next status."""
 
+    START = "start"
+    """The job's payment has come, or what else it waited for."""
     EXPIRE = "expire"
     """The deadline of the job's status has passed."""
     CANCEL = "cancel"
@@ -37,6 +39,7 @@ class Event(Enum):
 _NO_FAILURE: Final = "can't fail: its lifecycle has no move to a failure from there"
 
 REFUSALS: Final[Mapping[Event, str]] = {
+    Event.START: "can't be started: only a job in the lifecycle's `initial` can",
     Event.EXPIRE: "can't expire: its lifecycle says no `expires_to` for it",
     Event.CANCEL: "can't be cancelled: its lifecycle says no `cancels_to` for it",
     Event.ASK: "can't ask for an input: its lifecycle has no move to `awaiting_input` from there",

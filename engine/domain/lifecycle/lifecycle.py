@@ -139,8 +139,12 @@ class Lifecycle(Tables[Status]):
             if (outcome := self.outcome(value, event)) is not None
         }
 
-    def value(self, status: object) -> str:
+    def value(self, status: object, field: str = "status") -> str:
         """Return the plain string of a status, given as a member of the enum or as its value.
+
+        Args:
+            status: The status.
+            field: The name of the argument, for the error.
 
         Raises:
             InvalidValueError: The lifecycle has no such status.
@@ -153,7 +157,7 @@ class Lifecycle(Tables[Status]):
         value = self._value_of.get(plain)
         if value is None:
             known = ", ".join(self.values)
-            raise InvalidValueError("status", f"{shown(status)} is not one of {known}")
+            raise InvalidValueError(field, f"{shown(status)} is not one of {known}")
         return value
 
     def is_final(self, status: Status | PastStatus) -> bool:
@@ -196,6 +200,10 @@ class Lifecycle(Tables[Status]):
                 *(current, target, self._targets_of[current], job_id),
                 hint=self.hint if ends else "",
             )
+
+    def targets(self, current: str) -> tuple[str, ...]:
+        """Return the statuses that may follow one, all as their values."""
+        return self._targets_of[current]
 
     def target(self, current: str, event: Event) -> str | None:
         """Return the status after an event; None if it can't happen in the current one."""

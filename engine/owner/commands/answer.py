@@ -16,24 +16,28 @@ from engine.domain.validation import (
     check_job_id,
     check_text,
 )
+from engine.owner.acts import checked_act
 from engine.owner.batch import Batch
 from engine.owner.commands.command import WriteOne
 from engine.owner.message import CHARACTERS_OF_WEIGHT
-from engine.storage.record import Record
+from engine.storage.record import NO_ACT, Act, Record
 
 
 class AnswerPrompt(WriteOne):
     """Answer a job's prompt by JSON, and resume the job."""
 
-    __slots__ = ("prompt_id", "value")
+    __slots__ = ("act", "prompt_id", "value")
 
-    def __init__(self, job_id: str, prompt_id: str, value: str) -> None:
+    def __init__(self, job_id: str, prompt_id: str, value: str, act: Act = NO_ACT) -> None:
         super().__init__(job_id, 1 + len(value) // CHARACTERS_OF_WEIGHT)
         self.prompt_id = prompt_id
         self.value = value
+        self.act = act
 
     @classmethod
-    def checked(cls, job_id: str, prompt_id: str, value: object) -> Self:
+    def checked(
+        cls, job_id: str, prompt_id: str, value: object, by: str | None, reason: str | None
+    ) -> Self:
         """Check the arguments; `engine.owner.prompts` checks that the answer fits the prompt.
 
         Raises:
@@ -43,6 +47,7 @@ class AnswerPrompt(WriteOne):
             check_job_id(job_id),
             check_text("prompt_id", prompt_id, MAX_IDENTIFIER_CHARACTERS),
             json_text("value", value, MAX_ANSWER_CHARACTERS),
+            checked_act(by, reason),
         )
 
     def decide(self, batch: Batch) -> Sequence[Record]:
@@ -62,7 +67,7 @@ class AnswerPrompt(WriteOne):
         target = batch.lifecycle.after(record.status, Event.ANSWER, self.job_id)
         answers = _with_answer(before.answers, prompt["name"], self.value)
         execution = batch.entering(before, target).answered(answers)
-        return [batch.move(record, target, execution=execution)]
+        return [batch.move(record, target, execution=execution, act=self.act)]
 
 
 def _with_answer(earlier: str | None, name: str, value: str) -> str:

@@ -10,7 +10,7 @@ from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
 from engine.owner.commands.cancel import end_cancelled
 from engine.owner.commands.command import WriteOne
-from engine.storage.record import Record
+from engine.storage.record import NO_ACT, Act, Record
 
 
 class AskForInput(WriteOne):
@@ -20,14 +20,21 @@ class AskForInput(WriteOne):
         token: The token of the attempt.
         prompt: The prompt as JSON; see `engine.owner.prompts`.
         deadline: The limit of the wait for the answer; None leaves it to the job's deadlines.
+        act: Of the worker.
     """
 
-    __slots__ = ("deadline", "prompt", "token")
+    __slots__ = ("act", "deadline", "prompt", "token")
 
     def __init__(
-        self, job_id: str, token: str, prompt: str, deadline: timedelta | datetime | None
+        self,
+        job_id: str,
+        token: str,
+        prompt: str,
+        deadline: timedelta | datetime | None,
+        act: Act = NO_ACT,
     ) -> None:
         super().__init__(job_id)
+        self.act = act
         self.token = token
         self.prompt = prompt
         self.deadline = deadline
@@ -42,8 +49,8 @@ class AskForInput(WriteOne):
         """
         record = batch.job(self.job_id)
         batch.check_holder(record, self.token)
-        if (reason := record.execution.cancel_reason) is not None:
-            return [end_cancelled(batch, record, reason)]
+        if record.execution.cancel_reason is not None:
+            return [end_cancelled(batch, record, record.execution)]
         target = batch.lifecycle.after(record.status, Event.ASK, self.job_id)
         execution = batch.entering(record.execution, target)
         ends = execution.deadline()
@@ -51,4 +58,5 @@ class AskForInput(WriteOne):
             ends = due_after(batch.now, self.deadline)
         elif self.deadline is not None:
             ends = Due(self.deadline.astimezone(UTC))
-        return [batch.move(record, target, execution=execution.asking(self.prompt, ends))]
+        asking = execution.asking(self.prompt, ends)
+        return [batch.move(record, target, execution=asking, act=self.act)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from engine.domain.exceptions import JobEndedError
 from engine.domain.lifecycle import Event
+from engine.domain.outcomes import Outcome
 from engine.domain.validation import MAX_REASON_CHARACTERS, check_job_id, check_text
+from engine.owner.acts import checked_act
 from engine.owner.batch import Batch
 from engine.owner.commands.command import WriteOne
-from engine.storage.record import AttemptRecord, Record
+from engine.storage.record import Act, AttemptRecord, Execution, Record
 
 CANCELLED: Final = "cancelled"
 
@@ -18,21 +20,22 @@ CANCELLED: Final = "cancelled"
 class CancelJob(WriteOne):
     """End a job, or ask the attempt that has it to stop."""
 
-    __slots__ = ("reason",)
+    __slots__ = ("by", "reason")
 
-    def __init__(self, job_id: str, reason: str) -> None:
+    def __init__(self, job_id: str, reason: str, by: str | None) -> None:
         super().__init__(job_id)
         self.reason = reason
+        self.by = by
 
     @classmethod
-    def checked(cls, job_id: str, reason: str) -> Self:
+    def checked(cls, job_id: str, reason: str, by: str | None) -> Self:
         """Check the arguments.
 
         Raises:
-            InvalidValueError: The id or the reason is of the wrong type or size.
+            InvalidValueError: The id, the reason or ``by`` is of the wrong type or size.
         """
         reason = check_text("reason", reason, MAX_REASON_CHARACTERS, shortest=0)
-        return cls(check_job_id(job_id), reason)
+        return cls(check_job_id(job_id), reason, checked_act(by, None).by)
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`. Another cancel of the same job changes nothing.
@@ -43,23 +46,35 @@ class CancelJob(WriteOne):
             InvalidStateTransitionError: The lifecycle has no ``cancels_to`` for the job's status.
         """
         record, lifecycle = batch.job(self.job_id), batch.lifecycle
-        earlier = record.execution.cancel_reason
+        execution = record.execution
+        is_first = execution.cancel_reason is None
         if lifecycle.is_final(record.status):
-            if earlier is None or not lifecycle.leads_to(Event.CANCEL, record.status):
-                raise JobEndedError(self.job_id, record.status)
+            if is_first or not lifecycle.leads_to(Event.CANCEL, record.status):
+                raise ended_error(record)
             return [record]
         lifecycle.after(record.status, Event.CANCEL, self.job_id)
+        if is_first:
+            execution = execution.to_be_cancelled(self.reason, self.by)
         if not batch.is_held(record):
-            return [end_cancelled(batch, record, self.reason if earlier is None else earlier)]
-        if earlier is not None:
-            return [record]
-        return [batch.amend(record, record.execution.to_be_cancelled(self.reason))]
+            return [end_cancelled(batch, record, execution)]
+        return [batch.amend(record, execution) if is_first else record]
+
+
+def ended_error(record: Record) -> JobEndedError:
+    """Return the error for a job that has ended."""
+    return JobEndedError(record.job_id, record.status, Outcome(cast("str", record.outcome)))
 
 
 def end_cancelled(
-    batch: Batch, record: Record, reason: str, failed: AttemptRecord | None = None
+    batch: Batch, record: Record, execution: Execution, failed: AttemptRecord | None = None
 ) -> Record:
-    """End a cancelled job, even if an attempt has it; ``failed`` if that has failed by itself.
+    """End a cancelled job, even if an attempt has it.
+
+    Args:
+        batch: Takes the change.
+        record: The job.
+        execution: Its execution, with the request to cancel it.
+        failed: The attempt that has it, if that has failed by itself.
 
     Raises:
         InvalidStateTransitionError: The lifecycle leads from the job's status to no failure.
@@ -69,6 +84,7 @@ def end_cancelled(
     if target is None:
         # The lifecycle may have lost its `cancels_to` since the request; then a running job fails.
         target = lifecycle.after(record.status, Event.FAIL, record.job_id)
+    reason = execution.cancel_reason or None
     error = f"{CANCELLED}: {reason}" if reason else CANCELLED
-    cancelled = record.execution.to_be_cancelled(reason)
-    return batch.force(record, target, Event.CANCEL, error, cancelled, failed=failed)
+    act = Act(execution.cancelled_by, reason)
+    return batch.force(record, target, Event.CANCEL, error, execution, act, failed)

@@ -36,12 +36,13 @@ from engine.owner.commands.command import Write
 from engine.owner.message import CHARACTERS_OF_WEIGHT, UNANSWERED
 from engine.storage.protocol import ReadLimit
 from engine.storage.record import (
+    MAX_DEFAULT_IDENTIFIER_CHARACTERS,
     NO_ACT,
     NO_EXECUTION,
     Execution,
     Record,
     default_identifier,
-    is_default_identifier,
+    job_id_in,
 )
 
 _NO_PRIORITY: Final = 0  # CPython has one 0; with another the check just runs needlessly
@@ -139,6 +140,18 @@ def checked_key(value: object) -> str:
     return check_text("idempotency_key", value, MAX_IDENTIFIER_CHARACTERS)
 
 
+def check_payment_name(value: object) -> str:
+    """Return the name of a payment, or the default of a job, which is longer than its id.
+
+    Raises:
+        InvalidValueError: It is no text of 1 to 256 characters, nor the default of a job.
+    """
+    name = check_text("payment_id", value, MAX_DEFAULT_IDENTIFIER_CHARACTERS)
+    if job_id_in(name) is None:
+        check_text("payment_id", name, MAX_IDENTIFIER_CHARACTERS)
+    return name
+
+
 def checked_payment(value: object) -> str:
     """Return the name of a payment, if it is one that a caller may give.
 
@@ -146,7 +159,7 @@ def checked_payment(value: object) -> str:
         InvalidValueError: It is no text of 1 to 256 characters, or is the default of a job.
     """
     payment_id = check_text("payment_id", value, MAX_IDENTIFIER_CHARACTERS)
-    if is_default_identifier(payment_id):
+    if job_id_in(payment_id) is not None:
         raise InvalidValueError(
             "payment_id",
             f"must not begin with {default_identifier('')}, which names a job without a payment: "

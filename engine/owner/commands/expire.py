@@ -1,21 +1,30 @@
-"""Expire jobs: move the jobs whose deadline has passed, also after the clock was set back."""
+"""Expire jobs: move the jobs whose deadline has passed, before anything else is decided about them.
+
+The timers are only the usual way in which a deadline is noticed. They may be late, and other
+engines may have theirs: so each message first applies the deadlines of the jobs that it names.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
 from engine.owner.commands.command import Write
+from engine.owner.message import Message
 from engine.storage.record import Act, Record
 
 EXPIRED: Final = "expired"
 BY_DEADLINE: Final = Act("deadline")
 
+_MOST_LATE: Final = (
+    200  # ready jobs that a round of claims expires: as many as a step of the timers
+)
+
 
 class ExpireJobs(Write):
-    """Move these jobs on, if their deadlines have passed.
+    """Apply the deadlines of these jobs, as every message does; set relative times right.
 
     A job's relative time that began in the future begins anew: the clock was ahead, and has been
     set right. So it keeps its length.
@@ -30,21 +39,34 @@ class ExpireJobs(Write):
         self.job_ids = job_ids
 
     def decide(self, batch: Batch) -> Sequence[Record]:
-        """See `Write.decide`. Never fails."""
-        return [record for job_id in self.job_ids if (record := _expire(batch, job_id))]
+        """See `Write.decide`. Never fails; no job answers it."""
+        for record in batch.jobs_named_by(self):
+            if record.execution.began_after(batch.now):
+                batch.amend(record, record.execution.set_back(batch.now))
+        return []
 
 
-def _expire(batch: Batch, job_id: str) -> Record | None:
-    """Move a job on. Return None if it has moved or been removed meanwhile, or has time again."""
-    record = batch.newest(job_id)
-    if record is None:
-        return None
-    if record.execution.began_after(batch.now):
-        batch.amend(record, record.execution.set_back(batch.now))
-        return None
-    ends = record.execution.deadline_at
-    target = batch.lifecycle.target(record.status, Event.EXPIRE)
-    if ends is None or ends > batch.now or target is None:
-        return None
-    batch.expired += 1
-    return batch.force(record, target, Event.EXPIRE, EXPIRED, record.execution, BY_DEADLINE)
+def apply_deadlines(batch: Batch, message: Message[Any]) -> None:
+    """Move on the jobs that a message names and whose deadline has passed.
+
+    That stays, whatever becomes of the message.
+    """
+    for record in batch.jobs_named_by(message):
+        expire(batch, record)
+
+
+def expire(batch: Batch, record: Record) -> bool:
+    """Move a job on if its deadline has passed; return whether it had."""
+    if not _has_passed(batch, record):
+        return False
+    for _ in batch.lifecycle.values:  # an absolute deadline of the next status may have passed, too
+        target = batch.lifecycle.after(record.status, Event.EXPIRE, record.job_id)
+        record = batch.force(record, target, Event.EXPIRE, EXPIRED, record.execution, BY_DEADLINE)
+        batch.expired.append(record)
+        if not _has_passed(batch, record):
+            break
+    return True
+
+
+def _has_passed(batch: Batch, record: Record) -> bool:
+    return batch.is_late(record) and batch.lifecycle.target(record.status, Event.EXPIRE) is not None

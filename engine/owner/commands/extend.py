@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from engine.domain.deadlines import Deadline, check_deadline, check_expires, with_deadline
-from engine.domain.exceptions import JobEndedError
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.validation import check_job_id
 from engine.owner.batch import Batch
+from engine.owner.commands.cancel import ended_error
 from engine.owner.commands.command import WriteOne
 from engine.storage.record import Record
 
@@ -52,7 +52,7 @@ class ExtendJob(WriteOne):
         """
         record = batch.job(self.job_id)
         if batch.lifecycle.is_final(record.status):
-            raise JobEndedError(self.job_id, record.status)
+            raise ended_error(record)
         execution = record.execution
         deadlines = with_deadline(execution.deadlines, self.status, self.deadline)
         extended = execution.extended(deadlines)

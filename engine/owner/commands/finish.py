@@ -10,7 +10,7 @@ from engine.owner.commands.cancel import end_cancelled
 from engine.owner.commands.command import WriteOne
 from engine.owner.failed_attempts import failed_attempt
 from engine.owner.message import CHARACTERS_OF_WEIGHT
-from engine.storage.record import AttemptRecord, Record
+from engine.storage.record import NO_ACT, Act, AttemptRecord, Record
 
 
 class FinishJob(WriteOne):
@@ -25,9 +25,10 @@ class FinishJob(WriteOne):
         result: The result; None without one.
         result_form: ``json`` for a result that is JSON; None for any other.
         error: The error; None without one.
+        act: Of the worker.
     """
 
-    __slots__ = ("error", "event", "result", "result_form", "token")
+    __slots__ = ("act", "error", "event", "result", "result_form", "token")
 
     def __init__(
         self,
@@ -38,6 +39,7 @@ class FinishJob(WriteOne):
         result: str | None = None,
         result_form: str | None = None,
         error: str | None = None,
+        act: Act = NO_ACT,
     ) -> None:
         super().__init__(job_id, 1 + len(result or error or "") // CHARACTERS_OF_WEIGHT)
         self.token = token
@@ -45,6 +47,7 @@ class FinishJob(WriteOne):
         self.result = result
         self.result_form = result_form
         self.error = error
+        self.act = act
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`.
@@ -58,9 +61,9 @@ class FinishJob(WriteOne):
         batch.check_holder(before, self.token)
         target = lifecycle.after(before.status, self.event, self.job_id)
         failed = self._failed(batch, before)
-        reason = before.execution.cancel_reason
-        if reason is not None and not lifecycle.is_final(target):
-            return [end_cancelled(batch, before, reason, failed)]
+        is_cancelled = before.execution.cancel_reason is not None
+        if is_cancelled and not lifecycle.is_final(target):
+            return [end_cancelled(batch, before, before.execution, failed)]
         execution = batch.entering(before.execution, target)
         if self.result_form is not None:
             execution = execution.with_result(self.result_form)
@@ -73,6 +76,7 @@ class FinishJob(WriteOne):
                 error=self.error if lifecycle.is_failure(target) else None,
                 execution=execution,
                 failed=failed,
+                act=self.act,
             )
         ]
 

@@ -7,9 +7,13 @@ from typing import Any, Self
 
 from msgspec import Struct
 
-from engine.domain.exceptions import VersionConflictError
+from engine.domain.exceptions import (
+    InvalidStateTransitionError,
+    StatusConflictError,
+    VersionConflictError,
+)
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.models import Move
+from engine.domain.moves import Move
 from engine.domain.validation import (
     MAX_ERROR_CHARACTERS,
     MAX_IDENTIFIER_CHARACTERS,
@@ -20,10 +24,11 @@ from engine.domain.validation import (
     check_optional_text,
     check_text,
 )
+from engine.owner.acts import checked_act
 from engine.owner.batch import Batch
 from engine.owner.commands.command import Write
 from engine.owner.message import CHARACTERS_OF_WEIGHT, UNANSWERED
-from engine.storage.record import NO_EXECUTION, Record
+from engine.storage.record import NO_ACT, NO_EXECUTION, Act, Record
 
 
 class CheckedMove(Struct, frozen=True, gc=False):
@@ -34,8 +39,10 @@ class CheckedMove(Struct, frozen=True, gc=False):
     result: str | None = None
     error: str | None = None
     expected_version: int | None = None
+    expected_status: str | None = None
     token: str | None = None
     """Of the attempt that moves the job; None for any other caller."""
+    act: Act = NO_ACT
 
 
 class MoveJobs(Write):
@@ -57,42 +64,26 @@ class MoveJobs(Write):
         self.job_ids = job_ids
 
     @classmethod
-    def one(
-        cls,
-        lifecycle: Lifecycle[Any],
-        job_id: str,
-        target: object,
-        result: str | None,
-        error: str | None,
-        expected_version: int | None,
-        attempt_token: str | None,
-    ) -> Self:
-        """Check the arguments of a move.
-
-        Raises:
-            InvalidValueError: A value is of the wrong type, size or form, a result comes without
-                success, or an error without failure.
-        """
-        move = _checked(lifecycle, job_id, target, result, error, expected_version, attempt_token)
-        return cls([move])
-
-    @classmethod
     def many(cls, lifecycle: Lifecycle[Any], moves: Iterable[Move[Any]]) -> Self:
         """Check the items of a bulk transition.
 
         Raises:
-            InvalidValueError: As for `one`, or an item is no `Move`, or there are too many items.
+            InvalidValueError: As for `checked_move`, or an item is no `Move`, or there are too many
+                items.
         """
 
         def check(move: Move[Any]) -> CheckedMove:
-            return _checked(
+            return checked_move(
                 lifecycle,
                 move.job_id,
                 move.target,
                 move.result,
                 move.error,
-                move.expected_version,
-                move.attempt_token,
+                expected_version=move.expected_version,
+                expected_status=move.expected_status,
+                attempt_token=move.attempt_token,
+                by=move.by,
+                reason=move.reason,
             )
 
         return cls(check_each(moves, Move, check))
@@ -103,23 +94,34 @@ class MoveJobs(Write):
         Raises:
             JobNotFoundError: No job has this id.
             VersionConflictError: The job has changed since the caller read it.
+            StatusConflictError: The job isn't in the status that the caller expects.
             JobClaimedError: An attempt has the job, and the caller gave no token.
             StaleAttemptError: The attempt with this token doesn't have the job.
-            InvalidStateTransitionError: The lifecycle has no such move.
+            InvalidStateTransitionError: The lifecycle has no such move, or it leads back to running
+                and the caller expects nothing.
         """
         return batch.all_or_none(self.moves, _move)
 
 
-def _checked(
+def checked_move(
     lifecycle: Lifecycle[Any],
     job_id: str,
     target: object,
     result: str | None,
     error: str | None,
+    *,
     expected_version: int | None,
+    expected_status: object,
     attempt_token: str | None,
+    by: str | None,
+    reason: str | None,
 ) -> CheckedMove:
-    """Return a move, after the checks of its arguments; see `MoveJobs.one`."""
+    """Return a move, after the checks of its arguments.
+
+    Raises:
+        InvalidValueError: A value is of the wrong type, size or form, a result comes without
+            success, or an error without failure.
+    """
     status = lifecycle.value(target)
     if result is not None or error is not None:
         result = check_optional_text("result", result, MAX_RESULT_CHARACTERS, shortest=0)
@@ -129,21 +131,56 @@ def _checked(
         expected_version = check_integer("expected_version", expected_version, 1)
     if attempt_token is not None:
         check_text("attempt_token", attempt_token, MAX_IDENTIFIER_CHARACTERS)
-    return CheckedMove(check_job_id(job_id), status, result, error, expected_version, attempt_token)
+    return CheckedMove(
+        check_job_id(job_id),
+        status,
+        result,
+        error,
+        expected_version,
+        None if expected_status is None else lifecycle.value(expected_status, "expected_status"),
+        attempt_token,
+        NO_ACT if by is None and reason is None else checked_act(by, reason),
+    )
 
 
 def _move(batch: Batch, move: CheckedMove) -> Record:
     before = batch.job(move.job_id)
-    expected, target, execution = move.expected_version, move.target, before.execution
-    if expected is not None and expected != before.version:
-        raise VersionConflictError(move.job_id, expected, before.version)
+    target, execution, lifecycle = move.target, before.execution, batch.lifecycle
+    version, status = move.expected_version, move.expected_status
+    if version is not None and version != before.version:
+        raise VersionConflictError(move.job_id, version, before.version)
+    if status is not None and status != before.status:
+        raise StatusConflictError(move.job_id, status, before.status)
     if move.token is not None or execution is not NO_EXECUTION:
         batch.check_holder(before, move.token)
-    batch.lifecycle.validate(before.status, target, move.job_id)
+    lifecycle.validate(before.status, target, move.job_id)
+    if target == lifecycle.running_value and version is None and status is None:
+        _check_start(lifecycle, before)
     return batch.move(
         before,
         target,
         result=move.result,
         error=move.error,
         execution=batch.entering(execution, target),
+        act=move.act,
+    )
+
+
+def _check_start(lifecycle: Lifecycle[Any], before: Record) -> None:
+    """Check that a job may move to running though its mover expects nothing: only a new job may.
+
+    A payment's callback that comes again must not take up a job that has come further.
+
+    Raises:
+        InvalidStateTransitionError: It is not in the initial status.
+    """
+    running, status = lifecycle.running_value, before.status
+    if status == lifecycle.initial_value:
+        return
+    others = tuple(to for to in lifecycle.targets(status) if to != running)
+    raise InvalidStateTransitionError(
+        *(status, running, others, before.job_id),
+        why=f"can't move to {running} without another word: a callback that comes twice would "
+        "take it up again",
+        hint="use `provide_input` or `retry`, or give its expected_status or expected_version",
     )

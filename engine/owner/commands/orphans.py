@@ -14,10 +14,11 @@ from engine.domain.deaths import NOT_REPEATED, DeathRule
 from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
 from engine.owner.commands.cancel import end_cancelled
+from engine.owner.commands.expire import expire
 from engine.owner.failed_attempts import death_text, failed_attempt
 from engine.owner.free_places import FreePlaces
 from engine.owner.orphans import Orphans
-from engine.storage.record import Record
+from engine.storage.record import Act, Record
 
 
 def judge_orphans(batch: Batch, orphans: Orphans, places: FreePlaces) -> None:
@@ -30,18 +31,20 @@ def judge_orphans(batch: Batch, orphans: Orphans, places: FreePlaces) -> None:
     """
     for job_id in orphans.of(places.kinds):
         record = batch.newest(job_id)
-        if record is not None and batch.is_ready(record) and orphans.has(record):
+        if record is None or expire(batch, record):
+            continue
+        if batch.is_ready(record) and orphans.has(record):
             execution = record.execution
             counts = execution.died_attempt is not None or orphans.at_first == 1
             rule = places.kinds[record.kind].deaths
-            _judge(batch, record, (execution.deaths or 0) + counts, rule)
+            _judge(batch, record, (execution.deaths or 0) + counts, rule, places.act)
 
 
-def _judge(batch: Batch, record: Record, deaths: int, rule: DeathRule) -> None:
+def _judge(batch: Batch, record: Record, deaths: int, rule: DeathRule, act: Act) -> None:
     """Decide on one of these jobs, with the deaths that count against it."""
     execution = record.execution
     if execution.cancel_reason is not None:
-        end_cancelled(batch, record, execution.cancel_reason)
+        end_cancelled(batch, record, execution)
     elif rule.allows_another(deaths):
         batch.retried += 1
         rest = timedelta(seconds=rule.rest_seconds(deaths))
@@ -51,7 +54,7 @@ def _judge(batch: Batch, record: Record, deaths: int, rule: DeathRule) -> None:
         target = batch.lifecycle.after(record.status, Event.DIE, record.job_id)
         error = _error(record, deaths, rule)
         failed = failed_attempt(record, batch.now, error, died=True)
-        batch.force(record, target, Event.DIE, error, execution, failed=failed)
+        batch.force(record, target, Event.DIE, error, execution, act, failed)
 
 
 def _error(record: Record, deaths: int, rule: DeathRule) -> str:

@@ -25,12 +25,12 @@ from engine.domain.validation import (
     check_text,
 )
 from engine.owner.commands.command import Read
+from engine.owner.commands.create import check_payment_name
 from engine.owner.message import UNANSWERED
 from engine.owner.sources import Sources
 from engine.storage.filter import JobFilter
 from engine.storage.protocol import CheckedOut, Names
 from engine.storage.record import (
-    MAX_DEFAULT_IDENTIFIER_CHARACTERS,
     AttemptRecord,
     Entry,
     Record,
@@ -100,10 +100,8 @@ class FindJob(Read[Sequence[Record]]):
         if payment_id is None:
             key = check_text("idempotency_key", idempotency_key, MAX_IDENTIFIER_CHARACTERS)
             return cls(Names(keys=[key]))
-        name = check_text("payment_id", payment_id, MAX_DEFAULT_IDENTIFIER_CHARACTERS)
+        name = check_payment_name(payment_id)
         job_id = job_id_in(name)
-        if job_id is None:
-            name = check_text("payment_id", name, MAX_IDENTIFIER_CHARACTERS)
         return cls(Names(payments=[name]) if job_id is None else Names([job_id]))
 
     def found(self, named: CheckedOut) -> Sequence[Record] | EngineError:

@@ -65,6 +65,6 @@ def release(batch: Batch, record: Record, *, retry: Due, failed: Failed | None =
         failures += not failed.is_death
         deaths += failed.is_death
     if execution.cancel_reason is not None:
-        return end_cancelled(batch, record, execution.cancel_reason, kept)
+        return end_cancelled(batch, record, execution, kept)
     batch.retried += failed is not None
     return batch.amend(record, execution.released(retry, failures=failures, deaths=deaths), kept)

@@ -129,7 +129,9 @@ class BatchRows(NamedTuple):
     created: list[Row]
     moved: list[Row]
     amended: list[Row]
-    """Jobs of which only the execution changes."""
+    """Jobs that change without a transition."""
+    paid: list[Row]
+    """Position, id, version and payment of the jobs that get one after their creation."""
     transitions: list[Row]
     attempts: list[Row]
     """Those that failed or died."""
@@ -142,8 +144,9 @@ class BatchRows(NamedTuple):
 def batch_rows(changes: Sequence[Change], final_statuses: Collection[str]) -> BatchRows:
     """Return the rows of a round's changes."""
     texts = _TimeTexts()  # most rounds have only a few times
-    rows = BatchRows([], [], [], [], [])
+    rows = BatchRows([], [], [], [], [], [])
     newest: dict[str, Record] = {}
+    paid: list[str] = []
     list_for: dict[str, list[Row]] = {}
     for change in changes:
         record = change.record
@@ -151,6 +154,8 @@ def batch_rows(changes: Sequence[Change], final_statuses: Collection[str]) -> Ba
         newest[job_id] = record
         if change.failed_attempt is not None:
             rows.attempts.append(_attempt_row(record.position, change.failed_attempt, texts))
+        if change.is_payment:
+            paid.append(job_id)
         if change.sequence is None:
             list_for.setdefault(job_id, rows.amended)
             continue
@@ -161,7 +166,12 @@ def batch_rows(changes: Sequence[Change], final_statuses: Collection[str]) -> Ba
             list_for[job_id] = rows.moved
     for job_id, record in newest.items():
         list_for[job_id].append(_job_row(record, texts, ended=record.status in final_statuses))
+    rows.paid.extend(_payment_row(newest[job_id]) for job_id in paid)
     return rows
+
+
+def _payment_row(record: Record) -> Row:
+    return (record.position, record.job_id, record.version, record.blockchain_identifier)
 
 
 class _TimeTexts(dict[datetime, str]):

@@ -140,6 +140,9 @@ _PLAIN_AMENDED: Final = ("position", "job_id", "version", *PLAIN_EXECUTION, "che
 _AMEND_PLAIN_JOBS: Final = _update(_PLAIN_AMENDED, "=", _OTHER_EXECUTION)
 _plain_amended_values: Final = _values(_PLAIN_AMENDED, PLAIN_COLUMNS)
 
+# An index has this column, so the other statements leave it alone.
+_PAY_FOR_JOBS: Final = _update(("position", "job_id", "version", "blockchain_identifier"), "=")
+
 _AMENDED: Final = ("position", "job_id", "version", *EXECUTION_COLUMNS, "checksum")
 _AMEND_JOBS: Final = _update(_AMENDED, "=")
 _amended_values: Final = _values(_AMENDED)
@@ -165,6 +168,8 @@ def write_batch(connection: sqlite3.Connection, rows: BatchRows) -> None:
         plain += map(_as_plain, short)
         _put(connection, _AMEND_PLAIN_JOBS, list(map(_plain_amended_values, plain)))
         _put(connection, _AMEND_JOBS, list(map(_amended_values, full)))
+    if rows.paid:
+        _put(connection, _PAY_FOR_JOBS, rows.paid)
     short, long = _split(rows.transitions, len(SHORT_TRANSITION_COLUMNS))
     _put(connection, _PUT_SHORT_TRANSITIONS, short)
     _put(connection, _PUT_TRANSITIONS, long)

@@ -25,7 +25,7 @@ def used(path: Path) -> Iterator[SyncJobEngine]:
         for number in (1, 2, 3):
             used.create(f"input {number}", idempotency_key=f"key {number}")
         for job_id in ("job-2", "job-3"):
-            used.transition(job_id, JobStatus.RUNNING)
+            used.transition(job_id, JobStatus.RUNNING, by="us", reason="\x1b[31mpaid")
         used.transition("job-2", JobStatus.COMPLETED, result="done\n\x1b[31mred")
         used.transition("job-3", JobStatus.FAILED, error="bad")
         yield used

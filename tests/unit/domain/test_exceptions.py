@@ -12,6 +12,7 @@ import pytest
 import engine
 from engine.domain import exceptions
 from engine.domain.exceptions import EngineError, StorageError, shown
+from engine.domain.outcomes import Outcome
 from tests.reliability.programs.raising import ExitingError
 
 EXAMPLES: dict[str, tuple[Any, ...]] = {
@@ -19,10 +20,11 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "JobNotFoundError": ("job-1",),
     "InvalidStateTransitionError": ("running", "awaiting_payment", ("completed",), "job-1"),
     "VersionConflictError": ("job-1", 1, 2),
+    "StatusConflictError": ("job-1", "running", "completed"),
     "JobClaimedError": ("job-1", 2),
     "StaleAttemptError": ("job-1", 2),
     "StalePromptError": ("job-1", "prompt-1", "prompt-2"),
-    "JobEndedError": ("job-1", "completed"),
+    "JobEndedError": ("job-1", "completed", Outcome.SUCCEEDED),
     "NotRetryableError": ("job-1", "running", "it is ready"),
     "JobFailedError": ("job-1", "failed", "no paper"),
     "AttemptTimeoutError": (60.0,),
@@ -31,6 +33,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "IdempotencyConflictError": ("key-1", "job-1", "input_hash"),
     "PaymentInUseError": ("payment-1",),
     "KindInUseError": ("report",),
+    "PaymentConflictError": ("job-1", "payment-1"),
     "DuplicateJobIdError": ("job-1",),
     "UnknownCursorError": (7, 5),
     "CursorExpiredError": (3, 5),

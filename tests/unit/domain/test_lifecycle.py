@@ -440,6 +440,7 @@ def test_every_event_leads_somewhere_or_is_refused_with_the_rule_that_is_missing
         **(GOOD | FORCED | {"moves": moves, "awaiting_input": Step.NEW}), hint="see the other"
     )
     able = {
+        Event.START: {"new": "busy"},
         Event.EXPIRE: {"new": "busy"},
         Event.CANCEL: {"busy": "lost"},
         Event.ASK: {"busy": "new"},

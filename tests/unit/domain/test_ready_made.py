@@ -83,6 +83,7 @@ def test_every_event_of_an_order_leads_where_its_table_says(status: str) -> None
     if status == "running":
         ways |= {Event.ASK: "awaiting_input", Event.SUCCEED: "completed", Event.FAIL: "failed"}
         ways |= dict.fromkeys((Event.EXHAUST, Event.DIE), "needs_attention")
+    ways |= {Event.START: "running"} if status == "awaiting_payment" else {}
     ways |= {Event.ANSWER: "running"} if status == "awaiting_input" else {}
     ways |= {Event.RETRY: "running"} if status == "needs_attention" else {}
     assert {e: to for e in Event if (to := ORDER_LIFECYCLE.target(status, e))} == ways

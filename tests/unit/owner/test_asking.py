@@ -192,7 +192,9 @@ async def test_whoever_moves_the_job_on_takes_the_prompt_away() -> None:
     async with agents() as engine:
         job = await running(engine)
         await ask(engine, "p-1", int)
-        assert (await engine.transition(job.job_id, RUNNING)).prompt is None
+        assert (
+            await engine.transition(job.job_id, RUNNING, expected_status=AWAITING_INPUT)
+        ).prompt is None
         with pytest.raises(StalePromptError):
             await engine.provide_input(job.job_id, "p-1", 1)
 

@@ -81,7 +81,7 @@ async def test_a_deadline_counts_anew_each_time_and_a_time_stays(new_place: NewP
             await clock.advance(9)
             asking = await engine.transition(job.job_id, A.AWAITING_INPUT)
             assert asking.deadline_at == job.created_at + timedelta(seconds=30)
-            again = await engine.transition(job.job_id, A.RUNNING)
+            again = await engine.transition(job.job_id, A.RUNNING, expected_status=A.AWAITING_INPUT)
             assert again.deadline_at == clock() + timedelta(seconds=10)
         await engine.transition(job.job_id, A.AWAITING_INPUT)
         await clock.advance(3)

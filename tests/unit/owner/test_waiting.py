@@ -92,7 +92,7 @@ async def test_any_number_wait_for_one_job(new_place: NewPlace) -> None:
             asked = await engine.transition(job.job_id, AgentJobStatus.AWAITING_INPUT)
             await anyio.wait_all_tasks_blocked()
             assert (asking, ended) == ([asked], [])
-            await engine.transition(job.job_id, RUNNING)
+            await engine.transition(job.job_id, RUNNING, expected_version=asked.version)
             done = await engine.transition(job.job_id, COMPLETED, result="yes")
             await anyio.wait_all_tasks_blocked()
             assert ended == [done] * 200

@@ -364,8 +364,9 @@ async def test_every_watcher_of_a_job_sees_its_last_transition(
                             tasks.start_soon(watch, each)
                         await engine.transition(job.job_id, RUNNING)
                         for _ in range(draw.randrange(3)):
-                            await engine.transition(job.job_id, AgentJobStatus.AWAITING_INPUT)
-                            await engine.transition(job.job_id, RUNNING)
+                            asking = AgentJobStatus.AWAITING_INPUT
+                            await engine.transition(job.job_id, asking)
+                            await engine.transition(job.job_id, RUNNING, expected_status=asking)
                         await engine.transition(job.job_id, COMPLETED)
                 assert seen == [await engine.history(job.job_id)] * 4
 

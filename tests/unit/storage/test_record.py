@@ -130,7 +130,8 @@ def test_each_step_of_an_execution_changes_what_it_names_and_nothing_else() -> N
     assert ALL.asking("asked", due) == replace(ALL, prompt="asked", **deadline)
     assert ALL.answered("{}") == replace(ALL, answers="{}")
     assert Execution().with_result("json") == Execution(result_form="json")
-    assert ALL.to_be_cancelled(None) == replace(ALL, cancel_reason=None)
+    cancelled = ALL.to_be_cancelled("late", None)
+    assert cancelled == replace(ALL, cancel_reason="late", cancelled_by=None)
     assert Execution() == NO_EXECUTION
 
 

@@ -22,6 +22,7 @@ from engine import (
     StorageError,
     WriteTimeoutError,
 )
+from engine.domain.outcomes import Outcome
 from engine.web import install_errors, problem_of, problem_response
 from tests.unit.web.asking import problem
 
@@ -35,9 +36,11 @@ STATUSES = {
         "JobEndedError",
         "JobFailedError",
         "NotRetryableError",
+        "PaymentConflictError",
         "PaymentInUseError",
         "StaleAttemptError",
         "StalePromptError",
+        "StatusConflictError",
         "VersionConflictError",
     },
     410: {"CursorExpiredError", "UnknownCursorError"},
@@ -90,6 +93,8 @@ def example(name: str) -> EngineError:
             annotation = str(parameter.annotation)
             if "BaseException" in annotation or "StorageError" in annotation:
                 given[parameter.name] = StorageError(OTHERS)
+            elif annotation == "Outcome":
+                given[parameter.name] = Outcome.EXPIRED
             elif annotation.startswith(("int", "float")):
                 given[parameter.name] = 7
             elif name not in {"EngineNotStartedError", "EngineStartedError"}:

@@ -122,7 +122,7 @@ async def test_a_job_that_left_and_came_back_waits_for_its_thread_too() -> None:
         asking = AgentJobStatus.AWAITING_INPUT
         await engine.transition(job.job_id, asking, attempt_token=token)
         await _stray(engine)
-        await engine.transition(job.job_id, RUNNING)
+        await engine.transition(job.job_id, RUNNING, expected_status=asking)
         await anyio.wait_all_tasks_blocked()
         assert (await engine.get(job.job_id)).attempt == 1
         handler.let_go.set()

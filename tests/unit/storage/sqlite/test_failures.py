@@ -245,7 +245,7 @@ async def test_a_status_in_a_history_that_is_now_unknown_is_shown_as_its_text(pa
     async with JobEngine(path, lifecycle=_lifecycle(Before, Before.CHECKED)) as engine:
         job = await engine.create("a")
         for status in (Before.CHECKED, Before.WORKING, Before.DONE):
-            await engine.transition(job.job_id, status)
+            job = await engine.transition(job.job_id, status, expected_version=job.version)
     async with JobEngine(path, lifecycle=_lifecycle(After, After.WORKING)) as again:
         assert (await again.get(job.job_id)).status is After.DONE
         lines = await again.history(job.job_id)
