@@ -414,19 +414,18 @@ class JobEngine(EngineBase[Status]):
             JobClaimedError: An attempt has the job, and the call has no token.
             StaleAttemptError: The attempt with this token doesn't have the job any more.
         """
-        move = checked_move(
-            self._lifecycle,
+        move = Move(
             job_id,
             target,
-            result,
-            error,
+            result=result,
+            error=error,
             expected_version=expected_version,
             expected_status=expected_status,
             attempt_token=attempt_token,
             by=by,
             reason=reason,
         )
-        message = MoveJobs([move])
+        message = MoveJobs([checked_move(self._lifecycle, move)])
         await self._sent(message)
         return self._views.one(message)
 

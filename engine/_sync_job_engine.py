@@ -321,19 +321,18 @@ class SyncJobEngine(EngineBase[Status]):
     ) -> Job[Status]:
         """Move a job to another status."""
         limit = TimeLimit(timeout)
-        move = checked_move(
-            self._lifecycle,
+        move = Move(
             job_id,
             target,
-            result,
-            error,
+            result=result,
+            error=error,
             expected_version=expected_version,
             expected_status=expected_status,
             attempt_token=attempt_token,
             by=by,
             reason=reason,
         )
-        message = MoveJobs([move])
+        message = MoveJobs([checked_move(self._lifecycle, move)])
         self._bridge.send(limit, message)
         return self._views.one(message)
 

@@ -131,7 +131,7 @@ class Batch:
         self._before: list[Record | None] = []  # for each change, the job before it
         self.has_late = False
         for record in self._jobs.values():
-            if record.execution is not NO_EXECUTION:
+            if record.execution.deadline_at is not None:
                 self.has_late |= self.is_late(record)
 
     # Looking.
@@ -396,7 +396,7 @@ class Batch:
         self.changes.append(change)
         self._before.append(before)
         self._jobs[record.job_id] = record
-        if record.execution is not NO_EXECUTION:
+        if record.execution.deadline_at is not None:
             self.has_late |= self.is_late(record)
         return record
 

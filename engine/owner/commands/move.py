@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Self
 
 from msgspec import Struct
@@ -71,22 +72,7 @@ class MoveJobs(Write):
             InvalidValueError: As for `checked_move`, or an item is no `Move`, or there are too many
                 items.
         """
-
-        def check(move: Move[Any]) -> CheckedMove:
-            return checked_move(
-                lifecycle,
-                move.job_id,
-                move.target,
-                move.result,
-                move.error,
-                expected_version=move.expected_version,
-                expected_status=move.expected_status,
-                attempt_token=move.attempt_token,
-                by=move.by,
-                reason=move.reason,
-            )
-
-        return cls(check_each(moves, Move, check))
+        return cls(check_each(moves, Move, partial(checked_move, lifecycle)))
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`.
@@ -103,43 +89,28 @@ class MoveJobs(Write):
         return batch.all_or_none(self.moves, _move)
 
 
-def checked_move(
-    lifecycle: Lifecycle[Any],
-    job_id: str,
-    target: object,
-    result: str | None,
-    error: str | None,
-    *,
-    expected_version: int | None,
-    expected_status: object,
-    attempt_token: str | None,
-    by: str | None,
-    reason: str | None,
-) -> CheckedMove:
+def checked_move(lifecycle: Lifecycle[Any], move: Move[Any]) -> CheckedMove:
     """Return a move, after the checks of its arguments.
 
     Raises:
         InvalidValueError: A value is of the wrong type, size or form, a result comes without
             success, or an error without failure.
     """
-    status = lifecycle.value(target)
+    target, result, error = lifecycle.value(move.target), move.result, move.error
     if result is not None or error is not None:
         result = check_optional_text("result", result, MAX_RESULT_CHARACTERS, shortest=0)
         error = check_optional_text("error", error, MAX_ERROR_CHARACTERS, shortest=0)
-        lifecycle.validate_outcome(status, result, error)
-    if expected_version is not None:
-        expected_version = check_integer("expected_version", expected_version, 1)
-    if attempt_token is not None:
-        check_text("attempt_token", attempt_token, MAX_IDENTIFIER_CHARACTERS)
+        lifecycle.validate_outcome(target, result, error)
+    version, status, token = move.expected_version, move.expected_status, move.attempt_token
     return CheckedMove(
-        check_job_id(job_id),
-        status,
+        check_job_id(move.job_id),
+        target,
         result,
         error,
-        expected_version,
-        None if expected_status is None else lifecycle.value(expected_status, "expected_status"),
-        attempt_token,
-        NO_ACT if by is None and reason is None else checked_act(by, reason),
+        None if version is None else check_integer("expected_version", version, 1),
+        None if status is None else lifecycle.value(status, "expected_status"),
+        None if token is None else check_text("attempt_token", token, MAX_IDENTIFIER_CHARACTERS),
+        NO_ACT if move.by is None and move.reason is None else checked_act(move.by, move.reason),
     )
 
 
@@ -154,8 +125,8 @@ def _move(batch: Batch, move: CheckedMove) -> Record:
     if move.token is not None or execution is not NO_EXECUTION:
         batch.check_holder(before, move.token)
     lifecycle.validate(before.status, target, move.job_id)
-    if target == lifecycle.running_value and version is None and status is None:
-        _check_start(lifecycle, before)
+    if target == lifecycle.running_value and before.status != lifecycle.initial_value:
+        _check_return(lifecycle, before, move)
     return batch.move(
         before,
         target,
@@ -166,17 +137,17 @@ def _move(batch: Batch, move: CheckedMove) -> Record:
     )
 
 
-def _check_start(lifecycle: Lifecycle[Any], before: Record) -> None:
-    """Check that a job may move to running though its mover expects nothing: only a new job may.
+def _check_return(lifecycle: Lifecycle[Any], before: Record, move: CheckedMove) -> None:
+    """Check that whoever moves a job back to running expects its present state.
 
     A payment's callback that comes again must not take up a job that has come further.
 
     Raises:
-        InvalidStateTransitionError: It is not in the initial status.
+        InvalidStateTransitionError: Its mover expects nothing.
     """
-    running, status = lifecycle.running_value, before.status
-    if status == lifecycle.initial_value:
+    if move.expected_version is not None or move.expected_status is not None:
         return
+    running, status = lifecycle.running_value, before.status
     others = tuple(to for to in lifecycle.targets(status) if to != running)
     raise InvalidStateTransitionError(
         *(status, running, others, before.job_id),
