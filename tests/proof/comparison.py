@@ -215,8 +215,9 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 9))
     def create_with_a_taken_id(self, number: int) -> None:
-        if self.model.state.jobs:
-            self.forced = [self.job_id(number)]
+        job = self.model.state.jobs.get(self.job_id(number))
+        if job and job["repeat_of"] is None:  # an id source may not return the ids of repeats
+            self.forced = [job["job_id"]]
             self.create(NewJob("h1"))
 
     @rule(jobs=st.lists(NEW_JOBS, max_size=4))
@@ -286,6 +287,25 @@ class Comparison(RuleBasedStateMachine):
             lambda: self.call("retry", job_id, by=by),
             lambda: self.model.retry(job_id, by, self.now),
         )
+
+    @rule(number=st.integers(-1, 9), by=st.sampled_from([None, "Ada"]))
+    def repeat(self, number: int, by: str | None) -> None:
+        job_id, before = self.job_id(number), self.model.state.changes
+        answer = self.compare(
+            "repeat",
+            lambda: self.call("repeat", job_id, by=by),
+            lambda: self.model.repeat(job_id, by, self.now),
+        )
+        assert isinstance(answer, dict)
+        is_new = self.model.state.changes > before
+        self.seen["repeated"] += is_new
+        self.seen["repeated before"] += "raised" not in answer and not is_new
+
+    @rule(number=st.integers(0, 3))
+    def end_and_be_repeated(self, number: int) -> None:
+        self.run_to_its_end(number, well=False)
+        for _ in range(2):
+            self.repeat(number, by=None)
 
     @rule(number=st.integers(0, 3))
     def need_attention_and_be_retried(self, number: int) -> None:

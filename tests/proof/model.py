@@ -31,6 +31,7 @@ from engine import (
     StatusConflictError,
     VersionConflictError,
 )
+from engine.domain.ids import derived_id
 
 Fields: TypeAlias = dict[str, Any]
 Item = TypeVar("Item")
@@ -108,6 +109,20 @@ class Model:
         moved = self._move(state, move, now)
         self.state = state
         return moved
+
+    def repeat(self, job_id: str, by: str | None, now: datetime) -> Fields:
+        """Repeat an ended job, once."""
+        state = deepcopy(self.state)
+        job = _find(state, job_id)
+        if self.lifecycle.moves[job["status"]]:
+            raise InvalidStateTransitionError(job["status"].value, "repeat", (), job_id)
+        if job["repeated_by"] is None:
+            alike = {name: job[name] for name in ("input_hash", "kind", "labels")}
+            repeat_id = job["repeated_by"] = derived_id("repeat", job_id)
+            self._create(state, NewJob(**alike, start=True, by=by), repeat_id, now)
+            state.jobs[repeat_id]["repeat_of"] = job_id
+        self.state = state
+        return dict(state.jobs[job["repeated_by"]])
 
     def get_many(self, job_ids: Sequence[str]) -> list[Fields]:
         return each(job_ids, lambda job_id: dict(_find(self.state, job_id)))

@@ -44,6 +44,8 @@ TO_BE_SEEN = (
     "PaymentConflictError",
     "PaymentInUseError",
     "StatusConflictError",
+    "repeated",
+    "repeated before",
     "first start",
     "further start",
     "bulk refused behind its first item",

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,6 +38,7 @@ from engine.storage.record import Change
 from tests.reliability.planted import SECONDS_AGAINST_HANGS, PlantedStorage
 from tests.reliability.test_misuse import CALLS
 
+DAY = timedelta(days=1)
 WRITES: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "create": lambda engine, _: engine.create("new", timeout=0.01),
     "create_many": lambda engine, _: engine.create_many([NewJob("new")], timeout=0.01),
@@ -45,6 +47,10 @@ WRITES: dict[str, Callable[[SyncJobEngine, str], Any]] = {
         [Move(job_id, JobStatus.RUNNING)], timeout=0.01
     ),
     "cancel": lambda engine, job_id: engine.cancel(job_id, timeout=0.01),
+    "start": lambda engine, job_id: engine.start(job_id, timeout=0.01),
+    "retry": lambda engine, job_id: engine.retry(job_id, timeout=0.01),
+    "repeat": lambda engine, job_id: engine.repeat(job_id, timeout=0.01),
+    "extend": lambda engine, job_id: engine.extend(job_id, JobStatus.RUNNING, DAY, timeout=0.01),
 }
 READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "get": lambda engine, job_id: engine.get(job_id, timeout=0.01),
@@ -53,6 +59,7 @@ READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "count": lambda engine, _: engine.count(timeout=0.01),
     "list_jobs": lambda engine, _: engine.list_jobs(timeout=0.01),
     "history": lambda engine, job_id: engine.history(job_id, timeout=0.01),
+    "attempts": lambda engine, job_id: engine.attempts(job_id, timeout=0.01),
     "statistics": lambda engine, _: engine.statistics(timeout=0.01),
     "wait": lambda engine, job_id: engine.wait(job_id, timeout=0.01),
     "result": lambda engine, job_id: engine.result(job_id, timeout=0.01),
@@ -120,6 +127,10 @@ def test_a_write_that_times_out_is_unknown_and_still_applied(
             assert engine.count() == 3
         elif call == "cancel":
             assert engine.get(job_id).status is JobStatus.FAILED
+        elif call == "extend":
+            assert JobStatus.RUNNING in engine.get(job_id).deadlines
+        elif call in {"retry", "repeat"}:  # refused when they are decided
+            assert engine.get(job_id).status is JobStatus.AWAITING_PAYMENT
         else:
             assert engine.get(job_id).status is JobStatus.RUNNING
 
