@@ -110,6 +110,7 @@ def test_the_benchmark_draws_the_durable_figures(tmp_path: Path) -> None:
 
 
 @_in_repository
+@pytest.mark.thorough
 def test_the_benchmark_measures_peers_that_are_installed() -> None:
     for name in ("huey", "dbos"):
         pytest.importorskip(name, reason="an optional part of the benchmark")

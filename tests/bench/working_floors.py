@@ -13,6 +13,7 @@ from typing import Any
 
 from engine import JobStatus
 from engine.domain.ids import new_job_id
+from engine.owner.acts import worker_act
 from engine.storage.sqlite.rows import time_text
 from tests.bench.durable_floors import HASH, PlainSqlite
 
@@ -31,6 +32,10 @@ _CLAIM = (
     "UPDATE jobs SET status = ?, updated_at = ?, version = version + 1, started_at = ?,"
     " priority = 0, attempt = 1, failures = 0, token = ?, claimed_at = ?, checksum = ?"
     " WHERE position = ?"
+)
+_INSERT_WORKERS_LINE = (
+    "INSERT INTO transitions (sequence, position, from_status, to_status, at, by, checksum)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 _END = (
     "UPDATE jobs SET status = ?, updated_at = ?, result = ?, outcome = ?, ended_at = ?,"
@@ -64,7 +69,18 @@ class PlainWork(PlainSqlite):
     def _end(self, positions: range) -> None:
         now = _now()
         rows = [(_COMPLETED, now, DONE, "succeeded", now, _CHECKSUM, place) for place in positions]
-        self._write(_END, rows, positions, _RUNNING, _COMPLETED, now)
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.executemany(_END, rows)
+        first, by = self._sequence + 1, worker_act().by
+        self._sequence += len(positions)
+        self._connection.executemany(
+            _INSERT_WORKERS_LINE,
+            [
+                (sequence, place, _RUNNING, _COMPLETED, now, by, _CHECKSUM)
+                for sequence, place in enumerate(positions, first)
+            ],
+        )
+        self._connection.execute("COMMIT")
 
     def _write(
         self,

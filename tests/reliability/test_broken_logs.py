@@ -34,7 +34,7 @@ from engine import (
     Worker,
 )
 from engine.owner import timers
-from engine.worker import pool
+from engine.worker import claimer
 from engine.worker.context import InputNeeded
 from tests.reliability.planted import PlantedError, PlantedStorage
 from tests.tries import report, thorough
@@ -92,7 +92,7 @@ EXITS: Final = [("filter", SystemExit), ("handler", RuntimeError), ("level", Sys
 
 @pytest.fixture(autouse=True)
 def tries_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (timers, pool):
+    for module in (timers, claimer):
         monkeypatch.setattr(module, "_PAUSE_SECONDS", 0.01)
 
 

@@ -129,7 +129,8 @@ async def fill(place: Any, random: Random) -> tuple[list[Job[Old]], list[Any]]: 
             )
             for _ in range(random.randrange(8)):
                 if ways := sorted(MOVES[job.status]):
-                    job = await engine.transition(job.job_id, random.choice(ways))
+                    way = random.choice(ways)
+                    job = await engine.transition(job.job_id, way, expected_version=job.version)
             if job.status is Old.IDLE:
                 await engine.transition(job.job_id, Old.IN_REVIEW)
         jobs = list((await engine.list_jobs()).jobs)
@@ -178,11 +179,11 @@ async def _go_on(engine: JobEngine[New], job: Job[New]) -> None:
     assert [line.to_status for line in await engine.history(job.job_id)][-1] is job.status
     has_deadlines = job.deadline_at is not None
     if job.status is New.PROOF:
-        job = await engine.transition(job.job_id, New.PRESSING)
+        job = await engine.transition(job.job_id, New.PRESSING, expected_version=job.version)
     while not NEW.is_final(job.status):
         with pytest.raises(InvalidStateTransitionError):
             await engine.transition(job.job_id, New.PROOF)
-        job = await engine.transition(job.job_id, WAY[job.status])
+        job = await engine.transition(job.job_id, WAY[job.status], expected_version=job.version)
         assert (job.deadline_at is not None) <= (job.status is New.REVIEWED)
     assert not has_deadlines or job.deadline_at is None
 
