@@ -14,7 +14,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 COUNT_WORDS = [sys.executable, "-W", "error", str(EXAMPLES / "count_words.py")]
-INTERRUPTED = "interrupted: run the same command again to resume\n"
+INTERRUPTED = "interrupted: run the same command again to go on\n"
 TIMEOUT_SECONDS = 60
 
 Run = subprocess.CompletedProcess[str]

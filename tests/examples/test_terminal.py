@@ -16,7 +16,7 @@ def test_a_terminal_gets_one_live_line_and_then_the_table(tmp_path: Path) -> Non
     live, _, shown = terminal.output.partition("file ")
     updates = [update.strip() for update in live.split("\r") if update.strip()]
     assert "\n" not in live
-    assert any("1 running, 1 failed of 2; " in update for update in updates)
+    assert any("1 failed, 1 running of 2; " in update for update in updates)
     assert all(update.endswith("MB read") and len(update) < 80 for update in updates)
     assert live.endswith("\r")
     assert live.split("\r")[-2].strip() == ""  # the live line is wiped
@@ -54,16 +54,3 @@ def test_an_interrupt_ends_it_within_a_file_and_says_how_to_go_on(tmp_path: Path
         ["long", "running"],
         ["next", "running"],
     ]
-
-
-@pytest.mark.thorough
-def test_an_interrupt_does_not_wait_for_a_file_to_be_read_before_it_is_ordered(
-    tmp_path: Path,
-) -> None:
-    with (tmp_path / "endless").open("wb") as file:
-        file.truncate(1 << 40)  # hours of zeros, and no space on the disk
-    with Terminal([*COUNT_WORDS, "endless"], tmp_path) as terminal:
-        terminal.read_until("1 not ordered of 1; ")
-        terminal.process.send_signal(signal.SIGINT)
-        assert terminal.finish() == (130, INTERRUPTED)
-    assert table("file " + terminal.output.partition("file ")[2]) == [["endless", "not", "ordered"]]
