@@ -2,7 +2,7 @@
 
 `count_words.py` runs in a pipe, with every kind of unusable file; its numbers are compared with a
 second, simpler count. `tests.examples` runs it on a terminal, stops it halfway and starts it again,
-and calls the service.
+and calls the shop.
 """
 
 import gzip

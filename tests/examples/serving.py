@@ -1,119 +1,125 @@
-"""`service.py` in its own process, on a free port, and a real HTTP client for it."""
+"""`shop.py` behind a real server, and the calls of its customers and of its payment service."""
 
 import hashlib
 import hmac
 import json
-import os
-import re
-import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import httpx
 
-from tests.examples.programs import EXAMPLES, TIMEOUT_SECONDS
+from engine import ORDER_LIFECYCLE, Job, OrderStatus, SyncJobEngine
+from tests.examples.programs import EXAMPLES, run
+from tests.unit.web.serving import ROOT, Service, Stream
 
-SECRET = b"secret"
+KEY = "secret"
+JSON = {"Content-Type": "application/json"}
 
 Json = dict[str, Any]
 
 
-class Service:
-    """A running service, and the calls of its customers and its payment service."""
+class Shop(Service):
+    """A running shop."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(EXAMPLES / "service.py"), "--port", "0", *options],
-            cwd=folder,
-            env={**os.environ, "PAYMENT_SECRET": SECRET.decode()},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-        )
-        self.log = ""
-        address: Future[str] = Future()
-        self._reader = Thread(target=self._read_log, args=(address,))
-        self._reader.start()
-        self.client = httpx.Client(
-            base_url=address.result(TIMEOUT_SECONDS), timeout=TIMEOUT_SECONDS
-        )
-
-    def _read_log(self, address: Future[str]) -> None:
-        assert self.process.stdout is not None
-        with self.process.stdout as lines:
-            for line in lines:
-                self.log += line
-                if found := re.search(r"running on (http://\S+)", line):
-                    address.set_result(found[1])
-        if not address.done():
-            self.process.wait(TIMEOUT_SECONDS)
-            address.set_exception(RuntimeError(f"it ended at once: {self.log}"))
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Send a signal; return the exit code when the process has ended."""
-        self.process.send_signal(number)
-        code = self.process.wait(TIMEOUT_SECONDS)
-        self._reader.join()
-        return code
-
-    def order(self, text: str, key: str | None = None, customer: str = "Ann") -> Json:
-        headers = {} if key is None else {"Idempotency-Key": key, "Customer": customer}
-        answer = self.client.post("/jobs", json={"text": text}, headers=headers)
+    def order(
+        self, text: str, kind: str = "report", *, customer: str = "Ann", key: str | None = None
+    ) -> str:
+        """Order; return the job's id."""
+        headers = {} if key is None else {"Idempotency-Key": key}
+        order = {"kind": kind, "text": text}
+        answer = self.call("POST", "", customer, value=order, **headers)
         assert answer.status_code == 202, answer.text
-        job: Json = answer.json()
-        assert answer.headers["location"] == f"/jobs/{job['job_id']}"
-        return job
+        job_id: str = answer.json()["job_id"]
+        assert answer.headers["location"] == f"/orders/{job_id}"
+        return job_id
 
-    def pay(self, job: Json, secret: bytes = SECRET) -> httpx.Response:
-        body = json.dumps({"job_id": job["job_id"]}).encode()
-        signature = hmac.new(secret, body, hashlib.sha256).hexdigest()
-        return self.client.post("/payments", content=body, headers={"X-Signature": signature})
+    def pay(self, job_id: str, payment_id: str | None = None, *, key: str = KEY) -> Json:
+        """Call back as the payment service does; by default the payment is named for its job."""
+        answer = self.post_payment(
+            json.dumps({"job_id": job_id, "payment_id": payment_id or f"for {job_id}"}), key
+        )
+        assert answer.status_code == 200, answer.text
+        told: Json = answer.json()
+        return told
 
-    def get(self, job: Json, wait_seconds: float = 0) -> Json:
-        answer = self.client.get(f"/jobs/{job['job_id']}", params={"wait": str(wait_seconds)})
+    def post_payment(self, body: str, key: str = KEY) -> httpx.Response:
+        signature = hmac.new(key.encode(), body.encode(), hashlib.sha256).hexdigest()
+        return self.client.post(
+            "/payments", content=body, headers=JSON | {"X-Signature": signature}
+        )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        customer: str = "Ann",
+        *,
+        value: object = None,
+        content: str | None = None,
+        **headers: str,
+    ) -> httpx.Response:
+        """Call as a customer, with a JSON value or a text that may be none."""
+        return self.client.request(
+            method,
+            f"/orders{path}",
+            headers=JSON | {"Customer": customer} | headers,
+            content=json.dumps(value) if content is None else content,
+        )
+
+    def get(self, job_id: str, wait_seconds: int = 0) -> Json:
+        answer = self.call("GET", f"/{job_id}", Prefer=f"wait={wait_seconds}")
         assert answer.status_code == 200, answer.text
         found: Json = answer.json()
         return found
 
     @contextmanager
-    def events(self, path: str = "/events", last_id: str | None = None) -> Iterator[Iterator[Json]]:
-        """Open a stream and yield its events, each with its id if it has one."""
-        headers = {} if last_id is None else {"Last-Event-ID": last_id}
-        with self.client.stream("GET", path, headers=headers) as answer:
-            assert answer.headers["content-type"].startswith("text/event-stream")
-            lines = answer.iter_lines()
-            assert next(lines) == ": still here"  # now it listens
-            yield events_of(lines)
+    def events_of(self, job_id: str, last_id: str | None = None) -> Iterator[Stream]:
+        with self.events(f"/orders/{job_id}/events", last_id, Customer="Ann") as events:
+            yield events
 
-
-def events_of(lines: Iterator[str]) -> Iterator[Json]:
-    """Read server-sent events (https://html.spec.whatwg.org/#event-stream-interpretation)."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line.startswith(":"):
-            continue
-        if line:
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif fields:
-            data = json.loads(fields["data"])
-            yield {"event": fields.get("event", "message"), "id": fields.get("id"), **data}
-            fields = {}
+    def begin(self, job_id: str) -> None:
+        """Pay for a job, and wait until its handler runs."""
+        with self.events_of(job_id) as events:
+            self.pay(job_id)
+            assert any(each["event"] == "progress" for each in events)
 
 
 @contextmanager
-def served(folder: Path, *options: str) -> Iterator[Service]:
-    """Run the service; kill it at the end of ``with``, if it still runs."""
-    service = Service(folder, *options)
+def served(
+    folder: Path,
+    *,
+    app: str = "shop:app",
+    server: str = "uvicorn",
+    pause: float = 0,
+    pay_within: float = 3_600,
+) -> Iterator[Shop]:
+    """Run the shop; kill it at the end, if it still runs."""
+    shop = Shop(
+        *(server, app),
+        PYTHONPATH=f"{ROOT}:{EXAMPLES}:{folder}",
+        PAYMENT_SECRET=KEY,
+        SHOP_JOBS=str(folder / "shop.db"),
+        SHOP_PAUSE=str(pause),
+        SHOP_PAY_WITHIN=str(pay_within),
+    )
     try:
-        with service.client:
-            yield service
+        yield shop
     finally:
-        service.stop(signal.SIGKILL)
+        shop.kill()
+
+
+def jobs_in(folder: Path, kind: str | None = None) -> list[Job[OrderStatus]]:
+    """Read the file of a shop that has ended."""
+    with SyncJobEngine(folder / "shop.db", lifecycle=ORDER_LIFECYCLE) as engine:
+        return list(engine.list_jobs(kind=kind, limit=1_000).jobs)
+
+
+def refund_in(folder: Path) -> Json:
+    """Read the one refund in the file of a shop that is running."""
+    command = [sys.executable, "-m", "engine", "list", "--json", "--kind", "refund"]
+    [refund] = run([*command, str(folder / "shop.db")], ROOT).stdout.splitlines()
+    found: Json = json.loads(refund)
+    return found

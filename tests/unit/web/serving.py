@@ -1,4 +1,4 @@
-"""`app.py`, run by a real server in a process of its own, and a client for it."""
+"""Apps that real servers run in processes of their own, and clients for them."""
 
 import json
 import os
@@ -20,10 +20,10 @@ from tests.unit.web.app import JOBS
 SECONDS: Final = 60.0
 ROOT: Final = Path(__file__).parents[3]
 APP: Final = "tests.unit.web.app:app"
-HYPERCORN: Final = ["hypercorn", APP, "-b", "127.0.0.1:0", "--graceful-timeout", "3600"]
+HYPERCORN: Final = ["hypercorn", "-b", "127.0.0.1:0", "--graceful-timeout", "3600"]
 SERVERS: Final = {
     # None of them limits the time for answers, so a stream that did not end would be waited for.
-    "uvicorn": ["uvicorn", APP, "--port", "0"],
+    "uvicorn": ["uvicorn", "--port", "0"],
     "hypercorn": HYPERCORN,
     "hypercorn on trio": [*HYPERCORN, "-k", "trio"],
     "hypercorn without workers": [*HYPERCORN, "-w", "0"],
@@ -33,13 +33,13 @@ Json = dict[str, Any]
 
 
 class Service:
-    """The app behind one of the servers."""
+    """An app behind one of the servers."""
 
-    def __init__(self, server: str, *options: str, jobs: Path | None) -> None:
+    def __init__(self, server: str, app: str, *options: str, **environment: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *SERVERS[server], *options],
+            [sys.executable, "-m", *SERVERS[server], app, *options],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **({JOBS: str(jobs)} if jobs else {})},
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -78,19 +78,11 @@ class Service:
         self.process.wait(SECONDS)
         self._reader.join(SECONDS)
 
-    def create(self) -> str:
-        answer = self.client.post("/jobs", content="the input")
-        job_id: str = answer.raise_for_status().json()["job_id"]
-        return job_id
-
-    def move(self, job_id: str, *statuses: str) -> None:
-        for status in statuses:
-            self.client.post(f"/jobs/{job_id}/{status}").raise_for_status()
-
     @contextmanager
-    def events(self, path: str, last_id: str | None = None) -> Iterator["Stream"]:
+    def events(self, path: str, last_id: str | None = None, **headers: str) -> Iterator["Stream"]:
         """Open a stream."""
-        headers = {} if last_id is None else {"Last-Event-ID": last_id}
+        if last_id is not None:
+            headers["Last-Event-ID"] = last_id
         with self.client.stream("GET", path, headers=headers) as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
             yield Stream(answer.iter_lines(), last_id)
@@ -135,10 +127,23 @@ class Stream:
         return {"event": kind, **json.loads("\n".join(data))} if data else None
 
 
+class Jobs(Service):
+    """`app.py` behind one of the servers, and the calls of its clients."""
+
+    def create(self) -> str:
+        answer = self.client.post("/jobs", content="the input")
+        job_id: str = answer.raise_for_status().json()["job_id"]
+        return job_id
+
+    def move(self, job_id: str, *statuses: str) -> None:
+        for status in statuses:
+            self.client.post(f"/jobs/{job_id}/{status}").raise_for_status()
+
+
 @contextmanager
-def served(server: str, *options: str, jobs: Path | None = None) -> Iterator[Service]:
+def served(server: str, *options: str, jobs: Path | None = None) -> Iterator[Jobs]:
     """Run the app; kill it at the end, if it still runs."""
-    service = Service(server, *options, jobs=jobs)
+    service = Jobs(server, APP, *options, **({JOBS: str(jobs)} if jobs else {}))
     try:
         yield service
     finally:

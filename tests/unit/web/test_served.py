@@ -11,20 +11,20 @@ import httpx
 import pytest
 
 from tests.tries import thorough, tries
-from tests.unit.web.serving import Service, served, statuses
+from tests.unit.web.serving import Jobs, served, statuses
 
 BOTH = ["uvicorn", *thorough("hypercorn", "hypercorn on trio")]
 
 
 @pytest.fixture(scope="module", params=BOTH)
-def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+def service(request: pytest.FixtureRequest) -> Iterator[Jobs]:
     """Run the app by each server, for tests that leave it as it is."""
     with served(request.param) as service:
         yield service
 
 
 def test_a_stream_of_a_job_ends_with_it_and_tells_the_client_not_to_come_back(
-    service: Service,
+    service: Jobs,
 ) -> None:
     job_id = service.create()
     path = f"/jobs/{job_id}/events"
@@ -40,7 +40,7 @@ def test_a_stream_of_a_job_ends_with_it_and_tells_the_client_not_to_come_back(
         assert statuses(events) == ["running", "completed"]
 
 
-def test_a_client_that_comes_back_misses_nothing_and_gets_nothing_twice(service: Service) -> None:
+def test_a_client_that_comes_back_misses_nothing_and_gets_nothing_twice(service: Jobs) -> None:
     with service.events("/events") as events:
         assert events.next_block() is None  # it has an id before the first event
     first = service.create()
@@ -53,7 +53,7 @@ def test_a_client_that_comes_back_misses_nothing_and_gets_nothing_twice(service:
         assert [each["job_id"] for each in islice(events, 2)] == [second, first]
 
 
-def test_a_cursor_of_another_history_is_reset(service: Service) -> None:
+def test_a_cursor_of_another_history_is_reset(service: Jobs) -> None:
     path = f"/jobs/{service.create()}/events"
     with service.events(path, "00000000-1") as events:
         [reset] = events
@@ -61,13 +61,13 @@ def test_a_cursor_of_another_history_is_reset(service: Service) -> None:
     assert events.last_id == ""
 
 
-def test_an_idle_stream_is_kept_alive(service: Service) -> None:
+def test_an_idle_stream_is_kept_alive(service: Jobs) -> None:
     with service.events("/events", last_id=None) as events:
         while events.heartbeats < 2:
             assert events.next_block() is None
 
 
-def test_problems_come_before_the_stream(service: Service) -> None:
+def test_problems_come_before_the_stream(service: Jobs) -> None:
     unknown = service.client.get("/jobs/unknown/events")
     assert unknown.headers["content-type"] == "application/problem+json"
     assert (unknown.status_code, unknown.json()["code"]) == (404, "job-not-found")
@@ -75,12 +75,12 @@ def test_problems_come_before_the_stream(service: Service) -> None:
     assert (wrong.status_code, wrong.json()["field"]) == (422, "after")
 
 
-def test_a_head_request_gets_no_stream(service: Service) -> None:
+def test_a_head_request_gets_no_stream(service: Jobs) -> None:
     answer = service.client.head("/events")
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
 
 
-def test_a_client_waits_for_a_job_as_long_as_it_prefers(service: Service) -> None:
+def test_a_client_waits_for_a_job_as_long_as_it_prefers(service: Jobs) -> None:
     job_id = service.create()
     path = f"/jobs/{job_id}"
     with ThreadPoolExecutor(1) as customer:
@@ -92,7 +92,7 @@ def test_a_client_waits_for_a_job_as_long_as_it_prefers(service: Service) -> Non
     assert service.client.get("/health").json() == {"healthy": True}
 
 
-def _opened(service: Service, path: str) -> socket.socket:
+def _opened(service: Jobs, path: str) -> socket.socket:
     """Open a stream as a client that reads nothing yet, and has little room."""
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -102,12 +102,12 @@ def _opened(service: Service, path: str) -> socket.socket:
     return client
 
 
-def _wait_for_watchers(service: Service, count: int) -> None:
+def _wait_for_watchers(service: Jobs, count: int) -> None:
     while service.client.get("/watchers").raise_for_status().json() != count:
         pass
 
 
-def test_a_slow_client_delays_no_one_and_misses_nothing(service: Service) -> None:
+def test_a_slow_client_delays_no_one_and_misses_nothing(service: Jobs) -> None:
     count = tries(3_000, least=1_500)
     watchers = service.client.get("/watchers").json()
     with _opened(service, "/events") as slow:
@@ -128,7 +128,7 @@ def test_a_slow_client_delays_no_one_and_misses_nothing(service: Service) -> Non
     _wait_for_watchers(service, watchers)
 
 
-def test_a_client_that_goes_leaves_nothing_behind(service: Service) -> None:
+def test_a_client_that_goes_leaves_nothing_behind(service: Jobs) -> None:
     watchers = service.client.get("/watchers").json()
     with _opened(service, "/events"):
         _wait_for_watchers(service, watchers + 1)

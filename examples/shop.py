@@ -1,0 +1,199 @@
+"""A shop that sells reports and translations over HTTP: orders, payments, questions, live events.
+
+::
+
+    pip install '.[shop]'
+    PAYMENT_SECRET=secret uvicorn --app-dir examples shop:app
+
+One process, one file. An order is answered at once. A payment service calls back and starts the
+job; money that comes too late is given back, by a job of its own. The customer waits for the job,
+watches it, answers its question or cancels it. Kill the shop at any moment and start it again: it
+goes on. Authentication is missing: the shop believes the header ``Customer``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+import anyio
+from fastapi import Body, Depends, FastAPI, Header, HTTPException, Request, Response
+from pydantic import BaseModel, Field, JsonValue, NonNegativeInt
+
+import engine
+from engine import Context, Handler, Job, JobEngine, OrderStatus, Retry, Worker
+from engine.web import event_stream, health_response, install_errors, wait_as_preferred
+
+if not (SECRET := os.environ.get("PAYMENT_SECRET", "").encode()):
+    raise SystemExit("set PAYMENT_SECRET: the payment service signs its calls with it")
+PAY_WITHIN = timedelta(seconds=float(os.environ.get("SHOP_PAY_WITHIN", "3600")))
+LIMITS = {OrderStatus.AWAITING_PAYMENT: PAY_WITHIN, OrderStatus.NEEDS_ATTENTION: timedelta(days=3)}
+PAUSE_SECONDS = float(os.environ.get("SHOP_PAUSE", "0.1"))  # of work for each word
+LONG_WORDS = 100  # a longer text takes longer, so its customer is asked first
+
+
+# --- the work -------------------------------------------------------------------------------------
+class Order(BaseModel):
+    """What a customer orders."""
+
+    kind: Literal["report", "translation"] = "report"
+    text: str = Field(min_length=1, max_length=100_000)
+
+
+class Report(BaseModel):
+    """A report about a text."""
+
+    words: int
+    longest: str
+
+
+class Payment(BaseModel):
+    """The payment service's callback, and the input of a refund."""
+
+    job_id: str
+    payment_id: str = Field(min_length=1, max_length=200)
+
+
+async def write_report(order: Order, context: Context[OrderStatus]) -> Report:
+    """Find the longest word of a text, slowly; ask first how much of a long text to read."""
+    words = order.text.split()
+    if len(words) > LONG_WORDS:
+        question = f"The text has {len(words)} words. How many shall I read?"
+        words = words[: context.request_input(NonNegativeInt, timedelta(days=1), question=question)]
+    for done, _ in enumerate(words, start=1):
+        context.progress(done, len(words))
+        await anyio.sleep(PAUSE_SECONDS)
+    return Report(words=len(words), longest=max(words, key=len, default=""))
+
+
+async def translate(order: Order) -> str:
+    """Translate a text, into the one language that this example knows."""
+    return " ".join(f"{word[1:]}{word[0]}ay" for word in order.text.split())
+
+
+async def give_back(payment: Payment) -> str:
+    """Tell the payment service to give money back, by the payment's name: it may be told twice."""
+    return f"{payment.payment_id} was given back"  # here it only says so
+
+
+# --- the server -----------------------------------------------------------------------------------
+jobs = JobEngine(os.environ.get("SHOP_JOBS", "shop.db"), lifecycle=engine.ORDER_LIFECYCLE)
+handlers: dict[str, Handler[Any, Any]] = {
+    "report": Handler(write_report, concurrency=4),
+    "translation": Handler(translate),
+    "refund": Handler(give_back, retry=Retry(50, 60)),
+}
+
+
+@asynccontextmanager
+async def open_shop(_app: FastAPI) -> AsyncIterator[None]:
+    """Open the engine and its worker, from the server's startup to its shutdown."""
+    async with jobs, Worker(jobs, handlers, grace_seconds=5):
+        yield
+
+
+app = FastAPI(title="A shop", lifespan=open_shop)
+install_errors(app)
+
+Customer = Annotated[str, Header(min_length=1, max_length=100)]
+Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=100)]
+Json = dict[str, Any]
+
+
+async def own_order(job_id: str, customer: Customer) -> str:
+    """Return the id of an order that is the customer's own; for all others there is none."""
+    if (await jobs.get(job_id)).labels.get("customer") != customer:
+        raise engine.JobNotFoundError(job_id)
+    return job_id
+
+
+OwnOrder = Annotated[str, Depends(own_order)]
+
+
+async def check_signature(request: Request, x_signature: Annotated[str, Header()] = "") -> None:
+    """Refuse a call without the HMAC-SHA256 of its body, with the shared secret."""
+    signature = hmac.new(SECRET, await request.body(), hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(signature.encode(), x_signature.encode()):
+        raise HTTPException(401, "the signature is wrong")
+
+
+def shown(job: Job[OrderStatus]) -> Json:
+    """Return the fields of a job that its customer sees."""
+    seen = {"job_id", "kind", "status", "value", "error", "prompt", "progress", "deadline_at"}
+    return job.model_dump(mode="json", include=seen)
+
+
+# --- the calls ------------------------------------------------------------------------------------
+@app.post("/orders", status_code=202)
+async def take_order(order: Order, customer: Customer, response: Response, key: Key = None) -> Json:
+    """Take an order. The same ``Idempotency-Key`` of the same customer gives the same job."""
+    job = await jobs.create(
+        kind=order.kind,
+        input=order,
+        idempotency_key=key and f"order\n{customer}\n{key}",
+        labels={"customer": customer},
+        deadlines=LIMITS,
+        by=customer,
+    )
+    response.headers["Location"] = f"/orders/{job.job_id}"
+    return shown(job)
+
+
+@app.post("/payments", dependencies=[Depends(check_signature)])
+async def take_payment(payment: Payment) -> Json:
+    """Start a paid job. The payment service calls this, perhaps twice, perhaps too late."""
+    try:
+        started = await jobs.start(payment.job_id, payment_id=payment.payment_id)
+    except (engine.JobEndedError, engine.PaymentConflictError, engine.PaymentInUseError):
+        # Give it back. The refund has this payment from now on, so it starts no other order.
+        name, key = payment.payment_id, f"refund\n{payment.payment_id}"
+        refund = await jobs.create(
+            kind="refund", input=payment, payment_id=name, idempotency_key=key, start=True
+        )
+        return {"refund": refund.job_id}
+    return {"started": started.job.job_id, "first": started.first}
+
+
+@app.get("/orders")
+async def list_orders(customer: Customer, after: str | None = None) -> Json:
+    """Return a page of the customer's orders, the newest first."""
+    page = await jobs.list_jobs(labels={"customer": customer}, newest_first=True, after=after)
+    return {"orders": [shown(job) for job in page.jobs], "next": page.next_cursor}
+
+
+@app.get("/orders/{job_id}")
+async def get_order(job_id: OwnOrder, request: Request) -> Json:
+    """Return an order; with ``Prefer: wait=10`` once it has ended or asks, or after 10 s."""
+    job = await wait_as_preferred(jobs, request, job_id, until=[OrderStatus.AWAITING_INPUT])
+    return shown(job)
+
+
+@app.post("/orders/{job_id}/answers/{prompt_id}")
+async def give_answer(
+    job_id: OwnOrder, prompt_id: str, value: Annotated[JsonValue, Body()]
+) -> Json:
+    """Answer an order's question; the order shows its ``prompt_id`` and its schema."""
+    return shown(await jobs.provide_input(job_id, prompt_id, value))
+
+
+@app.delete("/orders/{job_id}", status_code=202)
+async def cancel(job_id: OwnOrder, customer: Customer) -> Json:
+    """Cancel an order. This asks a running handler to stop; `get_order` shows the outcome."""
+    return shown(await jobs.cancel(job_id, "by its customer", by=customer))
+
+
+@app.get("/orders/{job_id}/events")
+async def watch(job_id: OwnOrder, request: Request) -> Response:
+    """Stream the order's events, as server-sent events."""
+    return event_stream(jobs, request, job_id, progress=True)
+
+
+@app.get("/health")
+async def health() -> Response:
+    """Answer 200 while the engine can be called, else 503."""
+    return health_response(jobs)
