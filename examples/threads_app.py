@@ -19,7 +19,6 @@ from engine import (
     JobStatus,
     Move,
     SyncJobEngine,
-    VersionConflictError,
     WriteTimeoutError,
 )
 
@@ -27,17 +26,9 @@ JOBS = 20
 RENDERERS = 4
 
 
-def claim(engine: SyncJobEngine, job: Job) -> Job | None:
-    """Claim a job, unless another thread was faster."""
-    try:
-        return engine.transition(job.job_id, JobStatus.RUNNING, expected_version=job.version)
-    except VersionConflictError:
-        return None
-
-
 def render(engine: SyncJobEngine, renderer: int, jobs: list[Job]) -> int:
-    """Try to claim every job, render the jobs that were won, and return their number."""
-    won = [job for job in jobs if claim(engine, job) is not None]
+    """Try to start every job, render the jobs that were won, and return their number."""
+    won = [job for job in jobs if engine.start(job.job_id).first]
     for job in won:
         picture = f"{job.input_hash}, rendered by {renderer}"
         engine.transition(job.job_id, JobStatus.COMPLETED, result=picture)
