@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from engine.domain.deadlines import due_after
 from engine.domain.exceptions import KindInUseError
 from engine.owner.times import Times
+from engine.portal.time import Clock
 
 _PATIENCE: Final = timedelta(seconds=10)
 
@@ -51,10 +53,11 @@ class HandledKinds:
         self._kinds.update(kinds)
         self._begin_anew(now)
 
-    def remove(self, kinds: Collection[str], now: datetime) -> None:
-        """Drop the kinds of a worker that has closed."""
+    def remove(self, kinds: Collection[str], clock: Clock) -> None:
+        """Drop the kinds of a worker that has closed. Never fails."""
         self._kinds.difference_update(kinds)
-        self._begin_anew(now)
+        with suppress(Exception):  # a clock that fails has crashed the engine, or will
+            self._begin_anew(clock())
 
     def _begin_anew(self, now: datetime) -> None:
         self._changed_at = now

@@ -134,7 +134,7 @@ class WorkerPool(Part):
             self._stuck_monitor.report_all()
         await self._changes.until(lambda: not self._attempts and not self._claimer.is_claiming)
         self._core.state.events.unsubscribe(self)
-        self._core.state.ready_queue.handled.remove(self._handled, self._core.time.now())
+        self._core.state.ready_queue.handled.remove(self._handled, self._core.time.now)
         self._tell_of_end()
         self._stuck_monitor.close()
         await self._close_runners()
