@@ -432,7 +432,8 @@ class JobEngine(EngineBase[Status]):
     async def transition_many(self, moves: Iterable[Move[Status]]) -> list[Job[Status]]:
         """Make up to 10,000 moves in one message, all or none, in their order.
 
-        A job may move more than once; each move sees the earlier ones.
+        A job may move more than once; each move sees the earlier ones. A deadline that has passed
+        when a move enters its status is applied after the call.
 
         Raises:
             InvalidValueError, JobNotFoundError, VersionConflictError, StatusConflictError,

@@ -28,8 +28,10 @@ class _Fast(Pace):
 class InlineStorage(SQLiteStorage):
     """Makes its small calls on the event loop. May be mixed into other kinds."""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
-        opened = await super().open(final_statuses, renamed)
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
+        opened = await super().open(final_statuses, renamed, running)
         self._is_inline = True
         self._commits = self._reads = _Fast()
         return opened

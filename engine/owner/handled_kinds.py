@@ -13,6 +13,7 @@ from engine.owner.times import Times
 from engine.portal.time import Clock
 
 _PATIENCE: Final = timedelta(seconds=10)
+_MOST_WARNED: Final = 1_000  # kinds, in the life of an engine
 
 
 class HandledKinds:
@@ -68,15 +69,19 @@ class HandledKinds:
         """Note that a kind has had ready jobs since then; a warning follows if nobody takes it."""
         if not self._kinds or kind in self._kinds:
             self.forget(kind)
-        elif kind not in self._warned and kind not in self._notices:
+        elif self._may_warn(kind):
             self._notices.set(kind, due_after(max(at, self._changed_at), _PATIENCE).at)
+
+    def _may_warn(self, kind: str) -> bool:
+        has_room = len(self._warned) + len(self._notices) < _MOST_WARNED
+        return has_room and kind not in self._warned and kind not in self._notices
 
     def forget(self, kind: str) -> None:
         """Note that a kind has no ready jobs any more."""
         self._notices.set(kind, None)
 
     def to_warn_of(self, now: datetime) -> list[str]:
-        """Return the kinds to warn of, each once in the life of the engine."""
+        """Return the kinds to warn of: each once in the life of the engine, and 1,000 at most."""
         kinds = self._notices.due(now, len(self._notices))
         for kind in kinds:
             self.forget(kind)

@@ -71,7 +71,9 @@ class State:
             LifecycleError: A job has a status that the lifecycle doesn't know.
         """
         opened = await self._storage.open(
-            self.lifecycle.final_outcomes, self.lifecycle.renamed_values
+            self.lifecycle.final_outcomes,
+            self.lifecycle.renamed_values,
+            self.lifecycle.running_value,
         )
         for status in opened.table.statuses():
             if status not in self.lifecycle.values:

@@ -5,7 +5,7 @@ They also warn of ready jobs whose kind has no handler.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 import anyio
@@ -22,6 +22,7 @@ logger = TaskLogger("engine")
 
 _STEP_JOBS: Final = 200  # so that a step takes no longer than a small batch
 _PAUSE_SECONDS: Final = 1.0  # after a step that was refused
+_MOST_LINES: Final = 20
 
 
 async def fire_timers(inbox: Inbox, times: JobTimes, handled: HandledKinds, time: Time) -> None:
@@ -51,11 +52,13 @@ async def fire_timers(inbox: Inbox, times: JobTimes, handled: HandledKinds, time
             await time.sleep(_PAUSE_SECONDS)
 
 
-def _warn_of(kinds: Iterable[str]) -> None:
-    for kind in kinds:
+def _warn_of(kinds: Sequence[str]) -> None:
+    for kind in kinds[:_MOST_LINES]:
         logger.warning(
             "jobs of the kind %r are ready, and no open worker of this engine has that kind: open "
             "a Worker with a handler for it",
             kind,
             extra={"kind": kind},
         )
+    if len(kinds) > _MOST_LINES:
+        logger.warning("the same holds for %s other kinds", len(kinds) - _MOST_LINES)

@@ -76,8 +76,11 @@ class MemoryStorage:
         self._forgotten = 0  # all transitions up to this one are of removed jobs
         self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
         self._final_statuses: Mapping[str, str] = {}
+        self._running = ""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
         """Return the jobs of earlier engines; none, in a new storage.
 
         Raises:
@@ -88,18 +91,22 @@ class MemoryStorage:
             raise StorageInUseError(
                 "this MemoryStorage", "one of this process, given the same object"
             )
-        self._reopen(dict(final_statuses), renamed)
+        self._reopen(dict(final_statuses), renamed, running)
         self._ends = None
         return Opened(
             self._table, len(self._times), len(self._ids), [self._epoch], keeps_table=True
         )
 
-    def _reopen(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> None:
+    def _reopen(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> None:
         """Make the jobs fit another lifecycle."""
-        if not renamed and final_statuses.keys() == self._final_statuses.keys():
+        final = (final_statuses.keys(), running)
+        if not renamed and final == (self._final_statuses.keys(), self._running):
             return
-        self._final_statuses = final_statuses
-        new = [(each, each.reopened(renamed, final_statuses)) for each in self._table.records()]
+        self._final_statuses, self._running = final_statuses, running
+        how = (renamed, final_statuses, running)
+        new = [(each, each.reopened(*how)) for each in self._table.records()]
         self._table.update({after.job_id: after for before, after in new if before != after})
         for old, name in renamed.items():
             if old in self._statuses.code_of:

@@ -168,7 +168,9 @@ class Storage(Protocol):
     the callers of the round. Any other exception is a bug and crashes the owner.
     """
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
         """Get ready. Jobs in one of the final statuses have ended.
 
         Args:
@@ -177,6 +179,9 @@ class Storage(Protocol):
                 (`Execution.ended`).
             renamed: The new names of old statuses. All jobs, lines of history and deadlines get
                 them, and keep them (`Record.reopened`).
+            running: The running status. A job that is in it, and was not running before, because
+                the status has a new name or a new role, has started when it entered it
+                (`Record.reopened`).
 
         Raises:
             StorageInUseError: Another engine has it open.

@@ -308,12 +308,15 @@ class Record(Struct, frozen=True, gc=False):
             sequence=sequence,
         )
 
-    def reopened(self, names: Mapping[str, str], final_statuses: Mapping[str, str]) -> Record:
+    def reopened(
+        self, names: Mapping[str, str], final_statuses: Mapping[str, str], running: str
+    ) -> Record:
         """Return it under another lifecycle: with new names, and ended if its status is final.
 
         Args:
             names: The new names of statuses.
             final_statuses: The outcomes of jobs in the final statuses, if nothing else says it.
+            running: The running status, in which a job has started.
         """
         status, execution = names.get(self.status, self.status), self.execution
         is_final = status in final_statuses
@@ -323,7 +326,12 @@ class Record(Struct, frozen=True, gc=False):
             execution = replace(execution, deadlines=kept)
             if is_final:
                 execution = execution.ended()
-        return replace(self, status=status, outcome=outcome, execution=execution)
+        started_at = self.started_at
+        if started_at is None and status == running:
+            started_at = self.updated_at
+        return replace(
+            self, status=status, outcome=outcome, started_at=started_at, execution=execution
+        )
 
     def paid_by(self, payment_id: str) -> Record:
         """Return the record with the payment that it did not have, otherwise unchanged."""

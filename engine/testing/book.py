@@ -74,10 +74,12 @@ class Book:
             newest = self.lines.pop(record.job_id)[-1].sequence
             self.removed_up_to = max(self.removed_up_to, newest)
 
-    def reopen(self, names: Mapping[str, str], final_statuses: Mapping[str, str]) -> None:
+    def reopen(
+        self, names: Mapping[str, str], final_statuses: Mapping[str, str], running: str
+    ) -> None:
         """Make all jobs and lines fit another lifecycle; see `Record.reopened`."""
         for job_id, record in self.jobs.items():
-            self.jobs[job_id] = record.reopened(names, final_statuses)
+            self.jobs[job_id] = record.reopened(names, final_statuses, running)
             self.lines[job_id] = [
                 line._replace(
                     from_status=names.get(line.from_status or "", line.from_status),

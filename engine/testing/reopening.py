@@ -19,6 +19,7 @@ from engine.testing.values import (
     MICROSECOND,
     NOON,
     OUTCOMES,
+    RUNNING,
     TEXTS,
     TIMES,
     OddStatus,
@@ -102,12 +103,28 @@ class ReopeningTests(StorageFixtures):
         async with open_store():
             pass
 
+    @pytest.mark.parametrize("how", ["renamed", "running"])
+    async def test_jobs_have_started_if_their_status_is_the_running_one_at_the_next_opening(
+        self, open_store: OpenStore, how: str
+    ) -> None:
+        self.needs_reopening()
+        async with open_store() as session:
+            batch = session.batch().create("waits").create("runs").create("done")
+            await session.commit(batch.move("runs", OddStatus.RUNNING).move("done", OddStatus.DONE))
+        waiting = OddStatus.WAITING.value
+        roles = {"renamed": {waiting: RUNNING}} if how == "renamed" else {"running": waiting}
+        async with open_store(**roles) as session:
+            assert session.book.jobs["waits"].started_at == NOON
+            await session.commit(session.batch().move("waits", OddStatus.DONE))
+        async with open_store():
+            pass
+
     async def test_openings_go_on_with_the_epoch(self, new_storage: NewStorage, path: Path) -> None:
         self.needs_reopening()
         epochs = []
         for _ in range(2):
             storage = new_storage(path)
-            opened = await storage.open(FINAL_STATUSES, {})
+            opened = await storage.open(FINAL_STATUSES, {}, RUNNING)
             epochs.append([*opened.epochs])
             await storage.aclose()
         [first] = epochs[0]
@@ -185,7 +202,7 @@ class ReopeningTests(StorageFixtures):
         storage = new_storage(path)
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await storage.open(FINAL_STATUSES, {})
+            await storage.open(FINAL_STATUSES, {}, RUNNING)
         await storage.aclose()
         async with open_store() as session:
             await session.commit(session.batch().create("b"))
@@ -201,5 +218,5 @@ def _finals(*statuses: OddStatus) -> dict[str, str]:
 async def _refused(storage: Storage) -> None:
     """Open a storage that is in use, and close it after the refusal, as an engine does."""
     with pytest.raises(StorageInUseError):
-        await storage.open(FINAL_STATUSES, {})
+        await storage.open(FINAL_STATUSES, {}, RUNNING)
     await storage.aclose()

@@ -13,7 +13,7 @@ from engine.storage.protocol import CheckedOut, Names, Opened, Storage
 from engine.storage.record import Entry, Record, newest_records
 from engine.testing.book import Batch, Book
 from engine.testing.listings import Listings, check_record, check_times, fit
-from engine.testing.values import FINAL_STATUSES
+from engine.testing.values import FINAL_STATUSES, RUNNING
 
 _LAST: Final = 2**63 - 1
 _PAGE_JOBS: Final = 7  # small and odd: pages end in all places
@@ -26,11 +26,12 @@ async def opened(
     book: Book,
     final_statuses: Mapping[str, str] = FINAL_STATUSES,
     renamed: Mapping[str, str] | None = None,
+    running: str = RUNNING,
 ) -> AsyncIterator[Session]:
     """Open a storage, compare it with the book, and close it at the end."""
     try:
-        opening = await storage.open(final_statuses, renamed or {})
-        book.reopen(renamed or {}, final_statuses)
+        opening = await storage.open(final_statuses, renamed or {}, running)
+        book.reopen(renamed or {}, final_statuses, running)
         session = Session(storage, book, final_statuses, opening)
         session.check_opening()
         await session.check()

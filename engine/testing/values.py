@@ -39,6 +39,7 @@ ODD_LIFECYCLE: Final = Lifecycle(
 )
 
 FINAL_STATUSES: Final = ODD_LIFECYCLE.final_outcomes
+RUNNING: Final = ODD_LIFECYCLE.running_value
 
 # All different, some only a little: a storage must not fold case, trim or normalise.
 TEXTS: Final = (

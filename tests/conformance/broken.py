@@ -587,16 +587,20 @@ class LosesTheLastBatch(PlainStorage):
 class SequenceRestarts(PlainStorage):
     """Continues from the highest number present, and so reuses those of removed jobs."""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
         self._newest_removed = (0, 0)
-        return await super().open(final_statuses, renamed)
+        return await super().open(final_statuses, renamed, running)
 
 
 class OpensWithAllJobs(PlainStorage):
     """Gives the owner the ended jobs, too: memory grows with every job."""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
-        opened = await super().open(final_statuses, renamed)
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
+        opened = await super().open(final_statuses, renamed, running)
         opened.table.update(self.jobs)
         return opened
 
@@ -604,32 +608,50 @@ class OpensWithAllJobs(PlainStorage):
 class RemembersTheFirstFinals(PlainStorage):
     """Keeps using the final statuses of its first opening."""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
-        return await super().open(self._final_statuses or final_statuses, renamed)
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
+        return await super().open(self._final_statuses or final_statuses, renamed, running)
 
 
 class BeginsAnEpochEachTime(PlainStorage):
     """Takes each opening for that of another storage."""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
         self._epoch = new_epoch(1)
-        return await super().open(final_statuses, renamed)
+        return await super().open(final_statuses, renamed, running)
 
 
 class KeepsOldNames(PlainStorage):
     """Does not rename statuses."""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
         del renamed
-        return await super().open(final_statuses, {})
+        return await super().open(final_statuses, {}, running)
+
+
+class ForgetsStarts(PlainStorage):
+    """Does not let jobs have started whose status has become the running one."""
+
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
+        del running
+        return await super().open(final_statuses, renamed, "")
 
 
 class RenamesNoDeadlines(PlainStorage):
     """Leaves the old names in the deadlines of jobs."""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
         executions = {job_id: job.execution for job_id, job in self.jobs.items()}
-        opened = await super().open(final_statuses, renamed)
+        opened = await super().open(final_statuses, renamed, running)
         for job_id, execution in executions.items():
             self.jobs[job_id] = self.jobs[job_id].with_execution(execution)
         return opened
@@ -638,9 +660,11 @@ class RenamesNoDeadlines(PlainStorage):
 class LeavesEndedJobsAtWork(PlainStorage):
     """Leaves their attempts to jobs whose statuses have become final."""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
         tokens = {job_id: job.execution.token for job_id, job in self.jobs.items()}
-        opened = await super().open(final_statuses, renamed)
+        opened = await super().open(final_statuses, renamed, running)
         for job_id, token in tokens.items():
             job = self.jobs[job_id]
             self.jobs[job_id] = job.with_execution(replace(job.execution, token=token))
@@ -650,17 +674,21 @@ class LeavesEndedJobsAtWork(PlainStorage):
 class LetsTwoIn(PlainStorage):
     """Does not notice that it is in use."""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
         self._users = 0
-        return await super().open(final_statuses, renamed)
+        return await super().open(final_statuses, renamed, running)
 
 
 class RefusesWithoutAReason(PlainStorage):
     """Refuses a second engine as if the storage were broken."""
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
         try:
-            return await super().open(final_statuses, renamed)
+            return await super().open(final_statuses, renamed, running)
         except StorageInUseError as error:
             raise StorageError(str(error)) from None
 
@@ -855,6 +883,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     OpensWithAllJobs: "test_everything_goes_on_where_it_was",
     RemembersTheFirstFinals: "test_each_opening_sets_the_final_statuses",
     BeginsAnEpochEachTime: "test_openings_go_on_with_the_epoch",
+    ForgetsStarts: "test_jobs_have_started_if_their_status_is_the_running_one_at_the_next_opening",
     KeepsOldNames: "test_an_opening_renames_statuses_for_good",
     RenamesNoDeadlines: "test_an_opening_renames_statuses_for_good",
     LeavesEndedJobsAtWork: "test_live_jobs_may_have_ended_at_the_next_opening",

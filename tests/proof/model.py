@@ -149,7 +149,8 @@ class Model:
         for job in self.state.jobs.values():
             if idempotency_key is not None and job["idempotency_key"] == idempotency_key:
                 return dict(job)
-            if payment_id is not None and job["blockchain_identifier"] == payment_id:
+            names = {job["blockchain_identifier"], f"mock_bc_{job['job_id']}"}
+            if payment_id is not None and payment_id in names:
                 return dict(job)
         raise JobNotFoundError(None, idempotency_key=idempotency_key, payment_id=payment_id)
 
@@ -241,7 +242,8 @@ class Model:
         )
         if is_over and not has_started:
             raise JobEndedError(job["job_id"], job["status"].value, Outcome(job["outcome"]))
-        if job["payment_id"] is not None and payment_id not in {None, job["payment_id"]}:
+        its_own = {None, job["payment_id"], f"mock_bc_{job['job_id']}"}
+        if job["payment_id"] is not None and payment_id not in its_own:
             raise PaymentConflictError(job["job_id"], payment_id or "")
         if not has_started and job["status"] is not self.lifecycle.initial:
             raise InvalidStateTransitionError(job["status"].value, "start", (), job["job_id"])

@@ -50,7 +50,9 @@ class PlainStorage:
         self._final_statuses: Mapping[str, str] = {}
         self._users = 0
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
         self._users += 1
         if self._users > 1:
             raise StorageInUseError(
@@ -58,9 +60,10 @@ class PlainStorage:
             )
         self._final_statuses = final_statuses
         self.jobs = {
-            job_id: job.reopened(renamed, final_statuses) for job_id, job in self.jobs.items()
+            job_id: job.reopened(renamed, final_statuses, running)
+            for job_id, job in self.jobs.items()
         }
-        self.changes = [_reopened(each, renamed, final_statuses) for each in self.changes]
+        self.changes = [_reopened(each, renamed, final_statuses, running) for each in self.changes]
         live = Table(each for each in self.jobs.values() if each.status not in final_statuses)
         sequence, position = self._newest_removed
         return Opened(
@@ -203,11 +206,11 @@ def yielding(seed: int) -> Storage:
 
 
 def _reopened(
-    change: Change, names: Mapping[str, str], final_statuses: Mapping[str, str]
+    change: Change, names: Mapping[str, str], final_statuses: Mapping[str, str], running: str
 ) -> Change:
     before = change.from_status
     return replace(
         change,
         from_status=None if before is None else names.get(before, before),
-        record=change.record.reopened(names, final_statuses),
+        record=change.record.reopened(names, final_statuses, running),
     )

@@ -293,9 +293,9 @@ async def test_renaming_in_two_transactions_is_caught(
 ) -> None:
     """The planted bug."""
 
-    def rename(connection: sqlite3.Connection, renamed: Any, final: Any) -> None:  # noqa: ANN401 - as they come
+    def rename(connection: sqlite3.Connection, renamed: Any, *rest: Any) -> None:  # noqa: ANN401 - as they come
         for old, new in renamed.items():
-            whole(connection, {old: new}, final)
+            whole(connection, {old: new}, *rest)
             connection.execute("COMMIT")
             connection.execute("BEGIN IMMEDIATE")
 

@@ -66,11 +66,13 @@ async def test_a_job_is_found_by_its_key_and_its_payment_all_its_life(kept: Engi
 
 
 @pytest.mark.usefixtures("ended_jobs_leave")
-async def test_a_default_payment_finds_the_job_without_another(kept: Engine) -> None:
+async def test_a_default_payment_finds_its_job(kept: Engine) -> None:
     free, paid = await kept.create("free"), await kept.create("paid", payment_id="pay")
     assert await kept.find(payment_id=free.blockchain_identifier) == free
-    with pytest.raises(JobNotFoundError):
-        await kept.find(payment_id=f"mock_bc_{paid.job_id}")
+    assert await kept.find(payment_id=f"mock_bc_{paid.job_id}") == paid
+    with pytest.raises(JobNotFoundError) as unknown:
+        await kept.find(payment_id="mock_bc_unheard of")
+    assert unknown.value.payment_id == "mock_bc_unheard of"
     done = await finished(kept)
     assert await kept.find(payment_id=done.blockchain_identifier) == done
 

@@ -113,10 +113,10 @@ async def test_the_default_name_of_a_payment_is_that_of_its_job(orders: Engine) 
     other = await orders.create("hash")
     with pytest.raises(PaymentInUseError):
         await orders.start(other.job_id, **name)
-    await orders.start(job.job_id, payment_id="p")
+    paid = await orders.start(job.job_id, payment_id="p")
     for names in (name, name | {"job_id": job.job_id}):
-        with pytest.raises(PaymentConflictError):
-            await orders.start(**names)
+        assert await orders.start(**names) == paid
+    assert await orders.find(**name) == paid.job
 
 
 async def test_the_longest_default_name_is_no_longer_than_an_argument_may_be() -> None:
@@ -236,6 +236,23 @@ async def test_a_job_on_another_way_is_not_started(facade: type) -> None:
             assert await engine.get(job.job_id) == checked
         born = await engine.create("hash", start=True)
         assert await engine.start(born.job_id) == Started(born, first=False)
+
+
+async def test_a_job_has_started_whose_status_has_become_the_running_one(
+    lasting_place: NewPlace,
+) -> None:
+    """Its payment came: when it is done, nobody is told to give the money back."""
+    before, after = _steps(Step.CHECKED), _steps(Step.CHECKED, running=Step.CHECKED)
+    async with JobEngine(lasting_place(), lifecycle=before) as engine:
+        job = await engine.create("hash", payment_id="p")
+        checked = await engine.transition(job.job_id, Step.CHECKED)
+        assert checked.started_at is None
+    async with JobEngine(lasting_place(), lifecycle=after) as engine:
+        for stage in (None, Step.BUSY, Step.DONE):
+            if stage is not None:
+                await engine.transition(job.job_id, stage)
+            started = await engine.start(payment_id="p")
+            assert (started.first, started.job.started_at) == (False, checked.updated_at)
 
 
 @pytest.mark.parametrize("facade", FACADES)

@@ -110,9 +110,7 @@ class FindJob(Read[Sequence[Record]]):
             for name in names:
                 if (damaged := part.damaged.get(name)) is not None:
                     return JobDamagedError(damaged.job_id, damaged.problem)
-                job = part.jobs.get(name)
-                # By its id it is found for the payment that a job without one has.
-                if job is not None and (not self.job_ids or job.blockchain_identifier is None):
+                if (job := part.jobs.get(name)) is not None:
                     return [job]
         return self._not_found()
 

@@ -138,6 +138,7 @@ class StartJob(Write):
         kept = record.blockchain_identifier
         if kept is None:
             return bool(self.payments)
-        if self.payment_id not in {None, kept}:
-            raise PaymentConflictError(record.job_id, self.payment_id or "")
+        for payment_id in self.payments:  # the job's default names no other payment
+            if payment_id != kept:
+                raise PaymentConflictError(record.job_id, payment_id)
         return False

@@ -29,7 +29,12 @@ from engine.storage.sqlite.epochs import read_epochs, sound_epochs, write_epochs
 from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.rows import batch_rows
-from engine.storage.sqlite.statuses import correct_ends, rename_statuses
+from engine.storage.sqlite.statuses import (
+    correct_ends,
+    correct_starts,
+    has_wrong_starts,
+    rename_statuses,
+)
 from engine.storage.table import Table
 
 logger: Final = TaskLogger("engine")
@@ -68,6 +73,7 @@ class Database:
         self,
         final_statuses: Mapping[str, str],
         renamed: Mapping[str, str],
+        running: str,
         ownership: Ownership,
     ) -> Opened:
         """Connect, and read the live jobs and the newest numbers."""
@@ -78,8 +84,9 @@ class Database:
         with translate_sqlite_errors(self._path):
             self._connection = WritingConnection(self._path, self._connect)
             connection = self._connection.sqlite
-            self._rename(connection, renamed)
-            self._correct_ends(connection)
+            self._rename(connection, renamed, running)
+            self._correct_ends(connection, running)
+            self._correct_starts(connection, running)
             self._begin_epoch(connection)
             self.counts = reading.counts(connection)
             statuses = reading.readable_statuses(self.counts)
@@ -90,29 +97,37 @@ class Database:
                 epochs=read_epochs(connection),
             )
 
-    def _rename(self, connection: sqlite3.Connection, renamed: Mapping[str, str]) -> None:
+    def _rename(
+        self, connection: sqlite3.Connection, renamed: Mapping[str, str], running: str
+    ) -> None:
         """Rename statuses in all rows, unless an engine has done it before."""
         names = json.dumps(dict(sorted(renamed.items())))
         if notes.has_note(connection, "renamed", names):
             return
 
         def rename(writer: sqlite3.Connection) -> None:
-            rename_statuses(writer, renamed, self._final_statuses)
+            rename_statuses(writer, renamed, self._final_statuses, running)
             writing.write_note(writer, "renamed", names)
 
         self._write_repeatably(rename)
 
-    def _correct_ends(self, connection: sqlite3.Connection) -> None:
+    def _correct_ends(self, connection: sqlite3.Connection, running: str) -> None:
         """Correct the jobs after an engine with other final statuses."""
         final = json.dumps(sorted(self._final_statuses))
         if notes.has_note(connection, "final_statuses", final):
             return
 
         def correct(writer: sqlite3.Connection) -> None:
-            correct_ends(writer, self._final_statuses)
+            correct_ends(writer, self._final_statuses, running)
             writing.write_note(writer, "final_statuses", final)
 
         self._write_repeatably(correct)
+
+    def _correct_starts(self, connection: sqlite3.Connection, running: str) -> None:
+        """Correct the jobs after an engine with another running status."""
+        if has_wrong_starts(connection, running):
+            finals = self._final_statuses
+            self._write_repeatably(lambda writer: correct_starts(writer, finals, running))
 
     def _begin_epoch(self, connection: sqlite3.Connection) -> None:
         """Begin an epoch in a new file, in a copy, and in the place of a damaged one."""

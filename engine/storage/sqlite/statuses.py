@@ -17,7 +17,7 @@ from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, Row, chec
 from engine.storage.sqlite.stored import DamagedRowError, check_row, read_record
 
 _STEP_ROWS: Final = 1_000
-_CHANGED: Final = ("status", "outcome", "ended_at", *EXECUTION_COLUMNS, "checksum")
+_CHANGED: Final = ("status", "started_at", "outcome", "ended_at", *EXECUTION_COLUMNS, "checksum")
 _PLACES: Final = [JOB_COLUMNS.index(column) for column in (*_CHANGED, "position")]
 _UPDATE_JOBS: Final = (
     f"UPDATE jobs SET {', '.join(f'{column} = ?' for column in _CHANGED)} WHERE position = ?"
@@ -38,22 +38,45 @@ _WRONG_ENDS: Final = f"""
     {SELECT_JOBS} WHERE position > :after AND (ended_at IS NULL) = (status {_IS_ONE})
     ORDER BY position LIMIT {_STEP_ROWS}
 """
+_WRONG_STARTS: Final = f"""
+    {SELECT_JOBS} WHERE position > :after AND status {_IS_ONE} AND started_at IS NULL
+    ORDER BY position LIMIT {_STEP_ROWS}
+"""
 
 
 def rename_statuses(
-    connection: sqlite3.Connection, renamed: Mapping[str, str], final_statuses: Mapping[str, str]
+    connection: sqlite3.Connection,
+    renamed: Mapping[str, str],
+    final_statuses: Mapping[str, str],
+    running: str,
 ) -> None:
     """Rename statuses in all jobs, their deadlines and their histories."""
     for rows in _parts(connection, _RENAMED_JOBS, renamed):
-        connection.executemany(_UPDATE_JOBS, _reopened(rows, renamed, final_statuses))
+        connection.executemany(_UPDATE_JOBS, _reopened(rows, renamed, final_statuses, running))
     for rows in _parts(connection, _RENAMED_TRANSITIONS, renamed):
         connection.executemany(_UPDATE_TRANSITIONS, _renamed_transitions(rows, renamed))
 
 
-def correct_ends(connection: sqlite3.Connection, final_statuses: Mapping[str, str]) -> None:
+def correct_ends(
+    connection: sqlite3.Connection, final_statuses: Mapping[str, str], running: str
+) -> None:
     """Correct the jobs that have ended by these final statuses and not by earlier ones, or not."""
     for rows in _parts(connection, _WRONG_ENDS, final_statuses):
-        connection.executemany(_UPDATE_JOBS, _reopened(rows, {}, final_statuses))
+        connection.executemany(_UPDATE_JOBS, _reopened(rows, {}, final_statuses, running))
+
+
+def has_wrong_starts(connection: sqlite3.Connection, running: str) -> bool:
+    """Return whether a job is in the running status and has not started."""
+    names = {"statuses": json.dumps([running]), "after": 0}
+    return connection.execute(_WRONG_STARTS, names).fetchone() is not None
+
+
+def correct_starts(
+    connection: sqlite3.Connection, final_statuses: Mapping[str, str], running: str
+) -> None:
+    """Let the jobs in the running status that have not started have started there."""
+    for rows in _parts(connection, _WRONG_STARTS, [running]):
+        connection.executemany(_UPDATE_JOBS, _reopened(rows, {}, final_statuses, running))
 
 
 def _parts(
@@ -67,11 +90,14 @@ def _parts(
 
 
 def _reopened(
-    rows: Iterable[Row], renamed: Mapping[str, str], final_statuses: Mapping[str, str]
+    rows: Iterable[Row],
+    renamed: Mapping[str, str],
+    final_statuses: Mapping[str, str],
+    running: str,
 ) -> Iterator[list[Any]]:
     for row in rows:
         with suppress(DamagedRowError):
-            record = read_record(row).reopened(renamed, final_statuses)
+            record = read_record(row).reopened(renamed, final_statuses, running)
             right = job_row(record, ended=record.status in final_statuses)
             yield [right[place] for place in _PLACES]
 

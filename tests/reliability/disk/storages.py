@@ -78,8 +78,10 @@ class UnsyncedStorage(RecordedStorage):
         self._connection = super().connect(path)
         return self._connection
 
-    async def open(self, final_statuses: Mapping[str, str], renamed: Mapping[str, str]) -> Opened:
-        opened = await super().open(final_statuses, renamed)
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
+        opened = await super().open(final_statuses, renamed, running)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         return opened
 

@@ -162,8 +162,8 @@ async def test_a_checkout_that_fails_is_told_to_its_batch_and_the_engine_goes_on
 @pytest.mark.parametrize("facade", FACADES)
 async def test_a_storage_that_cannot_be_opened_is_told_and_closed(facade: type[Any]) -> None:
     class Unopened(PlantedStorage):
-        async def open(self, final_statuses: object, renamed: object) -> Any:  # noqa: ANN401 - never returns
-            raise StorageError(13, f"no way: {final_statuses}, {renamed}")
+        async def open(self, *roles: object) -> Any:  # noqa: ANN401 - never returns
+            raise StorageError(13, f"no way: {roles}")
 
     storage = Unopened()
     with pytest.raises(StorageError, match="no way"):

@@ -169,17 +169,17 @@ def test_a_job_has_nothing_left_to_wait_for_when_it_has_ended() -> None:
 def test_a_job_is_reopened_with_new_names_and_ends() -> None:
     execution = replace(ALL, deadlines='{"old":1,"other":2}')
     record = replace(RECORD, status="old", execution=execution)
-    live = record.reopened({"old": "new"}, {"final": "failed"})
+    live = record.reopened({"old": "new"}, {"final": "failed"}, "running")
     renamed = replace(execution, deadlines='{"new":1,"other":2}')
     assert live == replace(record, status="new", execution=renamed)
-    ended = record.reopened({"old": "final"}, {"final": "failed"})
+    ended = record.reopened({"old": "final"}, {"final": "failed"}, "running")
     assert (ended.status, ended.outcome) == ("final", "failed")
-    assert ended.reopened({}, {"final": "succeeded"}).outcome == "failed"
-    assert ended.reopened({}, {}).outcome is None
+    assert ended.reopened({}, {"final": "succeeded"}, "running").outcome == "failed"
+    assert ended.reopened({}, {}, "running").outcome is None
     deadlines = '{"final":1,"other":2}'
     assert ended.execution == replace(execution, deadlines=deadlines).ended()
     plain = replace(record, execution=NO_EXECUTION)
-    assert plain.reopened({}, {"old": "failed"}).execution is NO_EXECUTION
+    assert plain.reopened({}, {"old": "failed"}, "running").execution is NO_EXECUTION
 
 
 def test_records_can_be_pickled_copied_and_hashed() -> None:

@@ -17,6 +17,7 @@ from engine import (
     InvalidValueError,
     JobEngine,
     KindInUseError,
+    NewJob,
     Retry,
     SyncJobEngine,
     Worker,
@@ -391,3 +392,18 @@ async def test_a_lab_runs_jobs_of_its_kinds() -> None:
 def test_run_runs_a_job_of_a_kind() -> None:
     assert run({"a": named("by a")}, kind="a").result == "by a"
     assert run(Handler(named("default"))).result == "default"
+
+
+async def test_many_kinds_without_a_handler_fill_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    clock = VirtualClock()
+    async with JobEngine(clock=clock) as engine, Worker(engine, {"handled": named("done")}):
+        await engine.create_many(
+            NewJob("hash", kind=f"kind-{number}", start=True) for number in range(2_000)
+        )
+        await clock.advance(11)
+        lines = [record.getMessage() for record in caplog.records]
+        assert lines[20:] == ["the same holds for 980 other kinds"]
+        await engine.create(kind="one-more", start=True)
+        await clock.advance(11)
+        assert len(caplog.records) == 21
+        assert (await engine.statistics()).unhandled == 2_001

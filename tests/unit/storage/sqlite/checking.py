@@ -35,7 +35,7 @@ def make_file(folder: Path) -> Path:
                 engine.transition(job_id, JobStatus.COMPLETED, result=f"result {number}")
     database = Database(path, lambda path: file.connect(path, "rw"))
     ownership = Ownership(path)
-    database.open(FINAL, {}, ownership)
+    database.open(FINAL, {}, "running", ownership)
     assert len(database.remove_ended(None, 3, 100)) == 3
     database.close()
     ownership.release()

@@ -149,7 +149,7 @@ async def test_a_damaged_work_is_not_shown(path: Path, change: str) -> None:
         pass
     _change(path, f"UPDATE jobs SET {change} WHERE job_id = 'c'")  # noqa: S608 - from above
     async with _closing(SQLiteStorage(path)) as storage:
-        await storage.open({}, {})
+        await storage.open({}, {}, OddStatus.RUNNING)
         *_, damaged = (await storage.page(ALL_JOBS, 0, 10)).jobs
     assert isinstance(damaged, Damaged)
     assert damaged.job_id == "c"
@@ -160,7 +160,7 @@ async def test_a_work_in_a_job_without_any_is_damage(path: Path) -> None:
         pass
     _change(path, "UPDATE jobs SET token = 't' WHERE job_id = 'a'")
     async with _closing(SQLiteStorage(path)) as storage:
-        await storage.open({}, {})
+        await storage.open({}, {}, OddStatus.RUNNING)
         assert set((await storage.checkout(Names(["a", "b"]))).ids.damaged) == {"a"}
 
 
@@ -185,7 +185,7 @@ async def test_damaged_transitions_are_told_of(path: Path, damage: str, *, of_b_
         pass
     _change(path, damage)
     async with _closing(SQLiteStorage(path)) as storage:
-        await storage.open({}, {})
+        await storage.open({}, {}, OddStatus.RUNNING)
         for job_id in (None, *("b" if of_b_too else "")):
             with pytest.raises(StorageDamagedError, match="transition 1"):
                 await storage.transitions(0, 10, job_id)
@@ -203,7 +203,7 @@ async def test_an_id_that_is_damaged_in_the_row_or_in_the_index_is_told_of(
     parts[place] += b"an if of its own" + parts.pop(place + 1)
     path.write_bytes(b"an id of its own".join(parts))
     async with _closing(SQLiteStorage(path)) as storage:
-        await storage.open({}, {})
+        await storage.open({}, {}, OddStatus.RUNNING)
         with pytest.raises(StorageDamagedError, match="the job of transition 1 can't be found"):
             await storage.transitions(0, 10)
 
@@ -217,7 +217,7 @@ async def test_a_job_that_a_damaged_index_leads_to_is_damaged(
     in_row, in_index, rest = path.read_bytes().split(b"an id of its own")
     path.write_bytes(in_row + b"an id of its own" + in_index + b"an if of its own" + rest)
     async with _closing(SQLiteStorage(path)) as storage:
-        await storage.open({}, {})
+        await storage.open({}, {}, OddStatus.RUNNING)
         right = await storage.checkout(Names(["an id of its own", *others]))
         wrong = await storage.checkout(Names(["an if of its own", *others]))
         assert ([*right.ids.jobs], right.ids.damaged) == (others, {})
