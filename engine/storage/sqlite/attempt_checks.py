@@ -44,7 +44,7 @@ def attempt_problems(connection: sqlite3.Connection) -> Iterator[Finding]:
             continue
         if job_id is None:
             yield Finding(where, "there is no such job")
-        elif newest is None or number > newest:
+        elif not isinstance(newest, int) or number > newest:  # a job's row may be damaged
             yield Finding(where, f"the newest attempt of its job is {shown(newest)}")
     for job_id, last_error, newest in connection.execute(_WRONG_LAST_ERRORS):
         problem = (

@@ -30,8 +30,15 @@ from engine import (
     Worker,
 )
 from engine.storage.record import Execution
-from engine.storage.sqlite.rows import JOB_COLUMNS, TRANSITION_COLUMNS, checksum, time_text
+from engine.storage.sqlite.rows import (
+    ATTEMPT_COLUMNS,
+    JOB_COLUMNS,
+    TRANSITION_COLUMNS,
+    checksum,
+    time_text,
+)
 from engine.testing.book import Book
+from engine.testing.failing import failed
 from engine.testing.store import opened
 from engine.testing.values import NOON, prompt_of
 from tests.systems import needs_proc
@@ -41,6 +48,7 @@ from tests.unit.cli.programs import Run
 TABLES = {
     "jobs": JOB_COLUMNS[:-1],
     "transitions": TRANSITION_COLUMNS[:-1],
+    "attempts": ATTEMPT_COLUMNS[:-1],
     "engine": ("name", "value"),
 }
 COLUMNS = [(table, column) for table, columns in TABLES.items() for column in columns]
@@ -115,11 +123,13 @@ async def _commit(path: Path) -> None:
         *(7, 3, 1, None, NOON, '{"running":5.0}', NOON, NOON),
         *('{"prompt_id":"p","name":"n","question":"","json_schema":{}}', "{}", "reason"),
         trace='{"traceparent":"00"}',
+        last_error="failed",
     )
     async with opened(SQLiteStorage(path), Book()) as session:
         await session.commit(
             session.batch()
             .create("job", key="key", given_input='{"a":1}', execution=execution)
+            .amend("job", failed=failed(3))
             .create("other", execution=Execution())
         )
 
