@@ -389,6 +389,8 @@ class JobEngine(EngineBase[Status]):
     ) -> Job[Status]:
         """Move a job to another status.
 
+        From the lifecycle's ``exhausted_to`` back to running it has fresh attempts, as by `retry`.
+
         Args:
             job_id: The job's id.
             target: The status to move to.

@@ -152,9 +152,12 @@ class Job(Snapshot, Generic[Status]):
     last_error: str | None = None
     """The error of the newest attempt that failed or died: up to 4,000 characters."""
     failures: int = 0
-    """The number of attempts that failed since the job was last started or retried by hand."""
+    """The number of failed attempts that count against the job: the last one, too.
+
+    `JobEngine.retry`, or a move back from the lifecycle's ``exhausted_to`` to running, begins anew.
+    """
     deaths: int = 0
-    """The number of deaths of a process that count against the job."""
+    """The number of deaths of a process that count against the job, as for ``failures``."""
     deadline_at: UtcDatetime | None = None
     """The deadline of the current status."""
     deadlines: dict[str, timedelta | datetime] = Field(default_factory=dict)

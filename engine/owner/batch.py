@@ -322,10 +322,9 @@ class Batch:
             result: The job's result after it.
             error: The job's error after it.
             act: Who makes it, and why.
-            failed: The attempt that it ends, if that has failed or died.
+            failed: The attempt that it ends, if that has failed or died; it counts.
         """
-        if failed is None and before.execution.token is not None:
-            failed = self._death(before, execution)
+        failed, execution = self._after_attempt(before, execution, failed)
         lifecycle = self.lifecycle
         record = before.moved(
             status,
@@ -335,7 +334,7 @@ class Batch:
             outcome=lifecycle.end_values.get((status, event)),
             result=result,
             error=error,
-            execution=execution if failed is None else execution.failed(failed.error),
+            execution=execution,
         )
         return self._add(before, record, act, failed)
 
@@ -360,10 +359,7 @@ class Batch:
         self, before: Record, execution: Execution, failed: AttemptRecord | None = None
     ) -> Record:
         """Change a job's execution without a transition; ``failed`` as for `move`."""
-        if failed is None and before.execution.token is not None:
-            failed = self._death(before, execution)
-        if failed is not None:
-            execution = execution.failed(failed.error)
+        failed, execution = self._after_attempt(before, execution, failed)
         record = before.with_execution(execution)
         return self._put(before, Change(None, before.status, record, NO_ACT, failed))
 
@@ -373,11 +369,21 @@ class Batch:
         self._ids_of_payments[payment_id] = record.job_id
         return self._put(before, Change(None, before.status, record, is_payment=True))
 
-    def _death(self, before: Record, execution: Execution) -> AttemptRecord | None:
-        """Return the attempt that a change takes a job from, if it died with its engine."""
-        if before.execution.token == execution.token or not self._is_orphan(before):
-            return None
-        return failed_attempt(before, self.now, death_text(before), died=True)
+    def _after_attempt(
+        self, before: Record, execution: Execution, failed: AttemptRecord | None
+    ) -> tuple[AttemptRecord | None, Execution]:
+        """Return the failed attempt that a change ends, and the execution after it.
+
+        A failure or death that a command names counts against the job. An attempt that died with
+        its engine is found here; `engine.owner.commands.orphans` alone knows whether it counts.
+        """
+        if failed is not None:
+            return failed, execution.failed(failed)
+        token = before.execution.token
+        if token is None or token == execution.token or not self._is_orphan(before):
+            return None, execution
+        death = failed_attempt(before, self.now, death_text(before), died=True)
+        return death, execution.with_last_error(death.error)
 
     def _add(
         self,

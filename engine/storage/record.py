@@ -118,17 +118,21 @@ class Execution(Struct, frozen=True, gc=False):
             retry_since=None,
         )
 
-    def released(self, retry: Due, *, failures: int, deaths: int) -> Execution:
+    def released(self, retry: Due) -> Execution:
         """Return it for a job that is still running when its attempt has ended."""
         return replace(
             self,
             token=None,
             retry_at=retry.at,
             retry_since=retry.since,
-            failures=failures,
-            deaths=deaths or None,
             died_attempt=None,
         )
+
+    def fresh(self) -> Execution:
+        """Return it without the failures and deaths that count against the job."""
+        if not self.failures and not self.deaths:
+            return self
+        return replace(self, failures=0, deaths=None)
 
     def suspected(self, retry: Due, *, deaths: int) -> Execution:
         """Return it for a job whose attempt died with its engine."""
@@ -182,8 +186,18 @@ class Execution(Struct, frozen=True, gc=False):
             retry_since=retry.since,
         )
 
-    def failed(self, error: str) -> Execution:
-        """Return it with the error of an attempt that has failed or died."""
+    def failed(self, attempt: AttemptRecord) -> Execution:
+        """Return it with a failure or a death that counts against the job."""
+        died = attempt.outcome == "died"
+        return replace(
+            self,
+            failures=self.failures + (not died),
+            deaths=(self.deaths or 0) + died or None,
+            last_error=attempt.error,
+        )
+
+    def with_last_error(self, error: str) -> Execution:
+        """Return it with the error of an attempt that does not count against the job."""
         return replace(self, last_error=error)
 
     def answered(self, answers: str) -> Execution:

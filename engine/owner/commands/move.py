@@ -13,7 +13,7 @@ from engine.domain.exceptions import (
     StatusConflictError,
     VersionConflictError,
 )
-from engine.domain.lifecycle import Lifecycle
+from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.moves import Move
 from engine.domain.validation import (
     MAX_ERROR_CHARACTERS,
@@ -127,6 +127,8 @@ def _move(batch: Batch, move: CheckedMove) -> Record:
     lifecycle.validate(before.status, target, move.job_id)
     if target == lifecycle.running_value and before.status != lifecycle.initial_value:
         _check_return(lifecycle, before, move)
+        if lifecycle.target(before.status, Event.RETRY) == target:
+            execution = execution.fresh()
     return batch.move(
         before,
         target,

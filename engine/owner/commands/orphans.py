@@ -52,7 +52,7 @@ def _judge(batch: Batch, record: Record, deaths: int, rule: DeathRule, act: Act)
         batch.amend(record, execution.suspected(retry, deaths=deaths))
     else:
         target = batch.lifecycle.after(record.status, Event.DIE, record.job_id)
-        error = _error(record, deaths, rule)
+        error = _error(record, (execution.deaths or 0) + 1, rule)  # the last one always counts
         failed = failed_attempt(record, batch.now, error, died=True)
         batch.force(record, target, Event.DIE, error, execution, act, failed)
 

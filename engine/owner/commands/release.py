@@ -59,12 +59,9 @@ class ReleaseJob(WriteOne):
 def release(batch: Batch, record: Record, *, retry: Due, failed: Failed | None = None) -> Record:
     """End an attempt. Its job becomes ready again, now or later; a cancelled job ends."""
     execution, kept = record.execution, None
-    failures, deaths = execution.failures, execution.deaths or 0
     if failed is not None:
         kept = failed_attempt(record, batch.now, failed.error, died=failed.is_death)
-        failures += not failed.is_death
-        deaths += failed.is_death
     if execution.cancel_reason is not None:
         return end_cancelled(batch, record, execution, kept)
     batch.retried += failed is not None
-    return batch.amend(record, execution.released(retry, failures=failures, deaths=deaths), kept)
+    return batch.amend(record, execution.released(retry), kept)

@@ -12,7 +12,7 @@ from engine.domain.validation import check_job_id
 from engine.owner.acts import checked_act
 from engine.owner.batch import Batch
 from engine.owner.commands.command import WriteOne
-from engine.storage.record import NO_EXECUTION, Act, Execution, Record
+from engine.storage.record import Act, Execution, Record
 
 
 class RetryJob(WriteOne):
@@ -48,20 +48,14 @@ class RetryJob(WriteOne):
             NotRetryableError: The job is in another state.
         """
         record, lifecycle = batch.job(self.job_id), batch.lifecycle
-        fresh = _with_fresh_attempts(record.execution)
+        fresh = record.execution.fresh()
         target = lifecycle.target(record.status, Event.RETRY)
         if target is not None:
             fresh = batch.entering(fresh, target)
             return [batch.move(record, target, event=Event.RETRY, execution=fresh, act=self.act)]
         if (problem := _problem(batch, record)) is not None:
             raise NotRetryableError(self.job_id, record.status, problem)
-        return [batch.amend(record, fresh)]
-
-
-def _with_fresh_attempts(execution: Execution) -> Execution:
-    if execution is NO_EXECUTION:
-        return execution
-    return execution.released(NEVER, failures=0, deaths=0)
+        return [batch.amend(record, fresh.released(NEVER))]
 
 
 def _problem(batch: Batch, record: Record) -> str | None:

@@ -9,8 +9,11 @@ import pytest
 
 from engine import (
     AGENT_JOB_LIFECYCLE,
+    ORDER_LIFECYCLE,
     FailedAttempt,
+    JobEngine,
     JobNotFoundError,
+    Lifecycle,
     Outcome,
     StorageFullError,
 )
@@ -189,6 +192,41 @@ async def test_the_last_death_says_why_it_is_the_last(lasting_place: NewPlace) -
         assert [each.error for each in await engine.attempts(job.job_id)] == [ended.error]
 
 
+@pytest.mark.parametrize("lifecycle", [AGENT_JOB_LIFECYCLE, ORDER_LIFECYCLE])
+@pytest.mark.parametrize("event", [Event.FAIL, Event.EXHAUST, Event.DIE])
+async def test_the_attempt_that_ends_its_job_counts(
+    new_place: NewPlace, lifecycle: Lifecycle[Any], event: Event
+) -> None:
+    async with JobEngine(new_place(), lifecycle=lifecycle) as engine:
+        job = await engine.create(start=True)
+        for is_death in (True, False):
+            _, token = await claimed_one(engine)
+            await fail(engine, job.job_id, token, "no paper", is_death=is_death)
+        _, token = await claimed_one(engine)
+        await engine.core.ask(FinishJob(job.job_id, token, event, error="no paper"))
+        now = await engine.get(job.job_id)
+        died = event is Event.DIE
+        assert (now.attempt, now.failures, now.deaths) == (3, 2 - died, 1 + died)
+
+
+@pytest.mark.parametrize("lifecycle", [AGENT_JOB_LIFECYCLE, ORDER_LIFECYCLE])
+@pytest.mark.parametrize("how", [{"idempotent": False}, {"max_deaths": 1}])
+async def test_the_death_that_ends_its_job_counts(
+    lasting_place: NewPlace, lifecycle: Lifecycle[Any], how: dict[str, Any]
+) -> None:
+    async with JobEngine(lasting_place(), lifecycle=lifecycle) as engine:
+        job = await engine.create(start=True)
+        await claimed_one(engine)
+    async with JobEngine(lasting_place(), lifecycle=lifecycle) as engine:
+        await Claim(engine.core, **how).seen()
+        now = await engine.get(job.job_id)
+        assert (now.status.value == "running", now.attempt) == (False, 1)
+        assert (now.failures, now.deaths) == (0, 1)
+        if lifecycle is ORDER_LIFECYCLE:
+            again = await engine.retry(job.job_id)
+            assert (again.failures, again.deaths) == (0, 0)
+
+
 @pytest.mark.parametrize("end", ["cancel", "transition", "deadline", "retry"])
 async def test_whatever_ends_a_dead_attempt_keeps_its_death(
     lasting_place: NewPlace, end: str
@@ -208,7 +246,8 @@ async def test_whatever_ends_a_dead_attempt_keeps_its_death(
             await clock.advance(3_600)
         [died] = await engine.attempts(job.job_id)
         assert (died.number, died.outcome) == (1, Outcome.DIED)
-        assert (await engine.get(job.job_id)).last_error == died.error
+        now = await engine.get(job.job_id)
+        assert (now.last_error, now.deaths) == (died.error, 0), "no rule has counted it"
 
 
 async def test_an_attempt_that_ends_before_it_began_by_the_clock_ends_when_it_began() -> None:

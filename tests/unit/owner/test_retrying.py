@@ -69,7 +69,7 @@ async def test_a_job_that_needs_attention_runs_again(shop: Engine) -> None:
 async def test_it_has_fresh_attempts(new_place: NewPlace) -> None:
     async with orders(new_place()) as engine:
         job = await exhausted(engine, deadlines={ATTENTION: HOUR, RUNNING: 2 * HOUR})
-        assert (job.status, job.attempt, job.failures) == (ATTENTION, 2, 1)
+        assert (job.status, job.attempt, job.failures) == (ATTENTION, 2, 2)
         assert (job.error, job.last_error, job.outcome) == (None, "no paper", None)
         assert job.deadline_at == job.updated_at + HOUR
         assert job.next_attempt_at is None
@@ -81,6 +81,20 @@ async def test_it_has_fresh_attempts(new_place: NewPlace) -> None:
         assert (record.job_id, record.execution.attempt) == (job.job_id, 3)
         await release(engine, job.job_id, token_of(record), failed=True)
         assert [each.number for each in await engine.attempts(job.job_id)] == [1, 2, 3]
+
+
+async def test_a_plain_move_out_of_attention_begins_anew_too(new_place: NewPlace) -> None:
+    async with orders(new_place()) as engine:
+        job = await exhausted(engine)
+        again = await engine.transition(job.job_id, RUNNING, expected_status=ATTENTION)
+        assert (again.failures, again.deaths, again.last_error) == (0, 0, "no paper")
+        _, token = await claimed_one(engine)
+        await release(engine, job.job_id, token, failed=True)
+        paused = await engine.transition(job.job_id, OrderStatus.AWAITING_INPUT)
+        resumed = await engine.transition(
+            job.job_id, RUNNING, expected_status=OrderStatus.AWAITING_INPUT
+        )
+        assert (paused.failures, resumed.failures) == (1, 1), "a pause forgives nothing"
 
 
 async def test_a_job_that_is_to_be_cancelled_ends_where_it_would_need_attention() -> None:

@@ -12,7 +12,14 @@ from msgspec.structs import astuple, fields, replace
 
 from engine import Job, JobStatus, MemoryStorage, SyncJobEngine
 from engine.domain.deadlines import Due
-from engine.storage.record import NO_EXECUTION, Change, Execution, Record, newest_records
+from engine.storage.record import (
+    NO_EXECUTION,
+    AttemptRecord,
+    Change,
+    Execution,
+    Record,
+    newest_records,
+)
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 RECORD = Record(
@@ -121,12 +128,19 @@ def test_each_step_of_an_execution_changes_what_it_names_and_nothing_else() -> N
     assert ALL.entering(due, due) == replace(entering, **deadline, **retry)
     claimed = replace(ALL, attempt=6, token=NEW, claimed_at=later, retry_at=None, retry_since=None)
     assert ALL.claimed(NEW, later) == claimed
-    released = replace(ALL, token=None, failures=3, died_attempt=None, **retry)
-    assert ALL.released(due, failures=3, deaths=7) == released
-    assert ALL.released(due, failures=3, deaths=0) == replace(released, deaths=None)
+    released = replace(ALL, token=None, died_attempt=None, **retry)
+    assert ALL.released(due) == released
     suspected = replace(ALL, token=None, died_attempt=5, **retry)
     assert ALL.suspected(due, deaths=7) == suspected
     assert ALL.suspected(due, deaths=0) == replace(suspected, deaths=None)
+    assert ALL.fresh() == replace(ALL, failures=0, deaths=None)
+    assert NO_EXECUTION.fresh() is NO_EXECUTION
+    failure = AttemptRecord(5, NOW, NOW, "failed", "bad")
+    death = failure._replace(outcome="died")
+    assert ALL.failed(failure) == replace(ALL, failures=3, last_error="bad")
+    assert ALL.failed(death) == replace(ALL, deaths=8, last_error="bad")
+    assert (ALL.fresh().failed(failure).deaths, ALL.fresh().failed(death).deaths) == (None, 1)
+    assert ALL.with_last_error("bad") == replace(ALL, last_error="bad")
     assert ALL.asking("asked", due) == replace(ALL, prompt="asked", **deadline)
     assert ALL.answered("{}") == replace(ALL, answers="{}")
     assert Execution().with_result("json") == Execution(result_form="json")
