@@ -150,17 +150,23 @@ def install_errors(app: Starlette) -> None:
 async def _answer(request: Request, error: Exception) -> Response:
     assert isinstance(error, EngineError)  # noqa: S101 - that it is installed for
     response = problem_of(error)
-    if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        is_bug = response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
-        logger.log(
-            logging.ERROR if is_bug else logging.WARNING,
-            "%s %s: %s",
-            request.method,
-            request.url.path,
-            error,
-            exc_info=error if is_bug else None,
-        )
+    log_error(request, error, response.status_code)
     return response
+
+
+def log_error(request: Request, error: EngineError, status: int) -> None:
+    """Log the error of a request, unless its HTTP status says that the client is wrong."""
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return
+    is_bug = status == HTTPStatus.INTERNAL_SERVER_ERROR
+    logger.log(
+        logging.ERROR if is_bug else logging.WARNING,
+        "%s %s: %s",
+        request.method,
+        request.url.path,
+        error,
+        exc_info=error if is_bug else None,
+    )
 
 
 def problem_of(error: EngineError) -> Response:

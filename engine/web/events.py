@@ -21,14 +21,17 @@ from engine._job_engine import JobEngine
 from engine.domain.exceptions import (
     CursorExpiredError,
     EngineError,
+    EngineUnavailableError,
     InvalidValueError,
+    StorageDamagedError,
     UnknownCursorError,
     shown,
 )
 from engine.domain.models import Progress, Transition
+from engine.domain.validation import check_flag, check_seconds, is_async_function
 from engine.owner.watching import Watch
 from engine.portal.server_stops import until_server_stops
-from engine.web.errors import problem_of
+from engine.web.errors import log_error, problem_of
 
 Event: TypeAlias = Transition[Any] | Progress
 Show: TypeAlias = Callable[[Event], Any]
@@ -57,8 +60,9 @@ def event_stream(
     comes back without an id.
 
     The stream also ends when the client goes, when the server or the engine stops, or when the
-    engine can't read on: then the client comes back and gets the rest. A slow client delays nobody,
-    and takes no more memory. One that has read nothing for 60 s is cut off.
+    engine can't read on: then the client comes back and gets the rest. ``engine.web`` logs why the
+    engine can't. If the stored data is damaged, which lasts, the last event is ``problem``. A slow
+    client delays nobody, and takes no more memory. One that has read nothing for 60 s is cut off.
 
     Args:
         engine: The engine.
@@ -66,23 +70,36 @@ def event_stream(
         job_id: The job's id; None for all jobs, of all customers.
         progress: Also send the progress that handlers report, as events ``progress`` without an
             id: each job's newest, and none of before.
-        show: Shows the events to this client, or leaves them out. By default it shows their fields,
-            but not who made a transition and why, which may be the service's own business.
+        show: Shows the events to this client, or leaves them out: a function that is not async. By
+            default it shows their fields, but not who made a transition and why, which may be the
+            service's own business.
         heartbeat_seconds: How often to send a comment while there are no events, so that no proxy
-            closes the connection.
+            closes the connection: more than 0.
 
     Raises:
         EngineError: The response raises it before it begins, for `install_errors` to tell:
             `JobNotFoundError`, `InvalidValueError` for another ``Last-Event-ID`` than an event's,
             or the engine can't be called.
-        InvalidValueError: The engine is no `JobEngine`.
+        InvalidValueError: The engine is no `JobEngine`, or another argument is of the wrong type or
+            size.
     """
     if not isinstance(engine, JobEngine):
         raise InvalidValueError("engine", f"must be a JobEngine, not {shown(engine)}")
-    last_id = request.headers.get("last-event-id") or None
     return _EventStream(
-        engine, job_id, last_id, show or _fields_for_customers, heartbeat_seconds, progress
+        engine,
+        request,
+        job_id,
+        _fields_for_customers if show is None else _checked_show(show),
+        check_seconds("heartbeat_seconds", heartbeat_seconds, above_zero=True),
+        check_flag("progress", progress),
     )
+
+
+def _checked_show(show: Any) -> Show:  # noqa: ANN401 - it may be anything
+    if not callable(show) or is_async_function(show):
+        raise InvalidValueError("show", f"must be a function that is not async, not {shown(show)}")
+    checked: Show = show
+    return checked
 
 
 def _fields_for_customers(event: Event) -> dict[str, Any]:
@@ -97,8 +114,8 @@ class _EventStream(Response):
     def __init__(
         self,
         engine: JobEngine[Any],
+        request: Request,
         job_id: str | None,
-        last_id: str | None,
         show: Show,
         heartbeat_seconds: float,
         progress: bool,  # noqa: FBT001 - as its caller has got it
@@ -106,8 +123,9 @@ class _EventStream(Response):
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._engine = engine
+        self._request = request
         self._job_id = job_id
-        self._last_id = last_id
+        self._last_id = request.headers.get("last-event-id") or None
         self._show = show
         self._heartbeat_seconds = heartbeat_seconds
         self._progress = progress
@@ -161,17 +179,32 @@ class _EventStream(Response):
 
     async def _next_piece(self, events: Watch[Event]) -> str | None:
         """Wait for the next event that is shown, and return its text; None after the last."""
-        try:
-            async for event in events:
-                if (value := self._show(event)) is not None:
-                    return f"{_head(event)}\ndata: {json.dumps(value)}\n\n"
-        except (UnknownCursorError, CursorExpiredError) as error:
-            await events.aclose()
-            # An empty id makes the client forget its own.
-            return f"id\nevent: reset\ndata: {bytes(problem_of(error).body).decode()}\n\n"
-        except EngineError:
-            pass  # the client comes back and gets the rest
-        return None
+        while True:
+            try:
+                event = await anext(events, None)
+            except EngineError as error:
+                await events.aclose()
+                return self._piece_of_error(error)
+            if event is None:
+                return None
+            if (value := self._show(event)) is not None:
+                return f"{_head(event)}\ndata: {json.dumps(value)}\n\n"
+
+    def _piece_of_error(self, error: EngineError) -> str | None:
+        """Return the event of an error that lasts; None if the client may come back for the rest.
+
+        It is the last one: the watch is closed.
+        """
+        problem = problem_of(error)
+        if not isinstance(error, EngineUnavailableError):  # its end is no news
+            log_error(self._request, error, problem.status_code)
+        if isinstance(error, (UnknownCursorError, CursorExpiredError)):
+            head = "id\nevent: reset"  # an empty id makes the client forget its own
+        elif isinstance(error, StorageDamagedError):
+            head = "event: problem"
+        else:
+            return None
+        return f"{head}\ndata: {bytes(problem.body).decode()}\n\n"
 
 
 def _head(event: Event) -> str:

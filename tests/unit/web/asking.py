@@ -96,9 +96,11 @@ class Answer:
 async def answered(response: Response) -> AsyncIterator[Answer]:
     """Send a response; cancel it at the end, as a server does in the end."""
     answer = Answer()
-    with anyio.fail_after(60):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(answer.run, response)
-            yield answer
-            tasks.cancel_scope.cancel()
-    answer.close()
+    try:
+        with anyio.fail_after(60):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(answer.run, response)
+                yield answer
+                tasks.cancel_scope.cancel()
+    finally:
+        answer.close()

@@ -1,5 +1,7 @@
 """Event streams: their events, and the ends of them."""
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -11,11 +13,15 @@ from engine import (
     JobEngine,
     JobNotFoundError,
     JobStatus,
+    MemoryStorage,
     Progress,
+    StorageDamagedError,
+    StorageError,
     SyncJobEngine,
     Transition,
     Worker,
 )
+from engine.storage.record import Entry
 from engine.web import event_stream
 from tests.unit.web.asking import Answer, answered, request
 
@@ -105,7 +111,10 @@ async def test_before_the_first_transition_the_place_is_known_too() -> None:
 
 
 @pytest.mark.parametrize("is_of_one", [False, True])
-async def test_a_stream_ends_with_the_engine(is_of_one: bool) -> None:  # noqa: FBT001
+async def test_a_stream_ends_with_the_engine(
+    caplog: pytest.LogCaptureFixture,
+    is_of_one: bool,  # noqa: FBT001
+) -> None:
     answer = Answer()
     with anyio.fail_after(60):
         async with anyio.create_task_group() as tasks:
@@ -116,6 +125,7 @@ async def test_a_stream_ends_with_the_engine(is_of_one: bool) -> None:  # noqa: 
                 await answer.part()
             await answer.has_returned.wait()
     assert answer.is_whole
+    assert not caplog.records, "the end of an engine is no trouble of a stream"
     answer.close()
 
 
@@ -155,3 +165,87 @@ async def test_what_is_wrong_is_raised_before_the_stream_begins() -> None:
 def test_a_blocking_engine_has_no_stream() -> None:
     with SyncJobEngine() as blocking, pytest.raises(InvalidValueError, match="must be a JobEngine"):
         event_stream(blocking, request())  # type: ignore[arg-type]
+
+
+async def _show_later(_event: object) -> None:
+    pass
+
+
+WRONG: list[tuple[str, object]] = [
+    *(("heartbeat_seconds", each) for each in (0, -1, float("nan"), float("inf"), "15", True)),
+    *(("progress", each) for each in (1, None, "yes")),
+    *(("show", each) for each in (7, "data")),
+    ("show", _show_later),
+]
+
+
+@pytest.mark.parametrize(("field", "wrong"), WRONG)
+async def test_a_wrong_argument_is_refused_by_the_call(field: str, wrong: object) -> None:
+    async with JobEngine() as engine:
+        with pytest.raises(InvalidValueError) as refused:
+            event_stream(engine, request(), **{field: wrong})  # type: ignore[arg-type]
+        assert refused.value.field == field
+
+
+class BrokenHistory(MemoryStorage):
+    """A storage whose transitions can't be read any more, once it is broken."""
+
+    error: Exception | None = None
+
+    async def transitions(
+        self, after: int, limit: int, job_id: str | None = None
+    ) -> Sequence[Entry]:
+        if self.error is not None:
+            raise self.error
+        return await super().transitions(after, limit, job_id)
+
+
+OF_THE_LOG = "/var/jobs.db"
+
+
+@pytest.mark.parametrize("is_of_one", [False, True])
+async def test_damage_is_logged_and_told_before_the_end(
+    caplog: pytest.LogCaptureFixture,
+    is_of_one: bool,  # noqa: FBT001
+) -> None:
+    storage = BrokenHistory()
+    async with JobEngine(storage) as engine:
+        job_id = await completed(engine)
+        storage.error = StorageDamagedError(f"{OF_THE_LOG}: transition 2 is damaged")
+        asked = request("/events", last_event_id=str(engine.core.cursor_at(1)))
+        stream = event_stream(engine, asked, job_id if is_of_one else None)
+        async with answered(stream) as answer:
+            [event] = await answer.events()
+            await answer.has_returned.wait()
+    assert answer.is_whole
+    assert "id" not in event
+    assert (event["event"], event["data"]["code"]) == ("problem", "storage-damaged")
+    assert OF_THE_LOG not in str(event)
+    [line] = caplog.records
+    assert (line.name, line.levelno) == ("engine.web", logging.ERROR)
+    assert line.getMessage() == f"GET /events: {OF_THE_LOG}: transition 2 is damaged"
+
+
+async def test_what_passes_by_is_logged_and_ends_the_stream(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    storage = BrokenHistory()
+    async with JobEngine(storage) as engine:
+        job_id = await completed(engine)
+        storage.error = StorageError("the disk is away")
+        async with answered(event_stream(engine, request("/events"), job_id)) as answer:
+            assert await answer.events() == []
+    assert answer.is_whole
+    [line] = caplog.records
+    assert (line.name, line.levelno) == ("engine.web", logging.WARNING)
+
+
+async def test_an_error_of_show_is_not_taken_for_one_of_the_engine() -> None:
+    def show(_event: object) -> object:
+        raise JobNotFoundError("another")
+
+    async with JobEngine() as engine:
+        job_id = await completed(engine)
+        with pytest.RaisesGroup(JobNotFoundError, flatten_subgroups=True):
+            async with answered(event_stream(engine, request(), job_id, show=show)):
+                await anyio.sleep_forever()
