@@ -30,6 +30,7 @@ MAX_INPUT_CHARACTERS: Final = 262_144  # of an input as JSON
 MAX_ANSWER_CHARACTERS: Final = 262_144  # of an answer to a prompt, as JSON
 MAX_ANSWERS_CHARACTERS: Final = 1_048_576  # of all answers of a job
 MAX_REASON_CHARACTERS: Final = 4_096
+MAX_BY_CHARACTERS: Final = 256
 MAX_PRIORITY: Final = 1_000_000  # the lowest is -MAX_PRIORITY
 MAX_BULK_ITEMS: Final = 10_000
 MAX_PAGE_JOBS: Final = 1_000

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import Final
 
-from engine.domain.validation import MAX_REASON_CHARACTERS, check_optional_text
+from engine.domain.validation import (
+    MAX_BY_CHARACTERS,
+    MAX_REASON_CHARACTERS,
+    check_optional_text,
+)
 from engine.storage.record import NO_ACT, Act
-
-MAX_BY_CHARACTERS: Final = 256
 
 
 def worker_act() -> Act:

@@ -19,7 +19,13 @@ from msgspec.structs import replace
 
 from engine.domain.deadlines import NEVER, Due, renamed_deadlines
 from engine.domain.labels import DEFAULT_KIND
-from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_PRIORITY
+from engine.domain.validation import (
+    MAX_BY_CHARACTERS,
+    MAX_IDENTIFIER_CHARACTERS,
+    MAX_LAST_ERROR_CHARACTERS,
+    MAX_PRIORITY,
+    MAX_REASON_CHARACTERS,
+)
 
 MAX_NUMBER: Final = 2**62
 """No number that is read back is larger, so that the next ones fit a storage."""
@@ -374,7 +380,7 @@ class AttemptRecord(NamedTuple):
     ended_at: Time
     """Never before ``began_at``. Of an attempt that died: when an engine noticed it."""
     outcome: Literal["failed", "died"]
-    error: str
+    error: Annotated[str, Meta(max_length=MAX_LAST_ERROR_CHARACTERS)]
 
 
 KEPT_ATTEMPTS: Final = 20
@@ -425,9 +431,9 @@ class Entry(NamedTuple):
     from_status: str | None
     to_status: str
     at: Time
-    by: str | None = None
+    by: Annotated[str, Meta(max_length=MAX_BY_CHARACTERS)] | None = None
     """Who made the transition; None if nobody said it."""
-    reason: str | None = None
+    reason: Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS)] | None = None
     """Why; None if nobody said it."""
 
 

@@ -8,8 +8,8 @@ this order:
 * each note of the table ``engine``, each epoch, each job and each transition with its checksum, and
   its values with their types, ranges and forms (`engine.storage.sqlite.stored`);
 * each job with its transitions: as many as its version says, in a chain from None to its status,
-  their times in order; it has ended if its status is a final one, and then no attempt has it; no
-  transition lacks its job;
+  their times in order, its start one of them; it has ended, with an outcome, if its status is a
+  final one, and then no attempt has it; no transition lacks its job;
 * each job's labels with the table of labels, both ways;
 * each job's execution: it is complete or not there; a result that should be JSON is;
 * each failed attempt: its checksum and values, its job, and whether it is the job's last error;
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from contextlib import closing, contextmanager, suppress
 from heapq import merge
 from itertools import chain, groupby
@@ -38,6 +38,7 @@ from engine.storage.sqlite.epochs import SELECT_EPOCHS
 from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.findings import MAX_FINDINGS, Findings, Report, printable_name
+from engine.storage.sqlite.interruptible import interruptible
 from engine.storage.sqlite.job_checks import job_problems
 from engine.storage.sqlite.label_checks import label_problems
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
@@ -51,7 +52,6 @@ from engine.storage.sqlite.stored import (
 )
 
 _STEP_ROWS: Final = 10_000  # between two calls for progress: about 20 a second
-_STEP_INSTRUCTIONS: Final = 1_000_000  # of SQLite's machine; about as often
 
 _NUMBERED: Final = (("position", "jobs", "job"), ("sequence", "transitions", "transition"))
 
@@ -100,8 +100,9 @@ class _Check:
     def report(self) -> Report:
         # One transaction: the whole check sees one state of the file.
         self._connection.execute("BEGIN")
+        with self._surviving():
+            self._count_rows()
         for check in (
-            self._count_rows,
             self._check_schema,
             self._check_pages,
             self._check_notes,
@@ -111,7 +112,7 @@ class _Check:
             self._check_labels,
             self._check_numbers,
         ):
-            with self._surviving():
+            with self._surviving(), interruptible(self._connection, self._tell):
                 check()
         return self._findings.report(self._checked["job"], self._checked["transition"])
 
@@ -132,6 +133,9 @@ class _Check:
             self._add("the file", f"SQLite can't read it: {error}")
         except UnicodeDecodeError as error:  # SQLite's message has a damaged name in it
             self._add("the file", f"SQLite can't read it: {shown(error.object)}")
+
+    def _tell(self) -> None:
+        self._progress(sum(self._checked.values()), self._total)
 
     # SQLite's part.
 
@@ -155,11 +159,10 @@ class _Check:
                 )
 
     def _check_pages(self) -> None:
-        with _interruptible(self._connection, lambda: self._progress(0, self._total)):
-            for [text] in self._connection.execute(f"PRAGMA integrity_check({MAX_FINDINGS})"):
-                for line in str(text).splitlines():
-                    if line != "ok" and not line.startswith("***"):  # a headline
-                        self._add("the file", line)
+        for [text] in self._connection.execute(f"PRAGMA integrity_check({MAX_FINDINGS})"):
+            for line in str(text).splitlines():
+                if line != "ok" and not line.startswith("***"):  # a headline
+                    self._add("the file", line)
 
     # The engines' part.
 
@@ -242,7 +245,7 @@ class _Check:
         for row in self._connection.execute(query):
             self._checked[kind] += 1
             if self._checked[kind] % _STEP_ROWS == 0:
-                self._progress(sum(self._checked.values()), self._total)
+                self._tell()
             try:
                 if kind == "job":
                     read_record(row)
@@ -275,32 +278,3 @@ class _Check:
 
 def _notes(connection: sqlite3.Connection) -> dict[str, Any]:
     return dict(connection.execute("SELECT name, value FROM engine"))
-
-
-@contextmanager
-def _interruptible(connection: sqlite3.Connection, call: Callable[[], None]) -> Iterator[None]:
-    """Call a function now and then while SQLite works; raise the exception that it raises.
-
-    SQLite by itself would only say that it was interrupted.
-    """
-    raised: list[BaseException] = []
-
-    def step() -> int:
-        try:
-            call()
-        except BaseException as error:  # noqa: BLE001 - it is raised below
-            raised.append(error)
-        return len(raised)
-
-    connection.set_progress_handler(step, _STEP_INSTRUCTIONS)
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        for reason in raised:
-            raise reason from None
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-            # A signal raised it before `step` had begun; nothing else interrupts.
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        connection.set_progress_handler(None, 0)

@@ -29,8 +29,9 @@ def job_problems(
 
 
 def _history_problems(job: dict[str, Any], transitions: Iterator[Row]) -> Iterator[str]:
-    created_at, updated_at = job["created_at"], job["updated_at"]
+    created_at, updated_at, started_at = job["created_at"], job["updated_at"], job["started_at"]
     lines, last_status, last_at = 0, None, created_at
+    started = started_at is None
     for sequence, _, from_status, to_status, at, *_ in transitions:
         if from_status != last_status:
             yield f"its transition {sequence} is from {from_status}, not from {last_status}"
@@ -39,23 +40,28 @@ def _history_problems(job: dict[str, Any], transitions: Iterator[Row]) -> Iterat
         if not lines and at > created_at:
             yield f"it was created at {created_at}, and its history begins at {at}"
         lines, last_status, last_at = lines + 1, to_status, at
+        started |= at == started_at
     if lines != job["version"]:
         yield f"its version is {job['version']}, and it has {lines} sound transitions"
     elif last_status != job["status"]:
         yield f"its status is {job['status']}, and its history ends with {last_status}"
     elif last_at != updated_at:
         yield f"it changed at {updated_at}, and its history ends at {last_at}"
+    elif not started:
+        yield f"it started at {started_at}, and no transition of it is of that time"
 
 
 def _end_problems(job: dict[str, Any], final_statuses: Container[str] | None) -> Iterator[str]:
     status, updated_at, ended_at = job["status"], job["updated_at"], job["ended_at"]
+    has_ended, outcome = ended_at is not None, job["outcome"]
+    is_final = has_ended if final_statuses is None else status in final_statuses
     if ended_at not in {None, updated_at}:
         yield f"it ended at {ended_at}, and changed at {updated_at}"
-    elif final_statuses is not None:
-        is_final = status in final_statuses
-        if is_final != (ended_at is not None):
-            kind = "a final one" if is_final else "no final one"
-            yield f"its status {status} is {kind}, and its end is {ended_at}"
+    elif is_final != has_ended:
+        kind = "a final one" if is_final else "no final one"
+        yield f"its status {status} is {kind}, and its end is {ended_at}"
+    elif has_ended != (outcome is not None):
+        yield f"its outcome is {outcome}, and its end is {ended_at}"
 
 
 def _execution_problems(job: dict[str, Any]) -> Iterator[str]:
@@ -71,5 +77,7 @@ def _execution_problems(job: dict[str, Any]) -> Iterator[str]:
     else:
         for column in missing:
             yield f"it has an execution without {column}"
+    if job["attempt"] and job["started_at"] is None:
+        yield f"it has never started, and its newest attempt is {job['attempt']}"
     if job["ended_at"] is not None and job["token"] is not None:
         yield f"it has ended, and an attempt has it: {shown(job['token'])}"

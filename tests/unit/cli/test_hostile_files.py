@@ -128,7 +128,7 @@ async def _commit(path: Path) -> None:
     async with opened(SQLiteStorage(path), Book()) as session:
         await session.commit(
             session.batch()
-            .create("job", key="key", given_input='{"a":1}', execution=execution)
+            .create("job", key="key", given_input='{"a":1}', execution=execution, runs=True)
             .amend("job", failed=failed(3))
             .create("other", execution=Execution())
         )

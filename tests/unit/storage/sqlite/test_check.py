@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from engine import (
     StorageFormatError,
     SyncJobEngine,
 )
-from engine.storage.sqlite import check
+from engine.storage.sqlite import check, interruptible
 from engine.storage.sqlite.check import check_file
 from engine.storage.sqlite.findings import Report
 from engine.storage.sqlite.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, checksum
@@ -115,7 +116,10 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
         ),
         (
             "UPDATE transitions SET at = '1999-01-01T00:00:00.000000Z' WHERE sequence = 13",
-            ["job job-6: its transition 13 is of 1999-01-01T00:00:00.000000Z, which is before "],
+            [
+                "job job-6: its transition 13 is of 1999-01-01T00:00:00.000000Z, which is before ",
+                "job job-6: it started at 2",  # and no transition of it is of that time
+            ],
         ),
         (
             "UPDATE transitions SET from_status = 'failed' WHERE sequence = 13",
@@ -200,6 +204,30 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
             ["job job-10: its status awaiting_payment is no final one, and its end is 2"],
         ),
         (
+            "UPDATE jobs SET outcome = NULL WHERE job_id = 'job-6'",
+            ["job job-6: its outcome is None, and its end is 2"],
+        ),
+        (
+            "UPDATE jobs SET outcome = 'died' WHERE job_id = 'job-10'",
+            ["job job-10: its outcome is died, and its end is None"],
+        ),
+        (
+            "UPDATE jobs SET outcome = 'lost' WHERE job_id = 'job-10'",
+            ["job job-10: a value can't be: Invalid enum value 'lost' - at `outcome`"],
+        ),
+        (
+            "UPDATE jobs SET started_at = '2999-01-01T00:00:00.000000Z' WHERE job_id = 'job-6'",
+            ["job job-6: it started at 2999-01-01T00:00:00.000000Z, and no transition of it is "],
+        ),
+        (
+            "UPDATE transitions SET by = printf('%257s', 'x') WHERE sequence = 22",
+            ["transition 22: a value can't be: ", "job job-10: its version is 1, and it has 0 "],
+        ),
+        (
+            f"UPDATE transitions SET reason = '{'x' * 4_097}' WHERE sequence = 22",  # noqa: S608
+            ["transition 22: a value can't be: ", "job job-10: its version is 1, and it has 0 "],
+        ),
+        (
             "UPDATE jobs SET input = '{' WHERE job_id = 'job-10'",
             ["job job-10: its input can't be '{'"],
         ),
@@ -208,6 +236,7 @@ def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
             [
                 "job job-10: it has an execution without priority",
                 "job job-10: it has an execution without fa",
+                "job job-10: it has never started, and its newest attempt is 1",
             ],
         ),
         (
@@ -237,6 +266,10 @@ def test_what_does_not_belong_together_is_found(
         ("prompt = 'x'", ["job job-6: its prompt can't be 'x'"]),
         ("answers = ''", ["job job-6: its answers can't be ''"]),
         ("deadlines = ']'", ["job job-6: its deadlines can't be ']'"]),
+        (
+            "started_at = NULL",
+            ["job job-6: it has never started, and its newest attempt is 1"],
+        ),
         ("token = 't'", ["job job-6: it has ended, and an attempt has it: 't'"]),
         ("prompt = '{}'", ["job job-6: its prompt can't be '{}'"]),
         ("answers = '[]'", ["job job-6: its answers can't be '[]'"]),
@@ -288,6 +321,10 @@ def test_a_changed_value_of_a_failed_attempt_is_found(with_attempts: Path) -> No
         ),
         (
             "UPDATE attempts SET began_at = 'today' WHERE number = 1",
+            ["attempt 1 of job job-6: a value can't be: "],
+        ),
+        (
+            f"UPDATE attempts SET error = '{'x' * 4_001}' WHERE number = 1",  # noqa: S608
             ["attempt 1 of job job-6: a value can't be: "],
         ),
         (
@@ -496,7 +533,7 @@ def test_the_first_thousand_problems_are_kept_and_all_are_counted(tmp_path: Path
 def _often_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the check report its progress after each row, and each instruction of SQLite."""
     monkeypatch.setattr(check, "_STEP_ROWS", 1)
-    monkeypatch.setattr(check, "_STEP_INSTRUCTIONS", 1)
+    monkeypatch.setattr(interruptible, "_STEP_INSTRUCTIONS", 1)
 
 
 @pytest.mark.usefixtures("_often_told")
@@ -522,9 +559,9 @@ def test_progress_is_told_and_may_end_the_check(path: Path) -> None:
     told: list[tuple[int, int]] = []
     check_file(path, lambda done, of: told.append((done, of)))
     assert told[0] == (0, 20)
-    assert [done for done, _ in told if done] == list(range(1, 21))
+    assert [done for done, _ in groupby(told)] == [(done, 20) for done in range(21)]
 
-    for end in (0, 7):
+    for end in (0, 7, 20):
 
         def stop(done: int, _of: int, end: int = end) -> None:
             if done == end:
@@ -532,6 +569,14 @@ def test_progress_is_told_and_may_end_the_check(path: Path) -> None:
 
         with pytest.raises(StopAsyncIteration):
             check_file(path, stop)
+
+
+@pytest.mark.usefixtures("_often_told")
+def test_progress_is_told_in_every_check_that_may_take_long(with_attempts: Path) -> None:
+    told: list[tuple[int, int]] = []
+    check_file(with_attempts, lambda done, of: told.append((done, of)))
+    assert told.count((0, 20)) > 100, "pages"
+    assert told.count((20, 20)) > 100, "attempts, labels and numbers"
 
 
 def test_what_is_no_file_of_an_engine_is_refused(tmp_path: Path) -> None:
