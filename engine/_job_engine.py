@@ -278,8 +278,8 @@ class JobEngine(EngineBase[Status]):
             not_before: No worker claims the job before this time: a `timedelta` above 0 from the
                 creation, or an aware `datetime`. The deadline of the running status counts from
                 then. It moves no job.
-            labels: Up to 16 names, of 1 to 64 characters, with texts of 1 to 256. They never
-                change, and `list_jobs` finds the job by them.
+            labels: Up to 16 names, of 1 to 64 characters without ``=``, with texts of 1 to 256.
+                They never change, and `list_jobs` finds the job by them.
             input: The handler's input: a JSON value, or a value of a type that pydantic knows, such
                 as a model, a list of models or a datetime; up to 262,144 characters as JSON. Models
                 are written by their aliases.

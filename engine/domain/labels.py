@@ -72,7 +72,12 @@ def check_label(name: object, value: object) -> tuple[str, str]:
     """Return a label's name and value if they are short texts.
 
     Raises:
-        InvalidValueError: The name has not 1 to 64 characters, or the value not 1 to 256.
+        InvalidValueError: The name has not 1 to 64 characters or a ``=``, which ends it in a
+            command line; or the value has not 1 to 256 characters.
     """
     checked = check_text("labels", name, MAX_LABEL_NAME_CHARACTERS)
+    if "=" in checked:
+        raise InvalidValueError(
+            "labels", f"has a name with `=`: {shown(checked)}; use another sign"
+        )
     return checked, check_text(f"labels[{checked!r}]", value, MAX_LABEL_CHARACTERS)

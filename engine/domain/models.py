@@ -276,10 +276,15 @@ class Statistics(Snapshot, Generic[Status]):
     """Listeners to events: waiting and watching calls, workers, gates and hooks."""
 
 
-class NewJob(Struct, frozen=True):
-    """An item of `create_many`; its fields are the arguments of `create`."""
+class _FirstOfNewJob(Struct, frozen=True):
+    """The only field that may be given by its place."""
 
     input_hash: str | None = None
+
+
+class NewJob(_FirstOfNewJob, frozen=True, kw_only=True):
+    """An item of `create_many`; its fields are the arguments of `create`."""
+
     kind: str = DEFAULT_KIND
     input: Any = None
     payment_id: str | None = None

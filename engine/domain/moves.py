@@ -9,11 +9,16 @@ from msgspec import Struct
 from engine.domain.models import Job, Status
 
 
-class Move(Struct, Generic[Status], frozen=True):
-    """An item of `transition_many`; its fields are the arguments of `transition`."""
+class _FirstOfMove(Struct, Generic[Status], frozen=True):
+    """The fields that may be given by their places."""
 
     job_id: str
     target: Status
+
+
+class Move(_FirstOfMove[Status], Generic[Status], frozen=True, kw_only=True):
+    """An item of `transition_many`; its fields are the arguments of `transition`."""
+
     result: str | None = None
     error: str | None = None
     expected_version: int | None = None

@@ -13,15 +13,15 @@ UtcDatetime = Annotated[AwareDatetime, AfterValidator(lambda value: value.astime
 class Nothing(dict[str, Any]):
     """An empty dict, which nobody can fill: all snapshots share one, so that it costs nothing."""
 
-    def __setitem__(self, *_: object) -> NoReturn:
-        """Refuse an item.
+    def __setitem__(self, *_: object, **__: object) -> NoReturn:
+        """Refuse items.
 
         Raises:
             TypeError: Always.
         """
         raise TypeError("a snapshot can't be changed")
 
-    update = setdefault = __ior__ = __setitem__  # type: ignore[assignment]
+    update = setdefault = __ior__ = __setitem__
 
 
 NOTHING: Final = Nothing()

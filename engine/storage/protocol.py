@@ -164,6 +164,9 @@ class CheckedOut:
 class Storage(Protocol):
     """The storage protocol. The owner shields the calls from the cancellation of callers.
 
+    The records that `open`, `checkout` and `page` return carry ``sequence``, the number of the
+    job's newest transition, filled from its history.
+
     Every call may raise `engine.domain.exceptions.StorageError` for a known failure, which goes to
     the callers of the round. Any other exception is a bug and crashes the owner.
     """

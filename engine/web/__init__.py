@@ -2,11 +2,12 @@
 
 Needs Starlette: ``pip install 'engine[web]'``. ::
 
+    engine = JobEngine(lifecycle=ORDER_LIFECYCLE)
     app = FastAPI(lifespan=…)
     install_errors(app)
 
     @app.get("/orders/{job_id}")
-    async def get_order(job_id: str, request: Request) -> Job:
+    async def get_order(job_id: str, request: Request) -> Job[OrderStatus]:
         return await wait_as_preferred(engine, request, job_id)
 
     @app.get("/orders/{job_id}/events")

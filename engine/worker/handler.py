@@ -27,7 +27,13 @@ _OfJob: TypeAlias = (
     | Callable[[Context[Any], Job[Any]], _Out]
 )
 _OfInput: TypeAlias = (
-    Callable[[_In, Context[Any]], _Out]
+    Callable[[_In, Job[Any], Context[Any]], _Out]
+    | Callable[[_In, Context[Any], Job[Any]], _Out]
+    | Callable[[Job[Any], _In, Context[Any]], _Out]
+    | Callable[[Context[Any], _In, Job[Any]], _Out]
+    | Callable[[Job[Any], Context[Any], _In], _Out]
+    | Callable[[Context[Any], Job[Any], _In], _Out]
+    | Callable[[_In, Context[Any]], _Out]
     | Callable[[Context[Any], _In], _Out]
     | Callable[[_In, Job[Any]], _Out]
     | Callable[[Job[Any], _In], _Out]

@@ -127,7 +127,7 @@ def send(engine: Any, request: Request, **limits: float | None) -> Any:  # noqa:
             if one:
                 how = {"result": result, "expected_version": version, **limits}
                 return engine.transition(one, status, **how)
-            moves = [Move(job, status, result, None, version) for job in jobs]
+            moves = [Move(job, status, result=result, expected_version=version) for job in jobs]
             return engine.transition_many(moves, **limits)
         case History():
             return engine.history(one, **limits)

@@ -53,6 +53,14 @@ def of_all(_: Order, __: Context, ___: Job) -> Report:
     return Report()
 
 
+async def input_between(_: Job, __: Order, ___: Context) -> Report:
+    return Report()
+
+
+def input_last(_: Context, __: Job, ___: Order) -> Report:
+    return Report()
+
+
 assert_type(Handler(of_input), Handler[Order, Report])
 assert_type(Handler(of_both, concurrency=2), Handler[Order, Report])
 assert_type(Handler(context_first, retry=Retry(2)), Handler[Order, Report])
@@ -61,7 +69,9 @@ assert_type(Handler(of_job_and_context), Handler[Any, Report])
 assert_type(Handler(of_job_and_input), Handler[Order, Report])
 assert_type(Handler(in_thread, processes=True), Handler[Order, Report])
 assert_type(Handler(of_job_in_thread), Handler[Any, Report])
-assert_type(Handler(of_all), Handler[Any, Report])
+assert_type(Handler(of_all), Handler[Order, Report])
+assert_type(Handler(input_between), Handler[Order, Report])
+assert_type(Handler(input_last), Handler[Order, Report])
 wrong: Handler[Order, Order] = Handler(of_input)  # type: ignore[arg-type]
 
 

@@ -63,6 +63,7 @@ async def test_a_kind_is_a_short_plain_text(engine: Engine, kind: Any) -> None: 
         ({f"name {number}": "x" for number in range(17)}, "has 17 of them"),
         ({"": "x"}, "must have 1 to 64 characters"),
         ({"n" * 65: "x"}, "must have 1 to 64 characters"),
+        ({"a=b": "x"}, "has a name with `=`: 'a=b'"),
         ({"name": ""}, "must have 1 to 256 characters"),
         ({"name": "x" * 257}, "must have 1 to 256 characters"),
         ({"name": 3}, "must be a str"),

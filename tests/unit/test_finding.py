@@ -84,6 +84,8 @@ async def test_the_default_payment_of_the_longest_id_is_found(facade: type[Any])
         assert await engine.find(payment_id=job.blockchain_identifier) == job
         with pytest.raises(InvalidValueError, match=r"^payment_id "):
             await engine.find(payment_id="x" * 257)
+        with pytest.raises(InvalidValueError, match="must have 1 to 256 characters"):
+            await engine.find(payment_id="")
 
 
 async def test_a_name_that_no_job_has_is_told_back(kept: Engine) -> None:

@@ -139,7 +139,9 @@ def _reason_for_none(connection: sqlite3.Connection, arguments: Namespace) -> st
         jobs += f" of the kind {arguments.kind}"
     for each in arguments.label:
         jobs += f" with the label {shown('='.join(each))}"
-    return f"{jobs} after {arguments.after}" if arguments.after else jobs
+    if not arguments.after:
+        return jobs
+    return f"{jobs} {'before' if arguments.newest else 'after'} {arguments.after}"
 
 
 def _next_page(arguments: Namespace, after: int) -> str:

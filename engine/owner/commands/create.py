@@ -146,10 +146,9 @@ def check_payment_name(value: object) -> str:
     Raises:
         InvalidValueError: It is no text of 1 to 256 characters, nor the default of a job.
     """
-    name = check_text("payment_id", value, MAX_DEFAULT_IDENTIFIER_CHARACTERS)
-    if job_id_in(name) is None:
-        check_text("payment_id", name, MAX_IDENTIFIER_CHARACTERS)
-    return name
+    is_default = isinstance(value, str) and job_id_in(value) is not None
+    longest = MAX_DEFAULT_IDENTIFIER_CHARACTERS if is_default else MAX_IDENTIFIER_CHARACTERS
+    return check_text("payment_id", value, longest)
 
 
 def checked_payment(value: object) -> str:

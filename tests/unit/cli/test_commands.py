@@ -102,6 +102,8 @@ def test_list_finds_jobs_by_kind_and_labels(path: Path, here: Run) -> None:
     assert ([line[:5] for line in lines[1:]], notes) == (["job-1"], [])
     _, _, [note] = here("list", path, "--kind", "print", "--label", "customer=c2")
     assert note == "no jobs of the kind print with the label 'customer=c2'"
+    _, _, [note] = here("list", path, "--kind", "mail", "--newest", "--after", 5)
+    assert note == "no jobs of the kind mail before 5"
 
 
 @pytest.mark.parametrize(

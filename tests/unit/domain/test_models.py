@@ -1,6 +1,8 @@
 """Models: their checks, and the default lifecycle."""
 
+import inspect
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -23,6 +25,7 @@ from engine import (
     Transition,
     validate_transition,
 )
+from engine.domain.snapshot import NOTHING
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 EARLIER = datetime(2026, 3, 1, 11, tzinfo=timezone(timedelta(hours=5)))
@@ -158,6 +161,30 @@ def test_a_dump_is_a_json_response_as_it_is() -> None:
         dump = kind(**(FIELDS | more)).model_dump(mode="json")
         assert json.loads(json.dumps(dump)) == dump
         assert dump.keys() == {*kind.model_fields, "value"}
+
+
+def test_only_what_names_the_job_is_given_by_its_place() -> None:
+    for make, names in ((NewJob, ["input_hash"]), (Move, ["job_id", "target"])):
+        by_place = [
+            name
+            for name, each in inspect.signature(make).parameters.items()
+            if each.kind is not each.KEYWORD_ONLY
+        ]
+        assert by_place == names
+
+
+def test_a_shared_empty_dict_of_a_snapshot_can_not_be_filled() -> None:
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: NOTHING.update(a=1),
+        lambda: NOTHING.update({"a": 1}),
+        lambda: NOTHING.setdefault("a", 1),
+        lambda: NOTHING.__setitem__("a", 1),
+        lambda: NOTHING.__ior__({"a": 1}),
+    )
+    for change in changes:
+        with pytest.raises(TypeError, match="a snapshot can't be changed"):
+            change()
+    assert not NOTHING
 
 
 @pytest.mark.parametrize("item", [NewJob("a"), Move("id", JobStatus.RUNNING)], ids=["new", "move"])
