@@ -11,7 +11,7 @@ from pathlib import Path
 from engine import JobStatus
 from engine.domain.ids import new_job_id
 from engine.storage.record import Change, Record
-from engine.storage.sqlite.rows import SHORT_COLUMNS, TRANSITION_COLUMNS, batch_rows
+from engine.storage.sqlite.rows import SHORT_COLUMNS, SHORT_TRANSITION_COLUMNS, batch_rows
 from tests.bench.durable_floors import HASH, RESULT
 from tests.bench.measure import progress
 
@@ -35,7 +35,7 @@ def fill(path: Path, finished: int, live: int) -> None:
             sequence += len(changes)
             rows = batch_rows(changes, {JobStatus.COMPLETED.value})
             _insert(connection, "jobs", SHORT_COLUMNS, rows.jobs())
-            _insert(connection, "transitions", TRANSITION_COLUMNS, rows.transitions)
+            _insert(connection, "transitions", SHORT_TRANSITION_COLUMNS, rows.transitions)
             progress(f"filling a file, {position:,} of {jobs:,} jobs")
         connection.execute("COMMIT")
 
