@@ -1,7 +1,8 @@
 """Where each event leads: the checks and defaults of what a lifecycle says about it.
 
-The status of a job whose attempts are used up, `exhausted_to`, has no other role. Else an event
-would mean two things in it: a gate would start what needs attention, an answer would retry it.
+The statuses in which a job waits for its handler's answer, `awaiting_input`, and for its retry,
+`exhausted_to`, have no other role. Else an event would mean two things in them: a payment that
+comes twice would start what asks its buyer something, an answer would retry what needs attention.
 """
 
 from __future__ import annotations
@@ -24,10 +25,9 @@ def check_pauses(tables: Tables[Status]) -> None:
         LifecycleError: One of them can't, is no status, or has another role already.
     """
     asking, exhausted = tables.awaiting_input, tables.exhausted_to
-    roles: dict[Status | None, str] = {tables.running: "running"}
+    roles: dict[Status | None, str] = {tables.initial: "initial", tables.running: "running"}
     _check_pause(tables, "awaiting_input", asking, roles)
-    roles |= {asking: "awaiting_input", tables.initial: "initial"}
-    _check_pause(tables, "exhausted_to", exhausted, roles)
+    _check_pause(tables, "exhausted_to", exhausted, roles | {asking: "awaiting_input"})
 
 
 def _check_pause(

@@ -42,12 +42,13 @@ class Lifecycle(Tables[Status]):
             leads to the first one, in the order of the enum, that may follow ``running``.
         failure: The final statuses that may hold an error.
         awaiting_input: The status in which a job waits for its handler's prompt to be answered. It
-            needs a move from ``running`` and a move back. None: handlers can't ask.
+            needs a move from ``running`` and a move back. It isn't the initial status: a payment
+            that comes twice would start the job again. None: handlers can't ask.
         fails_to: The failure of a job whose handler has failed for good. It needs a move from
             ``running``, and may be left out if that leads to one failure or to none.
         exhausted_to: The status of a job whose attempts are used up, or whose handler has died and
             may not run again. It needs a move from ``running``, and a move back for the retry.
-            None: such a job fails.
+            It is neither initial nor awaiting input. None: such a job fails.
         expires_to: The next status of an expired job, by its status. By default, each status with
             just one failure among its moves leads to that failure. Only the statuses in this table
             can have a deadline.

@@ -45,6 +45,14 @@ class Printing(StrEnum):
     BURNT = "burnt"
 
 
+class Talk(StrEnum):
+    NEW = "new"
+    BUSY = "busy"
+    ASKING = "asking"
+    DONE = "done"
+    LOST = "lost"
+
+
 class Foreign(StrEnum):
     STRANGE = "strange"
 
@@ -70,6 +78,21 @@ def _row(**rows: set[Any]) -> dict[Any, set[Any]]:
     return moves | {Step[name]: row for name, row in rows.items()}
 
 
+ASKS: dict[str, Any] = {
+    "statuses": Talk,
+    "moves": {
+        Talk.NEW: {Talk.BUSY, Talk.ASKING},
+        Talk.BUSY: {Talk.NEW, Talk.ASKING, Talk.DONE, Talk.LOST},
+        Talk.ASKING: {Talk.BUSY},
+        Talk.DONE: set(),
+        Talk.LOST: set(),
+    },
+    "initial": Talk.NEW,
+    "running": Talk.BUSY,
+    "success": {Talk.DONE},
+    "failure": {Talk.LOST},
+    "awaiting_input": Talk.ASKING,
+}
 WITHOUT_LOST = {status: row - {Step.LOST} for status, row in GOOD["moves"].items()}
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -118,8 +141,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         r"STRANGE.* not a member of Step",
     ),
     "asking that can't be begun": (
-        {"awaiting_input": Step.NEW},
-        r"NEW is `awaiting_input`, so BUSY needs a move to NEW",
+        ASKS | {"moves": ASKS["moves"] | {Talk.BUSY: {Talk.DONE, Talk.LOST}}},
+        r"ASKING is `awaiting_input`, so BUSY needs a move to ASKING",
     ),
     "asking that never ends": (
         {"awaiting_input": Step.LOST},
@@ -128,6 +151,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "asking while running": (
         {"moves": _row(BUSY={Step.BUSY, Step.DONE, Step.LOST}), "awaiting_input": Step.BUSY},
         r"BUSY is `running`, and so can't be `awaiting_input` too",
+    ),
+    "asking before the start": (
+        ASKS | {"awaiting_input": Talk.NEW},
+        r"NEW is `initial`, and so can't be `awaiting_input` too",
     ),
     "expiry by no legal move": (
         {"expires_to": {Step.NEW: Step.LOST}},
@@ -319,11 +346,10 @@ def test_jobs_may_be_forced_to_what_is_no_end() -> None:
 
 
 def test_asking_leads_there_and_back() -> None:
-    moves = _row(NEW={Step.BUSY}, BUSY={Step.NEW, Step.DONE, Step.LOST})
-    lifecycle = Lifecycle(**(GOOD | {"moves": moves, "awaiting_input": Step.NEW}))
-    assert lifecycle.awaiting_input is Step.NEW
-    assert lifecycle.after("busy", Event.ASK) == "new"
-    assert lifecycle.after("new", Event.ANSWER) == "busy"
+    lifecycle = Lifecycle(**ASKS)
+    assert lifecycle.awaiting_input is Talk.ASKING
+    assert lifecycle.after("busy", Event.ASK) == "asking"
+    assert lifecycle.after("asking", Event.ANSWER) == "busy"
 
 
 def test_every_move_is_legal_or_refused_with_the_ways_that_are_open() -> None:
@@ -428,23 +454,20 @@ def test_it_says_what_it_is() -> None:
     assert repr(Lifecycle(**GOOD)) == "<Lifecycle of Step from new>"
 
 
-FORCED = {"expires_to": {Step.NEW: Step.BUSY}, "cancels_to": {Step.BUSY: Step.LOST}}
+FORCED = {"expires_to": {Talk.NEW: Talk.BUSY}, "cancels_to": {Talk.BUSY: Talk.LOST}}
 
 
 @pytest.mark.parametrize("event", Event)
 def test_every_event_leads_somewhere_or_is_refused_with_the_rule_that_is_missing(
     event: Event,
 ) -> None:
-    moves = _row(NEW={Step.BUSY}, BUSY={Step.NEW, Step.DONE, Step.LOST})
-    lifecycle = Lifecycle(
-        **(GOOD | FORCED | {"moves": moves, "awaiting_input": Step.NEW}), hint="see the other"
-    )
+    lifecycle = Lifecycle(**(ASKS | FORCED), hint="see the other")
     able = {
         Event.START: {"new": "busy"},
         Event.EXPIRE: {"new": "busy"},
         Event.CANCEL: {"busy": "lost"},
-        Event.ASK: {"busy": "new"},
-        Event.ANSWER: {"new": "busy"},
+        Event.ASK: {"busy": "asking"},
+        Event.ANSWER: {"asking": "busy"},
         Event.SUCCEED: {"busy": "done"},
         Event.FAIL: {"busy": "lost"},
         Event.EXHAUST: {"busy": "lost"},
