@@ -490,7 +490,8 @@ class JobEngine(EngineBase[Status]):
         A job without an attempt ends at once: in the status that the lifecycle's ``cancels_to``
         names, with the error ``cancelled`` and the reason. A running handler is cancelled, but may
         complete its job first: one of the two wins. The request is stored with the job and survives
-        a crash. Another cancel changes nothing.
+        a crash. Another cancel of a job that is to be cancelled, or has ended as cancelled, changes
+        nothing.
 
         Args:
             job_id: The job's id.
@@ -504,7 +505,7 @@ class JobEngine(EngineBase[Status]):
         Raises:
             InvalidValueError: The id, the reason or ``by`` is of the wrong type or size.
             JobNotFoundError: No job has this id.
-            JobEndedError: The job has ended without a cancel.
+            JobEndedError: The job has ended otherwise, even if a cancel came before its end.
             InvalidStateTransitionError: The lifecycle has no ``cancels_to`` for the job's status.
         """
         message = CancelJob.checked(job_id, reason, by)

@@ -286,7 +286,7 @@ class StalePromptError(EngineError):
 class JobEndedError(EngineError):
     """The job has ended, and so can't change any more. Nothing was applied.
 
-    `cancel` raises it for a job that ended without a cancel; `start` for one that ended without
+    `cancel` raises it for a job that has not ended as cancelled; `start` for one that ended without
     ever starting: then give the money back.
 
     Attributes:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Self, cast
+from typing import Any, Final, Self, cast
 
 from engine.domain.exceptions import JobEndedError
-from engine.domain.lifecycle import Event
+from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.outcomes import Outcome
 from engine.domain.validation import MAX_REASON_CHARACTERS, check_job_id, check_text
 from engine.owner.acts import checked_act
@@ -38,18 +38,18 @@ class CancelJob(WriteOne):
         return cls(check_job_id(job_id), reason, checked_act(by, None).by)
 
     def decide(self, batch: Batch) -> Sequence[Record]:
-        """See `Write.decide`. Another cancel of the same job changes nothing.
+        """See `Write.decide`. Another cancel of a cancelled job changes nothing.
 
         Raises:
             JobNotFoundError: No job has this id.
-            JobEndedError: The job has ended without a cancel.
+            JobEndedError: The job has ended otherwise.
             InvalidStateTransitionError: The lifecycle has no ``cancels_to`` for the job's status.
         """
         record, lifecycle = batch.job(self.job_id), batch.lifecycle
         execution = record.execution
         is_first = execution.cancel_reason is None
         if lifecycle.is_final(record.status):
-            if is_first or not lifecycle.leads_to(Event.CANCEL, record.status):
+            if not _is_cancelled(lifecycle, record):
                 raise ended_error(record)
             return [record]
         lifecycle.after(record.status, Event.CANCEL, self.job_id)
@@ -58,6 +58,17 @@ class CancelJob(WriteOne):
         if not batch.is_held(record):
             return [end_cancelled(batch, record, execution)]
         return [batch.amend(record, execution) if is_first else record]
+
+
+def _is_cancelled(lifecycle: Lifecycle[Any], record: Record) -> bool:
+    """Return whether a job has ended as cancelled, whatever else a cancel of it may have met."""
+    outcome = lifecycle.outcome(record.status, Event.CANCEL)
+    if outcome is Outcome.CANCELLED or not lifecycle.leads_to(Event.CANCEL, record.status):
+        return record.outcome == Outcome.CANCELLED.value
+    # All jobs in this status have another outcome: what else a cancel leaves has to tell.
+    error = _error(record.execution) if lifecycle.is_failure(record.status) else None
+    was_asked = record.execution.cancel_reason is not None
+    return was_asked and (record.result, record.error) == (None, error)
 
 
 def ended_error(record: Record) -> JobEndedError:
@@ -84,7 +95,10 @@ def end_cancelled(
     if target is None:
         # The lifecycle may have lost its `cancels_to` since the request; then a running job fails.
         target = lifecycle.after(record.status, Event.FAIL, record.job_id)
-    reason = execution.cancel_reason or None
-    error = f"{CANCELLED}: {reason}" if reason else CANCELLED
-    act = Act(execution.cancelled_by, reason)
-    return batch.force(record, target, Event.CANCEL, error, execution, act, failed)
+    act = Act(execution.cancelled_by, execution.cancel_reason or None)
+    return batch.force(record, target, Event.CANCEL, _error(execution), execution, act, failed)
+
+
+def _error(execution: Execution) -> str:
+    reason = execution.cancel_reason
+    return f"{CANCELLED}: {reason}" if reason else CANCELLED

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
 from engine import (
     AGENT_JOB_LIFECYCLE,
+    ORDER_LIFECYCLE,
+    PAID_JOB_LIFECYCLE,
     AgentJobStatus,
     InvalidStateTransitionError,
     InvalidValueError,
     JobEndedError,
+    JobEngine,
     JobNotFoundError,
     JobStatus,
+    Lifecycle,
+    Outcome,
 )
+from engine.domain.lifecycle import Event
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.ask import AskForInput
+from engine.owner.commands.finish import FinishJob
 from engine.owner.prompts import prompt_text
 from engine.testing.facades import FACADES, Engine, opened_engine
+from engine.testing.virtual_clock import VirtualClock
 from tests.unit.claiming import (
     Claim,
     NewPlace,
@@ -32,6 +43,35 @@ pytestmark = pytest.mark.anyio
 RUNNING, COMPLETED, FAILED = (
     *(AgentJobStatus.RUNNING, AgentJobStatus.COMPLETED, AgentJobStatus.FAILED),
 )
+
+
+def paid_with(outcome: Outcome | None) -> Lifecycle[JobStatus]:
+    """Return the default lifecycle, with one outcome of all failures, or with the causes."""
+    return Lifecycle(
+        JobStatus,
+        PAID_JOB_LIFECYCLE.moves,
+        initial=JobStatus.AWAITING_PAYMENT,
+        running=JobStatus.RUNNING,
+        success={JobStatus.COMPLETED},
+        failure={JobStatus.FAILED},
+        outcomes=None if outcome is None else {JobStatus.FAILED: outcome},
+    )
+
+
+CANCELLING: dict[str, Lifecycle[Any]] = {
+    "agent": AGENT_JOB_LIFECYCLE,
+    "order": ORDER_LIFECYCLE,
+    "causes": paid_with(None),
+    "all failed": paid_with(Outcome.FAILED),
+    "all expired": paid_with(Outcome.EXPIRED),
+}
+OTHER_ENDS = [
+    pytest.param(lifecycle, end, id=f"{name}, {end}")
+    for name, lifecycle in CANCELLING.items()
+    for end in ("completed", "failed", "failed in these words", "expired")
+    # Neither outcome nor error would tell such a failure from a cancel.
+    if not (name.startswith("all") and end == "failed in these words")
+]
 
 
 async def test_what_waits_ends_at_once(engine: Engine) -> None:
@@ -90,6 +130,49 @@ async def test_what_runs_is_asked_to_stop_and_may_complete_first(new_place: NewP
         assert done.cancel_reason == "too slow"
         with pytest.raises(JobEndedError):
             await engine.cancel(job.job_id)
+
+
+@pytest.mark.parametrize(("lifecycle", "end"), OTHER_ENDS)
+async def test_a_job_that_ends_otherwise_before_its_cancel_takes_effect_was_not_cancelled(
+    lifecycle: Lifecycle[Any], end: str
+) -> None:
+    clock = VirtualClock()
+    async with JobEngine(lifecycle=lifecycle, clock=clock) as engine:
+        due = {lifecycle.running: timedelta(hours=1)}
+        job = await engine.create(start=True, deadlines=due)
+        _, token = await claimed_one(engine)
+        await engine.cancel(job.job_id, "too slow")
+        if end == "expired":
+            clock.jump(timedelta(hours=2))
+        elif end == "completed":
+            await engine.core.ask(FinishJob(job.job_id, token, Event.SUCCEED))
+        else:
+            error = "no paper" if end == "failed" else "cancelled: too slow"
+            await engine.core.ask(FinishJob(job.job_id, token, Event.FAIL, error=error))
+        for _ in range(2):
+            with pytest.raises(JobEndedError):
+                await engine.cancel(job.job_id, "still")
+        assert (await engine.get(job.job_id)).cancel_reason == "too slow"
+
+
+@pytest.mark.parametrize("lifecycle", CANCELLING.values(), ids=CANCELLING)
+@pytest.mark.parametrize("reason", ["too slow", ""])
+@pytest.mark.parametrize("is_held", [True, False], ids=["held", "free"])
+async def test_another_cancel_of_a_cancelled_job_changes_nothing(
+    lifecycle: Lifecycle[Any], reason: str, *, is_held: bool
+) -> None:
+    async with JobEngine(lifecycle=lifecycle) as engine:
+        job = await engine.create(start=True)
+        if is_held:
+            _, token = await claimed_one(engine)
+            await engine.cancel(job.job_id, reason)
+            await release(engine, job.job_id, token, failed=True)
+        else:
+            await engine.cancel(job.job_id, reason)
+        ended = await engine.get(job.job_id)
+        for _ in range(2):
+            assert await engine.cancel(job.job_id, "again") == ended
+        assert len(await engine.history(job.job_id)) == 2
 
 
 async def test_an_attempt_that_gives_its_job_back_ends_it(new_place: NewPlace) -> None:
