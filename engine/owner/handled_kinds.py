@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from engine.domain.deadlines import due_after
+from engine.domain.deadlines import LAST_TIME, due_after
 from engine.domain.exceptions import KindInUseError
 from engine.owner.times import Times
 from engine.portal.time import Clock
@@ -24,6 +24,10 @@ class HandledKinds:
     Args:
         notices: Takes the times at which to warn, by kind.
         ready_kinds: Returns the kinds that have ready jobs.
+
+    Attributes:
+        latest_begin: When the newest wait for a handler began. If that is in the future, the clock
+            was set back, and all waits begin anew.
     """
 
     def __init__(self, notices: Times[datetime], ready_kinds: Callable[[], Iterable[str]]) -> None:
@@ -31,7 +35,7 @@ class HandledKinds:
         self._ready_kinds = ready_kinds
         self._kinds: set[str] = set()
         self._warned: set[str] = set()
-        self._changed_at = datetime.min.replace(tzinfo=UTC)
+        self._changed_at = self.latest_begin = datetime.min.replace(tzinfo=UTC)
 
     def __contains__(self, kind: object) -> bool:
         return kind in self._kinds
@@ -70,7 +74,11 @@ class HandledKinds:
         if not self._kinds or kind in self._kinds:
             self.forget(kind)
         elif self._may_warn(kind):
-            self._notices.set(kind, due_after(max(at, self._changed_at), _PATIENCE).at)
+            self._wait(kind, max(at, self._changed_at))
+
+    def _wait(self, kind: str, since: datetime) -> None:
+        self._notices.set(kind, due_after(since, _PATIENCE).at)
+        self.latest_begin = max(self.latest_begin, since)
 
     def _may_warn(self, kind: str) -> bool:
         has_room = len(self._warned) + len(self._notices) < _MOST_WARNED
@@ -82,6 +90,10 @@ class HandledKinds:
 
     def to_warn_of(self, now: datetime) -> list[str]:
         """Return the kinds to warn of: each once in the life of the engine, and 1,000 at most."""
+        if self.latest_begin > now:
+            self._changed_at = self.latest_begin = now
+            for kind in self._notices.due(LAST_TIME, len(self._notices)):
+                self._wait(kind, now)
         kinds = self._notices.due(now, len(self._notices))
         for kind in kinds:
             self.forget(kind)

@@ -6,6 +6,8 @@ They also warn of ready jobs whose kind has no handler.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 from typing import Final
 
 import anyio
@@ -34,7 +36,7 @@ async def fire_timers(inbox: Inbox, times: JobTimes, handled: HandledKinds, time
     while True:
         earlier = anyio.Event()
         times.on_earlier = earlier.set
-        await time.wait_until(times.earliest(), earlier, times.latest_begin)
+        await time.wait_until(times.earliest(), earlier, partial(_latest_begin, times, handled))
         if earlier.is_set():
             continue
         now = time.now()
@@ -50,6 +52,10 @@ async def fire_timers(inbox: Inbox, times: JobTimes, handled: HandledKinds, time
         except EngineError:
             logger.exception("due jobs could not be moved, and are tried again")
             await time.sleep(_PAUSE_SECONDS)
+
+
+def _latest_begin(times: JobTimes, handled: HandledKinds) -> datetime:
+    return max(times.latest_begin() or handled.latest_begin, handled.latest_begin)
 
 
 def _warn_of(kinds: Sequence[str]) -> None:

@@ -313,6 +313,31 @@ async def test_no_warning_tells_of_jobs_that_wait_for_less_than_ten_seconds(
     assert warnings(caplog) == []
 
 
+@pytest.mark.parametrize("back_after", ["the job", "the worker", "the wait began"])
+async def test_a_clock_that_is_set_back_makes_no_warning_late(
+    back_after: str, new_place: NewPlace, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = VirtualClock()
+    async with agents(new_place(), clock=clock) as engine:
+        await engine.create(kind="rare", start=True)
+        if back_after == "the job":
+            clock.jump(-3_600)
+        async with Worker(engine, named("done")):
+            if back_after == "the worker":
+                clock.jump(-3_600)
+            await clock.advance(5)
+            if back_after == "the wait began":
+                clock.jump(-3_600)
+            await clock.advance(9)
+            assert len(warnings(caplog)) == (back_after != "the wait began")
+            await clock.advance(1.1)
+            assert len(warnings(caplog)) == 1
+            clock.jump(-3_600)
+            await engine.create(kind="scarce", start=True)
+            await clock.advance(10.1)
+            assert len(warnings(caplog)) == 2
+
+
 async def test_a_retry_whose_kind_has_lost_its_worker_is_told_of(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
