@@ -45,6 +45,12 @@ class Due(NamedTuple):
             return self
         return NEVER if self.at is None else due_after(now, self.at - self.since)
 
+    def no_earlier_than(self, at: datetime | None) -> Due:
+        """Return the later one of it and this moment, which may be None."""
+        if at is None or (self.at is not None and self.at >= at):
+            return self
+        return Due(at)
+
 
 NEVER: Final = Due()
 

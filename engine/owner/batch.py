@@ -246,8 +246,8 @@ class Batch:
             return execution
         if execution.deadlines is None and execution.not_before is None:  # nearly always
             return execution.entering(NEVER)
-        waits_until = self._waits_until(execution, status)
-        return execution.entering(self.deadline_in(execution, status), Due(waits_until))
+        retry = NEVER.no_earlier_than(self._waits_until(execution, status))
+        return execution.entering(self.deadline_in(execution, status), retry)
 
     def deadline_in(self, execution: Execution, status: str) -> Due:
         """Return the end of a job's time in a status, if that begins now, or by `not_before`."""
@@ -256,6 +256,11 @@ class Batch:
             return due_in(execution.deadlines, status, self.now)
         # Absolute, as `not_before` is: a time that begins later looks like a clock set back.
         return Due(due_in(execution.deadlines, status, waits_until).at)
+
+    def next_attempt_of(self, record: Record, delay: timedelta) -> Due:
+        """Return when a running job may be claimed again: after a delay, and by `not_before`."""
+        retry = due_after(self.now, delay) if delay else NEVER
+        return retry.no_earlier_than(self._waits_until(record.execution, record.status))
 
     def _waits_until(self, execution: Execution, status: str) -> datetime | None:
         """Return the time before which a running job is not claimed; None for now."""

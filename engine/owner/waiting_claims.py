@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-from engine.domain.deadlines import NEVER
 from engine.domain.exceptions import EngineError
 from engine.owner.batch import Batch
 from engine.owner.commands.claim import ClaimJobs, claim
@@ -61,7 +60,7 @@ class WaitingClaims:
     def decide(self, batch: Batch) -> Sequence[ServedClaim]:
         """Give each claim its jobs, after all other decisions of the batch."""
         for record in self._still_unclaimed(batch):
-            release(batch, record, retry=NEVER)
+            release(batch, record)
         if not self._waiting:
             return []
         claims = [each for each in self._waiting if not each.is_abandoned]

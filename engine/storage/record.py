@@ -184,6 +184,8 @@ class Execution(Struct, frozen=True, gc=False):
         """Return it with its relative times begun anew if they began in the future."""
         deadline = self.deadline().kept(now)
         retry = self.retry().kept(now)
+        if retry.at is not None:
+            retry = retry.no_earlier_than(self.not_before)
         return replace(
             self,
             deadline_at=deadline.at,

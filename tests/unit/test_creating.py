@@ -25,6 +25,7 @@ from engine.domain.deadlines import Deadline
 from engine.domain.ids import derived_id
 from engine.testing import Lab, VirtualClock
 from engine.testing.facades import FACADES, Engine, opened_engine
+from tests.unit.claiming import Claim, NewPlace, claimed_one, release
 
 pytestmark = pytest.mark.anyio
 
@@ -206,6 +207,29 @@ async def test_not_before_survives_a_restart(tmp_path: Path) -> None:
         assert running.next_attempt_at == NOON + timedelta(days=1)
         await engine.create()  # a round, which readies what is due
         assert (await engine.statistics()).ready == 1
+
+
+@pytest.mark.parametrize("end", ["failed", "failed, with a delay", "released", "died"])
+async def test_no_later_attempt_comes_before_it_when_the_clock_was_set_back(
+    end: str, lasting_place: NewPlace
+) -> None:
+    clock, hour = VirtualClock(NOON), timedelta(hours=1)
+    async with JobEngine(lasting_place(), clock=clock) as engine:
+        job = await engine.create(start=True, not_before=hour)
+        await clock.advance(hour)
+        _, token = await claimed_one(engine)
+        clock.jump(-hour / 2)
+        if end != "died":
+            delay = 600 if end == "failed, with a delay" else 0
+            await release(engine, job.job_id, token, delay, failed=end != "released")
+    async with JobEngine(lasting_place(), clock=clock) as engine:
+        claim = await Claim(engine.core).seen()
+        assert not claim.is_told
+        assert (await engine.get(job.job_id)).next_attempt_at == NOON + hour
+        assert (await engine.statistics()).ready == 0
+        await clock.advance(hour / 2)
+        [record] = await claim.records()
+        assert record.job_id == job.job_id
 
 
 @pytest.mark.parametrize("given", [timedelta(0), datetime(2026, 1, 1), 5, "noon"])  # noqa: DTZ001 - without a zone

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from engine.domain.deadlines import NEVER, due_after
 from engine.domain.deaths import NOT_REPEATED, DeathRule
 from engine.domain.lifecycle import Event
 from engine.owner.batch import Batch
@@ -48,7 +47,7 @@ def _judge(batch: Batch, record: Record, deaths: int, rule: DeathRule, act: Act)
     elif rule.allows_another(deaths):
         batch.retried += 1
         rest = timedelta(seconds=rule.rest_seconds(deaths))
-        retry = due_after(batch.now, rest) if rest else NEVER
+        retry = batch.next_attempt_of(record, rest)
         batch.amend(record, execution.suspected(retry, deaths=deaths))
     else:
         target = batch.lifecycle.after(record.status, Event.DIE, record.job_id)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 from msgspec import Struct
 
-from engine.domain.deadlines import NEVER, Due, due_after
 from engine.owner.batch import Batch
 from engine.owner.commands.cancel import end_cancelled
 from engine.owner.commands.command import WriteOne
 from engine.owner.failed_attempts import failed_attempt
 from engine.storage.record import Record
+
+_NONE: Final = timedelta(0)
 
 
 class Failed(Struct, frozen=True, gc=False):
@@ -52,11 +54,12 @@ class ReleaseJob(WriteOne):
         record = batch.job(self.job_id)
         batch.check_holder(record, self.token)
         delay = timedelta(seconds=self.delay_seconds)
-        retry = due_after(batch.now, delay) if delay else NEVER
-        return [release(batch, record, retry=retry, failed=self.failed)]
+        return [release(batch, record, delay=delay, failed=self.failed)]
 
 
-def release(batch: Batch, record: Record, *, retry: Due, failed: Failed | None = None) -> Record:
+def release(
+    batch: Batch, record: Record, *, delay: timedelta = _NONE, failed: Failed | None = None
+) -> Record:
     """End an attempt. Its job becomes ready again, now or later; a cancelled job ends."""
     execution, kept = record.execution, None
     if failed is not None:
@@ -64,4 +67,5 @@ def release(batch: Batch, record: Record, *, retry: Due, failed: Failed | None =
     if execution.cancel_reason is not None:
         return end_cancelled(batch, record, execution, kept)
     batch.retried += failed is not None
+    retry = batch.next_attempt_of(record, delay)
     return batch.amend(record, execution.released(retry), kept)

@@ -161,6 +161,17 @@ def test_a_time_that_began_in_the_future_begins_anew(began: str) -> None:
     assert ahead.set_back(NOW) == ahead
 
 
+def test_a_wait_that_is_set_back_ends_no_earlier_than_the_submitter_allows() -> None:
+    hour = timedelta(hours=1)
+    ahead = Execution(retry_at=NOW + hour, retry_since=NOW, not_before=NOW - hour / 2)
+    moved = ahead.set_back(NOW - 2 * hour)
+    assert (moved.retry_at, moved.retry_since) == (NOW - hour / 2, None)
+    moved = ahead.set_back(NOW - hour)
+    assert (moved.retry_at, moved.retry_since) == (NOW, NOW - hour)
+    ready = Execution(deadline_at=NOW + hour, deadline_since=NOW, not_before=NOW + hour)
+    assert ready.set_back(NOW - hour).retry_at is None
+
+
 @pytest.mark.parametrize("began", ["deadline", "retry"])
 def test_what_began_in_the_future_is_set_back_once(began: str) -> None:
     for at in (None, NOW - timedelta(days=999), NOW):
