@@ -195,6 +195,12 @@ class Batch:
         """
         return self._job_by(payment_id, self._ids_of_payments, self._named.payments, "payment_id")
 
+    def is_paid_by(self, payment_id: str) -> bool:
+        """Return whether a given payment pays for any job, even one that can't be read."""
+        found = self._named.payments
+        unread = payment_id in found.damaged or payment_id in found.left_out
+        return unread or payment_id in self._ids_of_payments
+
     def _job_by(self, name: str, ids: dict[str, str], found: Found, field: str) -> Record | None:
         if name in ids:
             return self._jobs[ids[name]]

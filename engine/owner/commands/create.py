@@ -184,7 +184,7 @@ def _create_once(limit: ReadLimit, batch: Batch, job: NewRecord) -> Record:
 
 
 def _create(batch: Batch, job: NewRecord) -> Record:
-    if job.payment_id is not None and batch.job_with_payment(job.payment_id) is not None:
+    if job.payment_id is not None and batch.is_paid_by(job.payment_id):
         raise PaymentInUseError(job.payment_id)
     return batch.create(job)
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from engine.domain.exceptions import (
     InvalidValueError,
+    JobDamagedError,
     JobNotFoundError,
     LifecycleError,
     PaymentConflictError,
@@ -115,7 +116,7 @@ class StartJob(Write):
             JobNotFoundError: There is none.
             PaymentInUseError: The payment pays for another job.
         """
-        paid = next(map(batch.job_with_payment, self.payments), None)
+        paid = self._paid_job(batch)
         job_id = next(iter(self.job_ids), None if paid is None else paid.job_id)
         if job_id is None:
             raise JobNotFoundError(None, payment_id=self.payment_id)
@@ -128,6 +129,20 @@ class StartJob(Write):
         if owner_id not in {None, job_id}:
             raise PaymentInUseError(self.payment_id or "")
         return record
+
+    def _paid_job(self, batch: Batch) -> Record | None:
+        """Return the job that has the payment; None if none has it.
+
+        Raises:
+            JobDamagedError: It is the job that is meant, and can't be read.
+            PaymentInUseError: It is another job, which can't be read.
+        """
+        try:
+            return next(map(batch.job_with_payment, self.payments), None)
+        except JobDamagedError as error:
+            if self.given_id in {None, error.job_id}:
+                raise
+        raise PaymentInUseError(self.payment_id or "")
 
     def _is_new_payment(self, record: Record) -> bool:
         """Return whether the payment is to be recorded.

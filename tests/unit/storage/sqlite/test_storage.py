@@ -19,6 +19,7 @@ from engine import (
     JobStatus,
     LifecycleError,
     NewJob,
+    PaymentInUseError,
     SQLiteStorage,
     StorageDamagedError,
     StorageError,
@@ -159,6 +160,33 @@ async def test_the_key_of_a_damaged_job_is_not_given_away(path: Path) -> None:
             await engine.create("one", idempotency_key="key")
         assert caught.value.job_id == job.job_id
         assert await engine.count() == 1
+
+
+async def test_the_payment_of_a_damaged_job_is_in_use_and_names_it_to_nobody_else(
+    path: Path,
+) -> None:
+    async with JobEngine(SQLiteStorage(path)) as engine:
+        job = await engine.create("hash", payment_id="p")
+        other = await engine.create("hash")
+    _change(path, "UPDATE jobs SET input_hash = 'x' WHERE position = 1")
+    async with JobEngine(SQLiteStorage(path)) as engine:
+        for refused in (
+            engine.create("hash", payment_id="p"),
+            engine.create_many([NewJob("hash"), NewJob("hash", payment_id="p")]),
+            engine.start(other.job_id, payment_id="p"),
+        ):
+            with pytest.raises(PaymentInUseError) as in_use:
+                await refused
+            assert job.job_id not in str(in_use.value)
+        for damaged in (
+            engine.start(payment_id="p"),
+            engine.start(job.job_id, payment_id="p"),
+            engine.find(payment_id="p"),
+        ):
+            with pytest.raises(JobDamagedError) as caught:
+                await damaged
+            assert caught.value.job_id == job.job_id
+        assert await engine.count() == 2
 
 
 async def test_a_damaged_history_is_not_shown(path: Path) -> None:
