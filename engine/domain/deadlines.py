@@ -71,7 +71,7 @@ def deadlines_text(
     kept: dict[str, float | str] = {}
     for status, deadline in deadlines.items():
         value = lifecycle.value(status)
-        check_expires(lifecycle, value)
+        check_expires(lifecycle, value, "deadlines")
         kept[value] = _kept(check_deadline(f"deadlines[{value!r}]", deadline))
     return _text(kept)
 
@@ -99,8 +99,13 @@ def _text(kept: Mapping[str, float | str]) -> str | None:
     return json.dumps(kept, separators=(",", ":")) if kept else None
 
 
-def check_expires(lifecycle: Lifecycle[Any], status: str) -> None:
+def check_expires(lifecycle: Lifecycle[Any], status: str, field: str) -> None:
     """Check that a status can have a deadline.
+
+    Args:
+        lifecycle: The lifecycle.
+        status: The status.
+        field: The argument with the deadline, for the error.
 
     Raises:
         InvalidValueError: The lifecycle has no `expires_to` for it.
@@ -112,7 +117,7 @@ def check_expires(lifecycle: Lifecycle[Any], status: str) -> None:
         )
         hint = lifecycle.advice(status, Event.EXPIRE)
         raise InvalidValueError(
-            "deadlines",
+            field,
             f"can't apply to {status}: {whose} in this lifecycle; see `expires_to`"
             + (f"; {hint}" if hint else ""),
         )

@@ -216,7 +216,7 @@ class Context(Generic[Status]):
                 refusal = kept_text(problem_of(error), MAX_REFUSAL_CHARACTERS)
         if deadline is not None:
             deadline = check_deadline("deadline", deadline)
-            check_expires(self._lifecycle, awaiting)
+            check_expires(self._lifecycle, awaiting, "deadline")
         self.request = (prompt_text(new_job_id(), schema, name, question, refusal), deadline)
         raise InputNeeded
 

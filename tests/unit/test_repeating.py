@@ -147,17 +147,23 @@ async def test_another_deadline_expires_the_job(engine: Any) -> None:  # noqa: A
 
 
 @pytest.mark.parametrize(
-    ("status", "deadline"),
+    ("status", "deadline", "field"),
     [
-        (OrderStatus.COMPLETED, HOUR),
-        (AgentJobStatus.AWAITING_INPUT, 5),
-        (OrderStatus.RUNNING, -HOUR),
-        (OrderStatus.RUNNING, datetime(2026, 1, 1)),  # noqa: DTZ001 - without a zone
-        ("unheard of", HOUR),
+        (OrderStatus.COMPLETED, HOUR, "deadline"),
+        (AgentJobStatus.AWAITING_INPUT, 5, "deadline"),
+        (OrderStatus.RUNNING, -HOUR, "deadline"),
+        (OrderStatus.RUNNING, datetime(2026, 1, 1), "deadline"),  # noqa: DTZ001 - without a zone
+        ("unheard of", HOUR, "status"),
     ],
 )
-async def test_a_wrong_deadline_is_refused(engine: Any, status: Any, deadline: Any) -> None:  # noqa: ANN401
+async def test_a_wrong_deadline_is_refused(
+    engine: Any,  # noqa: ANN401
+    status: Any,  # noqa: ANN401
+    deadline: Any,  # noqa: ANN401
+    field: str,
+) -> None:
     job = await engine.create()
-    with pytest.raises(InvalidValueError):
+    with pytest.raises(InvalidValueError) as refused:
         await engine.extend(job.job_id, status, deadline)
+    assert refused.value.field == field
     assert await engine.get(job.job_id) == job

@@ -39,7 +39,7 @@ class ExtendJob(WriteOne):
             InvalidValueError: An argument is of the wrong type; or the status can have no deadline.
         """
         value = lifecycle.value(status)
-        check_expires(lifecycle, value)
+        check_expires(lifecycle, value, "deadline")
         checked = None if deadline is None else check_deadline("deadline", deadline)
         return cls(check_job_id(job_id), value, checked)
 

@@ -123,7 +123,7 @@ def test_a_status_that_is_unknown_or_has_no_end_by_time_is_refused() -> None:
         deadlines_text(AGENT_JOB_LIFECYCLE, {"unheard of": timedelta(1)})
     for lifecycle in (AGENT_JOB_LIFECYCLE, PAID_JOB_LIFECYCLE):
         with pytest.raises(InvalidValueError, match="can't apply to completed") as refused:
-            check_expires(lifecycle, "completed")
+            check_expires(lifecycle, "completed", "deadline")
         assert lifecycle.hint not in str(refused.value)  # no lifecycle lets what has ended expire
 
 
@@ -139,5 +139,6 @@ def test_in_the_default_lifecycle_a_deadline_is_for_running_jobs_alone() -> None
 
 def test_the_error_lists_the_statuses_that_may_have_a_deadline() -> None:
     able = "only a job in awaiting_payment, awaiting_input or running may have a deadline"
-    with pytest.raises(InvalidValueError, match=able):
-        check_expires(AGENT_JOB_LIFECYCLE, "completed")
+    with pytest.raises(InvalidValueError, match=able) as refused:
+        check_expires(AGENT_JOB_LIFECYCLE, "completed", "deadline")
+    assert refused.value.field == "deadline"
