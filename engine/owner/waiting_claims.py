@@ -25,7 +25,7 @@ from engine.owner.ranked_jobs import rank
 from engine.owner.ready_queue import ReadyQueue
 from engine.storage.record import Record
 
-_MOST_LATE: Final = 200  # as many as a step of the timers
+_MOST_LATE: Final = 200  # ready jobs that a round expires: as many as a step of the timers
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,6 @@ from engine.storage.record import Act, Record
 EXPIRED: Final = "expired"
 BY_DEADLINE: Final = Act("deadline")
 
-_MOST_LATE: Final = (
-    200  # ready jobs that a round of claims expires: as many as a step of the timers
-)
-
 
 class ExpireJobs(Write):
     """Apply the deadlines of these jobs, as every message does; set relative times right.
