@@ -295,10 +295,15 @@ class JobEndedError(EngineError):
         outcome: The way in which it has ended.
     """
 
-    def __init__(self, job_id: str, status: str, outcome: Outcome) -> None:
+    def __init__(
+        self,
+        job_id: str,
+        status: str,
+        outcome: Outcome,
+        advice: str = "it can't change any more",
+    ) -> None:
         super().__init__(
-            f"job {shown(job_id)} has ended as {status}, with the outcome {outcome.value}: "
-            "it can't change any more"
+            f"job {shown(job_id)} has ended as {status}, with the outcome {outcome.value}: {advice}"
         )
         self.job_id = job_id
         self.status = status

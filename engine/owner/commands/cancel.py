@@ -73,7 +73,12 @@ def _is_cancelled(lifecycle: Lifecycle[Any], record: Record) -> bool:
 
 def ended_error(record: Record) -> JobEndedError:
     """Return the error for a job that has ended."""
-    return JobEndedError(record.job_id, record.status, Outcome(cast("str", record.outcome)))
+    return JobEndedError(record.job_id, record.status, outcome_of(record))
+
+
+def outcome_of(record: Record) -> Outcome:
+    """Return the outcome of a job that has ended."""
+    return Outcome(cast("str", record.outcome))
 
 
 def end_cancelled(

@@ -7,11 +7,12 @@ while the job asks its buyer something, or after its end, changes nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from engine.domain.exceptions import (
     InvalidValueError,
     JobDamagedError,
+    JobEndedError,
     JobNotFoundError,
     LifecycleError,
     PaymentConflictError,
@@ -21,10 +22,12 @@ from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.validation import check_job_id
 from engine.owner.acts import checked_act
 from engine.owner.batch import Batch
-from engine.owner.commands.cancel import ended_error
+from engine.owner.commands.cancel import outcome_of
 from engine.owner.commands.command import Write
 from engine.owner.commands.create import check_payment_name
 from engine.storage.record import Act, Record, job_id_in
+
+_UNSTARTED: Final = "it never started, and can't any more: give the money back"
 
 
 class StartJob(Write):
@@ -97,7 +100,7 @@ class StartJob(Write):
         self.is_first = False
         record = self._job(batch)
         if record.started_at is None and batch.lifecycle.is_final(record.status):
-            raise ended_error(record)
+            raise JobEndedError(record.job_id, record.status, outcome_of(record), _UNSTARTED)
         is_new_payment = self._is_new_payment(record)
         if record.started_at is None:
             target = batch.lifecycle.after(record.status, Event.START, record.job_id)
