@@ -484,7 +484,9 @@ class JobEngine(EngineBase[Status]):
         await self._sent(message)
         return Started(self._views.one(message), message.is_first)
 
-    async def cancel(self, job_id: str, reason: str = "", *, by: str | None = None) -> Job[Status]:
+    async def cancel(
+        self, job_id: str, reason: str | None = None, *, by: str | None = None
+    ) -> Job[Status]:
         """End a waiting job, or ask the attempt that has it to stop.
 
         A job without an attempt ends at once: in the status that the lifecycle's ``cancels_to``
@@ -495,7 +497,8 @@ class JobEngine(EngineBase[Status]):
 
         Args:
             job_id: The job's id.
-            reason: The reason, stored with the job: up to 4,096 characters.
+            reason: Why, stored with the job: up to 4,096 characters; None is stored as an empty
+                text.
             by: Who cancels the job: 1 to 256 characters. The transition that ends the job has both
                 in its history, whenever it comes.
 

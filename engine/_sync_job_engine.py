@@ -362,7 +362,7 @@ class SyncJobEngine(EngineBase[Status]):
     def cancel(
         self,
         job_id: str,
-        reason: str = "",
+        reason: str | None = None,
         *,
         by: str | None = None,
         timeout: float | None = None,

@@ -165,7 +165,8 @@ class Job(Snapshot, Generic[Status]):
     prompt: Prompt | None = None
     """The prompt that the job waits for."""
     cancel_reason: str | None = None
-    """The reason given to `cancel`. The job may have ended in another way before it took effect."""
+    """The reason given to `cancel`, empty without one; None if nobody has cancelled the job. It may
+    have ended in another way before that took effect."""
     repeat_of: str | None = None
     """The id of the job that this one repeats."""
     repeated_by: str | None = None

@@ -8,7 +8,7 @@ from typing import Any, Final, Self, cast
 from engine.domain.exceptions import JobEndedError
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.outcomes import Outcome
-from engine.domain.validation import MAX_REASON_CHARACTERS, check_job_id, check_text
+from engine.domain.validation import check_job_id
 from engine.owner.acts import checked_act
 from engine.owner.batch import Batch
 from engine.owner.commands.command import WriteOne
@@ -20,22 +20,20 @@ CANCELLED: Final = "cancelled"
 class CancelJob(WriteOne):
     """End a job, or ask the attempt that has it to stop."""
 
-    __slots__ = ("by", "reason")
+    __slots__ = ("act",)
 
-    def __init__(self, job_id: str, reason: str, by: str | None) -> None:
+    def __init__(self, job_id: str, act: Act) -> None:
         super().__init__(job_id)
-        self.reason = reason
-        self.by = by
+        self.act = act
 
     @classmethod
-    def checked(cls, job_id: str, reason: str, by: str | None) -> Self:
+    def checked(cls, job_id: str, reason: str | None, by: str | None) -> Self:
         """Check the arguments.
 
         Raises:
             InvalidValueError: The id, the reason or ``by`` is of the wrong type or size.
         """
-        reason = check_text("reason", reason, MAX_REASON_CHARACTERS, shortest=0)
-        return cls(check_job_id(job_id), reason, checked_act(by, None).by)
+        return cls(check_job_id(job_id), checked_act(by, reason))
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`. Another cancel of a cancelled job changes nothing.
@@ -54,7 +52,8 @@ class CancelJob(WriteOne):
             return [record]
         lifecycle.after(record.status, Event.CANCEL, self.job_id)
         if is_first:
-            execution = execution.to_be_cancelled(self.reason, self.by)
+            # A request without a reason has an empty one: None means no request.
+            execution = execution.to_be_cancelled(self.act.reason or "", self.act.by)
         if not batch.is_held(record):
             return [end_cancelled(batch, record, execution)]
         return [batch.amend(record, execution) if is_first else record]

@@ -97,17 +97,21 @@ async def test_what_cannot_be_cancelled_is_refused(engine: Engine) -> None:
     assert await engine.get(unpaid.job_id) == unpaid
     with pytest.raises(JobNotFoundError):
         await engine.cancel("unheard of")
-    for wrong in ("x" * 4_097, None, "\0"):
+    for wrong in ("x" * 4_097, 5, "\0"):
         with pytest.raises(InvalidValueError):
             await engine.cancel(unpaid.job_id, wrong)
 
 
 @pytest.mark.parametrize("facade", FACADES)
-async def test_a_job_is_cancelled_without_a_reason_too(facade: type) -> None:
+@pytest.mark.parametrize("reason", [(), (None,), ("",)], ids=["left out", "none", "empty"])
+async def test_a_job_is_cancelled_without_a_reason_too(facade: type, reason: Any) -> None:  # noqa: ANN401
     async with opened_engine(facade, lifecycle=AGENT_JOB_LIFECYCLE) as engine:
-        ended = await engine.cancel((await engine.create("hash")).job_id)
+        waiting = await engine.create("hash")
+        assert waiting.cancel_reason is None
+        ended = await engine.cancel(waiting.job_id, *reason)
         assert (ended.error, ended.cancel_reason) == ("cancelled", "")
-        assert await engine.cancel(ended.job_id) == ended
+        assert await engine.cancel(ended.job_id, *reason) == ended
+        assert (await engine.history(ended.job_id))[-1].reason is None
 
 
 async def test_a_failure_of_its_own_is_no_cancellation(new_place: NewPlace) -> None:
@@ -156,10 +160,10 @@ async def test_a_job_that_ends_otherwise_before_its_cancel_takes_effect_was_not_
 
 
 @pytest.mark.parametrize("lifecycle", CANCELLING.values(), ids=CANCELLING)
-@pytest.mark.parametrize("reason", ["too slow", ""])
+@pytest.mark.parametrize("reason", ["too slow", None])
 @pytest.mark.parametrize("is_held", [True, False], ids=["held", "free"])
 async def test_another_cancel_of_a_cancelled_job_changes_nothing(
-    lifecycle: Lifecycle[Any], reason: str, *, is_held: bool
+    lifecycle: Lifecycle[Any], reason: str | None, *, is_held: bool
 ) -> None:
     async with JobEngine(lifecycle=lifecycle) as engine:
         job = await engine.create(start=True)
