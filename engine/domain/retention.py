@@ -13,8 +13,10 @@ from engine.domain.validation import check_integer, check_seconds, plain_duratio
 class Retention:
     """Removes ended jobs past a limit, with their histories, oldest end first.
 
-    A removed job is gone: its id is unknown, and its idempotency key is free again. So keep jobs
-    for longer than a client may repeat a request. Live jobs are always kept.
+    A removed job is gone: its id is unknown, and its idempotency key and its payment are free
+    again. So keep jobs for longer than a client may repeat a request, and for longer than the
+    payment service may deliver a payment again: else it could pay for a second job. Live jobs are
+    always kept.
 
     Attributes:
         max_age: Remove jobs that ended longer ago than this, by the engine's clock: one that ended
