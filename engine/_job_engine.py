@@ -520,8 +520,9 @@ class JobEngine(EngineBase[Status]):
     ) -> Job[Status]:
         """Create a job like an ended one, born running, and link both.
 
-        It has the kind, the input, the labels, the priority and the durations among the deadlines
-        of the ended job, and a new id that follows from the old one. The payment stays with the
+        It has the kind, the input, the labels, the priority, the trace context and the durations
+        among the deadlines of the ended job, and a new id that follows from the old one. Deadlines
+        that are times of the calendar and ``not_before`` are left out. The payment stays with the
         ended job, and the answers to its prompts, too. A job has one repeat at most, whoever calls:
         a second call returns that one, as it is now. Repeat the repeat to go on.
 

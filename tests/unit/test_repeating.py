@@ -30,6 +30,7 @@ pytestmark = pytest.mark.anyio
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 LARGE = "r" * 100_000  # such a job leaves the owner's table when it has ended
 
 
@@ -58,12 +59,16 @@ async def test_a_repeat_is_like_the_job_and_linked_both_ways(engine: Any) -> Non
         payment_id="p1",
         idempotency_key="key",
         priority=3,
+        trace={"traceparent": PARENT, "tracestate": "vendor=7"},
+        not_before=NOON - HOUR,
         deadlines=deadlines,
     )
     repeat = await engine.repeat(job.job_id, by="ann", reason="there is paper again")
     assert repeat.job_id != job.job_id
     assert (repeat.kind, repeat.input_hash, repeat.input) == ("report", job.input_hash, job.input)
     assert (repeat.labels, repeat.priority) == (job.labels, 3)
+    assert repeat.trace == job.trace == {"traceparent": PARENT, "tracestate": "vendor=7"}
+    assert (job.not_before, repeat.not_before) == (NOON - HOUR, None)
     assert repeat.deadlines == {OrderStatus.RUNNING: HOUR}
     assert (repeat.payment_id, repeat.idempotency_key, repeat.error) == (None, None, None)
     assert (repeat.status, repeat.attempt, repeat.version) == (OrderStatus.RUNNING, 0, 1)

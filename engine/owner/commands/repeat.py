@@ -18,8 +18,8 @@ from engine.storage.record import Act, Execution, Record
 class RepeatJob(Write):
     """Create a job like an ended one, born running, and link both; or return it, if it is there.
 
-    The new job has the kind, the input, the labels, the priority and the durations among the
-    deadlines of the ended one; neither its payment nor its answers.
+    The new job has the kind, the input, the labels, the priority, the trace context and the
+    durations among the deadlines of the ended one; neither its payment nor its answers.
     """
 
     __slots__ = ("act", "job_ids")
