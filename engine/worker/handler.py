@@ -68,7 +68,9 @@ class Handler(Generic[Input, Result]):
             ``concurrency``: 1 to 10,000. None: as many as the worker may run.
         retry, timeout_seconds, idempotent, max_deaths, wait_for_threads, processes, middleware: As
             for a `Worker`. None: the worker's. So a handler has no time limit only if its worker
-            has none. Each handler with ``processes`` has processes of its own.
+            has none, and with ``idempotent=False`` it still runs again after an error if the
+            worker has a ``retry``: then give it ``retry=Retry(max_attempts=1)``. Each handler with
+            ``processes`` has processes of its own.
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range. Making the worker

@@ -144,7 +144,7 @@ async def test_a_handlers_own_options_go_before_those_of_the_worker() -> None:
         assert "more than 7 s" in (await error_of("plain", "sleep") or "")
 
 
-async def test_a_handler_that_is_not_idempotent_has_no_retries_beside_others() -> None:
+async def test_a_handler_that_is_not_idempotent_has_only_retries_that_are_given() -> None:
     async def fail(_: AgentJob) -> None:
         raise RuntimeError
 
@@ -153,6 +153,10 @@ async def test_a_handler_that_is_not_idempotent_has_no_retries_beside_others() -
     async with working(kinds, clock=clock) as engine:
         assert (await clock.run_until(ended(engine, kind="once"))).attempt == 1
         assert (await clock.run_until(ended(engine, kind="again"))).attempt == 3
+    kinds["single"] = Handler(fail, idempotent=False, retry=ONCE)
+    async with working(kinds, clock=clock, retry=Retry(2)) as engine:
+        for kind, attempts in {"once": 2, "again": 2, "single": 1}.items():
+            assert (await clock.run_until(ended(engine, kind=kind))).attempt == attempts
 
 
 async def test_middleware_of_a_handler_replaces_that_of_the_worker() -> None:
