@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -162,10 +163,11 @@ async def test_a_job_tells_the_number_of_its_newest_transition(engine: Engine) -
     assert (await engine.get(first.job_id)).sequence == 4
 
 
-async def test_ids_of_derived_jobs_are_the_engines_own() -> None:
+@pytest.mark.parametrize("case", [str.lower, str.upper, str.swapcase, str.title])
+async def test_ids_of_derived_jobs_are_the_engines_own(case: Callable[[str], str]) -> None:
     own = derived_id("parent", "1")
     assert own == derived_id("parent", "1") != derived_id("parent1")
-    async with JobEngine(new_id=lambda: own) as engine:
+    async with JobEngine(new_id=lambda: case(own)) as engine:
         with pytest.raises(InvalidValueError, match="UUID of version 8"):
             await engine.create()
 

@@ -9,6 +9,7 @@ import pytest
 
 from engine import (
     ORDER_LIFECYCLE,
+    DuplicateJobIdError,
     InvalidStateTransitionError,
     InvalidValueError,
     JobEndedError,
@@ -16,12 +17,16 @@ from engine import (
     JobNotFoundError,
     Lifecycle,
     LifecycleError,
+    NewJob,
     OrderStatus,
     Outcome,
     PaymentConflictError,
     PaymentInUseError,
     Started,
 )
+from engine.owner.commands.create import CreateJobs
+from engine.owner.commands.start import StartJob
+from engine.storage.record import NO_ACT
 from engine.testing.facades import FACADES, Engine, opened_engine
 from tests.unit.claiming import NewPlace
 
@@ -168,6 +173,28 @@ async def test_a_payment_that_pays_for_another_job_is_not_given_back(orders: Eng
     ended = await orders.cancel((await orders.create("hash")).job_id)
     with pytest.raises(PaymentInUseError):
         await orders.start(ended.job_id, payment_id="p")
+
+
+async def test_a_start_that_is_decided_again_is_not_first_by_the_first_decision(
+    new_place: NewPlace,
+) -> None:
+    """The first one starts a job that the storage refuses, as an ended one has its id."""
+    ids = iter(["taken", "taken", "free"])
+    how: dict[str, Any] = {"lifecycle": ORDER_LIFECYCLE, "new_id": lambda: next(ids)}
+    async with JobEngine(new_place(), **how) as engine:
+        await engine.cancel((await engine.create(input=LARGE)).job_id)
+        refused, created = (
+            CreateJobs.many(**how, jobs=[NewJob(payment_id="p", start=start)])
+            for start in (False, True)
+        )
+        again = StartJob(None, "p", NO_ACT)
+        for each in (refused, created):
+            engine.core.inbox.put(each)
+        await engine.core.ask(again)  # in the same round
+        with pytest.raises(DuplicateJobIdError):
+            refused.outcome()
+        assert created.outcome() == again.outcome()
+        assert not again.is_first
 
 
 async def test_a_recorded_payment_outlives_its_engine(lasting_place: NewPlace) -> None:

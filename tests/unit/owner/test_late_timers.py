@@ -24,12 +24,18 @@ from engine import (
     StalePromptError,
     VersionConflictError,
 )
+from engine.domain.ids import new_job_id
 from engine.domain.lifecycle import Event
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.ask import AskForInput
+from engine.owner.commands.command import Write
+from engine.owner.commands.create import CreateJobs
+from engine.owner.commands.extend import ExtendJob
 from engine.owner.commands.finish import FinishJob
 from engine.owner.commands.release import ReleaseJob
+from engine.owner.commands.start import StartJob
 from engine.owner.prompts import prompt_text
+from engine.storage.record import NO_ACT
 from tests.unit.claiming import Claim, NewPlace, claimed, claimed_one
 
 pytestmark = pytest.mark.anyio
@@ -211,6 +217,24 @@ async def test_a_deadline_of_the_next_status_may_have_passed_too(new_place: NewP
             await engine.cancel(job.job_id)
         steps = [line.to_status for line in await engine.history(job.job_id)]
         assert steps == [O.RUNNING, O.NEEDS_ATTENTION, O.EXPIRED]
+
+
+@pytest.mark.parametrize("late", ["created", "extended"])
+async def test_what_becomes_late_within_a_round_is_late_for_the_rest_of_it(
+    new_place: NewPlace, late: str
+) -> None:
+    async with orders(new_place, HandSetClock()) as engine:
+        if late == "created":
+            new = NewJob(payment_id="p", deadlines={O.AWAITING_PAYMENT: NOON})
+            first: Write = CreateJobs.many(ORDER_LIFECYCLE, new_job_id, [new])
+        else:
+            job = await engine.create(payment_id="p")
+            first = ExtendJob(job.job_id, O.AWAITING_PAYMENT.value, NOON)
+        engine.core.inbox.put(first)
+        with pytest.raises(JobEndedError) as ended:
+            await engine.core.ask(StartJob(None, "p", NO_ACT))  # in the same round
+        first.outcome()
+        assert ended.value.outcome is Outcome.EXPIRED
 
 
 async def test_each_expiry_is_logged_whoever_notices_it(
