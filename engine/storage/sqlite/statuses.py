@@ -67,8 +67,8 @@ def correct_ends(
 
 def has_wrong_starts(connection: sqlite3.Connection, running: str) -> bool:
     """Return whether a job is in the running status and has not started."""
-    names = {"statuses": json.dumps([running]), "after": 0}
-    return connection.execute(_WRONG_STARTS, names).fetchone() is not None
+    statement = "SELECT 1 FROM jobs WHERE status = ? AND started_at IS NULL LIMIT 1"
+    return connection.execute(statement, (running,)).fetchone() is not None
 
 
 def correct_starts(
