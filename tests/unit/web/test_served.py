@@ -171,14 +171,9 @@ def test_streams_and_waits_end_when_the_server_stops(server: str, number: signal
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(
-    ("server", "limit"),
-    [("uvicorn", "--timeout-graceful-shutdown"), ("hypercorn", "--graceful-timeout")],
-)
-def test_a_client_that_reads_nothing_holds_a_server_up_for_no_longer_than_its_limit(
-    server: str, limit: str
-) -> None:
-    with served(server, limit, "1") as service, _opened(service, "/events"):
+def test_a_client_that_reads_nothing_holds_uvicorn_up_for_no_longer_than_its_limit() -> None:
+    limit = ("--timeout-graceful-shutdown", "1")
+    with served("uvicorn", *limit) as service, _opened(service, "/events"):
         _wait_for_watchers(service, 1)
         service.client.post("/pay/12000").raise_for_status()
         service.stop()
