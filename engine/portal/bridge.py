@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from engine.domain.exceptions import (
@@ -110,7 +111,7 @@ class HeldContext:
         self._leave = asyncio.Event()
         self._is_left = False  # and its error raised
         opened: Future[None] = Future()
-        self._left = self._thread.start(_stay(context, opened, self._leave))
+        self._left = self._thread.start(partial(_stay, context, opened, self._leave))
         try:
             opened.result()
         except BaseException:  # an interrupt, too
@@ -256,7 +257,7 @@ class SyncBridge:
             BaseException: The function's own.
         """
         self.check()
-        future = self._thread.start(function())
+        future = self._thread.start(function)
         try:
             return future.result(None if limit is None else limit.left())
         except TimeoutError:

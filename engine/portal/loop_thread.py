@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextvars import Context
+from functools import partial
 from typing import Any, TypeVar
 
 from engine.domain.exceptions import EngineClosedError, EngineForkedError, WrongLoopError
@@ -91,6 +92,18 @@ class _BellLoop(asyncio.SelectorEventLoop):
             super()._write_to_self()  # type: ignore[misc]
 
 
+def _settle(future: Future[Result], task: asyncio.Task[Result]) -> None:
+    """Give a caller in another thread what became of the task, unless it gave up."""
+    if task.cancelled():
+        future.cancel()
+    if not future.set_running_or_notify_cancel():
+        return
+    if (error := task.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
+
+
 class LoopThread:
     """An event loop in a thread of its own, for as long as the process lives."""
 
@@ -119,9 +132,27 @@ class LoopThread:
         if not self.forked:
             self._loop.call_soon_threadsafe(callback, context=self._context)
 
-    def start(self, coroutine: Coroutine[Any, Any, Result]) -> Future[Result]:
-        """Start a task on the loop."""
-        return self._context.copy().run(asyncio.run_coroutine_threadsafe, coroutine, self._loop)
+    def start(self, function: Callable[[], Coroutine[Any, Any, Result]]) -> Future[Result]:
+        """Start an asynchronous function on the loop; a cancellation of the future cancels it.
+
+        The loop calls the function, so that an interrupt here leaves no coroutine that never ran.
+        """
+        future: Future[Result] = Future()
+        begin = partial(self._begin, function, future)
+        self._loop.call_soon_threadsafe(begin, context=self._context)
+        return future
+
+    def _begin(
+        self, function: Callable[[], Coroutine[Any, Any, Result]], future: Future[Result]
+    ) -> None:
+        task = self._loop.create_task(function())
+        task.add_done_callback(partial(_settle, future))
+
+        def cancel(future: Future[Result]) -> None:
+            if future.cancelled():
+                self._loop.call_soon_threadsafe(task.cancel)
+
+        future.add_done_callback(cancel)
 
     def is_this_thread(self) -> bool:
         """Return whether the caller runs on this thread."""

@@ -36,3 +36,17 @@ def test_an_interrupt_on_waking_the_loop_keeps_no_other_call_from_it(
                 engine.create("hash")
             assert others[0].result() in (0, 1)
         assert engine.count() == 1
+
+
+def test_an_interrupt_before_the_loop_has_a_function_leaves_no_coroutine_behind(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with SyncJobEngine() as engine, monkeypatch.context() as patch:
+        transitions = engine.watch()
+        patch.setattr(LoopThread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(transitions)
+    assert not recwarn.list  # such as "coroutine 'Watcher.next' was never awaited"

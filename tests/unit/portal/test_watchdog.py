@@ -117,7 +117,7 @@ def test_the_loop_of_the_blocking_engines_can_be_watched() -> None:
         await _is_reported(reports)
         watchdog.close()
 
-    the_loop_thread().start(blocked()).result(SECONDS)
+    the_loop_thread().start(blocked).result(SECONDS)
     _join(_watching())
 
 
