@@ -47,10 +47,13 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from visiting modules and tests again and again.
 
     Many tests collect; each time would visit hundreds of thousands of objects that stay. Hypothesis
-    comes first, which looks at its import for who refers to random numbers, and can't see the
-    objects that are kept from the collector.
+    runs a test first: at its import, or at the first test that is derandomized, it looks for who
+    refers to its random numbers, and can't see the objects that are kept from the collector.
     """
-    import hypothesis  # noqa: F401, PLC0415 - pytest imports it at the end of a run otherwise
+    from hypothesis import given, settings, strategies  # noqa: PLC0415 - takes a while
+
+    nothing = given(strategies.none())(lambda _: None)
+    settings(derandomize=True, database=None, max_examples=1)(nothing)()
 
     gc.collect()
     gc.freeze()
