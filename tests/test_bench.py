@@ -150,6 +150,7 @@ def test_every_table_has_a_place_on_the_page_and_a_line_about_its_origin() -> No
     assert not re.search(r"(?m)^\|", rest)
 
 
+@pytest.mark.thorough
 @_in_repository
 def test_the_benchmark_writes_what_it_measured_and_leaves_the_rest_of_the_page(
     tmp_path: Path,
@@ -210,6 +211,7 @@ def test_a_page_without_a_clear_place_for_a_table_is_refused_and_left_alone(
     assert (path.read_bytes() if path.exists() else None) == text
 
 
+@pytest.mark.thorough
 @_in_repository
 def test_the_benchmark_refuses_a_page_before_it_measures(tmp_path: Path) -> None:
     done = _start("--write", str(tmp_path / "page.md"))

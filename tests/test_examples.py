@@ -68,6 +68,7 @@ def test_an_empty_file_is_a_text(tmp_path: Path, content: str) -> None:
     assert table(done.stdout) == [["empty", "completed", "0", "0"]]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("start", ["x", *thorough("", "rose ", "\ufeff")])
 def test_a_large_file_is_counted_in_pieces_without_cutting_words(
     tmp_path: Path, start: str
@@ -181,6 +182,7 @@ sys.exit(count_words.main())
     assert table(count(tmp_path, "text").stdout)[0][1] == "completed"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

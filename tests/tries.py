@@ -11,11 +11,11 @@
     Runs every test; a harness tries the full count, which the reliability table names.
 
 The quick tier has three minutes on two cores, so it keeps one case of each kind of fault, on
-asyncio; the tests of the owner and of the worker run on trio too, in memory. Mark a test
-``thorough`` when it takes a second and a cheaper one sees the same kind of fault, or when it proves
-a harness by a planted bug. The values of a parameter are marked by `thorough`, and those of the
-event loop by `trio_later`. Each start of a Python that imports the engine takes a third of a
-second: let tests share one.
+asyncio; the tests of the worker run on trio too, in memory. Mark a test ``thorough`` when it takes
+a second and a cheaper one sees the same kind of fault, or when it proves a harness by a planted
+bug. The values of a parameter are marked by `thorough`, and those of the event loop by
+`trio_later`. Each start of a Python that imports the engine takes a third of a second: let tests
+share one.
 
 ``ENGINE_SEED=n`` starts at another seed than 1.
 """

@@ -72,6 +72,7 @@ def test_stopped_half_way_it_goes_on_where_it_was(
     assert [job for job in jobs_in(tmp_path) if job in done] == done
 
 
+@pytest.mark.thorough
 def test_only_a_file_that_has_changed_or_failed_is_counted_again(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("one\n")
     (tmp_path / "b").write_text("one\n")

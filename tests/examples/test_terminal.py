@@ -9,6 +9,7 @@ import pytest
 from tests.examples.programs import COUNT_WORDS, INTERRUPTED, Terminal, table
 
 
+@pytest.mark.thorough
 def test_a_terminal_gets_one_live_line_and_then_the_table(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("words " * 2_000_000)
     with Terminal([*COUNT_WORDS, "text", "missing"], tmp_path) as terminal:

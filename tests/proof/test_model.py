@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import hypothesis
@@ -23,7 +24,7 @@ from engine import (
 )
 from engine.storage import JobFilter, StoredCount, StoredPage
 from engine.storage.record import Entry, Record
-from tests.tries import first_seed, report, rounds, tries
+from tests.tries import first_seed, report, rounds, thorough, tries
 
 from .comparison import FACADES, MakeStorage, compare_with_the_model, comparison_on
 from .faults import ForgetsKeys, LosesEnds
@@ -59,15 +60,18 @@ TO_BE_SEEN = (
 SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=30)
 
 
-@pytest.mark.parametrize(
-    ("lifecycle", "storage"),
-    [(PAID_JOB_LIFECYCLE, MemoryStorage), (ORDER_LIFECYCLE, PlainStorage)],
-    ids=["paid", "order"],
-)
-@pytest.mark.parametrize("facade", FACADES)
-def test_the_engine_answers_as_the_model_does(
-    facade: str, lifecycle: Lifecycle[Any], storage: MakeStorage
-) -> None:
+PLACES: dict[str, tuple[Lifecycle[Any], MakeStorage]] = {
+    "paid": (PAID_JOB_LIFECYCLE, MemoryStorage),
+    "order": (ORDER_LIFECYCLE, PlainStorage),
+}
+QUICK = [("asyncio", "order"), ("threads", "paid")]
+LATER = [case for case in product(FACADES, PLACES) if case not in QUICK]
+
+
+@pytest.mark.parametrize("case", [*QUICK, *thorough(*LATER)], ids="-".join)
+def test_the_engine_answers_as_the_model_does(case: tuple[str, str]) -> None:
+    facade, place = case
+    lifecycle, storage = PLACES[place]
     settings = hypothesis.settings(SETTINGS, max_examples=tries(EXAMPLES))
     seen = Counter[str]()
     for number in rounds():

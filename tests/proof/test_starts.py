@@ -191,7 +191,7 @@ def search(facade: Any, backend: str, *, file: bool, examples: int) -> Counter[s
     ("facade", "backend"),
     [
         (FACADES[0], "asyncio"),
-        (FACADES[1], "asyncio"),
+        pytest.param(FACADES[1], "asyncio", marks=pytest.mark.thorough),
         pytest.param(FACADES[0], "trio", marks=pytest.mark.thorough),
     ],
 )

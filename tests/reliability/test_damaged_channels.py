@@ -135,6 +135,7 @@ def _program(path: Path) -> str:
     return SOURCE.replace("{path!r}", repr(str(path)))
 
 
+@pytest.mark.thorough
 async def test_a_damaged_stream_ends_one_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,7 +78,7 @@ def _start(*arguments: str, **how: Any) -> subprocess.Popen[str]:  # noqa: ANN40
 
 async def test_noise_reaches_no_other_job(capfd: pytest.CaptureFixture[str]) -> None:
     random = seeded("noise of handlers")
-    kinds = [*NOISE] * tries(100, least=2)
+    kinds = [*NOISE] * tries(100)
     random.shuffle(kinds)
     async with JobEngine() as engine, Worker(engine, noisy, processes=True, concurrency=3):
         jobs = [await _ready(engine, kind) for kind in kinds]
@@ -158,6 +158,7 @@ def test_ctrl_c_releases_the_jobs_at_work(
         assert (statistics.ready, statistics.jobs[JobStatus.FAILED]) == (3, 0)
 
 
+@pytest.mark.thorough
 def test_a_killed_engine_leaves_no_process(tmp_path: Path) -> None:
     """The kill comes at any moment: while processes start, load or work."""
     random = seeded("engines killed with processes")
@@ -239,6 +240,7 @@ async def test_cancels_and_timeouts_at_any_moment_leave_nothing(
     report(f"{6 * count} attempts cut short")
 
 
+@pytest.mark.thorough
 async def test_a_worker_whose_start_is_cancelled_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

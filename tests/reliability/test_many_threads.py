@@ -71,7 +71,7 @@ def _check_numbers(engine: SyncJobEngine, ids: list[str], lines: int) -> None:
     assert engine.statistics().last_sequence == lines * len(ids)
 
 
-@pytest.mark.parametrize("threads", [100, 500])
+@pytest.mark.parametrize("threads", [100, *thorough(500)])
 def test_every_threads_own_jobs_are_as_it_left_them(threads: int) -> None:
     def work(number: int) -> list[Any]:
         jobs = [engine.create(f"{number} {job}") for job in range(3)]

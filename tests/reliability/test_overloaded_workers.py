@@ -109,6 +109,7 @@ async def test_a_gate_reads_and_moves_through_a_full_inbox() -> None:
         await gate.__aexit__(None, None, None)
 
 
+@pytest.mark.thorough
 async def test_a_removal_joins_a_full_inbox() -> None:
     storage, clock = PlantedStorage(), VirtualClock()
     rule = Retention(max_jobs=0, interval_seconds=3_600)

@@ -35,7 +35,7 @@ BEHIND = ("log", "text", "retryable", "retry_after_seconds")
 
 @pytest.mark.parametrize("kind", ["exit", *thorough("error")])
 @pytest.mark.parametrize(
-    "where", ["handler", "log", *thorough("child", "middleware", "hook", "gate", *BEHIND[1:])]
+    "where", ["handler", *thorough("log", "child", "middleware", "hook", "gate", *BEHIND[1:])]
 )
 def test_it_ends_the_program_and_the_jobs_are_unharmed(
     tmp_path: Path, anyio_backend: str, where: str, kind: str

@@ -172,6 +172,7 @@ def test_a_handler_that_can_be_cancelled_is_at_the_end_of_the_grace(
         assert "the worker is closing" in stopped["text"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["spins", *thorough("waits", "refuses", "thread")])
 def test_a_second_signal_ends_the_process_at_once(kind: str, anyio_backend: str) -> None:
     with _at_work(anyio_backend, kind) as program:
@@ -187,6 +188,7 @@ def test_a_second_signal_ends_the_process_at_once(kind: str, anyio_backend: str)
         assert (output, code) == ([], -signal.SIGTERM)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["waits", *thorough("thread")])
 def test_a_blocking_engines_worker_serves_too(kind: str) -> None:
     with _at_work("-", kind, "blocking") as program:
@@ -196,6 +198,7 @@ def test_a_blocking_engines_worker_serves_too(kind: str) -> None:
         assert (output, code) == (["told", "closed"], 0)
 
 
+@pytest.mark.thorough
 def test_a_second_signal_ends_a_blocking_program_at_once() -> None:
     with _at_work("-", "spins", "blocking") as program:
         program.send(signal.SIGINT)
@@ -216,6 +219,7 @@ def test_a_blocking_program_that_does_not_close_is_ended() -> None:
         assert [line for line in log if "is still running" in line["text"]]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["waits", *thorough("computes", "thread")])
 def test_a_ctrl_c_closes_a_program_that_knows_of_no_signals(kind: str, anyio_backend: str) -> None:
     with _at_work(anyio_backend, kind, "body") as program:

@@ -97,6 +97,7 @@ def test_an_engine_that_does_not_lock_is_caught(
         SyncJobEngine(path).close()
 
 
+@pytest.mark.thorough
 @pytest.mark.anyio
 async def test_a_second_engine_is_refused_when_it_is_awaited(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
@@ -188,6 +189,7 @@ def test_other_programs_may_read_a_file_after_a_backup_and_a_check(tmp_path: Pat
     assert _count(image) == 3
 
 
+@pytest.mark.thorough
 @needs_fork
 def test_a_forked_child_does_not_keep_the_file(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"

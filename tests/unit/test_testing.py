@@ -316,6 +316,7 @@ def _python(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.thorough
 def test_only_the_suite_needs_pytest(tmp_path: Path) -> None:
     run = _python(
         tmp_path,

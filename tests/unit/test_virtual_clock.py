@@ -356,6 +356,7 @@ async def test_time_stands_still_for_each_piece_of_marked_work() -> None:
     await _check_with_pieces(check)
 
 
+@pytest.mark.thorough
 async def test_marked_work_may_take_longer_than_patience_in_all() -> None:
     async def check(pieces: Pieces) -> None:
         await pieces.clock.run_until(pieces.work)  # though nothing is due

@@ -48,7 +48,13 @@ def _reads() -> None:
 
 
 def _leaves_a_program() -> None:
-    subprocess.Popen(["sh", "-c", "echo from afar; sleep 1000"], close_fds=False)  # noqa: S607
+    ready, said = os.pipe()
+    os.set_inheritable(said, True)  # noqa: FBT003 - the function takes no name
+    command = f"echo from afar; echo >&{said}; sleep 1000"
+    subprocess.Popen(["sh", "-c", command], close_fds=False)  # noqa: S607
+    os.close(said)
+    os.read(ready, 1)  # from now on the program may be ended with the process
+    os.close(ready)
 
 
 NOISE: dict[str, Callable[[], None]] = {

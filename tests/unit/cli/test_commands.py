@@ -35,9 +35,11 @@ def second(job: Job) -> str:
 # Listing.
 
 
-def test_list_gives_a_line_for_each_job_of_a_file_in_use(used: SyncJobEngine, path: Path) -> None:
+def test_list_gives_a_line_for_each_job_of_a_file_in_use(
+    used: SyncJobEngine, path: Path, here: Run
+) -> None:
     one, two, three = (second(used.get(f"job-{number}")) for number in (1, 2, 3))
-    assert run("list", path) == (
+    assert here("list", path) == (
         0,
         [
             "JOB ID  STATUS            UPDATED               INPUT HASH  RESULT OR ERROR",
@@ -200,10 +202,10 @@ def test_a_closed_file_is_read_though_its_folder_may_not_be_written(here: Run) -
 # Showing.
 
 
-def test_show_gives_each_field_and_the_history(used: SyncJobEngine, path: Path) -> None:
+def test_show_gives_each_field_and_the_history(used: SyncJobEngine, path: Path, here: Run) -> None:
     job, history = used.get("job-2"), used.history("job-2")
     times = [f"{line.at:%Y-%m-%dT%H:%M:%S.%fZ}" for line in history]
-    assert run("show", path, "job-2") == (
+    assert here("show", path, "job-2") == (
         0,
         [
             "job_id                 job-2",
@@ -279,9 +281,9 @@ async def _commit_job_at_work(path: Path) -> None:
         await session.commit(batch.create("job", given_input='{"a":["ä"]}', execution=execution))
 
 
-def test_show_gives_what_a_job_at_work_has(path: Path) -> None:
+def test_show_gives_what_a_job_at_work_has(path: Path, here: Run) -> None:
     anyio.run(_commit_job_at_work, path)
-    code, lines, notes = run("show", path, "job")
+    code, lines, notes = here("show", path, "job")
     assert (code, notes) == (0, [])
     assert lines[11:-3] == [
         'input                  {"a": ["ä"]}',
@@ -300,7 +302,7 @@ def test_show_gives_what_a_job_at_work_has(path: Path) -> None:
         "result_form            json",
         'trace                  {"traceparent": "00"}',
     ]
-    assert run("show", path, "plain")[1][10:12] == ["idempotency_key        -", ""]
+    assert here("show", path, "plain")[1][10:12] == ["idempotency_key        -", ""]
 
 
 def test_show_gives_json_of_a_job_at_work(path: Path, here: Run) -> None:
@@ -388,7 +390,7 @@ def test_check_says_that_a_file_in_use_is_sound(used: SyncJobEngine, path: Path)
 def test_check_says_what_is_wrong(used: SyncJobEngine, path: Path, here: Run) -> None:
     used.close()
     damage(path, "UPDATE jobs SET result = 'well' WHERE job_id = 'job-2'")
-    code, [finding, verdict], notes = run("check", path)
+    code, [finding, verdict], notes = here("check", path)
     assert (code, verdict, notes) == (1, f"{path}: 3 jobs, 7 transitions: 1 problem", [])
     assert finding.startswith("job job-2: its checksum is ")
     code, [line], notes = here("check", path, "--json")

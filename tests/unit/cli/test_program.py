@@ -118,6 +118,7 @@ def test_help_and_usage_name_the_command_that_was_typed(
     assert run(*arguments) == (code, as_a_module.out.splitlines(), as_a_module.err.splitlines())
 
 
+@pytest.mark.thorough
 def test_it_says_its_version(here: Run) -> None:
     assert here("--version") == run("--version") == (0, [f"engine {engine.__version__}"], [])
     assert engine.__version__ == version("engine")

@@ -9,7 +9,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, RootModel, field_serializer
 
@@ -74,6 +74,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=tries(2_000))
 @given(VALUES)
 def test_a_value_comes_back_from_the_shortest_text_and_needs_no_more_room(
     value: Any,  # noqa: ANN401 - any value
@@ -109,6 +110,7 @@ def test_no_text_is_no_value() -> None:
     assert value_of("null") is None
 
 
+@settings(max_examples=tries(2_000))
 @given(VALUES)
 def test_a_value_is_the_same_whatever_the_order_of_its_keys(value: Any) -> None:  # noqa: ANN401 - any value
     def reordered(value: Any) -> Any:  # noqa: ANN401 - any value

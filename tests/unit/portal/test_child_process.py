@@ -53,6 +53,7 @@ def _program(child: ChildProcess) -> int:
     return int(_asked(child, "os.spawnlp(os.P_NOWAIT, 'sleep', 'sleep', '1000')"))
 
 
+@pytest.mark.thorough
 def test_it_has_a_session_of_its_own_and_no_input() -> None:
     with _child() as child:
         assert _asked(child, "os.getsid(0)") == str(child.process_id)
@@ -92,6 +93,7 @@ def test_this_thread_still_has_its_signals() -> None:
 GROUPED = "__import__('subprocess').Popen(['timeout', '900', 'sleep', '900'], process_group=0)"
 
 
+@pytest.mark.thorough
 @needs_proc
 def test_killing_it_kills_its_programs() -> None:
     with _child() as child:

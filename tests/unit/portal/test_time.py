@@ -118,6 +118,7 @@ async def test_a_jump_over_the_moment_is_met_at_the_next_look(
     assert anyio.current_time() - began >= LOOK_AGAIN_SECONDS - 0.01
 
 
+@pytest.mark.thorough
 async def test_a_jump_back_makes_nothing_early(clock: SetClock) -> None:
     looks: list[datetime] = []
 

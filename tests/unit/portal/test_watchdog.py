@@ -91,6 +91,7 @@ async def _is_reported(reports: Reports) -> None:
         assert in_all >= seconds + more_seconds
 
 
+@pytest.mark.thorough
 @pytest.mark.anyio
 async def test_a_blocked_loop_is_reported_once_and_one_that_sleeps_never() -> None:
     for _ in rounds():  # a busy machine may hold up a loop that sleeps, but not each time

@@ -96,6 +96,7 @@ def _moved(job: Any) -> dict[str, Any]:  # noqa: ANN401 - of any lifecycle
     return {"updated_at": job.updated_at, "sequence": job.sequence}
 
 
+@pytest.mark.thorough
 async def test_it_gets_the_job_as_it_is() -> None:
     async with working(run_case, processes=True) as engine:
         given = {"case": "input", "é": [1, 2.5, None, True, {"": "\N{SNOWMAN}"}], "big": 2**70}
@@ -214,6 +215,7 @@ def test_errors_are_retried_by_their_classes(tried: tuple[str, Any, int]) -> Non
         assert engine.wait(job.job_id, timeout=60).attempt == attempts
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tried", [("busy", 300), *thorough(("busy for ever", 7))])
 async def test_an_error_in_a_process_may_say_when_to_try_again(
     tried: tuple[str, float], caplog: pytest.LogCaptureFixture
@@ -229,6 +231,7 @@ async def test_an_error_in_a_process_may_say_when_to_try_again(
     assert ("retry_after_seconds" in caplog.text) is (case != "busy")
 
 
+@pytest.mark.thorough
 async def test_its_traceback_is_logged_and_middleware_has_its_classes(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
@@ -263,6 +266,7 @@ async def test_its_traceback_is_logged_and_middleware_has_its_classes(
     assert (killed.error or "").endswith("was killed by signal 9 (SIGKILL), perhaps out of memory")
 
 
+@pytest.mark.thorough
 async def test_a_process_that_dies_while_it_is_idle_costs_no_attempt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -276,6 +280,7 @@ async def test_a_process_that_dies_while_it_is_idle_costs_no_attempt(
     assert "an idle process of a handler was killed by signal 9" in caplog.text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("left", ["leaves an alarm", *thorough("breaks output")])
 async def test_what_a_handler_leaves_behind_costs_the_next_job_no_attempt(left: str) -> None:
     """The alarm raises an exception while the process has no job, and a thread delays its exit."""
@@ -333,6 +338,7 @@ async def test_a_handler_may_use_processes_of_its_own(method: str) -> None:
         assert job.result == "55", job.error
 
 
+@pytest.mark.thorough
 async def test_a_message_of_an_earlier_run_is_never_the_result_of_a_later_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -342,6 +348,7 @@ async def test_a_message_of_an_earlier_run_is_never_the_result_of_a_later_one(
     assert "tells of an earlier run" in caplog.text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "tried", [(Processes(max_jobs=2), 2), *thorough((Processes(max_idle=0), 3))]
 )

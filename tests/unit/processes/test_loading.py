@@ -156,6 +156,7 @@ async def test_a_start_does_not_count_against_the_time_of_an_attempt(
             assert (await ended(agents, "process id")).status is COMPLETED
 
 
+@pytest.mark.thorough
 @pytest.mark.anyio
 async def test_a_process_that_can_not_start_costs_the_job_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -288,6 +289,7 @@ def test_a_program_works_however_it_is_started(how: str, tmp_path: Path) -> None
     assert _run(tmp_path, *WORKS[how]) == (RESULT, "")
 
 
+@pytest.mark.thorough
 def test_a_program_without_a_guard_gets_one_clear_error(tmp_path: Path) -> None:
     _files(tmp_path)
     output, errors = _run(tmp_path, "unguarded.py")
@@ -358,6 +360,7 @@ for cell in {cells!r}:
 NO_FILE = "notebook, standard input, `python -c` or an archive"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("how", ["-c", *thorough("stdin", "notebook")])
 def test_a_program_without_a_file_gets_one_clear_error(how: str, tmp_path: Path) -> None:
     program = HANDLER + STATUSES + MAIN + GUARDED

@@ -137,11 +137,11 @@ def test_a_client_that_goes_leaves_nothing_behind(service: Jobs) -> None:
 
 TOLD = [
     ("uvicorn", signal.SIGTERM),
-    ("hypercorn", signal.SIGTERM),  # whose worker process gets no signal
     *(
         pytest.param(server, number, marks=pytest.mark.thorough)
         for server, number in [
             ("uvicorn", signal.SIGINT),
+            ("hypercorn", signal.SIGTERM),  # whose worker process gets no signal
             ("hypercorn", signal.SIGINT),
             ("hypercorn on trio", signal.SIGTERM),
             ("hypercorn on trio", signal.SIGINT),

@@ -24,7 +24,6 @@ from engine.domain.deaths import NOT_REPEATED
 from engine.testing.virtual_clock import VirtualClock
 from tests.proof.storages import PlainStorage
 from tests.systems import needs_fork
-from tests.tries import trio_later
 from tests.unit.worker.at_work import ONCE, SECONDS, Turnstile, ended, working
 from tests.unit.worker.in_processes import kill_itself
 
@@ -129,8 +128,8 @@ async def test_closing_on_what_must_not_be_repeated_needs_attention() -> None:
         assert (now.status, now.last_error, now.error) == (ATTENTION, error, None)
 
 
+@pytest.mark.thorough
 @needs_fork
-@trio_later
 async def test_the_last_death_of_a_process_needs_attention(tmp_path: Path) -> None:
     how: dict[str, Any] = {"max_deaths": 1, "processes": True}
     async with ordering(kill_itself, **how) as engine:

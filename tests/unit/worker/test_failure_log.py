@@ -12,6 +12,7 @@ import pytest
 import engine
 from engine import AttemptTimeoutError, Context, InvalidValueError, Retry
 from engine.domain.own_frames import forget_own_frames
+from tests.tries import trio_later
 from tests.unit.claiming import AgentJob
 from tests.unit.processes.handlers import run_case
 from tests.unit.worker.at_work import ONCE, ended, working
@@ -97,6 +98,7 @@ async def test_an_error_of_the_engine_alone_has_no_traceback(
     assert "Traceback" not in text
 
 
+@trio_later
 async def test_a_handler_in_a_process_is_logged_alike(caplog: pytest.LogCaptureFixture) -> None:
     async with working(run_case, processes=True, retry=Retry(2, 0)) as opened:
         await ended(opened, "odd")

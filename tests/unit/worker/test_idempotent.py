@@ -17,7 +17,7 @@ from engine.testing.virtual_clock import VirtualClock
 from tests.proof.storages import PlainStorage
 from tests.reliability.planted import PlantedStorage, begun
 from tests.systems import needs_fork
-from tests.tries import trio_later
+from tests.tries import thorough, trio_later
 from tests.unit.claiming import AgentJob, agents, claimed_one, running
 from tests.unit.worker.at_work import (
     ASKING,
@@ -115,12 +115,12 @@ async def test_the_death_of_the_engine(retry: Retry | None, *, idempotent: bool)
 
 
 @needs_fork
-@both
+@pytest.mark.parametrize("attempts", [1, *thorough(2)])
 @trio_later
-async def test_the_death_of_the_handlers_process(tmp_path: Path, *, idempotent: bool) -> None:
+async def test_the_death_of_the_handlers_process(tmp_path: Path, attempts: int) -> None:
     ids = tmp_path / "ids"
     how: dict[str, Any] = {
-        "idempotent": idempotent,
+        "idempotent": attempts > 1,
         "retry": AT_ONCE,
         "max_deaths": 2,
         "processes": True,
@@ -128,7 +128,7 @@ async def test_the_death_of_the_handlers_process(tmp_path: Path, *, idempotent: 
     async with working(kill_itself, **how) as engine:
         job = await ended(engine, str(ids))
     assert (job.error or "").startswith("HandlerProcessError")
-    assert len(ids.read_text().split()) == job.attempt == (2 if idempotent else 1)
+    assert len(ids.read_text().split()) == job.attempt == attempts
 
 
 @both

@@ -258,6 +258,7 @@ async def test_an_orphan_is_judged_by_the_handler_of_its_kind(lasting_place: New
             assert (await clock.run_until(engine.wait(unknown.job_id))).status is FAILED
 
 
+@pytest.mark.thorough
 @needs_fork
 async def test_each_handler_with_processes_has_its_own(tmp_path: Path) -> None:
     kinds = {"a": process_id, "b": Handler(process_id), "c": Handler(named("c"), processes=False)}

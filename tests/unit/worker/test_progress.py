@@ -12,6 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from engine import Context, Progress, Retry, Transition
+from tests.tries import trio_later
 from tests.unit.claiming import AgentJob, running
 from tests.unit.worker.at_work import (
     ONCE,
@@ -65,6 +66,7 @@ async def _until_watched(engine: AgentEngine, watchers: int) -> None:
         await checkpoint()
 
 
+@trio_later
 async def test_threads_that_say_much_are_heard_to_the_last() -> None:
     """Reports are coalesced: watchers get the newest of each job when the event loop runs again."""
     half, said = threading.Barrier(5), threading.Barrier(5)

@@ -173,6 +173,7 @@ async def test_a_storage_that_refuses_all_does_not_let_a_job_run_beside_itself()
     assert not handler.beside
 
 
+@pytest.mark.thorough
 async def test_a_thread_that_ends_while_the_storage_refuses_all_lets_its_job_go() -> None:
     handler, storage = Thread(), FailingStorage()
     async with working(handler, storage, timeout_seconds=0.05, retry=AT_ONCE) as engine:

@@ -12,7 +12,6 @@ import pytest
 from engine import Context
 from engine.testing.virtual_clock import VirtualClock
 from tests.systems import needs_proc
-from tests.tries import trio_later
 from tests.unit.claiming import AgentJob, running
 from tests.unit.worker.at_work import COMPLETED, FAILED, ONCE, SECONDS, ended, until_killed, working
 from tests.unit.worker.in_processes import sleep_for_ever
@@ -110,8 +109,8 @@ async def test_a_thread_can_ask_whether_its_time_is_up() -> None:
         assert await anyio.to_thread.run_sync(stopped.wait, SECONDS)
 
 
+@pytest.mark.thorough
 @needs_proc
-@trio_later
 async def test_a_process_is_killed_when_its_time_is_up(tmp_path: Path) -> None:
     for seconds in (0.2, 1, 4, 16):  # until the handler has written its mark in time
         ids = tmp_path / f"{seconds}"

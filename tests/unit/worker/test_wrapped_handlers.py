@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from engine import JobStatus, SyncJobEngine, Worker
+from tests.tries import trio_later
 from tests.unit.claiming import AgentJob
 from tests.unit.worker.at_work import ONCE, ended, working
 
@@ -61,6 +62,7 @@ async def test_its_coroutine_is_awaited(how: str) -> None:
         assert (await ended(engine, how)).result == f"did {how}"
 
 
+@trio_later
 async def test_its_coroutine_fails_and_reaches_its_time_limit() -> None:
     async def fail(job: AgentJob) -> None:
         if job.input == "fails":

@@ -173,6 +173,7 @@ assert not [name for name in names if name.endswith("-lock")]
 """
 
 
+@pytest.mark.thorough
 @needs_superuser
 @needs_proc
 def test_root_of_a_container_uses_a_file_whose_owner_it_does_not_know(shared: Path) -> None:
@@ -221,6 +222,7 @@ def test_a_file_that_its_group_may_write_is_used_by_each_member(shared: Path) ->
         assert count(shared) == 4
 
 
+@pytest.mark.thorough
 @needs_superuser
 def test_a_file_that_its_group_may_read_is_read_by_a_member_and_no_one_else(shared: Path) -> None:
     leave(shared, "read", OWNER, TEAM)
@@ -245,6 +247,7 @@ def test_a_member_who_has_only_read_a_closed_file_locks_out_no_one(
         assert count(shared) == 2
 
 
+@pytest.mark.thorough
 @needs_superuser
 def test_a_group_that_a_copy_can_not_get_is_replaced_by_none(shared: Path) -> None:
     leave(shared, "read", OWNER, TEAM)

@@ -1,0 +1,44 @@
+"""The tests of the suite that wait for the thorough tier over all storages but the one in memory.
+
+They take long over a file or a server, and smaller ones see the same kinds of fault there.
+"""
+
+from typing import Final
+
+import pytest
+
+from engine.testing import StorageSuite
+
+LARGE: Final = {
+    "test_a_job_that_is_too_large_by_itself_is_on_a_page_of_its_own",
+    "test_a_page_of_some_jobs_ends_before_it_holds_too_much",
+    "test_executions_are_kept_as_they_are",
+    "test_inputs_are_kept_through_every_change",
+    "test_jobs_are_checked_out_in_parts",
+    "test_large_batches",
+    "test_large_batches_of_executions",
+    "test_what_is_removed_is_not_found_by_its_labels",
+}
+ONE_OF: Final = {
+    "test_a_page_ends_before_it_holds_too_much": 1,
+    "test_every_long_text_counts": "answers",
+}
+"""The value of a test's own parameter that does not wait."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if isinstance(item, pytest.Function) and waits(item):
+            item.add_marker(pytest.mark.thorough)
+
+
+def waits(test: pytest.Function) -> bool:
+    suite, name = test.cls, test.originalname
+    if (
+        suite is None
+        or not issubclass(suite, StorageSuite)
+        or suite.__name__.endswith("MemoryStorage")
+    ):
+        return False
+    return name in LARGE or (name in ONE_OF and ONE_OF[name] not in test.callspec.params.values())
