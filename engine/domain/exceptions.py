@@ -31,6 +31,7 @@
     │   ├── StorageFullError                       it has no room left
     │   ├── StorageReadOnlyError                   it can be read but not written
     │   ├── StorageFormatError                     no engine made it, or a newer version did
+    │   ├── LeaseLostError                         the other engines take this one for dead
     │   └── StorageDamagedError                    its contents are broken
     │       └── JobDamagedError                    one job is broken; the others are not
     ├── CallTimeoutError (TimeoutError)            a read was not answered in time
@@ -588,6 +589,24 @@ class StorageFullError(StorageError):
 
 class StorageReadOnlyError(StorageError):
     """The storage can be read but not written."""
+
+
+class LeaseLostError(StorageError):
+    """The engines that share the storage take this one for dead: it gave no sign of life.
+
+    Its process was stopped, or the network was cut, for longer than the lease. The others run its
+    jobs now. The engine crashes with this error: start it again.
+
+    Attributes:
+        storage: The storage, without a password.
+    """
+
+    def __init__(self, storage: str) -> None:
+        super().__init__(
+            f"the other engines on {storage} took this one for dead, and run its jobs now: "
+            "start it again"
+        )
+        self.storage = storage
 
 
 class StorageFormatError(StorageError):

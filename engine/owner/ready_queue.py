@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from engine.domain.lifecycle import Lifecycle
 from engine.owner.handled_kinds import HandledKinds
@@ -17,18 +17,8 @@ from engine.owner.orphans import Orphans
 from engine.owner.ranked_jobs import RankedByKind
 from engine.owner.strays import Strays
 from engine.owner.times import JobTimes
+from engine.storage.protocol import ReadyCounts
 from engine.storage.record import NO_EXECUTION, Record
-
-
-class ReadyCounts(NamedTuple):
-    """The numbers of jobs that run, or could."""
-
-    ready: int
-    """Those that may be claimed."""
-    running: int
-    """Those that an attempt has."""
-    unhandled: int
-    """Those of the ready ones whose kind no open worker of this engine has."""
 
 
 class ReadyQueue:

@@ -9,17 +9,19 @@ move; the owner decides every move. The life of a storage::
 table, and those that ended a short time ago. It checks out only others: older ended jobs, by their
 ids, idempotency keys and payments, and unknown names.
 
-**A shared storage** (a database server, still to come) serves engines on many machines. The owner's
-table is then empty at the start of each round, so the owner checks out every job that the round
-names. The jobs stay locked until the commit; position and sequence numbers come with the checkout.
-The decisions between the two calls are the same code.
+**A shared storage** (a database server) serves engines on many machines, and has a `Shared` part.
+The owner holds no jobs but those of its own attempts. It checks out every other job that the round
+names, and nothing is locked until the commit. That compares the ``revision`` of each record that
+was decided on with the stored one; if others have written it meanwhile, it applies nothing and
+returns the jobs as they are now (`Committed.in_the_way`). The owner then decides again, by the same
+code. The commit also gives the changes their numbers (`Committed.sequence_shift`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol, Self, TypeAlias
@@ -47,6 +49,8 @@ class Opened:
     """The epochs of the history, oldest first. A new storage has one, an opened copy one more."""
     keeps_table: bool = False
     """The storage keeps the table instead: `commit` puts the jobs in, and ended ones stay."""
+    shared: Shared | None = None
+    """What only a storage of many engines has. Its table is empty."""
 
 
 class ReadLimit:
@@ -161,6 +165,102 @@ class CheckedOut:
             part.add(its)
 
 
+class Committed(NamedTuple):
+    """The answer of a shared storage to a commit."""
+
+    sequence_shift: int = 0
+    """The changes have got sequence numbers that are so much higher than those given."""
+    position_shift: int = 0
+    """New jobs have got positions that are so much higher."""
+    in_the_way: CheckedOut | None = None
+    """None if the changes are committed. Otherwise nothing was applied: these are the jobs, as they
+    are now, that others have written meanwhile, or that have the id, the key or the payment of a
+    new job."""
+    gone: Collection[str] = ()
+    """The ids of jobs that were to change, and that others have removed meanwhile."""
+
+
+class ReadyCounts(NamedTuple):
+    """The numbers of jobs that run, or could."""
+
+    ready: int
+    """Those that may be claimed."""
+    running: int
+    """Those that an attempt has."""
+    unhandled: int
+    """Those of the ready ones whose kind no open worker of this engine has."""
+
+
+class Shared(Protocol):
+    """What a storage of many engines has beside `Storage`."""
+
+    @property
+    def clock_offset(self) -> timedelta:
+        """How far the server's clock is ahead of this machine's."""
+        ...
+
+    async def take(
+        self, kinds: Mapping[str, int], limit: int, now: datetime, *, suspects: bool
+    ) -> Sequence[Record]:
+        """Reserve ready jobs for this engine: nobody else gets them.
+
+        The next commit decides about them: a claim keeps a job, and any other change of it, or a
+        change that changes nothing, lets it go. A job whose newest attempt died with its engine has
+        the token of that (`dead_token`), and the owner judges it. Jobs whose deadline has passed
+        are left.
+
+        Args:
+            kinds: How many jobs of each kind at most, in the order of their turns: each gets one
+                job first.
+            limit: How many in all, at most.
+            now: The time of the claims.
+            suspects: Whether a suspect may be among them: one, see `engine.domain.deaths`.
+
+        Raises:
+            StorageError: It is not known whether jobs were taken: see `held`.
+        """
+        ...
+
+    async def held(self) -> Sequence[Record]:
+        """Return all jobs that this engine has reserved, or that its attempts have."""
+        ...
+
+    async def wishes(self) -> Sequence[Record]:
+        """Return the jobs of this engine's attempts that somebody wants to cancel."""
+        ...
+
+    async def newest_sequence(self) -> int:
+        """Return the number of the newest transition; 0 if there is none."""
+        ...
+
+    async def due(self, now: datetime, limit: int) -> Sequence[str]:
+        """Return up to ``limit`` jobs whose deadline has passed; keep them from others for 5 s.
+
+        Also makes jobs ready whose next attempt is due.
+        """
+        ...
+
+    async def news(self, seconds: float) -> None:
+        """Return when another engine may have changed something, or after some seconds.
+
+        Raises:
+            LeaseLostError: The other engines take this one for dead.
+        """
+        ...
+
+    async def ready_counts(self, kinds: Collection[str]) -> ReadyCounts:
+        """Count the jobs that run, or could.
+
+        Args:
+            kinds: Those that have a handler in this engine.
+        """
+        ...
+
+    def handles(self, kinds: Collection[str]) -> None:
+        """Take note of the kinds that have a handler in this engine, for others to see."""
+        ...
+
+
 class Storage(Protocol):
     """The storage protocol. The owner shields the calls from the cancellation of callers.
 
@@ -201,8 +301,11 @@ class Storage(Protocol):
         """
         ...
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change]) -> Committed | None:
         """Make the changes durable, all or none, in their order. Returning promises that they are.
+
+        A private storage returns None: it keeps the numbers as they are. A shared one returns
+        `Committed`, which may say that nothing was applied.
 
         A change without a sequence number leaves no line of history. The ``failed_attempt`` of a
         change is part of it.
@@ -211,8 +314,10 @@ class Storage(Protocol):
 
         Raises:
             StorageError: No change was applied.
-            DuplicateJobIdError: A created job's id is taken by an ended job, which the owner
-                doesn't hold. No change was applied.
+            DuplicateJobIdError: In a private storage, a created job's id is taken by an ended job,
+                which the owner doesn't hold. No change was applied.
+            LeaseLostError: In a shared storage, the others take this engine for dead. No change
+                was applied.
             CommitUnknownError: It failed, and the changes may or may not be durable. The owner
                 calls `resolve` before it commits anything else.
         """

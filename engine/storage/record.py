@@ -222,6 +222,24 @@ class Execution(Struct, frozen=True, gc=False):
 
 
 NO_EXECUTION: Final = Execution()
+
+_DEAD: Final = "dead "
+
+
+def dead_token(count: int) -> str:
+    """Return the token that an attempt has in a shared storage once its engine has died.
+
+    Args:
+        count: How many attempts of the engine died with it.
+    """
+    return f"{_DEAD}{count}"
+
+
+def died_with(token: str) -> int | None:
+    """Return how many attempts died with the engine of a dead one; None for a living attempt."""
+    return int(token.removeprefix(_DEAD)) if token.startswith(_DEAD) else None
+
+
 _DEFAULT: Final = "mock_bc_"
 MAX_DEFAULT_IDENTIFIER_CHARACTERS: Final = len(_DEFAULT) + MAX_IDENTIFIER_CHARACTERS
 
@@ -272,6 +290,9 @@ class Record(Struct, frozen=True, gc=False):
     """The value of the job's `Outcome`, once it has ended."""
     sequence: Number = 0
     """The number of its newest transition. Not in the job's row: the history has it."""
+    revision: Number = 0
+    """How often its row was written in a shared storage, which compares it at the next write. 0 in
+    a private storage, and for a job that is new."""
 
     @property
     def identifier(self) -> str:

@@ -67,6 +67,7 @@ STATUSES = {
         "EngineCrashedError",
         "EngineNotStartedError",
         "EngineUnavailableError",
+        "LeaseLostError",
         "OutcomeUnknownError",
         "OverloadedError",
         "StorageError",
@@ -138,7 +139,7 @@ def test_a_problem_has_the_facts_about_the_callers_own_job() -> None:
 
 def test_only_what_passes_by_itself_and_was_not_applied_asks_to_come_again() -> None:
     asked = {name for name in ERRORS if "retry-after" in problem_of(example(name)).headers}
-    storage = {name for name in STATUSES[503] if name.startswith("Storage")}
+    storage = {name for name in STATUSES[503] if name.startswith(("Storage", "Lease"))}
     assert asked == {"CallTimeoutError", "OverloadedError", *storage}
     unknown = problem(problem_of(WriteTimeoutError(1.0)))
     assert (unknown["code"], "may have been applied" in unknown["detail"]) == (
