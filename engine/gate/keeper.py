@@ -29,7 +29,7 @@ from engine.owner.core import Core
 from engine.owner.inside import Inside
 from engine.portal.logs import TaskLogger
 from engine.storage.filter import JobFilter
-from engine.storage.record import Act, Change, Damaged, Record
+from engine.storage.record import Act, Change, Damaged, Entry, Record
 
 logger = TaskLogger("engine.gate")
 
@@ -125,6 +125,14 @@ class GateKeeper(Part):
                 if self._gone is not None:
                     self._gone.add(record.job_id)
 
+    @property
+    def follows(self) -> bool:
+        """It reads the waiting jobs of a shared storage before each check."""
+        return False
+
+    def on_entries(self, entries: Sequence[Entry]) -> None:
+        """Never called."""
+
     def on_progress(self, progress: Progress) -> None:
         """Ignore it: progress moves no job."""
 
@@ -145,9 +153,7 @@ class GateKeeper(Part):
         try:
             with self._scope:
                 while True:
-                    while not self._waiting:
-                        self._arrived = anyio.Event()
-                        await self._arrived.wait()
+                    await self._until_some_wait()
                     went_well = await self._poll_once()
                     pause = self._interval_seconds if went_well else min(2 * pause, longest)
                     spread = 1.0 + _JITTER * (2.0 * random() - 1.0)  # noqa: S311 - it spreads load
@@ -155,10 +161,19 @@ class GateKeeper(Part):
         finally:
             self._polled.set()
 
+    async def _until_some_wait(self) -> None:
+        """Return once jobs wait; at once if others may have created them."""
+        while not self._waiting and self._core.state.shared is None:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+
     async def _poll_once(self) -> bool:
         """Run the check and move the chosen jobs. Return whether that went well; log a failure."""
         try:
-            chosen = await self._choose()
+            if self._core.state.shared is not None:
+                self._waiting.clear()
+                await self._read_waiting()
+            chosen = await self._choose() if self._waiting else []
         except BaseException as error:
             if self._ends_by(error):
                 raise

@@ -6,15 +6,43 @@ the storage until it knows, and commits nothing else before.
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, NamedTuple, TypeAlias, cast
 
-from engine.domain.exceptions import CommitUnknownError, DuplicateJobIdError, StorageError
+from engine.domain.exceptions import (
+    CommitUnknownError,
+    DuplicateJobIdError,
+    StorageDamagedError,
+    StorageError,
+    shown,
+)
 from engine.owner.batch import Batch
+from engine.owner.numbers import Renumbered
 from engine.owner.state import State
 from engine.portal.logs import TaskLogger
-from engine.storage.protocol import Storage
+from engine.storage.protocol import CheckedOut, Committed, Names, Storage
+from engine.storage.record import Record
 
 logger = TaskLogger("engine")
+
+Stored: TypeAlias = Callable[[Sequence[Record]], Sequence[Record]]
+"""Returns the records of decisions as they are stored."""
+
+
+def _as_decided(records: Sequence[Record]) -> Sequence[Record]:
+    return records
+
+
+AS_DECIDED: Final[Stored] = _as_decided
+
+
+class InTheWay(NamedTuple):
+    """Why a batch was not applied: jobs that others have written, or whose names are taken."""
+
+    jobs: CheckedOut
+    """As they are now."""
+    gone: Collection[str] = ()
+    """The ids of jobs that were removed."""
 
 
 class Committer:
@@ -34,32 +62,58 @@ class Committer:
         self._state = state
         self._undecided: Batch | None = None  # the outcome of its commit is unknown
 
-    async def commit(self, batch: Batch) -> str | None:
+    async def commit(self, batch: Batch) -> Stored | InTheWay:
         """Commit the changes of a batch, if it has any, and publish them.
 
         Returns:
-            None, or the id of a new job that an ended job has already. Then nothing was applied.
+            The records as they are stored; or what is in the way: then nothing was applied.
 
         Raises:
             StorageError: Nothing was applied.
             CommitUnknownError: The outcome is still unknown.
         """
-        if batch.changes:
-            self.is_committing = True
-            try:
-                await self._storage.commit(batch.changes)
-            except DuplicateJobIdError as taken:
-                if taken.job_id not in batch.new_ids():
-                    raise
-                self.is_committing = False
-                return taken.job_id
-            except CommitUnknownError as unknown:
-                await self._learn_outcome(batch, unknown)
-            self._state.publish(batch.changes, batch.last_position)
-        return None
+        if not batch.changes:
+            return AS_DECIDED
+        self.is_committing = True
+        try:
+            committed = await self._storage.commit(batch.changes)
+        except DuplicateJobIdError as taken:
+            if taken.job_id not in batch.new_ids():
+                raise
+            self.is_committing = False
+            return InTheWay(await self._ended_ones(batch, taken.job_id))
+        except CommitUnknownError as unknown:
+            committed = await self._learn_outcome(batch, unknown)
+        if committed is not None and committed.in_the_way is not None:
+            self.is_committing = False
+            return InTheWay(committed.in_the_way, committed.gone)
+        return self._publish(batch, committed)
 
-    async def _learn_outcome(self, batch: Batch, unknown: CommitUnknownError) -> None:
-        """Return if the storage committed the changes after all.
+    def _publish(self, batch: Batch, committed: Committed | None) -> Stored:
+        if committed is None:
+            self._state.publish(batch.changes, batch.last_position)
+            return AS_DECIDED
+        stored = Renumbered(batch.changes, committed)
+        self._state.publish(stored.changes, batch.last_position)
+        return stored.all_of
+
+    async def _ended_ones(self, batch: Batch, taken_id: str) -> CheckedOut:
+        """Return the ended jobs that have the ids of new ones.
+
+        Raises:
+            StorageDamagedError: The storage has no job with the id that it says is taken.
+        """
+        others = batch.new_ids() - {taken_id}
+        ended = await self._storage.checkout(Names([taken_id, *others]))
+        ended.take_left_out()  # if one of these is taken, the commit says so
+        if taken_id not in ended.ids.jobs and taken_id not in ended.ids.damaged:
+            raise StorageDamagedError(
+                f"the storage says that the id {shown(taken_id)} is taken, but has no such job"
+            )
+        return ended
+
+    async def _learn_outcome(self, batch: Batch, unknown: CommitUnknownError) -> Committed | None:
+        """Return what the storage committed, if it did after all.
 
         Raises:
             StorageError: It did not, and never will.
@@ -73,8 +127,9 @@ class Committer:
         except StorageError:
             raise unknown from unknown.__cause__
         self._undecided = None
-        if not applied:
+        if applied is False:
             raise cast("StorageError", unknown.__cause__)
+        return None if applied is True else applied
 
     async def resolve(self) -> bool | None:
         """Find out the outcome of an earlier batch, if it is unknown; publish it if it was applied.
@@ -91,6 +146,7 @@ class Committer:
         applied = await self._storage.resolve(undecided.changes)
         logger.warning("an earlier commit was %s", "applied" if applied else "not applied")
         self._undecided = None
-        if applied:
-            self._state.publish(undecided.changes, undecided.last_position)
-        return applied
+        if applied is False:
+            return False
+        self._publish(undecided, None if applied is True else applied)
+        return True

@@ -172,6 +172,7 @@ class Core(Generic[Status]):
             job_id=job_id,
             after=after,
             progress=progress,
+            follows=self.state.shared is not None,
         )
 
     def newest_cursor(self) -> Cursor:

@@ -1,5 +1,8 @@
 """Events: pass committed changes to the listeners that wait for jobs or watch them.
 
+Of a shared storage, listeners get the changes of their own engine as it commits them, in no order
+among those of others; the followers also get the transitions of all engines, in their order.
+
 Publishing never waits and keeps nothing. A listener keeps a change, or only notes that it missed
 some (see `engine.owner.watching`). A listener of one job costs nothing when another job changes.
 """
@@ -11,14 +14,23 @@ from typing import Protocol
 
 from engine.domain.exceptions import EngineUnavailableError
 from engine.domain.models import Progress
-from engine.storage.record import Change
+from engine.storage.record import Change, Entry
 
 
 class Listener(Protocol):
     """Takes changes, on the event loop of the owner. Must not raise, and must be quick."""
 
+    @property
+    def follows(self) -> bool:
+        """Whether it takes the transitions of a shared storage."""
+        ...
+
     def on_changes(self, changes: Sequence[Change]) -> None:
         """Take committed changes: of the listener's job, or of all jobs."""
+        ...
+
+    def on_entries(self, entries: Sequence[Entry]) -> None:
+        """Take transitions of a shared storage, of any engine, in their order."""
         ...
 
     def on_progress(self, progress: Progress) -> None:
@@ -72,6 +84,21 @@ class Events:
                     listener.on_changes((change,))
         for listener in tuple(self._of_all):
             listener.on_changes(changes)
+
+    @property
+    def has_followers(self) -> bool:
+        """Whether a listener takes the transitions of a shared storage."""
+        return bool(self._of_job) or any(listener.follows for listener in self._of_all)
+
+    def publish_entries(self, entries: Sequence[Entry]) -> None:
+        """Pass transitions of a shared storage to the followers."""
+        if self._of_job:
+            for entry in entries:
+                for listener in tuple(self._of_job.get(entry.job_id, ())):
+                    listener.on_entries((entry,))
+        for listener in tuple(self._of_all):
+            if listener.follows:
+                listener.on_entries(entries)
 
     def publish_progress(self, progress: Progress) -> None:
         """Pass the progress of a handler to the listeners, and keep it as the newest."""

@@ -43,6 +43,11 @@ class HandledKinds:
     def __bool__(self) -> bool:
         return bool(self._kinds)
 
+    @property
+    def kinds(self) -> Collection[str]:
+        """The kinds that have a handler."""
+        return self._kinds
+
     def check_free(self, kinds: Iterable[str]) -> None:
         """Check that no open worker has one of these kinds.
 

@@ -15,7 +15,7 @@ from engine.domain.models import Progress, Status, Transition
 from engine.domain.validation import is_async_function
 from engine.owner.views import Views
 from engine.portal.logs import TaskLogger
-from engine.storage.record import Change, entries_of
+from engine.storage.record import Change, Entry, entries_of
 
 logger = TaskLogger("engine")
 
@@ -60,6 +60,14 @@ class TransitionHook(Generic[Status]):
                     self._interrupt(interrupt)
                     continue
                 logger.exception("a hook failed at transition %s", transition.sequence)
+
+    @property
+    def follows(self) -> bool:
+        """It takes the transitions of its own engine alone."""
+        return False
+
+    def on_entries(self, entries: Sequence[Entry]) -> None:
+        """Never called."""
 
     def on_progress(self, progress: Progress) -> None:
         """Ignore it: it is no transition."""

@@ -32,10 +32,13 @@ class Message(Generic[Answer]):
             answers, results and errors. The limits of inbox and round count weights.
         is_abandoned: Whether the caller has stopped waiting.
         writes: Whether the message may change jobs.
+        by_attempt: Whether an attempt of this engine sends it, about its own job. So a stale record
+            of that job will do: the message changes the job, or fails by its token.
     """
 
     __slots__ = ("_outcome", "is_abandoned", "weight")
     writes: ClassVar[bool] = False
+    by_attempt: ClassVar[bool] = False
     job_ids: Sequence[str] = ()
     keys: Sequence[str] = ()
     payments: Sequence[str] = ()

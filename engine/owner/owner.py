@@ -33,6 +33,7 @@ from engine.domain.models import Status
 from engine.domain.retention import Retention
 from engine.owner.cleaner import clean_up
 from engine.owner.core import Core
+from engine.owner.keeping_up import keep_up
 from engine.owner.reads import answer_reads
 from engine.owner.round import Round
 from engine.owner.sources import Counters, Sources
@@ -158,9 +159,13 @@ class Owner(Generic[Status]):
         """Run the timers and the cleaner until the inbox is closed; a bug of theirs is a crash."""
         with self._background:
             async with anyio.create_task_group() as tasks:
-                times, handled = self._state.times, self._state.ready_queue.handled
-                parts = (self._inbox, times, handled, self._time)
-                tasks.start_soon(self._crash_by, fire_timers, *parts)
+                state = self._state
+                if state.shared is None:
+                    parts = (state.times, state.ready_queue.handled, self._time)
+                    tasks.start_soon(self._crash_by, fire_timers, self._inbox, *parts)
+                else:
+                    others = (state, state.shared, self._writes.claims)
+                    tasks.start_soon(self._crash_by, keep_up, self._inbox, *others)
                 if self._retention is not None:
                     rule = self._retention
                     tasks.start_soon(self._crash_by, clean_up, self._inbox, rule, self._time)

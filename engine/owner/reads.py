@@ -22,7 +22,10 @@ from engine.storage.record import Record
 
 async def answer_reads(messages: Sequence[Read[Any]], sources: Sources) -> None:
     """Answer reads, each by itself."""
-    find_all = sources.state.table.find_all
+    state = sources.state
+    if state.following.has_to_begin and not await _begin_following(messages, sources):
+        return
+    find_all = state.table.find_all if state.shared is None else _find_none
     elsewhere: list[GetJobs | FindJob] = []
     for message in messages:
         if isinstance(message, FindJob):
@@ -35,6 +38,23 @@ async def answer_reads(messages: Sequence[Read[Any]], sources: Sources) -> None:
             elsewhere.append(message)
     if elsewhere:
         await _fetch(elsewhere, sources)
+
+
+def _find_none(job_ids: Sequence[str]) -> None:
+    """Find no job: others may have written those that the owner holds of a shared storage."""
+    del job_ids
+
+
+async def _begin_following(messages: Sequence[Read[Any]], sources: Sources) -> bool:
+    """Begin to follow a shared storage, before a watcher reads what it is to follow from."""
+    shared = sources.state.shared
+    if shared is not None:
+        try:
+            sources.state.following.begin(await shared.newest_sequence())
+        except StorageError as error:
+            refuse(messages, error)
+            return False
+    return True
 
 
 async def _answer(message: Read[Any], sources: Sources) -> None:

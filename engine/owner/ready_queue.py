@@ -1,7 +1,8 @@
 """The ready queue: the jobs that may be claimed, by kind, and those that attempts have.
 
-It holds committed jobs and belongs to the owner. A storage that engines on many machines share
-takes its place. It decides nothing: a claim checks each job again.
+It holds committed jobs and belongs to the owner. It decides nothing: a claim checks each job again.
+A storage that engines on many machines share has the ready jobs itself, so here are only those that
+attempts of this engine have.
 """
 
 from __future__ import annotations
@@ -105,17 +106,30 @@ class ReadyQueue:
         is_orphan = bool(self.orphans) and self.orphans.keep(record)
         is_held = execution.token is not None and not is_orphan
         if runs and is_held:
-            self._held.add(job_id)
-            if execution.died_attempt is not None:
-                self._held_suspects.add(job_id)
+            self.note_held(record)
         else:
-            self._held.discard(job_id)
-            self._held_suspects.discard(job_id)
+            self.forget_held(job_id)
         if runs and not is_held and retry_at is None:
             self._add(record, record.updated_at)
         else:
             self.discard(record)
         self._retries.set(job_id, retry_at if runs and not is_held else None)
+
+    def note_held(self, record: Record) -> None:
+        """Note that an attempt of this engine has a job."""
+        self._held.add(record.job_id)
+        if record.execution.died_attempt is not None:
+            self._held_suspects.add(record.job_id)
+
+    def forget_held(self, job_id: str) -> None:
+        """Note that no attempt of this engine has a job."""
+        self._held.discard(job_id)
+        self._held_suspects.discard(job_id)
+
+    @property
+    def has_suspect(self) -> bool:
+        """Whether an attempt of this engine has a suspect."""
+        return bool(self._held_suspects)
 
     def _add(self, record: Record, at: datetime) -> None:
         """Add a job that is ready since then."""

@@ -1,9 +1,14 @@
-"""State: the live jobs and those that ended recently, all committed. The storage has the others."""
+"""State: the live jobs and those that ended recently, all committed. The storage has the others.
+
+Of a shared storage it holds only the jobs of the engine's own attempts, as they were when the
+engine wrote them last: others may have written them since.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, NamedTuple
 
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import (
@@ -15,15 +20,28 @@ from engine.domain.exceptions import (
 )
 from engine.domain.lifecycle import Lifecycle
 from engine.owner.events import Events
+from engine.owner.following import Following
 from engine.owner.message import Message
+from engine.owner.numbers import PROVISIONAL
 from engine.owner.ready_queue import ReadyQueue
 from engine.owner.recently_ended import RecentlyEnded
 from engine.owner.times import JobTimes
-from engine.storage.protocol import CheckedOut, Names, Storage
+from engine.storage.protocol import CheckedOut, Names, Shared, Storage
 from engine.storage.record import NO_EXECUTION, Change, Record, newest_records
 from engine.storage.table import Table
 
 _FEW_NAMES: Final = 16  # messages that name no more share a checkout
+_NOTHING: Final = Table()
+
+
+class Numbers(NamedTuple):
+    """The newest numbers of transitions and jobs."""
+
+    sequence: int
+    position: int
+
+
+_PROVISIONAL: Final = Numbers(PROVISIONAL, PROVISIONAL)
 
 
 class State:
@@ -42,6 +60,8 @@ class State:
         events: Passes committed changes on.
         times: When jobs are due.
         ready_queue: The jobs that may be claimed.
+        shared: What a shared storage has beside a private one; None for a private one.
+        following: Passes on the transitions of a shared storage, in their order.
     """
 
     def __init__(self, storage: Storage, lifecycle: Lifecycle[Any]) -> None:
@@ -53,6 +73,8 @@ class State:
         self.events = Events()
         self.times = JobTimes(lifecycle)
         self.ready_queue = ReadyQueue(lifecycle, self._find, self._records, self.times)
+        self.shared: Shared | None = None
+        self.following = Following(self.events)
         self._recently_ended = RecentlyEnded(self.table)
         self._storage = storage
         self._updates_table = True
@@ -83,6 +105,10 @@ class State:
                     "or keep it in the lifecycle, as one of `retired`"
                 )
         self.table = opened.table
+        self.shared = opened.shared
+        if opened.shared is not None:
+            opened.shared.hold_back(self.ready_queue.strays)
+            self.following.is_on = True
         self._recently_ended = RecentlyEnded(self.table)
         self._updates_table = not opened.keeps_table
         self.epochs.set(opened.epochs)
@@ -91,6 +117,17 @@ class State:
         for record in self.table.records():
             self.ready_queue.orphans.add(record)
         self._note_all(self.table.records())
+
+    @property
+    def newest_numbers(self) -> Numbers:
+        """Those behind which a batch numbers its changes."""
+        if self.shared is not None:
+            return _PROVISIONAL
+        return Numbers(self.last_sequence, self.last_position)
+
+    def time_of(self, now: datetime) -> datetime:
+        """Return the time of this engine's clock as that of all engines: a server's, if shared."""
+        return now if self.shared is None else now + self.shared.clock_offset
 
     async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
         """Return the committed jobs that messages name; those not held here are checked out.
@@ -128,6 +165,8 @@ class State:
     def _find_held(self, message: Message[Any], named: CheckedOut, missing: _Missing) -> None:
         """Add the jobs that are held to those named, and the other names to the missing ones."""
         table = self.table
+        if self.shared is not None and not message.by_attempt:
+            table = _NOTHING
         for job_id in message.job_ids:
             if (record := table.find(job_id)) is None:
                 missing.ids[job_id] = None
@@ -146,6 +185,9 @@ class State:
 
     def publish(self, changes: Sequence[Change], last_position: int) -> None:
         """Show committed changes to readers."""
+        if self.shared is not None:
+            self._publish_shared(changes)
+            return
         numbers = (change.sequence for change in reversed(changes) if change.sequence is not None)
         self.last_sequence = next(numbers, self.last_sequence)
         self.last_position = last_position
@@ -159,6 +201,28 @@ class State:
                 if record.status in finals:
                     self._recently_ended.add(record)
         self.events.publish(changes)
+
+    def _publish_shared(self, changes: Sequence[Change]) -> None:
+        for record in newest_records(changes).values():
+            self.ready_queue.orphans.keep(record)
+            if (held := self.table.find(record.job_id)) is None:
+                continue
+            if record.execution.token == held.execution.token:
+                self.hold(record)
+            else:
+                self.let_go(held)
+        self.events.publish(changes)
+        self.last_sequence = max(self.last_sequence, self.following.note(changes))
+
+    def hold(self, record: Record) -> None:
+        """Hold a job of a shared storage that an attempt of this engine has."""
+        self.table.update({record.job_id: record})
+        self.ready_queue.note_held(record)
+
+    def let_go(self, record: Record) -> None:
+        """Hold a job of a shared storage no more: an attempt of this engine had it."""
+        self.table.remove(record)
+        self.ready_queue.forget_held(record.job_id)
 
     def _note_all(self, records: Iterable[Record]) -> None:
         """Take in when jobs are due, and whether they are ready."""

@@ -15,7 +15,12 @@ class Strays(dict[str, int]):
     """The numbers of stray threads, by the jobs that they hold back.
 
     Belongs to the event loop of the owner.
+
+    Attributes:
+        have_ended: Whether a job was let go that a shared storage still keeps for this engine.
     """
+
+    have_ended = False
 
     def hold_back(self, job_id: str) -> None:
         """Give a job to no attempt until this stray thread of it has ended."""
@@ -26,3 +31,4 @@ class Strays(dict[str, int]):
         self[job_id] -= 1
         if not self[job_id]:
             del self[job_id]
+            self.have_ended = True

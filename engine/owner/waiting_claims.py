@@ -2,12 +2,16 @@
 
 A claim that finds no job waits, and every round that writes decides it again. So the commit that
 records a payment also claims the job.
+
+A shared storage reserves ready jobs for this engine before the round decides; the same batch claims
+them, or lets them go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import chain
 from typing import Final
 
@@ -23,7 +27,8 @@ from engine.owner.message import refuse
 from engine.owner.offer import Offer
 from engine.owner.ranked_jobs import rank
 from engine.owner.ready_queue import ReadyQueue
-from engine.storage.record import Record
+from engine.owner.state import State
+from engine.storage.record import Record, died_with
 
 _MOST_LATE: Final = 200  # ready jobs that a round expires: as many as a step of the timers
 
@@ -41,6 +46,9 @@ class WaitingClaims:
 
     Args:
         ready_queue: Has the committed jobs that are ready.
+
+    Attributes:
+        may_find_some: Whether a shared storage may have ready jobs for the claims.
     """
 
     def __init__(self, ready_queue: ReadyQueue) -> None:
@@ -49,6 +57,9 @@ class WaitingClaims:
         self._in_doubt: list[Record] = []  # claimed in a commit of unknown outcome
         # Claimed, though their claims were refused; job ids by token.
         self._unclaimed: dict[str, str] = {}
+        self._reserved: dict[str, Record] = {}
+        self._has_lost_some = False  # reserved ones: the answer of the storage was lost
+        self.may_find_some = True
 
     def add(self, messages: Sequence[Write]) -> None:
         """Add the claims among the messages of a round."""
@@ -56,12 +67,66 @@ class WaitingClaims:
         if claims:
             self._ready_queue.fill()
             self._waiting += claims
+            self.may_find_some = True
+
+    @property
+    def are_waiting(self) -> bool:
+        """Whether a claim waits."""
+        return bool(self._waiting)
+
+    async def reserve(self, state: State, now: datetime) -> Sequence[Record]:
+        """Have a shared storage reserve jobs for the claims; return all that are reserved.
+
+        Raises:
+            StorageError: It can't. What it has reserved all the same is found the next time.
+        """
+        shared = state.shared
+        if shared is None:
+            return ()
+        strays = self._ready_queue.strays
+        if self._has_lost_some or strays.have_ended:
+            strays.have_ended = False
+            self._has_lost_some = True
+            for record in await shared.held():
+                if state.table.find(record.job_id) is None and record.job_id not in strays:
+                    self._keep(record)
+            self._has_lost_some = False
+        if self.may_find_some and (wanted := self._wanted()):
+            self._has_lost_some = True
+            for kinds, limit in wanted:
+                suspects = not self._ready_queue.has_suspect
+                taken = await shared.take(kinds, limit, now, suspects=suspects)
+                self.may_find_some = len(taken) == limit
+                for record in taken:
+                    self._keep(record)
+            self._has_lost_some = False
+        return tuple(self._reserved.values())
+
+    def _keep(self, record: Record) -> None:
+        self._reserved[record.job_id] = record
+        token = record.execution.token
+        if token is None:
+            return
+        if died_with(token) is None:  # a claim whose answer was lost
+            self._unclaimed[token] = record.job_id
+        else:
+            self._ready_queue.orphans.add(record)
+
+    def _wanted(self) -> list[tuple[dict[str, int], int]]:
+        """Return how many jobs each claim can take now: of each kind, and in all."""
+        room = len(self._reserved)
+        wanted = []
+        for places in (each.places for each in self._waiting if not each.is_abandoned):
+            kinds = {kind: its.free for kind, its in places.kinds.items() if its.free > 0}
+            if kinds and places.free > room:
+                wanted.append((kinds, places.free - room))
+        return wanted
 
     def decide(self, batch: Batch) -> Sequence[ServedClaim]:
         """Give each claim its jobs, after all other decisions of the batch."""
         for record in self._still_unclaimed(batch):
             release(batch, record)
-        if not self._waiting:
+        if not self._waiting and not self._reserved:
             return []
         claims = [each for each in self._waiting if not each.is_abandoned]
         served = [ServedClaim(each) for each in self._waiting if each.is_abandoned]
@@ -69,13 +134,25 @@ class WaitingClaims:
             for each in claims:
                 judge_orphans(batch, self._ready_queue.orphans, each.places)
         changed = batch.changed()
-        fresh = sorted(filter(batch.is_ready, changed.values()), key=rank)
+        reserved = [job for job_id in self._reserved if (job := batch.newest(job_id)) is not None]
+        ready = {job.job_id: job for job in (*changed.values(), *reserved) if batch.is_ready(job)}
+        fresh = sorted(ready.values(), key=rank)
         offer = self._ready_queue.offer(changed, fresh)
         for each in claims:
             records = _serve(batch, offer, each.places)
             if records:
                 served.append(ServedClaim(each, records))
+        if reserved:
+            self._let_go(batch)
         return served
+
+    def _let_go(self, batch: Batch) -> None:
+        """Change nothing about the reserved jobs that no claim has taken: that lets them go."""
+        changed, running = batch.changed(), batch.lifecycle.running_value
+        for job_id in self._reserved:
+            record = None if job_id in changed else batch.newest(job_id)
+            if record is not None and record.status == running:
+                batch.amend(record, record.execution)
 
     def _still_unclaimed(self, batch: Batch) -> list[Record]:
         """Return the unclaimed jobs that still have the same attempt, as they are now."""
@@ -84,6 +161,7 @@ class WaitingClaims:
 
     def answer(self, served: Sequence[ServedClaim]) -> None:
         """Answer the claims of a committed batch."""
+        self._reserved.clear()
         for each in served:
             self._waiting.remove(each.claim)
             each.claim.answer(each.records)
@@ -97,6 +175,7 @@ class WaitingClaims:
     def resolve(self, *, applied: bool) -> None:
         """Take the outcome of that commit. If it was applied, the next batch releases its jobs."""
         if applied:  # no worker has them: their claims were refused
+            self._reserved.clear()
             self._unclaimed |= {each.execution.token or "": each.job_id for each in self._in_doubt}
         self._in_doubt = []
 

@@ -46,6 +46,8 @@ class JobWait:
 
     __slots__ = ("_events", "_outcome", "_statuses", "_woken", "status")
 
+    follows = True
+
     def __init__(self, events: Events, statuses: Collection[str], woken: Event) -> None:
         self.status: str | None = None
         self._events = events
@@ -61,6 +63,13 @@ class JobWait:
                 self._outcome = change.record
                 self._woken.set()
 
+    def on_entries(self, entries: Sequence[Entry]) -> None:
+        """Wake the caller if another engine has moved the job to a status."""
+        for entry in entries:
+            self.status = entry.to_status
+            if entry.to_status in self._statuses:
+                self._woken.set()
+
     def on_progress(self, progress: Progress) -> None:
         """Ignore it: progress changes no status."""
 
@@ -72,6 +81,8 @@ class JobWait:
 
     async def wait(self, ask: Ask, message: GetJobs) -> Record:
         """Return the job as it was when it reached a status.
+
+        If another engine has moved it there, it may have gone on since: then as it is now.
 
         Args:
             ask: Sends the message.
@@ -89,6 +100,8 @@ class JobWait:
                 return record
             if self._outcome is None:  # else it came meanwhile
                 await self._woken.wait()
+            if self._outcome is None:
+                return await read_job(ask, GetJobs([job_id]))
         finally:
             self._events.unsubscribe(self, job_id)
         if isinstance(self._outcome, EngineUnavailableError):
@@ -126,6 +139,7 @@ class Watcher(Generic[Status]):
         after: Where to start.
         progress: Whether to yield the progress of handlers, too. The watcher keeps the newest of
             each job, and the history has none.
+        follows: Whether the storage is shared.
     """
 
     def __init__(
@@ -138,6 +152,7 @@ class Watcher(Generic[Status]):
         job_id: str | None,
         after: Cursor,
         progress: bool,
+        follows: bool,
     ) -> None:
         self._events = events
         self._ask = ask
@@ -157,12 +172,18 @@ class Watcher(Generic[Status]):
         self._closed = anyio.Event()
         self._woken = anyio.Event()
         self._error: EngineUnavailableError | None = None
+        self.follows = follows
 
     # Events.
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Keep the changes; if they are too many, note that the history has them."""
-        for entry in entries_of(changes):
+        """Keep the changes of a private storage. Those of a shared one come as entries."""
+        if not self.follows:
+            self.on_entries(entries_of(changes))
+
+    def on_entries(self, entries: Sequence[Entry]) -> None:
+        """Keep transitions; if they are too many, note that the history has them."""
+        for entry in entries:
             self._progress.pop(entry.job_id, None)  # a move makes earlier progress obsolete
             if len(self._kept) == MAX_KEPT:
                 self._kept.clear()

@@ -4,28 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import count
+from typing import Final, NamedTuple
 
-from engine.domain.exceptions import (
-    CommitUnknownError,
-    EngineError,
-    StorageDamagedError,
-    StorageError,
-    shown,
-)
+from engine.domain.exceptions import CommitUnknownError, EngineError, StorageError
 from engine.owner.batch import Batch
+from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.command import Write
 from engine.owner.commands.expire import apply_deadlines
-from engine.owner.committer import Committer
+from engine.owner.committer import Committer, InTheWay, Stored
 from engine.owner.message import refuse
 from engine.owner.sources import Counters
 from engine.owner.state import State
 from engine.owner.waiting_claims import ServedClaim, WaitingClaims
 from engine.portal.logs import TaskLogger
 from engine.portal.time import Clock, read_clock
-from engine.storage.protocol import CheckedOut, Names, Storage
+from engine.storage.protocol import CheckedOut, Storage
 from engine.storage.record import Record
 
 logger = TaskLogger("engine")
+
+_MOST_ROUNDS: Final = 2  # for all messages together, if others write the same jobs
+
+
+class Decided(NamedTuple):
+    """A round that is decided, and not yet committed."""
+
+    batch: Batch
+    answers: Sequence[Sequence[Record] | EngineError | None]
+    """One for each write; None for a claim, which waits."""
+    served: Sequence[ServedClaim]
 
 
 class Writes:
@@ -44,10 +52,10 @@ class Writes:
     def __init__(self, state: State, storage: Storage, clock: Clock, counters: Counters) -> None:
         self.claims = WaitingClaims(state.ready_queue)
         self._state = state
-        self._storage = storage
         self._clock = clock
         self._counters = counters
         self._committer = Committer(storage, state)
+        self._decided: Decided | None = None  # in this round
 
     @property
     def is_committing(self) -> bool:
@@ -56,31 +64,69 @@ class Writes:
 
     async def answer(self, messages: Sequence[Write]) -> None:
         """Check out, decide, commit, publish and answer the writes of a round."""
-        now = read_clock(self._clock)  # a clock that fails is a bug
-        served: Sequence[ServedClaim] = ()
+        now = self._state.time_of(read_clock(self._clock))  # a clock that fails is a bug
         self.claims.add(messages)
+        self._decided = None
         try:
             await self.settle()
             self._state.ready_queue.advance(now)
+            reserved = await self.claims.reserve(self._state, now)
             named = await self._state.named_by(messages)
-            batch, answers, served = self._decide(messages, named, now)
-            while taken_id := await self._committer.commit(batch):
-                # A new id belongs to an ended job: refuse that creation alone, and decide again.
-                await self._check_out_again(batch, named, taken_id)
-                batch, answers, served = self._decide(messages, named, now)
+            named.ids.jobs.update((record.job_id, record) for record in reserved)
+            written = await self._write(messages, named, now)
         except (StorageError, CommitUnknownError) as error:
-            self._committer.is_committing = False
-            if isinstance(error, CommitUnknownError):
-                self.claims.doubt(served)
-            self.claims.refuse_all(error)
-            refuse([message for message in messages if not message.answered], error)
+            self._refuse(messages, error)
             return
-        for message, answer in zip(messages, answers, strict=True):
-            if answer is not None:
+        if written is None:
+            await self._answer_halves(messages)
+        else:
+            self._answer(messages, *written)
+
+    async def _write(
+        self, messages: Sequence[Write], named: CheckedOut, now: datetime
+    ) -> tuple[Decided, Stored] | None:
+        """Decide and commit messages, until nothing is in the way.
+
+        Returns:
+            None if others write the same jobs again and again: nothing was applied.
+        """
+        for rounds in count(1):
+            decided = self._decided = self._decide(messages, named, now)
+            stored = await self._committer.commit(decided.batch)
+            if not isinstance(stored, InTheWay):
+                return decided, stored
+            if rounds >= _MOST_ROUNDS and len(messages) > 1:
+                break
+            named.replace(stored.jobs, stored.gone)
+        return None
+
+    async def _answer_halves(self, messages: Sequence[Write]) -> None:
+        """Answer messages in smaller batches, which are less in the way of others."""
+        half = len(messages) // 2
+        for part in (messages[:half], messages[half:]):
+            await self.answer([each for each in part if not isinstance(each, ClaimJobs)])
+
+    def _answer(self, messages: Sequence[Write], decided: Decided, stored: Stored) -> None:
+        for message, answer in zip(messages, decided.answers, strict=True):
+            if isinstance(answer, EngineError):
                 message.answer(answer)
+            elif answer is not None:
+                message.answer(stored(answer))
+        served = [ServedClaim(each.claim, stored(each.records)) for each in decided.served]
+        if self._state.shared is not None:
+            for each in served:
+                for record in each.records:
+                    self._state.hold(record)
         self.claims.answer(served)
         self._committer.is_committing = False
-        self._count(batch, served)
+        self._count(decided.batch, served)
+
+    def _refuse(self, messages: Sequence[Write], error: StorageError | CommitUnknownError) -> None:
+        self._committer.is_committing = False
+        if isinstance(error, CommitUnknownError) and self._decided is not None:
+            self.claims.doubt(self._decided.served)
+        self.claims.refuse_all(error)
+        refuse([message for message in messages if not message.answered], error)
 
     def _count(self, batch: Batch, served: Sequence[ServedClaim]) -> None:
         self._counters.attempts += sum(len(each.records) for each in served)
@@ -99,30 +145,14 @@ class Writes:
         if (applied := await self._committer.resolve()) is not None:
             self.claims.resolve(applied=applied)
 
-    async def _check_out_again(self, batch: Batch, named: CheckedOut, taken_id: str) -> None:
-        """Add the jobs that have the ids of new ones to the jobs that are named.
-
-        Raises:
-            StorageDamagedError: The storage has no job with the id that it says is taken.
-        """
-        others = batch.new_ids() - {taken_id}
-        ended = await self._storage.checkout(Names([taken_id, *others]))
-        ended.take_left_out()  # if one of these is taken, the commit says so
-        named.add(ended)
-        if taken_id not in named.ids.jobs and taken_id not in named.ids.damaged:
-            raise StorageDamagedError(
-                f"the storage says that the id {shown(taken_id)} is taken, but has no such job"
-            )
-
-    def _decide(
-        self, messages: Sequence[Write], named: CheckedOut, now: datetime
-    ) -> tuple[Batch, list[Sequence[Record] | EngineError | None], Sequence[ServedClaim]]:
-        """Decide a round: return its batch, an answer for each write, and the claims served."""
+    def _decide(self, messages: Sequence[Write], named: CheckedOut, now: datetime) -> Decided:
+        """Decide a round."""
+        numbers = self._state.newest_numbers
         batch = Batch(
             self._state.lifecycle,
             now=now,
-            last_sequence=self._state.last_sequence,
-            last_position=self._state.last_position,
+            last_sequence=numbers.sequence,
+            last_position=numbers.position,
             named=named,
             find=self._state.table.find,
             is_orphan=self._state.ready_queue.orphans.has,
@@ -137,4 +167,4 @@ class Writes:
             except EngineError as error:
                 # Its traceback holds this frame: do not let this frame hold the traceback.
                 answers.append(error.with_traceback(None))
-        return batch, answers, self.claims.decide(batch)
+        return Decided(batch, answers, self.claims.decide(batch))

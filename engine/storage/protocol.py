@@ -19,7 +19,7 @@ code. The commit also gives the changes their numbers (`Committed.sequence_shift
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
@@ -164,6 +164,17 @@ class CheckedOut:
         for part, its in zip(self.parts, other.parts, strict=True):
             part.add(its)
 
+    def replace(self, newer: CheckedOut, gone: Collection[str] = ()) -> None:
+        """Replace jobs by newer records of them, and leave out those that are gone."""
+        self.add(newer)
+        by_id = {record.job_id: record for part in newer.parts for record in part.jobs.values()}
+        for part in self.parts:
+            for name, record in tuple(part.jobs.items()):
+                if record.job_id in gone:
+                    del part.jobs[name]
+                elif record.job_id in by_id:
+                    part.jobs[name] = by_id[record.job_id]
+
 
 class Committed(NamedTuple):
     """The answer of a shared storage to a commit."""
@@ -225,8 +236,8 @@ class Shared(Protocol):
         """Return all jobs that this engine has reserved, or that its attempts have."""
         ...
 
-    async def wishes(self) -> Sequence[Record]:
-        """Return the jobs of this engine's attempts that somebody wants to cancel."""
+    async def changed(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Return those of these jobs that others have written since, as they are now."""
         ...
 
     async def newest_sequence(self) -> int:
@@ -248,11 +259,22 @@ class Shared(Protocol):
         """
         ...
 
+    def wake(self) -> None:
+        """End a call of `news` that waits, or the next one. For the event loop of the owner."""
+        ...
+
     async def ready_counts(self, kinds: Collection[str]) -> ReadyCounts:
         """Count the jobs that run, or could.
 
         Args:
             kinds: Those that have a handler in this engine.
+        """
+        ...
+
+    def hold_back(self, job_ids: Container[str]) -> None:
+        """Keep these jobs reserved for this engine when an attempt of it lets them go.
+
+        The storage keeps the container itself, whose content changes.
         """
         ...
 
@@ -323,12 +345,12 @@ class Storage(Protocol):
         """
         ...
 
-    async def resolve(self, changes: Sequence[Change]) -> bool:
+    async def resolve(self, changes: Sequence[Change]) -> bool | Committed:
         """Find out the outcome of the changes whose commit raised `CommitUnknownError`.
 
         Returning True promises that they are durable, False that they are not applied and never
-        will be. Until then `count`, `page`, `history` and `transitions` answer as before these
-        changes, or refuse.
+        will be. A shared storage returns `Committed` instead of True. Until then `count`, `page`,
+        `history` and `transitions` answer as before these changes, or refuse.
 
         Raises:
             StorageError: It is not known yet. The owner asks again before its next commit.

@@ -24,7 +24,7 @@ from engine.owner.inside import Inside
 from engine.owner.message import Message
 from engine.portal import task_starter
 from engine.portal.logs import TaskLogger
-from engine.storage.record import Change, Record
+from engine.storage.record import Change, Entry, Record
 from engine.worker.attempt import Attempt, Stop
 from engine.worker.changes import Changes
 from engine.worker.claimer import Claimer
@@ -252,6 +252,14 @@ class WorkerPool(Part):
                 attempt.stop(Stop.LOST)
             elif record.execution.cancel_reason is not None:
                 attempt.stop(Stop.CANCELLED)
+
+    @property
+    def follows(self) -> bool:
+        """It learns of its own jobs by their changes."""
+        return False
+
+    def on_entries(self, entries: Sequence[Entry]) -> None:
+        """Never called."""
 
     def on_progress(self, progress: Progress) -> None:
         """Ignore it: it comes from here."""

@@ -24,6 +24,7 @@ class AskForInput(WriteOne):
     """
 
     __slots__ = ("act", "deadline", "prompt", "token")
+    by_attempt = True
 
     def __init__(
         self,

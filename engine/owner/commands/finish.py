@@ -29,6 +29,7 @@ class FinishJob(WriteOne):
     """
 
     __slots__ = ("act", "error", "event", "result", "result_form", "token")
+    by_attempt = True
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ def judge_orphans(batch: Batch, orphans: Orphans, places: FreePlaces) -> None:
             continue
         if batch.is_ready(record) and orphans.has(record):
             execution = record.execution
-            counts = execution.died_attempt is not None or orphans.at_first == 1
+            counts = execution.died_attempt is not None or orphans.died_alone(record)
             rule = places.kinds[record.kind].deaths
             _judge(batch, record, (execution.deaths or 0) + counts, rule, places.act)
 

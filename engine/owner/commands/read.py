@@ -219,6 +219,8 @@ class ReadTransitions(Read[Sequence[Entry]]):
             CursorExpiredError: Transitions behind the number have been removed.
         """
         state, cursor = sources.state, Cursor(self.after, self.epoch)
+        if self.after > state.last_sequence and state.shared is not None:
+            state.last_sequence = await state.shared.newest_sequence()
         if self.after > state.last_sequence or not state.epochs.has(cursor):
             after = str(cursor) if self.epoch else self.after
             raise UnknownCursorError(after, state.last_sequence)
@@ -245,7 +247,12 @@ class ReadStatistics(Read[dict[str, Any]]):
             for status in lifecycle.statuses
         }
         live = sum(count for status, count in counts.items() if not lifecycle.is_final(status))
-        ready, running, unhandled = state.ready_queue.counts()
+        if state.shared is None:
+            ready, running, unhandled = state.ready_queue.counts()
+        else:
+            handled = state.ready_queue.handled.kinds
+            ready, running, unhandled = await state.shared.ready_counts(handled)
+            state.last_sequence = await state.shared.newest_sequence()
         return {
             "jobs": counts,
             "last_sequence": state.last_sequence,

@@ -34,6 +34,7 @@ class ReleaseJob(WriteOne):
     """
 
     __slots__ = ("delay_seconds", "failed", "token")
+    by_attempt = True
 
     def __init__(
         self, job_id: str, token: str, delay_seconds: float = 0.0, failed: Failed | None = None

@@ -209,7 +209,8 @@ def test_attempts_that_were_left_in_the_middle_are_ready_and_dead() -> None:
     jobs.work("job-1", token=TOKEN)
     assert not jobs.queue.orphans.has(jobs.records["job-1"])
     assert (jobs.ready(), jobs.counts()) == ([], (0, 1, 0))
-    assert (bool(jobs.queue.orphans), jobs.queue.orphans.at_first) == (False, 1)
+    assert not jobs.queue.orphans
+    assert jobs.queue.orphans.died_alone(orphan)
 
 
 def test_one_suspect_at_a_time_is_ready_among_all_others() -> None:

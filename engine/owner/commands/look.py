@@ -1,0 +1,60 @@
+"""Look at what others have changed in a shared storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from engine.owner.commands.command import Read
+from engine.owner.sources import Sources
+from engine.owner.state import State
+from engine.portal.time import read_clock
+from engine.storage.protocol import Shared
+from engine.storage.record import Change
+
+_MOST_JOBS: Final = 200  # so that a step takes no longer than a small batch
+_MOST_LINES: Final = 1_000
+
+
+class LookAround(Read[Sequence[str]]):
+    """Take in what others have changed; return the jobs whose deadline has passed.
+
+    `engine.owner.keeping_up` sends it. It decides nothing and writes nothing of a job's.
+    """
+
+    __slots__ = ()
+
+    async def read(self, sources: Sources) -> Sequence[str]:
+        """See `Read.read`."""
+        state = sources.state
+        if state.shared is None:
+            return ()
+        await _follow(sources)
+        await _look_at_held(state, state.shared)
+        now = state.time_of(read_clock(sources.clock))
+        return await state.shared.due(now, _MOST_JOBS)
+
+
+async def _follow(sources: Sources) -> None:
+    """Pass on the transitions that somebody watches."""
+    following = sources.state.following
+    while (last := following.last) is not None:
+        entries = await sources.storage.transitions(last, _MOST_LINES)
+        following.take(entries)
+        if len(entries) < _MOST_LINES:
+            break
+
+
+async def _look_at_held(state: State, shared: Shared) -> None:
+    """Tell of the jobs of this engine's attempts that others have written."""
+    held = tuple(state.table.records())
+    if not held:
+        return
+    changed = await shared.changed(held)
+    for record in changed:
+        before = state.table.find(record.job_id)
+        if before is not None and before.execution.token == record.execution.token:
+            state.hold(record)
+        elif before is not None:
+            state.let_go(before)
+    state.events.publish([Change(None, each.status, each) for each in changed])
