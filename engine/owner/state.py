@@ -18,7 +18,7 @@ from engine.domain.exceptions import (
     LifecycleError,
     shown,
 )
-from engine.domain.lifecycle import Lifecycle
+from engine.domain.lifecycle import Lifecycle, description, differences
 from engine.owner.events import Events
 from engine.owner.following import Following
 from engine.owner.message import Message
@@ -26,9 +26,12 @@ from engine.owner.numbers import PROVISIONAL
 from engine.owner.ready_queue import ReadyQueue
 from engine.owner.recently_ended import RecentlyEnded
 from engine.owner.times import JobTimes
+from engine.portal.logs import TaskLogger
 from engine.storage.protocol import CheckedOut, Names, Shared, Storage
 from engine.storage.record import NO_EXECUTION, Change, Record, newest_records
 from engine.storage.table import Table
+
+logger = TaskLogger("engine")
 
 _FEW_NAMES: Final = 16  # messages that name no more share a checkout
 _NOTHING: Final = Table()
@@ -104,6 +107,7 @@ class State:
                     f"{self.lifecycle!r} does not have: name it in `renamed` with its new status, "
                     "or keep it in the lifecycle, as one of `retired`"
                 )
+        await self._compare_lifecycles()
         self.table = opened.table
         self.shared = opened.shared
         if opened.shared is not None:
@@ -117,6 +121,16 @@ class State:
         for record in self.table.records():
             self.ready_queue.orphans.add(record)
         self._note_all(self.table.records())
+
+    async def _compare_lifecycles(self) -> None:
+        """Keep this lifecycle, and log how the one before differs: its jobs may be stuck in it."""
+        now = description(self.lifecycle)
+        before = await self._storage.keep_lifecycle(now)
+        if before not in {None, now}:
+            logger.warning(
+                "the engine that opened the jobs before had another lifecycle: they differ in %s",
+                ", ".join(differences(before or "{}", now)),
+            )
 
     @property
     def newest_numbers(self) -> Numbers:

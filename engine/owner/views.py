@@ -105,8 +105,8 @@ class Views(Generic[Status]):
         self._page = JobPage if plain else JobPage[statuses]
         self._transition = Transition if plain else Transition[statuses]
         self._statistics = Statistics if plain else Statistics[statuses]
-        self.job = job_maker(Job if plain else Job[statuses], self._member_of, progress)
-        """Returns the snapshot of a record."""
+        self.job = job_maker(Job if plain else Job[statuses], self._shown_as, progress)
+        """Returns the snapshot of a record. A status of other engines is shown as its text."""
 
     def one(self, message: Message[Sequence[Record]]) -> Job[Status]:
         """Return the snapshot that answers a message about one job.

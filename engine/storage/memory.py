@@ -77,6 +77,7 @@ class MemoryStorage:
         self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
         self._final_statuses: Mapping[str, str] = {}
         self._running = ""
+        self._lifecycle: str | None = None
 
     async def open(
         self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
@@ -111,6 +112,11 @@ class MemoryStorage:
         for old, name in renamed.items():
             if old in self._statuses.code_of:
                 self._to_codes = self._to_codes.replace(*self._statuses.rename(old, name))
+
+    async def keep_lifecycle(self, description: str) -> str | None:
+        """Keep it as long as this object."""
+        before, self._lifecycle = self._lifecycle, description
+        return before
 
     async def checkout(self, names: Names) -> CheckedOut:
         """Return nothing: a job that is not in the table does not exist."""

@@ -3,7 +3,7 @@
 Only the owner calls a storage, one call at a time, from one task. A storage knows no rule of a
 move; the owner decides every move. The life of a storage::
 
-    open ──▶ ( checkout? ──▶ commit? ──▶ resolve? ──▶ count | page | history … )* ──▶ aclose
+    open ──▶ keep_lifecycle ──▶ ( checkout? ──▶ commit? ──▶ resolve? ──▶ page … )* ──▶ aclose
 
 **A private storage** (memory, one file) belongs to one engine. The owner holds the live jobs in its
 table, and those that ended a short time ago. It checks out only others: older ended jobs, by their
@@ -311,6 +311,14 @@ class Storage(Protocol):
         Raises:
             StorageInUseError: Another engine has it open.
             StorageError: It can't be opened.
+        """
+        ...
+
+    async def keep_lifecycle(self, description: str) -> str | None:
+        """Keep the description of the lifecycle; return that of the opening before, None for none.
+
+        Called once, after `open`. The text is a JSON object; see
+        `engine.domain.lifecycle.description`.
         """
         ...
 

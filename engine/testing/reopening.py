@@ -39,6 +39,16 @@ class ReopeningTests(StorageFixtures):
             async with open_store() as session:
                 assert await session.listings.count(ALL_JOBS, 1) == 0
 
+    async def test_the_lifecycle_is_kept_until_the_next_opening(
+        self, open_store: OpenStore
+    ) -> None:
+        self.needs_reopening()
+        kept = None
+        for text in ('{"of":"ä"}', '{"of":"ä"}', '{"of":2}'):
+            async with open_store() as session:
+                assert await session.storage.keep_lifecycle(text) == kept
+                kept = text
+
     async def test_everything_goes_on_where_it_was(self, open_store: OpenStore) -> None:
         self.needs_reopening()
         for number in range(5):

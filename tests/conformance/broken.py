@@ -216,6 +216,14 @@ class ForgetsAmendments(PlainStorage):
         self.jobs = {job_id: moved[job_id] for job_id in self.jobs}
 
 
+class ForgetsTheLifecycle(PlainStorage):
+    """Keeps the description of a lifecycle only until it is closed."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.lifecycle = None
+
+
 # Bugs of failed attempts.
 
 
@@ -887,6 +895,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     KeepsOldNames: "test_an_opening_renames_statuses_for_good",
     RenamesNoDeadlines: "test_an_opening_renames_statuses_for_good",
     LeavesEndedJobsAtWork: "test_live_jobs_may_have_ended_at_the_next_opening",
+    ForgetsTheLifecycle: "test_the_lifecycle_is_kept_until_the_next_opening",
     LetsTwoIn: "test_a_second_engine_is_refused",
     RefusesWithoutAReason: "test_a_second_opening_is_refused_and_harms_nothing",
     IsFreedByTheRefused: "test_a_second_opening_is_refused_and_harms_nothing",

@@ -49,6 +49,7 @@ class PlainStorage:
         self._newest_removed = (0, 0)  # the highest numbers that were removed
         self._final_statuses: Mapping[str, str] = {}
         self._users = 0
+        self.lifecycle: str | None = None
 
     async def open(
         self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
@@ -72,6 +73,10 @@ class PlainStorage:
             epochs=[self._epoch],
             last_position=max([position, *(job.position for job in self.jobs.values())]),
         )
+
+    async def keep_lifecycle(self, description: str) -> str | None:
+        before, self.lifecycle = self.lifecycle, description
+        return before
 
     async def checkout(self, names: Names) -> CheckedOut:
         found, limit, is_full = CheckedOut(), ReadLimit(), False

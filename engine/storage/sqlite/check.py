@@ -172,6 +172,7 @@ class _Check:
         notes = self._undamaged_notes()
         for name in sorted(expected.keys() - notes.keys()):
             self._add(f"note {name}", "it is missing or damaged")
+        expected |= _LATER_NOTES
         for name, value in notes.items():
             if type(value) is not type(expected.get(name)) or (
                 isinstance(value, int) and value < 0
@@ -274,6 +275,10 @@ class _Check:
             )
             for [after] in gaps:
                 self._add(f"{kind} {after}", f"the {kind} before it is missing")
+
+
+_LATER_NOTES: Final = {"lifecycle": ""}
+"""Notes that a new file doesn't have, and a value of their types."""
 
 
 def _notes(connection: sqlite3.Connection) -> dict[str, Any]:

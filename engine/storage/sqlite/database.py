@@ -141,6 +141,19 @@ class Database:
 
         self._write_repeatably(begin)
 
+    def keep_lifecycle(self, description: str) -> str | None:
+        """Keep the description of a lifecycle; return the one before.
+
+        Raises:
+            StorageError: It can't be written.
+        """
+        before = self.read(lambda connection: notes.read_text(connection, "lifecycle"))
+        if before != description:
+            self._write_repeatably(
+                lambda writer: writing.write_note(writer, "lifecycle", description)
+            )
+        return before
+
     def close(self) -> None:
         """Close the file; the log goes into it."""
         is_open = self._connection is not None and self._connection.is_open

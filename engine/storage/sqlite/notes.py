@@ -35,6 +35,15 @@ def read_number(connection: sqlite3.Connection, name: str) -> int:
     return value
 
 
+def read_text(connection: sqlite3.Connection, name: str) -> str | None:
+    """Return the text in a note; None if it is missing or damaged."""
+    try:
+        value = read_note(connection, name)
+    except StorageDamagedError:
+        return None
+    return value if isinstance(value, str) else None
+
+
 def has_note(connection: sqlite3.Connection, name: str, value: str | int) -> bool:
     """Return whether a note has this value; a damaged one has none."""
     try:

@@ -38,7 +38,8 @@ Only the engine may write to them.
 * ``epochs``: a row for each epoch of the history, in their order: its name, and the number of its
   first transition (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
-  ``renamed``, the new names of old statuses that all rows have, as JSON; ``last_sequence`` and
+  ``renamed``, the new names of old statuses that all rows have, as JSON; ``lifecycle``, the tables
+  of the newest engine's (`engine.domain.lifecycle.description`), as JSON; ``last_sequence`` and
   ``last_position``, the newest that were ever removed; ``failed_commits``,
   how many commits have failed and were overwritten in the log; ``is_copy``, 1 in a backup until an
   engine opens it, and begins an epoch.

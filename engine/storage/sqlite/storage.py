@@ -114,6 +114,10 @@ class SQLiteStorage:
         file.prepare(self.path, STEPS, self._new_mode)
         return self._database.open(final_statuses, renamed, running, self._ownership)
 
+    async def keep_lifecycle(self, description: str) -> str | None:
+        """Keep it in a note."""
+        return await self._thread.run(self._database.keep_lifecycle, description)
+
     async def checkout(self, names: Names) -> CheckedOut:
         """Read ended jobs."""
         may_stay = self._is_inline and sum(map(len, names)) == 1
