@@ -2,12 +2,14 @@
 
 import gc
 import signal
+from collections.abc import Iterator
 
 import pytest
 
 from engine.owner import recently_ended
 from engine.storage import memory
 from engine.storage.sqlite import listing
+from tests.postgres import Databases, server_databases
 from tests.tries import thorough, tier
 
 # A background shell makes the tests ignore Ctrl-C, and so the programs that they start.
@@ -41,6 +43,21 @@ def short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each search of jobs by several arguments end after a few, so that it goes on often."""
     monkeypatch.setattr(memory, "_SEARCHED_ROWS", 3)
     monkeypatch.setattr(listing, "_SEARCHED_ROWS", 3)
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """Return the databases of the run's PostgreSQL server, which starts now."""
+    with server_databases() as made:
+        yield made
+
+
+@pytest.fixture
+def postgres_url(databases: Databases) -> Iterator[str]:
+    """Return the URL of a new database that has the schema `engine`."""
+    url = databases.new()
+    yield url
+    databases.drop(url)
 
 
 def pytest_collection_finish() -> None:

@@ -1,0 +1,1 @@
+"""The PostgreSQL storage: any number of engines over one database."""

@@ -1,0 +1,240 @@
+"""The schema: the tables of a shared database, and how they are made.
+
+The names are for readers too: any program may read the tables. Only engines may write to them. The
+columns that `engine.storage.sqlite.schema` describes mean the same here; times are ``timestamptz``,
+and a kind is never NULL. Beside them:
+
+* ``jobs.revision``: one more with each write of the row. ``holder``: the engine whose attempt has
+  the job, or that has reserved it. ``ready``: it may be claimed. ``due_at``: when its deadline or
+  its next attempt is due.
+* ``engines``: a row for each engine that lives, or whose jobs are not yet free. ``beats`` grows
+  while it lives; ``died_with`` is how many attempts it had at its death; ``kinds`` are those that
+  have a handler there.
+* ``batches``: the number of each engine's newest batch, and whether that was applied. Apart from
+  the beats, so that a beat never waits for a commit.
+* ``notes``: texts by their names: ``schema``, the number of the steps below that made the tables;
+  ``last_sequence`` and ``last_position``, the newest that were ever removed; ``lifecycle``, the
+  statuses of the engine that opened it last.
+* ``numbers``: a view of the newest sequence number and the newest position that were ever given.
+
+Texts that are compared have the collation ``C``: an upgrade of the operating system may change the
+order of any other, and so break an index.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from psycopg import Connection
+
+from engine.domain.epochs import new_epoch
+from engine.domain.exceptions import StorageFormatError
+from engine.storage.postgres.functions import FUNCTIONS, INNOCENT, NOT_INNOCENT
+
+_TABLES: Final = (
+    """
+    CREATE TABLE jobs (
+        position bigint PRIMARY KEY,
+        job_id text COLLATE "C" NOT NULL,
+        revision bigint NOT NULL,
+        status text COLLATE "C" NOT NULL,
+        input_hash text COLLATE "C" NOT NULL,
+        blockchain_identifier text COLLATE "C",
+        created_at timestamptz NOT NULL,
+        updated_at timestamptz NOT NULL,
+        version bigint NOT NULL,
+        idempotency_key text COLLATE "C",
+        started_at timestamptz,
+        result text,
+        error text,
+        outcome text COLLATE "C",
+        kind text COLLATE "C" NOT NULL,
+        labels text,
+        input text,
+        priority bigint,
+        attempt bigint,
+        failures bigint,
+        token text COLLATE "C",
+        claimed_at timestamptz,
+        deadlines text,
+        deadline_at timestamptz,
+        retry_at timestamptz,
+        prompt text,
+        answers text,
+        cancel_reason text,
+        result_form text,
+        trace text,
+        deaths bigint,
+        died_attempt bigint,
+        deadline_since timestamptz,
+        retry_since timestamptz,
+        not_before timestamptz,
+        last_error text,
+        cancelled_by text,
+        repeat_of text COLLATE "C",
+        repeated_by text COLLATE "C",
+        ended_at timestamptz,
+        holder bigint,
+        ready boolean NOT NULL,
+        due_at timestamptz
+    ) WITH (autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)
+    """,
+    "CREATE UNIQUE INDEX jobs_by_id ON jobs (job_id)",
+    """
+    CREATE UNIQUE INDEX jobs_by_key ON jobs (idempotency_key)
+    WHERE idempotency_key IS NOT NULL
+    """,
+    """
+    CREATE UNIQUE INDEX jobs_by_payment ON jobs (blockchain_identifier)
+    WHERE blockchain_identifier IS NOT NULL
+    """,
+    "CREATE INDEX jobs_by_status ON jobs (status, position)",
+    "CREATE INDEX jobs_by_kind ON jobs (kind, position)",
+    "CREATE INDEX jobs_by_end ON jobs (ended_at, position) WHERE ended_at IS NOT NULL",
+    "CREATE INDEX jobs_held ON jobs (holder) WHERE holder IS NOT NULL",
+    "CREATE INDEX jobs_due ON jobs (due_at) WHERE due_at IS NOT NULL",
+    f"""
+    CREATE INDEX jobs_ready ON jobs (kind, coalesce(priority, 0) DESC, position)
+    WHERE {INNOCENT}
+    """,
+    f"""
+    CREATE INDEX jobs_suspect ON jobs (kind, coalesce(priority, 0) DESC, position)
+    WHERE {NOT_INNOCENT}
+    """,
+    # No foreign keys: each would lock the job's row again.
+    """
+    CREATE TABLE transitions (
+        sequence bigint PRIMARY KEY,
+        position bigint NOT NULL,
+        job_id text COLLATE "C" NOT NULL,
+        from_status text COLLATE "C",
+        to_status text COLLATE "C" NOT NULL,
+        at timestamptz NOT NULL,
+        by text,
+        reason text
+    )
+    """,
+    "CREATE INDEX transitions_by_job ON transitions (position, sequence)",
+    """
+    CREATE TABLE attempts (
+        position bigint NOT NULL,
+        number bigint NOT NULL,
+        began_at timestamptz NOT NULL,
+        ended_at timestamptz NOT NULL,
+        outcome text NOT NULL,
+        error text NOT NULL,
+        PRIMARY KEY (position, number)
+    )
+    """,
+    """
+    CREATE TABLE labels (
+        name text COLLATE "C" NOT NULL,
+        value text COLLATE "C" NOT NULL,
+        position bigint NOT NULL,
+        PRIMARY KEY (name, value, position)
+    )
+    """,
+    "CREATE INDEX labels_by_job ON labels (position)",
+    """
+    CREATE TABLE epochs (
+        number bigint PRIMARY KEY,
+        name text NOT NULL,
+        first_sequence bigint NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE engines (
+        engine_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        name text NOT NULL,
+        beats bigint NOT NULL DEFAULT 0,
+        dead boolean NOT NULL DEFAULT false,
+        died_with bigint NOT NULL DEFAULT 0,
+        kinds text[] NOT NULL DEFAULT '{}'
+    ) WITH (fillfactor = 50)
+    """,
+    """
+    CREATE TABLE batches (
+        engine_id bigint PRIMARY KEY,
+        number bigint NOT NULL,
+        applied boolean NOT NULL
+    ) WITH (fillfactor = 50)
+    """,
+    'CREATE TABLE notes (name text COLLATE "C" PRIMARY KEY, value text NOT NULL)',
+    "INSERT INTO notes VALUES ('schema', '0'), ('last_sequence', '0'), ('last_position', '0')",
+    """
+    CREATE VIEW numbers AS SELECT
+        greatest(
+            (SELECT max(sequence) FROM transitions),
+            (SELECT value::bigint FROM notes WHERE name = 'last_sequence')
+        ) AS last_sequence,
+        greatest(
+            (SELECT max(position) FROM jobs),
+            (SELECT value::bigint FROM notes WHERE name = 'last_position')
+        ) AS last_position
+    """,
+)
+
+STEPS: Final[tuple[tuple[str, ...], ...]] = ((*_TABLES, *FUNCTIONS),)
+
+
+def quoted(name: str) -> str:
+    """Return a name of SQL in quotation marks."""
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
+def prepare(connection: Connection[Any], schema: str) -> None:
+    """Make the schema and its tables, if they are missing. Any number of engines may do so at once.
+
+    Raises:
+        StorageFormatError: A newer version made it. It is left as it was.
+    """
+    with connection.transaction():
+        lock_opening(connection, schema)
+        version = _version(connection, schema)
+        if version > len(STEPS):
+            raise StorageFormatError(
+                f"the schema {schema} has version {version}, and this engine knows {len(STEPS)}: "
+                "use a newer engine"
+            )
+        if version < len(STEPS):
+            _make(connection, schema, version)
+
+
+def lock_opening(connection: Connection[Any], schema: str) -> None:
+    """Let nobody else open the schema until the end of the transaction."""
+    connection.execute("SELECT set_config('lock_timeout', '60s', true)")
+    connection.execute("SELECT set_config('statement_timeout', '0', true)")
+    connection.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"engine {schema}",)
+    )
+
+
+def _version(connection: Connection[Any], schema: str) -> int:
+    notes = f"{quoted(schema)}.notes"
+    [found] = connection.execute("SELECT to_regclass(%s)", (notes,)).fetchone() or (None,)
+    if found is None:
+        return 0
+    row = connection.execute(f"SELECT value FROM {notes} WHERE name = 'schema'".encode()).fetchone()
+    try:
+        return int(row[0]) if row else 0
+    except ValueError:
+        raise StorageFormatError(f"no engine made the table {notes}") from None
+
+
+def _make(connection: Connection[Any], schema: str, version: int) -> None:
+    """Make the steps from a version on."""
+    [missing] = connection.execute(
+        "SELECT to_regnamespace(%s) IS NULL", (quoted(schema),)
+    ).fetchone() or (True,)
+    if missing:
+        connection.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
+    connection.execute(
+        "SELECT set_config('search_path', %s, true)", (f"{quoted(schema)}, pg_temp",)
+    )
+    for step in STEPS[version:]:
+        for statement in step:
+            connection.execute(statement.encode())
+    if not version:
+        connection.execute("INSERT INTO epochs VALUES (1, %s, %s)", (new_epoch(1)))
+    connection.execute("UPDATE notes SET value = %s WHERE name = 'schema'", (str(len(STEPS)),))

