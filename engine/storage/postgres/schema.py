@@ -10,11 +10,12 @@ and a kind is never NULL. Beside them:
 * ``engines``: a row for each engine that lives, or whose jobs are not yet free. ``beats`` grows
   while it lives; ``died_with`` is how many attempts it had at its death; ``kinds`` are those that
   have a handler there.
-* ``batches``: the number of each engine's newest batch, and whether that was applied. Apart from
-  the beats, so that a beat never waits for a commit.
+* ``batches``: the number of each engine's newest batch, whether that was applied, and the numbers
+  behind which its own begin. Apart from the beats, so that a beat never waits for a commit.
 * ``notes``: texts by their names: ``schema``, the number of the steps below that made the tables;
-  ``last_sequence`` and ``last_position``, the newest that were ever removed; ``lifecycle``, the
-  statuses of the engine that opened it last.
+  ``protocols``, the numbers of those whose functions are there, with spaces between;
+  ``last_sequence`` and ``last_position``, the newest that were ever removed; ``statuses``, those
+  that all rows fit; ``lifecycle``, that of the engine that opened it last.
 * ``numbers``: a view of the newest sequence number and the newest position that were ever given.
 
 Texts that are compared have the collation ``C``: an upgrade of the operating system may change the
@@ -25,11 +26,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import psycopg
 from psycopg import Connection
 
 from engine.domain.epochs import new_epoch
-from engine.domain.exceptions import StorageFormatError
-from engine.storage.postgres.functions import FUNCTIONS, INNOCENT, NOT_INNOCENT
+from engine.domain.exceptions import StorageFormatError, shown
+from engine.storage.postgres.claims import INNOCENT, NOT_INNOCENT
+from engine.storage.postgres.functions import FUNCTIONS, PROTOCOL
 
 _TABLES: Final = (
     """
@@ -156,11 +159,16 @@ _TABLES: Final = (
     CREATE TABLE batches (
         engine_id bigint PRIMARY KEY,
         number bigint NOT NULL,
-        applied boolean NOT NULL
+        applied boolean NOT NULL,
+        sequence_base bigint,
+        position_base bigint
     ) WITH (fillfactor = 50)
     """,
     'CREATE TABLE notes (name text COLLATE "C" PRIMARY KEY, value text NOT NULL)',
-    "INSERT INTO notes VALUES ('schema', '0'), ('last_sequence', '0'), ('last_position', '0')",
+    f"""
+    INSERT INTO notes VALUES
+        ('schema', '0'), ('protocols', '{PROTOCOL}'), ('last_sequence', '0'), ('last_position', '0')
+    """,
     """
     CREATE VIEW numbers AS SELECT
         greatest(
@@ -186,17 +194,14 @@ def quoted(name: str) -> str:
 def prepare(connection: Connection[Any], schema: str) -> None:
     """Make the schema and its tables, if they are missing. Any number of engines may do so at once.
 
+    A newer version may have made them, and left the functions of this one's protocol.
+
     Raises:
-        StorageFormatError: A newer version made it. It is left as it was.
+        StorageFormatError: The functions are not there. All is left as it was.
     """
     with connection.transaction():
         lock_opening(connection, schema)
         version = _version(connection, schema)
-        if version > len(STEPS):
-            raise StorageFormatError(
-                f"the schema {schema} has version {version}, and this engine knows {len(STEPS)}: "
-                "use a newer engine"
-            )
         if version < len(STEPS):
             _make(connection, schema, version)
 
@@ -211,15 +216,26 @@ def lock_opening(connection: Connection[Any], schema: str) -> None:
 
 
 def _version(connection: Connection[Any], schema: str) -> int:
+    """Return how many steps have been made.
+
+    Raises:
+        StorageFormatError: They are no engine's, or those of a newer one that this one can't use.
+    """
     notes = f"{quoted(schema)}.notes"
     [found] = connection.execute("SELECT to_regclass(%s)", (notes,)).fetchone() or (None,)
     if found is None:
         return 0
-    row = connection.execute(f"SELECT value FROM {notes} WHERE name = 'schema'".encode()).fetchone()
     try:
-        return int(row[0]) if row else 0
-    except ValueError:
-        raise StorageFormatError(f"no engine made the table {notes}") from None
+        values = dict(connection.execute(f"SELECT name, value FROM {notes}".encode()).fetchall())
+        version, protocols = int(values["schema"]), values["protocols"].split()
+    except (psycopg.errors.UndefinedColumn, KeyError, ValueError):
+        raise StorageFormatError(f"no engine made the table {notes}: name another schema") from None
+    if str(PROTOCOL) not in protocols:
+        raise StorageFormatError(
+            f"the engines of the schema {schema} speak the protocols {shown(' '.join(protocols))}, "
+            f"and this engine speaks {PROTOCOL}: use a newer engine"
+        )
+    return version
 
 
 def _make(connection: Connection[Any], schema: str, version: int) -> None:

@@ -45,11 +45,36 @@ def test_any_number_may_make_the_schema_at_once(databases: Databases) -> None:
     databases.drop(url)
 
 
-@pytest.mark.parametrize("version", ["2", "1000", "of somebody else"])
-def test_another_version_is_refused_and_left_as_it_is(postgres_url: str, version: str) -> None:
+@pytest.mark.parametrize(
+    ("note", "value"),
+    [("protocols", "2 3"), ("protocols", ""), ("schema", "of somebody else")],
+)
+def test_a_schema_that_this_version_cannot_use_is_refused_and_left_as_it_is(
+    postgres_url: str, note: str, value: str
+) -> None:
+    change = "UPDATE engine.notes SET value = %s WHERE name = %s"
     with psycopg.connect(postgres_url, autocommit=True) as connection:
-        connection.execute("UPDATE engine.notes SET value = %s WHERE name = 'schema'", (version,))
+        connection.execute(change, (value, note))
+        before = connection.execute("SELECT * FROM engine.notes").fetchall()
         with pytest.raises(StorageFormatError):
             prepare(connection, SCHEMA)
-        found = connection.execute("SELECT value FROM engine.notes WHERE name = 'schema'")
-        assert found.fetchone() == (version,)
+        assert connection.execute("SELECT * FROM engine.notes").fetchall() == before
+
+
+def test_a_schema_of_a_newer_version_is_used_if_it_has_the_functions(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("UPDATE engine.notes SET value = '1000' WHERE name = 'schema'")
+        connection.execute("UPDATE engine.notes SET value = '1 2' WHERE name = 'protocols'")
+        prepare(connection, SCHEMA)
+
+
+def test_a_schema_of_somebody_else_is_refused_and_left_as_it_is(databases: Databases) -> None:
+    url = databases.new(empty=True)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA engine")
+        connection.execute("CREATE TABLE engine.notes (note text)")
+        with pytest.raises(StorageFormatError, match="no engine made the table"):
+            prepare(connection, SCHEMA)
+        found = connection.execute("SELECT 1 FROM pg_tables WHERE schemaname = 'engine'")
+        assert found.rowcount == 1
+    databases.drop(url)

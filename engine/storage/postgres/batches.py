@@ -1,0 +1,215 @@
+"""Batches: the functions that write one, and that find out what became of it.
+
+Positions of new jobs are negative in a batch: -1 for the first one. **The order of locks** is jobs,
+by position; then the order of all transitions; then the number of the engine's batch. Everybody
+inserts behind the order, so no two batches wait for each other crosswise. A batch that records a
+payment takes the order first: the index of payments would make it wait for the other batch.
+
+**The number of a batch** is one more than that of the engine's batch before. The batch takes it
+last; so does whoever asks what became of it (`resolve_1`), and then the batch never can; and who
+declares an engine dead makes its number jump, so that no batch of it can follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from engine.storage.postgres.columns import (
+    ATTEMPT_COLUMNS,
+    FIXED_COLUMNS,
+    JOB_COLUMNS,
+    TRANSITION_COLUMNS,
+    type_of,
+)
+from engine.storage.postgres.errors import FENCED, NOT_READ_COMMITTED, TAKEN
+from engine.storage.postgres.planner import BY_INDEX
+from engine.storage.record import KEPT_ATTEMPTS
+
+JUMP: Final = 1_000_000
+"""So much higher is the number of the batch of an engine that was declared dead."""
+ORDER_LOCK: Final = 0x656E676A  # "engj"
+"""The first part of the key of an advisory lock; the second one is the table's number."""
+
+COMMITTED_JOBS: Final = (*JOB_COLUMNS, "pays")
+"""What a batch says of each job; ``pays``: it records the job's payment."""
+
+
+def _parameters(prefix: str, columns: Iterable[str]) -> str:
+    return ", ".join(f"{prefix}_{column} {type_of(column)}[]" for column in columns)
+
+
+def _arrays(prefix: str, columns: Iterable[str]) -> str:
+    return ", ".join(f"{prefix}_{column}" for column in columns)
+
+
+def update_of(columns: Iterable[str]) -> str:
+    """Return the SET of the jobs that get given values."""
+    return ", ".join(_assignments(columns))
+
+
+def _assignments(columns: Iterable[str]) -> Iterator[str]:
+    yield "revision = job.revision + 1"
+    for column in columns:
+        if column == "holder":
+            # Another engine's attempt stays that engine's, whoever writes its job.
+            yield (
+                "holder = CASE WHEN given.holder IS NOT NULL AND job.token = given.token "
+                "THEN coalesce(job.holder, given.holder) ELSE given.holder END"
+            )
+        elif column not in FIXED_COLUMNS:
+            yield f"{column} = given.{column}"
+
+
+_NEW_VALUES: Final = {"position": "position_base - given.position", "revision": "1"}
+_INSERTED: Final = ", ".join(_NEW_VALUES.get(each, f"given.{each}") for each in JOB_COLUMNS)
+_GIVEN_JOBS: Final = (
+    f"unnest({_arrays('j', COMMITTED_JOBS)}) AS given ({', '.join(COMMITTED_JOBS)})"
+)
+_GIVEN_LINES: Final = (
+    f"unnest({_arrays('t', TRANSITION_COLUMNS)}) WITH ORDINALITY "
+    f"AS given ({', '.join(TRANSITION_COLUMNS)}, place)"
+)
+_GIVEN_ATTEMPTS: Final = (
+    f"unnest({_arrays('a', ATTEMPT_COLUMNS)}) AS given ({', '.join(ATTEMPT_COLUMNS)})"
+)
+_POSITION: Final = (
+    "CASE WHEN given.position < 0 THEN position_base - given.position ELSE given.position END"
+)
+
+# Takes the order of all transitions, and refuses names that are taken: those that the batch gives
+# to jobs that did not have them. Each statement sees what was committed before it began.
+_ORDER: Final = f"""
+CREATE FUNCTION order_1(
+    p_position bigint[], p_job_id text[], p_key text[], p_payment text[], p_pays boolean[]
+) RETURNS void LANGUAGE plpgsql {BY_INDEX} AS $$
+DECLARE
+    ids text[];
+    keys text[];
+    payments text[];
+BEGIN
+    PERFORM pg_advisory_xact_lock({ORDER_LOCK}, 'jobs'::regclass::oid::integer);
+    SELECT array_agg(given.job_id), array_agg(given.key) FILTER (WHERE given.key IS NOT NULL)
+        INTO ids, keys
+        FROM unnest(p_position, p_job_id, p_key) AS given (position, job_id, key)
+        WHERE given.position < 0;
+    SELECT array_agg(given.payment) INTO payments
+        FROM unnest(p_position, p_payment, p_pays) AS given (position, payment, pays)
+        WHERE (given.position < 0 OR given.pays) AND given.payment IS NOT NULL;
+    ids := ARRAY(SELECT job_id FROM jobs WHERE job_id = ANY (ids));
+    keys := ARRAY(SELECT idempotency_key FROM jobs WHERE idempotency_key = ANY (keys));
+    payments := ARRAY(
+        SELECT blockchain_identifier FROM jobs WHERE blockchain_identifier = ANY (payments)
+    );
+    IF ids <> '{{}}' OR keys <> '{{}}' OR payments <> '{{}}' THEN
+        RAISE EXCEPTION 'names are taken' USING ERRCODE = '{TAKEN}',
+            DETAIL = json_build_object('ids', ids, 'keys', keys, 'payments', payments);
+    END IF;
+END $$
+"""
+
+# `stale` has the ids of jobs that others have written or removed; nothing is then applied.
+_COMMIT: Final = f"""
+CREATE FUNCTION commit_1(
+    p_engine bigint, p_number bigint,
+    {_parameters("j", COMMITTED_JOBS)},
+    {_parameters("t", TRANSITION_COLUMNS)},
+    {_parameters("a", ATTEMPT_COLUMNS)},
+    OUT stale text[], OUT sequence_base bigint, OUT position_base bigint
+) LANGUAGE plpgsql {BY_INDEX} AS $$
+DECLARE
+    moved bigint[] := ARRAY(SELECT each FROM unnest(j_position) AS each WHERE each > 0);
+    is_ordered boolean := false;
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'the isolation is %, not read committed',
+            current_setting('transaction_isolation') USING ERRCODE = '{NOT_READ_COMMITTED}';
+    END IF;
+    IF moved <> '{{}}' THEN
+        PERFORM count(*) FROM (
+            SELECT 1 FROM jobs WHERE position = ANY (moved) ORDER BY position FOR UPDATE
+        ) AS locked;
+        SELECT array_agg(given.job_id) INTO stale
+            FROM unnest(j_position, j_job_id, j_revision) AS given (position, job_id, revision)
+            WHERE given.position > 0 AND NOT EXISTS (
+                SELECT FROM jobs AS job
+                WHERE job.position = given.position AND job.revision = given.revision
+            );
+        IF stale IS NOT NULL THEN
+            RETURN;
+        END IF;
+    END IF;
+    IF true = ANY (j_pays) THEN
+        PERFORM order_1(j_position, j_job_id, j_idempotency_key, j_blockchain_identifier, j_pays);
+        is_ordered := true;
+    END IF;
+    IF moved <> '{{}}' THEN
+        UPDATE jobs AS job SET {update_of(JOB_COLUMNS)}
+            FROM {_GIVEN_JOBS} WHERE job.position = given.position;
+    END IF;
+    IF cardinality(t_position) > 0 THEN
+        IF NOT is_ordered THEN
+            PERFORM order_1(
+                j_position, j_job_id, j_idempotency_key, j_blockchain_identifier, j_pays
+            );
+        END IF;
+        SELECT numbers.last_sequence, numbers.last_position INTO sequence_base, position_base
+            FROM numbers;
+        IF cardinality(moved) < cardinality(j_position) THEN
+            INSERT INTO jobs ({", ".join(JOB_COLUMNS)})
+                SELECT {_INSERTED} FROM {_GIVEN_JOBS} WHERE given.position < 0;
+        END IF;
+        IF cardinality(j_labels) > 0 THEN
+            INSERT INTO labels (name, value, position)
+                SELECT label.key, label.value, position_base - given.position
+                FROM unnest(j_position, j_labels) AS given (position, labels),
+                    json_each_text(given.labels::json) AS label
+                WHERE given.position < 0 AND given.labels IS NOT NULL;
+        END IF;
+        INSERT INTO transitions (sequence, position, job_id, from_status, to_status, at, by, reason)
+            SELECT sequence_base + given.place, {_POSITION}, given.job_id, given.from_status,
+                given.to_status, given.at, given.by, given.reason
+            FROM {_GIVEN_LINES};
+    END IF;
+    IF cardinality(a_position) > 0 THEN
+        INSERT INTO attempts ({", ".join(ATTEMPT_COLUMNS)})
+            SELECT {_POSITION}, {", ".join(f"given.{each}" for each in ATTEMPT_COLUMNS[1:])}
+            FROM {_GIVEN_ATTEMPTS};
+        DELETE FROM attempts AS old
+            USING (SELECT DISTINCT {_POSITION} AS position FROM {_GIVEN_ATTEMPTS}) AS failed
+            WHERE old.position = failed.position AND old.number <= (
+                SELECT kept.number FROM attempts AS kept WHERE kept.position = failed.position
+                ORDER BY kept.number DESC LIMIT 1 OFFSET {KEPT_ATTEMPTS}
+            );
+    END IF;
+    UPDATE batches SET number = p_number, applied = true,
+            sequence_base = commit_1.sequence_base, position_base = commit_1.position_base
+        WHERE engine_id = p_engine AND number = p_number - 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'batch % of engine % is refused', p_number, p_engine
+            USING ERRCODE = '{FENCED}';
+    END IF;
+END $$
+"""
+
+# True: applied; false: it never will be; NULL: the database does not know what it acknowledged.
+_RESOLVE: Final = f"""
+CREATE FUNCTION resolve_1(
+    p_engine bigint, p_number bigint,
+    OUT is_applied boolean, OUT sequence_base bigint, OUT position_base bigint
+) LANGUAGE plpgsql {BY_INDEX} AS $$
+BEGIN
+    UPDATE batches SET number = p_number, applied = false
+        WHERE engine_id = p_engine AND number = p_number - 1;
+    SELECT
+        CASE
+            WHEN batch.number IN (p_number, p_number + {JUMP}) THEN batch.applied
+            WHEN batch.number = p_number - 1 + {JUMP} THEN false
+        END,
+        batch.sequence_base, batch.position_base
+        INTO is_applied, sequence_base, position_base
+        FROM batches AS batch WHERE batch.engine_id = p_engine;
+END $$
+"""
+
+BATCH_FUNCTIONS: Final = (_ORDER, _COMMIT, _RESOLVE)

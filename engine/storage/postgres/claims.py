@@ -1,0 +1,120 @@
+"""Claims: the functions that reserve ready jobs, and that find the due ones.
+
+Both skip the jobs that are locked, and walk an index in its order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.storage.postgres.errors import FENCED
+from engine.storage.postgres.planner import IN_ORDER_OF_INDEX
+
+INNOCENT: Final = "ready AND died_attempt IS NULL AND token IS NULL"
+"""Jobs of which no attempt has died, or whose newest attempt has not."""
+NOT_INNOCENT: Final = "ready AND (died_attempt IS NOT NULL OR token IS NOT NULL)"
+ORPHAN: Final = "ready AND token IS NOT NULL"
+"""Jobs whose newest attempt died with its engine; nobody has judged them."""
+SUSPECT: Final = "ready AND died_attempt IS NOT NULL AND token IS NULL"
+"""Jobs whose newest attempt died, and that were judged."""
+RANK: Final = "coalesce(priority, 0)"
+
+
+def _first(condition: str, limit: str) -> str:
+    """Return a query of the first jobs of a kind, the highest rank first, and locks them."""
+    return (
+        f"SELECT * FROM (SELECT position, {RANK} AS rank FROM jobs "
+        f"WHERE kind = kinds[place] AND {condition} AND status = p_running "
+        "AND (deadline_at IS NULL OR deadline_at > p_now) "
+        f"ORDER BY {RANK} DESC, position LIMIT {limit} FOR UPDATE SKIP LOCKED) AS first_ones"
+    )
+
+
+# First each kind gives one job; the rest of the limit is shared by those that gave one. An engine
+# that is declared dead meanwhile gets nothing: `declare_1` waits for the lock of its batches.
+_TAKE: Final = f"""
+CREATE FUNCTION take_1(
+    p_engine bigint, p_kinds text[], p_most bigint[], p_limit bigint, p_now timestamptz,
+    p_running text, p_suspects boolean
+) RETURNS SETOF jobs LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
+DECLARE
+    kinds text[];
+    most bigint[];
+    quota bigint := 1;
+    rest bigint := p_limit;
+    asked bigint;
+    taken bigint;
+    before bigint;
+    suspects bigint := CASE WHEN p_suspects THEN 1 ELSE 0 END;
+    job jobs;
+BEGIN
+    SELECT array_agg(given.kind ORDER BY given.place), array_agg(given.most ORDER BY given.place)
+        INTO kinds, most
+        FROM unnest(p_kinds, p_most) WITH ORDINALITY AS given (kind, most, place)
+        WHERE given.most > 0 AND coalesce(
+            (SELECT true FROM jobs WHERE kind = given.kind AND {INNOCENT} LIMIT 1),
+            (SELECT true FROM jobs WHERE kind = given.kind AND {NOT_INNOCENT} LIMIT 1)
+        );
+    IF kinds IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM FROM batches WHERE engine_id = p_engine FOR KEY SHARE;
+    PERFORM FROM engines WHERE engine_id = p_engine AND NOT dead;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'engine % is dead', p_engine USING ERRCODE = '{FENCED}';
+    END IF;
+    IF cardinality(kinds) = 1 THEN
+        quota := p_limit;
+    END IF;
+    LOOP
+        before := rest;
+        FOR place IN 1 .. cardinality(kinds) LOOP
+            asked := least(quota, most[place], rest);
+            CONTINUE WHEN asked <= 0;
+            taken := 0;
+            FOR job IN
+                UPDATE jobs SET holder = p_engine, ready = false, revision = revision + 1
+                WHERE position = ANY (ARRAY(
+                    SELECT ranked.position FROM (
+                        {_first(INNOCENT, "asked")}
+                        UNION ALL {_first(ORPHAN, "asked")}
+                        UNION ALL {_first(SUSPECT, "suspects")}
+                    ) AS ranked ORDER BY ranked.rank DESC, ranked.position LIMIT asked
+                )) RETURNING *
+            LOOP
+                taken := taken + 1;
+                IF job.died_attempt IS NOT NULL AND job.token IS NULL THEN
+                    suspects := 0;
+                END IF;
+                RETURN NEXT job;
+            END LOOP;
+            rest := rest - taken;
+            most[place] := CASE WHEN taken < asked THEN 0 ELSE most[place] - taken END;
+        END LOOP;
+        EXIT WHEN rest IN (0, before);
+        SELECT (rest - 1) / greatest(count(*), 1) + 1 INTO quota
+            FROM unnest(most) AS each WHERE each > 0;
+    END LOOP;
+END $$
+"""
+
+# A job whose deadline has passed is kept from the other engines for 5 s; this one expires it.
+_DUE: Final = f"""
+CREATE FUNCTION due_1(p_now timestamptz, p_limit bigint) RETURNS SETOF text
+LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
+BEGIN
+    RETURN QUERY WITH due AS (
+        UPDATE jobs AS job SET
+            ready = job.ready OR (job.holder IS NULL AND job.retry_at = job.due_at),
+            due_at = CASE WHEN job.deadline_at <= p_now THEN p_now + interval '5 seconds'
+                ELSE job.deadline_at END
+        WHERE job.position = ANY (ARRAY(
+            SELECT position FROM jobs WHERE due_at <= p_now ORDER BY due_at LIMIT p_limit
+            FOR UPDATE SKIP LOCKED
+        ))
+        RETURNING job.job_id, job.deadline_at <= p_now AS is_late
+    ) SELECT due.job_id FROM due WHERE due.is_late;
+END $$
+"""
+
+CLAIM_FUNCTIONS: Final = (_TAKE, _DUE)
