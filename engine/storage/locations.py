@@ -12,8 +12,9 @@ from engine.storage.sqlite import SQLiteStorage
 from engine.storage.sqlite.paths import IN_MEMORY
 
 Location: TypeAlias = Storage | str | PathLike[str]
-"""A storage, the path of a file, or a URL such as ``sqlite:///jobs.db``."""
+"""A storage, the path of a file, or a URL: ``sqlite:///jobs.db``, ``postgresql://user@host/jobs``."""
 
+_POSTGRES_URLS: Final = ("postgresql://", "postgres://")
 _STORAGE_CALLS: Final = sorted(name for name in vars(Storage) if not name.startswith("_"))
 
 
@@ -22,6 +23,7 @@ def storage_at(location: Location | None) -> Storage:
 
     Raises:
         InvalidValueError: It is neither a storage nor the location of one.
+        RuntimeError: It is a PostgreSQL database, and the package `psycopg` is not installed.
     """
     if location is None or (isinstance(location, str) and location in IN_MEMORY):
         return MemoryStorage()
@@ -30,4 +32,16 @@ def storage_at(location: Location | None) -> Storage:
         if missing:
             raise InvalidValueError("storage", f"{shown(location)} has no {', '.join(missing)}")
         return cast("Storage", location)
+    if isinstance(location, str) and location.startswith(_POSTGRES_URLS):
+        return _postgres_storage(location)
     return SQLiteStorage(location)  # which refuses anything else
+
+
+def _postgres_storage(url: str) -> Storage:
+    try:
+        from engine.storage.postgres import PostgresStorage  # noqa: PLC0415 - of an extra
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            "a PostgreSQL database needs the package psycopg: pip install 'engine[postgres]'"
+        ) from error
+    return PostgresStorage(url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from engine.domain.exceptions import DuplicateJobIdError
 from engine.storage.filter import ALL_JOBS
 from engine.storage.record import Act
 from engine.testing.book import Batch
@@ -209,7 +208,5 @@ class CommittingTests(StorageFixtures):
 
     async def _refused(self, batch: Batch, session: Session) -> None:
         """Check that a batch that creates the job `ended` again is refused as a whole."""
-        with pytest.raises(DuplicateJobIdError) as caught:
-            await session.storage.commit(batch.changes)
-        assert caught.value.job_id == "ended"
+        await session.refuse(batch, "ended")
         await session.check()

@@ -226,6 +226,7 @@ class EngineTests(StorageFixtures):
 
     async def test_a_second_engine_is_refused(self, open_engine: OpenEngine) -> None:
         self.needs_reopening()
+        self.needs_one_engine()
         async with open_engine() as engine:
             job = await engine.create("a")
             with pytest.raises(StorageInUseError):

@@ -7,7 +7,6 @@ from typing import Final, Literal
 
 import pytest
 
-from engine.domain.exceptions import DuplicateJobIdError
 from engine.domain.validation import MAX_LAST_ERROR_CHARACTERS
 from engine.storage.record import KEPT_ATTEMPTS, MAX_NUMBER, AttemptRecord, Execution
 from engine.testing.fixtures import OpenStore, StorageFixtures
@@ -92,8 +91,7 @@ class FailingTests(StorageFixtures):
             await session.commit(batch.move("ended", OddStatus.DONE))
             session.book.jobs.pop("ended")
             batch = session.batch().amend("a", attempt=1, failed=failed(1)).create("ended")
-            with pytest.raises(DuplicateJobIdError):
-                await session.storage.commit(batch.changes)
+            await session.refuse(batch, "ended")
             assert list(await session.storage.attempts("a") or ()) == []
 
     async def test_failed_attempts_go_with_their_jobs(self, open_store: OpenStore) -> None:

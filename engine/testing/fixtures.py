@@ -31,6 +31,7 @@ class StorageFixtures:
 
     outlives_closing: ClassVar[bool] = True
     backs_up: ClassVar[bool] = True
+    is_shared: ClassVar[bool] = False
 
     @pytest.fixture(params=["asyncio", "trio"])
     def anyio_backend(self, request: pytest.FixtureRequest) -> str:
@@ -76,6 +77,11 @@ class StorageFixtures:
         """Skip the test if the storage loses its jobs when it is closed."""
         if not self.outlives_closing:
             pytest.skip("outlives_closing is False")
+
+    def needs_one_engine(self) -> None:
+        """Skip the test if any number of engines may have the storage open."""
+        if self.is_shared:
+            pytest.skip("is_shared is True")
 
     def needs_backup(self) -> None:
         """Skip the test if the storage makes no copies."""

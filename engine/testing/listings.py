@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from engine.domain.validation import MAX_INTEGER, MAX_READ_CHARACTERS
 from engine.storage.filter import ALL_JOBS, JobFilter, Label
@@ -137,11 +137,14 @@ def fit(records: Sequence[Record]) -> bool:
 
 
 def check_record(record: Record | Damaged) -> Record:
-    """Return a record after checking its form; see `engine.storage.record`."""
+    """Return a record after checking its form; see `engine.storage.record`.
+
+    It comes without its revision: a storage may write a row as often as it likes.
+    """
     assert isinstance(record, Record)
     values = (*astuple(record), *astuple(record.execution))
     check_times(value for value in values if isinstance(value, datetime))
-    return record
+    return replace(record, revision=0)
 
 
 def check_times(times: Iterable[datetime]) -> None:

@@ -193,6 +193,7 @@ class ReopeningTests(StorageFixtures):
         self, open_store: OpenStore, new_storage: NewStorage, path: Path
     ) -> None:
         self.needs_reopening()
+        self.needs_one_engine()
         async with open_store() as session:
             await session.commit(session.batch().create("a").create("b"))
             for _ in range(2):

@@ -8,9 +8,12 @@ from datetime import datetime
 from typing import Final
 
 import anyio
+import pytest
+from msgspec.structs import replace
 
-from engine.storage.protocol import CheckedOut, Names, Opened, Storage
-from engine.storage.record import Entry, Record, newest_records
+from engine.domain.exceptions import DuplicateJobIdError
+from engine.storage.protocol import CheckedOut, Committed, Names, Opened, Storage
+from engine.storage.record import Change, Entry, Record, newest_records
 from engine.testing.book import Batch, Book
 from engine.testing.listings import Listings, check_record, check_times, fit
 from engine.testing.values import FINAL_STATUSES, RUNNING
@@ -53,6 +56,7 @@ class Session:
         self.keeps_table = opening.keeps_table
         self._final_statuses = final_statuses
         self._opening = opening
+        self._is_shared = opening.shared is not None
         self._table = opening.table
 
     def batch(self) -> Batch:
@@ -61,14 +65,46 @@ class Session:
 
     async def commit(self, batch: Batch) -> None:
         """Commit and publish a batch, as the owner does."""
-        await self.storage.commit(batch.changes)
+        committed = await self.storage.commit(await self._changes_of(batch))
+        assert (committed is not None) is self._is_shared
+        assert committed is None or committed == Committed(), "no other engine is there"
         self.book.enter(batch.changes)
-        if not self.keeps_table:
+        if not (self.keeps_table or self._is_shared):
             changed = newest_records(batch.changes)
             self._table.update(changed)
             for record in changed.values():
                 if record.status in self._final_statuses:
                     self._table.remove(record)
+
+    async def _changes_of(self, batch: Batch) -> list[Change]:
+        """Return the changes of a batch; for a shared storage, with the revisions of their jobs."""
+        if not self._is_shared:
+            return batch.changes
+        new = {change.record.job_id for change in batch.changes if change.from_status is None}
+        old = [job_id for job_id in newest_records(batch.changes) if job_id not in new]
+        revisions = {
+            job_id: record.revision
+            for part in await self.checkouts(Names(old))
+            for job_id, record in part.ids.jobs.items()
+        }
+        return [
+            replace(change, record=replace(change.record, revision=revisions.get(job_id, 0)))
+            for change in batch.changes
+            for job_id in [change.record.job_id]
+        ]
+
+    async def refuse(self, batch: Batch, job_id: str) -> None:
+        """Check that a batch that creates the job of an ended one again is refused as a whole."""
+        changes = await self._changes_of(batch)
+        if not self._is_shared:
+            with pytest.raises(DuplicateJobIdError) as caught:
+                await self.storage.commit(changes)
+            assert caught.value.job_id == job_id
+            return
+        committed = await self.storage.commit(changes)
+        assert committed is not None
+        assert committed.in_the_way is not None
+        assert list(committed.in_the_way.ids.jobs) == [job_id]
 
     async def remove(self, *, before: datetime | None = None, keep: int | None = None) -> int:
         """Remove jobs in steps of up to three, as the owner does; return their number."""
@@ -103,7 +139,10 @@ class Session:
         numbers = (self._opening.last_sequence, self._opening.last_position)
         assert numbers == (self.book.last_sequence, self.book.last_position)
         held = {record.job_id: record for record in self._table.records()}
-        assert held == (self.book.jobs if self.keeps_table else self._live())
+        if self._is_shared:
+            assert not held
+        else:
+            assert held == (self.book.jobs if self.keeps_table else self._live())
 
     def _live(self) -> dict[str, Record]:
         return {
@@ -183,7 +222,7 @@ class Session:
         left = Names(*(tuple(name for name in part if name not in held) for part, held in pairs))
         for part in await self.checkouts(left):
             for into, found in zip(by_name, part.parts, strict=True):
-                into.update(found.jobs)
+                into.update({name: check_record(job) for name, job in found.jobs.items()})
         ids, by_key, by_payment = by_name
         return ids, by_key, by_payment
 

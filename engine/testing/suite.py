@@ -26,10 +26,10 @@ class StorageSuite(
 
     The class needs a fixture ``new_storage``. It returns a function that takes a path and returns a
     storage with the jobs at that path. A test calls the function each time that it opens the
-    storage, with the same path; with another path for a backup; and once while the storage is open,
-    which must then refuse to open. The paths are in a new folder for each test. A storage that is
-    not a file takes the path as a name. A storage that loses its jobs with its object returns the
-    same object each time::
+    storage, with the same path; with another path for a backup; and, unless the storage is shared,
+    once while it is open, which must then refuse to open. The paths are in a new folder for each
+    test. A storage that is not a file takes the path as a name. A storage that loses its jobs with
+    its object returns the same object each time::
 
         @pytest.fixture
         def new_storage(self):
@@ -44,4 +44,6 @@ class StorageSuite(
             skips the tests that open it again.
         backs_up: Set it to False if the storage makes no copies. Its `backup` must then raise a
             `StorageError`.
+        is_shared: Set it to True if any number of engines may have the storage open. This skips the
+            tests that a second one is refused.
     """

@@ -1,0 +1,217 @@
+"""The database: an engine's connection to it. Blocks; calls come one at a time, on one thread.
+
+A round's changes are one statement in autocommit. A commit whose outcome is unknown is resolved
+before anything else is read or written. A lost connection is made anew by the next call.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
+from typing import Final, TypeVar
+
+import psycopg
+
+from engine.domain.epochs import Epoch
+from engine.domain.exceptions import CommitUnknownError, StorageDamagedError, StorageError
+from engine.storage.postgres import reading
+from engine.storage.postgres.connection import connect
+from engine.storage.postgres.errors import (
+    TAKEN,
+    ends_connection,
+    is_bug,
+    is_definite,
+    storage_error,
+    translated_errors,
+)
+from engine.storage.postgres.location import Location
+from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.rows import BatchArrays, Roles, batch_arrays
+from engine.storage.postgres.schema import lock_opening, prepare
+from engine.storage.postgres.statements import Statements
+from engine.storage.postgres.statuses import fit_statuses
+from engine.storage.protocol import CheckedOut, Committed, Names, Opened, Shared
+from engine.storage.record import Change
+from engine.storage.table import Table
+
+Result = TypeVar("Result")
+
+_TAKEN_NAMES: Final = ("ids", "keys", "payments")
+
+
+class Database:
+    """An engine's connection to a shared database.
+
+    Args:
+        location: The database.
+        schema: The name of the schema.
+        prepare: After how many uses a statement is prepared; None for never.
+
+    Attributes:
+        engine: The number of the engine, once it has opened the database.
+        running: The running status.
+        held_back: The ids of jobs that stay reserved for this engine.
+    """
+
+    def __init__(self, location: Location, schema: str, prepare: int | None) -> None:
+        self.engine = 0
+        self.running = ""
+        self.held_back: Container[str] = ()
+        self._location = location
+        self._subject = str(location)
+        self._schema = schema
+        self._prepare = prepare
+        self._statements = Statements(schema)
+        self._cursor: Reader | None = None
+        self._roles = Roles((), "")
+        self._number = 0  # of this engine's newest batch whose outcome is known
+        self._undecided: BatchArrays | None = None  # the outcome of its commit is unknown
+
+    def open(
+        self,
+        name: str,
+        final_statuses: Mapping[str, str],
+        renamed: Mapping[str, str],
+        running: str,
+        shared: Shared,
+    ) -> Opened:
+        """Connect, make or fit what is there, and join the engines."""
+        self.running = running
+        self._roles = Roles(frozenset(final_statuses), running)
+        self._number, self._undecided = 0, None
+        with translated_errors(self._subject):
+            cursor, statements = self._connected(), self._statements
+            prepare(cursor.connection, self._schema)
+            with cursor.connection.transaction():
+                lock_opening(cursor.connection, self._schema)
+                fit_statuses(cursor, statements, final_statuses, renamed, running)
+            [self.engine] = reading.one(cursor, statements.join, (name,))
+            sequence, position = reading.one(cursor, statements.numbers)
+            epochs = [Epoch(*row) for row in cursor.execute(statements.epochs)]
+        return Opened(Table(), sequence, position, epochs, shared=shared)
+
+    def keep_lifecycle(self, description: str) -> str | None:
+        """Keep the description of a lifecycle; return the one before."""
+
+        def keep(cursor: Reader, statements: Statements) -> str | None:
+            before = reading.note(cursor, statements, "lifecycle")
+            cursor.execute(statements.write_note, ("lifecycle", description))
+            return before
+
+        return self.call(keep)
+
+    def _connected(self) -> Reader:
+        """Return a cursor of the connection; connect again if it was lost.
+
+        Raises:
+            StorageError: It can't connect.
+        """
+        if self._cursor is None or self._cursor.connection.closed:
+            self._cursor = connect(self._location, self._prepare).cursor(binary=True)
+        return self._cursor
+
+    def cut(self) -> None:
+        """End a call that another thread makes: its server doesn't answer."""
+        cursor = self._cursor
+        with suppress(OSError, psycopg.Error):
+            if cursor is not None:
+                number = os.dup(cursor.connection.pgconn.socket)
+                with socket.socket(fileno=number) as connected:
+                    connected.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._cursor is not None:
+            self._cursor.connection.close()
+
+    def call(self, function: Callable[[Reader, Statements], Result]) -> Result:
+        """Return what a function reads, or writes without a number of a batch.
+
+        Raises:
+            StorageError: The server's error; or a commit's outcome is unknown.
+        """
+        if self._undecided is not None:
+            raise StorageError(f"{self._subject}: the outcome of a commit is not yet known")
+        return self._call(function)
+
+    def _call(self, function: Callable[[Reader, Statements], Result]) -> Result:
+        cursor = self._connected()
+        try:
+            return function(cursor, self._statements)
+        except psycopg.Error as error:
+            if is_bug(error):
+                raise
+            raise self._translated(error) from error
+
+    def _translated(self, error: psycopg.Error) -> StorageError:
+        """Return the engine's error; let the next call connect again if it has to."""
+        if self._cursor is not None and ends_connection(error):
+            self._cursor.connection.close()
+        return storage_error(self._subject, error)
+
+    def checkout(self, names: Names) -> CheckedOut:
+        """Read jobs; see `engine.storage.Storage.checkout`."""
+        return self.call(lambda cursor, statements: reading.checkout(cursor, statements, names))
+
+    # Writing.
+
+    def commit(self, changes: Sequence[Change]) -> Committed:
+        """Write a round's changes; see `engine.storage.Storage.commit`."""
+        if self._undecided is not None:
+            raise StorageError(f"{self._subject}: the outcome of a commit is not yet known")
+        batch = batch_arrays(changes, self._roles, self.engine, self.held_back)
+        cursor = self._connected()
+        values = (self.engine, self._number + 1, *batch.arrays)
+        try:
+            stale, *bases = reading.one(cursor, self._statements.commit, values)
+        except psycopg.Error as error:
+            if is_bug(error):
+                raise
+            return self._not_committed(batch, error)
+        if stale is not None:
+            return self._in_the_way(Names(stale))
+        self._number += 1
+        return batch.committed(*bases)
+
+    def _not_committed(self, batch: BatchArrays, error: psycopg.Error) -> Committed:
+        """Return what is in the way of a batch.
+
+        Raises:
+            StorageError: Nothing was applied, for another reason.
+            CommitUnknownError: It is not known whether the batch was applied.
+        """
+        if error.sqlstate == TAKEN:
+            taken = json.loads(error.diag.message_detail or "{}")
+            return self._in_the_way(Names(*(taken[each] for each in _TAKEN_NAMES)))
+        translated = self._translated(error)
+        if is_definite(error):
+            raise translated from error
+        self._undecided = batch
+        raise CommitUnknownError(translated) from translated
+
+    def _in_the_way(self, names: Names) -> Committed:
+        found = self.checkout(names)
+        gone = set(names.job_ids) - found.ids.jobs.keys() - found.ids.left_out
+        return Committed(in_the_way=found, gone=gone)
+
+    def resolve(self) -> bool | Committed:
+        """Find out the outcome of a commit; see `engine.storage.Storage.resolve`.
+
+        The engine takes the number of the batch itself, if the batch has not; then it never can.
+        The server waits for a batch that is under way.
+        """
+        values = (self.engine, self._number + 1)
+        is_applied, *bases = self._call(
+            lambda cursor, statements: reading.one(cursor, statements.resolve, values)
+        )
+        if is_applied is None:
+            raise StorageDamagedError(
+                f"{self._subject}: the database doesn't know what it has acknowledged: a failover "
+                "has lost commits"
+            )
+        batch, self._undecided = self._undecided, None
+        self._number += 1
+        return batch.committed(*bases) if is_applied and batch else False

@@ -1,0 +1,184 @@
+"""Listing: pages and counts of the jobs that a filter admits.
+
+One part of the filter leads: the positions of its jobs come from its index, in order, and the rest
+of the filter is asked of each job. Of several parts the one leads whose next 10,000 jobs reach
+furthest, which is the one that admits the fewest. No statement goes further than these, so a page
+or a count may end there, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from engine.storage.filter import JobFilter
+from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.rows import record_of
+from engine.storage.postgres.statements import Statements
+from engine.storage.protocol import StoredCount, StoredPage
+
+_SEARCHED_ROWS: Final = 10_000  # for one page or count: some milliseconds
+_COUNTED_ROWS: Final = 100_000  # of an index alone
+_LAST_POSITION: Final = 2**63 - 1
+
+
+class _Order(NamedTuple):
+    """The order of a page."""
+
+    behind: str
+    """How the position of a job behind another one compares with that one's."""
+    direction: str
+    last: str
+    """Gives the last position of some."""
+
+
+_OLDEST_FIRST: Final = _Order(">", "ASC", "max")
+_NEWEST_FIRST: Final = _Order("<", "DESC", "min")
+
+
+class _Part(NamedTuple):
+    """A part of a filter."""
+
+    condition: str
+    """Holds for a row of jobs."""
+    values: tuple[Any, ...] = ()
+    table: str = ""
+    """Has the positions of just these jobs, in their order, by an index; empty if none has."""
+    indexed: str = ""
+    """The condition in that table."""
+
+
+_ALL: Final = _Part("true", table="jobs", indexed="true")
+
+
+class _Lead(NamedTuple):
+    """A part, and its next jobs."""
+
+    part: _Part
+    jobs: int
+    """How many there are, up to a limit."""
+    searched_to: int | None
+    """The last one's position, if the limit was reached."""
+
+
+def page(
+    cursor: Reader,
+    statements: Statements,
+    jobs: JobFilter,
+    after: int,
+    limit: int,
+    *,
+    newest_first: bool = False,
+) -> StoredPage:
+    """Return a page of jobs; see `engine.storage.Storage.page`."""
+    order = _NEWEST_FIRST if newest_first else _OLDEST_FIRST
+    parts, start = _parts(jobs, statements.schema), _start(after, order)
+    if jobs.is_simple:
+        lead, rows = _Lead(parts[0] if parts else _ALL, 0, None), limit + 1
+    else:
+        lead, rows = _leading(cursor, statements, parts, order, start), _SEARCHED_ROWS
+    found, values = _candidates(statements, lead.part, parts, order, start, rows)
+    query = statements.limited(
+        f"SELECT job.*, job.position AS place {found} ORDER BY place {order.direction} LIMIT %b",
+        order.direction,
+    )
+    rows_found = cursor.execute(query.encode(), (*values, limit + 1))
+    return StoredPage.of((record_of(row[1:]) for row in rows_found), limit, lead.searched_to)
+
+
+def count(
+    cursor: Reader, statements: Statements, jobs: JobFilter, at_most: int, after: int
+) -> StoredCount:
+    """Count jobs; see `engine.storage.Storage.count`."""
+    order, parts = _OLDEST_FIRST, _parts(jobs, statements.schema)
+    if jobs == JobFilter(jobs.status):
+        lead = _measured(cursor, statements, parts[0] if parts else _ALL, order, after, at_most)
+        return StoredCount(lead.jobs)
+    if jobs.is_simple:
+        rows = min(at_most, _COUNTED_ROWS)
+        lead = _measured(cursor, statements, parts[0], order, after, rows)
+        return StoredCount(lead.jobs, lead.searched_to)
+    lead = _leading(cursor, statements, parts, order, after)
+    found, values = _candidates(statements, lead.part, parts, order, after, _SEARCHED_ROWS)
+    [counted] = cursor.execute(
+        f"SELECT count(*) FROM (SELECT {found} LIMIT %b) AS admitted".encode(), (*values, at_most)
+    ).fetchone() or (0,)
+    return StoredCount(counted, lead.searched_to)
+
+
+def _parts(jobs: JobFilter, schema: str) -> list[_Part]:
+    parts = [
+        _Part(
+            f"EXISTS (SELECT FROM {schema}.labels AS label WHERE label.name = %b "
+            "AND label.value = %b AND label.position = job.position)",
+            tuple(label),
+            "labels",
+            "name = %b AND value = %b",
+        )
+        for label in jobs.labels
+    ]
+    if jobs.kind is not None:
+        parts.append(_Part("job.kind = %b", (jobs.kind,), "jobs", "kind = %b"))
+    if jobs.status is not None:
+        parts.append(_Part("job.status = %b", (jobs.status,), "jobs", "status = %b"))
+    # The time of creation has no index: it would make a create slower.
+    if jobs.created_after is not None:
+        parts.append(_Part("job.created_at >= %b", (jobs.created_after,)))
+    if jobs.created_before is not None:
+        parts.append(_Part("job.created_at < %b", (jobs.created_before,)))
+    return parts
+
+
+def _start(after: int, order: _Order) -> int:
+    return _LAST_POSITION if order is _NEWEST_FIRST and not after else after
+
+
+def _leading(
+    cursor: Reader, statements: Statements, parts: list[_Part], order: _Order, start: int
+) -> _Lead:
+    """Return the part that admits the fewest jobs; without an index, all jobs."""
+    able = [part for part in parts if part.table] or [_ALL]
+    leads = [_measured(cursor, statements, part, order, start, _SEARCHED_ROWS) for part in able]
+
+    def room(lead: _Lead) -> tuple[bool, int]:
+        if lead.searched_to is None:
+            return False, lead.jobs
+        return True, -abs(lead.searched_to - start)
+
+    return min(leads, key=room)
+
+
+def _measured(
+    cursor: Reader, statements: Statements, part: _Part, order: _Order, start: int, rows: int
+) -> _Lead:
+    positions, values = _positions(statements, part, order, start, rows)
+    found, last = cursor.execute(
+        f"SELECT count(*), {order.last}(position) FROM ({positions}) AS found".encode(), values
+    ).fetchone() or (0, None)
+    return _Lead(part, found, last if found == rows else None)
+
+
+def _candidates(
+    statements: Statements, lead: _Part, parts: list[_Part], order: _Order, start: int, rows: int
+) -> tuple[str, tuple[Any, ...]]:
+    """Return the FROM of jobs: those of one part that the others admit."""
+    positions, values = _positions(statements, lead, order, start, rows)
+    others = [part for part in parts if part is not lead]
+    conditions = " AND ".join(["true", *(part.condition for part in others)])
+    statement = (
+        f"FROM ({positions}) AS candidate "
+        f"JOIN {statements.schema}.jobs AS job ON job.position = candidate.position "
+        f"WHERE {conditions}"
+    )
+    return statement, (*values, *(value for part in others for value in part.values))
+
+
+def _positions(
+    statements: Statements, part: _Part, order: _Order, start: int, rows: int
+) -> tuple[str, tuple[Any, ...]]:
+    """Return the query of the next positions of a part's jobs."""
+    query = (
+        f"SELECT position FROM {statements.schema}.{part.table} "
+        f"WHERE {part.indexed} AND position {order.behind} %b "
+        f"ORDER BY position {order.direction} LIMIT %b"
+    )
+    return query, (*part.values, start, rows)

@@ -1,0 +1,105 @@
+"""Reading: what a shared database tells of its jobs and their histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+from psycopg import Cursor
+
+from engine.storage.postgres.arrays import texts
+from engine.storage.postgres.rows import Row, record_of
+from engine.storage.postgres.statements import FOUND_BY, Statements
+from engine.storage.protocol import CheckedOut, Found, Names, ReadLimit
+from engine.storage.record import AttemptRecord, Entry, Record
+
+Reader: TypeAlias = Cursor[Row]
+
+_POSITION_OF: Final = "(SELECT position FROM {}.jobs WHERE job_id = %b)"
+
+
+def records(cursor: Reader, statement: bytes, values: Sequence[Any] = ()) -> list[Record]:
+    """Return the records of a query."""
+    return [record_of(row) for row in cursor.execute(statement, values)]
+
+
+def one(cursor: Reader, statement: bytes, values: Sequence[Any] = ()) -> Row:
+    """Return the row of a query that has one."""
+    return next(cursor.execute(statement, values))
+
+
+def note(cursor: Reader, statements: Statements, name: str) -> str | None:
+    """Return a note; None if there is none."""
+    row = cursor.execute(statements.note, (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def checkout(cursor: Reader, statements: Statements, names: Names) -> CheckedOut:
+    """Return the jobs that have these names, as many as one read may give."""
+    limit, found, is_full = ReadLimit(), CheckedOut(), False
+    for column, given, into in zip(FOUND_BY, names, found.parts, strict=True):
+        read = 0 if is_full else _find(cursor, statements.find[column], column, given, limit, into)
+        into.left_out.update(given[read:])
+        is_full = read < len(given)
+    return found
+
+
+def _find(
+    cursor: Reader,
+    statement: bytes,
+    column: str,
+    names: Sequence[str],
+    limit: ReadLimit,
+    found: Found,
+) -> int:
+    """Put in the jobs that have one of these names, as far as the limit goes.
+
+    Returns:
+        How many names were looked for.
+    """
+    if not names:
+        return 0
+    for row in cursor.execute(statement, (texts(names),)):
+        record = record_of(row[1:])
+        if not limit.admits(record):
+            return int(row[0]) - 1
+        found.jobs[str(getattr(record, column))] = record
+    return len(names)
+
+
+def history(cursor: Reader, statements: Statements, job_id: str) -> list[Entry] | None:
+    """Return the transitions of a job, oldest first; None for an unknown job."""
+    s = statements.schema
+    rows = cursor.execute(
+        f"SELECT sequence, job.job_id, from_status, to_status, at, by, reason FROM {s}.jobs AS job "
+        f"LEFT JOIN {s}.transitions AS line ON line.position = job.position "
+        "WHERE job.job_id = %b ORDER BY sequence".encode(),
+        (job_id,),
+    ).fetchall()
+    return [Entry(*row) for row in rows if row[0] is not None] if rows else None
+
+
+def attempts(cursor: Reader, statements: Statements, job_id: str) -> list[AttemptRecord] | None:
+    """Return the failed attempts of a job that are kept; None for an unknown job."""
+    s = statements.schema
+    rows = cursor.execute(
+        f"SELECT number, began_at, attempt.ended_at, attempt.outcome, attempt.error "
+        f"FROM {s}.jobs AS job LEFT JOIN {s}.attempts AS attempt "
+        "ON attempt.position = job.position WHERE job.job_id = %b ORDER BY number".encode(),
+        (job_id,),
+    ).fetchall()
+    return [AttemptRecord(*row) for row in rows if row[0] is not None] if rows else None
+
+
+def transitions(
+    cursor: Reader, statements: Statements, after: int, limit: int, job_id: str | None
+) -> list[Entry]:
+    """Return the transitions with a sequence number above ``after``, in that order."""
+    s = statements.schema
+    chosen = "" if job_id is None else f"AND position = {_POSITION_OF.format(s)}"
+    rows = cursor.execute(
+        "SELECT sequence, job_id, from_status, to_status, at, by, reason "
+        f"FROM {s}.transitions WHERE sequence > %b {chosen} ORDER BY sequence LIMIT %b".encode(),
+        (after, limit) if job_id is None else (after, job_id, limit),
+    )
+    return [Entry(*row) for row in rows]

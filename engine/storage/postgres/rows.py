@@ -1,0 +1,190 @@
+"""Rows: records and batches as a shared database has them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Container, Iterator, Sequence
+from datetime import datetime
+from sys import intern
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from msgspec.structs import astuple
+
+from engine.storage.postgres.arrays import ARRAY_OF
+from engine.storage.postgres.batches import COMMITTED_JOBS
+from engine.storage.postgres.columns import (
+    ATTEMPT_COLUMNS,
+    EXECUTION_COLUMNS,
+    RECORD_COLUMNS,
+    TRANSITION_COLUMNS,
+    type_of,
+)
+from engine.storage.protocol import Committed
+from engine.storage.record import NO_EXECUTION, Change, Execution, Record, died_with
+
+Row: TypeAlias = tuple[Any, ...]
+
+_FIRST_EXECUTION: Final = RECORD_COLUMNS.index(EXECUTION_COLUMNS[0])
+_NO_EXECUTION: Final = (None,) * len(EXECUTION_COLUMNS)
+
+
+def record_of(row: Row) -> Record:
+    """Return the record in a row of `RECORD_COLUMNS` and the number of its newest transition."""
+    (
+        position,
+        job_id,
+        revision,
+        status,
+        input_hash,
+        payment,
+        created_at,
+        updated_at,
+        version,
+        key,
+        started_at,
+        result,
+        error,
+        outcome,
+        kind,
+        labels,
+        given_input,
+    ) = row[:_FIRST_EXECUTION]
+    execution = row[_FIRST_EXECUTION:-1]
+    return Record(
+        *(job_id, status, input_hash, payment, created_at, updated_at, position, version),
+        *(result, error, key, given_input),
+        NO_EXECUTION if execution[0] is None else Execution(*execution),
+        *(intern(kind), labels, started_at, outcome),
+        row[-1] or 0,
+        revision,
+    )
+
+
+class Roles(NamedTuple):
+    """The statuses that a storage has to know."""
+
+    final: Collection[str]
+    running: str
+
+
+class Kept(NamedTuple):
+    """What the storage itself keeps of a job."""
+
+    ended_at: datetime | None
+    holder: int | None
+    ready: bool
+    due_at: datetime | None
+
+
+def kept_of(record: Record, roles: Roles, engine: int, held_back: Container[str]) -> Kept:
+    """Return what the storage itself keeps of a job that this engine writes.
+
+    Args:
+        record: The job.
+        roles: The statuses of the engine.
+        engine: Its number.
+        held_back: The ids of jobs that it keeps without an attempt.
+    """
+    execution = record.execution
+    token, due_at = execution.token, execution.deadline_at
+    ended_at = record.updated_at if record.status in roles.final else None
+    if token is not None and died_with(token) is None:
+        return Kept(ended_at, engine, ready=False, due_at=None if ended_at else due_at)
+    if record.status != roles.running:
+        return Kept(ended_at, None, ready=False, due_at=None if ended_at else due_at)
+    retry_at = execution.retry_at
+    if due_at is None or (retry_at is not None and retry_at < due_at):
+        due_at = retry_at
+    if record.job_id in held_back:
+        return Kept(ended_at, engine, ready=False, due_at=due_at)
+    return Kept(ended_at, None, ready=retry_at is None, due_at=due_at)
+
+
+def job_row(record: Record, kept: Kept, position: int) -> Row:
+    """Return the row of a job, in the order of `engine.storage.postgres.columns.JOB_COLUMNS`."""
+    execution = record.execution
+    return (
+        position,
+        record.job_id,
+        record.revision,
+        record.status,
+        record.input_hash,
+        record.blockchain_identifier,
+        record.created_at,
+        record.updated_at,
+        record.version,
+        record.idempotency_key,
+        record.started_at,
+        record.result,
+        record.error,
+        record.outcome,
+        record.kind,
+        record.labels,
+        record.input,
+        *(_NO_EXECUTION if execution is NO_EXECUTION else astuple(execution)),
+        *kept,
+    )
+
+
+class BatchArrays(NamedTuple):
+    """A batch as `commit_1` takes it."""
+
+    arrays: list[bytes]
+    first_sequence: int | None
+    """The number that the owner gave to the first transition; None without one."""
+    first_position: int | None
+    """The position that it gave to the first new job; None without one."""
+
+    def committed(self, sequence_base: int | None, position_base: int | None) -> Committed:
+        """Return the answer to a commit, whose numbers begin behind these."""
+        return Committed(
+            _shift(self.first_sequence, sequence_base), _shift(self.first_position, position_base)
+        )
+
+
+def _shift(given: int | None, base: int | None) -> int:
+    return 0 if given is None or base is None else base + 1 - given
+
+
+def batch_arrays(
+    changes: Sequence[Change], roles: Roles, engine: int, held_back: Container[str]
+) -> BatchArrays:
+    """Return a round's changes: each job once, as it is afterwards, and what else is kept."""
+    newest = {change.record.job_id: change.record for change in changes}
+    new = [record for record in newest.values() if not record.revision]
+    places = {record.job_id: -place for place, record in enumerate(new, 1)}
+    paid = {change.record.job_id for change in changes if change.is_payment}
+    jobs = []
+    for job_id, record in newest.items():
+        position = places.get(job_id, record.position)
+        kept = kept_of(record, roles, engine, held_back)
+        jobs.append((*job_row(record, kept, position), job_id in paid))
+    lines = [change for change in changes if change.sequence is not None]
+    return BatchArrays(
+        [
+            *columns_of(COMMITTED_JOBS, jobs),
+            *columns_of(TRANSITION_COLUMNS, [_line(change, places) for change in lines]),
+            *columns_of(ATTEMPT_COLUMNS, list(_attempts(changes, places))),
+        ],
+        lines[0].sequence if lines else None,
+        new[0].position if new else None,
+    )
+
+
+def _line(change: Change, places: dict[str, int]) -> Row:
+    record, act = change.record, change.act
+    position = places.get(record.job_id, record.position)
+    moved = (change.from_status, record.status, record.updated_at)
+    return (position, record.job_id, *moved, act.by, act.reason)
+
+
+def _attempts(changes: Sequence[Change], places: dict[str, int]) -> Iterator[Row]:
+    for change in changes:
+        if (attempt := change.failed_attempt) is not None:
+            record = change.record
+            yield (places.get(record.job_id, record.position), *attempt)
+
+
+def columns_of(names: Sequence[str], rows: Sequence[Row]) -> list[bytes]:
+    """Return rows as arrays, one for each column."""
+    values = zip(*rows, strict=True) if rows else ((),) * len(names)
+    return [ARRAY_OF[type_of(name)](its) for name, its in zip(names, values, strict=True)]

@@ -1,0 +1,108 @@
+"""The shared part: what a database of many engines has beside a storage of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from engine.storage.postgres import reading
+from engine.storage.postgres.arrays import numbers, texts
+from engine.storage.postgres.database import Database
+from engine.storage.postgres.heartbeat import Heartbeat
+from engine.storage.postgres.limited_thread import LimitedThread
+from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.statements import Statements
+from engine.storage.protocol import ReadyCounts
+from engine.storage.record import Record
+
+Result = TypeVar("Result")
+
+
+class PostgresShared:
+    """The shared part of a PostgreSQL storage; see `engine.storage.Shared`.
+
+    Args:
+        database: The engine's connection.
+        thread: Makes the calls on it.
+        heartbeat: Tells of the other engines.
+    """
+
+    def __init__(self, database: Database, thread: LimitedThread, heartbeat: Heartbeat) -> None:
+        self._database = database
+        self._thread = thread
+        self._heartbeat = heartbeat
+
+    @property
+    def clock_offset(self) -> timedelta:
+        """Return what the newest beat has measured."""
+        return self._heartbeat.clock_offset
+
+    async def _call(self, function: Callable[[Reader, Statements], Result]) -> Result:
+        return await self._thread.run(self._database.call, function)
+
+    async def take(
+        self, kinds: Mapping[str, int], limit: int, now: datetime, *, suspects: bool
+    ) -> Sequence[Record]:
+        """Reserve jobs in one statement, which skips those that others have locked."""
+        database, most = self._database, numbers([*kinds.values()])
+        values = (database.engine, texts([*kinds]), most, limit, now, database.running, suspects)
+        return await self._call(
+            lambda cursor, statements: reading.records(cursor, statements.take, values)
+        )
+
+    async def held(self) -> Sequence[Record]:
+        """Read the jobs that this engine has."""
+        values = (self._database.engine,)
+        return await self._call(
+            lambda cursor, statements: reading.records(cursor, statements.held, values)
+        )
+
+    async def changed(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Read those of these jobs that have another revision now."""
+        values = (
+            numbers([record.position for record in records]),
+            numbers([record.revision for record in records]),
+        )
+        return await self._call(
+            lambda cursor, statements: reading.records(cursor, statements.changed, values)
+        )
+
+    async def newest_sequence(self) -> int:
+        """Read the number of the newest transition."""
+        return await self._call(
+            lambda cursor, statements: int(reading.one(cursor, statements.numbers)[0])
+        )
+
+    async def due(self, now: datetime, limit: int) -> Sequence[str]:
+        """Make jobs ready, and keep those whose deadline has passed, in one statement."""
+        return await self._call(
+            lambda cursor, statements: [
+                str(row[0]) for row in cursor.execute(statements.due, (now, limit))
+            ]
+        )
+
+    async def news(self, seconds: float) -> None:
+        """Wait for the heartbeat."""
+        await self._heartbeat.news(seconds)
+
+    def wake(self) -> None:
+        """Wake who waits for news."""
+        self._heartbeat.wake()
+
+    async def ready_counts(self, kinds: Collection[str]) -> ReadyCounts:
+        """Count jobs by their indexes."""
+        values = (texts([*kinds]),)
+        return await self._call(
+            lambda cursor, statements: ReadyCounts(
+                *reading.one(cursor, statements.ready_counts, values)
+            )
+        )
+
+    def hold_back(self, job_ids: Container[str]) -> None:
+        """Let each commit look at them."""
+        self._database.held_back = job_ids
+
+    def handles(self, kinds: Collection[str]) -> None:
+        """Publish them with the next beat."""
+        self._heartbeat.handles(kinds)

@@ -1,0 +1,103 @@
+"""Statements: those of the calls, with the names of one schema."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.domain.validation import MAX_READ_CHARACTERS
+from engine.storage.postgres.batches import COMMITTED_JOBS
+from engine.storage.postgres.claims import INNOCENT, ORPHAN, SUSPECT
+from engine.storage.postgres.columns import (
+    ATTEMPT_COLUMNS,
+    LONG_TEXTS,
+    RECORD_COLUMNS,
+    TRANSITION_COLUMNS,
+)
+from engine.storage.postgres.schema import quoted
+
+_ARGUMENTS: Final = 2 + len(COMMITTED_JOBS) + len(TRANSITION_COLUMNS) + len(ATTEMPT_COLUMNS)
+_OCTETS: Final = " + ".join(f"coalesce(octet_length({column}), 0)" for column in LONG_TEXTS)
+_MOST_OCTETS: Final = 4 * MAX_READ_CHARACTERS  # a character has four at most
+FOUND_BY: Final = ("job_id", "idempotency_key", "blockchain_identifier")
+
+
+class Statements:
+    """The statements of the calls.
+
+    Args:
+        schema: The schema's name.
+    """
+
+    def __init__(self, schema: str) -> None:
+        self.schema = quoted(schema)
+        s = self.schema
+        newest = (
+            f"(SELECT max(sequence) FROM {s}.transitions AS line "
+            "WHERE line.position = job.position)"
+        )
+        self._records = ", ".join((*(f"job.{column}" for column in RECORD_COLUMNS), newest))
+        self.commit = _bytes(f"SELECT * FROM {s}.commit_1({', '.join(['%b'] * _ARGUMENTS)})")
+        self.resolve = _bytes(f"SELECT * FROM {s}.resolve_1(%b, %b)")
+        self.join = _bytes(f"SELECT {s}.join_1(%b)")
+        self.take = self.select(f"{s}.take_1({', '.join(['%b'] * 7)}) AS job")
+        self.held = self.select(f"{s}.jobs AS job WHERE holder = %b")
+        self.changed = self.select(
+            f"unnest(%b, %b) AS given (position, revision) JOIN {s}.jobs AS job "
+            "ON job.position = given.position AND job.revision <> given.revision"
+        )
+        self.due = _bytes(f"SELECT {s}.due_1(%b, %b)")
+        self.remove = _bytes(f"SELECT {s}.remove_1(%b, %b, %b)")
+        self.numbers = _bytes(f"SELECT last_sequence, last_position FROM {s}.numbers")
+        self.epochs = _bytes(f"SELECT name, first_sequence FROM {s}.epochs ORDER BY number")
+        self.find = {column: self._find(column) for column in FOUND_BY}
+        self.note = _bytes(f"SELECT value FROM {s}.notes WHERE name = %b")
+        self.write_note = _bytes(
+            f"INSERT INTO {s}.notes VALUES (%b, %b) "
+            "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+        )
+        others = "kind <> ALL (given.kinds)"
+        self.ready_counts = _bytes(
+            f"SELECT {_ready(s)}, (SELECT count(*) FROM {s}.jobs "
+            f"WHERE holder IS NOT NULL AND token NOT LIKE 'dead %%'), {_ready(s, others)} "
+            "FROM (SELECT %b AS kinds) AS given"
+        )
+
+    def select(self, source: str) -> bytes:
+        """Return a query of records from jobs, which it calls ``job``."""
+        return _bytes(f"SELECT {self._records} FROM {source}")
+
+    def limited(self, jobs: str, direction: str = "ASC") -> str:
+        """Return a query of records, with their place before them.
+
+        It ends behind the first job that `engine.storage.protocol.ReadLimit` surely refuses, so
+        that no read gives more than 64 MiB and one job.
+
+        Args:
+            jobs: A query of jobs, each with a ``place``.
+            direction: In the order of the places, or in the reverse order.
+        """
+        return (
+            f"SELECT job.place, {self._records} FROM (SELECT found.*, sum({_OCTETS}) OVER "
+            f"(ORDER BY place {direction} ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) "
+            f"AS octets FROM ({jobs}) AS found) AS job "
+            f"WHERE coalesce(job.octets, 0) <= {_MOST_OCTETS} ORDER BY job.place {direction}"
+        )
+
+    def _find(self, column: str) -> bytes:
+        return _bytes(
+            self.limited(
+                "SELECT job.*, given.place FROM unnest(%b) WITH ORDINALITY AS given (name, place) "
+                f"JOIN {self.schema}.jobs AS job ON job.{column} = given.name"
+            )
+        )
+
+
+def _ready(schema: str, kinds: str = "true") -> str:
+    """Return the number of ready jobs of some kinds. A suspect runs alone, so they count as one."""
+    jobs = f"FROM {schema}.jobs WHERE {kinds} AND"
+    one = f"SELECT count(*) FROM (SELECT {jobs} {SUSPECT} LIMIT 1) AS suspect"
+    return f"(SELECT count(*) {jobs} {INNOCENT}) + (SELECT count(*) {jobs} {ORPHAN}) + ({one})"
+
+
+def _bytes(statement: str) -> bytes:
+    return statement.encode()

@@ -1,0 +1,231 @@
+"""The PostgreSQL storage: any number of engines, on any number of machines, over one database."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from engine.domain.exceptions import InvalidValueError, StorageError, StorageInUseError
+from engine.domain.validation import (
+    MAX_IDENTIFIER_CHARACTERS,
+    check_flag,
+    check_seconds,
+    check_text,
+)
+from engine.storage.filter import JobFilter
+from engine.storage.postgres import listing, reading
+from engine.storage.postgres.connection import connect
+from engine.storage.postgres.database import Database
+from engine.storage.postgres.heartbeat import Heartbeat
+from engine.storage.postgres.limited_thread import LimitedThread
+from engine.storage.postgres.location import Location
+from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.shared import PostgresShared
+from engine.storage.postgres.statements import Statements
+from engine.storage.protocol import (
+    CheckedOut,
+    Committed,
+    Names,
+    Opened,
+    ProgressCallback,
+    StoredCount,
+    StoredPage,
+)
+from engine.storage.record import MAX_NUMBER, AttemptRecord, Change, Entry
+
+Result = TypeVar("Result")
+
+_OPENING_SECONDS: Final = 600.0  # it may have to rename the statuses of all jobs
+_PREPARED_AFTER: Final = 5
+_LONGEST_NAME: Final = 63  # PostgreSQL cuts longer names of schemas
+_LEAST_LEASE_SECONDS: Final = 1.0
+
+
+class PostgresStorage:
+    """Keeps jobs in a PostgreSQL database, which any number of engines share.
+
+    The server is PostgreSQL 15 or newer, and the database's encoding is UTF8. The first engine that
+    opens it makes the schema. The engine has two connections: one of them beats, so that the others
+    know that it lives.
+
+    Args:
+        url: Such as ``postgresql://user@host:5432/database``, with libpq's parameters; several
+            hosts are tried in turn for one that can be written. libpq's environment, service file
+            and password file give what the URL lacks.
+        schema: The schema that has the tables; 63 bytes at most. Each schema has its own jobs.
+        lease_seconds: After how long a silence the others take this engine for dead, and run its
+            jobs; at least 1. All engines should have the same.
+        name: The engine's name, for people; by default the host's name and the process's id.
+        prepare: Whether the server prepares the statements that are used often. Say False for a
+            pooler in transaction mode that can't keep them.
+
+    Raises:
+        InvalidValueError: An argument has a wrong type or size, or the URL is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str = "engine",
+        lease_seconds: float = 15.0,
+        name: str | None = None,
+        prepare: bool = True,
+    ) -> None:
+        location = Location(url)
+        lease = check_seconds("lease_seconds", lease_seconds)
+        if lease < _LEAST_LEASE_SECONDS:
+            raise InvalidValueError("lease_seconds", f"must be at least 1, not {lease_seconds}")
+        self._subject = str(location)
+        self._name = _default_name() if name is None else name
+        check_text("name", self._name, MAX_IDENTIFIER_CHARACTERS)
+        prepared_after = _PREPARED_AFTER if check_flag("prepare", prepare) else None
+        self._database = Database(location, _schema_name(schema), prepared_after)
+        self._thread = LimitedThread(f"engine storage {self._subject}", self._database.cut)
+        beats = partial(connect, location, None)
+        self._heartbeat = Heartbeat(self._subject, schema, lease, beats)
+        self._users = 0  # engines that have opened it, refused ones too: each calls `aclose`
+
+    def __repr__(self) -> str:
+        return f"<PostgresStorage {self._subject}>"
+
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
+        """Connect, make what is missing, and join the engines of the database.
+
+        Raises:
+            StorageInUseError: An engine of this process has it open, by the same object.
+            StorageFormatError: The schema is no engine's, or a newer one's that this one can't use.
+            StorageReadOnlyError: The server can only be read.
+            StorageError: It can't be used for another reason.
+        """
+        self._users += 1
+        if self._users > 1:
+            raise StorageInUseError(self._subject, "one of this process, given the same object")
+        shared = PostgresShared(self._database, self._thread, self._heartbeat)
+        how = (self._name, dict(final_statuses), dict(renamed), running, shared)
+        opened = await self._thread.run(self._database.open, *how, seconds=_OPENING_SECONDS)
+        await self._heartbeat.start(self._database.engine)
+        return opened
+
+    async def keep_lifecycle(self, description: str) -> str | None:
+        """Keep it in a note."""
+        return await self._thread.run(self._database.keep_lifecycle, description)
+
+    async def checkout(self, names: Names) -> CheckedOut:
+        """Read jobs."""
+        return await self._thread.run(self._database.checkout, names)
+
+    async def commit(self, changes: Sequence[Change]) -> Committed:
+        """Write the changes in one statement."""
+        committed = await self._thread.run(self._database.commit, changes)
+        if committed.in_the_way is None:
+            self._heartbeat.tell()
+        return committed
+
+    async def resolve(self, changes: Sequence[Change]) -> bool | Committed:
+        """Ask for the number of the batch."""
+        del changes  # those of the newest commit
+        return await self._thread.run(self._database.resolve)
+
+    async def _call(self, function: Callable[[Reader, Statements], Result]) -> Result:
+        return await self._thread.run(self._database.call, function)
+
+    async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
+        """Count jobs."""
+        return await self._call(
+            lambda cursor, statements: listing.count(cursor, statements, jobs, at_most, after)
+        )
+
+    async def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        """Read a page of jobs."""
+        return await self._call(
+            lambda cursor, statements: listing.page(
+                cursor, statements, jobs, after, limit, newest_first=newest_first
+            )
+        )
+
+    async def history(self, job_id: str) -> Sequence[Entry] | None:
+        """Read the transitions of a job."""
+        return await self._call(
+            lambda cursor, statements: reading.history(cursor, statements, job_id)
+        )
+
+    async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
+        """Read the failed attempts of a job."""
+        return await self._call(
+            lambda cursor, statements: reading.attempts(cursor, statements, job_id)
+        )
+
+    async def transitions(
+        self, after: int, limit: int, job_id: str | None = None
+    ) -> Sequence[Entry]:
+        """Read transitions in their order, of all jobs or of one."""
+        return await self._call(
+            lambda cursor, statements: reading.transitions(cursor, statements, after, limit, job_id)
+        )
+
+    async def removed_up_to(self) -> int:
+        """Read the note of it."""
+        return await self._call(
+            lambda cursor, statements: int(reading.note(cursor, statements, "last_sequence") or 0)
+        )
+
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
+        """Remove ended jobs in one statement."""
+        values = (before, None if keep is None else min(keep, MAX_NUMBER), limit)
+        return await self._call(
+            lambda cursor, statements: [
+                str(row[0]) for row in cursor.execute(statements.remove, values)
+            ]
+        )
+
+    def backup(self, path: Path, progress: ProgressCallback) -> None:
+        """Refuse: PostgreSQL's own programs copy databases.
+
+        Raises:
+            StorageError: Always.
+        """
+        del progress
+        raise StorageError(
+            f"{self._subject} can't be copied to {path}: copy the database by pg_dump, or the "
+            "server by pg_basebackup"
+        )
+
+    async def aclose(self) -> None:
+        """Leave the other engines, and close the connections."""
+        if self._users > 1:
+            self._users -= 1
+            return
+        try:
+            await self._heartbeat.aclose()
+            await self._thread.run(self._database.close)
+        finally:
+            self._thread.close()
+            self._users -= 1
+
+
+def _default_name() -> str:
+    return f"{socket.gethostname()} {os.getpid()}"[:MAX_IDENTIFIER_CHARACTERS]
+
+
+def _schema_name(name: str) -> str:
+    """Return the name of a schema.
+
+    Raises:
+        InvalidValueError: It is no text, or too long.
+    """
+    check_text("schema", name, _LONGEST_NAME)
+    if len(name.encode()) > _LONGEST_NAME:
+        raise InvalidValueError("schema", f"must have at most {_LONGEST_NAME} bytes, not {name!r}")
+    return name
