@@ -20,12 +20,12 @@ class Heartbeat:
         lease_seconds: float,
         connect: Callable[[], Connection[Any]],
     ) -> None:
-        self._news = anyio.Event()
         self.clock_offset = timedelta()
         del storage, schema, lease_seconds, connect
 
     async def start(self, engine_id: int) -> None:
         """Begin to beat."""
+        self._news = anyio.Event()
         del engine_id
 
     def handles(self, kinds: Collection[str]) -> None:
