@@ -49,6 +49,7 @@ the suite needs pytest and trio: ``pip install 'engine[testing]'``. In a test mo
             return MyStorage  # called with a path, each time that a test opens the storage
 
 `StorageSuite` describes ``new_storage``, and the flags of a storage that can't do everything.
+`SharedSuite` beside it tests one that engines share.
 """
 
 import sys
@@ -60,25 +61,43 @@ from engine.testing.virtual_clock import StandstillError, VirtualClock
 
 if TYPE_CHECKING:
     from engine.testing.fixtures import NewStorage
+    from engine.testing.sharing import SharedSuite
     from engine.testing.suite import StorageSuite
 
-__all__ = ["Lab", "NewStorage", "StandstillError", "StorageSuite", "VirtualClock", "run"]
+__all__ = [
+    "Lab",
+    "NewStorage",
+    "SharedSuite",
+    "StandstillError",
+    "StorageSuite",
+    "VirtualClock",
+    "run",
+]
 
-_MODULE_OF: Final = {"NewStorage": "fixtures", "StorageSuite": "suite"}
+_MODULE_OF: Final = {
+    "NewStorage": "fixtures",
+    "SharedSuite": "sharing",
+    "StorageSuite": "suite",
+}
 
 if pytest := sys.modules.get("pytest"):
     # Registered before the modules are imported, so that a failing assert shows its values.
     for _module in (
         "store",
+        "listings",
         "committing",
         "working",
+        "failing",
         "limiting",
         "reopening",
         "removing",
         "backing_up",
+        "engines",
+        "party",
+        "agreeing",
+        "taking",
     ):
         pytest.register_assert_rewrite(f"{__name__}.{_module}")
-    pytest.register_assert_rewrite(f"{__name__}.engines")
 
 
 def __getattr__(name: str) -> object:

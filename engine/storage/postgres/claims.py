@@ -105,7 +105,8 @@ LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
 BEGIN
     RETURN QUERY WITH due AS (
         UPDATE jobs AS job SET
-            ready = job.ready OR (job.holder IS NULL AND job.retry_at = job.due_at),
+            ready = job.ready
+                OR (job.holder IS NULL AND coalesce(job.retry_at = job.due_at, false)),
             due_at = CASE WHEN job.deadline_at <= p_now THEN p_now + interval '5 seconds'
                 ELSE job.deadline_at END
         WHERE job.position = ANY (ARRAY(

@@ -64,6 +64,9 @@ class PostgresStorage:
         prepare: Whether the server prepares the statements that are used often. Say False for a
             pooler in transaction mode that can't keep them.
 
+    Attributes:
+        name: The engine's name.
+
     Raises:
         InvalidValueError: An argument has a wrong type or size, or the URL is none.
     """
@@ -82,8 +85,8 @@ class PostgresStorage:
         if lease < _LEAST_LEASE_SECONDS:
             raise InvalidValueError("lease_seconds", f"must be at least 1, not {lease_seconds}")
         self._subject = str(location)
-        self._name = _default_name() if name is None else name
-        check_text("name", self._name, MAX_IDENTIFIER_CHARACTERS)
+        self.name = _default_name() if name is None else name
+        check_text("name", self.name, MAX_IDENTIFIER_CHARACTERS)
         prepared_after = _PREPARED_AFTER if check_flag("prepare", prepare) else None
         self._database = Database(location, _schema_name(schema), prepared_after)
         self._thread = LimitedThread(f"engine storage {self._subject}", self._database.cut)
@@ -109,7 +112,7 @@ class PostgresStorage:
         if self._users > 1:
             raise StorageInUseError(self._subject, "one of this process, given the same object")
         shared = PostgresShared(self._database, self._thread, self._heartbeat)
-        how = (self._name, dict(final_statuses), dict(renamed), running, shared)
+        how = (self.name, dict(final_statuses), dict(renamed), running, shared)
         opened = await self._thread.run(self._database.open, *how, seconds=_OPENING_SECONDS)
         await self._heartbeat.start(self._database.engine)
         return opened
