@@ -9,6 +9,7 @@
   asynchronous context open on it, and `check_interpreter` refuses finalizers that come too late for
   it.
 * `TimeLimit` counts the time of a blocking call from its beginning.
+* `Doorbell` wakes a thread that waits for a socket or for a time.
 * `WorkThread` makes blocking calls on one thread, in order; `Threads` makes each on its own.
 * `task_starter` returns a function that starts tasks at little cost; `to_the_end` runs a function
   that no cancellation may cut short.
@@ -22,6 +23,7 @@ from engine.portal.affinity import Affinity, Event, LoopAffinity, call_soon, cho
 from engine.portal.bridge import HeldContext, Notify, SyncBridge, TimeLimit
 from engine.portal.channel import ChannelDamagedError, ChannelEndedError, ChannelError
 from engine.portal.child_process import ChildProcess
+from engine.portal.doorbell import Doorbell
 from engine.portal.held_engine import Held, hold
 from engine.portal.interrupts import context_of_tasks, protect
 from engine.portal.loop_thread import check_interpreter, is_loop_thread
@@ -39,6 +41,7 @@ __all__ = [
     "ChannelEndedError",
     "ChannelError",
     "ChildProcess",
+    "Doorbell",
     "Event",
     "Held",
     "HeldContext",
