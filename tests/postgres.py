@@ -57,7 +57,7 @@ class Cluster:
         self._user = "nobody" if os.geteuid() == 0 else None
         if self._user is not None:
             shutil.chown(self.folder, self._user)
-        self.port = _free_port()
+        self.port = free_port()
         self._options = (*_NOT_DURABLE, *options)
 
     @property
@@ -116,7 +116,7 @@ class Cluster:
             assert done.returncode == 0, f"{program} {arguments}: {output.read().decode()}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port
