@@ -32,6 +32,7 @@ unix_socket_dir =
 auth_type = trust
 auth_file = {folder}/users
 pool_mode = transaction
+ignore_startup_parameters = options
 """
 
 

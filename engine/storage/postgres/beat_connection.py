@@ -8,14 +8,14 @@ which `psycopg.pq` has, and the thread waits in between.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Self, TypeAlias
 
 import psycopg
 from psycopg import pq
-from psycopg.conninfo import make_conninfo
 
 from engine.portal.doorbell import Doorbell
+from engine.storage.postgres.location import Location
 
 Row: TypeAlias = tuple[str | None, ...]
 """The columns of a row, as texts."""
@@ -24,17 +24,6 @@ Connection: TypeAlias = psycopg.Connection[tuple[object, ...]]
 Connect: TypeAlias = Callable[[], Connection]
 
 _ANSWERED: Final = (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK, pq.ExecStatus.EMPTY_QUERY)
-
-
-# A peer that is gone without a word is noticed after 11 s (idle) and 10 s (with unsent bytes).
-_KERNEL: Final = {
-    "keepalives": "1",
-    "keepalives_idle": "5",
-    "keepalives_interval": "2",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "10000",
-}
-
 _LEAST_TIMEOUT_SECONDS: Final = 2  # for libpq, 0 is endless
 
 
@@ -129,17 +118,15 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode()
 
 
-def connector(parameters: Mapping[str, str], seconds: float) -> Connect:
-    """Return a function that connects to a server, in autocommit.
+def connector(location: Location, seconds: float) -> Connect:
+    """Return a function that connects to a database, in autocommit.
 
     Args:
-        parameters: Those of libpq.
-        seconds: How long each host of them may take; libpq takes 2 s at least.
+        location: The database.
+        seconds: How long each of its hosts may take; libpq takes 2 s at least.
     """
     settings = {
-        **_KERNEL,
-        **parameters,
-        "client_encoding": "utf8",
-        "connect_timeout": str(max(round(seconds), _LEAST_TIMEOUT_SECONDS)),
+        **location.parameters,
+        "connect_timeout": max(round(seconds), _LEAST_TIMEOUT_SECONDS),
     }
-    return lambda: psycopg.connect(make_conninfo(**settings), autocommit=True)
+    return lambda: psycopg.connect(**settings, autocommit=True)

@@ -44,8 +44,6 @@ class Heartbeat:
         self._lease_seconds = lease_seconds
         self._connect = connect
         self._call: BlockingCall[None] | None = None
-        self._failure: BaseException | None = None
-        self._is_hinted = False
 
     async def start(self, engine_id: int) -> None:
         """Begin to beat for an engine that has joined; return after the first beat.
@@ -57,6 +55,8 @@ class Heartbeat:
         self._bell = Doorbell()
         self._on_loop = call_soon()
         self._news = anyio.Event()
+        self._failure: BaseException | None = None
+        self._is_hinted = False
         self._beating = Beating(
             engine_id,
             self._storage,

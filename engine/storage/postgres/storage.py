@@ -6,7 +6,6 @@ import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -19,7 +18,7 @@ from engine.domain.validation import (
 )
 from engine.storage.filter import JobFilter
 from engine.storage.postgres import listing, reading
-from engine.storage.postgres.connection import connect
+from engine.storage.postgres.beat_connection import connector
 from engine.storage.postgres.database import Database
 from engine.storage.postgres.heartbeat import Heartbeat
 from engine.storage.postgres.limited_thread import LimitedThread
@@ -90,8 +89,7 @@ class PostgresStorage:
         prepared_after = _PREPARED_AFTER if check_flag("prepare", prepare) else None
         self._database = Database(location, _schema_name(schema), prepared_after)
         self._thread = LimitedThread(f"engine storage {self._subject}", self._database.cut)
-        beats = partial(connect, location, None)
-        self._heartbeat = Heartbeat(self._subject, schema, lease, beats)
+        self._heartbeat = Heartbeat(self._subject, schema, lease, connector(location, lease / 5))
         self._users = 0  # engines that have opened it, refused ones too: each calls `aclose`
 
     def __repr__(self) -> str:

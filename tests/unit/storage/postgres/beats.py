@@ -9,10 +9,10 @@ from typing import Any, Final
 
 import anyio
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 
 from engine.storage.postgres.beat_connection import Connect, connector
 from engine.storage.postgres.heartbeat import Heartbeat
+from engine.storage.postgres.location import Location
 
 SECONDS: Final = 60
 LEASE_SECONDS: Final = 1.0
@@ -95,8 +95,9 @@ class Place:
 
 
 def connect_to(url: str, lease_seconds: float = LEASE_SECONDS) -> Connect:
-    parameters = {name: str(value) for name, value in conninfo_to_dict(url).items()}
-    return connector({**parameters, "application_name": "a heartbeat"}, lease_seconds)
+    location = Location(url)
+    location.parameters["application_name"] = "a heartbeat"
+    return connector(location, lease_seconds)
 
 
 def heartbeat_at(
