@@ -23,6 +23,8 @@ from engine.storage.record import (
     Entry,
     Execution,
     Record,
+    dead_token,
+    died_with,
     entries_of,
 )
 from engine.testing.values import FINAL_STATUSES, NOON, OddStatus
@@ -88,6 +90,13 @@ class Book:
                 for line in self.lines[job_id]
             ]
 
+    def leave(self) -> None:
+        """Let the attempts of the only engine of a shared storage die, because it is closed."""
+        held = [record for record in self.jobs.values() if _is_held(record)]
+        for record in held:
+            execution = replace(record.execution, token=dead_token(len(held)))
+            self.jobs[record.job_id] = replace(record, execution=execution)
+
     def ended(self, final_statuses: Iterable[str]) -> list[Record]:
         """Return the jobs that have ended, oldest end first."""
         finals = set(final_statuses)
@@ -101,6 +110,11 @@ class Book:
         have a transition.
         """
         return Book(changes for changes in self.commits if _newest(changes) <= sequence)
+
+
+def _is_held(record: Record) -> bool:
+    token = record.execution.token
+    return token is not None and died_with(token) is None
 
 
 def _newest(changes: Sequence[Change]) -> int:

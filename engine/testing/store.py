@@ -32,9 +32,11 @@ async def opened(
     running: str = RUNNING,
 ) -> AsyncIterator[Session]:
     """Open a storage, compare it with the book, and close it at the end."""
+    is_shared = False
     try:
         opening = await storage.open(final_statuses, renamed or {}, running)
         book.reopen(renamed or {}, final_statuses, running)
+        is_shared = opening.shared is not None
         session = Session(storage, book, final_statuses, opening)
         session.check_opening()
         await session.check()
@@ -42,6 +44,8 @@ async def opened(
     finally:
         with anyio.CancelScope(shield=True):
             await storage.aclose()
+        if is_shared:
+            book.leave()
 
 
 class Session:
