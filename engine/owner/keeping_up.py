@@ -11,7 +11,7 @@ from typing import Final
 
 import anyio
 
-from engine.domain.exceptions import EngineError, EngineUnavailableError
+from engine.domain.exceptions import EngineError, EngineUnavailableError, LeaseLostError
 from engine.owner.commands.expire import ExpireJobs
 from engine.owner.commands.look import LookAround
 from engine.owner.inbox import Inbox
@@ -41,6 +41,8 @@ async def keep_up(inbox: Inbox, state: State, shared: Shared, claims: WaitingCla
             await _look(inbox, claims)
         except EngineUnavailableError:
             return
+        except LeaseLostError:
+            raise
         except EngineError:
             logger.exception("changes of other engines can't be read, and are looked for again")
             await anyio.sleep(_IDLE_SECONDS)

@@ -99,22 +99,23 @@ class _ReadySteps(deque[asyncio.Handle]):
         self._schedule = schedule
         self._numbers: dict[object, int] = {}  # of tasks, in the order of their first step
         self._steps: dict[int, int] = {}  # how many steps a task has been given
-        self._priorities: dict[asyncio.Handle, tuple[int, int]] = {}
+        self._priorities: list[tuple[int, int]] = []  # in the order of the queue
 
     def append(self, handle: asyncio.Handle) -> None:
-        super().append(handle)
         owner = getattr(handle._callback, "__self__", None)  # type: ignore[attr-defined]  # noqa: SLF001 - the only way to learn whose step it is
         number = -1
         if isinstance(owner, asyncio.Task):
             number = self._numbers.setdefault(owner, len(self._numbers))
         step = self._steps[number] = self._steps.get(number, 0) + 1
         # The hash of a tuple of integers is the same in every process.
-        self._priorities[handle] = (hash((self._schedule.seed, number, step)), number)
+        self._priorities.append((hash((self._schedule.seed, number, step)), number))
+        super().append(handle)  # at last: a thread may append while the loop takes one
 
     def popleft(self) -> asyncio.Handle:
-        handle = min(self, key=self._priorities.__getitem__)
-        self.remove(handle)
-        _, number = self._priorities.pop(handle)
+        place = min(range(len(self)), key=self._priorities.__getitem__)
+        handle = self[place]
+        del self[place]
+        _, number = self._priorities.pop(place)
         if not handle.cancelled():
             self._schedule.next_step(number)
         return handle

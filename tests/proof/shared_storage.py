@@ -1,0 +1,279 @@
+"""A shared place as simple as can be: engines of one process write the same jobs.
+
+Each has a `PlainShared` storage on the same `Place`. What a server would do in one statement
+happens here between two steps of the event loop; everything else may come between. So a seeded
+schedule finds what real servers show once in a million.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Container, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import anyio
+from msgspec.structs import replace
+
+from engine import CommitUnknownError, LeaseLostError, StorageError
+from engine.domain.deadlines import NEVER
+from engine.owner.numbers import Renumbered
+from engine.storage import CheckedOut, Names, Opened, ReadyCounts
+from engine.storage.protocol import Committed
+from engine.storage.record import Change, Record, dead_token, died_with, newest_records
+from engine.storage.table import Table
+
+from .storages import PlainStorage, pause
+
+_KEPT_FROM_OTHERS = timedelta(seconds=5)
+
+
+class Place:
+    """What the engines share, and what is known of each."""
+
+    def __init__(self) -> None:
+        self.content = PlainStorage()
+        self.engines: list[PlainShared] = []
+        self.holders: dict[str, int] = {}  # the engine that has a job, by the job's id
+        self.dead: set[int] = set()
+        self.deferred: dict[str, datetime] = {}
+
+    def jobs(self) -> dict[str, Record]:
+        return self.content.jobs
+
+    def put(self, record: Record) -> None:
+        """Write a row without a decision."""
+        self.content.jobs[record.job_id] = replace(record, revision=record.revision + 1)
+
+    def declare_dead(self, number: int) -> int:
+        """Fence an engine, free its jobs for the others, and return how many attempts died."""
+        self.dead.add(number)
+        return self.free(number)
+
+    def free(self, number: int) -> int:
+        """Free the jobs of an engine that has ended, and return how many attempts it had."""
+        held = [self.jobs()[job_id] for job_id, holder in self.holders.items() if holder == number]
+        died = [record for record in held if is_alive(record)]
+        for record in held:
+            del self.holders[record.job_id]
+            execution = record.execution
+            if record in died:
+                execution = replace(execution, token=dead_token(len(died)))
+            self.put(record.with_execution(execution))
+        self.tell()
+        return len(died)
+
+    def tell(self) -> None:
+        """Tell all engines that there may be news."""
+        for each in self.engines:
+            each.wake()
+
+
+def is_alive(record: Record) -> bool:
+    """Return whether an attempt of a living engine has the job."""
+    token = record.execution.token
+    return token is not None and died_with(token) is None
+
+
+class Applied(NamedTuple):
+    """A batch whose answer was lost, and what became of it."""
+
+    changes: Sequence[Change]
+    outcome: Committed | bool
+
+
+class PlainShared:
+    """The storage of one engine on a place, and its `Shared` part.
+
+    Args:
+        place: Shared with the others.
+        seed: Of random numbers: how often others run around each call, and what gets lost.
+        loses: How many of a hundred answers of commits get lost: of half of them, the commit, too.
+    """
+
+    def __init__(self, place: Place, seed: int, loses: int = 0) -> None:
+        self.place = place
+        self.number = len(place.engines)
+        self.clock_offset = timedelta()
+        self._random = random.Random(seed)
+        self._loses = loses
+        self._lost: Applied | None = None
+        self._held_back: Container[str] = ()
+        self._running = ""
+        self._news = anyio.Event()
+        place.engines.append(self)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - reads are those of the content
+        return getattr(self.place.content, name)
+
+    async def open(
+        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+    ) -> Opened:
+        content = self.place.content
+        self._running = running
+        opened = await content.open(final_statuses, renamed, running)
+        await content.aclose()  # which lets one engine in at a time
+        return Opened(
+            Table(), opened.last_sequence, opened.last_position, opened.epochs, shared=self
+        )
+
+    async def aclose(self) -> None:
+        self.place.free(self.number)
+
+    async def checkout(self, names: Names) -> CheckedOut:
+        await self._let_others_run()
+        return await self.place.content.checkout(names)
+
+    async def commit(self, changes: Sequence[Change]) -> Committed:
+        await self._let_others_run()
+        if self.number in self.place.dead:
+            raise LeaseLostError("this place")
+        is_lost = self._random.randrange(100) < self._loses
+        committed = None if is_lost and self._random.random() < 0.5 else self._apply(changes)
+        await self._let_others_run()
+        if not is_lost:
+            return committed or Committed()
+        self._lost = Applied(changes, committed or False)
+        raise CommitUnknownError(StorageError("the answer was lost"))
+
+    async def resolve(self, changes: Sequence[Change]) -> bool | Committed:
+        await self._let_others_run()
+        assert self._lost is not None
+        assert self._lost.changes is changes
+        return self._lost.outcome
+
+    def _apply(self, changes: Sequence[Change]) -> Committed:
+        refused = self._in_the_way(changes)
+        if refused is not None:
+            return refused
+        content = self.place.content
+        numbered = [each.sequence for each in changes if each.sequence is not None]
+        entries = content._entries()  # noqa: SLF001 - it knows the highest number
+        removed, removed_position = content._newest_removed  # noqa: SLF001
+        newest = max([removed, *(entry.sequence for entry in entries)])
+        position = max([removed_position, *(job.position for job in content.jobs.values())])
+        new = [each.record.position for each in changes if not each.record.revision]
+        committed = Committed(
+            newest + 1 - min(numbered) if numbered else 0, position + 1 - min(new) if new else 0
+        )
+        stored = Renumbered(changes, committed).changes
+        content.changes += stored
+        for record in newest_records(stored).values():
+            self._write(record)
+        self.place.tell()
+        return committed
+
+    def _write(self, record: Record) -> None:
+        job_id = record.job_id
+        self.place.jobs()[job_id] = record
+        is_kept = record.status == self._running and job_id in self._held_back
+        if is_alive(record) or is_kept:
+            self.place.holders[job_id] = self.number
+        else:
+            self.place.holders.pop(job_id, None)
+
+    def _in_the_way(self, changes: Sequence[Change]) -> Committed | None:
+        """Return what others have written since, or have taken the names of new jobs for."""
+        jobs, found, gone = self.place.jobs(), CheckedOut(), []
+        keys = {job.idempotency_key: job for job in jobs.values() if job.idempotency_key}
+        payments = {job.identifier: job for job in jobs.values()}
+        for change in changes:
+            record = change.record
+            stored = jobs.get(record.job_id)
+            if record.revision and stored is None:
+                gone.append(record.job_id)
+            elif stored is not None and stored.revision != record.revision:
+                found.ids.jobs[record.job_id] = stored
+            key, payment = record.idempotency_key, record.blockchain_identifier
+            if not record.revision and key is not None and key in keys:
+                found.keys.jobs[key] = keys[key]
+            is_recorded = not record.revision or change.is_payment
+            if is_recorded and payment is not None and payment in payments:
+                found.payments.jobs[payment] = payments[payment]
+        is_free = not gone and not any(part.jobs for part in found.parts)
+        return None if is_free else Committed(in_the_way=found, gone=gone)
+
+    async def take(
+        self, kinds: Mapping[str, int], limit: int, now: datetime, *, suspects: bool
+    ) -> Sequence[Record]:
+        await self._let_others_run()
+        ready = [job for job in self.place.jobs().values() if self._is_ready(job, now)]
+        ready.sort(key=lambda job: (-job.execution.priority, job.position))
+        taken: list[Record] = []
+        room, may_be_suspect = dict(kinds), suspects
+        for job in ready:
+            is_suspect = job.execution.died_attempt is not None
+            if len(taken) == limit or not room.get(job.kind) or (is_suspect and not may_be_suspect):
+                continue
+            may_be_suspect = may_be_suspect and not is_suspect
+            room[job.kind] -= 1
+            self.place.holders[job.job_id] = self.number
+            self.place.put(job)
+            taken.append(self.place.jobs()[job.job_id])
+        await self._let_others_run()
+        return taken
+
+    def _is_ready(self, job: Record, now: datetime) -> bool:
+        execution = job.execution
+        return (
+            job.status == self._running
+            and job.job_id not in self.place.holders
+            and not is_alive(job)
+            and (execution.retry_at is None or execution.retry_at <= now)
+            and (execution.deadline_at is None or execution.deadline_at > now)
+        )
+
+    async def held(self) -> Sequence[Record]:
+        await self._let_others_run()
+        holders = self.place.holders.items()
+        return [self.place.jobs()[job_id] for job_id, holder in holders if holder == self.number]
+
+    async def changed(self, records: Sequence[Record]) -> Sequence[Record]:
+        await self._let_others_run()
+        jobs = self.place.jobs()
+        stored = [(record, jobs.get(record.job_id)) for record in records]
+        return [now for record, now in stored if now and now.revision != record.revision]
+
+    async def newest_sequence(self) -> int:
+        return max([0, *(entry.sequence for entry in self.place.content._entries())])  # noqa: SLF001
+
+    async def due(self, now: datetime, limit: int) -> Sequence[str]:
+        await self._let_others_run()
+        late = [
+            job.job_id
+            for job in self.place.jobs().values()
+            if job.execution.deadline() != NEVER
+            and job.execution.deadline_at is not None
+            and max(job.execution.deadline_at, self._deferred(job.job_id)) <= now
+        ][:limit]
+        self.place.deferred |= dict.fromkeys(late, now + _KEPT_FROM_OTHERS)
+        return late
+
+    def _deferred(self, job_id: str) -> datetime:
+        return self.place.deferred.get(job_id, datetime.min.replace(tzinfo=UTC))
+
+    async def news(self, seconds: float) -> None:
+        with anyio.move_on_after(seconds):
+            await self._news.wait()
+        self._news = anyio.Event()
+        if self.number in self.place.dead:
+            raise LeaseLostError("this place")
+
+    def wake(self) -> None:
+        self._news.set()
+
+    async def ready_counts(self, kinds: Collection[str]) -> ReadyCounts:
+        jobs = [job for job in self.place.jobs().values() if job.status == self._running]
+        ready = [job for job in jobs if job.job_id not in self.place.holders and not is_alive(job)]
+        return ReadyCounts(
+            len(ready), len(jobs) - len(ready), sum(job.kind not in kinds for job in ready)
+        )
+
+    def hold_back(self, job_ids: Container[str]) -> None:
+        self._held_back = job_ids
+
+    def handles(self, kinds: Collection[str]) -> None:
+        del kinds
+
+    async def _let_others_run(self) -> None:
+        await pause(self._random.randrange(3))
