@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.domain.exceptions import InvalidStateTransitionError, LifecycleError
 from engine.domain.models import Status
-from engine.domain.validation import check_seconds
+from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, check_optional_text, check_seconds
 from engine.gate.check import Check
 from engine.gate.keeper import GateKeeper
 from engine.gate.waiting_jobs import GateCheck
@@ -46,6 +46,10 @@ class Gate(Attachment):
             10 % shorter or longer, so that many gates don't call at the same time.
         timeout_seconds: How long a check may take: above 0, by default 60. After that it is
             cancelled. A thread can't be: it runs on, and is called again only when it has ended.
+        name: Of the engines that share a database, one at a time runs the gates of a name: 1 to 256
+            characters. If it ends or dies, another one follows at its next interval. By default a
+            gate has no name, and runs on each engine that opens one; the job moves once all the
+            same.
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range; or the check
@@ -64,6 +68,7 @@ class Gate(Attachment):
         target: Status | None = None,
         interval_seconds: float = 5.0,
         timeout_seconds: float = 60.0,
+        name: str | None = None,
     ) -> None:
         super().__init__(engine)
         checked = Check(check, engine.core.time)
@@ -84,4 +89,5 @@ class Gate(Attachment):
             target=end,
             interval_seconds=interval_seconds,
             timeout_seconds=timeout_seconds,
+            name=check_optional_text("name", name, MAX_IDENTIFIER_CHARACTERS),
         )

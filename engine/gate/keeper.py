@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from random import random
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from engine.domain.models import Job, Progress
 from engine.gate.check import Check, Chosen
 from engine.gate.waiting_jobs import WaitingJobs
 from engine.owner.attachment import Part
+from engine.owner.commands.lead import Lead
 from engine.owner.commands.listing import ListJobs
 from engine.owner.commands.move import CheckedMove, MoveJobs
 from engine.owner.core import Core
@@ -59,6 +61,7 @@ class GateKeeper(Part):
         target: str,
         interval_seconds: float,
         timeout_seconds: float,
+        name: str | None,
     ) -> None:
         super().__init__(core)
         self._check = check
@@ -66,6 +69,7 @@ class GateKeeper(Part):
         self._target = target
         self._interval_seconds = interval_seconds
         self._timeout_seconds = timeout_seconds
+        self._name = name
         self._waiting: dict[str, Record] = {}
         self._gone: set[str] | None = None  # the jobs that left while the first ones are read
 
@@ -94,6 +98,9 @@ class GateKeeper(Part):
         if self._polled is not None:
             await self._polled.wait()
         self._check.close()
+        if self._name is not None:
+            with suppress(EngineError):  # then another one leads once this engine is dead
+                await self._core.ask(Lead(self._name, resigns=True), internal=True)
 
     async def _read_waiting(self) -> None:
         """Read the jobs that wait already; events report the others that come and go meanwhile."""
@@ -170,6 +177,8 @@ class GateKeeper(Part):
     async def _poll_once(self) -> bool:
         """Run the check and move the chosen jobs. Return whether that went well; log a failure."""
         try:
+            if self._name is not None and not await self._core.ask(Lead(self._name), internal=True):
+                return True
             if self._core.state.shared is not None:
                 self._waiting.clear()
                 await self._read_waiting()

@@ -25,6 +25,7 @@ from engine.owner.message import Message
 from engine.owner.numbers import PROVISIONAL
 from engine.owner.ready_queue import ReadyQueue
 from engine.owner.recently_ended import RecentlyEnded
+from engine.owner.shared_progress import SharedProgress
 from engine.owner.times import JobTimes
 from engine.portal.logs import TaskLogger
 from engine.storage.protocol import CheckedOut, Names, Shared, Storage
@@ -65,6 +66,7 @@ class State:
         ready_queue: The jobs that may be claimed.
         shared: What a shared storage has beside a private one; None for a private one.
         following: Passes on the transitions of a shared storage, in their order.
+        shared_progress: Exchanges the progress of handlers with other engines.
     """
 
     def __init__(self, storage: Storage, lifecycle: Lifecycle[Any]) -> None:
@@ -78,6 +80,7 @@ class State:
         self.ready_queue = ReadyQueue(lifecycle, self._find, self._records, self.times)
         self.shared: Shared | None = None
         self.following = Following(self.events)
+        self.shared_progress = SharedProgress(self.events)
         self._recently_ended = RecentlyEnded(self.table)
         self._storage = storage
         self._updates_table = True

@@ -280,8 +280,9 @@ def job_maker(
             fields["input"] = value_of(given)
         if execution is not NO_EXECUTION:
             _add_execution(fields, execution)
-        if progress:
-            fields["progress"] = progress.get(job_id)
+        if progress and (newest := progress.get(job_id)) is not None:
+            is_at_work = execution.token is not None and newest.attempt == execution.attempt
+            fields["progress"] = newest if is_at_work else None
         _set_fields(job, fields)
         _set_fields_set(job, names)
         _set_extra(job, None)

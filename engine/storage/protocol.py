@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol, Self, TypeAlias
 
 from engine.domain.epochs import Epoch
+from engine.domain.models import Progress
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.storage.filter import JobFilter
 from engine.storage.record import AttemptRecord, Change, Damaged, Entry, Record
@@ -269,6 +270,31 @@ class Shared(Protocol):
         Args:
             kinds: Those that have a handler in this engine.
         """
+        ...
+
+    async def exchange_progress(
+        self, reports: Sequence[Progress], ended: Sequence[str]
+    ) -> Sequence[Progress]:
+        """Keep the newest progress of this engine's attempts; return that of all the others.
+
+        It need not outlive the server.
+
+        Args:
+            reports: The newest one of each job that has changed.
+            ended: Jobs whose progress is to be forgotten.
+        """
+        ...
+
+    async def lead(self, name: str) -> bool:
+        """Return whether this engine leads: it is the first one that has asked and lives.
+
+        Args:
+            name: Of what only one engine at a time does.
+        """
+        ...
+
+    async def resign(self, name: str) -> None:
+        """Lead no more. Does nothing for an engine that doesn't."""
         ...
 
     def hold_back(self, job_ids: Container[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import anyio
 from msgspec.structs import replace
 
-from engine import CommitUnknownError, LeaseLostError, StorageError
+from engine import CommitUnknownError, LeaseLostError, Progress, StorageError
 from engine.domain.deadlines import NEVER
 from engine.owner.numbers import Renumbered
 from engine.storage import CheckedOut, Names, Opened, ReadyCounts
@@ -37,6 +37,8 @@ class Place:
         self.holders: dict[str, int] = {}  # the engine that has a job, by the job's id
         self.dead: set[int] = set()
         self.deferred: dict[str, datetime] = {}
+        self.progress: dict[str, tuple[int, Progress]] = {}
+        self.leaders: dict[str, int] = {}
 
     def jobs(self) -> dict[str, Record]:
         return self.content.jobs
@@ -60,6 +62,8 @@ class Place:
             if record in died:
                 execution = replace(execution, token=dead_token(len(died)))
             self.put(record.with_execution(execution))
+        self.progress = {job: each for job, each in self.progress.items() if each[0] != number}
+        self.leaders = {name: leader for name, leader in self.leaders.items() if leader != number}
         self.tell()
         return len(died)
 
@@ -268,6 +272,24 @@ class PlainShared:
         return ReadyCounts(
             len(ready), len(jobs) - len(ready), sum(job.kind not in kinds for job in ready)
         )
+
+    async def exchange_progress(
+        self, reports: Sequence[Progress], ended: Sequence[str]
+    ) -> Sequence[Progress]:
+        await self._let_others_run()
+        progress = self.place.progress
+        for job_id in ended:
+            if progress.get(job_id, (self.number, None))[0] == self.number:
+                progress.pop(job_id, None)
+        progress |= {each.job_id: (self.number, each) for each in reports}
+        return [each for number, each in progress.values() if number != self.number]
+
+    async def lead(self, name: str) -> bool:
+        return self.place.leaders.setdefault(name, self.number) == self.number
+
+    async def resign(self, name: str) -> None:
+        if self.place.leaders.get(name) == self.number:
+            del self.place.leaders[name]
 
     def hold_back(self, job_ids: Container[str]) -> None:
         self._held_back = job_ids

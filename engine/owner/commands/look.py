@@ -31,6 +31,7 @@ class LookAround(Read[Sequence[str]]):
             return ()
         await _follow(sources)
         await _look_at_held(state, state.shared)
+        await state.shared_progress.exchange(state.shared)
         now = state.time_of(read_clock(sources.clock))
         return await state.shared.due(now, _MOST_JOBS)
 

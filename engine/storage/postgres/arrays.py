@@ -23,6 +23,7 @@ _NULL: Final = _LENGTH(-1)
 _HEADER: Final = Struct("!iiIii").pack
 _EMPTY_HEADER: Final = Struct("!iiI").pack
 _NUMBER: Final = Struct("!iq").pack
+_DOUBLE: Final = Struct("!id").pack
 _FLAG: Final = Struct("!i?").pack
 
 
@@ -54,6 +55,12 @@ class Times(Array):
     """A ``timestamptz[]``."""
 
     item, oid = 1184, 1185
+
+
+class Doubles(Array):
+    """A ``double precision[]``."""
+
+    item, oid = 701, 1022
 
 
 class Flags(Array):
@@ -94,6 +101,11 @@ def times(values: Sequence[datetime | None]) -> Times:
     return _joined(Times, values, made.__getitem__)
 
 
+def doubles(values: Sequence[float | None]) -> Doubles:
+    """Return an array of floating-point numbers."""
+    return _joined(Doubles, values, lambda value: _DOUBLE(8, value))
+
+
 def flags(values: Sequence[bool]) -> Flags:
     """Return an array of booleans."""
     return _joined(Flags, values, lambda value: _FLAG(1, value))
@@ -131,7 +143,7 @@ class _ArrayDumper(Dumper):
 
 def register(connection: Connection[Any]) -> None:
     """Let a connection take these arrays, and send each whole number as a ``bigint``."""
-    for kind in (Numbers, Texts, Times, Flags):
+    for kind in (Numbers, Texts, Times, Doubles, Flags):
         dumper = type(f"{kind.__name__}Dumper", (_ArrayDumper,), {"oid": kind.oid})
         connection.adapters.register_dumper(kind, dumper)
     connection.adapters.register_dumper(int, Int8BinaryDumper)

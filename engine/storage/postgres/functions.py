@@ -74,9 +74,47 @@ BEGIN
             SELECT position FROM jobs WHERE holder = p_engine LIMIT p_limit FOR UPDATE SKIP LOCKED
         ));
     GET DIAGNOSTICS freed = ROW_COUNT;
+    DELETE FROM progress WHERE engine_id = p_engine;
     DELETE FROM engines WHERE engine_id = p_engine
         AND NOT EXISTS (SELECT FROM jobs WHERE holder = p_engine);
     RETURN freed;
+END $$
+"""
+
+# The progress of a job goes with the attempt: a later one of another engine may have taken the row.
+_PROGRESS: Final = f"""
+CREATE FUNCTION progress_1(
+    p_engine bigint, p_ended text[],
+    p_ids text[], p_attempts bigint[], p_done float8[], p_totals float8[], p_notes text[]
+) RETURNS TABLE (job_id text, attempt bigint, done float8, total float8, note text)
+LANGUAGE plpgsql {BY_INDEX} AS $$
+#variable_conflict use_column
+BEGIN
+    DELETE FROM progress WHERE job_id = ANY (p_ended) AND engine_id = p_engine;
+    INSERT INTO progress
+        SELECT new.job_id, p_engine, new.attempt, new.done, new.total, new.note
+        FROM unnest(p_ids, p_attempts, p_done, p_totals, p_notes)
+            AS new (job_id, attempt, done, total, note)
+        ORDER BY new.job_id
+    ON CONFLICT (job_id) DO UPDATE SET engine_id = excluded.engine_id,
+        attempt = excluded.attempt, done = excluded.done, total = excluded.total,
+        note = excluded.note
+        WHERE progress.attempt <= excluded.attempt;
+    RETURN QUERY SELECT theirs.job_id, theirs.attempt, theirs.done, theirs.total, theirs.note
+        FROM progress AS theirs WHERE theirs.engine_id <> p_engine;
+END $$
+"""
+
+_LEAD: Final = f"""
+CREATE FUNCTION lead_1(p_engine bigint, p_name text) RETURNS boolean
+LANGUAGE plpgsql {BY_INDEX} AS $$
+BEGIN
+    INSERT INTO leaders AS now (name, engine_id) VALUES (p_name, p_engine)
+    ON CONFLICT (name) DO UPDATE SET engine_id = excluded.engine_id
+        WHERE now.engine_id <> excluded.engine_id AND NOT EXISTS (
+            SELECT FROM engines WHERE engines.engine_id = now.engine_id AND NOT dead
+        );
+    RETURN EXISTS (SELECT FROM leaders WHERE name = p_name AND engine_id = p_engine);
 END $$
 """
 
@@ -127,5 +165,5 @@ END $$
 FUNCTIONS: Final = (
     *BATCH_FUNCTIONS,
     *CLAIM_FUNCTIONS,
-    *(_JOIN, _BEAT, _DECLARE, _FREE, _REMOVE),
+    *(_JOIN, _BEAT, _DECLARE, _FREE, _PROGRESS, _LEAD, _REMOVE),
 )

@@ -164,6 +164,17 @@ _TABLES: Final = (
         position_base bigint
     ) WITH (fillfactor = 50)
     """,
+    """
+    CREATE UNLOGGED TABLE progress (
+        job_id text COLLATE "C" PRIMARY KEY,
+        engine_id bigint NOT NULL,
+        attempt bigint NOT NULL,
+        done double precision NOT NULL,
+        total double precision,
+        note text
+    ) WITH (fillfactor = 50)
+    """,
+    'CREATE TABLE leaders (name text COLLATE "C" PRIMARY KEY, engine_id bigint NOT NULL)',
     'CREATE TABLE notes (name text COLLATE "C" PRIMARY KEY, value text NOT NULL)',
     f"""
     INSERT INTO notes VALUES

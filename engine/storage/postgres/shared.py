@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
+from engine.domain.models import Progress
 from engine.storage.postgres import reading
-from engine.storage.postgres.arrays import numbers, texts
+from engine.storage.postgres.arrays import doubles, numbers, texts
 from engine.storage.postgres.database import Database
 from engine.storage.postgres.heartbeat import Heartbeat
 from engine.storage.postgres.limited_thread import LimitedThread
@@ -98,6 +99,40 @@ class PostgresShared:
                 *reading.one(cursor, statements.ready_counts, values)
             )
         )
+
+    async def exchange_progress(
+        self, reports: Sequence[Progress], ended: Sequence[str]
+    ) -> Sequence[Progress]:
+        """Write and read the table of progress in one statement."""
+        values = (
+            self._database.engine,
+            texts(ended),
+            texts([each.job_id for each in reports]),
+            numbers([each.attempt for each in reports]),
+            doubles([each.done for each in reports]),
+            doubles([each.total for each in reports]),
+            texts([each.note for each in reports]),
+        )
+        return await self._call(
+            lambda cursor, statements: [
+                Progress(job_id=job_id, attempt=attempt, done=done, total=total, note=note)
+                for job_id, attempt, done, total, note in cursor.execute(
+                    statements.progress, values
+                )
+            ]
+        )
+
+    async def lead(self, name: str) -> bool:
+        """Take the place of a leader that has ended or is dead."""
+        values = (self._database.engine, name)
+        return await self._call(
+            lambda cursor, statements: bool(reading.one(cursor, statements.lead, values)[0])
+        )
+
+    async def resign(self, name: str) -> None:
+        """Leave the place of the leader."""
+        values = (name, self._database.engine)
+        await self._call(lambda cursor, statements: cursor.execute(statements.resign, values))
 
     def hold_back(self, job_ids: Container[str]) -> None:
         """Let each commit look at them."""

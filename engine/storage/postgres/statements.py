@@ -46,6 +46,9 @@ class Statements:
             "ON job.position = given.position AND job.revision <> given.revision"
         )
         self.due = _bytes(f"SELECT {s}.due_1(%b, %b)")
+        self.progress = _bytes(f"SELECT * FROM {s}.progress_1({', '.join(['%b'] * 7)})")
+        self.lead = _bytes(f"SELECT {s}.lead_1(%b, %b)")
+        self.resign = _bytes(f"DELETE FROM {s}.leaders WHERE name = %b AND engine_id = %b")
         self.remove = _bytes(f"SELECT {s}.remove_1(%b, %b, %b)")
         self.numbers = _bytes(f"SELECT last_sequence, last_position FROM {s}.numbers")
         self.epochs = _bytes(f"SELECT name, first_sequence FROM {s}.epochs ORDER BY number")

@@ -1,0 +1,169 @@
+"""Two engines on one place: what one does, the other shows, waits for and can stop."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import anyio
+import pytest
+
+from engine import (
+    AgentJobStatus,
+    Context,
+    Gate,
+    JobClaimedError,
+    JobEngine,
+    Progress,
+    WaitingJobs,
+    Worker,
+)
+from tests.unit.claiming import AgentJob
+from tests.unit.many.conftest import NewEngine
+from tests.unit.worker.at_work import ASKING, COMPLETED, FAILED, RUNNING, SECONDS, until_progress
+
+pytestmark = pytest.mark.anyio
+
+AT_ONCE: dict[str, Any] = {"grace_seconds": 0}
+
+
+async def test_one_creates_another_works_and_the_first_has_the_result(
+    new_engine: NewEngine,
+) -> None:
+    async def work(job: AgentJob) -> str:
+        return f"did {job.input}"
+
+    with anyio.fail_after(SECONDS):
+        async with new_engine() as web, new_engine() as other, Worker(other, work):
+            job = await web.create(input="it", start=True)
+            assert await web.result(job.job_id) == "did it"
+            assert await other.get(job.job_id) == await web.get(job.job_id)
+
+
+async def test_watchers_of_each_see_all_in_the_same_order(new_engine: NewEngine) -> None:
+    async def work(job: AgentJob) -> str:
+        return f"did {job.input}"
+
+    async def watched(engine: JobEngine[AgentJobStatus], jobs: int) -> list[int]:
+        seen = []
+        async for each in engine.watch(after=0):
+            seen.append(each.sequence)
+            if len(seen) == 2 * jobs:
+                break
+        return seen
+
+    seen: list[list[int]] = []
+
+    async def watch(engine: JobEngine[AgentJobStatus]) -> None:
+        seen.append(await watched(engine, 6))
+
+    with anyio.fail_after(SECONDS):
+        async with AsyncExitStack() as stack:
+            engines = [await stack.enter_async_context(new_engine()) for _ in range(3)]
+            for engine in engines[:2]:
+                await stack.enter_async_context(Worker(engine, work))
+            async with anyio.create_task_group() as tasks:
+                for engine in engines:
+                    tasks.start_soon(watch, engine)
+                for number in range(6):
+                    await engines[number % 3].create(input=number, start=True)
+    assert seen == [list(range(1, 13))] * 3
+
+
+async def test_a_question_is_answered_through_another(new_engine: NewEngine) -> None:
+    async def work(job: AgentJob, context: Context) -> str:
+        return f"a {context.request_input(str)} {job.input}"
+
+    with anyio.fail_after(SECONDS):
+        async with new_engine() as web, new_engine() as other, Worker(other, work):
+            job_id = (await web.create(input="house", start=True)).job_id
+            prompt = (await web.wait(job_id, until=[ASKING])).prompt
+            assert prompt is not None
+            await web.provide_input(job_id, prompt.prompt_id, "red")
+            assert await web.result(job_id) == "a red house"
+
+
+async def test_a_cancel_reaches_the_attempt_of_another(new_engine: NewEngine) -> None:
+    begun = anyio.Event()
+
+    async def work(_: AgentJob) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(SECONDS):
+        async with new_engine() as web, new_engine() as other, Worker(other, work):
+            job_id = (await web.create(start=True)).job_id
+            await begun.wait()
+            await web.cancel(job_id, "not wanted")
+            assert (await web.wait(job_id)).status is FAILED
+
+
+async def test_a_job_that_another_has_is_moved_by_nobody_else(new_engine: NewEngine) -> None:
+    begun = anyio.Event()
+
+    async def work(_: AgentJob) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    with anyio.fail_after(SECONDS):
+        async with new_engine() as web, new_engine() as other, Worker(other, work, **AT_ONCE):
+            job = await web.create(start=True)
+            await begun.wait()
+            statistics = await web.statistics()
+            assert (statistics.running, statistics.ready) == (1, 0)
+            assert (await web.get(job.job_id)).status is RUNNING
+            with pytest.raises(JobClaimedError):
+                await web.transition(job.job_id, COMPLETED, result="by hand")
+
+
+async def test_progress_is_shown_by_all_until_the_attempt_ends(new_engine: NewEngine) -> None:
+    goes_on = anyio.Event()
+
+    async def work(_: AgentJob, context: Context) -> None:
+        context.progress(1)
+        context.progress(3, 10, "reads")
+        await goes_on.wait()
+
+    with anyio.fail_after(SECONDS):
+        async with new_engine() as web, new_engine() as other, Worker(other, work):
+            job = await web.create(start=True)
+            told = await until_progress(web, job)
+            expected = Progress(job_id=job.job_id, attempt=1, done=3, total=10, note="reads")
+            assert told == expected
+            assert (await web.get(job.job_id)).progress == expected
+            goes_on.set()
+            assert (await web.wait(job.job_id)).progress is None
+            while web.core.state.events.progress:  # noqa: ASYNC110 - nothing tells of it
+                await anyio.sleep(0.01)
+
+
+async def test_one_gate_of_a_name_works_at_a_time(new_engine: NewEngine) -> None:
+    asked: list[str] = []
+    news = anyio.Condition()
+
+    def gate(engine: JobEngine[AgentJobStatus], name: str) -> Gate:
+        async def check(_: WaitingJobs) -> list[str]:
+            async with news:
+                asked.append(name)
+                news.notify_all()
+            return []
+
+        return Gate(engine, check, interval_seconds=0.01, name="payments")
+
+    async def until_asked(name: str) -> None:
+        async with news:
+            begun = len(asked)
+            while name not in asked[begun:]:
+                await news.wait()
+
+    with anyio.fail_after(SECONDS):
+        async with new_engine() as one, new_engine() as two:
+            await one.create()
+            async with gate(two, "two"):
+                async with gate(one, "one"):
+                    for _ in range(3):
+                        await until_asked(asked[0] if asked else "two")
+                    assert len(set(asked)) == 1
+                asked.clear()
+                await until_asked("two")
+                assert set(asked) == {"two"}
