@@ -26,6 +26,7 @@ class HandledKinds:
         ready_kinds: Returns the kinds that have ready jobs.
 
     Attributes:
+        tell: Called with the kinds that have a handler, when they change.
         latest_begin: When the newest wait for a handler began. If that is in the future, the clock
             was set back, and all waits begin anew.
     """
@@ -34,6 +35,7 @@ class HandledKinds:
         self._notices = notices
         self._ready_kinds = ready_kinds
         self._kinds: set[str] = set()
+        self.tell: Callable[[Collection[str]], object] = lambda _: None
         self._warned: set[str] = set()
         self._changed_at = self.latest_begin = datetime.min.replace(tzinfo=UTC)
 
@@ -61,17 +63,27 @@ class HandledKinds:
     def add(self, kinds: Collection[str], now: datetime) -> None:
         """Take in the kinds of a worker that opens."""
         self._kinds.update(kinds)
+        self.tell(frozenset(self._kinds))
         self._begin_anew(now)
 
     def remove(self, kinds: Collection[str], clock: Clock) -> None:
         """Drop the kinds of a worker that has closed. Never fails."""
         self._kinds.difference_update(kinds)
+        self.tell(frozenset(self._kinds))
         with suppress(Exception):  # a clock that fails has crashed the engine, or will
             self._begin_anew(clock())
 
     def _begin_anew(self, now: datetime) -> None:
         self._changed_at = now
         for kind in self._ready_kinds():
+            self.note_ready(kind, now)
+
+    def note_all_ready(self, kinds: Collection[str], now: datetime) -> None:
+        """Note which kinds have ready jobs that nobody takes; the others have none any more."""
+        for kind in self._notices.due(LAST_TIME, len(self._notices)):
+            if kind not in kinds:
+                self.forget(kind)
+        for kind in kinds:
             self.note_ready(kind, now)
 
     def note_ready(self, kind: str, at: datetime) -> None:

@@ -7,53 +7,87 @@ watches. Hints only make that sooner; polling alone is right.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import anyio
 
 from engine.domain.exceptions import EngineError, EngineUnavailableError, LeaseLostError
 from engine.owner.commands.expire import ExpireJobs
-from engine.owner.commands.look import LookAround
+from engine.owner.commands.look import FindUnhandled, LookAround
 from engine.owner.inbox import Inbox
+from engine.owner.message import Answer, Message
 from engine.owner.state import State
+from engine.owner.timers import warn_of
 from engine.owner.waiting_claims import WaitingClaims
 from engine.portal.logs import TaskLogger
+from engine.portal.time import Time
 from engine.storage.protocol import Shared
 
 logger = TaskLogger("engine")
 
-_BUSY_SECONDS: Final = 0.1  # between two looks while claims wait or somebody watches
+_POLL_SECONDS: Final = 0.1  # while claims wait or somebody watches, and no hint tells of news
 _IDLE_SECONDS: Final = 1.0
+_UNHANDLED_SECONDS: Final = 5.0
 
 
-async def keep_up(inbox: Inbox, state: State, shared: Shared, claims: WaitingClaims) -> None:
-    """Look for the changes of others until the engine ends.
+class KeepingUp:
+    """Keeps an engine up with the others.
 
-    Raises:
-        LeaseLostError: The others take this engine for dead.
-        Exception: A bug; it crashes the owner.
+    Args:
+        inbox: Takes the messages to the owner.
+        state: The owner's knowledge.
+        shared: Tells of the others.
+        claims: Those that wait for jobs.
+        time: The engine's time.
     """
-    state.following.is_behind = shared.wake
-    while True:
-        is_busy = claims.are_waiting or state.following.last is not None
-        await shared.news(_BUSY_SECONDS if is_busy else _IDLE_SECONDS)
-        try:
-            await _look(inbox, claims)
-        except EngineUnavailableError:
-            return
-        except LeaseLostError:
-            raise
-        except EngineError:
-            logger.exception("changes of other engines can't be read, and are looked for again")
-            await anyio.sleep(_IDLE_SECONDS)
 
+    def __init__(
+        self, inbox: Inbox, state: State, shared: Shared, claims: WaitingClaims, time: Time
+    ) -> None:
+        self._inbox = inbox
+        self._state = state
+        self._shared = shared
+        self._claims = claims
+        self._time = time
+        self._next_unhandled = anyio.current_time() + _UNHANDLED_SECONDS
 
-async def _look(inbox: Inbox, claims: WaitingClaims) -> None:
-    look = LookAround()
-    await inbox.put(look, internal=True).wait()
-    due = look.outcome()
-    claims.may_find_some = True
-    if due or claims.are_waiting:
-        expiry = ExpireJobs(due)
-        await inbox.put(expiry, internal=True).wait()
-        expiry.outcome()
+    async def run(self) -> None:
+        """Look for the changes of others until the engine ends.
+
+        Raises:
+            LeaseLostError: The others take this engine for dead.
+            Exception: A bug; it crashes the owner.
+        """
+        following = self._state.following
+        following.is_behind = self._shared.wake
+        while True:
+            waits = self._claims.are_waiting or following.last is not None
+            polls = waits and not self._shared.listens
+            await self._shared.news(_POLL_SECONDS if polls else _IDLE_SECONDS)
+            try:
+                await self._look()
+            except EngineUnavailableError:
+                return
+            except LeaseLostError:
+                raise
+            except EngineError:
+                text = "changes of other engines can't be read, and are looked for again"
+                logger.exception(text)
+                await anyio.sleep(_IDLE_SECONDS)
+
+    async def _look(self) -> None:
+        due = await self._ask(LookAround())
+        self._claims.may_find_some = True
+        if due or self._claims.are_waiting:
+            await self._ask(ExpireJobs(due))
+        if anyio.current_time() >= self._next_unhandled:
+            self._next_unhandled = anyio.current_time() + _UNHANDLED_SECONDS
+            handled, now = self._state.ready_queue.handled, self._time.now()
+            unhandled: Sequence[str] = await self._ask(FindUnhandled())
+            handled.note_all_ready(unhandled, now)
+            warn_of(handled.to_warn_of(now))
+
+    async def _ask(self, message: Message[Answer]) -> Answer:
+        await self._inbox.put(message, internal=True).wait()
+        return message.outcome()

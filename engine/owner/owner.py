@@ -33,7 +33,7 @@ from engine.domain.models import Status
 from engine.domain.retention import Retention
 from engine.owner.cleaner import clean_up
 from engine.owner.core import Core
-from engine.owner.keeping_up import keep_up
+from engine.owner.keeping_up import KeepingUp
 from engine.owner.reads import answer_reads
 from engine.owner.round import Round
 from engine.owner.sources import Counters, Sources
@@ -164,8 +164,8 @@ class Owner(Generic[Status]):
                     parts = (state.times, state.ready_queue.handled, self._time)
                     tasks.start_soon(self._crash_by, fire_timers, self._inbox, *parts)
                 else:
-                    others = (state, state.shared, self._writes.claims)
-                    tasks.start_soon(self._crash_by, keep_up, self._inbox, *others)
+                    others = (state, state.shared, self._writes.claims, self._time)
+                    tasks.start_soon(self._crash_by, KeepingUp(self._inbox, *others).run)
                 if self._retention is not None:
                     rule = self._retention
                     tasks.start_soon(self._crash_by, clean_up, self._inbox, rule, self._time)

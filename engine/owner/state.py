@@ -115,6 +115,7 @@ class State:
         self.shared = opened.shared
         if opened.shared is not None:
             opened.shared.hold_back(self.ready_queue.strays)
+            self.ready_queue.handled.tell = opened.shared.handles
             self.following.is_on = True
         self._recently_ended = RecentlyEnded(self.table)
         self._updates_table = not opened.keeps_table

@@ -40,7 +40,7 @@ async def fire_timers(inbox: Inbox, times: JobTimes, handled: HandledKinds, time
         if earlier.is_set():
             continue
         now = time.now()
-        _warn_of(handled.to_warn_of(now))
+        warn_of(handled.to_warn_of(now))
         message = ExpireJobs(
             times.begun_after(now, _STEP_JOBS) or times.deadlines.due(now, _STEP_JOBS)
         )
@@ -58,11 +58,12 @@ def _latest_begin(times: JobTimes, handled: HandledKinds) -> datetime:
     return max(times.latest_begin() or handled.latest_begin, handled.latest_begin)
 
 
-def _warn_of(kinds: Sequence[str]) -> None:
+def warn_of(kinds: Sequence[str]) -> None:
+    """Log that nobody works on the ready jobs of these kinds."""
     for kind in kinds[:_MOST_LINES]:
         logger.warning(
-            "jobs of the kind %r are ready, and no open worker of this engine has that kind: open "
-            "a Worker with a handler for it",
+            "jobs of the kind %r are ready, and no open worker has that kind: open a Worker "
+            "with a handler for it",
             kind,
             extra={"kind": kind},
         )

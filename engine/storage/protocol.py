@@ -200,7 +200,7 @@ class ReadyCounts(NamedTuple):
     running: int
     """Those that an attempt has."""
     unhandled: int
-    """Those of the ready ones whose kind no open worker of this engine has."""
+    """Those of the ready ones whose kind no open worker has, of this engine or a living one."""
 
 
 class Shared(Protocol):
@@ -209,6 +209,11 @@ class Shared(Protocol):
     @property
     def clock_offset(self) -> timedelta:
         """How far the server's clock is ahead of this machine's."""
+        ...
+
+    @property
+    def listens(self) -> bool:
+        """Whether `news` hears of the commits of others. If not, only polling finds them."""
         ...
 
     async def take(
@@ -269,6 +274,15 @@ class Shared(Protocol):
 
         Args:
             kinds: Those that have a handler in this engine.
+        """
+        ...
+
+    async def unhandled_kinds(self, kinds: Collection[str], limit: int) -> Sequence[str]:
+        """Return up to ``limit`` kinds of ready jobs that no living engine has a handler for.
+
+        Args:
+            kinds: Those that have a handler in this engine.
+            limit: The most to return.
         """
         ...
 

@@ -67,6 +67,12 @@ class Place:
         self.tell()
         return len(died)
 
+    def handled(self) -> set[str]:
+        """Return the kinds that have a handler in a living engine."""
+        return {
+            kind for each in self.engines if each.number not in self.dead for kind in each.kinds
+        }
+
     def tell(self) -> None:
         """Tell all engines that there may be news."""
         for each in self.engines:
@@ -99,6 +105,8 @@ class PlainShared:
         self.place = place
         self.number = len(place.engines)
         self.clock_offset = timedelta()
+        self.kinds: set[str] = set()
+        self.listens = True
         self._random = random.Random(seed)
         self._loses = loses
         self._lost: Applied | None = None
@@ -269,9 +277,14 @@ class PlainShared:
     async def ready_counts(self, kinds: Collection[str]) -> ReadyCounts:
         jobs = [job for job in self.place.jobs().values() if job.status == self._running]
         ready = [job for job in jobs if job.job_id not in self.place.holders and not is_alive(job)]
-        return ReadyCounts(
-            len(ready), len(jobs) - len(ready), sum(job.kind not in kinds for job in ready)
-        )
+        handled = {*kinds, *self.place.handled()}
+        unhandled = [job for job in ready if job.kind not in handled]
+        return ReadyCounts(len(ready), len(jobs) - len(ready), len(unhandled))
+
+    async def unhandled_kinds(self, kinds: Collection[str], limit: int) -> Sequence[str]:
+        handled = {*kinds, *self.place.handled()}
+        ready = [job for job in self.place.jobs().values() if job.status == self._running]
+        return sorted({job.kind for job in ready} - handled)[:limit]
 
     async def exchange_progress(
         self, reports: Sequence[Progress], ended: Sequence[str]
@@ -295,7 +308,7 @@ class PlainShared:
         self._held_back = job_ids
 
     def handles(self, kinds: Collection[str]) -> None:
-        del kinds
+        self.kinds = set(kinds)
 
     async def _let_others_run(self) -> None:
         await pause(self._random.randrange(3))

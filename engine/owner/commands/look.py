@@ -36,6 +36,19 @@ class LookAround(Read[Sequence[str]]):
         return await state.shared.due(now, _MOST_JOBS)
 
 
+class FindUnhandled(Read[Sequence[str]]):
+    """Return the kinds of ready jobs that no open worker has, in a shared storage."""
+
+    __slots__ = ()
+
+    async def read(self, sources: Sources) -> Sequence[str]:
+        """See `Read.read`."""
+        shared, handled = sources.state.shared, sources.state.ready_queue.handled
+        if shared is None or not handled:
+            return ()
+        return await shared.unhandled_kinds(handled.kinds, _MOST_LINES)
+
+
 async def _follow(sources: Sources) -> None:
     """Pass on the transitions that somebody watches."""
     following = sources.state.following

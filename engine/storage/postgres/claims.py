@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.storage.postgres.errors import FENCED
-from engine.storage.postgres.planner import IN_ORDER_OF_INDEX
+from engine.storage.postgres.planner import IN_ORDER_OF_INDEX, PLAIN
 
 INNOCENT: Final = "ready AND died_attempt IS NULL AND token IS NULL"
 """Jobs of which no attempt has died, or whose newest attempt has not."""
@@ -118,4 +118,27 @@ BEGIN
 END $$
 """
 
-CLAIM_FUNCTIONS: Final = (_TAKE, _DUE)
+# It goes from kind to kind, not from job to job.
+_UNHANDLED: Final = f"""
+CREATE FUNCTION unhandled_1(p_kinds text[], p_limit bigint) RETURNS SETOF text
+LANGUAGE sql {IN_ORDER_OF_INDEX} AS $$
+    WITH RECURSIVE ready (kind) AS (
+        (SELECT kind FROM jobs WHERE {INNOCENT} ORDER BY kind LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT jobs.kind FROM jobs WHERE {INNOCENT} AND jobs.kind > ready.kind
+            ORDER BY jobs.kind LIMIT 1
+        ) FROM ready WHERE ready.kind IS NOT NULL
+    )
+    SELECT kind FROM ready WHERE kind <> ALL (p_kinds || handled_1()) LIMIT p_limit
+$$
+"""
+
+_HANDLED: Final = f"""
+CREATE FUNCTION handled_1() RETURNS text[] LANGUAGE sql {PLAIN} AS $$
+    SELECT coalesce(array_agg(DISTINCT kind), '{{}}')
+    FROM engines, unnest(kinds) AS kind WHERE NOT dead
+$$
+"""
+
+CLAIM_FUNCTIONS: Final = (_TAKE, _DUE, _HANDLED, _UNHANDLED)

@@ -39,6 +39,11 @@ class PostgresShared:
         """Return what the newest beat has measured."""
         return self._heartbeat.clock_offset
 
+    @property
+    def listens(self) -> bool:
+        """Return whether notifications arrive."""
+        return self._heartbeat.listens
+
     async def _call(self, function: Callable[[Reader, Statements], Result]) -> Result:
         return await self._thread.run(self._database.call, function)
 
@@ -98,6 +103,15 @@ class PostgresShared:
             lambda cursor, statements: ReadyCounts(
                 *reading.one(cursor, statements.ready_counts, values)
             )
+        )
+
+    async def unhandled_kinds(self, kinds: Collection[str], limit: int) -> Sequence[str]:
+        """Go from kind to kind."""
+        values = (texts([*kinds]), limit)
+        return await self._call(
+            lambda cursor, statements: [
+                str(row[0]) for row in cursor.execute(statements.unhandled, values)
+            ]
         )
 
     async def exchange_progress(

@@ -46,6 +46,7 @@ class Statements:
             "ON job.position = given.position AND job.revision <> given.revision"
         )
         self.due = _bytes(f"SELECT {s}.due_1(%b, %b)")
+        self.unhandled = _bytes(f"SELECT {s}.unhandled_1(%b, %b)")
         self.progress = _bytes(f"SELECT * FROM {s}.progress_1({', '.join(['%b'] * 7)})")
         self.lead = _bytes(f"SELECT {s}.lead_1(%b, %b)")
         self.resign = _bytes(f"DELETE FROM {s}.leaders WHERE name = %b AND engine_id = %b")
@@ -62,7 +63,7 @@ class Statements:
         self.ready_counts = _bytes(
             f"SELECT {_ready(s)}, (SELECT count(*) FROM {s}.jobs "
             f"WHERE holder IS NOT NULL AND token NOT LIKE 'dead %%'), {_ready(s, others)} "
-            "FROM (SELECT %b AS kinds) AS given"
+            f"FROM (SELECT %b || {s}.handled_1() AS kinds) AS given"
         )
 
     def select(self, source: str) -> bytes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 
 import anyio
 import pytest
+from anyio.lowlevel import checkpoint
 
 from engine import (
     AgentJobStatus,
@@ -18,6 +20,7 @@ from engine import (
     WaitingJobs,
     Worker,
 )
+from engine.owner import handled_kinds, keeping_up
 from tests.unit.claiming import AgentJob
 from tests.unit.many.conftest import NewEngine
 from tests.unit.worker.at_work import ASKING, COMPLETED, FAILED, RUNNING, SECONDS, until_progress
@@ -150,20 +153,50 @@ async def test_one_gate_of_a_name_works_at_a_time(new_engine: NewEngine) -> None
 
         return Gate(engine, check, interval_seconds=0.01, name="payments")
 
-    async def until_asked(name: str) -> None:
+    async def until_asked(times: int) -> None:
         async with news:
-            begun = len(asked)
-            while name not in asked[begun:]:
+            asked.clear()
+            while len(asked) < times:
                 await news.wait()
 
     with anyio.fail_after(SECONDS):
-        async with new_engine() as one, new_engine() as two:
+        async with new_engine() as one, new_engine() as two, AsyncExitStack() as stack:
             await one.create()
-            async with gate(two, "two"):
-                async with gate(one, "one"):
-                    for _ in range(3):
-                        await until_asked(asked[0] if asked else "two")
-                    assert len(set(asked)) == 1
-                asked.clear()
-                await until_asked("two")
-                assert set(asked) == {"two"}
+            gates = {name: AsyncExitStack() for name in ("one", "two")}
+            for name, engine in (("one", one), ("two", two)):
+                await stack.enter_async_context(gates[name])
+                await gates[name].enter_async_context(gate(engine, name))
+            await until_asked(5)
+            [leader] = set(asked)
+            await gates[leader].aclose()
+            await until_asked(5)
+            assert {leader, *asked} == {"one", "two"}
+            assert leader not in asked
+
+
+async def test_a_kind_that_nobody_has_is_told_and_one_that_another_has_is_not(
+    new_engine: NewEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(_: AgentJob) -> None:
+        await anyio.sleep_forever()
+
+    def told() -> list[str]:
+        return [each.kind for each in caplog.records if hasattr(each, "kind")]
+
+    monkeypatch.setattr(keeping_up, "_UNHANDLED_SECONDS", 0)
+    with anyio.fail_after(SECONDS):
+        async with (
+            new_engine() as one,
+            new_engine() as two,
+            Worker(one, {"a": work}, **AT_ONCE),
+            Worker(two, {"b": work}, concurrency=1, **AT_ONCE),
+        ):
+            for _ in range(2):
+                await one.create(kind="b", start=True)
+            while (await one.statistics()).unhandled:
+                await checkpoint()
+            monkeypatch.setattr(handled_kinds, "_PATIENCE", timedelta())
+            await one.create(kind="c", start=True)
+            while told() != ["c", "c"]:
+                await checkpoint()
+            assert (await one.statistics()).unhandled == 1

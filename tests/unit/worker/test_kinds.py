@@ -31,7 +31,7 @@ from tests.unit.worker.in_processes import process_id
 
 pytestmark = pytest.mark.anyio
 
-UNHANDLED = "jobs of the kind 'rare' are ready, and no open worker of this engine has that kind"
+UNHANDLED = "jobs of the kind 'rare' are ready, and no open worker has that kind"
 
 
 def named(name: str) -> Any:  # noqa: ANN401 - a handler
