@@ -11,9 +11,17 @@ from anyio import to_thread
 
 from engine.storage import Storage
 from engine.storage.postgres import PostgresStorage
-from engine.testing import NewStorage, SharedSuite
+from engine.testing import NewStorage, SharedSuite, StorageSuite
+from engine.testing.backing_up import BackingUpTests
+from engine.testing.committing import CommittingTests
+from engine.testing.engines import EngineTests
+from engine.testing.failing import FailingTests
+from engine.testing.fixtures import OpenStore
+from engine.testing.limiting import LimitingTests
+from engine.testing.removing import RemovingTests
+from engine.testing.reopening import ReopeningTests
 from engine.testing.shared_fixtures import EndLease, LoseAnswer
-from tests.conformance.test_storages import Suite
+from engine.testing.working import WorkingTests
 from tests.interventions import Intruder, intruding
 from tests.tries import thorough
 
@@ -24,21 +32,43 @@ class _OnPostgres:
     backs_up = False
     is_shared = True
 
+    @pytest.fixture(params=["asyncio", *thorough("trio")])
+    def anyio_backend(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
     @pytest.fixture
     def new_storage(self, postgres_url: str) -> NewStorage:
         numbers = count(1)
         return lambda _path: PostgresStorage(postgres_url, name=f"engine {next(numbers)}")
 
 
-class TestPostgresStorage(_OnPostgres, Suite):
-    pass
+class TestPostgresStorage(_OnPostgres, CommittingTests, EngineTests):
+    """The parts of `StorageSuite` that see most in a short time."""
+
+    @pytest.mark.thorough
+    async def test_large_batches(self, open_store: OpenStore) -> None:
+        await super().test_large_batches(open_store)
+
+
+@pytest.mark.thorough
+class TestMoreOfPostgresStorage(
+    _OnPostgres,
+    WorkingTests,
+    FailingTests,
+    LimitingTests,
+    ReopeningTests,
+    RemovingTests,
+    BackingUpTests,
+):
+    """The other parts."""
+
+
+def test_the_storage_is_tested_by_the_whole_suite() -> None:
+    tested = TestPostgresStorage.__bases__ + TestMoreOfPostgresStorage.__bases__
+    assert {*tested} == {_OnPostgres, *StorageSuite.__bases__}
 
 
 class TestSharedPostgresStorages(_OnPostgres, SharedSuite):
-    @pytest.fixture(params=["asyncio", *thorough("trio")])
-    def anyio_backend(self, request: pytest.FixtureRequest) -> str:
-        return str(request.param)
-
     @pytest.fixture
     def intruder(self, postgres_url: str) -> Iterator[Intruder]:
         with intruding(postgres_url) as intruder:
