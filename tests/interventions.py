@@ -42,6 +42,21 @@ class Intruder:
         assert row is not None
         return row[0]
 
+    def run(self, *statements: str) -> None:
+        """Execute statements."""
+        for statement in statements:
+            self._connection.execute(statement.encode())
+
+    def terminate(self, storage: PostgresStorage) -> None:
+        """Let the server end the connection of a storage."""
+        cursor = storage._database._cursor  # noqa: SLF001 - nobody else has to know it
+        assert cursor is not None
+        pid = cursor.connection.info.backend_pid
+        self.value("SELECT pg_terminate_backend(%s)", pid)
+        self.until(
+            lambda: not self.value("SELECT count(pid) FROM pg_stat_activity WHERE pid = %s", pid)
+        )
+
     def number_of(self, storage: PostgresStorage) -> int:
         """Return the number of a storage's engine; each has its own name."""
         number: int = self.value("SELECT engine_id FROM engines WHERE name = %s", storage.name)
@@ -74,6 +89,19 @@ class Intruder:
         """Wait until a commit waits for the order."""
         self.until(lambda: self.value(_WAITING))
 
+    def terminate_waiting(self) -> None:
+        """Let the server end the connection of a commit that waits for the order."""
+        self.until_commit_waits()
+        self.value(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks "
+            "WHERE locktype = 'advisory' AND NOT granted"
+        )
+
+    def cut_waiting(self, storage: PostgresStorage) -> None:
+        """Cut the connection of a storage whose commit waits for the order; the server goes on."""
+        self.until_commit_waits()
+        storage._database.cut()  # noqa: SLF001 - as the storage itself does, after some time
+
     @contextmanager
     def losing_answer(self, storage: PostgresStorage) -> Iterator[None]:
         """Lose the answer to the next commit of a storage, which is applied."""
@@ -89,8 +117,7 @@ class Intruder:
         batches = "SELECT number FROM batches WHERE engine_id = %s"
         engine = self.number_of(storage)
         number = self.value(batches, engine)
-        self.until_commit_waits()
-        storage._database.cut()  # noqa: SLF001 - as the storage itself does, after some time
+        self.cut_waiting(storage)
         self.give_order()
         self.until(lambda: self.value(batches, engine) == number + 1)
 
