@@ -95,13 +95,14 @@ def served(
     server: str = "uvicorn",
     pause: float = 0,
     pay_within: float = 3_600,
+    place: str | None = None,
 ) -> Iterator[Shop]:
     """Run the shop; kill it at the end, if it still runs."""
     shop = Shop(
         *(server, app),
         PYTHONPATH=f"{ROOT}:{EXAMPLES}:{folder}",
         PAYMENT_SECRET=KEY,
-        SHOP_JOBS=str(folder / "shop.db"),
+        SHOP_JOBS=place or str(folder / "shop.db"),
         SHOP_PAUSE=str(pause),
         SHOP_PAY_WITHIN=str(pay_within),
     )
