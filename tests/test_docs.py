@@ -37,6 +37,9 @@ COUNT_WORDS_COMMAND = re.compile(
 )
 ENGINE_COMMAND = re.compile(r"^\$ engine (.*)\n((?:[^$].*\n)*)", re.MULTILINE)
 
+DATABASE = "postgresql://localhost/jobs"
+"""The URL in snippets of a database that all engines share."""
+
 Block = tuple[str, str]
 
 
@@ -75,7 +78,7 @@ def test_every_page_is_markdown_with_one_title_and_blocks_of_known_kinds() -> No
     assert all(page.endswith(".md") for page in PAGES)
     for page, blocks in BLOCKS.items():
         kinds = [kind for kind, _ in blocks]
-        assert set(kinds) <= {"python", "text", "sh", "mermaid", "console"}, page
+        assert set(kinds) <= {"python", "text", "sh", "sql", "mermaid", "console"}, page
         assert PAGES[page].count("```") == 2 * len(blocks), page
         assert len(re.findall(r"^# ", prose(page), re.MULTILINE)) == 1, page
         assert all(before == "python" for before, kind in pairwise(["", *kinds]) if kind == "text")
@@ -119,7 +122,15 @@ def warm() -> Iterator[subprocess.Popen[str]]:
 
 @needs_fork
 @pytest.mark.parametrize(("snippet", "output"), snippets())
-def test_snippet(snippet: str, output: str, tmp_path: Path, warm: subprocess.Popen[str]) -> None:
+def test_snippet(
+    snippet: str,
+    output: str,
+    tmp_path: Path,
+    warm: subprocess.Popen[str],
+    request: pytest.FixtureRequest,
+) -> None:
+    if DATABASE in snippet:
+        snippet = snippet.replace(DATABASE, request.getfixturevalue("postgres_url"))
     assert warm.stdin is not None
     assert warm.stdout is not None
     path = tmp_path / "snippet.py"
