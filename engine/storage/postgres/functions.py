@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.storage.postgres.batches import BATCH_FUNCTIONS, JUMP, ORDER_LOCK
+from engine.storage.postgres.batches import BATCH_FUNCTIONS, JUMP
 from engine.storage.postgres.claims import CLAIM_FUNCTIONS
 from engine.storage.postgres.planner import BY_INDEX, IN_ORDER_OF_INDEX, PLAIN
 
@@ -118,34 +118,26 @@ BEGIN
 END $$
 """
 
-# One engine at a time removes: two would count the same jobs, and remove too many.
+# The oldest ends go first, by either rule. One statement counts and chooses: two engines may choose
+# the same jobs, but never more than one alone.
 _REMOVE: Final = f"""
 CREATE FUNCTION remove_1(p_before timestamptz, p_keep bigint, p_limit bigint) RETURNS SETOF text
 LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
 DECLARE
-    too_many bigint := 0;
-    removed bigint[];
-BEGIN
-    PERFORM pg_advisory_xact_lock({ORDER_LOCK}, 'labels'::regclass::oid::integer);
-    IF p_keep IS NOT NULL THEN
-        too_many := (SELECT count(*) - p_keep FROM (
-            SELECT FROM jobs WHERE ended_at IS NOT NULL LIMIT p_keep + p_limit
-        ) AS ended);
-    END IF;
-    IF too_many > 0 THEN
-        removed := ARRAY(
+    removed bigint[] := ARRAY(
+        SELECT position FROM jobs WHERE position = ANY (ARRAY(
             SELECT position FROM jobs WHERE ended_at IS NOT NULL ORDER BY ended_at, position
-            LIMIT least(too_many, p_limit)
-        );
-    ELSE
-        removed := ARRAY(
-            SELECT position FROM jobs WHERE ended_at < p_before ORDER BY ended_at, position
-            LIMIT p_limit
-        );
-    END IF;
-    removed := ARRAY(
-        SELECT position FROM jobs WHERE position = ANY (removed) FOR UPDATE SKIP LOCKED
+            LIMIT least(p_limit, greatest(
+                (SELECT count(*) FROM (
+                    SELECT FROM jobs WHERE ended_at < p_before LIMIT p_limit
+                ) AS too_old),
+                (SELECT count(*) - p_keep FROM (
+                    SELECT FROM jobs WHERE ended_at IS NOT NULL LIMIT p_keep + p_limit
+                ) AS ended)
+            ))
+        )) FOR UPDATE SKIP LOCKED
     );
+BEGIN
     IF removed = '{{}}' THEN
         RETURN;
     END IF;
