@@ -47,6 +47,10 @@ class Intruder:
         for statement in statements:
             self._connection.execute(statement.encode())
 
+    def execute(self, statement: str, *values: object) -> None:
+        """Execute a statement with values."""
+        self._connection.execute(statement.encode(), values)
+
     def terminate(self, storage: PostgresStorage) -> None:
         """Let the server end the connection of a storage."""
         cursor = storage._database._cursor  # noqa: SLF001 - nobody else has to know it

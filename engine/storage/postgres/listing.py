@@ -4,6 +4,10 @@ One part of the filter leads: the positions of its jobs come from its index, in 
 of the filter is asked of each job. Of several parts the one leads whose next 10,000 jobs reach
 furthest, which is the one that admits the fewest. No statement goes further than these, so a page
 or a count may end there, and the next one goes on.
+
+The next jobs of a part are those behind a place in its index, ``(status, position) > ('done', 7)``.
+By ``status = 'done' ORDER BY position`` the server may walk the index of all positions instead,
+past a million jobs that have another status.
 """
 
 from __future__ import annotations
@@ -25,14 +29,16 @@ class _Order(NamedTuple):
     """The order of a page."""
 
     behind: str
-    """How the position of a job behind another one compares with that one's."""
+    """How the place of a job behind another one compares with that one's."""
+    within: str
+    """How the keys of all jobs of a part compare with those of the part."""
     direction: str
     last: str
     """Gives the last position of some."""
 
 
-_OLDEST_FIRST: Final = _Order(">", "ASC", "max")
-_NEWEST_FIRST: Final = _Order("<", "DESC", "min")
+_OLDEST_FIRST: Final = _Order(">", "<=", "ASC", "max")
+_NEWEST_FIRST: Final = _Order("<", ">=", "DESC", "min")
 
 
 class _Part(NamedTuple):
@@ -42,12 +48,12 @@ class _Part(NamedTuple):
     """Holds for a row of jobs."""
     values: tuple[Any, ...] = ()
     table: str = ""
-    """Has the positions of just these jobs, in their order, by an index; empty if none has."""
-    indexed: str = ""
-    """The condition in that table."""
+    """Has an index of just these jobs in the order of their positions; empty if none has."""
+    keys: tuple[str, ...] = ()
+    """The columns of that index before the position, which have the values."""
 
 
-_ALL: Final = _Part("true", table="jobs", indexed="true")
+_ALL: Final = _Part("true", table="jobs")
 
 
 class _Lead(NamedTuple):
@@ -78,7 +84,8 @@ def page(
         lead, rows = _leading(cursor, statements, parts, order, start), _SEARCHED_ROWS
     found, values = _candidates(statements, lead.part, parts, order, start, rows)
     query = statements.limited(
-        f"SELECT job.*, job.position AS place {found} ORDER BY place {order.direction} LIMIT %b",
+        f"SELECT job.*, job.position AS place {found} "
+        f"ORDER BY {_by_index('candidate.', lead.part, order)} LIMIT %b",
         order.direction,
     )
     rows_found = cursor.execute(query.encode(), (*values, limit + 1))
@@ -112,14 +119,14 @@ def _parts(jobs: JobFilter, schema: str) -> list[_Part]:
             "AND label.value = %b AND label.position = job.position)",
             tuple(label),
             "labels",
-            "name = %b AND value = %b",
+            ("name", "value"),
         )
         for label in jobs.labels
     ]
     if jobs.kind is not None:
-        parts.append(_Part("job.kind = %b", (jobs.kind,), "jobs", "kind = %b"))
+        parts.append(_Part("job.kind = %b", (jobs.kind,), "jobs", ("kind",)))
     if jobs.status is not None:
-        parts.append(_Part("job.status = %b", (jobs.status,), "jobs", "status = %b"))
+        parts.append(_Part("job.status = %b", (jobs.status,), "jobs", ("status",)))
     # The time of creation has no index: it would make a create slower.
     if jobs.created_after is not None:
         parts.append(_Part("job.created_at >= %b", (jobs.created_after,)))
@@ -175,10 +182,25 @@ def _candidates(
 def _positions(
     statements: Statements, part: _Part, order: _Order, start: int, rows: int
 ) -> tuple[str, tuple[Any, ...]]:
-    """Return the query of the next positions of a part's jobs."""
+    """Return the query of the next positions of a part's jobs, with the keys of its index."""
+    columns = (*part.keys, "position")
+    condition = _compared(columns, order.behind)
+    values: tuple[Any, ...] = (*part.values, start)
+    if part.keys:
+        condition += f" AND {_compared(part.keys, order.within)}"
+        values += part.values
     query = (
-        f"SELECT position FROM {statements.schema}.{part.table} "
-        f"WHERE {part.indexed} AND position {order.behind} %b "
-        f"ORDER BY position {order.direction} LIMIT %b"
+        f"SELECT {', '.join(columns)} FROM {statements.schema}.{part.table} WHERE {condition} "
+        f"ORDER BY {_by_index('', part, order)} LIMIT %b"
     )
-    return query, (*part.values, start, rows)
+    return query, (*values, rows)
+
+
+def _compared(columns: tuple[str, ...], how: str) -> str:
+    """Return the comparison of columns with as many values."""
+    return f"({', '.join(columns)}) {how} ({', '.join(['%b'] * len(columns))})"
+
+
+def _by_index(of: str, part: _Part, order: _Order) -> str:
+    """Return the order of a part's index."""
+    return ", ".join(f"{of}{column} {order.direction}" for column in (*part.keys, "position"))

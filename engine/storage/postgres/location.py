@@ -10,6 +10,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from engine.domain.exceptions import InvalidValueError
+from engine.storage.postgres.planner import OF_CONNECTIONS
 
 _FORM: Final = "postgresql://user@host:5432/database"
 # libpq would take the rest of a password with a plain @ or / for the host or the database.
@@ -25,6 +26,7 @@ _SETTINGS: Final = {
     "default_transaction_isolation": r"read\ committed",
     "statement_timeout": str(_STATEMENT_MILLISECONDS),
     "lock_timeout": str(_LOCK_MILLISECONDS),
+    **OF_CONNECTIONS,
 }
 _FIXED: Final = {"client_encoding": "UTF8"}
 # The network is noticed to be gone after 10 s, whatever the kernel's own settings are.

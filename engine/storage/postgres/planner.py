@@ -1,18 +1,26 @@
-"""Planner: the settings with which functions run.
+"""Planner: the settings with which statements and functions run.
 
-A function keeps a plan that was made while a table was small, and that is the wrong one for a large
-table. So the ways that are right for small tables alone are closed to the planner. It would think
-that compiling the rest pays off; that is off, too.
+The server keeps the plans of functions and of prepared statements. One that was made while a table
+was small is the wrong one for a large table. So the ways that are right for small tables alone are
+closed to the planner. It would think that compiling the rest pays off; that is off, too.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-PLAIN: Final = "SET search_path FROM CURRENT SET jit = off"
-BY_INDEX: Final = (
-    f"{PLAIN} SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off"
-)
-IN_ORDER_OF_INDEX: Final = (
-    f"{PLAIN} SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off"
-)
+_OFF_BY_INDEX: Final = ("jit", "enable_seqscan", "enable_hashjoin", "enable_mergejoin")
+_OFF_IN_ORDER: Final = ("jit", "enable_seqscan", "enable_bitmapscan", "enable_sort")
+
+OF_CONNECTIONS: Final = dict.fromkeys((*_OFF_BY_INDEX, "enable_bitmapscan"), "off")
+"""For the statements of a connection."""
+
+
+def _function(*off: str) -> str:
+    return " ".join(["SET search_path FROM CURRENT", *(f"SET {name} = off" for name in off)])
+
+
+PLAIN: Final = _function("jit")
+"""For functions: with no more than their own search path."""
+BY_INDEX: Final = _function(*_OFF_BY_INDEX)
+IN_ORDER_OF_INDEX: Final = _function(*_OFF_IN_ORDER)

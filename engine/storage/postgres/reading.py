@@ -96,10 +96,15 @@ def transitions(
 ) -> list[Entry]:
     """Return the transitions with a sequence number above ``after``, in that order."""
     s = statements.schema
-    chosen = "" if job_id is None else f"AND position = {_POSITION_OF.format(s)}"
+    chosen = "sequence > %b ORDER BY sequence"
+    values: tuple[object, ...] = (after, limit)
+    if job_id is not None:  # behind a place in their index, as `listing` does it
+        its = _POSITION_OF.format(s)
+        chosen = f"(position, sequence) > ({its}, %b) AND position <= {its} ORDER BY 1, 2"
+        values = (job_id, after, job_id, limit)
     rows = cursor.execute(
-        "SELECT sequence, job_id, from_status, to_status, at, by, reason "
-        f"FROM {s}.transitions WHERE sequence > %b {chosen} ORDER BY sequence LIMIT %b".encode(),
-        (after, limit) if job_id is None else (after, job_id, limit),
+        "SELECT position, sequence, job_id, from_status, to_status, at, by, reason "
+        f"FROM {s}.transitions WHERE {chosen} LIMIT %b".encode(),
+        values,
     )
-    return [Entry(*row) for row in rows]
+    return [Entry(*row[1:]) for row in rows]
