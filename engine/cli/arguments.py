@@ -9,12 +9,37 @@ from pathlib import Path
 from engine.domain.exceptions import InvalidValueError
 from engine.domain.labels import check_kind, check_label
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
+from engine.storage.inspection import Place
+from engine.storage.sqlite.inspection import FilePlace
 from engine.storage.sqlite.paths import path_at
 
 
 def add_json(parser: ArgumentParser, help_text: str) -> None:
     """Add the flag ``--json``."""
     parser.add_argument("--json", action="store_true", help=help_text)
+
+
+def add_place(parser: ArgumentParser) -> None:
+    """Add the argument ``PLACE``."""
+    parser.add_argument("place", type=place, metavar="FILE", help="the engine's file")
+
+
+def place(text: str) -> Place:
+    """Return the place with this name.
+
+    Raises:
+        ArgumentTypeError: There can't be one.
+    """
+    return file_place(text)
+
+
+def file_place(text: str) -> FilePlace:
+    """Return the engine's file at a path.
+
+    Raises:
+        ArgumentTypeError: It can't be one.
+    """
+    return FilePlace(path(text))
 
 
 def path(text: str) -> Path:

@@ -14,7 +14,7 @@ from engine.cli.exits import Exit
 class Command:
     """A command, which every file in `engine.cli.commands` has by the name ``COMMAND``.
 
-    Every command takes the engine's file as ``FILE``, its first argument.
+    Its first argument is a place: an engine's file or database.
     """
 
     name: str
@@ -23,6 +23,6 @@ class Command:
     help: str
     """One line, as "list jobs"; with a capital and a full stop it begins the command's own help."""
     add_arguments: Callable[[ArgumentParser], object]
-    """Adds the arguments behind ``FILE``."""
+    """Adds its arguments; the first one has the name ``place``."""
     run: Callable[[Namespace, Console], Exit]
     """Runs it. Among its arguments is ``program``, the program's name, for hints."""

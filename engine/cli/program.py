@@ -5,11 +5,9 @@ from __future__ import annotations
 import sqlite3
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from engine import __version__
-from engine.cli.arguments import path
 from engine.cli.commands import COMMANDS
 from engine.cli.console import Console
 from engine.cli.exits import MEANINGS, Exit
@@ -57,30 +55,36 @@ def _run(arguments: Sequence[str] | None, program: str, console: Console) -> Exi
     given = _parser(program).parse_args(arguments)
     try:
         code: Exit = given.run(given, console)
-    except _OF_THE_FILE as error:
-        code, problem = _outcome(error, given.file)
+    except _OF_THE_PLACE as error:
+        code, problem = _outcome(error, given.place.name)
         console.note(f"engine: {problem}")
     return code
 
 
-_OF_THE_FILE: Final = (StorageError, sqlite3.Error, UnicodeDecodeError, MemoryError, RecursionError)
-"""The errors of a command on any file, whatever it holds."""
+_OF_THE_PLACE: Final = (
+    StorageError,
+    sqlite3.Error,
+    UnicodeDecodeError,
+    MemoryError,
+    RecursionError,
+)
+"""The errors of a command on any place, whatever it holds."""
 
 
-def _outcome(error: Exception, file: Path) -> tuple[Exit, str]:
+def _outcome(error: Exception, name: str) -> tuple[Exit, str]:
     """Return the exit code for an error, and what to tell about it."""
     if isinstance(error, StorageDamagedError):
         return Exit.DAMAGED, str(error)
     if isinstance(error, StorageFormatError) and isinstance(error.__cause__, sqlite3.Error):
         # SQLite refuses a file that is no database; its text says nothing about engines.
-        return Exit.UNREADABLE, f"{file} was not made by engine"
+        return Exit.UNREADABLE, f"{name} was not made by engine"
     if isinstance(error, StorageError):
         return Exit.UNREADABLE, str(error)
     if isinstance(error, MemoryError):
-        return Exit.UNREADABLE, f"{file} has a value that is too large for this system's memory"
+        return Exit.UNREADABLE, f"{name} has a value that is too large for this system's memory"
     # Every statement of ours can be executed on a sound file: the tables of this one differ. And
     # its JSON has no more levels than Python's reader can take.
-    return Exit.DAMAGED, f"{file} is damaged: {error}"
+    return Exit.DAMAGED, f"{name} is damaged: {error}"
 
 
 def _parser(program: str) -> ArgumentParser:
@@ -98,7 +102,6 @@ def _parser(program: str) -> ArgumentParser:
             description=f"{command.help[0].upper()}{command.help[1:]}.",
             **_SHARED,
         )
-        own.add_argument("file", type=path, metavar="FILE", help="the engine's file")
         command.add_arguments(own)
         own.set_defaults(run=command.run, program=program)
     return parser

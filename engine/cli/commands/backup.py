@@ -5,28 +5,30 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
-from engine.cli.arguments import path
+from engine.cli.arguments import file_place, path
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.files import check_is_file
 from engine.storage.sqlite.backup import back_up
+from engine.storage.sqlite.inspection import check_is_file
 from engine.storage.sqlite.paths import check_usable
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``backup``."""
+    parser.add_argument("place", type=file_place, metavar="FILE", help="the engine's file")
     parser.add_argument("copy", type=path, metavar="COPY", help="the copy; must not be there yet")
 
 
 def backup(arguments: Namespace, console: Console) -> Exit:
     """Copy a file, and write the size of the copy."""
-    check_is_file(arguments.file)
+    file = arguments.place.path
+    check_is_file(file)
     check_usable(arguments.copy)
-    with console.progress(f"copying {arguments.file}", "pages") as progress:
-        back_up(arguments.file, arguments.copy, progress)
+    with console.progress(f"copying {file}", "pages") as progress:
+        back_up(file, arguments.copy, progress)
     size = arguments.copy.stat().st_size
-    console.line(f"{arguments.copy}: a copy of {arguments.file}, {size:,} bytes")
+    console.line(f"{arguments.copy}: a copy of {file}, {size:,} bytes")
     return Exit.OK
 
 

@@ -3,39 +3,37 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import Final
 
-from engine.cli.arguments import add_json
+from engine.cli.arguments import add_json, add_place
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.files import check_is_file
 from engine.cli.texts import printable
-from engine.storage.sqlite.check import check_file
-from engine.storage.sqlite.findings import Report
+from engine.storage.findings import Report
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``check``."""
+    add_place(parser)
     add_json(parser, "write one JSON object")
 
 
 def check(arguments: Namespace, console: Console) -> Exit:
     """Write each problem of a file, and how many jobs and transitions were checked."""
-    check_is_file(arguments.file)
-    with console.progress(f"checking {arguments.file}", "jobs and transitions") as progress:
-        report = check_file(arguments.file, progress)
+    place = arguments.place
+    with console.progress(f"checking {place.name}", "jobs and transitions") as progress:
+        report = place.check(progress)
     if arguments.json:
         findings = [finding._asdict() for finding in report.findings]
         counts = {"jobs": report.jobs, "transitions": report.transitions}
         console.json({**counts, "problems": report.problems, "findings": findings})
     else:
-        _write_report(report, arguments.file, console)
+        _write_report(report, place.name, console)
     return Exit.DAMAGED if report.problems else Exit.OK
 
 
-def _write_report(report: Report, path: Path, console: Console) -> None:
+def _write_report(report: Report, name: str, console: Console) -> None:
     for where, problem in report.findings:
         console.line(f"{where}: {printable(problem)}")
     more = report.problems - len(report.findings)
@@ -43,7 +41,7 @@ def _write_report(report: Report, path: Path, console: Console) -> None:
         console.line(f"and {more:,} more")
     verdict = {0: "sound", 1: "1 problem"}.get(report.problems, f"{report.problems:,} problems")
     jobs = _counted(report.jobs, "job")
-    console.line(f"{path}: {jobs}, {_counted(report.transitions, 'transition')}: {verdict}")
+    console.line(f"{name}: {jobs}, {_counted(report.transitions, 'transition')}: {verdict}")
 
 
 def _counted(number: int, noun: str) -> str:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import shlex
-import sqlite3
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from engine.cli.arguments import add_json, identifier, kind, label, whole_number
+from engine.cli.arguments import add_json, add_place, identifier, kind, label, whole_number
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.fields import job_fields
-from engine.cli.files import reading
 from engine.cli.texts import NOTHING, Cells, column_widths, printable, table_lines
 from engine.domain.exceptions import shown
 from engine.storage.filter import JobFilter, Label
+from engine.storage.findings import printable_name
+from engine.storage.inspection import View
 from engine.storage.record import Damaged, Record
-from engine.storage.sqlite.findings import printable_name
-from engine.storage.sqlite.listing import page
-from engine.storage.sqlite.reading import counts
 from engine.storage.sqlite.rows import time_text
 
 _LIMIT: Final = 100
@@ -31,6 +28,7 @@ _HEAD: Final = ("JOB ID", "STATUS", "UPDATED", "INPUT HASH", "RESULT OR ERROR")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``list``."""
+    add_place(parser)
     parser.add_argument("--status", type=identifier, help="only jobs that have this status")
     parser.add_argument("--kind", type=kind, help="only jobs of this kind")
     parser.add_argument(
@@ -61,8 +59,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def list_jobs(arguments: Namespace, console: Console) -> Exit:
     """Write a page of jobs, and the command for the next page."""
-    with reading(arguments.file) as connection:
-        found = _jobs(connection, arguments)
+    with arguments.place.reading() as view:
+        found = _jobs(view, arguments)
         jobs = _Counted(islice(found, arguments.limit))
         if arguments.json:
             for job in jobs:
@@ -71,9 +69,9 @@ def list_jobs(arguments: Namespace, console: Console) -> Exit:
             _write_table(jobs, console)
         has_more = next(found, None) is not None
         if not jobs.count:
-            console.note(_reason_for_none(connection, arguments))
+            console.note(_reason_for_none(view, arguments))
     if jobs.damaged:
-        check = f"{arguments.program} check {shlex.quote(str(arguments.file))}"
+        check = f"{arguments.program} check {shlex.quote(arguments.place.name)}"
         console.note(f"damaged jobs: {jobs.damaged:,}; to learn more: {check}")
     if has_more:
         console.note(f"the next ones: {_next_page(arguments, jobs.last_position)}")
@@ -97,12 +95,12 @@ class _Counted:
             yield job
 
 
-def _jobs(connection: sqlite3.Connection, arguments: Namespace) -> Iterator[Record | Damaged]:
+def _jobs(view: View, arguments: Namespace) -> Iterator[Record | Damaged]:
     labels = tuple(Label(*each) for each in arguments.label)
     wanted = JobFilter(arguments.status, arguments.kind, labels)
     after: int | None = arguments.after
     while after is not None:
-        block = page(connection, wanted, after, _BLOCK_JOBS, newest_first=arguments.newest)
+        block = view.page(wanted, after, _BLOCK_JOBS, newest_first=arguments.newest)
         yield from block.jobs
         after = block.next_after
 
@@ -129,10 +127,10 @@ def _cells(job: Record | Damaged, room: int | None) -> Cells:
     return [printable(cell if room is None else cell[: room + 1]) for cell in cells]
 
 
-def _reason_for_none(connection: sqlite3.Connection, arguments: Namespace) -> str:
+def _reason_for_none(view: View, arguments: Namespace) -> str:
     jobs = "no jobs"
     if arguments.status is not None:
-        statuses = sorted(map(printable_name, counts(connection)))
+        statuses = sorted(map(printable_name, view.counts()))
         known = ", ".join(statuses) or "none"
         jobs += f" with the status {shown(arguments.status)} (statuses in the file: {known})"
     if arguments.kind is not None:
@@ -145,7 +143,7 @@ def _reason_for_none(connection: sqlite3.Connection, arguments: Namespace) -> st
 
 
 def _next_page(arguments: Namespace, after: int) -> str:
-    command = ["list", str(arguments.file)]
+    command = ["list", arguments.place.name]
     if arguments.status is not None:
         command += ["--status", arguments.status]
     if arguments.kind is not None:

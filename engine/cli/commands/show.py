@@ -7,19 +7,15 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 from typing import Final
 
-from engine.cli.arguments import add_json, identifier
+from engine.cli.arguments import add_json, add_place, identifier
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.fields import attempt_fields, entry_fields, job_fields
-from engine.cli.files import reading
 from engine.cli.texts import NOTHING, Cells, column_widths, cut, printable, table_lines
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import JobDamagedError, shown
-from engine.storage.protocol import Names
 from engine.storage.record import AttemptRecord, Entry, Record
-from engine.storage.sqlite.epochs import read_epochs
-from engine.storage.sqlite.reading import attempts, checkout, history
 from engine.storage.sqlite.rows import time_text
 
 _ATTEMPTS_HEAD: Final = ("ATTEMPT", "BEGAN", "ENDED", "OUTCOME", "ERROR")
@@ -29,6 +25,7 @@ _HISTORY_HEAD: Final = ("SEQUENCE", "AT", "FROM", "TO", "BY", "REASON")
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``show``."""
+    add_place(parser)
     parser.add_argument("job_id", type=identifier, metavar="JOB_ID", help="the job")
     add_json(parser, "write one JSON object, with attempts and history in it")
 
@@ -40,23 +37,19 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
         JobDamagedError: The job, its attempts or its history are damaged.
     """
     job_id = arguments.job_id
-    with reading(arguments.file) as connection:
-        found = checkout(connection, Names([job_id])).ids
-        if job_id in found.damaged:
-            raise JobDamagedError(job_id, found.damaged[job_id].problem)
-        if job_id not in found.jobs:
-            console.note(f"engine: {arguments.file} has no job {shown(job_id)}")
+    with arguments.place.reading() as view:
+        job = view.job(job_id)
+        if job is None:
+            console.note(f"engine: {arguments.place.name} has no job {shown(job_id)}")
             return Exit.NO_SUCH_JOB
-        job = found.jobs[job_id]
         try:
-            entries = history(connection, job_id) or []
-            failed = attempts(connection, job_id) or []
+            entries, failed = view.history(job_id), view.attempts(job_id)
         except JobDamagedError:
             if not arguments.json:
                 _write_fields(job, console)
             raise
         epochs = Epochs()
-        epochs.set(read_epochs(connection))
+        epochs.set(view.epochs())
     if arguments.json:
         lines = [entry_fields(entry, epochs) for entry in entries]
         fields = {"attempts": [attempt_fields(each) for each in failed]} if failed else {}

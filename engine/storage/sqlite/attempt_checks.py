@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from engine.domain.exceptions import shown
+from engine.storage.findings import Finding, printable_name
 from engine.storage.record import KEPT_ATTEMPTS
-from engine.storage.sqlite.findings import Finding, printable_name
 from engine.storage.sqlite.rows import ATTEMPT_COLUMNS
 from engine.storage.sqlite.stored import DamagedRowError, read_attempt
 

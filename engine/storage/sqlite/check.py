@@ -32,12 +32,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.domain.exceptions import StorageDamagedError, shown
+from engine.storage.findings import MAX_FINDINGS, Findings, Report, printable_name
 from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.attempt_checks import attempt_problems
 from engine.storage.sqlite.epochs import SELECT_EPOCHS
 from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
-from engine.storage.sqlite.findings import MAX_FINDINGS, Findings, Report, printable_name
 from engine.storage.sqlite.interruptible import interruptible
 from engine.storage.sqlite.job_checks import job_problems
 from engine.storage.sqlite.label_checks import label_problems

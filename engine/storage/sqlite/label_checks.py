@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from engine.domain.exceptions import shown
-from engine.storage.sqlite.findings import Finding, printable_name
+from engine.storage.findings import Finding, printable_name
 
 # Labels that can't be read are a finding about their job.
 _MISSING: Final = """

@@ -187,7 +187,7 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
     Raises:
         JobDamagedError: The job or its history is damaged.
     """
-    job = _job(connection, job_id)
+    job = find_job(connection, job_id)
     if job is None:
         return None
     rows = connection.execute(
@@ -209,7 +209,7 @@ def attempts(connection: sqlite3.Connection, job_id: str) -> list[AttemptRecord]
     Raises:
         JobDamagedError: The job or one of these attempts is damaged.
     """
-    job = _job(connection, job_id)
+    job = find_job(connection, job_id)
     if job is None:
         return None
     rows = connection.execute(
@@ -221,7 +221,7 @@ def attempts(connection: sqlite3.Connection, job_id: str) -> list[AttemptRecord]
         raise JobDamagedError(job_id, f"in its attempts, {error}") from error
 
 
-def _job(connection: sqlite3.Connection, job_id: str) -> Record | None:
+def find_job(connection: sqlite3.Connection, job_id: str) -> Record | None:
     """Return a job; None if there is none.
 
     Raises:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine import JobStatus, SQLiteStorage, SyncJobEngine
+from engine.storage.findings import Report
 from engine.storage.sqlite import file
 from engine.storage.sqlite.check import check_file
 from engine.storage.sqlite.database import Database
-from engine.storage.sqlite.findings import Report
 from engine.storage.sqlite.ownership import Ownership
 
 FINAL = {"completed": "succeeded", "failed": "failed"}

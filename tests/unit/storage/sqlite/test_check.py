@@ -18,9 +18,9 @@ from engine import (
     StorageFormatError,
     SyncJobEngine,
 )
+from engine.storage.findings import Report
 from engine.storage.sqlite import check, interruptible
 from engine.storage.sqlite.check import check_file
-from engine.storage.sqlite.findings import Report
 from engine.storage.sqlite.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, checksum
 from engine.testing.values import TEXTS
 from tests.unit.storage.sqlite.checking import checked, make_file

@@ -1,4 +1,4 @@
-"""Findings: the problems that a check has found in a file."""
+"""Findings: the problems that a check has found in a place with jobs."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Findings:
 
 
 def printable_name(name: object) -> str:
-    """Return a name from a file, quoted unless it is a short and printable text."""
+    """Return a stored name, quoted unless it is a short and printable text."""
     if isinstance(name, str) and len(name) <= MAX_IDENTIFIER_CHARACTERS and name.isprintable():
         return name
     return shown(name)

@@ -1,0 +1,84 @@
+"""Inspection: what a program may ask of a place with jobs, while engines use it or not.
+
+The place is a file or a database, and stays as it is. No lifecycle is needed: the statuses are the
+texts that are stored there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from engine.domain.epochs import Epoch
+from engine.storage.filter import JobFilter
+from engine.storage.findings import Report
+from engine.storage.protocol import ProgressCallback, StoredPage
+from engine.storage.record import AttemptRecord, Entry, Record
+
+
+class View(Protocol):
+    """One state of a place: what is committed later is not seen."""
+
+    def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        """Return a page of jobs; see `engine.storage.Storage.page`."""
+        ...
+
+    def counts(self) -> Mapping[str, int]:
+        """Count the jobs of each status."""
+        ...
+
+    def job(self, job_id: str) -> Record | None:
+        """Return a job; None for an unknown one.
+
+        Raises:
+            JobDamagedError: It can't be read.
+        """
+        ...
+
+    def history(self, job_id: str) -> Sequence[Entry]:
+        """Return the transitions of a job, oldest first; none of an unknown job.
+
+        Raises:
+            JobDamagedError: One of them can't be read.
+        """
+        ...
+
+    def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
+        """Return the failed attempts of a job that are kept, oldest first; none of an unknown job.
+
+        Raises:
+            JobDamagedError: One of them can't be read.
+        """
+        ...
+
+    def epochs(self) -> Sequence[Epoch]:
+        """Return the epochs in the order in which they began."""
+        ...
+
+
+class Place(Protocol):
+    """A place with jobs."""
+
+    @property
+    def name(self) -> str:
+        """Its name for people and shells, without a password."""
+        ...
+
+    def reading(self) -> AbstractContextManager[View]:
+        """Give one state of it.
+
+        Raises:
+            StorageError: It can't be read, or is no engine's.
+        """
+        ...
+
+    def check(self, progress: ProgressCallback) -> Report:
+        """Verify all of it; see `engine.storage.sqlite.check` and its twin in ``postgres``.
+
+        Raises:
+            StorageError: It can't be read, or is no engine's.
+        """
+        ...

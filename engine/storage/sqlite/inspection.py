@@ -1,0 +1,125 @@
+"""Inspection: an engine's file, read by a program that never changes it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from engine.domain.epochs import Epoch
+from engine.domain.exceptions import StorageDamagedError
+from engine.storage.filter import JobFilter
+from engine.storage.findings import Report
+from engine.storage.protocol import ProgressCallback, StoredPage
+from engine.storage.record import AttemptRecord, Entry, Record
+from engine.storage.sqlite import reading
+from engine.storage.sqlite.check import check_file
+from engine.storage.sqlite.epochs import read_epochs
+from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
+from engine.storage.sqlite.file import connect_reader, definitions, new_database
+from engine.storage.sqlite.listing import page
+from engine.storage.sqlite.paths import check_usable
+
+
+class FilePlace:
+    """An engine's file; an `engine.storage.inspection.Place`.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The same.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def name(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @contextmanager
+    def reading(self) -> Iterator[FileView]:
+        """Give one state of the file.
+
+        Raises:
+            StorageError: The file can't be read, or is no engine's, or its tables are not.
+        """
+        check_is_file(self.path)
+        with closing(connect_reader(self.path)) as connection, translate_sqlite_errors(self.path):
+            connection.execute("BEGIN")
+            check_tables(self.path, connection)
+            yield FileView(connection)
+
+    def check(self, progress: ProgressCallback) -> Report:
+        """Verify all of the file; see `check_file`."""
+        check_is_file(self.path)
+        return check_file(self.path, progress)
+
+
+class FileView:
+    """One state of an engine's file; an `engine.storage.inspection.View`.
+
+    Args:
+        connection: Has a transaction, which sees that state.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        """Return a page of jobs."""
+        return page(self._connection, jobs, after, limit, newest_first=newest_first)
+
+    def counts(self) -> Mapping[str, int]:
+        """Count the jobs of each status."""
+        return reading.counts(self._connection)
+
+    def job(self, job_id: str) -> Record | None:
+        """Return a job; None for an unknown one.
+
+        Raises:
+            JobDamagedError: It can't be read.
+        """
+        return reading.find_job(self._connection, job_id)
+
+    def history(self, job_id: str) -> Sequence[Entry]:
+        """Return the transitions of a job, oldest first."""
+        return reading.history(self._connection, job_id) or []
+
+    def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
+        """Return the failed attempts of a job that are kept, oldest first."""
+        return reading.attempts(self._connection, job_id) or []
+
+    def epochs(self) -> Sequence[Epoch]:
+        """Return the epochs in the order in which they began."""
+        return read_epochs(self._connection)
+
+
+def check_tables(path: Path, connection: sqlite3.Connection) -> None:
+    """Check that the tables are an engine's: others may hold anything, and be endless views.
+
+    Raises:
+        StorageDamagedError: One is missing or different.
+    """
+    with new_database() as model:
+        expected = definitions(model).items()
+    for table, definition in expected - definitions(connection).items():
+        if table.startswith("table "):
+            raise StorageDamagedError(f"{path}: {table} is missing or has changed: {definition}")
+
+
+def check_is_file(path: Path) -> None:
+    """Check that a path is no other thing than a file before it is opened: a pipe would block.
+
+    Raises:
+        StorageError: It is another thing; or it has two names, and one has the newest jobs.
+    """
+    with translate_os_errors(f"{path} can't be read"):
+        exists = path.exists()
+    if exists:
+        check_usable(path)
