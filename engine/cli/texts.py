@@ -25,6 +25,11 @@ def printable(text: str) -> str:
     )
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, as "1 job" or "1,000 jobs"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def width_of(text: str) -> int:
     """Return the width of a text in a terminal's columns."""
     if text.isascii():

@@ -1,16 +1,17 @@
 """Inspection: what a program may ask of a place with jobs, while engines use it or not.
 
-The place is a file or a database, and stays as it is. No lifecycle is needed: the statuses are the
-texts that are stored there.
+The place is a file or a database, and stays as it is; only a new one can be made. No lifecycle is
+needed: the statuses are the texts that are stored there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from engine.domain.epochs import Epoch
+from engine.storage.copying import Contents, Counts, Draft
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
 from engine.storage.protocol import ProgressCallback, StoredPage
@@ -80,5 +81,25 @@ class Place(Protocol):
 
         Raises:
             StorageError: It can't be read, or is no engine's.
+        """
+        ...
+
+    def contents(self) -> AbstractContextManager[Contents]:
+        """Give all of it, for a copy.
+
+        Raises:
+            StorageInUseError: An engine has it.
+            StorageError: It can't be read, or is no engine's.
+        """
+        ...
+
+    def make(self, write: Callable[[Draft], Counts]) -> Counts:
+        """Make the place: all of it, durable, or nothing.
+
+        Args:
+            write: Writes all of it, and counts that; an exception that it raises leaves nothing.
+
+        Raises:
+            StorageError: It is not empty, or can't be written.
         """
         ...

@@ -9,7 +9,7 @@ from engine.cli.arguments import add_json, add_place
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import printable
+from engine.cli.texts import counted, printable
 from engine.storage.findings import Report
 
 
@@ -40,12 +40,8 @@ def _write_report(report: Report, name: str, console: Console) -> None:
     if more:
         console.line(f"and {more:,} more")
     verdict = {0: "sound", 1: "1 problem"}.get(report.problems, f"{report.problems:,} problems")
-    jobs = _counted(report.jobs, "job")
-    console.line(f"{name}: {jobs}, {_counted(report.transitions, 'transition')}: {verdict}")
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    jobs = counted(report.jobs, "job")
+    console.line(f"{name}: {jobs}, {counted(report.transitions, 'transition')}: {verdict}")
 
 
 COMMAND: Final = Command(

@@ -248,7 +248,7 @@ def _make(path: Path, steps: Sequence[Step], rights: Rights) -> None:
     with translate_sqlite_errors(path), closing(_connect_new(new, rights)) as connection:
         make_durable(connection)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        _take_steps(connection, 0, steps)
+        take_steps(connection, 0, steps)
         connection.execute("PRAGMA journal_mode = WAL")
     new.replace(path)
     sync_folder(path.parent)
@@ -275,11 +275,11 @@ def _migrate(path: Path, version: int, steps: Sequence[Step]) -> None:
     logger.warning("migrating %s from version %s to %s", path, version, len(steps))
     with translate_sqlite_errors(path), closing(connect(path, "rw")) as connection:
         make_durable(connection)
-        _take_steps(connection, version, steps)
+        take_steps(connection, version, steps)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _take_steps(connection: sqlite3.Connection, version: int, steps: Sequence[Step]) -> None:
+def take_steps(connection: sqlite3.Connection, version: int, steps: Sequence[Step]) -> None:
     """Take the steps from a version on, all or none."""
     connection.execute("BEGIN EXCLUSIVE")
     for step in steps[version:]:

@@ -1,24 +1,27 @@
-"""Inspection: an engine's file, read by a program that never changes it."""
+"""Inspection: an engine's file, for a program that is no engine; only a new one is written."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import StorageDamagedError
+from engine.storage.copying import Counts
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
 from engine.storage.protocol import ProgressCallback, StoredPage
 from engine.storage.record import AttemptRecord, Entry, Record
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.check import check_file
+from engine.storage.sqlite.copying import FileContents, FileDraft, make_file
 from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.listing import page
+from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.paths import check_usable
 
 
@@ -47,16 +50,49 @@ class FilePlace:
         Raises:
             StorageError: The file can't be read, or is no engine's, or its tables are not.
         """
+        with self._connection() as connection:
+            self._begin(connection)
+            yield FileView(connection)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
         check_is_file(self.path)
         with closing(connect_reader(self.path)) as connection, translate_sqlite_errors(self.path):
-            connection.execute("BEGIN")
-            check_tables(self.path, connection)
-            yield FileView(connection)
+            yield connection
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Let a connection see one state of the file.
+
+        Raises:
+            StorageDamagedError: The tables are not an engine's.
+        """
+        connection.execute("BEGIN")
+        check_tables(self.path, connection)
 
     def check(self, progress: ProgressCallback) -> Report:
         """Verify all of the file; see `check_file`."""
         check_is_file(self.path)
         return check_file(self.path, progress)
+
+    @contextmanager
+    def contents(self) -> Iterator[FileContents]:
+        """Give all that the file has. No engine can open it meanwhile.
+
+        Raises:
+            StorageInUseError: An engine has it.
+            StorageError: It can't be read, or is no engine's; or its lock can't be written.
+        """
+        with self._connection() as connection:
+            ownership = Ownership(self.path)
+            try:
+                self._begin(connection)
+                yield FileContents(self.path, connection)
+            finally:
+                ownership.release()
+
+    def make(self, write: Callable[[FileDraft], Counts]) -> Counts:
+        """Make the file; see `make_file`."""
+        return make_file(self.path, write)
 
 
 class FileView:

@@ -1,6 +1,7 @@
-"""Partial copies: a backup's file while it is written, and those that killed backups have left.
+"""Partial copies: a new file while it is written, and those that killed programs have left.
 
-A living backup has its partial copy locked by ``flock``, which ends with its process. So every
+A backup or another copy is written under another name: it is there whole or not at all. A living
+backup has its partial copy locked by ``flock``, which ends with its process. So every
 backup can remove the other ones of its folder: those that no process has locked. The name alone
 does not make a file a leftover: it is empty or an engine's, and no engine has ever opened it.
 """
@@ -9,15 +10,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import Final
+from typing import Final, TypeVar
 
 from engine.domain.exceptions import StorageError
+from engine.storage.sqlite.connection import make_durable, sync_folder
+from engine.storage.sqlite.errors import translate_os_errors
 from engine.storage.sqlite.file import has_log
-from engine.storage.sqlite.paths import beside
+from engine.storage.sqlite.paths import beside, check_usable
 from engine.storage.sqlite.rights import Rights, make_file, open_regular
 from engine.storage.sqlite.schema import APPLICATION_ID
 
@@ -26,10 +30,66 @@ try:
 except ModuleNotFoundError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+Result = TypeVar("Result")
+
 _NAME: Final = re.compile(r".+-partial-[0-9a-f]{16}", re.DOTALL)
 # The first bytes of a database (https://www.sqlite.org/fileformat2.html, 1.3).
 _MAGIC: Final = b"SQLite format 3\0"
 _APPLICATION_ID: Final = slice(68, 72)
+# Not ``nolock=1``, with which SQLite writes no log. Windows has no locks of ours.
+_WITHOUT_LOCKS: Final = "?vfs=unix-none" if os.name == "posix" else ""
+_TRIES: Final = 3
+
+
+def publish_whole(target: Path, rights: Rights, fill: Callable[[Path], Result]) -> Result:
+    """Make a file, durable, whole or not at all; return what `fill` returns.
+
+    Args:
+        target: The file.
+        rights: Those that it gets, as far as the process may give them.
+        fill: Writes all of an empty file, which gets the name of the target afterwards; called
+            again if another program has removed it.
+
+    Raises:
+        StorageError: The target is there already, or can't be written.
+    """
+    check_usable(target)
+    with translate_os_errors(f"{target} can't be written"):
+        _check_free(target)
+        for _ in range(_TRIES):
+            with partial_copy(target, rights) as partial:
+                result = fill(partial.path)
+                _check_free(target)  # another program may have made it meanwhile
+                if partial.publish(target):
+                    sync_folder(target.parent)
+                    return result
+    raise StorageError(f"{target} can't be written: its unfinished copy was removed each time")
+
+
+def _check_free(target: Path) -> None:
+    if os.path.lexists(target):
+        raise StorageError(f"{target} is there already: choose another name, or delete it first")
+
+
+@contextmanager
+def open_partial(partial: Path) -> Iterator[sqlite3.Connection]:
+    """Open a partial copy for writing; the end moves its log into it.
+
+    Raises:
+        StorageError: Another program has opened it.
+    """
+    # SQLite's locks and ours would meet on some systems; nobody else opens this file.
+    address = f"{partial.absolute().as_uri()}{_WITHOUT_LOCKS}"
+    with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # a log without locks needs it
+        make_durable(connection)
+        # From its first byte on, everyone can see what it is; SQLite writes the first page last.
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        yield connection
+        # Closing would do it, too, but not tell of an error.
+        is_busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise StorageError(f"{partial} can't be completed: another program has opened it")
 
 
 class PartialCopy:

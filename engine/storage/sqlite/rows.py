@@ -20,7 +20,15 @@ from zlib import crc32
 from msgspec.structs import astuple, fields
 
 from engine.domain.labels import DEFAULT_KIND
-from engine.storage.record import NO_ACT, NO_EXECUTION, AttemptRecord, Change, Execution, Record
+from engine.storage.record import (
+    NO_ACT,
+    NO_EXECUTION,
+    AttemptRecord,
+    Change,
+    Entry,
+    Execution,
+    Record,
+)
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -232,6 +240,11 @@ def _execution_values(execution: Execution, texts: _TimeTexts) -> Row:
     return tuple(texts[each] if isinstance(each, datetime) else each for each in values)
 
 
+def attempt_row(position: int, attempt: AttemptRecord) -> Row:
+    """Return the row of one failed attempt of a job."""
+    return _attempt_row(position, attempt, _TimeTexts())
+
+
 def _attempt_row(position: int, attempt: AttemptRecord, texts: _TimeTexts) -> Row:
     times = (texts[attempt.began_at], texts[attempt.ended_at])
     values: Row = (position, attempt.number, *times, attempt.outcome, attempt.error)
@@ -251,4 +264,11 @@ def _transition_row(change: Change, texts: _TimeTexts) -> Row:
     if act is NO_ACT:
         return (*values, _sum(values))
     values = (*values, act.by, act.reason)
+    return (*values, checksum(values))
+
+
+def line_row(position: int, entry: Entry) -> Row:
+    """Return the row of one transition of a job, with all columns."""
+    sequence, _, *statuses, at, by, reason = entry
+    values: Row = (sequence, position, *statuses, time_text(at), by, reason)
     return (*values, checksum(values))

@@ -188,7 +188,7 @@ def _write_created(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     if plain or full:
         _put(connection, _PUT_PLAIN_NEW_JOBS, plain)
         _put(connection, _PUT_NEW_JOBS, full)
-        _put(connection, _PUT_LABELS, list(_labels_of((*plain, *full))))
+        _put(connection, _PUT_LABELS, list(labels_of((*plain, *full))))
 
 
 def _by_length(rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[Row]]:
@@ -209,7 +209,7 @@ def _as_plain(row: Row) -> Row:
     return (*row[:-1], *(None,) * (len(PLAIN_COLUMNS) - len(row)), row[-1])
 
 
-def _labels_of(rows: Iterable[Row]) -> Iterator[Row]:
+def labels_of(rows: Iterable[Row]) -> Iterator[Row]:
     """Return the rows of the labels of jobs."""
     for row in rows:
         if (labels := row[_LABELS]) is not None:
