@@ -33,16 +33,16 @@ from typing import Any, Final
 
 from engine.domain.exceptions import StorageDamagedError, shown
 from engine.storage.findings import MAX_FINDINGS, Findings, Report, printable_name
+from engine.storage.job_checks import Move, job_problems
 from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.attempt_checks import attempt_problems
 from engine.storage.sqlite.epochs import SELECT_EPOCHS
 from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.interruptible import interruptible
-from engine.storage.sqlite.job_checks import job_problems
 from engine.storage.sqlite.label_checks import label_problems
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
-from engine.storage.sqlite.rows import Row
+from engine.storage.sqlite.rows import JOB_COLUMNS, Row
 from engine.storage.sqlite.stored import (
     DamagedRowError,
     check_row,
@@ -233,7 +233,9 @@ class _Check:
         # In a table whose pages are out of order, more than one job may seem to have a position.
         rest = (row for _, is_transition, row in rows if is_transition)
         if not is_transition:
-            for problem in job_problems(first[:-1], rest, self._final_statuses):
+            job = dict(zip(JOB_COLUMNS, first[:-1], strict=True))
+            moves = (Move(row[0], *row[2:5]) for row in rest)
+            for problem in job_problems(job, moves, self._final_statuses):
                 self._add(f"job {printable_name(first[1])}", problem)
         elif not self._connection.execute(
             "SELECT 1 FROM jobs WHERE position = ?", (position,)

@@ -20,6 +20,7 @@ from engine.domain.deadlines import Due
 from engine.domain.epochs import NAME_FORM, Epoch
 from engine.domain.exceptions import shown
 from engine.domain.labels import DEFAULT_KIND, KIND_FORM, read_labels
+from engine.storage.json_columns import execution_problem, json_problem
 from engine.storage.record import (
     NO_EXECUTION,
     AttemptRecord,
@@ -29,7 +30,6 @@ from engine.storage.record import (
     Record,
     Time,
 )
-from engine.storage.sqlite.json_columns import execution_problem, json_problem
 from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, TIME_COLUMNS, Row, checksum
 
 Read = TypeVar("Read")

@@ -2,37 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-from typing import Any, Final
+from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from msgspec.structs import fields
 
 from engine.domain.exceptions import shown
-from engine.storage.sqlite.json_columns import json_problem
-from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, Row
+from engine.storage.json_columns import json_problem
+from engine.storage.record import Execution
 
+_OF_EXECUTION: Final = tuple(field.name for field in fields(Execution))
 _OF_EVERY_EXECUTION: Final = ("priority", "attempt", "failures")
 
 
+class Move(NamedTuple):
+    """A transition. Its time is of the type that the job's times have."""
+
+    sequence: int
+    from_status: str | None
+    to_status: str
+    at: Any
+
+
 def job_problems(
-    row: Row, transitions: Iterator[Row], final_statuses: Container[str] | None
+    job: Mapping[str, Any], moves: Iterable[Move], final_statuses: Container[str] | None
 ) -> Iterator[str]:
     """Return all that does not fit together, as sentences about the job.
 
     Args:
-        row: The job's, which `read_record` can read.
-        transitions: The job's rows of transitions, in order, each of which `read_record` can read.
+        job: The values of its columns; those of the same type can be compared.
+        moves: Its transitions, in order.
         final_statuses: The statuses of ended jobs; None if they are unknown.
     """
-    job = dict(zip(JOB_COLUMNS, row, strict=True))
-    yield from _history_problems(job, transitions)
+    yield from _history_problems(job, moves)
     yield from _end_problems(job, final_statuses)
     yield from _execution_problems(job)
 
 
-def _history_problems(job: dict[str, Any], transitions: Iterator[Row]) -> Iterator[str]:
+def _history_problems(job: Mapping[str, Any], moves: Iterable[Move]) -> Iterator[str]:
     created_at, updated_at, started_at = job["created_at"], job["updated_at"], job["started_at"]
     lines, last_status, last_at = 0, None, created_at
     started = started_at is None
-    for sequence, _, from_status, to_status, at, *_ in transitions:
+    for sequence, from_status, to_status, at in moves:
         if from_status != last_status:
             yield f"its transition {sequence} is from {from_status}, not from {last_status}"
         if at < last_at:
@@ -51,7 +62,7 @@ def _history_problems(job: dict[str, Any], transitions: Iterator[Row]) -> Iterat
         yield f"it started at {started_at}, and no transition of it is of that time"
 
 
-def _end_problems(job: dict[str, Any], final_statuses: Container[str] | None) -> Iterator[str]:
+def _end_problems(job: Mapping[str, Any], final_statuses: Container[str] | None) -> Iterator[str]:
     status, updated_at, ended_at = job["status"], job["updated_at"], job["ended_at"]
     has_ended, outcome = ended_at is not None, job["outcome"]
     is_final = has_ended if final_statuses is None else status in final_statuses
@@ -64,14 +75,14 @@ def _end_problems(job: dict[str, Any], final_statuses: Container[str] | None) ->
         yield f"its outcome is {outcome}, and its end is {ended_at}"
 
 
-def _execution_problems(job: dict[str, Any]) -> Iterator[str]:
+def _execution_problems(job: Mapping[str, Any]) -> Iterator[str]:
     if job["result_form"] is not None:
         problem = json_problem("result", job["result"] or "")
         if problem is not None:
             yield problem
     missing = [column for column in _OF_EVERY_EXECUTION if job[column] is None]
     if len(missing) == len(_OF_EVERY_EXECUTION):
-        for column in EXECUTION_COLUMNS:
+        for column in _OF_EXECUTION:
             if job[column] is not None:
                 yield f"it has no execution, and its {column} is {shown(job[column])}"
     else:
