@@ -22,7 +22,7 @@ from engine.storage.postgres.beat_connection import connector
 from engine.storage.postgres.database import Database
 from engine.storage.postgres.heartbeat import Heartbeat
 from engine.storage.postgres.limited_thread import LimitedThread
-from engine.storage.postgres.location import Location
+from engine.storage.postgres.location import Location, schema_name
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.shared import PostgresShared
 from engine.storage.postgres.statements import Statements
@@ -41,7 +41,6 @@ Result = TypeVar("Result")
 
 _OPENING_SECONDS: Final = 600.0  # it may have to rename the statuses of all jobs
 _PREPARED_AFTER: Final = 5
-_LONGEST_NAME: Final = 63  # PostgreSQL cuts longer names of schemas
 _LEAST_LEASE_SECONDS: Final = 1.0
 
 
@@ -56,7 +55,8 @@ class PostgresStorage:
         url: Such as ``postgresql://user@host:5432/database``, with libpq's parameters; several
             hosts are tried in turn for one that can be written. libpq's environment, service file
             and password file give what the URL lacks.
-        schema: The schema that has the tables; 63 bytes at most. Each schema has its own jobs.
+        schema: The schema that has the tables, 63 bytes at most; by default the parameter
+            ``schema`` of the URL, or else ``engine``. Each schema has its own jobs.
         lease_seconds: After how long a silence the others take this engine for dead, and run its
             jobs; at least 1. All engines should have the same.
         name: The engine's name, for people; by default the host's name and the process's id.
@@ -74,7 +74,7 @@ class PostgresStorage:
         self,
         url: str,
         *,
-        schema: str = "engine",
+        schema: str | None = None,
         lease_seconds: float = 15.0,
         name: str | None = None,
         prepare: bool = True,
@@ -87,7 +87,8 @@ class PostgresStorage:
         self.name = _default_name() if name is None else name
         check_text("name", self.name, MAX_IDENTIFIER_CHARACTERS)
         prepared_after = _PREPARED_AFTER if check_flag("prepare", prepare) else None
-        self._database = Database(location, _schema_name(schema), prepared_after)
+        schema = location.schema if schema is None else schema_name(schema)
+        self._database = Database(location, schema, prepared_after)
         self._thread = LimitedThread(f"engine storage {self._subject}", self._database.cut)
         self._heartbeat = Heartbeat(self._subject, schema, lease, connector(location, lease / 5))
         self._users = 0  # engines that have opened it, refused ones too: each calls `aclose`
@@ -218,15 +219,3 @@ class PostgresStorage:
 
 def _default_name() -> str:
     return f"{socket.gethostname()} {os.getpid()}"[:MAX_IDENTIFIER_CHARACTERS]
-
-
-def _schema_name(name: str) -> str:
-    """Return the name of a schema.
-
-    Raises:
-        InvalidValueError: It is no text, or too long.
-    """
-    check_text("schema", name, _LONGEST_NAME)
-    if len(name.encode()) > _LONGEST_NAME:
-        raise InvalidValueError("schema", f"must have at most {_LONGEST_NAME} bytes, not {name!r}")
-    return name
