@@ -58,6 +58,11 @@ def thorough(*values: object) -> list[Any]:
     return [pytest.param(value, marks=pytest.mark.thorough) for value in values]
 
 
+def thorough_cases(*cases: tuple[object, ...]) -> list[Any]:
+    """Return values of several parameters that the quick tier leaves out."""
+    return [pytest.param(*case, marks=pytest.mark.thorough) for case in cases]
+
+
 def trio_later(test: Test) -> Test:
     """Run an async test on asyncio alone in the quick tier, though those beside it run on trio too.
 

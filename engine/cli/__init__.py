@@ -1,19 +1,21 @@
-"""The command line: inspects an engine's file, even while an engine uses it; never changes it.
+"""The command line: inspects an engine's file or database, even while engines use it.
+
+It never changes that. `backup` and `copy` make a new one.
 
 ::
 
     python -m engine --help             all commands
     python -m engine list jobs.db       as an example: the jobs, in the order of their creation
 
-It needs no lifecycle: the statuses are the texts in the file. Results go to the standard output;
-hints, errors and progress go to the standard error output.
+It needs no lifecycle: the statuses are the texts that are stored. Results go to the standard
+output; hints, errors and progress go to the standard error output.
 
 The exit codes::
 
     0    all is well
-    1    something in the file is damaged
+    1    something is damaged
     2    wrong usage
-    3    the file can't be read, or the copy or the output can't be written
+    3    it can't be read, or the copy or the output can't be written
     4    there is no such job
     130  stopped by Ctrl-C
     141  the reader of the output closed it

@@ -10,6 +10,7 @@ from engine.domain.exceptions import InvalidValueError
 from engine.domain.labels import check_kind, check_label
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
 from engine.storage.inspection import Place
+from engine.storage.places import place_at
 from engine.storage.sqlite.inspection import FilePlace
 from engine.storage.sqlite.paths import path_at
 
@@ -21,7 +22,9 @@ def add_json(parser: ArgumentParser, help_text: str) -> None:
 
 def add_place(parser: ArgumentParser) -> None:
     """Add the argument ``PLACE``."""
-    parser.add_argument("place", type=place, metavar="FILE", help="the engine's file")
+    parser.add_argument(
+        "place", type=place, metavar="PLACE", help="the engine's file, or the URL of its database"
+    )
 
 
 def place(text: str) -> Place:
@@ -30,7 +33,10 @@ def place(text: str) -> Place:
     Raises:
         ArgumentTypeError: There can't be one.
     """
-    return file_place(text)
+    try:
+        return place_at(text)
+    except (InvalidValueError, RuntimeError) as error:
+        raise ArgumentTypeError(getattr(error, "problem", str(error))) from error
 
 
 def file_place(text: str) -> FilePlace:

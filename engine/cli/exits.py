@@ -20,9 +20,9 @@ class Exit(IntEnum):
 
 MEANINGS: Final = {
     Exit.OK: "all is well",
-    Exit.DAMAGED: "something in the file is damaged",
+    Exit.DAMAGED: "something is damaged",
     Exit.USAGE: "wrong usage",
-    Exit.UNREADABLE: "the file can't be read, or the copy or the output can't be written",
+    Exit.UNREADABLE: "it can't be read, or the copy or the output can't be written",
     Exit.NO_SUCH_JOB: "there is no such job",
     Exit.INTERRUPTED: "stopped by Ctrl-C",
     Exit.PIPE_CLOSED: "the reader of the output closed it",

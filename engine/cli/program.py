@@ -90,7 +90,7 @@ def _outcome(error: Exception, name: str) -> tuple[Exit, str]:
 def _parser(program: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=program,
-        description="Inspect an engine's file, even while an engine uses it.",
+        description="Inspect an engine's file or database, even while engines use it.",
         **_SHARED,
     )
     parser.add_argument("--version", action="version", version=f"engine {__version__}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from typing import Final, TypeAlias, cast
 
@@ -14,7 +16,7 @@ from engine.storage.sqlite.paths import IN_MEMORY
 Location: TypeAlias = Storage | str | PathLike[str]
 """A storage, the path of a file, or a URL: ``sqlite:///jobs.db``, ``postgresql://user@host/jobs``."""
 
-_POSTGRES_URLS: Final = ("postgresql://", "postgres://")
+POSTGRES_URLS: Final = ("postgresql://", "postgres://")
 _STORAGE_CALLS: Final = sorted(name for name in vars(Storage) if not name.startswith("_"))
 
 
@@ -32,16 +34,27 @@ def storage_at(location: Location | None) -> Storage:
         if missing:
             raise InvalidValueError("storage", f"{shown(location)} has no {', '.join(missing)}")
         return cast("Storage", location)
-    if isinstance(location, str) and location.startswith(_POSTGRES_URLS):
+    if isinstance(location, str) and location.startswith(POSTGRES_URLS):
         return _postgres_storage(location)
     return SQLiteStorage(location)  # which refuses anything else
 
 
 def _postgres_storage(url: str) -> Storage:
+    with needing_psycopg():
+        from engine.storage.postgres import PostgresStorage  # noqa: PLC0415
+    return PostgresStorage(url)
+
+
+@contextmanager
+def needing_psycopg() -> Iterator[None]:
+    """Say what to install if a package is missing.
+
+    Raises:
+        RuntimeError: It is.
+    """
     try:
-        from engine.storage.postgres import PostgresStorage  # noqa: PLC0415 - of an extra
+        yield
     except ModuleNotFoundError as error:
         raise RuntimeError(
             "a PostgreSQL database needs the package psycopg: pip install 'engine[postgres]'"
         ) from error
-    return PostgresStorage(url)

@@ -1,4 +1,4 @@
-"""Verify a whole file."""
+"""Verify a whole file or database."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def check(arguments: Namespace, console: Console) -> Exit:
-    """Write each problem of a file, and how many jobs and transitions were checked."""
+    """Write each problem, and how many jobs and transitions were checked."""
     place = arguments.place
     with console.progress(f"checking {place.name}", "jobs and transitions") as progress:
         report = place.check(progress)
@@ -47,7 +47,7 @@ def _write_report(report: Report, name: str, console: Console) -> None:
 COMMAND: Final = Command(
     name="check",
     help_order=3,
-    help="verify a whole file",
+    help="verify all of it",
     add_arguments=add_arguments,
     run=check,
 )

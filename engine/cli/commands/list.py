@@ -132,7 +132,7 @@ def _reason_for_none(view: View, arguments: Namespace) -> str:
     if arguments.status is not None:
         statuses = sorted(map(printable_name, view.counts()))
         known = ", ".join(statuses) or "none"
-        jobs += f" with the status {shown(arguments.status)} (statuses in the file: {known})"
+        jobs += f" with the status {shown(arguments.status)} (statuses there: {known})"
     if arguments.kind is not None:
         jobs += f" of the kind {arguments.kind}"
     for each in arguments.label:

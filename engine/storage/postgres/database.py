@@ -88,7 +88,7 @@ class Database:
             with cursor.connection.transaction():
                 lock_opening(cursor.connection, self._schema)
                 fit_statuses(cursor, statements, final_statuses, renamed, running)
-            [self.engine] = reading.one(cursor, statements.join, (name,))
+                [self.engine] = reading.one(cursor, statements.join, (name,))
             sequence, position = reading.one(cursor, statements.numbers)
             epochs = [Epoch(*row) for row in cursor.execute(statements.epochs)]
         return Opened(Table(), sequence, position, epochs, shared=shared)

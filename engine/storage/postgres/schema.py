@@ -193,6 +193,7 @@ _TABLES: Final = (
     """,
 )
 
+_KEY: Final = "hashtextextended(%s, 0)"
 STEPS: Final[tuple[tuple[str, ...], ...]] = ((*_TABLES, *FUNCTIONS),)
 
 
@@ -212,7 +213,7 @@ def prepare(connection: Connection[Any], schema: str) -> None:
     """
     with connection.transaction():
         lock_opening(connection, schema)
-        version = _version(connection, schema)
+        version = version_of(connection, schema)
         if version < len(STEPS):
             _make(connection, schema, version)
 
@@ -221,12 +222,21 @@ def lock_opening(connection: Connection[Any], schema: str) -> None:
     """Let nobody else open the schema until the end of the transaction."""
     connection.execute("SELECT set_config('lock_timeout', '60s', true)")
     connection.execute("SELECT set_config('statement_timeout', '0', true)")
-    connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"engine {schema}",)
-    )
+    connection.execute(f"SELECT pg_advisory_xact_lock({_KEY})".encode(), (f"engine {schema}",))
 
 
-def _version(connection: Connection[Any], schema: str) -> int:
+def try_lock_opening(connection: Connection[Any], schema: str) -> bool:
+    """Let nobody else open the schema until the end of the transaction, unless somebody does now.
+
+    Returns:
+        Whether it is locked.
+    """
+    query = f"SELECT pg_try_advisory_xact_lock({_KEY})"
+    [is_locked] = connection.execute(query.encode(), (f"engine {schema}",)).fetchone() or (False,)
+    return bool(is_locked)
+
+
+def version_of(connection: Connection[Any], schema: str) -> int:
     """Return how many steps have been made.
 
     Raises:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
+
 PROGRAM = [sys.executable, "-W", "error", "-m", "engine"]
 # As users run it: its output is buffered.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -34,3 +36,10 @@ def run(*arguments: object) -> Outcome:
 def damage(path: Path, statement: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         assert connection.execute(statement).rowcount == 1
+
+
+def execute(url: str, *statements: str) -> None:
+    """Execute statements in a database."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())

@@ -62,7 +62,7 @@ def test_list_says_how_to_get_the_next_page(used: SyncJobEngine, path: Path, her
     _, _, [note] = here("list", path, "--status", "failed", "--limit", 1, "--after", 3)
     assert note == (
         "no jobs with the status 'failed' "
-        "(statuses in the file: awaiting_payment, completed, failed) after 3"
+        "(statuses there: awaiting_payment, completed, failed) after 3"
     )
 
 

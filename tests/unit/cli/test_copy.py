@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from itertools import count, islice
 from json import loads
 from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
+import psycopg
 import pytest
 
 from engine import (
+    Job,
     JobStatus,
-    SQLiteStorage,
+    Storage,
     StorageDamagedError,
+    StorageError,
     StorageInUseError,
     SyncJobEngine,
+    Worker,
 )
-from engine.storage.copying import Contents, Draft, FailedAttempt, Head, Line, copy_contents
-from engine.storage.inspection import Place
+from engine.storage.copying import (
+    Contents,
+    Counts,
+    Draft,
+    FailedAttempt,
+    Head,
+    Line,
+    copy_contents,
+)
+from engine.storage.locations import storage_at
+from engine.storage.places import place_at
 from engine.storage.record import Act, Execution, Record
-from engine.storage.sqlite.inspection import FilePlace
 from engine.testing.book import Book
 from engine.testing.failing import failed
 from engine.testing.store import opened
 from engine.testing.values import MICROSECOND, NOON, ODD_LIFECYCLE, OddStatus, prompt_of
-from tests.unit.cli.programs import Run, damage, run
+from tests.postgres import Databases
+from tests.tries import thorough, thorough_cases
+from tests.unit.cli.programs import Run, damage, execute, run
 
 Item = TypeVar("Item")
 
 JOBS = ["full", "failing", "plain", "at work", "paid later"]
 
 
-async def _write_life(path: Path) -> None:
+async def _write_life(storage: Storage) -> None:
     """Write jobs with all that jobs may have; the first and the last were removed."""
     full = Execution(
         *(7, 3, 1, None, NOON, f'{{"{OddStatus.RUNNING}":60.0}}', NOON, NOON + MICROSECOND),
         *(prompt_of("a"), '{"a":1}', "too\nlate", None, '{"traceparent":"00"}', 2, 3),
         *(NOON, NOON, NOON, None, "us", "removed", "plain"),
     )
-    async with opened(SQLiteStorage(path), Book()) as session:
+    async with opened(storage, Book()) as session:
         batch = session.batch().create("removed").create("full", runs=True, key="ключ")
         batch.create("failing", labels={"customer": "c17", "é": "ß"}, kind="report", runs=True)
         batch.amend("failing", attempt=25, failures=25)
@@ -56,14 +70,47 @@ async def _write_life(path: Path) -> None:
         await session.remove(before=NOON + MICROSECOND, keep=None)
 
 
+DIE = "SELECT engine.declare_1(engine_id, beats) FROM engine.engines"
+
+
+class Places:
+    """Makes places of tests."""
+
+    def __init__(self, folder: Path, databases: Databases) -> None:
+        self._folder = folder
+        self._databases = databases
+        self._urls: list[str] = []
+        self._numbers = count(1)
+
+    def new(self, sort: str) -> str:
+        """Return the location of a new place, where nothing is yet."""
+        if sort == "file":
+            return str(self._folder / f"place {next(self._numbers)}.db")
+        url = self._databases.new(empty=True)
+        self._urls.append(url)
+        return url
+
+    def life(self, sort: str) -> str:
+        """Return the location of a place with all that jobs may have."""
+        location = self.new(sort)
+        anyio.run(_write_life, storage_at(location))
+        if sort == "database":
+            execute(location, DIE)  # it has closed with a job at work
+        return location
+
+    def drop(self) -> None:
+        for url in self._urls:
+            self._databases.drop(url)
+
+
 @pytest.fixture
-def life(tmp_path: Path) -> Path:
-    path = tmp_path / "life.db"
-    anyio.run(_write_life, path)
-    return path
+def places(tmp_path: Path, databases: Databases) -> Iterator[Places]:
+    made = Places(tmp_path, databases)
+    yield made
+    made.drop()
 
 
-def _shown(here: Run, place: object) -> list[Any]:
+def _shown(here: Run, place: str) -> list[Any]:
     """Return all that the commands tell of a place."""
     code, lines, notes = here("list", place, "--json", "--limit", 1_000)
     assert (code, notes) == (0, [])
@@ -71,24 +118,57 @@ def _shown(here: Run, place: object) -> list[Any]:
     return [loads(here("show", place, job["job_id"], "--json")[1][0]) for job in jobs]
 
 
-def test_a_copy_has_all_that_its_source_has(life: Path, tmp_path: Path, here: Run) -> None:
-    target = tmp_path / "copy.db"
-    before = _shown(here, life)
+def _is_empty(place: str) -> bool:
+    """Return whether a place has nothing."""
+    if "://" not in place:
+        path = Path(place)
+        return not [each for each in path.parent.iterdir() if each.name.startswith(path.name)]
+    with psycopg.connect(place) as connection:
+        [schema] = connection.execute("SELECT to_regnamespace('engine')").fetchone() or ("",)
+    return schema is None
+
+
+FURTHER = ["file to file", "database to database"]
+in_all_directions = pytest.mark.parametrize(
+    "direction", ["file to database", "database to file", *thorough(*FURTHER)]
+)
+
+
+@in_all_directions
+def test_a_copy_has_all_that_its_source_has(places: Places, here: Run, direction: str) -> None:
+    sort, _, sort_of_copy = direction.split()
+    source, target = places.life(sort), places.new(sort_of_copy)
+    before = _shown(here, source)
     assert [each["job_id"] for each in before] == JOBS
     assert len(before[1]["attempts"]) == 20
-    assert run("copy", life, target) == (
+    assert here("copy", source, target) == (
         0,
-        [f"{target}: 5 jobs, 6 transitions, the same as {life}"],
-        [f"cursors go on in the copy: no engine may open {life} from now on"],
+        [f"{target}: 5 jobs, 6 transitions, the same as {source}"],
+        [f"cursors go on in the copy: no engine may open {source} from now on"],
     )
-    assert _shown(here, target) == before == _shown(here, life)
+    assert _shown(here, target) == before == _shown(here, source)
     assert here("check", target) == (0, [f"{target}: 5 jobs, 6 transitions: sound"], [])
     labelled = here("list", target, "--label", "é=ß", "--kind", "report")
     assert (labelled[1][1][:7], labelled[2]) == ("failing", [])
+    _check_contents(source, target)
 
 
-def test_an_engine_goes_on_in_the_copy_where_it_was(tmp_path: Path, here: Run) -> None:
-    source, target = tmp_path / "source.db", tmp_path / "target.db"
+def _check_contents(source: str, target: str) -> None:
+    with place_at(source).contents() as before, place_at(target).contents() as after:
+        head, tokens = after.head(), {job.job_id: job.execution.token for job in after.jobs()}
+        assert (head.last_sequence, head.last_position) == (10, 7)
+        assert head == before.head()
+        assert [*after.transitions()] == [*before.transitions()]
+    # A living attempt could still end its job.
+    assert tokens == {**dict.fromkeys(JOBS), "at work": "dead 1"}
+
+
+@in_all_directions
+def test_an_engine_goes_on_in_the_copy_where_it_was(
+    places: Places, here: Run, direction: str
+) -> None:
+    sort, _, sort_of_copy = direction.split()
+    source, target = places.new(sort), places.new(sort_of_copy)
     with SyncJobEngine(source) as engine:
         job = engine.create("one", idempotency_key="key", payment_id="payment")
         ended = engine.create("two", start=True)
@@ -110,64 +190,94 @@ def test_an_engine_goes_on_in_the_copy_where_it_was(tmp_path: Path, here: Run) -
     assert here("check", target)[0] == 0
 
 
-def test_the_numbers_of_removed_jobs_stay_taken(life: Path, tmp_path: Path, here: Run) -> None:
-    target = tmp_path / "copy.db"
-    assert here("copy", life, target)[0] == 0
-    with FilePlace(life).contents() as source, FilePlace(target).contents() as copy:
-        assert (copy.head().last_sequence, copy.head().last_position) == (10, 7)
-        assert copy.head() == source.head()
+@pytest.mark.parametrize("direction", ["file to database", *thorough("database to file", *FURTHER)])
+def test_a_job_at_work_runs_again_in_the_copy(places: Places, here: Run, direction: str) -> None:
+    sort, _, sort_of_copy = direction.split()
+    source, target = places.life(sort), places.new(sort_of_copy)
+    assert here("copy", source, target)[0] == 0
+
+    async def work(job: Job[OddStatus]) -> str:
+        return job.job_id
+
+    with SyncJobEngine(target, lifecycle=ODD_LIFECYCLE) as engine, Worker(engine, work):
+        job = engine.wait("at work")
+        assert (job.result, job.attempt) == ("at work", 2)
 
 
-def test_an_attempt_has_died_in_the_copy(life: Path, tmp_path: Path, here: Run) -> None:
-    """Its job runs again, as after the death of its engine; a living one could still end it."""
-    target = tmp_path / "copy.db"
-    assert here("copy", life, target)[0] == 0
-    with FilePlace(target).contents() as copy:
-        tokens = {job.job_id: job.execution.token for job in copy.jobs()}
-        assert copy.count_held() == 0
-    assert tokens == {**dict.fromkeys(JOBS), "at work": "dead 1"}
+@pytest.mark.thorough
+def test_a_real_program_moves_a_file_to_a_database(places: Places) -> None:
+    source, target = places.life("file"), places.new("database")
+    assert run("copy", source, target.replace("postgres@", "postgres:s3cr3t@")) == (
+        0,
+        [f"{target}: 5 jobs, 6 transitions, the same as {source}"],
+        [f"cursors go on in the copy: no engine may open {source} from now on"],
+    )
 
 
-def test_a_copy_of_a_backup_begins_an_epoch(life: Path, tmp_path: Path, here: Run) -> None:
+@pytest.mark.parametrize("sort", ["file", *thorough("database")])
+def test_a_copy_of_a_backup_begins_an_epoch(
+    places: Places, tmp_path: Path, here: Run, sort: str
+) -> None:
     """A backup and its source may both go on, so their cursors must differ."""
-    backup, target = tmp_path / "backup.db", tmp_path / "copy.db"
-    assert here("backup", life, backup)[0] == 0
+    source, backup, target = places.life("file"), str(tmp_path / "backup.db"), places.new(sort)
+    assert here("backup", source, backup)[0] == 0
     assert here("copy", backup, target)[0] == 0
-    with FilePlace(life).contents() as source, FilePlace(target).contents() as copy:
-        before, after = source.head().epochs, copy.head().epochs
+    with place_at(source).contents() as contents, place_at(target).contents() as copy:
+        before, after = contents.head().epochs, copy.head().epochs
     assert after[:-1] == before
     assert after[-1].first_sequence == 11
     assert after[-1].name not in {epoch.name for epoch in before}
     with SyncJobEngine(target, lifecycle=ODD_LIFECYCLE):
         pass
-    with FilePlace(target).contents() as copy:
+    with place_at(target).contents() as copy:
         assert copy.head().epochs == after
 
 
 # Refusals.
 
 
-def test_a_copy_writes_over_nothing(life: Path, tmp_path: Path, here: Run) -> None:
-    target = tmp_path / "copy.db"
+def test_a_copy_writes_over_no_file(places: Places, tmp_path: Path, here: Run) -> None:
+    source, target = places.life("file"), tmp_path / "copy.db"
     target.write_bytes(b"")
-    code, lines, [note] = here("copy", life, target)
+    code, lines, [note] = here("copy", source, target)
     assert (code, lines) == (3, [])
     assert note == f"engine: {target} is there already: choose another name, or delete it first"
     assert target.read_bytes() == b""
 
 
-def test_a_place_in_use_is_not_copied(tmp_path: Path, here: Run) -> None:
-    source, target = tmp_path / "source.db", tmp_path / "target.db"
+def test_a_copy_goes_into_an_empty_database_only(places: Places, here: Run) -> None:
+    source, target = places.life("file"), places.new("database")
+    with SyncJobEngine(target):
+        code, _, [note] = here("copy", source, target)
+        assert (code, note.startswith(f"engine: {target} is in use by")) == (3, True)
+    assert here("copy", source, target)[0] == 0
+    before = _shown(here, target)
+    code, _, [note] = here("copy", source, target)
+    assert code == 3
+    assert note == (
+        f"engine: {target} has jobs already, or had some: name another database, or another "
+        "schema by ?schema=NAME"
+    )
+    execute(target, "DELETE FROM engine.jobs", "DELETE FROM engine.transitions")
+    assert here("copy", source, target)[0] == 3
+    assert here("copy", source, f"{target}?schema=other")[0] == 0
+    assert _shown(here, f"{target}?schema=other") == before
+
+
+@pytest.mark.parametrize("sort", ["file", "database"])
+def test_a_place_in_use_is_not_copied(places: Places, here: Run, sort: str) -> None:
+    source, target = places.new(sort), places.new("file")
     with SyncJobEngine(source) as engine:
         engine.create("one")
         code, _, [note] = here("copy", source, target)
-        assert (code, target.exists()) == (3, False)
+        assert (code, _is_empty(target)) == (3, True)
         assert note.startswith(f"engine: {source} is in use")
     assert here("copy", source, target)[0] == 0
 
 
-def test_no_engine_opens_a_place_that_is_being_copied(life: Path) -> None:
-    with FilePlace(life).contents(), pytest.raises(StorageInUseError), SyncJobEngine(life):
+def test_no_engine_opens_a_file_that_is_being_copied(places: Places) -> None:
+    source = places.life("file")
+    with place_at(source).contents(), pytest.raises(StorageInUseError), SyncJobEngine(source):
         pass
 
 
@@ -178,39 +288,66 @@ def test_no_engine_opens_a_place_that_is_being_copied(life: Path) -> None:
             "UPDATE jobs SET checksum = 7 WHERE job_id = 'full'",
             "job full is damaged, so there is no copy: its checksum",
         ),
-        (
-            "UPDATE transitions SET checksum = 7 WHERE sequence = 2",
-            "transition 2 is damaged, so there is no copy: its",
-        ),
-        (
-            "UPDATE attempts SET checksum = 7 WHERE number = 7",
-            "an attempt of position 3 is damaged, so there is no copy",
-        ),
-        (
-            "UPDATE engine SET checksum = 7 WHERE name = 'renamed'",
-            "the note renamed is damaged: its checksum is",
+        *thorough_cases(
+            (
+                "UPDATE transitions SET checksum = 7 WHERE sequence = 2",
+                "transition 2 is damaged, so there is no copy: its",
+            ),
+            (
+                "UPDATE attempts SET checksum = 7 WHERE number = 7",
+                "an attempt of position 3 is damaged, so there is no copy",
+            ),
+            (
+                "UPDATE engine SET checksum = 7 WHERE name = 'renamed'",
+                "the note renamed is damaged: its checksum is",
+            ),
+            ("DELETE FROM labels WHERE name = 'customer'", "its labels differ: check the source"),
         ),
     ],
 )
-def test_damage_is_not_copied(
-    life: Path, tmp_path: Path, here: Run, damaging: str, problem: str
+def test_damage_of_a_file_is_not_copied(
+    places: Places, here: Run, damaging: str, problem: str
 ) -> None:
-    damage(life, damaging)
-    code, lines, [note] = here("copy", life, tmp_path / "copy.db")
+    source = places.life("file")
+    damage(Path(source), damaging)
+    for sort in ("file", "database"):
+        target = places.new(sort)
+        code, lines, [note] = here("copy", source, target)
+        assert (code, lines) == (1, [])
+        assert problem in note
+        assert _is_empty(target)
+
+
+@pytest.mark.parametrize(
+    ("damaging", "problem"),
+    [
+        (
+            "UPDATE engine.jobs SET labels = '{' WHERE job_id = 'failing'",
+            "job failing is damaged, so there is no copy: its labels can't be",
+        ),
+        *thorough_cases(
+            ("DELETE FROM engine.labels WHERE name = 'customer'", "its labels differ: check the"),
+            (
+                "UPDATE engine.notes SET value = '[' WHERE name = 'statuses'",
+                "its notes are damaged",
+            ),
+            (
+                "UPDATE engine.notes SET value = 'x' WHERE name LIKE 'last%'",
+                "its notes are damaged",
+            ),
+            ("UPDATE engine.jobs SET created_at = '-infinity'", "a value can't be: "),
+        ),
+    ],
+)
+def test_damage_of_a_database_is_not_copied(
+    places: Places, here: Run, damaging: str, problem: str
+) -> None:
+    source, target = places.life("database"), places.new("file")
+    execute(source, damaging)
+    code, lines, [note] = here("copy", source, target)
     assert (code, lines) == (1, [])
     assert problem in note
-    assert {each.name for each in tmp_path.iterdir()} <= {"life.db", *LEFT}
-
-
-LEFT = ("life.db-lock", "life.db-wal", "life.db-shm")
-
-
-def test_a_label_that_no_job_has_is_not_copied(life: Path, tmp_path: Path, here: Run) -> None:
-    damage(life, "DELETE FROM labels WHERE name = 'customer'")
-    code, _, [note] = here("copy", life, tmp_path / "copy.db")
-    assert code == 1
-    assert note.endswith("its labels differ: check the source")
-    assert {each.name for each in tmp_path.iterdir()} <= {"life.db", *LEFT}
+    assert _is_empty(target)
 
 
 class _Losing:
@@ -241,21 +378,40 @@ class _Losing:
         return self._draft.contents()
 
 
-def _copy_losing(source: Place, target: Place, lost: str) -> None:
-    with source.contents() as contents:
-        target.make(
+def _copy_losing(source: str, target: str, lost: str) -> None:
+    with place_at(source).contents() as contents:
+        place_at(target).make(
             lambda draft: copy_contents(contents, _Losing(draft, lost), lambda _done, _of: None)
         )
 
 
-@pytest.mark.parametrize("lost", ["head", "jobs", "transitions", "attempts"])
-def test_a_copy_that_differs_is_none(life: Path, tmp_path: Path, lost: str) -> None:
-    with pytest.raises(StorageDamagedError):
-        _copy_losing(FilePlace(life), FilePlace(tmp_path / "copy.db"), lost)
-    assert {each.name for each in tmp_path.iterdir()} <= {"life.db", *LEFT}
-
-
-def test_a_copy_that_is_stopped_leaves_nothing(life: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sort", ["file", "database"])
+def test_a_copy_that_differs_is_none(places: Places, sort: str) -> None:
+    source = places.life("file")
+    target = places.new(sort)
+    for lost in ("head", "jobs", "transitions", "attempts"):
+        with pytest.raises(StorageDamagedError):
+            _copy_losing(source, target, lost)
+        assert _is_empty(target)
     with pytest.raises(KeyboardInterrupt):
-        _copy_losing(FilePlace(life), FilePlace(tmp_path / "copy.db"), "the program")
-    assert {each.name for each in tmp_path.iterdir()} <= {"life.db", *LEFT}
+        _copy_losing(source, target, "the program")
+    assert _is_empty(target)
+
+
+def test_a_commit_that_was_cut_off_is_told_of(places: Places) -> None:
+    def write(draft: Draft) -> Counts:
+        counts = copy_contents(contents, draft, lambda _done, _of: None)
+        execute(
+            target,
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+        return counts
+
+    source, target = places.life("file"), places.new("database")
+    with (
+        place_at(source).contents() as contents,
+        pytest.raises(StorageError, match="all of the copy is there, or nothing"),
+    ):
+        place_at(target).make(write)
+    assert _is_empty(target)

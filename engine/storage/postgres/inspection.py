@@ -1,0 +1,219 @@
+"""Inspection: a shared database, for a program that is no engine.
+
+All that is read is of one moment, by one transaction that can't write. It needs the right to read
+the tables, and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import psycopg
+from psycopg import Connection, IsolationLevel
+
+from engine.domain.epochs import Epoch
+from engine.domain.exceptions import (
+    JobDamagedError,
+    StorageDamagedError,
+    StorageFormatError,
+    StorageInUseError,
+)
+from engine.storage.copying import Counts
+from engine.storage.filter import JobFilter
+from engine.storage.findings import Report
+from engine.storage.postgres import listing, reading
+from engine.storage.postgres.check import check_database
+from engine.storage.postgres.connection import connect
+from engine.storage.postgres.copying import (
+    DatabaseContents,
+    DatabaseDraft,
+    check_unused,
+    make_database,
+    wait_for_other_place,
+)
+from engine.storage.postgres.errors import translated_errors
+from engine.storage.postgres.location import Location
+from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.schema import STEPS, try_lock_opening, version_of
+from engine.storage.postgres.statements import Statements
+from engine.storage.protocol import Names, ProgressCallback, StoredPage
+from engine.storage.record import AttemptRecord, Damaged, Entry, Record
+from engine.storage.record_checks import record_problem
+
+
+class DatabasePlace:
+    """A shared database; an `engine.storage.inspection.Place`.
+
+    Args:
+        url: Its URL; see `engine.storage.postgres.PostgresStorage`.
+
+    Raises:
+        InvalidValueError: It is no URL of one.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._location = Location(url)
+        self._schema = self._location.schema
+        self._statements = Statements(self._schema)
+
+    @property
+    def name(self) -> str:
+        """The URL without its password."""
+        return self._location.name
+
+    @contextmanager
+    def reading(self) -> Iterator[DatabaseView]:
+        """Give one state of the database.
+
+        Raises:
+            StorageError: It can't be read, or no engine has made its tables.
+        """
+        with self._transaction() as cursor:
+            self._check_version(cursor)
+            yield DatabaseView(cursor, self._statements)
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection[Any]]:
+        with (
+            translated_values(str(self._location)),
+            connect(self._location, None) as connection,
+        ):
+            yield connection
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Reader]:
+        with self._connection() as connection:
+            connection.isolation_level = IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            with connection.transaction():
+                # Not a query yet: the first one determines which state is seen.
+                connection.execute("SET LOCAL statement_timeout = 0")
+                yield connection.cursor(binary=True)
+
+    def _check_version(self, cursor: Reader) -> None:
+        """Check that engines of this version have made the tables.
+
+        Raises:
+            StorageFormatError: They are missing, or older ones.
+        """
+        version = version_of(cursor.connection, self._schema)
+        if version < len(STEPS):
+            has = f"version {version} of the tables" if version else "no tables of engines"
+            raise StorageFormatError(
+                f"{self.name}: the schema {self._schema} has {has}: open it with an engine first, "
+                "which makes or migrates them"
+            )
+
+    def check(self, progress: ProgressCallback) -> Report:
+        """Verify all of the database; see `check_database`."""
+        with self._transaction() as cursor:
+            self._check_version(cursor)
+            return check_database(cursor, self._schema, progress)
+
+    @contextmanager
+    def contents(self) -> Iterator[DatabaseContents]:
+        """Give all that the database has. No engine can open it meanwhile.
+
+        Raises:
+            StorageInUseError: An engine has it.
+            StorageError: It can't be read, or no engine has made its tables.
+        """
+        with self._transaction() as cursor:
+            wait_for_other_place(cursor.connection)
+            if not try_lock_opening(cursor.connection, self._schema):
+                raise StorageInUseError(self.name, "which is opening it or copying it now")
+            self._check_version(cursor)
+            check_unused(cursor, self._statements, self.name)
+            yield DatabaseContents(self.name, cursor, self._statements)
+
+    def make(self, write: Callable[[DatabaseDraft], Counts]) -> Counts:
+        """Make the tables, if they are missing, and all that they have; see `make_database`."""
+        with self._connection() as connection:
+            return make_database(connection, self.name, self._schema, write)
+
+
+@contextmanager
+def translated_values(subject: str) -> Iterator[None]:
+    """Raise the engine's errors instead of psycopg's, also for values that Python can't have.
+
+    Raises:
+        StorageDamagedError: A value is none of Python's, such as a time before the year 1.
+        StorageError: psycopg's error; see `engine.storage.postgres.errors.storage_error`.
+    """
+    with translated_errors(subject):
+        try:
+            yield
+        except psycopg.DataError as error:
+            if error.sqlstate is not None:
+                raise
+            raise StorageDamagedError(f"{subject}: a value can't be: {error}") from error
+
+
+class DatabaseView:
+    """One state of a shared database; an `engine.storage.inspection.View`.
+
+    Args:
+        cursor: Has a transaction, which sees that state.
+        statements: Those of its schema.
+    """
+
+    def __init__(self, cursor: Reader, statements: Statements) -> None:
+        self._cursor = cursor
+        self._statements = statements
+
+    def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        """Return a page of jobs."""
+        page = listing.page(
+            self._cursor, self._statements, jobs, after, limit, newest_first=newest_first
+        )
+        return replace(page, jobs=[_or_damaged(job) for job in page.jobs])
+
+    def counts(self) -> Mapping[str, int]:
+        """Count the jobs of each status."""
+        query = f"SELECT status, count(*) FROM {self._statements.schema}.jobs GROUP BY status"
+        return dict(self._cursor.execute(query.encode()).fetchall())
+
+    def job(self, job_id: str) -> Record | None:
+        """Return a job; None for an unknown one.
+
+        Raises:
+            JobDamagedError: It can't be read.
+        """
+        found = reading.checkout(self._cursor, self._statements, Names([job_id])).ids
+        job = found.jobs.get(job_id)
+        if job is not None and (problem := record_problem(job)) is not None:
+            raise JobDamagedError(job_id, problem)
+        return job
+
+    def history(self, job_id: str) -> Sequence[Entry]:
+        """Return the transitions of a job, oldest first; none of an unknown job.
+
+        Raises:
+            JobDamagedError: One of them is missing.
+        """
+        entries = reading.history(self._cursor, self._statements, job_id)
+        job = self.job(job_id)
+        if entries is None or job is None:
+            return []
+        if len(entries) != job.version:
+            raise JobDamagedError(job_id, "its history is not complete")
+        return entries
+
+    def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
+        """Return the failed attempts of a job that are kept, oldest first."""
+        return reading.attempts(self._cursor, self._statements, job_id) or []
+
+    def epochs(self) -> Sequence[Epoch]:
+        """Return the epochs in the order in which they began."""
+        return [Epoch(*row) for row in self._cursor.execute(self._statements.epochs)]
+
+
+def _or_damaged(job: Record | Damaged) -> Record | Damaged:
+    if isinstance(job, Damaged) or (problem := record_problem(job)) is None:
+        return job
+    return Damaged(job.job_id, job.position, problem)
