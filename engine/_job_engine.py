@@ -260,6 +260,7 @@ class JobEngine(EngineBase[Status]):
         trace: Mapping[str, str] | None = None,
         by: str | None = None,
         reason: str | None = None,
+        connection: object = None,
     ) -> Job[Status]:
         """Create a job, in the initial status or running.
 
@@ -292,16 +293,27 @@ class JobEngine(EngineBase[Status]):
                 left out. `engine.telemetry` links the spans of the attempts to it.
             by: Who creates the job: 1 to 256 characters, for its history.
             reason: Why: up to 4,096 characters, for its history.
+            connection: Yours to the engine's own PostgreSQL database, in a transaction: the job
+                then exists exactly if you commit that. It is a ``psycopg.AsyncConnection``, a
+                connection of asyncpg, or an ``AsyncConnection`` or ``AsyncSession`` of SQLAlchemy
+                over either; for `SyncJobEngine` a ``psycopg.Connection``, or a ``Connection`` or
+                ``Session`` of SQLAlchemy. The job's times are those of this call, and its
+                ``sequence`` is 0 until the commit. A key or payment that another job has got
+                meanwhile fails the commit, as a violation of a unique constraint.
 
         Raises:
             InvalidValueError: A value is of the wrong type, size or form; or the input has an
                 integer beyond 2**53 - 1, and there is no ``input_hash``; or a part of the input
                 would not come back equal, such as a secret, an excluded field or the fields of a
                 subclass; or its type is a recursive union that needs a discriminator; or the
-                status of a deadline has no ``expires_to``.
+                status of a deadline has no ``expires_to``; or the connection is of another kind,
+                to another database, in autocommit, or in a transaction whose isolation is not read
+                committed; or the engine's jobs are not in PostgreSQL.
             IdempotencyConflictError: A job with other content has the key. The key is judged first.
             PaymentInUseError: The payment pays for another job.
             DuplicateJobIdError: ``new_id`` returned the id of an existing job.
+            Exception: The driver's, if the ``connection`` fails. Roll your transaction back then,
+                and also when the call is cancelled.
         """
         job = NewJob(
             input_hash,
@@ -319,7 +331,12 @@ class JobEngine(EngineBase[Status]):
             reason=reason,
         )
         message = CreateJobs([checked_job(self._lifecycle, self._new_id, job)])
-        await self._sent(message)
+        if connection is None:
+            await self._sent(message)
+        else:
+            self.core.check_caller()
+            self._inbox.check_open()
+            await self._arriving.create(message, connection)
         return self._views.one(message)
 
     async def create_many(self, jobs: Iterable[NewJob]) -> list[Job[Status]]:

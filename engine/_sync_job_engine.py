@@ -246,6 +246,7 @@ class SyncJobEngine(EngineBase[Status]):
         trace: Mapping[str, str] | None = None,
         by: str | None = None,
         reason: str | None = None,
+        connection: object = None,
         timeout: float | None = None,
     ) -> Job[Status]:
         """Create a job, in the initial status or running."""
@@ -266,8 +267,23 @@ class SyncJobEngine(EngineBase[Status]):
             reason=reason,
         )
         message = CreateJobs([checked_job(self._lifecycle, self._new_id, job)])
-        self._bridge.send(limit, message)
+        if connection is None:
+            self._bridge.send(limit, message)
+        else:
+            self._create_in_transaction(message, connection, timeout)
         return self._views.one(message)
+
+    def _create_in_transaction(
+        self, message: CreateJobs, connection: object, timeout: float | None
+    ) -> None:
+        self._bridge.check()
+        self._inbox.check_open()
+        if timeout is not None:
+            raise InvalidValueError(
+                "timeout",
+                "can't limit what your connection does: set its statement_timeout instead",
+            )
+        self._arriving.create_blocking(message, connection)
 
     def create_many(
         self, jobs: Iterable[NewJob], *, timeout: float | None = None

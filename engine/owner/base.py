@@ -10,6 +10,7 @@ from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Status
 from engine.domain.retention import Retention
 from engine.domain.validation import check_integer
+from engine.owner.arriving import Arriving
 from engine.owner.core import Core
 from engine.owner.hooks import OnTransition, TransitionHook
 from engine.owner.inbox import Inbox
@@ -66,6 +67,7 @@ class EngineBase(Generic[Status]):
         self._new_id = new_id
         self._inbox = self.core.inbox
         self._views = self.core.views
+        self._arriving = Arriving(state, clock)
         self._owner: Owner[Status] = Owner(self.core, self._storage, clock, retention)
         if on_transition is not None:
             hook = TransitionHook(on_transition, self._views, self.core.interrupt)

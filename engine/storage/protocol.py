@@ -192,6 +192,10 @@ class Committed(NamedTuple):
     """The ids of jobs that were to change, and that others have removed meanwhile."""
 
 
+Decide: TypeAlias = Callable[[CheckedOut], Sequence[Change]]
+"""Decides about new jobs: gets the jobs that have their names, and returns the changes."""
+
+
 class ReadyCounts(NamedTuple):
     """The numbers of jobs that run, or could."""
 
@@ -236,6 +240,29 @@ class Shared(Protocol):
         Raises:
             StorageError: It is not known whether jobs were taken: see `held`.
         """
+        ...
+
+    async def arrive(self, connection: object, names: Names, decide: Decide) -> None:
+        """Create jobs in a transaction of the caller's, which is open on a connection of his.
+
+        They get their numbers when it commits, and never exist if it doesn't.
+
+        Args:
+            connection: One whose calls are awaited.
+            names: Those of the new jobs.
+            decide: Gets the jobs that have them, as the transaction sees them. Returns the changes,
+                all of them creations.
+
+        Raises:
+            InvalidValueError: The connection or its transaction is not of a kind that can be used,
+                or is not one to this storage.
+            Exception: The connection's own, from its driver. Nobody knows what of the transaction
+                is left.
+        """
+        ...
+
+    def arrive_blocking(self, connection: object, names: Names, decide: Decide) -> None:
+        """Do as `arrive`, on a connection whose calls block. Any thread may call it."""
         ...
 
     async def held(self) -> Sequence[Record]:

@@ -77,6 +77,17 @@ _POSITION: Final = (
     "CASE WHEN given.position < 0 THEN position_base - given.position ELSE given.position END"
 )
 
+TAKE_ORDER: Final = f"PERFORM pg_advisory_xact_lock({ORDER_LOCK}, 'jobs'::regclass::oid::integer);"
+"""Takes the order of all transitions until the end of the transaction."""
+IN_READ_COMMITTED: Final = f"""
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'the isolation is %, not read committed',
+            current_setting('transaction_isolation') USING ERRCODE = '{NOT_READ_COMMITTED}';
+    END IF;
+"""
+"""Refuses a transaction that would not see what others commit before it has the order."""
+LABELS_OF: Final = "json_each_text(given.labels::json) AS label"
+
 # Takes the order of all transitions, and refuses names that are taken: those that the batch gives
 # to jobs that did not have them. Each statement sees what was committed before it began.
 _ORDER: Final = f"""
@@ -88,7 +99,7 @@ DECLARE
     keys text[];
     payments text[];
 BEGIN
-    PERFORM pg_advisory_xact_lock({ORDER_LOCK}, 'jobs'::regclass::oid::integer);
+    {TAKE_ORDER}
     SELECT array_agg(given.job_id), array_agg(given.key) FILTER (WHERE given.key IS NOT NULL)
         INTO ids, keys
         FROM unnest(p_position, p_job_id, p_key) AS given (position, job_id, key)
@@ -121,10 +132,7 @@ DECLARE
     moved bigint[] := ARRAY(SELECT each FROM unnest(j_position) AS each WHERE each > 0);
     is_ordered boolean := false;
 BEGIN
-    IF current_setting('transaction_isolation') <> 'read committed' THEN
-        RAISE EXCEPTION 'the isolation is %, not read committed',
-            current_setting('transaction_isolation') USING ERRCODE = '{NOT_READ_COMMITTED}';
-    END IF;
+    {IN_READ_COMMITTED}
     IF moved <> '{{}}' THEN
         PERFORM count(*) FROM (
             SELECT 1 FROM jobs WHERE position = ANY (moved) ORDER BY position FOR UPDATE
@@ -162,8 +170,7 @@ BEGIN
         IF cardinality(j_labels) > 0 THEN
             INSERT INTO labels (name, value, position)
                 SELECT label.key, label.value, position_base - given.position
-                FROM unnest(j_position, j_labels) AS given (position, labels),
-                    json_each_text(given.labels::json) AS label
+                FROM unnest(j_position, j_labels) AS given (position, labels), {LABELS_OF}
                 WHERE given.position < 0 AND given.labels IS NOT NULL;
         END IF;
         INSERT INTO transitions (sequence, position, job_id, from_status, to_status, at, by, reason)

@@ -18,6 +18,7 @@ import psycopg
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import CommitUnknownError, StorageDamagedError, StorageError
 from engine.storage.postgres import reading
+from engine.storage.postgres.arriving import Arriving
 from engine.storage.postgres.connection import connect
 from engine.storage.postgres.errors import (
     TAKEN,
@@ -53,6 +54,7 @@ class Database:
     Attributes:
         engine: The number of the engine, once it has opened the database.
         running: The running status.
+        arriving: Puts jobs into transactions of callers, once the database is open.
         held_back: The ids of jobs that stay reserved for this engine.
     """
 
@@ -90,7 +92,9 @@ class Database:
                 fit_statuses(cursor, statements, final_statuses, renamed, running)
                 [self.engine] = reading.one(cursor, statements.join, (name,))
             sequence, position = reading.one(cursor, statements.numbers)
+            [place] = reading.one(cursor, statements.place)
             epochs = [Epoch(*row) for row in cursor.execute(statements.epochs)]
+        self.arriving = Arriving(self._subject, self._schema, self._roles, json.loads(place))
         return Opened(Table(), sequence, position, epochs, shared=shared)
 
     def keep_lifecycle(self, description: str) -> str | None:

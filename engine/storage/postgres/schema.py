@@ -16,6 +16,8 @@ and a kind is never NULL. Beside them:
   ``protocols``, the numbers of those whose functions are there, with spaces between;
   ``last_sequence`` and ``last_position``, the newest that were ever removed; ``statuses``, those
   that all rows fit; ``lifecycle``, that of the engine that opened it last.
+* ``arrivals``: jobs that callers create in transactions of their own, until these commit; see
+  `engine.storage.postgres.arrivals`.
 * ``numbers``: a view of the newest sequence number and the newest position that were ever given.
 
 Texts that are compared have the collation ``C``: an upgrade of the operating system may change the
@@ -31,6 +33,7 @@ from psycopg import Connection
 
 from engine.domain.epochs import new_epoch
 from engine.domain.exceptions import StorageFormatError, shown
+from engine.storage.postgres.arrivals import ARRIVALS
 from engine.storage.postgres.claims import INNOCENT, NOT_INNOCENT
 from engine.storage.postgres.functions import FUNCTIONS, PROTOCOL
 
@@ -194,7 +197,7 @@ _TABLES: Final = (
 )
 
 _KEY: Final = "hashtextextended(%s, 0)"
-STEPS: Final[tuple[tuple[str, ...], ...]] = ((*_TABLES, *FUNCTIONS),)
+STEPS: Final[tuple[tuple[str, ...], ...]] = ((*_TABLES, *FUNCTIONS, *ARRIVALS),)
 
 
 def quoted(name: str) -> str:

@@ -14,7 +14,7 @@ from engine.storage.postgres.heartbeat import Heartbeat
 from engine.storage.postgres.limited_thread import LimitedThread
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.statements import Statements
-from engine.storage.protocol import ReadyCounts
+from engine.storage.protocol import Decide, Names, ReadyCounts
 from engine.storage.record import Record
 
 Result = TypeVar("Result")
@@ -56,6 +56,14 @@ class PostgresShared:
         return await self._call(
             lambda cursor, statements: reading.records(cursor, statements.take, values)
         )
+
+    async def arrive(self, connection: object, names: Names, decide: Decide) -> None:
+        """Put jobs into a table, which a trigger empties when the transaction commits."""
+        await self._database.arriving.arrive(connection, names, decide)
+
+    def arrive_blocking(self, connection: object, names: Names, decide: Decide) -> None:
+        """Do as `arrive`."""
+        self._database.arriving.arrive_blocking(connection, names, decide)
 
     async def held(self) -> Sequence[Record]:
         """Read the jobs that this engine has."""

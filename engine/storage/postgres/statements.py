@@ -52,6 +52,7 @@ class Statements:
         self.resign = _bytes(f"DELETE FROM {s}.leaders WHERE name = %b AND engine_id = %b")
         self.remove = _bytes(f"SELECT {s}.remove_1(%b, %b, %b)")
         self.numbers = _bytes(f"SELECT last_sequence, last_position FROM {s}.numbers")
+        self.place = _bytes(f"SELECT {s}.find_1('{{}}')::json ->> 'place'")
         self.epochs = _bytes(f"SELECT name, first_sequence FROM {s}.epochs ORDER BY number")
         self.find = {column: self._find(column) for column in FOUND_BY}
         self.note = _bytes(f"SELECT value FROM {s}.notes WHERE name = %b")
