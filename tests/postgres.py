@@ -135,12 +135,15 @@ class Databases:
         self._template = f"{self._prefix}template"
         self._made: list[str] = []
 
-    def new(self, *, empty: bool = False) -> str:
+    def new(self, *, empty: bool = False, like: str | None = None) -> str:
         """Make a database, and return its URL.
 
         Args:
             empty: Whether it has no schema, so that the first opening makes it.
+            like: The URL of a database to copy, which nobody uses.
         """
+        if like is not None:
+            return self._create(f"{self._prefix}{next(_NUMBERS)}", urlsplit(like).path[1:])
         if not empty and self._template not in self._made:
             with psycopg.connect(self._create(self._template), autocommit=True) as connection:
                 prepare(connection, SCHEMA)

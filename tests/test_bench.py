@@ -12,9 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import anyio
+import psycopg
 import pytest
 
-from tests.bench import peers, working, working_peers
+from tests.bench import peers, postgres_calls, postgres_peers, working, working_peers
 from tests.bench.git import GitError, git
 from tests.bench.machine import commit_of
 from tests.bench.measure import Best, repeated
@@ -26,10 +27,12 @@ from tests.bench.page import (
     UnknownMarkerError,
     UnreadablePageError,
 )
+from tests.bench.postgres_floors import PlainPostgres
 from tests.bench.rounds import Rounds
 from tests.bench.rows import Row, Stated
 from tests.bench.tables import TABLES
 from tests.bench.working_floors import PlainWork
+from tests.postgres import Databases
 
 _ROOT = Path(__file__).parents[1]
 _PAGE = _ROOT / "docs" / "benchmarks.md"
@@ -46,7 +49,7 @@ def _start(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "tests.bench", "--quick", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -131,6 +134,19 @@ def test_the_benchmark_has_peers_run_jobs() -> None:
     assert len(_rows(lines)) == 1 + len(names)
     left_out = [line for line in lines if "is left out" in line]
     assert len(left_out) == len(working_peers.NAMES) - len(names)
+
+
+@_in_repository
+@pytest.mark.thorough
+def test_the_benchmark_measures_engines_on_a_postgres_server() -> None:
+    lines = _run("--only", "postgres")
+    assert _titles(lines) == ["### Engines on a PostgreSQL server"]
+    names = [name for name in postgres_peers.NAMES if peers.why_left_out(name) is None]
+    assert len(_rows(lines)) == 1 + 6 + len(names) + 3 * ("pgqueuer" in names) + 5 + 3
+    left_out = [line for line in lines if "is left out" in line]
+    assert len(left_out) == len(postgres_peers.NAMES) - len(names)
+    [server] = [line for line in lines if line.startswith("- PostgreSQL ")]
+    assert "with fsync on, synchronous_commit on," in server
 
 
 def _places(page: str) -> dict[str, str]:
@@ -284,6 +300,30 @@ def test_the_spread_of_a_row_is_that_of_the_ratios_of_its_turns() -> None:
         "met",
     )
     assert not row.is_steady
+
+
+@pytest.mark.parametrize("name", postgres_calls.WORK)
+def test_the_floor_writes_the_rows_of_an_engine_on_a_postgres_server(
+    name: str, databases: Databases
+) -> None:
+    work, (url, plain_url) = postgres_calls.WORK[name], (databases.new(), databases.new())
+    anyio.run(postgres_calls.engine_seconds, url, work, working.BATCH)
+    with PlainPostgres(plain_url) as plain:
+        work.plain(plain, working.BATCH)
+    ours, theirs = (_postgres_shapes(each) for each in (url, plain_url))
+    assert len(ours) == working.BATCH * (4 if "run" in name else 2)
+    assert ours == theirs
+    for each in (url, plain_url):
+        databases.drop(each)
+
+
+def _postgres_shapes(url: str) -> list[str]:
+    """Return the rows of jobs and transitions; question marks for ids and times."""
+    with psycopg.connect(url) as connection:
+        jobs = connection.execute("SELECT * FROM engine.jobs ORDER BY position").fetchall()
+        lines = connection.execute("SELECT * FROM engine.transitions ORDER BY sequence").fetchall()
+    different = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|datetime\.datetime\([^)]*\)\)")
+    return [different.sub("?", str(row)) for row in (*jobs, *lines)]
 
 
 @pytest.mark.parametrize("way", ["in bulks of 100", "at once, in bulks of 100"])

@@ -31,7 +31,7 @@ RECENT: Final = 1_000
 _OLD: Final = 200_000
 _CALLS: Final = 5_000
 _MANY: Final = 100  # callers
-_SELECT: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs WHERE job_id = ?"  # noqa: S608 - our own names
+_SELECT: Final = f"SELECT {', '.join(JOB_COLUMNS)} FROM jobs WHERE job_id = ?"
 
 
 @contextmanager

@@ -67,6 +67,6 @@ def _insert(
 ) -> None:
     places = ", ".join("?" * len(columns))
     connection.executemany(
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})",  # noqa: S608 - our own names
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})",
         rows,
     )

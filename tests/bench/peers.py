@@ -58,6 +58,8 @@ def why_left_out(name: str) -> str | None:
     """Return the reason why a peer can't be measured here; None if it can."""
     if name == "dura" and sys.version_info < (3, 13):
         return "it needs Python 3.13"
+    if name == "oban" and sys.version_info < (3, 12):
+        return "it needs Python 3.12"
     if find_spec(name) is None:
         return f"it is not installed (pip install {name})"
     old = sys.version_info >= (3, 12) and sqlite3.sqlite_version_info < (3, 42)

@@ -20,6 +20,9 @@ class Rounds:
     def add(self, name: str, figure: float) -> None:
         self._figures.setdefault(name, []).append(figure)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._figures
+
     def __getitem__(self, name: str) -> Measured:
         figures = self._figures[name]
         return Measured(figures, median(figures))

@@ -27,19 +27,21 @@ from tests.bench import (
 )
 from tests.bench.machine import Origin
 from tests.bench.measure import Best
+from tests.bench.postgres import Postgres
 from tests.bench.rounds import Rounds
 from tests.bench.rows import Row, row_lines
 
 
 @dataclass(frozen=True)
 class Run:
-    """The extent of a run, and the figures that the picture shows."""
+    """The extent of a run, and the figures that the picture or several parts of a table show."""
 
     divisor: int = 1
     """Divides all counts; only those of 1 are reliable."""
     turns: int = 5
     ours: Best = field(default_factory=Best)
     theirs: Best = field(default_factory=Best)
+    postgres: Postgres = field(default_factory=Postgres)
 
     @property
     def scale(self) -> float:
@@ -153,6 +155,12 @@ TABLES: Final = {
     "working_peers": Table(
         "Jobs with a handler, beside other packages",
         lambda run: working_peers.rows(Rounds(), run.jobs(10_000, least=200), run.scale, run.turns),
+        counts="median",
+    ),
+    "postgres": Table(
+        "Engines on a PostgreSQL server",
+        lambda run: run.postgres.rows(run.divisor, run.turns),
+        lambda run: run.postgres.remarks(),
         counts="median",
     ),
     "pieces": Table(
