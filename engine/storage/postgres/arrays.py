@@ -1,7 +1,7 @@
 """Arrays: columns of values in PostgreSQL's binary format, for a sixth of the client's CPU.
 
 Each has its type, also when it is empty, so a statement is prepared once. An array of NULLs alone
-is sent without values: `unnest` fills up the shorter ones of its arrays with NULLs.
+is sent without values: an item that an array lacks is NULL, too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from struct import Struct, pack
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeAlias, TypeVar
 
 from psycopg import Connection
 from psycopg.adapt import Buffer, Dumper
@@ -111,7 +111,8 @@ def flags(values: Sequence[bool]) -> Flags:
     return _joined(Flags, values, lambda value: _FLAG(1, value))
 
 
-ARRAY_OF: Final[dict[str, Callable[[Sequence[Any]], Array]]] = {
+MakeArray: TypeAlias = Callable[[Sequence[Any]], Array]
+ARRAY_OF: Final[dict[str, MakeArray]] = {
     "bigint": numbers,
     "text": texts,
     "timestamptz": times,

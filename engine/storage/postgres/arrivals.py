@@ -21,8 +21,6 @@ from engine.storage.postgres.planner import BY_INDEX
 ARRIVAL_COLUMNS: Final = (*JOB_COLUMNS[1:], "by", "reason")
 """What a caller's engine says of a job; the position comes later."""
 
-# Else the server plans anew each time, which takes longer than the rest.
-_ONCE_BY_INDEX: Final = f"{BY_INDEX} SET plan_cache_mode = force_generic_plan"
 _COLUMNS: Final = ", ".join(ARRIVAL_COLUMNS)
 _RECORD: Final = ", ".join(RECORD_COLUMNS)
 _NEW_VALUES: Final = {"position": "base.last_position + given.ordinality", "revision": "1"}
@@ -70,7 +68,7 @@ def _named(table: str, sequence: str) -> str:
 # to another database, or to a copy of this one, tells of another.
 _FIND: Final = f"""
 CREATE FUNCTION find_1(p_names text) RETURNS text LANGUAGE plpgsql
-{_ONCE_BY_INDEX} AS $$
+{BY_INDEX} AS $$
 DECLARE
     names json := p_names;
     ids text[] := ARRAY(SELECT json_array_elements_text(names -> 'job_ids'));
@@ -105,7 +103,7 @@ $$
 # sees those of another transaction: they are moved when it commits.
 _ADMIT: Final = f"""
 CREATE FUNCTION admit_1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-{_ONCE_BY_INDEX} AS $$
+{BY_INDEX} AS $$
 DECLARE
     arrived arrivals[];
     base numbers;

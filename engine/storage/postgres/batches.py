@@ -39,8 +39,17 @@ def _parameters(prefix: str, columns: Iterable[str]) -> str:
     return ", ".join(f"{prefix}_{column} {type_of(column)}[]" for column in columns)
 
 
-def _arrays(prefix: str, columns: Iterable[str]) -> str:
-    return ", ".join(f"{prefix}_{column}" for column in columns)
+def _given(prefix: str, columns: Iterable[str]) -> str:
+    """Return the rows of some arrays, with their places.
+
+    Not by `unnest`, which fills a store for each of its arrays: for one job, that takes longer than
+    all the rest. A function has its arrays unpacked, so each item is found at once.
+    """
+    items = ", ".join(f"{prefix}_{column}[place] AS {column}" for column in columns)
+    return (
+        f"(SELECT {items}, place FROM generate_series(1, cardinality({prefix}_position)) AS place) "
+        "AS given"
+    )
 
 
 def update_of(columns: Iterable[str]) -> str:
@@ -63,16 +72,10 @@ def _assignments(columns: Iterable[str]) -> Iterator[str]:
 
 _NEW_VALUES: Final = {"position": "position_base - given.position", "revision": "1"}
 _INSERTED: Final = ", ".join(_NEW_VALUES.get(each, f"given.{each}") for each in JOB_COLUMNS)
-_GIVEN_JOBS: Final = (
-    f"unnest({_arrays('j', COMMITTED_JOBS)}) AS given ({', '.join(COMMITTED_JOBS)})"
-)
-_GIVEN_LINES: Final = (
-    f"unnest({_arrays('t', TRANSITION_COLUMNS)}) WITH ORDINALITY "
-    f"AS given ({', '.join(TRANSITION_COLUMNS)}, place)"
-)
-_GIVEN_ATTEMPTS: Final = (
-    f"unnest({_arrays('a', ATTEMPT_COLUMNS)}) AS given ({', '.join(ATTEMPT_COLUMNS)})"
-)
+_GIVEN_JOBS: Final = _given("j", COMMITTED_JOBS)
+_GIVEN_NAMES: Final = _given("p", ("position", "job_id", "key", "payment", "pays"))
+_GIVEN_LINES: Final = _given("t", TRANSITION_COLUMNS)
+_GIVEN_ATTEMPTS: Final = _given("a", ATTEMPT_COLUMNS)
 _POSITION: Final = (
     "CASE WHEN given.position < 0 THEN position_base - given.position ELSE given.position END"
 )
@@ -102,10 +105,9 @@ BEGIN
     {TAKE_ORDER}
     SELECT array_agg(given.job_id), array_agg(given.key) FILTER (WHERE given.key IS NOT NULL)
         INTO ids, keys
-        FROM unnest(p_position, p_job_id, p_key) AS given (position, job_id, key)
-        WHERE given.position < 0;
+        FROM {_GIVEN_NAMES} WHERE given.position < 0;
     SELECT array_agg(given.payment) INTO payments
-        FROM unnest(p_position, p_payment, p_pays) AS given (position, payment, pays)
+        FROM {_GIVEN_NAMES}
         WHERE (given.position < 0 OR given.pays) AND given.payment IS NOT NULL;
     ids := ARRAY(SELECT job_id FROM jobs WHERE job_id = ANY (ids));
     keys := ARRAY(SELECT idempotency_key FROM jobs WHERE idempotency_key = ANY (keys));
@@ -138,7 +140,7 @@ BEGIN
             SELECT 1 FROM jobs WHERE position = ANY (moved) ORDER BY position FOR UPDATE
         ) AS locked;
         SELECT array_agg(given.job_id) INTO stale
-            FROM unnest(j_position, j_job_id, j_revision) AS given (position, job_id, revision)
+            FROM {_given("j", ("position", "job_id", "revision"))}
             WHERE given.position > 0 AND NOT EXISTS (
                 SELECT FROM jobs AS job
                 WHERE job.position = given.position AND job.revision = given.revision
@@ -170,7 +172,7 @@ BEGIN
         IF cardinality(j_labels) > 0 THEN
             INSERT INTO labels (name, value, position)
                 SELECT label.key, label.value, position_base - given.position
-                FROM unnest(j_position, j_labels) AS given (position, labels), {LABELS_OF}
+                FROM {_given("j", ("position", "labels"))}, {LABELS_OF}
                 WHERE given.position < 0 AND given.labels IS NOT NULL;
         END IF;
         INSERT INTO transitions (sequence, position, job_id, from_status, to_status, at, by, reason)

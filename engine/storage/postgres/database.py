@@ -170,7 +170,10 @@ class Database:
         cursor = self._connected()
         values = (self.engine, self._number + 1, *batch.arrays)
         try:
-            stale, *bases = reading.one(cursor, self._statements.commit, values)
+            # It takes the statement as it is. Other cursors read its many arguments each time.
+            writer = psycopg.RawCursor(cursor.connection)
+            writer.execute(self._statements.commit, values, binary=True)
+            stale, *bases = next(writer)
         except psycopg.Error as error:
             if is_bug(error):
                 raise

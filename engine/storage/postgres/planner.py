@@ -12,12 +12,16 @@ from typing import Final
 _OFF_BY_INDEX: Final = ("jit", "enable_seqscan", "enable_hashjoin", "enable_mergejoin")
 _OFF_IN_ORDER: Final = ("jit", "enable_seqscan", "enable_bitmapscan", "enable_sort")
 
+# Else the server may plan anew each time, which takes longer than the rest.
+_ONCE: Final = "plan_cache_mode = force_generic_plan"
+
 OF_CONNECTIONS: Final = dict.fromkeys((*_OFF_BY_INDEX, "enable_bitmapscan"), "off")
 """For the statements of a connection."""
 
 
 def _function(*off: str) -> str:
-    return " ".join(["SET search_path FROM CURRENT", *(f"SET {name} = off" for name in off)])
+    settings = ("search_path FROM CURRENT", *(f"{name} = off" for name in off), _ONCE)
+    return " ".join(f"SET {setting}" for setting in settings)
 
 
 PLAIN: Final = _function("jit")

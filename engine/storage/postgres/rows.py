@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Iterator, Sequence
 from datetime import datetime
+from functools import cache
 from sys import intern
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from msgspec.structs import astuple
 
-from engine.storage.postgres.arrays import ARRAY_OF
+from engine.storage.postgres.arrays import ARRAY_OF, Array, MakeArray
 from engine.storage.postgres.batches import COMMITTED_JOBS
 from engine.storage.postgres.columns import (
     ATTEMPT_COLUMNS,
@@ -128,7 +129,7 @@ def job_row(record: Record, kept: Kept, position: int) -> Row:
 class BatchArrays(NamedTuple):
     """A batch as `commit_1` takes it."""
 
-    arrays: list[bytes]
+    arrays: list[Array]
     first_sequence: int | None
     """The number that the owner gave to the first transition; None without one."""
     first_position: int | None
@@ -184,7 +185,12 @@ def _attempts(changes: Sequence[Change], places: dict[str, int]) -> Iterator[Row
             yield (places.get(record.job_id, record.position), *attempt)
 
 
-def columns_of(names: Sequence[str], rows: Sequence[Row]) -> list[bytes]:
+def columns_of(names: tuple[str, ...], rows: Sequence[Row]) -> list[Array]:
     """Return rows as arrays, one for each column."""
     values = zip(*rows, strict=True) if rows else ((),) * len(names)
-    return [ARRAY_OF[type_of(name)](its) for name, its in zip(names, values, strict=True)]
+    return [make(its) for make, its in zip(_makers(names), values, strict=True)]
+
+
+@cache
+def _makers(names: tuple[str, ...]) -> tuple[MakeArray, ...]:
+    return tuple(ARRAY_OF[type_of(name)] for name in names)

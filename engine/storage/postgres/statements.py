@@ -36,7 +36,8 @@ class Statements:
             "WHERE line.position = job.position)"
         )
         self._records = ", ".join((*(f"job.{column}" for column in RECORD_COLUMNS), newest))
-        self.commit = _bytes(f"SELECT * FROM {s}.commit_1({', '.join(['%b'] * _ARGUMENTS)})")
+        numbers = ", ".join(f"${number}" for number in range(1, _ARGUMENTS + 1))
+        self.commit = _bytes(f"SELECT * FROM {s}.commit_1({numbers})")  # for a `RawCursor`
         self.resolve = _bytes(f"SELECT * FROM {s}.resolve_1(%b, %b)")
         self.join = _bytes(f"SELECT {s}.join_1(%b)")
         self.take = self.select(f"{s}.take_1({', '.join(['%b'] * 7)}) AS job")
