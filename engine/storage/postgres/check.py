@@ -3,7 +3,8 @@
 A check sees the database as it was at one moment, while engines write to it; as long as it runs,
 the server keeps the old rows that they replace. It compares, in this order:
 
-* the tables, indexes and functions with the schema: each is there, and each index is valid;
+* the tables, indexes, functions and triggers with the schema: each is there, and each index is
+  valid;
 * the notes and epochs;
 * each job's values with their ranges and forms (`engine.storage.record_checks`), and each job with
   its transitions, as `engine.storage.job_checks` says for any storage;
@@ -44,10 +45,14 @@ from engine.storage.record_checks import record_problem
 
 _STEP_ROWS: Final = 1_000  # between two calls for progress
 _BLOCK_ROWS: Final = 200  # from the server at once: each may be long
-_MADE: Final = re.compile(r"CREATE (TABLE|(?:UNIQUE )?INDEX|VIEW|FUNCTION) (\w+)")
+_MADE: Final = re.compile(
+    r"CREATE (?:UNLOGGED |UNIQUE |CONSTRAINT )?(TABLE|INDEX|VIEW|FUNCTION|TRIGGER) (\w+)"
+)
 _NAMES: Final = """
     SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(%b))
     UNION SELECT proname FROM pg_proc WHERE pronamespace = to_regnamespace(quote_ident(%b))
+    UNION SELECT tgname FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+    WHERE relnamespace = to_regnamespace(quote_ident(%b)) AND tgenabled = 'A'
 """
 _INVALID: Final = """
     SELECT relname FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
@@ -112,10 +117,11 @@ class _Check:
     def _has_tables(self) -> bool:
         """Check the schema; return whether all tables are there, without which nothing works."""
         expected = {name: kind for step in STEPS for each in step for kind, name in _made(each)}
-        found = {name for [name] in self._rows(_NAMES, self._schema, self._schema)}
+        found = {name for [name] in self._rows(_NAMES, *[self._schema] * 3)}
         missing = expected.keys() - found
         for name in sorted(missing):
-            self._add(f"the schema: {expected[name]} {name}", "it is missing")
+            problem = "it is missing or off" if expected[name] == "trigger" else "it is missing"
+            self._add(f"the schema: {expected[name]} {name}", problem)
         for [name] in self._rows(_INVALID, self._schema):
             self._add(f"the schema: index {printable_name(name)}", "it is not valid: REINDEX it")
         return not any(expected[name] == "table" for name in missing)
@@ -232,7 +238,7 @@ class _Check:
 
 def _made(statement: str) -> Iterator[tuple[str, str]]:
     if (made := _MADE.match(statement.strip())) is not None:
-        yield made[1].split()[-1].lower(), made[2]
+        yield made[1].lower(), made[2]
 
 
 def _label(label: tuple[str, str]) -> str:

@@ -143,7 +143,7 @@ def check_unused(cursor: Reader, statements: Statements, name: str) -> None:
     for engine_id, host in cursor.execute(query.encode()):
         raise StorageInUseError(
             name,
-            f"number {engine_id} on {printable_name(host)} (if it has died, open another one for "
+            f"number {engine_id}, {printable_name(host)} (if it has died, open another one for "
             "longer than its lease, which frees its jobs)",
         )
 

@@ -153,6 +153,11 @@ def _of_numbers(number: str, table: str, noun: str) -> Iterator[Rule]:
 
 
 _OF_HISTORIES: Final = (
+    Rule(
+        "job {0}",
+        "it was created in a transaction of its caller, and left behind when that was committed",
+        "SELECT job_id FROM {schema}.arrivals ORDER BY position",
+    ),
     *_of_numbers("position", "jobs", "job"),
     *_of_numbers("sequence", "transitions", "transition"),
     Rule(

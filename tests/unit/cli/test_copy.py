@@ -33,12 +33,13 @@ from engine.storage.copying import (
 )
 from engine.storage.locations import storage_at
 from engine.storage.places import place_at
+from engine.storage.postgres.schema import lock_opening, try_lock_opening
 from engine.storage.record import Act, Execution, Record
 from engine.testing.book import Book
 from engine.testing.failing import failed
 from engine.testing.store import opened
 from engine.testing.values import MICROSECOND, NOON, ODD_LIFECYCLE, OddStatus, prompt_of
-from tests.postgres import Databases
+from tests.postgres import SCHEMA, Databases
 from tests.tries import thorough, thorough_cases
 from tests.unit.cli.programs import Run, damage, execute, run
 
@@ -70,9 +71,6 @@ async def _write_life(storage: Storage) -> None:
         await session.remove(before=NOON + MICROSECOND, keep=None)
 
 
-DIE = "SELECT engine.declare_1(engine_id, beats) FROM engine.engines"
-
-
 class Places:
     """Makes places of tests."""
 
@@ -94,8 +92,6 @@ class Places:
         """Return the location of a place with all that jobs may have."""
         location = self.new(sort)
         anyio.run(_write_life, storage_at(location))
-        if sort == "database":
-            execute(location, DIE)  # it has closed with a job at work
         return location
 
     def drop(self) -> None:
@@ -275,10 +271,31 @@ def test_a_place_in_use_is_not_copied(places: Places, here: Run, sort: str) -> N
     assert here("copy", source, target)[0] == 0
 
 
+def test_an_engine_that_has_died_unnoticed_may_be_alive(places: Places, here: Run) -> None:
+    source, target = places.life("database"), places.new("file")
+    execute(source, "INSERT INTO engine.engines (name) VALUES ('far')")
+    code, lines, [note] = here("copy", source, target)
+    assert (code, lines) == (3, [])
+    assert "far (if it has died, open another one for longer than its lease" in note
+    execute(source, "UPDATE engine.engines SET dead = true")
+    assert here("copy", source, target)[0] == 0
+
+
 def test_no_engine_opens_a_file_that_is_being_copied(places: Places) -> None:
     source = places.life("file")
     with place_at(source).contents(), pytest.raises(StorageInUseError), SyncJobEngine(source):
         pass
+
+
+def test_a_database_that_an_engine_is_opening_is_not_copied(places: Places) -> None:
+    """Both need the same lock."""
+    source = places.life("database")
+    with psycopg.connect(source) as connection:
+        lock_opening(connection, SCHEMA)
+        with pytest.raises(StorageInUseError, match="which is opening it or copying it now"):
+            _copy_losing(source, places.new("file"), "nothing")
+    with place_at(source).contents(), psycopg.connect(source) as connection:
+        assert not try_lock_opening(connection, SCHEMA)
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,11 @@ SAME_KEYS = (
     "DROP INDEX jobs_by_key; CREATE INDEX jobs_by_key ON jobs (idempotency_key); "
     "UPDATE jobs SET idempotency_key = 'same' WHERE position > 3"
 )
+LEFT_BEHIND = (
+    "ALTER TABLE arrivals DISABLE TRIGGER arrivals_admitted; INSERT INTO arrivals "
+    "(job_id, revision, status, input_hash, created_at, updated_at, version, kind, ready) "
+    "VALUES ('x', 0, 'waiting', '', now(), now(), 1, 'default', false)"
+)
 INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'jobs_by_end'::regclass"
 DAMAGE = [
     # Claims.
@@ -144,6 +149,9 @@ DAMAGE = [
     ("UPDATE epochs SET name = 'x'", "its name can't be 'x'"),
     ("UPDATE epochs SET number = 2", "the one before it is missing"),
     ("DROP INDEX jobs_by_payment", "it is missing"),
+    (LEFT_BEHIND, "it was created in a transaction of its caller, and left behind when"),
+    ("ALTER TABLE arrivals DISABLE TRIGGER arrivals_admitted", "it is missing or off"),
+    ("DROP TABLE progress", "it is missing"),
     ("ALTER FUNCTION free_1 RENAME TO free_77", "it is missing"),
     (INVALID, "it is not valid: REINDEX it"),
 ]
