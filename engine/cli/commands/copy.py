@@ -31,7 +31,7 @@ def copy(arguments: Namespace, console: Console) -> Exit:
         counts = target.make(lambda draft: copy_contents(contents, draft, progress))
     sizes = f"{counted(counts.jobs, 'job')}, {counted(counts.transitions, 'transition')}"
     console.line(f"{target.name}: {sizes}, the same as {source.name}")
-    console.note(f"cursors go on in the copy: no engine may open {source.name} from now on")
+    console.line(f"cursors go on in the copy: no engine may open {source.name} from now on")
     return Exit.OK
 
 
