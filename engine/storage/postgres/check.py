@@ -27,7 +27,6 @@ from operator import itemgetter
 from typing import Final
 
 from msgspec import DecodeError
-from psycopg import ServerCursor
 
 from engine.domain.epochs import NAME_FORM
 from engine.domain.exceptions import shown
@@ -35,16 +34,15 @@ from engine.domain.labels import read_labels
 from engine.storage.findings import Findings, Report, printable_name
 from engine.storage.job_checks import Move, job_problems
 from engine.storage.postgres.columns import JOB_COLUMNS, RECORD_COLUMNS
-from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.reading import Reader, is_standby, stream
 from engine.storage.postgres.rows import Row, record_of
-from engine.storage.postgres.rules import RULES, SAME_NAMES, Rule
+from engine.storage.postgres.rules import LEFT_BEHIND, RULES, SAME_NAMES, Rule
 from engine.storage.postgres.schema import STEPS, quoted
 from engine.storage.protocol import ProgressCallback
 from engine.storage.record import MAX_NUMBER
 from engine.storage.record_checks import record_problem
 
 _STEP_ROWS: Final = 1_000  # between two calls for progress
-_BLOCK_ROWS: Final = 200  # from the server at once: each may be long
 _MADE: Final = re.compile(
     r"CREATE (?:UNLOGGED |UNIQUE |CONSTRAINT )?(TABLE|INDEX|VIEW|FUNCTION|TRIGGER) (\w+)"
 )
@@ -183,14 +181,12 @@ class _Check:
             self._add(f"transition {move.sequence}", problem)
 
     def _stream(self, table: str, select: str, order: str) -> Iterator[Row]:
-        with ServerCursor(self._cursor.connection, f"engine {table}") as cursor:
-            cursor.itersize = _BLOCK_ROWS
-            query = f"{select} FROM {self._quoted}.{table} ORDER BY {order}"
-            for row in cursor.execute(query.encode(), binary=True):
-                self._checked[table] += 1
-                if sum(self._checked.values()) % _STEP_ROWS == 0:
-                    self._progress(sum(self._checked.values()), self._total)
-                yield row
+        query = f"{select} FROM {self._quoted}.{table} ORDER BY {order}"
+        for row in stream(self._cursor, table, query.encode()):
+            self._checked[table] += 1
+            if sum(self._checked.values()) % _STEP_ROWS == 0:
+                self._progress(sum(self._checked.values()), self._total)
+            yield row
 
     def _check_job(self, row: Row, moves: Iterator[Move]) -> None:
         where = f"job {printable_name(row[1])}"
@@ -207,6 +203,8 @@ class _Check:
     def _check_by_rules(self) -> None:
         self._check_labels()
         self._apply(RULES)
+        if not is_standby(self._cursor):
+            self._apply([LEFT_BEHIND])
         for index in ("indexscan", "indexonlyscan", "bitmapscan"):
             self._rows(f"SELECT set_config('enable_{index}', 'off', true)")
         self._apply(SAME_NAMES)
@@ -220,9 +218,8 @@ class _Check:
                 self._add(rule.where.format(*names), rule.problem.format(*values))
 
     def _check_labels(self) -> None:
-        for position, job_id, text, names, values in self._rows(
-            _LABELS.format(schema=self._quoted)
-        ):
+        query = _LABELS.format(schema=self._quoted).encode()
+        for position, job_id, text, names, values in stream(self._cursor, "labels", query):
             where = "the labels" if job_id is None else f"job {printable_name(job_id)}"
             found = dict(zip(names or (), values or (), strict=True))
             try:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psycopg
 from msgspec.structs import replace
-from psycopg import Connection, ServerCursor
+from psycopg import Connection
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import StorageDamagedError, StorageError, StorageInUseError
@@ -30,7 +30,6 @@ from engine.storage.record import AttemptRecord, Entry, Record
 from engine.storage.record_checks import record_problem
 
 _TABLES: Final = ("jobs", "labels", "transitions", "attempts")
-_BLOCK_ROWS: Final = 200  # from the server at once: each may be long
 
 
 class DatabaseContents:
@@ -92,7 +91,7 @@ class DatabaseContents:
             StorageDamagedError: One is not as engines write it.
         """
         query = self._statements.select(f"{self._s}.jobs AS job ORDER BY position")
-        for row in self._stream("jobs", query):
+        for row in reading.stream(self._cursor, "jobs", query):
             record = record_of(row)
             if (problem := record_problem(record)) is not None:
                 raise StorageDamagedError(
@@ -120,12 +119,7 @@ class DatabaseContents:
         """Return the rows of a table in the order of its first columns."""
         order = ", ".join(str(place + 1) for place in range(key))
         query = f"SELECT {columns} FROM {self._s}.{table} ORDER BY {order}"
-        return self._stream(table, query.encode())
-
-    def _stream(self, table: str, query: bytes) -> Iterator[Row]:
-        with ServerCursor(self._cursor.connection, f"engine {table}") as cursor:
-            cursor.itersize = _BLOCK_ROWS
-            yield from cursor.execute(query, binary=True)
+        return reading.stream(self._cursor, table, query.encode())
 
 
 def wait_for_other_place(connection: Connection[Any]) -> None:

@@ -18,6 +18,7 @@ from engine.domain.epochs import Epoch
 from engine.domain.exceptions import (
     JobDamagedError,
     StorageDamagedError,
+    StorageError,
     StorageFormatError,
     StorageInUseError,
 )
@@ -119,13 +120,17 @@ class DatabasePlace:
 
         Raises:
             StorageInUseError: An engine has it.
-            StorageError: It can't be read, or no engine has made its tables.
+            StorageError: It can't be read, or no engine has made its tables; or it is a standby.
         """
         with self._transaction() as cursor:
             wait_for_other_place(cursor.connection)
             if not try_lock_opening(cursor.connection, self._schema):
                 raise StorageInUseError(self.name, "which is opening it or copying it now")
             self._check_version(cursor)
+            if reading.is_standby(cursor):
+                raise StorageError(
+                    f"{self.name} is a standby, which may lack the newest jobs: copy its primary"
+                )
             check_unused(cursor, self._statements, self.name)
             yield DatabaseContents(self.name, cursor, self._statements)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeAlias
 
-from psycopg import Cursor
+from psycopg import Cursor, ServerCursor
 
 from engine.storage.postgres.arrays import texts
 from engine.storage.postgres.rows import Row, record_of
@@ -15,6 +15,8 @@ from engine.storage.record import AttemptRecord, Entry, Record
 
 Reader: TypeAlias = Cursor[Row]
 
+_LONG_ROWS: Final = 20  # from the server at once: each may have some megabytes
+_SHORT_ROWS: Final = 1_000
 _POSITION_OF: Final = "(SELECT position FROM {}.jobs WHERE job_id = %b)"
 
 
@@ -26,6 +28,24 @@ def records(cursor: Reader, statement: bytes, values: Sequence[Any] = ()) -> lis
 def one(cursor: Reader, statement: bytes, values: Sequence[Any] = ()) -> Row:
     """Return the row of a query that has one."""
     return next(cursor.execute(statement, values))
+
+
+def stream(cursor: Reader, table: str, query: bytes) -> Iterator[Row]:
+    """Return the rows of a query in a transaction, of any number, a few at a time.
+
+    Args:
+        cursor: Has the transaction.
+        table: The table; each has one stream at a time.
+        query: The query.
+    """
+    with ServerCursor(cursor.connection, f"engine {table}") as rows:
+        rows.itersize = _LONG_ROWS if table == "jobs" else _SHORT_ROWS
+        yield from rows.execute(query, binary=True)
+
+
+def is_standby(cursor: Reader) -> bool:
+    """Return whether the server repeats what another one writes."""
+    return bool(one(cursor, b"SELECT pg_is_in_recovery()")[0])
 
 
 def note(cursor: Reader, statements: Statements, name: str) -> str | None:

@@ -153,11 +153,6 @@ def _of_numbers(number: str, table: str, noun: str) -> Iterator[Rule]:
 
 
 _OF_HISTORIES: Final = (
-    Rule(
-        "job {0}",
-        "it was created in a transaction of its caller, and left behind when that was committed",
-        "SELECT job_id FROM {schema}.arrivals ORDER BY position",
-    ),
     *_of_numbers("position", "jobs", "job"),
     *_of_numbers("sequence", "transitions", "transition"),
     Rule(
@@ -170,6 +165,13 @@ _OF_HISTORIES: Final = (
 )
 
 RULES: Final = (*_OF_CLAIMS, *_OF_ATTEMPTS, *_OF_HISTORIES)
+
+LEFT_BEHIND: Final = Rule(
+    "job {0}",
+    "it was created in a transaction of its caller, and left behind when that was committed",
+    "SELECT job_id FROM {schema}.arrivals ORDER BY position",
+)
+"""Can't be asked on a standby, which has no unlogged tables."""
 
 SAME_NAMES: Final = tuple(
     Rule(

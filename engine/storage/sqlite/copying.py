@@ -36,7 +36,7 @@ from engine.storage.sqlite.writing import labels_of, write_note
 Item = TypeVar("Item")
 
 _TABLES: Final = ("jobs", "labels", "transitions", "attempts")
-_STEP_ROWS: Final = 1_000
+_STEP_ROWS: Final = 20  # at once: each may have some megabytes
 _SELECT_LINES: Final = f"""
     SELECT {", ".join(f"transitions.{column}" for column in TRANSITION_COLUMNS)}, job_id
     FROM transitions LEFT JOIN jobs ON jobs.position = transitions.position ORDER BY sequence

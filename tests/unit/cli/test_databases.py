@@ -13,7 +13,7 @@ import pytest
 
 from engine import JobStatus, SyncJobEngine
 from engine.storage.places import place_at
-from tests.postgres import Databases
+from tests.postgres import Cluster, Databases, started_cluster
 from tests.tries import thorough_cases
 from tests.unit.cli.programs import Run, execute, run
 
@@ -185,6 +185,26 @@ def test_no_value_ends_a_command_in_a_traceback(
     assert [code for code, _, _ in ends] == codes
     assert problem in "".join(ends[-1][1] + ends[-1][2])
     assert all(line.isprintable() for _, lines, notes in ends for line in lines + notes)
+
+
+@pytest.mark.thorough
+def test_a_standby_is_read_and_not_copied(tmp_path: Path, here: Run) -> None:
+    """It may lack the newest jobs, and has no unlogged tables."""
+    standby = Cluster()
+    try:
+        with started_cluster() as primary:
+            with _engine(primary.url) as engine:
+                _fill(engine)
+            connection = (f"--port={primary.port}", "--host=127.0.0.1", "--username=postgres")
+            how = ("--write-recovery-conf", "--checkpoint=fast", f"--pgdata={standby.data}")
+            standby.run("pg_basebackup", *connection, *how)
+            standby.start()
+            for name, *more in COMMANDS:
+                assert here(name, standby.url, *more)[::2] == (0, [])
+            code, _, [note] = here("copy", standby.url, tmp_path / "copy.db")
+            assert (code, note.endswith("may lack the newest jobs: copy its primary")) == (3, True)
+    finally:
+        standby.remove()
 
 
 def test_a_missing_package_is_told_of(here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
