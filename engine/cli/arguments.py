@@ -10,6 +10,7 @@ from engine.domain.exceptions import InvalidValueError
 from engine.domain.labels import check_kind, check_label
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
 from engine.storage.inspection import Place
+from engine.storage.locations import POSTGRES_URLS
 from engine.storage.places import place_at
 from engine.storage.sqlite.inspection import FilePlace
 from engine.storage.sqlite.paths import path_at
@@ -45,6 +46,8 @@ def file_place(text: str) -> FilePlace:
     Raises:
         ArgumentTypeError: It can't be one.
     """
+    if text.startswith(POSTGRES_URLS):
+        raise ArgumentTypeError("must be a file; pg_dump backs up a database")
     return FilePlace(path(text))
 
 

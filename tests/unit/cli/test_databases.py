@@ -105,6 +105,14 @@ def test_no_password_is_shown(used_database: str, here: Run, old: str, new: str,
         assert lines or notes
 
 
+def test_a_database_is_backed_up_by_its_own_programs(used_database: str, here: Run) -> None:
+    code, lines, notes = here("backup", used_database, "copy.db")
+    assert (code, lines) == (2, [])
+    assert notes[-1] == (
+        "engine backup: error: argument FILE: must be a file; pg_dump backs up a database"
+    )
+
+
 def test_reading_needs_no_other_right(used_database: str, here: Run) -> None:
     """It makes nothing, joins no engine, and can't write."""
     execute(
