@@ -54,17 +54,13 @@ def _call(schema: str, function: str, argument: str) -> str:
     return f"SELECT {quoted(schema)}.{function}(CAST({argument} AS text))"
 
 
-def _psycopg_call(schema: str, function: str) -> bytes:
-    return _call(schema.replace("%", "%%"), function, "%s").encode()
-
-
 class _Psycopg:
     def __init__(self, connection: object) -> None:
         self._connection = cast("psycopg.Connection[Any]", connection)
 
     def call(self, schema: str, function: str, argument: str) -> Answer:
         with psycopg.Cursor(self._connection, row_factory=scalar_row) as cursor:
-            text = cursor.execute(_psycopg_call(schema, function), (argument,)).fetchone()
+            text = cursor.execute(_call(schema, function, "%s").encode(), (argument,)).fetchone()
         return Answer(str(text), _in_transaction(self._connection))
 
 
@@ -74,7 +70,7 @@ class _AsyncPsycopg:
 
     async def call(self, schema: str, function: str, argument: str) -> Answer:
         async with psycopg.AsyncCursor(self._connection, row_factory=scalar_row) as cursor:
-            await cursor.execute(_psycopg_call(schema, function), (argument,))
+            await cursor.execute(_call(schema, function, "%s").encode(), (argument,))
             text = await cursor.fetchone()
         return Answer(str(text), _in_transaction(self._connection))
 

@@ -206,12 +206,20 @@ def place(url: str, schema: str = "engine") -> PostgresStorage:
 async def calling(
     kind: str,
     url: str,
+    schema: str = "engine",
     **how: Any,  # noqa: ANN401 - of the engine
 ) -> AsyncIterator[Caller]:
     """Open an engine, and a connection of a kind."""
     facade = SyncJobEngine if kind in _BLOCKING else JobEngine
     async with (
-        opened_engine(facade, place(url), **how) as engine,
-        _CONNECT[kind](url) as connected,
+        opened_engine(facade, place(url, schema), **how) as engine,
+        connecting(kind, url, engine) as caller,
     ):
+        yield caller
+
+
+@asynccontextmanager
+async def connecting(kind: str, url: str, engine: Engine) -> AsyncIterator[Caller]:
+    """Open a connection of a kind beside an engine that is open."""
+    async with _CONNECT[kind](url) as connected:
         yield Caller(engine, connected)

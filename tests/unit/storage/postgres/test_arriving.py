@@ -85,7 +85,7 @@ async def test_a_job_is_there_when_the_transaction_has_committed(caller: Caller)
     assert (born.to_status, born.by, born.reason) == (job.status, "the shop", "an order")
 
 
-@pytest.mark.parametrize("kind", ["AsyncSession over asyncpg", "blocking psycopg"])
+@pytest.mark.parametrize("kind", ["AsyncSession over asyncpg", *thorough("blocking psycopg")])
 async def test_a_program_may_have_another_driver(postgres_url: str, kind: str) -> None:
     async with calling(kind, postgres_url) as caller:
         made = await caller.create()
@@ -171,7 +171,7 @@ TAKEN = {
 }
 
 
-@pytest.mark.parametrize("name", TAKEN)
+@pytest.mark.parametrize("name", ["key", *thorough("payment")])
 async def test_a_name_that_another_job_gets_meanwhile_fails_the_commit(
     one_caller: Caller, name: str
 ) -> None:
@@ -193,6 +193,7 @@ async def test_a_name_that_another_job_gets_meanwhile_fails_the_commit(
             await one_caller.create("hash", **how)
 
 
+@pytest.mark.thorough
 async def test_an_id_that_another_job_gets_meanwhile_fails_the_commit(postgres_url: str) -> None:
     async with calling("psycopg", postgres_url, new_id=lambda: "the same") as caller:
         await caller.create()
@@ -203,6 +204,7 @@ async def test_an_id_that_another_job_gets_meanwhile_fails_the_commit(postgres_u
             await caller.create()
 
 
+@pytest.mark.thorough
 async def test_a_job_that_is_born_running_is_claimed_after_the_commit(postgres_url: str) -> None:
     async with calling("psycopg", postgres_url) as caller:
         watch = caller.engine.watch(after=0)
@@ -219,6 +221,7 @@ async def _double(value: int) -> str:
     return str(2 * value)
 
 
+@pytest.mark.thorough
 async def test_the_engines_are_told_of_a_commit(one_caller: Caller, postgres_url: str) -> None:
     async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as other:
         found = await other.execute(
@@ -249,7 +252,7 @@ async def test_a_connection_in_autocommit_is_refused(one_caller: Caller) -> None
     assert await one_caller.engine.count() == 1
 
 
-@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+@pytest.mark.parametrize("isolation", thorough("repeatable read", "serializable"))
 async def test_an_isolation_that_does_not_see_others_commits_is_refused(
     one_caller: Caller, isolation: str
 ) -> None:
@@ -266,6 +269,7 @@ async def test_an_isolation_that_does_not_see_others_commits_is_refused(
     assert await one_caller.engine.count() == 0
 
 
+@pytest.mark.thorough
 async def test_a_connection_of_another_kind_is_refused(
     one_caller: Caller, postgres_url: str
 ) -> None:
@@ -289,6 +293,7 @@ async def test_a_blocking_engine_takes_blocking_connections(postgres_url: str) -
         await _refused(caller, "set its statement_timeout instead", timeout=5)
 
 
+@pytest.mark.thorough
 async def test_a_connection_to_another_place_is_refused(
     one_caller: Caller, databases: Databases
 ) -> None:
@@ -299,6 +304,7 @@ async def test_a_connection_to_another_place_is_refused(
         databases.drop(url)
 
 
+@pytest.mark.thorough
 async def test_an_engine_without_postgresql_refuses_a_connection(one_caller: Caller) -> None:
     async with JobEngine() as engine:
         with pytest.raises(InvalidValueError, match="needs an engine whose jobs are in PostgreSQL"):
