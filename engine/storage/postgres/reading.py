@@ -27,7 +27,8 @@ def records(cursor: Reader, statement: bytes, values: Sequence[Any] = ()) -> lis
 
 def one(cursor: Reader, statement: bytes, values: Sequence[Any] = ()) -> Row:
     """Return the row of a query that has one."""
-    return next(cursor.execute(statement, values))
+    [row] = cursor.execute(statement, values)
+    return row
 
 
 def stream(cursor: Reader, table: str, query: bytes) -> Iterator[Row]:
