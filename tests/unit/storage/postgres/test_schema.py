@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 
 from engine.domain.exceptions import StorageFormatError
+from engine.storage.postgres.arrivals import ARRIVAL_COLUMNS
 from engine.storage.postgres.columns import JOB_COLUMNS, type_of
 from engine.storage.postgres.schema import prepare
 from engine.storage.sqlite import rows
@@ -20,14 +22,20 @@ def test_a_job_has_the_columns_that_it_has_in_a_file() -> None:
     assert {*JOB_COLUMNS} - _OF_POSTGRES_ALONE == {*rows.JOB_COLUMNS} - {"checksum"}
 
 
-def test_the_table_of_jobs_has_the_columns_that_batches_write(postgres_url: str) -> None:
+@pytest.mark.parametrize(
+    ("table", "columns"), [("jobs", JOB_COLUMNS), ("arrivals", ("position", *ARRIVAL_COLUMNS))]
+)
+def test_a_table_of_jobs_has_the_columns_that_are_written(
+    postgres_url: str, table: str, columns: Sequence[str]
+) -> None:
     with psycopg.connect(postgres_url) as connection:
         found = connection.execute(
             "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute "
-            "WHERE attrelid = 'engine.jobs'::regclass AND attnum > 0 ORDER BY attnum"
+            "WHERE attrelid = %s::regclass AND attnum > 0 ORDER BY attnum",
+            (f"engine.{table}",),
         ).fetchall()
     long = {"timestamptz": "timestamp with time zone"}
-    expected = [(name, long.get(type_of(name), type_of(name))) for name in JOB_COLUMNS]
+    expected = [(name, long.get(type_of(name), type_of(name))) for name in columns]
     assert sorted(found) == sorted(expected)
 
 
