@@ -144,6 +144,19 @@ class Batch:
         """Return the jobs that change, as they are after it, by id."""
         return newest_records(self.changes)
 
+    def started_ids(self) -> set[str]:
+        """Return the ids of the jobs that enter the running status, or are born in it."""
+        running = self.lifecycle.running_value
+        return {
+            change.record.job_id
+            for change in self.changes
+            if change.sequence is not None and change.record.status == running != change.from_status
+        }
+
+    def holds(self, job_id: str) -> bool:
+        """Return whether the owner holds a job."""
+        return self._find(job_id) is not None
+
     def job(self, job_id: str) -> Record:
         """Return a job that was named, as it is now.
 

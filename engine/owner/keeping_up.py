@@ -79,7 +79,7 @@ class KeepingUp:
     async def _look(self) -> None:
         due = await self._ask(LookAround())
         self._claims.may_find_some = True
-        if due or self._claims.are_waiting:
+        if due or self._claims.are_waiting or self._claims.have_left_some:
             await self._ask(ExpireJobs(due))
         if anyio.current_time() >= self._next_unhandled:
             self._next_unhandled = anyio.current_time() + _UNHANDLED_SECONDS

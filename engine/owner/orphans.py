@@ -48,10 +48,14 @@ class Orphans:
             return False
         if self.has(record):
             return True
+        self.forget(record)
+        return False
+
+    def forget(self, record: Record) -> None:
+        """Forget a job, if it was noted."""
         tokens = self._tokens.get(record.kind)
         if tokens is not None and tokens.pop(record.job_id, None) is not None and not tokens:
             del self._tokens[record.kind]
-        return False
 
     def of(self, kinds: Iterable[str]) -> list[str]:
         """Return the ids of the jobs that have one of these kinds."""

@@ -58,7 +58,8 @@ class WaitingClaims:
         # Claimed, though their claims were refused; job ids by token.
         self._unclaimed: dict[str, str] = {}
         self._reserved: dict[str, Record] = {}
-        self._has_lost_some = False  # reserved ones: the answer of the storage was lost
+        self._has_lost_some = False  # a shared storage keeps jobs for this engine, unknown here
+        self._is_shared = False
         self.may_find_some = True
 
     def add(self, messages: Sequence[Write]) -> None:
@@ -74,6 +75,11 @@ class WaitingClaims:
         """Whether a claim waits."""
         return bool(self._waiting)
 
+    @property
+    def have_left_some(self) -> bool:
+        """Whether jobs are kept for claims that were refused: the next round lets them go."""
+        return bool(self._reserved or self._unclaimed or self._has_lost_some)
+
     async def reserve(self, state: State, now: datetime) -> Sequence[Record]:
         """Have a shared storage reserve jobs for the claims; return all that are reserved.
 
@@ -83,6 +89,7 @@ class WaitingClaims:
         shared = state.shared
         if shared is None:
             return ()
+        self._is_shared = True
         strays = self._ready_queue.strays
         if self._has_lost_some or strays.have_ended:
             strays.have_ended = False
@@ -135,8 +142,8 @@ class WaitingClaims:
                 judge_orphans(batch, self._ready_queue.orphans, each.places)
         changed = batch.changed()
         reserved = [job for job_id in self._reserved if (job := batch.newest(job_id)) is not None]
-        ready = {job.job_id: job for job in (*changed.values(), *reserved) if batch.is_ready(job)}
-        fresh = sorted(ready.values(), key=rank)
+        offered = {job.job_id: job for job in (*self._own(batch), *reserved) if batch.is_ready(job)}
+        fresh = sorted(offered.values(), key=rank)
         offer = self._ready_queue.offer(changed, fresh)
         for each in claims:
             records = _serve(batch, offer, each.places)
@@ -146,6 +153,18 @@ class WaitingClaims:
             self._let_go(batch)
         return served
 
+    def _own(self, batch: Batch) -> list[Record]:
+        """Return the changed jobs that this batch may give to a claim.
+
+        In a shared storage, another engine may keep a job that was running before: for its claims,
+        or because a stray thread holds it back.
+        """
+        changed = batch.changed()
+        if not self._is_shared:
+            return [*changed.values()]
+        started = batch.started_ids()
+        return [job for job in changed.values() if job.job_id in started or batch.holds(job.job_id)]
+
     def _let_go(self, batch: Batch) -> None:
         """Change nothing about the reserved jobs that no claim has taken: that lets them go."""
         changed, running = batch.changed(), batch.lifecycle.running_value
@@ -153,6 +172,7 @@ class WaitingClaims:
             record = None if job_id in changed else batch.newest(job_id)
             if record is not None and record.status == running:
                 batch.amend(record, record.execution)
+                self._ready_queue.orphans.forget(record)
 
     def _still_unclaimed(self, batch: Batch) -> list[Record]:
         """Return the unclaimed jobs that still have the same attempt, as they are now."""
@@ -176,6 +196,7 @@ class WaitingClaims:
         """Take the outcome of that commit. If it was applied, the next batch releases its jobs."""
         if applied:  # no worker has them: their claims were refused
             self._reserved.clear()
+            self._has_lost_some = True
             self._unclaimed |= {each.execution.token or "": each.job_id for each in self._in_doubt}
         self._in_doubt = []
 

@@ -150,6 +150,8 @@ class PlainShared:
 
     async def resolve(self, changes: Sequence[Change]) -> bool | Committed:
         await self._let_others_run()
+        if self._random.random() < 0.3:
+            raise StorageError("the server is away")
         assert self._lost is not None
         assert self._lost.changes is changes
         return self._lost.outcome
@@ -160,9 +162,8 @@ class PlainShared:
             return refused
         content = self.place.content
         numbered = [each.sequence for each in changes if each.sequence is not None]
-        entries = content._entries()  # noqa: SLF001 - it knows the highest number
-        removed, removed_position = content._newest_removed  # noqa: SLF001
-        newest = max([removed, *(entry.sequence for entry in entries)])
+        _, removed_position = content._newest_removed  # noqa: SLF001
+        newest = self._newest()
         position = max([removed_position, *(job.position for job in content.jobs.values())])
         new = [each.record.position for each in changes if not each.record.revision]
         committed = Committed(
@@ -176,13 +177,24 @@ class PlainShared:
         return committed
 
     def _write(self, record: Record) -> None:
-        job_id = record.job_id
+        """Write a row. What another engine's attempt has, or it has reserved, stays that one's."""
+        job_id, holders = record.job_id, self.place.holders
+        before = self.place.jobs().get(job_id)
         self.place.jobs()[job_id] = record
+        holder = holders.pop(job_id, self.number)
         is_kept = record.status == self._running and job_id in self._held_back
+        if before is not None and holder != self.number and not is_alive(record):
+            is_kept = record.status == before.status and not is_alive(before)
+        elif before is None or record.execution.token != before.execution.token:
+            holder = self.number
         if is_alive(record) or is_kept:
-            self.place.holders[job_id] = self.number
-        else:
-            self.place.holders.pop(job_id, None)
+            holders[job_id] = holder
+
+    def _newest(self) -> int:
+        """Return the highest number of a transition."""
+        content = self.place.content
+        removed, _ = content._newest_removed  # noqa: SLF001 - it knows
+        return max([removed, *(entry.sequence for entry in content._entries())])  # noqa: SLF001
 
     def _in_the_way(self, changes: Sequence[Change]) -> Committed | None:
         """Return what others have written since, or have taken the names of new jobs for."""
@@ -247,7 +259,7 @@ class PlainShared:
         return [now for record, now in stored if now and now.revision != record.revision]
 
     async def newest_sequence(self) -> int:
-        return max([0, *(entry.sequence for entry in self.place.content._entries())])  # noqa: SLF001
+        return self._newest()
 
     async def due(self, now: datetime, limit: int) -> Sequence[str]:
         await self._let_others_run()

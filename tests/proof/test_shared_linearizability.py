@@ -46,7 +46,8 @@ class SharedLoad(Load):
                 await pause(random.Random(self.seed).randrange(10, 40 * self.calls) * self.slowness)
             await self._look_again(make_engine(PlainShared(place, self.seed)))
         self.recorder.check()
-        assert self.recorder.count(UNKNOWN) <= self.cut_off, "a call ended without an answer"
+        if not loses:  # else the storage may not tell the outcome in time
+            assert self.recorder.count(UNKNOWN) <= self.cut_off, "a call ended without an answer"
 
 
 def test_the_promises_hold_with_several_engines_under_every_schedule(anyio_backend: str) -> None:

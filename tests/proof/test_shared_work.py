@@ -132,7 +132,7 @@ class Works:
 def test_every_job_ends_once_whoever_dies_meanwhile(anyio_backend: str) -> None:
     seen = Counter[str]()
     for seed in seeds(FULL_COUNT):
-        works, schedule = Works(seed, 10 * (seed % 2)), Schedule(seed)
+        works, schedule = Works(seed, 30 * (seed % 2)), Schedule(seed)
         with repeatable(seed, anyio_backend):
             schedule.run(anyio_backend, works.run)
         seen += works.seen

@@ -52,20 +52,33 @@ def _given(prefix: str, columns: Iterable[str]) -> str:
     )
 
 
-def update_of(columns: Iterable[str]) -> str:
-    """Return the SET of the jobs that get given values."""
-    return ", ".join(_assignments(columns))
+def update_of(columns: Iterable[str], engine: str = "p_engine") -> str:
+    """Return the SET of the jobs that get given values.
+
+    Args:
+        columns: Those that are given.
+        engine: The number of the engine that writes.
+    """
+    return ", ".join(_assignments(columns, engine))
 
 
-def _assignments(columns: Iterable[str]) -> Iterator[str]:
+def _assignments(columns: Iterable[str], engine: str) -> Iterator[str]:
+    # Reserved by another engine, or held back there: it stays so, whoever writes the job.
+    is_kept = (
+        f"job.holder <> {engine} AND given.holder IS NULL AND given.status = job.status "
+        "AND (job.token IS NULL OR starts_with(job.token, 'dead '))"
+    )
     yield "revision = job.revision + 1"
     for column in columns:
         if column == "holder":
-            # Another engine's attempt stays that engine's, whoever writes its job.
+            # Another engine's attempt stays that engine's, too.
             yield (
                 "holder = CASE WHEN given.holder IS NOT NULL AND job.token = given.token "
-                "THEN coalesce(job.holder, given.holder) ELSE given.holder END"
+                f"THEN coalesce(job.holder, given.holder) WHEN {is_kept} THEN job.holder "
+                "ELSE given.holder END"
             )
+        elif column == "ready":
+            yield f"ready = given.ready AND ({is_kept}) IS NOT TRUE"
         elif column not in FIXED_COLUMNS:
             yield f"{column} = given.{column}"
 

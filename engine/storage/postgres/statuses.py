@@ -77,7 +77,7 @@ def _write(cursor: Reader, statements: Statements, records: Sequence[Record], ro
     rows = [job_row(each, kept_of(each, roles, 0, ()), each.position) for each in records]
     arrays = ", ".join(["%b"] * len(JOB_COLUMNS))
     cursor.execute(
-        f"UPDATE {statements.schema}.jobs AS job SET {update_of(JOB_COLUMNS)} "
+        f"UPDATE {statements.schema}.jobs AS job SET {update_of(JOB_COLUMNS, '0')} "
         f"FROM unnest({arrays}) AS given ({', '.join(JOB_COLUMNS)}) "
         "WHERE job.position = given.position".encode(),
         columns_of(JOB_COLUMNS, rows),

@@ -134,7 +134,10 @@ class PostgresStorage:
     async def resolve(self, changes: Sequence[Change]) -> bool | Committed:
         """Ask for the number of the batch."""
         del changes  # those of the newest commit
-        return await self._thread.run(self._database.resolve)
+        committed = await self._thread.run(self._database.resolve)
+        if committed:
+            self._heartbeat.tell()
+        return committed
 
     async def _call(self, function: Callable[[Reader, Statements], Result]) -> Result:
         return await self._thread.run(self._database.call, function)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from engine import (
     JobClaimedError,
     JobEngine,
     Progress,
+    Retry,
     WaitingJobs,
     Worker,
 )
@@ -200,3 +202,31 @@ async def test_a_kind_that_nobody_has_is_told_and_one_that_another_has_is_not(
             while told() != ["c", "c"]:
                 await checkpoint()
             assert (await one.statistics()).unhandled == 1
+
+
+async def test_a_job_that_a_thread_holds_back_runs_nowhere_else(new_engine: NewEngine) -> None:
+    begun, ends = threading.Semaphore(0), threading.Event()
+
+    def work(_: AgentJob) -> str:
+        begun.release()
+        ends.wait(SECONDS)
+        return "done"
+
+    how: dict[str, Any] = {"retry": Retry(9, 0)}
+    with anyio.fail_after(SECONDS):
+        async with (
+            new_engine() as one,
+            new_engine() as two,
+            Worker(one, work, timeout_seconds=0.05, **how),
+        ):
+            job_id = (await one.create(start=True)).job_id
+            while not (await one.statistics()).strays:
+                await checkpoint()
+            begun.acquire()
+            async with Worker(two, work, **how):
+                await two.extend(job_id, RUNNING, timedelta(hours=1))
+                for _ in range(100):  # steps in which it would begin
+                    await checkpoint()
+                assert not begun.acquire(blocking=False)
+                ends.set()
+                assert await two.result(job_id) == "done"
