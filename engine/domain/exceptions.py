@@ -617,6 +617,25 @@ class StorageDamagedError(StorageError):
     """The contents of the storage are broken. ``engine check`` says where."""
 
 
+class CommitsLostError(StorageDamagedError):
+    """The storage doesn't know of changes that it had acknowledged: a failover has lost them.
+
+    A standby took over that had not got them; a synchronous one would have. The engine crashes with
+    this error, because its jobs may be as they were before. Start it again, and compare what you
+    know of the newest jobs with what is there.
+
+    Attributes:
+        storage: The storage, without a password.
+    """
+
+    def __init__(self, storage: str) -> None:
+        super().__init__(
+            f"{storage} does not know what it has acknowledged: a failover has lost commits. Start "
+            "the engine again, and look at the newest jobs"
+        )
+        self.storage = storage
+
+
 class JobDamagedError(StorageDamagedError):
     """The stored data of this job is broken, so the job is not shown. Other jobs are not affected.
 

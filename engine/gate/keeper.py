@@ -20,7 +20,7 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.domain.interrupts import raised_by_signal
-from engine.domain.models import Job, Progress
+from engine.domain.models import Job
 from engine.gate.check import Check, Chosen
 from engine.gate.waiting_jobs import WaitingJobs
 from engine.owner.attachment import Part
@@ -28,10 +28,11 @@ from engine.owner.commands.lead import Lead
 from engine.owner.commands.listing import ListJobs
 from engine.owner.commands.move import CheckedMove, MoveJobs
 from engine.owner.core import Core
+from engine.owner.events import Listener
 from engine.owner.inside import Inside
 from engine.portal.logs import TaskLogger
 from engine.storage.filter import JobFilter
-from engine.storage.record import Act, Change, Damaged, Entry, Record
+from engine.storage.record import Act, Change, Damaged, Record
 
 logger = TaskLogger("engine.gate")
 
@@ -49,7 +50,7 @@ _PASSED_OVER: Final = (
 )
 
 
-class GateKeeper(Part):
+class GateKeeper(Part, Listener):
     """Works for a gate on the event loop of the engine, in the engine's task group."""
 
     def __init__(
@@ -121,7 +122,9 @@ class GateKeeper(Part):
     # Events.
 
     def on_changes(self, changes: Sequence[Change]) -> None:
-        """Note the jobs that start or stop waiting."""
+        """Note the jobs that start or stop waiting. Each check of a shared storage reads anew."""
+        if self._core.state.shared is not None:
+            return
         for change in changes:
             record = change.record
             if record.status == self._status:
@@ -131,17 +134,6 @@ class GateKeeper(Part):
                 self._waiting.pop(record.job_id, None)
                 if self._gone is not None:
                     self._gone.add(record.job_id)
-
-    @property
-    def follows(self) -> bool:
-        """It reads the waiting jobs of a shared storage before each check."""
-        return False
-
-    def on_entries(self, entries: Sequence[Entry]) -> None:
-        """Never called."""
-
-    def on_progress(self, progress: Progress) -> None:
-        """Ignore it: progress moves no job."""
 
     def on_end(self, error: EngineUnavailableError) -> None:
         """Stop polling."""

@@ -10,8 +10,10 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, TypeAlias, cast
 
 from engine.domain.exceptions import (
+    CommitsLostError,
     CommitUnknownError,
     DuplicateJobIdError,
+    LeaseLostError,
     StorageDamagedError,
     StorageError,
     shown,
@@ -34,6 +36,9 @@ def _as_decided(records: Sequence[Record]) -> Sequence[Record]:
 
 
 AS_DECIDED: Final[Stored] = _as_decided
+
+FATAL: Final = (LeaseLostError, CommitsLostError)
+"""What a shared storage says to an engine that must not go on: it crashes."""
 
 
 class InTheWay(NamedTuple):
@@ -124,6 +129,8 @@ class Committer:
         self._undecided = batch
         try:
             applied = await self._storage.resolve(batch.changes)
+        except FATAL:
+            raise
         except StorageError:
             raise unknown from unknown.__cause__
         self._undecided = None

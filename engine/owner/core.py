@@ -18,6 +18,7 @@ from engine.domain.ids import IdSource
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Job, Statistics, Status
 from engine.domain.validation import check_flag
+from engine.owner.commands.newest import ReadNewest
 from engine.owner.commands.read import GetJobs
 from engine.owner.inbox import Inbox
 from engine.owner.message import Answer, Message
@@ -131,7 +132,7 @@ class Core(Generic[Status]):
             if record.status in statuses:
                 return self.views.job(record)
             raise self.too_late(seconds, job_id, record.status)
-        wait = JobWait(self.state.events, statuses, self.inbox.new_event())
+        wait = JobWait(self.state.events, statuses, self.lifecycle.values, self.inbox.new_event)
         if seconds is None:
             return self.views.job(await wait.wait(self.ask, message))
         with anyio.CancelScope() as scope:
@@ -162,22 +163,24 @@ class Core(Generic[Status]):
             InvalidValueError: ``progress`` is no bool.
         """
         check_flag("progress", progress)
-        if after is None:
-            after = self.newest_cursor() if job_id is None else Cursor(0)
+        if after is None and job_id is not None:
+            after = Cursor(0)
+        elif after is None and self.state.shared is None:
+            after = self.cursor_at(self.state.last_sequence)
         return Watcher(
             self.state.events,
             self.ask,
             self.views,
-            self.lifecycle.final_values,
+            self.lifecycle,
             job_id=job_id,
             after=after,
             progress=progress,
             follows=self.state.shared is not None,
         )
 
-    def newest_cursor(self) -> Cursor:
+    async def newest_cursor(self) -> Cursor:
         """Return the place behind the newest transition; of number 0 before the first one."""
-        return self.cursor_at(self.state.last_sequence)
+        return self.cursor_at(await self.ask(ReadNewest()))
 
     def cursor_at(self, sequence: int) -> Cursor:
         """Return the place behind a transition."""

@@ -10,36 +10,39 @@ some (see `engine.owner.watching`). A listener of one job costs nothing when ano
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 from engine.domain.exceptions import EngineUnavailableError
 from engine.domain.models import Progress
 from engine.storage.record import Change, Entry
 
 
-class Listener(Protocol):
-    """Takes changes, on the event loop of the owner. Must not raise, and must be quick."""
+class Listener:
+    """Takes changes, on the event loop of the owner. Must not raise, and must be quick.
 
-    @property
-    def follows(self) -> bool:
-        """Whether it takes the transitions of a shared storage."""
-        ...
+    What a listener does not say, it ignores.
+
+    Attributes:
+        follows: Whether it takes the transitions of a shared storage.
+    """
+
+    __slots__ = ()
+
+    follows: bool = False
 
     def on_changes(self, changes: Sequence[Change]) -> None:
         """Take committed changes: of the listener's job, or of all jobs."""
-        ...
 
     def on_entries(self, entries: Sequence[Entry]) -> None:
         """Take transitions of a shared storage, of any engine, in their order."""
-        ...
+
+    def on_gap(self) -> None:
+        """Note that transitions of a shared storage were not passed on."""
 
     def on_progress(self, progress: Progress) -> None:
         """Take the progress of a handler."""
-        ...
 
     def on_end(self, error: EngineUnavailableError) -> None:
         """Take the end of the engine: no event follows."""
-        ...
 
 
 class Events:
@@ -99,6 +102,12 @@ class Events:
         for listener in tuple(self._of_all):
             if listener.follows:
                 listener.on_entries(entries)
+
+    def publish_gap(self) -> None:
+        """Let the followers read what they have not seen."""
+        for listener in self._all():
+            if listener.follows:
+                listener.on_gap()
 
     def publish_progress(self, progress: Progress) -> None:
         """Pass the progress of a handler to the listeners, and keep it as the newest."""

@@ -61,10 +61,21 @@ class Following:
         return (self._last or 0) + 1
 
     def take(self, entries: Sequence[Entry]) -> None:
-        """Pass on the transitions that follow; those that were passed on before are left out."""
+        """Pass on the transitions that follow; those that were passed on before are left out.
+
+        Numbers have no gaps, so what is missing among them was removed meanwhile. The watchers find
+        out whether they have missed it.
+        """
         if self.last is None:
             return
         new = [entry for entry in entries if entry.sequence >= self._next]
-        if new:
+        if (
+            new
+            and new[-1].sequence - new[0].sequence + 1 == len(new)
+            and (new[0].sequence == self._next)
+        ):
             self._last = new[-1].sequence
             self._events.publish_entries(new)
+        elif new:
+            self._last = new[-1].sequence
+            self._events.publish_gap()

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias
 
-from engine.domain.exceptions import EngineUnavailableError, InvalidValueError, shown
+from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.interrupts import raised_by_signal
-from engine.domain.models import Progress, Status, Transition
+from engine.domain.models import Status, Transition
 from engine.domain.validation import is_async_function
+from engine.owner.events import Listener
 from engine.owner.views import Views
 from engine.portal.logs import TaskLogger
-from engine.storage.record import Change, Entry, entries_of
+from engine.storage.record import Change, entries_of
 
 logger = TaskLogger("engine")
 
@@ -23,7 +24,7 @@ OnTransition: TypeAlias = Callable[[Transition[Any]], object]
 """Takes each committed transition. Its return value is ignored."""
 
 
-class TransitionHook(Generic[Status]):
+class TransitionHook(Listener, Generic[Status]):
     """Calls a function with every transition, in their order. Logs its errors.
 
     Args:
@@ -60,17 +61,3 @@ class TransitionHook(Generic[Status]):
                     self._interrupt(interrupt)
                     continue
                 logger.exception("a hook failed at transition %s", transition.sequence)
-
-    @property
-    def follows(self) -> bool:
-        """It takes the transitions of its own engine alone."""
-        return False
-
-    def on_entries(self, entries: Sequence[Entry]) -> None:
-        """Never called."""
-
-    def on_progress(self, progress: Progress) -> None:
-        """Ignore it: it is no transition."""
-
-    def on_end(self, error: EngineUnavailableError) -> None:
-        """Ignore it: no transition follows."""

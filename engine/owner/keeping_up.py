@@ -12,9 +12,10 @@ from typing import Final
 
 import anyio
 
-from engine.domain.exceptions import EngineError, EngineUnavailableError, LeaseLostError
+from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.owner.commands.expire import ExpireJobs
 from engine.owner.commands.look import FindUnhandled, LookAround
+from engine.owner.committer import FATAL
 from engine.owner.inbox import Inbox
 from engine.owner.message import Answer, Message
 from engine.owner.state import State
@@ -50,6 +51,7 @@ class KeepingUp:
         self._shared = shared
         self._claims = claims
         self._time = time
+        self._has_failed = False
         self._next_unhandled = anyio.current_time() + _UNHANDLED_SECONDS
 
     async def run(self) -> None:
@@ -57,6 +59,7 @@ class KeepingUp:
 
         Raises:
             LeaseLostError: The others take this engine for dead.
+            CommitsLostError: The storage has lost what it acknowledged.
             Exception: A bug; it crashes the owner.
         """
         following = self._state.following
@@ -69,14 +72,18 @@ class KeepingUp:
                 await self._look()
             except EngineUnavailableError:
                 return
-            except LeaseLostError:
+            except FATAL:
                 raise
             except EngineError:
+                self._has_failed = True
                 text = "changes of other engines can't be read, and are looked for again"
                 logger.exception(text)
                 await anyio.sleep(_IDLE_SECONDS)
 
     async def _look(self) -> None:
+        if self._has_failed:  # a commit's outcome may be unknown, and nothing be read before
+            await self._ask(ExpireJobs(()))
+            self._has_failed = False
         due = await self._ask(LookAround())
         self._claims.may_find_some = True
         if due or self._claims.are_waiting or self._claims.have_left_some:

@@ -242,6 +242,12 @@ class State:
         self.table.remove(record)
         self.ready_queue.forget_held(record.job_id)
 
+    def let_go_all(self, job_ids: Iterable[str]) -> None:
+        """Hold jobs no more that others have removed from a shared storage."""
+        for job_id in job_ids:
+            if (record := self.table.find(job_id)) is not None:
+                self.let_go(record)
+
     def _note_all(self, records: Iterable[Record]) -> None:
         """Take in when jobs are due, and whether they are ready."""
         queue, times, running = self.ready_queue, self.times, self.lifecycle.running_value

@@ -16,9 +16,11 @@ import anyio
 
 from engine.domain.epochs import Cursor
 from engine.domain.exceptions import EngineError, EngineUnavailableError
+from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Progress, Status, Transition
+from engine.owner.commands.newest import ReadNewest
 from engine.owner.commands.read import GetJobs, ReadTransitions
-from engine.owner.events import Events
+from engine.owner.events import Events, Listener
 from engine.owner.message import Message
 from engine.owner.views import Views
 from engine.portal import Event
@@ -32,27 +34,46 @@ Ask: TypeAlias = Callable[[Message[Any]], Awaitable[Any]]
 MAX_KEPT: Final = 1_000  # changes that a watcher keeps before it turns to the history
 
 
-class JobWait:
+class JobWait(Listener):
     """Waits until a job has one of some statuses.
 
     Args:
         events: Report the job's moves.
         statuses: The statuses to wait for.
-        woken: An event of the loop that nobody else has.
+        known: All statuses of the lifecycle. A job of another lifecycle may end in others.
+        new_event: Returns an event of the loop.
 
     Attributes:
         status: The newest status of the job; None before it has been read.
     """
 
-    __slots__ = ("_events", "_outcome", "_statuses", "_woken", "status")
+    __slots__ = (
+        "_events",
+        "_is_behind",
+        "_known",
+        "_new_event",
+        "_outcome",
+        "_statuses",
+        "_woken",
+        "status",
+    )
 
     follows = True
 
-    def __init__(self, events: Events, statuses: Collection[str], woken: Event) -> None:
+    def __init__(
+        self,
+        events: Events,
+        statuses: Collection[str],
+        known: Collection[str],
+        new_event: Callable[[], Event],
+    ) -> None:
         self.status: str | None = None
+        self._known = known
+        self._new_event = new_event
+        self._woken = new_event()
+        self._is_behind = False  # the job may have moved since it was read
         self._events = events
         self._statuses = statuses
-        self._woken = woken
         self._outcome: Record | EngineUnavailableError | None = None
 
     def on_changes(self, changes: Sequence[Change]) -> None:
@@ -64,14 +85,16 @@ class JobWait:
                 self._woken.set()
 
     def on_entries(self, entries: Sequence[Entry]) -> None:
-        """Wake the caller if another engine has moved the job to a status."""
+        """Wake the caller if another engine has moved the job to a status, or to an unknown one."""
         for entry in entries:
             self.status = entry.to_status
-            if entry.to_status in self._statuses:
-                self._woken.set()
+            if entry.to_status in self._statuses or entry.to_status not in self._known:
+                self.on_gap()
 
-    def on_progress(self, progress: Progress) -> None:
-        """Ignore it: progress changes no status."""
+    def on_gap(self) -> None:
+        """Let the job be read: it may have moved, and been removed."""
+        self._is_behind = True
+        self._woken.set()
 
     def on_end(self, error: EngineUnavailableError) -> None:
         """Wake the caller with the error."""
@@ -96,12 +119,14 @@ class JobWait:
         try:
             record = await read_job(ask, message)
             self.status = self.status or record.status
-            if record.status in self._statuses:
-                return record
-            if self._outcome is None:  # else it came meanwhile
-                await self._woken.wait()
-            if self._outcome is None:
-                return await read_job(ask, GetJobs([job_id]))
+            while self._outcome is None:  # else it came meanwhile
+                if record.status in self._statuses or record.outcome is not None:
+                    return record
+                if not self._is_behind:
+                    await self._woken.wait()
+                if self._is_behind:
+                    self._is_behind, self._woken = False, self._new_event()
+                    record = await read_job(ask, GetJobs([job_id]))
         finally:
             self._events.unsubscribe(self, job_id)
         if isinstance(self._outcome, EngineUnavailableError):
@@ -124,7 +149,7 @@ async def read_job(ask: Ask, message: GetJobs) -> Record:
     return cast("Record", record)
 
 
-class Watcher(Generic[Status]):
+class Watcher(Listener, Generic[Status]):
     """Yields the transitions of one job or of all, in order, without gaps or duplicates.
 
     A watcher of one job ends after the job's last transition, a watcher of all jobs with the
@@ -134,9 +159,9 @@ class Watcher(Generic[Status]):
         events: Report new changes.
         ask: Sends the reads of the history.
         views: Make the transitions.
-        final_statuses: The statuses in which a job has ended.
+        lifecycle: Says which statuses it knows, and in which a job has ended.
         job_id: The job; None for all jobs.
-        after: Where to start.
+        after: Where to start; None for the newest transition at the first step.
         progress: Whether to yield the progress of handlers, too. The watcher keeps the newest of
             each job, and the history has none.
         follows: Whether the storage is shared.
@@ -147,22 +172,23 @@ class Watcher(Generic[Status]):
         events: Events,
         ask: Ask,
         views: Views[Status],
-        final_statuses: Collection[str],
+        lifecycle: Lifecycle[Status],
         *,
         job_id: str | None,
-        after: Cursor,
+        after: Cursor | None,
         progress: bool,
         follows: bool,
     ) -> None:
         self._events = events
         self._ask = ask
         self._views = views
-        self._final_statuses = final_statuses
+        self._lifecycle = lifecycle
         self._job_id = job_id
-        self._after = after.sequence
-        self._epoch = after.epoch  # until the first read has checked it
+        self._begins_now = after is None
+        self._after = 0 if after is None else after.sequence
+        self._epoch = "" if after is None else after.epoch  # until the first read has checked it
         # Watching from the beginning: what was removed before that is not missed.
-        self._removed_before: int | None = 0 if after.sequence else None
+        self._removed_before: int | None = 0 if self._after or after is None else None
         self._wants_progress = progress
         self._joined = False
         self._kept: deque[Entry] = deque()
@@ -191,6 +217,12 @@ class Watcher(Generic[Status]):
             if not self._is_behind:
                 self._kept.append(entry)
             self._woken.set()
+
+    def on_gap(self) -> None:
+        """Read the history."""
+        self._kept.clear()
+        self._is_behind = True
+        self._woken.set()
 
     def on_progress(self, progress: Progress) -> None:
         """Keep the newest of each job."""
@@ -235,6 +267,8 @@ class Watcher(Generic[Status]):
     async def _join(self) -> None:
         self._events.subscribe(self, self._job_id)
         try:
+            if self._begins_now:
+                self._after = await self._ask(ReadNewest())
             if self._job_id is not None:
                 await read_job(self._ask, GetJobs([self._job_id]))
         except BaseException:  # no job has this id, or the caller was cancelled
@@ -266,9 +300,16 @@ class Watcher(Generic[Status]):
         new = [line for line in lines if line.sequence > self._after]
         if new:
             self._after = new[-1].sequence
-        if self._job_id is not None and lines and lines[-1].to_status in self._final_statuses:
-            self._has_ended = True
+        if self._job_id is not None and lines:
+            await self._note_status(lines[-1].to_status)
         return self._views.transitions(new)
+
+    async def _note_status(self, status: str) -> None:
+        """Find out whether the watched job has ended: in another lifecycle's status, perhaps."""
+        if status in self._lifecycle.final_values:
+            self._has_ended = True
+        elif status not in self._lifecycle.values:
+            await self._look_for_end()
 
     async def _look_for_end(self) -> None:
         """Find out whether the job ended before the watcher starts."""
@@ -276,7 +317,7 @@ class Watcher(Generic[Status]):
             record = await read_job(self._ask, GetJobs([self._job_id]))
             # Changes after the read are kept, and come first.
             nothing_more = not self._kept and not self._is_behind
-            self._has_ended = nothing_more and record.status in self._final_statuses
+            self._has_ended = nothing_more and record.outcome is not None
 
     def close(self) -> None:
         """Stop watching, and end a waiting `next`. A second call does nothing."""

@@ -12,7 +12,7 @@ from engine.owner.batch import Batch
 from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.command import Write
 from engine.owner.commands.expire import apply_deadlines
-from engine.owner.committer import Committer, InTheWay, Stored
+from engine.owner.committer import FATAL, Committer, InTheWay, Stored
 from engine.owner.message import refuse
 from engine.owner.sources import Counters
 from engine.owner.state import State
@@ -74,6 +74,8 @@ class Writes:
             named = await self._state.named_by(messages)
             named.ids.jobs.update((record.job_id, record) for record in reserved)
             written = await self._write(messages, named, now)
+        except FATAL:
+            raise
         except (StorageError, CommitUnknownError) as error:
             self._refuse(messages, error)
             return
@@ -98,6 +100,7 @@ class Writes:
             if rounds >= _MOST_ROUNDS and len(messages) > 1:
                 break
             named.replace(stored.jobs, stored.gone)
+            self._state.let_go_all(stored.gone)
         return None
 
     async def _answer_halves(self, messages: Sequence[Write]) -> None:

@@ -269,8 +269,11 @@ class Shared(Protocol):
         """Return all jobs that this engine has reserved, or that its attempts have."""
         ...
 
-    async def changed(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Return those of these jobs that others have written since, as they are now."""
+    async def changed(self, records: Sequence[Record]) -> Sequence[Record | None]:
+        """Return these jobs: those that others have written since as they are now.
+
+        The others are the same objects; None stands for a job that was removed.
+        """
         ...
 
     async def newest_sequence(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from operator import is_
 from typing import Final
 
 import anyio
@@ -86,13 +87,19 @@ class TakingTests(SharedFixtures):
             await one.apply(created("a"), created("b"))
             await one.apply(*map(claimed, await one.take(2)))
             before = [await one.look("a"), await one.look("b")]
-            assert list(await one.shared.changed(before)) == []
+            assert [*map(is_, await one.shared.changed(before), before)] == [True, True]
             await other.apply(amended(await other.look("a"), cancel_reason="x"))
-            [changed] = await one.shared.changed(before)
+            changed, same = await one.shared.changed(before)
+            assert changed is not None
+            assert same is before[1]
             assert (changed.execution.cancel_reason, changed.execution.token) == ("x", "token")
             assert len(await one.shared.held()) == 2
             await other.apply(moved(changed, OddStatus.DONE))
-            assert [each.status for each in await one.shared.changed(before)] == [OddStatus.DONE]
+            ended, _ = await one.shared.changed(before)
+            assert ended is not None
+            assert ended.status == OddStatus.DONE
+            await other.storage.remove_ended(None, 0, 10)
+            assert await one.shared.changed(before) == [None, before[1]]
             assert [each.job_id for each in await one.shared.held()] == ["b"]
 
     async def test_a_job_is_held_back_for_its_engine(self, open_pair: OpenPair) -> None:

@@ -136,7 +136,7 @@ class _EventStream(Response):
             await Response(status_code=204)(scope, receive, send)
             return
         if self._last_id is None and self._job_id is None:
-            self._last_id = str(self._engine.core.newest_cursor())
+            self._last_id = str(await self._engine.core.newest_cursor())
         after = 0 if self._last_id == "0" else self._last_id
         events = self._engine.watch(self._job_id, after=after, progress=self._progress)
         async with aclosing(events):

@@ -14,17 +14,17 @@ from typing import Any, Final
 import anyio
 
 from engine.domain.exceptions import EngineError, EngineUnavailableError
-from engine.domain.models import Progress
 from engine.owner.acts import worker_act
 from engine.owner.attachment import Part
 from engine.owner.commands.expire import ExpireJobs
 from engine.owner.core import Core
+from engine.owner.events import Listener
 from engine.owner.free_places import FreePlaces, KindPlaces
 from engine.owner.inside import Inside
 from engine.owner.message import Message
 from engine.portal import task_starter
 from engine.portal.logs import TaskLogger
-from engine.storage.record import Change, Entry, Record
+from engine.storage.record import Change, Record
 from engine.worker.attempt import Attempt, Stop
 from engine.worker.changes import Changes
 from engine.worker.claimer import Claimer
@@ -40,7 +40,7 @@ logger = TaskLogger("engine.worker")
 _REFUSAL_SECONDS: Final = 0.75  # when closing: what then runs on is named before a forced exit
 
 
-class WorkerPool(Part):
+class WorkerPool(Part, Listener):
     """Runs the ready jobs of an engine that have some kinds, each by the handler of its kind.
 
     Args:
@@ -252,17 +252,6 @@ class WorkerPool(Part):
                 attempt.stop(Stop.LOST)
             elif record.execution.cancel_reason is not None:
                 attempt.stop(Stop.CANCELLED)
-
-    @property
-    def follows(self) -> bool:
-        """It learns of its own jobs by their changes."""
-        return False
-
-    def on_entries(self, entries: Sequence[Entry]) -> None:
-        """Never called."""
-
-    def on_progress(self, progress: Progress) -> None:
-        """Ignore it: it comes from here."""
 
     def on_end(self, error: EngineUnavailableError) -> None:
         """Stop all attempts: the engine has ended, and takes no outcomes any more."""

@@ -252,11 +252,13 @@ class PlainShared:
         holders = self.place.holders.items()
         return [self.place.jobs()[job_id] for job_id, holder in holders if holder == self.number]
 
-    async def changed(self, records: Sequence[Record]) -> Sequence[Record]:
+    async def changed(self, records: Sequence[Record]) -> Sequence[Record | None]:
         await self._let_others_run()
-        jobs = self.place.jobs()
-        stored = [(record, jobs.get(record.job_id)) for record in records]
-        return [now for record, now in stored if now and now.revision != record.revision]
+        stored = [(record, self.place.jobs().get(record.job_id)) for record in records]
+        return [
+            record if now is not None and now.revision == record.revision else now
+            for record, now in stored
+        ]
 
     async def newest_sequence(self) -> int:
         return self._newest()

@@ -64,11 +64,14 @@ async def _look_at_held(state: State, shared: Shared) -> None:
     held = tuple(state.table.records())
     if not held:
         return
-    changed = await shared.changed(held)
-    for record in changed:
-        before = state.table.find(record.job_id)
-        if before is not None and before.execution.token == record.execution.token:
-            state.hold(record)
-        elif before is not None:
+    changed = []
+    for before, now in zip(held, await shared.changed(held), strict=True):
+        if now is before:
+            continue
+        if now is not None and now.execution.token == before.execution.token:
+            state.hold(now)
+        else:
             state.let_go(before)
+        # The attempt of a job that was removed stops as that of one that has ended.
+        changed.append(now or before.with_execution(before.execution.ended()))
     state.events.publish([Change(None, each.status, each) for each in changed])

@@ -224,13 +224,15 @@ class ReadTransitions(Read[Sequence[Entry]]):
         if self.after > state.last_sequence or not state.epochs.has(cursor):
             after = str(cursor) if self.epoch else self.after
             raise UnknownCursorError(after, state.last_sequence)
-        if self.job_id is None:
+        lines = await sources.storage.transitions(self.after, self.limit, self.job_id)
+        if self.job_id is None:  # behind the lines: others may remove some meanwhile
             removed = await sources.storage.removed_up_to()
             if self.removed_before is None:
                 self.removed_before = removed
-            if removed > max(self.after, self.removed_before):
+            has_gap = not lines or lines[-1].sequence - self.after > len(lines)
+            if has_gap and removed > max(self.after, self.removed_before):
                 raise CursorExpiredError(self.after, removed)
-        return await sources.storage.transitions(self.after, self.limit, self.job_id)
+        return lines
 
 
 class ReadStatistics(Read[dict[str, Any]]):

@@ -34,7 +34,7 @@ class RemoveEnded(Read[int]):
     async def read(self, sources: Sources) -> int:
         """See `Read.read`."""
         await sources.settle()
-        now, age = read_clock(sources.clock), self.retention.max_age
+        now, age = sources.state.time_of(read_clock(sources.clock)), self.retention.max_age
         # A time before the calendar begins is older than every job.
         oldest = None if age is None or age > now - _FIRST_TIME else now - age
         try:

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import psycopg
 
 from engine.domain.epochs import Epoch
-from engine.domain.exceptions import CommitUnknownError, StorageDamagedError, StorageError
+from engine.domain.exceptions import CommitsLostError, CommitUnknownError, StorageError
 from engine.storage.postgres import reading
 from engine.storage.postgres.arriving import Arriving
 from engine.storage.postgres.connection import connect
@@ -215,10 +215,7 @@ class Database:
             lambda cursor, statements: reading.one(cursor, statements.resolve, values)
         )
         if is_applied is None:
-            raise StorageDamagedError(
-                f"{self._subject}: the database doesn't know what it has acknowledged: a failover "
-                "has lost commits"
-            )
+            raise CommitsLostError(self._subject)
         batch, self._undecided = self._undecided, None
         self._number += 1
         return batch.committed(*bases) if is_applied and batch else False

@@ -13,6 +13,7 @@ from engine.storage.postgres.database import Database
 from engine.storage.postgres.heartbeat import Heartbeat
 from engine.storage.postgres.limited_thread import LimitedThread
 from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.rows import record_of
 from engine.storage.postgres.statements import Statements
 from engine.storage.protocol import Decide, Names, ReadyCounts
 from engine.storage.record import Record
@@ -72,15 +73,19 @@ class PostgresShared:
             lambda cursor, statements: reading.records(cursor, statements.held, values)
         )
 
-    async def changed(self, records: Sequence[Record]) -> Sequence[Record]:
-        """Read those of these jobs that have another revision now."""
+    async def changed(self, records: Sequence[Record]) -> Sequence[Record | None]:
+        """Read those of these jobs that have another revision now, or are gone."""
         values = (
             numbers([record.position for record in records]),
             numbers([record.revision for record in records]),
         )
-        return await self._call(
-            lambda cursor, statements: reading.records(cursor, statements.changed, values)
+        changed = await self._call(
+            lambda cursor, statements: {
+                row[0]: None if row[1] is None else record_of(row[1:])
+                for row in cursor.execute(statements.changed, values)
+            }
         )
+        return [changed.get(record.position, record) for record in records]
 
     async def newest_sequence(self) -> int:
         """Read the number of the newest transition."""

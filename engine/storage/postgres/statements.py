@@ -42,9 +42,10 @@ class Statements:
         self.join = _bytes(f"SELECT {s}.join_1(%b)")
         self.take = self.select(f"{s}.take_1({', '.join(['%b'] * 7)}) AS job")
         self.held = self.select(f"{s}.jobs AS job WHERE holder = %b")
-        self.changed = self.select(
-            f"unnest(%b, %b) AS given (position, revision) JOIN {s}.jobs AS job "
-            "ON job.position = given.position AND job.revision <> given.revision"
+        self.changed = _bytes(
+            f"SELECT given.position, {self._records} FROM unnest(%b, %b) AS given (position, "
+            f"revision) LEFT JOIN {s}.jobs AS job ON job.position = given.position "
+            "WHERE job.revision IS DISTINCT FROM given.revision"
         )
         self.due = _bytes(f"SELECT {s}.due_1(%b, %b)")
         self.unhandled = _bytes(f"SELECT {s}.unhandled_1(%b, %b)")

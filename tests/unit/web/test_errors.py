@@ -56,6 +56,7 @@ STATUSES = {
         "JobDamagedError",
         "KindInUseError",
         "LifecycleError",
+        "CommitsLostError",
         "StorageDamagedError",
         "WrongLoopError",
     },
