@@ -41,7 +41,7 @@ from engine.testing.store import opened
 from engine.testing.values import MICROSECOND, NOON, ODD_LIFECYCLE, OddStatus, prompt_of
 from tests.postgres import SCHEMA, Databases
 from tests.tries import thorough, thorough_cases
-from tests.unit.cli.programs import Run, damage, execute, run
+from tests.unit.cli.programs import SECONDS_AGAINST_HANGS, Run, damage, execute, run
 
 Item = TypeVar("Item")
 
@@ -199,7 +199,7 @@ def test_a_job_at_work_runs_again_in_the_copy(places: Places, here: Run, directi
         return job.job_id
 
     with SyncJobEngine(target, lifecycle=ODD_LIFECYCLE) as engine, Worker(engine, work):
-        job = engine.wait("at work")
+        job = engine.wait("at work", timeout=SECONDS_AGAINST_HANGS)
         assert (job.result, job.attempt) == ("at work", 2)
 
 
