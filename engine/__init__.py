@@ -22,14 +22,14 @@ Six floors, each of which imports only from those below; siblings leave each oth
 * the edges: ``cli``, ``telemetry``, ``testing``, ``web``, ``repository``, ``services``
 * running: ``_job_engine`` and ``_sync_job_engine``, the facades; ``worker``, ``gate``
 * ``owner``: the owner, its inbox, one file for each command in ``owner/commands``, its state
-* ``storage``: the protocol, records, the memory storage, ``sqlite``
+* ``storage``: the protocol, records, the memory storage, ``sqlite``, ``postgres``
 * ``portal``: the only place for threads, locks, signals, time and the event loops' own calls
 * ``domain``: models, errors, lifecycles and other rules, pure
 
 Public are the names in ``__all__``, and the modules `engine.domain.models`,
 `engine.domain.exceptions`, `engine.repository.job_repo`, `engine.services.job_service`,
-`engine.storage`, `engine.telemetry`, `engine.testing` and `engine.web`. Everything else may change
-at any time.
+`engine.storage`, `engine.storage.postgres`, `engine.telemetry`, `engine.testing` and `engine.web`.
+Everything else may change at any time.
 """
 
 from engine._job_engine import JobEngine

@@ -84,7 +84,13 @@ PUBLIC_MODULES = {
     "engine.services.job_service",
     "engine.telemetry",
 }
-PUBLIC_PACKAGES = {"engine", "engine.storage", "engine.testing", "engine.web"}
+PUBLIC_PACKAGES = {
+    "engine",
+    "engine.storage",
+    "engine.storage.postgres",
+    "engine.testing",
+    "engine.web",
+}
 """Their names stand in `__all__`; of the modules inside nothing is public."""
 
 
