@@ -66,7 +66,6 @@ class Writes:
         """Check out, decide, commit, publish and answer the writes of a round."""
         now = self._state.time_of(read_clock(self._clock))  # a clock that fails is a bug
         self.claims.add(messages)
-        self._decided = None
         try:
             await self.settle()
             self._state.ready_queue.advance(now)
@@ -79,6 +78,8 @@ class Writes:
         except (StorageError, CommitUnknownError) as error:
             self._refuse(messages, error)
             return
+        finally:
+            self._decided = None  # its errors have tracebacks with frames of the callers
         if written is None:
             await self._answer_halves(messages)
         else:
