@@ -96,6 +96,7 @@ if pytest := sys.modules.get("pytest"):
         "party",
         "agreeing",
         "taking",
+        "telling",
     ):
         pytest.register_assert_rewrite(f"{__name__}.{_module}")
 

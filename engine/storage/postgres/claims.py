@@ -130,7 +130,8 @@ LANGUAGE sql {IN_ORDER_OF_INDEX} AS $$
             ORDER BY jobs.kind LIMIT 1
         ) FROM ready WHERE ready.kind IS NOT NULL
     )
-    SELECT kind FROM ready WHERE kind <> ALL (p_kinds || handled_1()) LIMIT p_limit
+    SELECT kind FROM ready WHERE kind IS NOT NULL AND kind <> ALL (p_kinds || handled_1())
+    LIMIT p_limit
 $$
 """
 
