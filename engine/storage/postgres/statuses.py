@@ -40,7 +40,6 @@ def fit_statuses(
     if noted == wanted:
         return
     names = {} if noted.get("renamed") == wanted["renamed"] else renamed
-    _rename_transitions(cursor, statements, names)
     runnings = [running, noted.get("running", running)]
     affected = _select(statements)
     after = 0
@@ -50,6 +49,8 @@ def fit_statuses(
         after = before[-1].position
         reopened = [each.reopened(names, final_statuses, running) for each in before]
         _write(cursor, statements, reopened, Roles(final_statuses.keys(), running))
+    # After the jobs, whose locks others take first: see `engine.storage.postgres.batches`.
+    _rename_transitions(cursor, statements, names)
     cursor.execute(statements.write_note, (_NOTE, json.dumps(wanted)))
 
 
