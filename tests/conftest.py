@@ -8,6 +8,7 @@ import pytest
 
 from engine.owner import recently_ended
 from engine.storage import memory
+from engine.storage.postgres import listing as postgres_listing
 from engine.storage.sqlite import listing
 from tests.postgres import Databases, server_databases
 from tests.tries import thorough, tier
@@ -43,6 +44,7 @@ def short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each search of jobs by several arguments end after a few, so that it goes on often."""
     monkeypatch.setattr(memory, "_SEARCHED_ROWS", 3)
     monkeypatch.setattr(listing, "_SEARCHED_ROWS", 3)
+    monkeypatch.setattr(postgres_listing, "_SEARCHED_ROWS", 3)
 
 
 @pytest.fixture(scope="session")

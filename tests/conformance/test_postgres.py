@@ -63,6 +63,12 @@ class TestMoreOfPostgresStorage(
     """The other parts."""
 
 
+@pytest.mark.thorough
+@pytest.mark.usefixtures("short_searches")
+class TestPostgresStorageInShortSearches(TestPostgresStorage):
+    pass
+
+
 def test_the_storage_is_tested_by_the_whole_suite() -> None:
     tested = TestPostgresStorage.__bases__ + TestMoreOfPostgresStorage.__bases__
     assert {*tested} == {_OnPostgres, *StorageSuite.__bases__}
