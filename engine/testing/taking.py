@@ -113,6 +113,20 @@ class TakingTests(SharedFixtures):
             await one.apply(amended(held))
             assert await other.take_ids() == ["a"]
 
+    async def test_a_reserved_job_stays_whoever_writes_it(self, open_pair: OpenPair) -> None:
+        async with open_pair() as (one, other):
+            one.shared.hold_back({"a"})
+            await one.apply(created("a"), created("b"), created("c"))
+            assert await one.take_ids(1) == ["b"]
+            for name in "abc":
+                await other.apply(amended(await other.look(name), cancel_reason="x"))
+            assert await other.take_ids() == ["c"]
+            held = {each.job_id: each for each in await one.shared.held()}
+            assert [held[name].execution.cancel_reason for name in "ab"] == ["x", "x"]
+            await other.apply(moved(held["a"], OddStatus.DONE))
+            await one.apply(claimed(held["b"]))
+            assert [each.job_id for each in await one.shared.held()] == ["b"]
+
     async def test_a_late_job_is_due_for_one_engine(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):
             late = Execution(deadline_at=NOON)
