@@ -266,7 +266,10 @@ class Shared(Protocol):
         ...
 
     async def held(self) -> Sequence[Record]:
-        """Return all jobs that this engine has reserved, or that its attempts have."""
+        """Return all jobs that this engine has reserved, or that its attempts have.
+
+        A call of `take` that has raised reserves none after this.
+        """
         ...
 
     async def changed(self, records: Sequence[Record]) -> Sequence[Record | None]:

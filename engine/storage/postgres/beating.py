@@ -127,6 +127,7 @@ class Beating:
                     raise StorageError(f"{self._storage} does not take a heartbeat: {error}") from (
                         error
                     )
+                self.listens = False
                 self._report(error)
                 self._pause()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.storage.postgres.errors import FENCED
-from engine.storage.postgres.planner import IN_ORDER_OF_INDEX, PLAIN
+from engine.storage.postgres.planner import BY_INDEX, IN_ORDER_OF_INDEX, PLAIN
 
 INNOCENT: Final = "ready AND died_attempt IS NULL AND token IS NULL"
 """Jobs of which no attempt has died, or whose newest attempt has not."""
@@ -30,12 +30,13 @@ def _first(condition: str, limit: str) -> str:
     )
 
 
-# First each kind gives one job; the rest of the limit is shared by those that gave one. An engine
-# that is declared dead meanwhile gets nothing: `declare_1` waits for the lock of its batches.
+# First each kind gives one job; the rest of the limit is shared by those that gave one. The lock of
+# the engine's batches says that the engine is alive, and that this is no call of which it has lost
+# the answer: `declare_1` and `held_1` wait for it, and change the number.
 _TAKE: Final = f"""
 CREATE FUNCTION take_1(
-    p_engine bigint, p_kinds text[], p_most bigint[], p_limit bigint, p_now timestamptz,
-    p_running text, p_suspects boolean
+    p_engine bigint, p_number bigint, p_kinds text[], p_most bigint[], p_limit bigint,
+    p_now timestamptz, p_running text, p_suspects boolean
 ) RETURNS SETOF jobs LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
 DECLARE
     kinds text[];
@@ -58,10 +59,10 @@ BEGIN
     IF kinds IS NULL THEN
         RETURN;
     END IF;
-    PERFORM FROM batches WHERE engine_id = p_engine FOR KEY SHARE;
-    PERFORM FROM engines WHERE engine_id = p_engine AND NOT dead;
+    PERFORM FROM batches WHERE engine_id = p_engine AND number = p_number FOR KEY SHARE;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'engine % is dead', p_engine USING ERRCODE = '{FENCED}';
+        RAISE EXCEPTION 'engine % is dead, or has given up this call', p_engine
+            USING ERRCODE = '{FENCED}';
     END IF;
     IF cardinality(kinds) = 1 THEN
         quota := p_limit;
@@ -95,6 +96,22 @@ BEGIN
         SELECT (rest - 1) / greatest(count(*), 1) + 1 INTO quota
             FROM unnest(most) AS each WHERE each > 0;
     END LOOP;
+END $$
+"""
+
+# The engine has lost the answer to `take_1`, and that may not even have begun. It takes the number
+# of a batch, so that no such call can take jobs any more; or has it, and has lost that answer, too.
+_HELD: Final = f"""
+CREATE FUNCTION held_1(p_engine bigint, p_number bigint) RETURNS SETOF jobs
+LANGUAGE plpgsql {BY_INDEX} AS $$
+BEGIN
+    PERFORM FROM batches WHERE engine_id = p_engine FOR UPDATE;
+    UPDATE batches SET number = p_number, applied = false
+        WHERE engine_id = p_engine AND number IN (p_number - 1, p_number);
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'engine % is dead', p_engine USING ERRCODE = '{FENCED}';
+    END IF;
+    RETURN QUERY SELECT * FROM jobs WHERE holder = p_engine;
 END $$
 """
 
@@ -142,4 +159,4 @@ CREATE FUNCTION handled_1() RETURNS text[] LANGUAGE sql {PLAIN} AS $$
 $$
 """
 
-CLAIM_FUNCTIONS: Final = (_TAKE, _DUE, _HANDLED, _UNHANDLED)
+CLAIM_FUNCTIONS: Final = (_TAKE, _HELD, _DUE, _HANDLED, _UNHANDLED)

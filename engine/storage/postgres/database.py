@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Final, TypeVar
 
 import psycopg
@@ -18,6 +19,7 @@ import psycopg
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import CommitsLostError, CommitUnknownError, StorageError
 from engine.storage.postgres import reading
+from engine.storage.postgres.arrays import numbers, texts
 from engine.storage.postgres.arriving import Arriving
 from engine.storage.postgres.connection import connect
 from engine.storage.postgres.errors import (
@@ -35,7 +37,7 @@ from engine.storage.postgres.schema import lock_opening, prepare
 from engine.storage.postgres.statements import Statements
 from engine.storage.postgres.statuses import fit_statuses
 from engine.storage.protocol import CheckedOut, Committed, Names, Opened, Shared
-from engine.storage.record import Change
+from engine.storage.record import Change, Record
 from engine.storage.table import Table
 
 Result = TypeVar("Result")
@@ -159,6 +161,27 @@ class Database:
     def checkout(self, names: Names) -> CheckedOut:
         """Read jobs; see `engine.storage.Storage.checkout`."""
         return self.call(lambda cursor, statements: reading.checkout(cursor, statements, names))
+
+    # Claiming.
+
+    def take(
+        self, kinds: Mapping[str, int], limit: int, now: datetime, *, suspects: bool
+    ) -> Sequence[Record]:
+        """Reserve jobs; see `engine.storage.Shared.take`."""
+        which = (texts([*kinds]), numbers([*kinds.values()]), limit, now, self.running, suspects)
+        values = (self.engine, self._number, *which)
+        return self.call(
+            lambda cursor, statements: reading.records(cursor, statements.take, values)
+        )
+
+    def held(self) -> Sequence[Record]:
+        """Return the jobs of this engine; a call of `take` whose answer was lost takes none now."""
+        values = (self.engine, self._number + 1)
+        held = self.call(
+            lambda cursor, statements: reading.records(cursor, statements.held, values)
+        )
+        self._number += 1
+        return held
 
     # Writing.
 

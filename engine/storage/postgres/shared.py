@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from engine.domain.models import Progress
@@ -52,10 +53,8 @@ class PostgresShared:
         self, kinds: Mapping[str, int], limit: int, now: datetime, *, suspects: bool
     ) -> Sequence[Record]:
         """Reserve jobs in one statement, which skips those that others have locked."""
-        database, most = self._database, numbers([*kinds.values()])
-        values = (database.engine, texts([*kinds]), most, limit, now, database.running, suspects)
-        return await self._call(
-            lambda cursor, statements: reading.records(cursor, statements.take, values)
+        return await self._thread.run(
+            partial(self._database.take, kinds, limit, now, suspects=suspects)
         )
 
     async def arrive(self, connection: object, names: Names, decide: Decide) -> None:
@@ -67,11 +66,8 @@ class PostgresShared:
         self._database.arriving.arrive_blocking(connection, names, decide)
 
     async def held(self) -> Sequence[Record]:
-        """Read the jobs that this engine has."""
-        values = (self._database.engine,)
-        return await self._call(
-            lambda cursor, statements: reading.records(cursor, statements.held, values)
-        )
+        """Read the jobs that this engine has, once no lost call can take any more."""
+        return await self._thread.run(self._database.held)
 
     async def changed(self, records: Sequence[Record]) -> Sequence[Record | None]:
         """Read those of these jobs that have another revision now, or are gone."""
