@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on command: it refuses, cuts and hangs."""
+"""A TCP proxy that misbehaves on command: it refuses, cuts, hangs and swallows answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import chain
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -18,6 +20,7 @@ class Proxy:
     Attributes:
         passes: Set while bytes pass. Cleared, they stay where they are, in both directions, and new
             clients get no answer.
+        swallowed: The number of answers, or parts of them, that were swallowed.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -25,6 +28,9 @@ class Proxy:
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self._refuses = False
+        self._swallows = False
+        self._swallows_from: bytes | None = None
+        self.swallowed = 0
         self.passes = threading.Event()
         self.passes.set()
 
@@ -39,29 +45,57 @@ class Proxy:
         with suppress(OSError):  # closed
             while True:
                 client, _ = self._listening.accept()
-                if self._refuses:
+                server = self._connected()
+                if server is None:
                     client.close()
                     continue
-                server = socket.create_connection(self._target)
                 self._pairs.add((client, server))
-                for ends in ((client, server), (server, client)):
-                    threading.Thread(target=self._pump, args=ends, daemon=True).start()
+                self._start(client, server, has_answers=False)
+                self._start(server, client, has_answers=True)
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _connected(self) -> socket.socket | None:
+        """Connect to the server, if it is to be reached."""
+        if self._refuses:
+            return None
+        try:
+            return socket.create_connection(self._target)
+        except OSError:
+            return None
+
+    def _start(self, source: socket.socket, sink: socket.socket, *, has_answers: bool) -> None:
+        pump = partial(self._pump, source, sink, has_answers=has_answers)
+        threading.Thread(target=pump, daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket, *, has_answers: bool) -> None:
         with suppress(OSError):
             while data := source.recv(_BYTES):
                 self.passes.wait()
+                if has_answers and self._swallows:
+                    self.swallowed += 1
+                    continue
+                if not has_answers and self._swallows_from and self._swallows_from in data:
+                    self._swallows = True
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        source.close()
+
+    def swallow(self) -> None:
+        """Swallow all answers from now on: what is asked for happens all the same."""
+        self._swallows = True
+
+    def swallow_from(self, text: bytes) -> None:
+        """Swallow all answers from the next request on that has a text in it."""
+        self._swallows_from = text
 
     def cut(self) -> None:
-        """End all connections."""
-        for pair in self._pairs:
-            for end in pair:
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
+        """End all connections; swallow no more."""
+        pairs, self._pairs = self._pairs, set()
+        for end in chain.from_iterable(pairs):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+        self._swallows, self._swallows_from = False, None
 
     def refuse(self) -> None:
         """End all connections, and each new one."""
@@ -79,9 +113,6 @@ class Proxy:
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         self.cut()
-        for pair in self._pairs:
-            for end in pair:
-                end.close()
 
 
 @contextmanager

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from typing import Any, Final, TypeAlias
 
 import psycopg
+
+Faults: TypeAlias = Callable[[], Awaitable[object]]
+"""Does harm, and returns when it was enough."""
+Line: TypeAlias = tuple[int, str, str]
+"""A transition: its number, its job, and the status that the job entered."""
 
 # A status of no job follows another one's: each line begins where the job's line before it ended.
 _BROKEN_CHAINS: Final = """
@@ -54,6 +59,9 @@ class SharedJobs:
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement.encode(), values).fetchall()
 
+    def execute(self, statement: str) -> None:
+        self._connection.execute(statement.encode())
+
     def engines(self) -> dict[str, bool]:
         """Return whether each engine that has a row is dead, by its name."""
         return dict(self.rows("SELECT name, dead FROM engine.engines"))
@@ -62,10 +70,25 @@ class SharedJobs:
         [(sequence,)] = self.rows("SELECT coalesce(max(sequence), 0) FROM engine.transitions")
         return int(sequence)
 
-    def unfinished(self) -> int:
-        """Return the number of jobs that have yet to be completed."""
-        [(count,)] = self.rows("SELECT count(*) FROM engine.jobs WHERE status <> 'completed'")
-        return int(count)
+    def lines(self) -> list[Line]:
+        """Return the whole history, in its order."""
+        return self.rows(
+            "SELECT sequence, job_id, to_status FROM engine.transitions ORDER BY sequence"
+        )
+
+    def waiting(self) -> list[str]:
+        """Return the ids of the jobs that nobody has started."""
+        found = self.rows("SELECT job_id FROM engine.jobs WHERE status = 'awaiting_payment'")
+        return [job_id for (job_id,) in found]
+
+    def unfinished(self) -> list[str]:
+        """Return the rows of the jobs that have yet to be completed, as far as it matters."""
+        found = self.rows(
+            "SELECT row_to_json(its) FROM (SELECT job_id, revision, status, attempt, token, "
+            "holder, ready, retry_at, due_at, died_attempt FROM engine.jobs "
+            "WHERE status <> 'completed' LIMIT 1000) AS its"
+        )
+        return [str(row) for (row,) in found]
 
     def inputs(self) -> dict[str, str]:
         """Return the id of the job of each input."""
