@@ -8,102 +8,31 @@ event loop is blocked lives on.
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from random import Random
 
 import pytest
 
-from tests.reliability.programs.zygote import program
+from tests.reliability.engine_process import EngineProcess, engine
+from tests.reliability.programs.zygote import Life, zygote
 from tests.reliability.shared_jobs import SharedJobs
 from tests.systems import needs_fork
-from tests.tries import thorough
+from tests.tries import report, seeded, thorough, tries
 
 pytestmark = needs_fork
 
 SECONDS = 60
+FULL_KILLS = 300
+FULL_STOPS = 100
 JOBS = 20
-
-
-class Engine:
-    """An engine in a process of its own.
-
-    Attributes:
-        name: The engine's name.
-        told: The ids of the jobs that it has acknowledged, by their inputs.
-        said: All lines of it.
-    """
-
-    def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
-        self.name = name
-        self.told: dict[str, str] = {}
-        self.said: list[list[Any]] = []
-        self._process = process
-
-    def until(self, kind: str, times: int = 1) -> list[list[Any]]:
-        """Read its lines until it has said something as often; return the values of these."""
-        assert self._process.stdout is not None
-        while len(found := self._values(kind)) < times:
-            line = self._process.stdout.readline()
-            assert line, f"{self.name} has ended, and said {self.said}"
-            self._hear(json.loads(line))
-        return found
-
-    def _values(self, kind: str) -> list[list[Any]]:
-        return [values for said, *values in self.said if said == kind]
-
-    def _hear(self, line: list[Any]) -> None:
-        self.said.append(line)
-        if line[0] == "told":
-            _, text, job_id = line
-            self.told[text] = job_id
-
-    def open(self) -> None:
-        """Open it, and wait for that."""
-        self._order("open")
-        self.until("opened")
-
-    def create(self, *inputs: str) -> None:
-        """Let it create jobs."""
-        self._order("create", inputs)
-
-    def _order(self, *order: object) -> None:
-        assert self._process.stdin is not None
-        print(json.dumps(order), file=self._process.stdin, flush=True)
-
-    def end(self) -> None:
-        """Let it close, and read its last lines."""
-        self._order("end")
-        self.wait()
-
-    def kill(self) -> None:
-        """Kill it, and read its last lines."""
-        self._process.kill()
-        self.wait()
-
-    def wait(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._hear(json.loads(line))
-        self._process.wait(SECONDS)
-
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self._process.pid, number)
-
-
-@contextmanager
-def engine(url: str, name: str, backend: str) -> Iterator[Engine]:
-    """Start the process of an engine; kill it at the end."""
-    with program("sharing", url, name, backend) as process:
-        try:
-            yield Engine(name, process)
-        finally:
-            process.kill()
+LANES = 2
+MOST_SECONDS_OF_A_LIFE = 0.3
+STOPPED_AT_ONCE = 3
 
 
 @pytest.fixture
@@ -124,6 +53,15 @@ def until(is_so: Callable[[], object]) -> None:
 backends = pytest.mark.parametrize("backend", ["asyncio", *thorough("trio")])
 
 
+def told(engines: Iterable[EngineProcess]) -> dict[str, str]:
+    """Return the ids of the jobs that were acknowledged, by their inputs."""
+    return {text: job_id for each in engines for text, job_id in each.values("told")}
+
+
+def refused(engines: Iterable[EngineProcess]) -> list[str]:
+    return [text for each in engines for [text] in each.values("refused")]
+
+
 @backends
 def test_the_jobs_of_a_killed_engine_are_run_by_another_one(
     postgres_url: str, jobs: SharedJobs, backend: str
@@ -140,37 +78,9 @@ def test_the_jobs_of_a_killed_engine_are_run_by_another_one(
         until(lambda: not jobs.unfinished())
         living.end()
     assert living.said[-1] == ["closed"]
-    assert [*jobs.problems(dead.told)] == []
+    assert [*jobs.problems(told([dead]))] == []
     assert "B by attempt 2" in {result for _, result, *_ in jobs.completed()}
     assert jobs.engines() == {}
-
-
-@pytest.mark.thorough
-@backends
-def test_a_stopped_engine_learns_on_waking_that_it_is_dead(
-    postgres_url: str, jobs: SharedJobs, backend: str
-) -> None:
-    with engine(postgres_url, "A", backend) as stopped, engine(postgres_url, "B", backend) as other:
-        stopped.open()
-        stopped.create("waits for A")
-        [[job_id, _]] = stopped.until("begun")
-        other.open()
-        stopped.send(signal.SIGSTOP)
-        until(lambda: "A" not in jobs.engines())
-        deaths = {"A": jobs.newest_sequence()}
-        stopped.create("late")
-        stopped.send(signal.SIGCONT)
-        [[kind, text]] = stopped.until("crashed")
-        assert stopped.until("stopped") == [[job_id]]
-        stopped.end()
-        assert kind == "LeaseLostError"
-        assert "took this one for dead" in text
-        assert ["closed"] not in stopped.said
-        assert "late" not in stopped.told
-        until(lambda: not jobs.unfinished())
-        other.end()
-    assert [*jobs.problems(stopped.told, ["late"], deaths)] == []
-    assert [result for _, result, *_ in jobs.completed()] == ["B by attempt 2"]
 
 
 @pytest.mark.thorough
@@ -188,5 +98,96 @@ def test_an_engine_whose_event_loop_is_blocked_lives_on(
         blocked.end()
         other.end()
     assert [result for _, result, *_ in jobs.completed()] == ["A by attempt 1"]
-    assert [*jobs.problems(blocked.told)] == []
+    assert [*jobs.problems(told([blocked]))] == []
     assert jobs.engines() == {}
+
+
+@pytest.mark.thorough
+@backends
+def test_stopped_engines_learn_on_waking_that_they_are_dead(
+    postgres_url: str, jobs: SharedJobs, backend: str
+) -> None:
+    random = seeded(f"stopped engines, {backend}")
+    stops, deaths = 0, dict[str, int]()
+    all_of: list[EngineProcess] = []
+    with engine(postgres_url, "living", backend) as living:
+        living.open()
+        while stops < tries(FULL_STOPS):
+            with ExitStack() as stack:
+                names = [f"{stops + each}" for each in range(STOPPED_AT_ONCE)]
+                stopped = [
+                    stack.enter_context(engine(postgres_url, name, backend)) for name in names
+                ]
+                stop(stopped, jobs, random, deaths)
+            stops += len(stopped)
+            all_of += stopped
+        until(lambda: not jobs.unfinished())
+        living.end()
+    assert [*jobs.problems(told(all_of), refused(all_of), deaths)] == []
+    died = sum(attempt > 1 for *_, attempt, _ in jobs.completed())
+    report(f"{stops} stops, {len(told(all_of))} jobs, {died} of them with attempts that died")
+    assert died >= stops
+
+
+def stop(
+    stopped: Sequence[EngineProcess], jobs: SharedJobs, random: Random, deaths: dict[str, int]
+) -> None:
+    """Stop engines at work until the others take them for dead; let them wake, and crash."""
+    for each in stopped:
+        each.open()
+        each.create(f"waits for {each.name}")
+        each.until("begun")
+        each.create(*(f"{each.name} {number}" for number in range(JOBS)))
+    time.sleep(random.uniform(0, 0.05))  # a moment of their work
+    for each in stopped:
+        each.send(signal.SIGSTOP)
+    until(lambda: jobs.engines().keys() == {"living"})
+    newest = jobs.newest_sequence()
+    for each in stopped:
+        deaths[each.name] = newest
+        each.create(f"late {each.name}")
+        each.send(signal.SIGCONT)
+    for each in stopped:
+        [[kind, text]] = each.until("crashed")
+        assert kind == "LeaseLostError"
+        assert "took this one for dead" in text
+        each.until("stopped")
+        each.end()
+        assert f"late {each.name}" not in told([each])
+        assert ["closed"] not in each.said
+
+
+@pytest.mark.thorough
+@backends
+def test_what_killed_engines_have_acknowledged_stays_and_each_job_ends_once(
+    postgres_url: str, jobs: SharedJobs, backend: str
+) -> None:
+    kills = tries(FULL_KILLS, least=10)
+    with engine(postgres_url, "living", backend) as living, ThreadPoolExecutor(LANES) as pool:
+        living.open()
+        lanes = [pool.submit(kill, postgres_url, n, kills // LANES, backend) for n in range(LANES)]
+        said = [line for lane in lanes for life in lane.result() for line in life.said]
+        until(lambda: jobs.engines().keys() == {"living"})
+        until(lambda: not jobs.unfinished())
+        living.end()
+    acknowledged = {line[1]: line[2] for line in said if line[0] == "told"}
+    not_applied = [line[1] for line in said if line[0] == "refused"]
+    assert [*jobs.problems(acknowledged, not_applied)] == []
+    begun = Counter((line[1], line[2]) for line in [*said, *living.said] if line[0] == "begun")
+    assert max(begun.values()) == 1, "two engines began the same attempt"
+    died = sum(attempt > 1 for *_, attempt, _ in jobs.completed())
+    report(f"{kills} kills, {len(acknowledged)} jobs, {died} of them with attempts that died")
+    assert died > kills / 2
+
+
+def kill(url: str, lane: int, kills: int, backend: str) -> list[Life]:
+    """Kill one engine after the other, each after a moment of its work."""
+    random = seeded(f"killed engines, {backend}, lane {lane}")
+    lives = []
+    with zygote("sharing") as children:
+        for number in range(kills):
+            order = {"url": url, "name": f"{lane} {number}", "backend": backend}
+            seconds = random.uniform(0, MOST_SECONDS_OF_A_LIFE)
+            lives.append(children.child(order, seconds, counted_from=["opened"]))
+            assert lives[-1].status == -signal.SIGKILL
+    return lives

@@ -4,17 +4,18 @@ Usage: python -m tests.reliability.programs.sharing URL NAME BACKEND
 
 The orders are lines of JSON on the standard input. The first one opens the engine: ``["open"]``.
 ``["create", inputs]`` creates running jobs, and ``["end"]``, or the end of the input, closes the
-engine. The lines:
+engine. For `tests.reliability.programs.zygote`, a child has no orders: some callers create jobs,
+one after the other, until it is killed. The lines:
 
 * ``["opened"]``, ``["closed"]``: the engine is open; it has been closed in good order
-* ``["asked", input]``, ``["told", input, job_id]``: a creation has begun; it was acknowledged
-* ``["begun", job_id, attempt]``: a handler has begun
-* ``["stopped", job_id]``: it was cancelled
+* ``["told", input, job_id]``, ``["refused", input]``: a creation was acknowledged; it was not
+  applied
+* ``["begun", job_id, attempt]``, ``["stopped", job_id]``: a handler has begun; it was cancelled
 * ``["crashed", type, text]``: the engine has crashed with an error
 
-An input says how the handler works. "waits for NAME" waits until it is cancelled if NAME is this
-engine; "blocks for NAME" keeps that engine's event loop busy for three leases. The result names the
-engine and the attempt.
+An input says how the handler works. One that ends with 0 takes longer. "waits for NAME" waits until
+it is cancelled if NAME is this engine; "blocks for NAME" keeps that engine's event loop busy for
+three leases. The result names the engine and the attempt.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ import logging
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from itertools import count
 from typing import Any, Final
 
 import anyio
+from anyio.lowlevel import checkpoint
 
 from engine import (
     Context,
@@ -36,14 +40,16 @@ from engine import (
     Job,
     JobEngine,
     JobStatus,
+    OutcomeUnknownError,
     Retry,
     Worker,
 )
 from engine.storage.postgres import PostgresStorage
-from tests.reliability.programs.zygote import say
+from tests.reliability.programs.zygote import Order, say
 
 LEASE_SECONDS: Final = 1.0
 MOST_SECONDS: Final = 120
+CALLERS: Final = 3
 SOON: Final = Retry(max_attempts=1_000, first_delay_seconds=0.002, factor=1, jitter=0.5)
 
 
@@ -63,6 +69,8 @@ class Sharing:
             except anyio.get_cancelled_exc_class():
                 say("stopped", job.job_id)
                 raise
+        if str(job.input).endswith("0"):
+            await anyio.sleep(0.05)
         if job.input == f"blocks for {self._name}":
             time.sleep(3 * LEASE_SECONDS)  # noqa: ASYNC251 - the fault
         return f"{self._name} by attempt {context.attempt}"
@@ -72,26 +80,36 @@ class Sharing:
         orders = anyio.wrap_file(sys.stdin)
         assert json.loads(await orders.readline()) == ["open"]
         with suppress(EngineCrashedError):
-            await self._work(orders)
+            async with self._opened() as engine, anyio.create_task_group() as tasks:
+                tasks.start_soon(self._watch, engine)
+                while line := await orders.readline():
+                    kind, *values = json.loads(line)
+                    if kind == "end":
+                        tasks.cancel_scope.cancel()
+                        break
+                    for text in values[0]:
+                        tasks.start_soon(self._create, engine, text)
             say("closed")
 
-    async def _work(self, orders: anyio.AsyncFile[str]) -> None:
+    async def create_on(self) -> None:
+        """Work and create jobs until the process is killed."""
+        async with self._opened() as engine, anyio.create_task_group() as tasks:
+            for caller in range(CALLERS):
+                tasks.start_soon(self._create_on, engine, caller)
+
+    async def _create_on(self, engine: JobEngine[JobStatus], caller: int) -> None:
+        for number in count():
+            await self._create(engine, f"{self._name} {caller} {number}")
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[JobEngine[JobStatus]]:
+        how: dict[str, Any] = {"retry": SOON, "idempotent": True, "max_deaths": 1_000}
         async with (
             JobEngine(self._storage) as engine,
-            Worker(
-                engine, self.handle, concurrency=4, retry=SOON, idempotent=True, max_deaths=1_000
-            ),
-            anyio.create_task_group() as tasks,
+            Worker(engine, self.handle, concurrency=4, **how),
         ):
             say("opened")
-            tasks.start_soon(self._watch, engine)
-            while line := await orders.readline():
-                kind, *values = json.loads(line)
-                if kind == "end":
-                    tasks.cancel_scope.cancel()
-                    break
-                for text in values[0]:
-                    tasks.start_soon(self._create, engine, text)
+            yield engine
 
     async def _watch(self, engine: JobEngine[JobStatus]) -> None:
         """Say how the engine crashes."""
@@ -102,13 +120,26 @@ class Sharing:
             say("crashed", type(crash.__cause__).__name__, str(crash.__cause__))
 
     async def _create(self, engine: JobEngine[JobStatus], text: str) -> None:
-        say("asked", text)
         try:
-            job = await engine.create("hash", input=text)
-            await engine.transition(job.job_id, JobStatus.RUNNING)
-        except EngineError:
+            job = await engine.create("hash", input=text, start=True)
+        except OutcomeUnknownError:
             return
-        say("told", text, job.job_id)
+        except EngineError:
+            say("refused", text)
+        else:
+            say("told", text, job.job_id)
+
+
+def warm() -> None:
+    """Run both event loops once."""
+    logging.disable(logging.CRITICAL)
+    for backend in ("asyncio", "trio"):
+        anyio.run(checkpoint, backend=backend)
+
+
+def run(order: Order) -> None:
+    """Be an engine until the kill."""
+    anyio.run(Sharing(order["url"], order["name"]).create_on, backend=order["backend"])
 
 
 if __name__ == "__main__":
