@@ -99,8 +99,9 @@ CREATE FUNCTION arrive_1(p_jobs text) RETURNS text LANGUAGE sql {BY_INDEX} AS $$
 $$
 """
 
-# The transaction's first arrival moves all of them; a savepoint may have taken some back. Nobody
-# sees those of another transaction: they are moved when it commits.
+# The transaction's first arrival moves all of them; a savepoint may have taken some back. Each of
+# the others looks for itself alone, or many would look at many. Nobody sees those of another
+# transaction: they are moved when it commits.
 _ADMIT: Final = f"""
 CREATE FUNCTION admit_1() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
 {BY_INDEX} AS $$
@@ -109,12 +110,13 @@ DECLARE
     base numbers;
     taken record;
 BEGIN
+    PERFORM FROM arrivals WHERE position = NEW.position;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
     {IN_READ_COMMITTED}
     SELECT array_agg(arrival ORDER BY position) INTO arrived
         FROM arrivals AS arrival WHERE position >= NEW.position;
-    IF arrived IS NULL THEN
-        RETURN NULL;
-    END IF;
     DELETE FROM arrivals WHERE position >= NEW.position;
     {TAKE_ORDER}
     SELECT named.* INTO taken FROM unnest(arrived) AS given, LATERAL (

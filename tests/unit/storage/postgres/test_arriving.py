@@ -317,3 +317,12 @@ async def test_an_engine_without_postgresql_refuses_a_connection(one_caller: Cal
 def test_no_driver_that_is_awaited_runs_on_trio(postgres_url: str) -> None:
     with pytest.raises(RuntimeError, match="event loop"):
         trio.run(lambda: psycopg.AsyncConnection.connect(postgres_url))
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_blocking_connection_is_used_in_threads_of_trio(postgres_url: str) -> None:
+    async with calling("blocking psycopg", postgres_url) as caller:
+        job = await caller.create()
+        await caller.commit()
+        assert (await caller.engine.get(job.job_id)).sequence == 1
