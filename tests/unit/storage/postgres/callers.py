@@ -199,7 +199,7 @@ KINDS: Final = tuple(_CONNECT)
 
 def place(url: str, schema: str = "engine") -> PostgresStorage:
     """Return the storage of a program."""
-    return PostgresStorage(url, schema=schema, lease_seconds=1)
+    return PostgresStorage(url, schema=schema)
 
 
 @asynccontextmanager
