@@ -29,9 +29,9 @@ class InlineStorage(SQLiteStorage):
     """Makes its small calls on the event loop. May be mixed into other kinds."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
-        opened = await super().open(final_statuses, renamed, running)
+        opened = await super().open(outcomes, renamed, running)
         self._is_inline = True
         self._commits = self._reads = _Fast()
         return opened

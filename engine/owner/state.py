@@ -99,7 +99,7 @@ class State:
             LifecycleError: A job has a status that the lifecycle doesn't know.
         """
         opened = await self._storage.open(
-            self.lifecycle.final_outcomes,
+            self.lifecycle.status_outcomes,
             self.lifecycle.renamed_values,
             self.lifecycle.running_value,
         )

@@ -111,7 +111,7 @@ class Draft(Protocol):
         """Write what it has beside the rows."""
         ...
 
-    def put_jobs(self, jobs: Iterable[Record], head: Head) -> None:
+    def put_jobs(self, jobs: Iterable[Record]) -> None:
         """Write the jobs, and their labels."""
         ...
 
@@ -150,7 +150,7 @@ def copy_contents(source: Contents, draft: Draft, progress: ProgressCallback) ->
     told = _Told(progress, 2 * source.count_rows())
     written, found = _Sums(told), _Sums(told)
     draft.put_head(head)
-    draft.put_jobs(written.of("jobs", _without_attempts(source.jobs(), held)), head)
+    draft.put_jobs(written.of("jobs", _without_attempts(source.jobs(), held)))
     draft.put_transitions(written.of("transitions", source.transitions()))
     draft.put_attempts(written.of("attempts", source.attempts()))
     written.add("labels", source.labels())

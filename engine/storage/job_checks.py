@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from msgspec.structs import fields
@@ -25,17 +25,17 @@ class Move(NamedTuple):
 
 
 def job_problems(
-    job: Mapping[str, Any], moves: Iterable[Move], final_statuses: Container[str] | None
+    job: Mapping[str, Any], moves: Iterable[Move], is_final: Callable[[str], bool | None]
 ) -> Iterator[str]:
     """Return all that does not fit together, as sentences about the job.
 
     Args:
         job: The values of its columns; those of the same type can be compared.
         moves: Its transitions, in order.
-        final_statuses: The statuses of ended jobs; None if they are unknown.
+        is_final: Returns whether a status is a final one; None if that is unknown.
     """
     yield from _history_problems(job, moves)
-    yield from _end_problems(job, final_statuses)
+    yield from _end_problems(job, is_final)
     yield from _execution_problems(job)
 
 
@@ -62,14 +62,13 @@ def _history_problems(job: Mapping[str, Any], moves: Iterable[Move]) -> Iterator
         yield f"it started at {started_at}, and no transition of it is of that time"
 
 
-def _end_problems(job: Mapping[str, Any], final_statuses: Container[str] | None) -> Iterator[str]:
+def _end_problems(job: Mapping[str, Any], is_final: Callable[[str], bool | None]) -> Iterator[str]:
     status, updated_at, ended_at = job["status"], job["updated_at"], job["ended_at"]
-    has_ended, outcome = ended_at is not None, job["outcome"]
-    is_final = has_ended if final_statuses is None else status in final_statuses
+    has_ended, outcome, by_status = ended_at is not None, job["outcome"], is_final(status)
     if ended_at not in {None, updated_at}:
         yield f"it ended at {ended_at}, and changed at {updated_at}"
-    elif is_final != has_ended:
-        kind = "a final one" if is_final else "no final one"
+    elif by_status not in {None, has_ended}:
+        kind = "a final one" if by_status else "no final one"
         yield f"its status {status} is {kind}, and its end is {ended_at}"
     elif has_ended != (outcome is not None):
         yield f"its outcome is {outcome}, and its end is {ended_at}"

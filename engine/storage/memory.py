@@ -75,12 +75,12 @@ class MemoryStorage:
         self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
         self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
-        self._final_statuses: Mapping[str, str] = {}
+        self._outcomes: Mapping[str, str | None] = {}
         self._running = ""
         self._lifecycle: str | None = None
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         """Return the jobs of earlier engines; none, in a new storage.
 
@@ -92,21 +92,22 @@ class MemoryStorage:
             raise StorageInUseError(
                 "this MemoryStorage", "one of this process, given the same object"
             )
-        self._reopen(dict(final_statuses), renamed, running)
+        self._reopen(dict(outcomes), renamed, running)
         self._ends = None
         return Opened(
             self._table, len(self._times), len(self._ids), [self._epoch], keeps_table=True
         )
 
     def _reopen(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> None:
-        """Make the jobs fit another lifecycle."""
-        final = (final_statuses.keys(), running)
-        if not renamed and final == (self._final_statuses.keys(), self._running):
+        """Make the jobs fit another lifecycle, unless one is in a status that it doesn't know."""
+        if not renamed and (outcomes, running) == (self._outcomes, self._running):
             return
-        self._final_statuses, self._running = final_statuses, running
-        how = (renamed, final_statuses, running)
+        if self._table.statuses() - outcomes.keys() - renamed.keys():
+            return
+        self._outcomes, self._running = outcomes, running
+        how = (renamed, outcomes, running)
         new = [(each, each.reopened(*how)) for each in self._table.records()]
         self._table.update({after.job_id: after for before, after in new if before != after})
         for old, name in renamed.items():
@@ -292,7 +293,7 @@ class MemoryStorage:
 
     def _note_ends(self, ends: list[tuple[datetime, int]], records: Iterable[Record]) -> None:
         for record in records:
-            if record.status in self._final_statuses:
+            if self._outcomes.get(record.status) is not None:
                 heappush(ends, (record.updated_at, record.position - 1))
 
     def _remove(self, row: int) -> str:

@@ -367,14 +367,18 @@ class Storage(Protocol):
     """
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         """Get ready. Jobs in one of the final statuses have ended.
 
+        A job may have a status of another lifecycle, which is neither among these nor renamed. A
+        private storage that has one returns it in the table, and changes nothing: the owner refuses
+        to open it. In a shared one it stays as it is, for the engine that knows the status.
+
         Args:
-            final_statuses: Each with the outcome of a job that has none yet. They need not be those
-                of the opening before. Of a job that has ended by them, nothing is left to wait for
-                (`Execution.ended`).
+            outcomes: All statuses. A final one has the outcome of a job that has none yet, and the
+                others have None. They need not be those of the opening before. Of a job that has
+                ended by them, nothing is left to wait for (`Execution.ended`).
             renamed: The new names of old statuses. All jobs, lines of history and deadlines get
                 them, and keep them (`Record.reopened`).
             running: The running status. A job that is in it, and was not running before, because

@@ -352,18 +352,23 @@ class Record(Struct, frozen=True, gc=False):
         )
 
     def reopened(
-        self, names: Mapping[str, str], final_statuses: Mapping[str, str], running: str
+        self, names: Mapping[str, str], outcomes: Mapping[str, str | None], running: str
     ) -> Record:
         """Return it under another lifecycle: with new names, and ended if its status is final.
 
+        In a status that the lifecycle doesn't know, it has ended if it had.
+
         Args:
             names: The new names of statuses.
-            final_statuses: The outcomes of jobs in the final statuses, if nothing else says it.
+            outcomes: Each status, with the outcome of a job that has ended in it if nothing else
+                says it; None for a status that is not final.
             running: The running status, in which a job has started.
         """
         status, execution = names.get(self.status, self.status), self.execution
-        is_final = status in final_statuses
-        outcome = (self.outcome or final_statuses[status]) if is_final else None
+        outcome = outcomes.get(status, self.outcome)
+        is_final = outcome is not None
+        if is_final:
+            outcome = self.outcome or outcome
         if execution is not NO_EXECUTION:
             kept = renamed_deadlines(execution.deadlines, names)
             execution = replace(execution, deadlines=kept)

@@ -13,7 +13,7 @@ from engine.storage.protocol import Names
 from engine.testing.fixtures import NewStorage
 from engine.testing.party import Party, amended, claimed, created, joined, moved, paid
 from engine.testing.shared_fixtures import EndLease, LoseAnswer, OpenPair, SharedFixtures
-from engine.testing.values import OddStatus
+from engine.testing.values import STATUS_OUTCOMES, OddStatus
 
 _DONE: Final = OddStatus.DONE
 _BATCHES: Final = 20
@@ -153,6 +153,19 @@ class AgreeingTests(SharedFixtures):
             await end_lease(one.storage)
             committed = await one.resolve()
             await other.check_numbers(committed, sequence=1, position=1)
+
+    async def test_an_engine_leaves_jobs_in_statuses_that_it_does_not_know(
+        self, new_storage: NewStorage, path: Path
+    ) -> None:
+        """Those of another lifecycle: ended ones stay as they are, and can be removed."""
+        async with joined(new_storage(path)) as one:
+            await one.apply(created("a", OddStatus.LOST), created("b", _DONE), created("c"))
+            before = await one.everything()
+            known = {each: its for each, its in STATUS_OUTCOMES.items() if each != OddStatus.LOST}
+            async with joined(new_storage(path), known) as other:
+                assert await other.everything() == before
+                await other.apply(paid(await other.look("a"), "p"))
+            assert sorted(await one.storage.remove_ended(None, 0, 10)) == ["a", "b"]
 
     async def test_two_engines_remove_no_more_than_one(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):

@@ -15,7 +15,7 @@ from engine.storage.protocol import Opened, Storage
 from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
 from engine.testing.removing import fill
 from engine.testing.store import Session, opened
-from engine.testing.values import FINAL_STATUSES, RUNNING, OddStatus
+from engine.testing.values import RUNNING, STATUS_OUTCOMES, OddStatus
 
 _PRECIOUS = b"precious"
 _SECONDS_AGAINST_HANGS = 60
@@ -88,7 +88,7 @@ class BackingUpTests(StorageFixtures):
         epochs = []
         for _ in range(2):
             copy = new_storage(copy_path)
-            epochs.append([*(await copy.open(FINAL_STATUSES, {}, RUNNING)).epochs])
+            epochs.append([*(await copy.open(STATUS_OUTCOMES, {}, RUNNING)).epochs])
             await copy.aclose()
         assert epochs[0] == epochs[1]
         assert [epoch.first_sequence for epoch in epochs[0]] == [1, first]
@@ -200,6 +200,6 @@ async def _add_jobs(session: Session) -> None:
 async def _opening(storage: Storage) -> Opened:
     """Return what a storage says when it is opened."""
     try:
-        return await storage.open(FINAL_STATUSES, {}, RUNNING)
+        return await storage.open(STATUS_OUTCOMES, {}, RUNNING)
     finally:
         await storage.aclose()

@@ -27,7 +27,7 @@ from engine.storage.record import (
     died_with,
     entries_of,
 )
-from engine.testing.values import FINAL_STATUSES, NOON, OddStatus
+from engine.testing.values import NOON, STATUS_OUTCOMES, OddStatus
 
 
 class Book:
@@ -77,11 +77,11 @@ class Book:
             self.removed_up_to = max(self.removed_up_to, newest)
 
     def reopen(
-        self, names: Mapping[str, str], final_statuses: Mapping[str, str], running: str
+        self, names: Mapping[str, str], outcomes: Mapping[str, str | None], running: str
     ) -> None:
         """Make all jobs and lines fit another lifecycle; see `Record.reopened`."""
         for job_id, record in self.jobs.items():
-            self.jobs[job_id] = record.reopened(names, final_statuses, running)
+            self.jobs[job_id] = record.reopened(names, outcomes, running)
             self.lines[job_id] = [
                 line._replace(
                     from_status=names.get(line.from_status or "", line.from_status),
@@ -97,10 +97,9 @@ class Book:
             execution = replace(record.execution, token=dead_token(len(held)))
             self.jobs[record.job_id] = replace(record, execution=execution)
 
-    def ended(self, final_statuses: Iterable[str]) -> list[Record]:
+    def ended(self) -> list[Record]:
         """Return the jobs that have ended, oldest end first."""
-        finals = set(final_statuses)
-        ended = [record for record in self.jobs.values() if record.status in finals]
+        ended = [record for record in self.jobs.values() if record.outcome is not None]
         return sorted(ended, key=lambda record: record.updated_at)
 
     def up_to(self, sequence: int) -> Book:
@@ -180,7 +179,7 @@ class Batch:
             at,
             self._sequence + 1,
             starts=status is OddStatus.RUNNING,
-            outcome=FINAL_STATUSES.get(status.value),
+            outcome=STATUS_OUTCOMES.get(status.value),
             result=result,
             error=error,
             execution=execution,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -14,7 +14,7 @@ from engine.owner.numbers import PROVISIONAL
 from engine.storage.filter import ALL_JOBS
 from engine.storage.protocol import CheckedOut, Committed, Names, Shared, Storage
 from engine.storage.record import NO_EXECUTION, Change, Entry, Execution, Record
-from engine.testing.values import FINAL_STATUSES, NOON, RUNNING, OddStatus
+from engine.testing.values import NOON, RUNNING, STATUS_OUTCOMES, OddStatus
 
 _MANY: Final = 10_000
 
@@ -37,6 +37,7 @@ def created(
             idempotency_key=key,
             kind=kind,
             execution=execution,
+            outcome=STATUS_OUTCOMES[status.value],
             started_at=NOON if status is OddStatus.RUNNING else None,
         ),
     )
@@ -46,7 +47,7 @@ def moved(
     record: Record, status: OddStatus, at: datetime = NOON, execution: Execution = NO_EXECUTION
 ) -> Change:
     """Return a move of a job that was read before."""
-    outcome = FINAL_STATUSES.get(status.value)
+    outcome = STATUS_OUTCOMES.get(status.value)
     after = record.moved(status.value, at, 0, outcome=outcome, execution=execution)
     return Change(0, record.status, after)
 
@@ -164,10 +165,12 @@ def numbered(changes: Sequence[Change]) -> list[Change]:
 
 
 @asynccontextmanager
-async def joined(storage: Storage) -> AsyncIterator[Party]:
+async def joined(
+    storage: Storage, outcomes: Mapping[str, str | None] = STATUS_OUTCOMES
+) -> AsyncIterator[Party]:
     """Open a shared storage, and close it at the end."""
     try:
-        opened = await storage.open(FINAL_STATUSES, {}, RUNNING)
+        opened = await storage.open(outcomes, {}, RUNNING)
         assert opened.shared is not None
         assert not opened.table.records()
         yield Party(storage, opened.shared)

@@ -14,12 +14,12 @@ from engine.storage.protocol import Storage
 from engine.storage.record import NO_EXECUTION, Execution
 from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
 from engine.testing.values import (
-    FINAL_STATUSES,
     LONGEST_RESULT,
     MICROSECOND,
     NOON,
     OUTCOMES,
     RUNNING,
+    STATUS_OUTCOMES,
     TEXTS,
     TIMES,
     OddStatus,
@@ -106,12 +106,30 @@ class ReopeningTests(StorageFixtures):
         async with open_store() as session:
             batch = session.batch().create("waits").create("runs").create("done")
             await session.commit(batch.move("runs", OddStatus.RUNNING).move("done", OddStatus.DONE))
-        async with open_store(final_statuses=_finals(OddStatus.LOST)) as session:
+        async with open_store(outcomes=_finals(OddStatus.LOST)) as session:
             assert await session.remove(keep=0) == 0
-        async with open_store(final_statuses=_finals(OddStatus.RUNNING, OddStatus.DONE)) as session:
+        async with open_store(outcomes=_finals(OddStatus.RUNNING, OddStatus.DONE)) as session:
             assert await session.remove(keep=0) == 2
         async with open_store():
             pass
+
+    async def test_an_opening_leaves_jobs_in_statuses_that_it_does_not_know(
+        self, open_store: OpenStore
+    ) -> None:
+        """Ended ones keep their outcomes, and what they had."""
+        self.needs_reopening()
+        execution = Execution(attempt=2, deadlines=json.dumps({OddStatus.LOST: 1})).ended()
+        async with open_store() as session:
+            batch = session.batch().create("waits").create("runs").create("done").create("lost")
+            batch.move("runs", OddStatus.RUNNING).move("done", OddStatus.DONE)
+            await session.commit(batch.move("lost", OddStatus.LOST, execution=execution))
+        for unknown in (OddStatus.LOST, OddStatus.DONE, OddStatus.RUNNING, OddStatus.LOST):
+            known = {status: its for status, its in STATUS_OUTCOMES.items() if status != unknown}
+            async with open_store(outcomes=known):
+                pass
+        async with open_store() as session:
+            await session.commit(session.batch().move("runs", OddStatus.LOST))
+            assert await session.remove(keep=0) == 3
 
     @pytest.mark.parametrize("how", ["renamed", "running"])
     async def test_jobs_have_started_if_their_status_is_the_running_one_at_the_next_opening(
@@ -134,7 +152,7 @@ class ReopeningTests(StorageFixtures):
         epochs = []
         for _ in range(2):
             storage = new_storage(path)
-            opened = await storage.open(FINAL_STATUSES, {}, RUNNING)
+            opened = await storage.open(STATUS_OUTCOMES, {}, RUNNING)
             epochs.append([*opened.epochs])
             await storage.aclose()
         [first] = epochs[0]
@@ -180,8 +198,8 @@ class ReopeningTests(StorageFixtures):
                 batch.create(job_id).move(job_id, OddStatus.RUNNING, execution=execution)
             await session.commit(batch)
         names = {OddStatus.RUNNING.value: OddStatus.LOST.value} if how == "renamed" else {}
-        finals = {**FINAL_STATUSES, OddStatus.RUNNING.value: "failed"}
-        opening = {"renamed": names} if names else {"final_statuses": finals}
+        finals = {**STATUS_OUTCOMES, OddStatus.RUNNING.value: "failed"}
+        opening = {"renamed": names} if names else {"outcomes": finals}
         async with open_store(**opening) as session:
             assert all(
                 session.book.jobs[job_id].execution == execution.ended()
@@ -213,7 +231,7 @@ class ReopeningTests(StorageFixtures):
         storage = new_storage(path)
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await storage.open(FINAL_STATUSES, {}, RUNNING)
+            await storage.open(STATUS_OUTCOMES, {}, RUNNING)
         await storage.aclose()
         async with open_store() as session:
             await session.commit(session.batch().create("b"))
@@ -221,13 +239,13 @@ class ReopeningTests(StorageFixtures):
             pass
 
 
-def _finals(*statuses: OddStatus) -> dict[str, str]:
-    """Return final statuses with an outcome."""
-    return {status.value: "failed" for status in statuses}
+def _finals(*statuses: OddStatus) -> dict[str, str | None]:
+    """Return all statuses, with an outcome for the final ones."""
+    return {status.value: "failed" if status in statuses else None for status in OddStatus}
 
 
 async def _refused(storage: Storage) -> None:
     """Open a storage that is in use, and close it after the refusal, as an engine does."""
     with pytest.raises(StorageInUseError):
-        await storage.open(FINAL_STATUSES, {}, RUNNING)
+        await storage.open(STATUS_OUTCOMES, {}, RUNNING)
     await storage.aclose()

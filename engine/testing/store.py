@@ -16,7 +16,7 @@ from engine.storage.protocol import CheckedOut, Committed, Names, Opened, Storag
 from engine.storage.record import Change, Entry, Record, newest_records
 from engine.testing.book import Batch, Book
 from engine.testing.listings import Listings, check_record, check_times, fit
-from engine.testing.values import FINAL_STATUSES, RUNNING
+from engine.testing.values import RUNNING, STATUS_OUTCOMES
 
 _LAST: Final = 2**63 - 1
 _PAGE_JOBS: Final = 7  # small and odd: pages end in all places
@@ -27,17 +27,17 @@ _NEARLY: Final = 500  # near misses are made of this many texts at most
 async def opened(
     storage: Storage,
     book: Book,
-    final_statuses: Mapping[str, str] = FINAL_STATUSES,
+    outcomes: Mapping[str, str | None] = STATUS_OUTCOMES,
     renamed: Mapping[str, str] | None = None,
     running: str = RUNNING,
 ) -> AsyncIterator[Session]:
     """Open a storage, compare it with the book, and close it at the end."""
     is_shared = False
     try:
-        opening = await storage.open(final_statuses, renamed or {}, running)
-        book.reopen(renamed or {}, final_statuses, running)
+        opening = await storage.open(outcomes, renamed or {}, running)
+        book.reopen(renamed or {}, outcomes, running)
         is_shared = opening.shared is not None
-        session = Session(storage, book, final_statuses, opening)
+        session = Session(storage, book, outcomes, opening)
         session.check_opening()
         await session.check()
         yield session
@@ -52,13 +52,13 @@ class Session:
     """A storage between `open` and `aclose`."""
 
     def __init__(
-        self, storage: Storage, book: Book, final_statuses: Mapping[str, str], opening: Opened
+        self, storage: Storage, book: Book, outcomes: Mapping[str, str | None], opening: Opened
     ) -> None:
         self.storage = storage
         self.book = book
         self.listings = Listings(storage, book)
         self.keeps_table = opening.keeps_table
-        self._final_statuses = final_statuses
+        self._outcomes = outcomes
         self._opening = opening
         self._is_shared = opening.shared is not None
         self._table = opening.table
@@ -77,7 +77,7 @@ class Session:
             changed = newest_records(batch.changes)
             self._table.update(changed)
             for record in changed.values():
-                if record.status in self._final_statuses:
+                if self._outcomes.get(record.status) is not None:
                     self._table.remove(record)
 
     async def _changes_of(self, batch: Batch) -> list[Change]:
@@ -133,7 +133,7 @@ class Session:
         return len(removed)
 
     def _removable(self, before: datetime | None, keep: int | None) -> Sequence[Record]:
-        ended = self.book.ended(self._final_statuses)
+        ended = self.book.ended()
         too_many = 0 if keep is None else max(0, len(ended) - keep)
         too_old = [each for each in ended if before is not None and each.updated_at < before]
         return ended[: max(too_many, len(too_old))]
@@ -152,7 +152,7 @@ class Session:
         return {
             job_id: record
             for job_id, record in self.book.jobs.items()
-            if record.status not in self._final_statuses
+            if self._outcomes.get(record.status) is None
         }
 
     async def check(self, *, every: int = 1) -> None:

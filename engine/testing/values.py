@@ -38,7 +38,7 @@ ODD_LIFECYCLE: Final = Lifecycle(
     failure={OddStatus.LOST},
 )
 
-FINAL_STATUSES: Final = ODD_LIFECYCLE.final_outcomes
+STATUS_OUTCOMES: Final = ODD_LIFECYCLE.status_outcomes
 RUNNING: Final = ODD_LIFECYCLE.running_value
 
 # All different, some only a little: a storage must not fold case, trim or normalise.

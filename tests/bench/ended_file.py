@@ -33,7 +33,7 @@ def fill(path: Path, finished: int, live: int) -> None:
             for position in range(first, min(first + _BATCH, jobs + 1)):
                 changes += _life(position, sequence + len(changes), live=position % every == 0)
             sequence += len(changes)
-            rows = batch_rows(changes, {JobStatus.COMPLETED.value})
+            rows = batch_rows(changes)
             _insert(connection, "jobs", SHORT_COLUMNS, rows.jobs())
             _insert(connection, "transitions", SHORT_TRANSITION_COLUMNS, rows.transitions)
             progress(f"filling a file, {position:,} of {jobs:,} jobs")

@@ -71,7 +71,7 @@ async def _idle(url: str, milliseconds: int) -> None:
 async def _opened(url: str) -> AsyncIterator[tuple[PostgresStorage, Opened]]:
     storage, lifecycle = PostgresStorage(url), PAID_JOB_LIFECYCLE
     try:
-        yield storage, await storage.open(lifecycle.final_outcomes, {}, lifecycle.running_value)
+        yield storage, await storage.open(lifecycle.status_outcomes, {}, lifecycle.running_value)
     finally:
         await storage.aclose()
 

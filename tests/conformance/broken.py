@@ -157,10 +157,9 @@ class LosesExecutions(PlainStorage):
     """Loses the execution of an ended job."""
 
     async def commit(self, changes: Sequence[Change]) -> None:
-        finals = self._final_statuses
         await super().commit(
             [
-                _changed(each, execution=NO_EXECUTION) if each.record.status in finals else each
+                _changed(each, execution=NO_EXECUTION) if each.record.outcome else each
                 for each in changes
             ]
         )
@@ -596,19 +595,19 @@ class SequenceRestarts(PlainStorage):
     """Continues from the highest number present, and so reuses those of removed jobs."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         self._newest_removed = (0, 0)
-        return await super().open(final_statuses, renamed, running)
+        return await super().open(outcomes, renamed, running)
 
 
 class OpensWithAllJobs(PlainStorage):
     """Gives the owner the ended jobs, too: memory grows with every job."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
-        opened = await super().open(final_statuses, renamed, running)
+        opened = await super().open(outcomes, renamed, running)
         opened.table.update(self.jobs)
         return opened
 
@@ -617,49 +616,59 @@ class RemembersTheFirstFinals(PlainStorage):
     """Keeps using the final statuses of its first opening."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
-        return await super().open(self._final_statuses or final_statuses, renamed, running)
+        return await super().open(self._outcomes or outcomes, renamed, running)
+
+
+class TakesUnknownStatusesForLiveOnes(PlainStorage):
+    """Takes the jobs in statuses of another lifecycle for live ones."""
+
+    async def open(
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
+    ) -> Opened:
+        found = dict.fromkeys(job.status for job in self.jobs.values())
+        return await super().open({**found, **outcomes}, renamed, running)
 
 
 class BeginsAnEpochEachTime(PlainStorage):
     """Takes each opening for that of another storage."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         self._epoch = new_epoch(1)
-        return await super().open(final_statuses, renamed, running)
+        return await super().open(outcomes, renamed, running)
 
 
 class KeepsOldNames(PlainStorage):
     """Does not rename statuses."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         del renamed
-        return await super().open(final_statuses, {}, running)
+        return await super().open(outcomes, {}, running)
 
 
 class ForgetsStarts(PlainStorage):
     """Does not let jobs have started whose status has become the running one."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         del running
-        return await super().open(final_statuses, renamed, "")
+        return await super().open(outcomes, renamed, "")
 
 
 class RenamesNoDeadlines(PlainStorage):
     """Leaves the old names in the deadlines of jobs."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         executions = {job_id: job.execution for job_id, job in self.jobs.items()}
-        opened = await super().open(final_statuses, renamed, running)
+        opened = await super().open(outcomes, renamed, running)
         for job_id, execution in executions.items():
             self.jobs[job_id] = self.jobs[job_id].with_execution(execution)
         return opened
@@ -669,10 +678,10 @@ class LeavesEndedJobsAtWork(PlainStorage):
     """Leaves their attempts to jobs whose statuses have become final."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         tokens = {job_id: job.execution.token for job_id, job in self.jobs.items()}
-        opened = await super().open(final_statuses, renamed, running)
+        opened = await super().open(outcomes, renamed, running)
         for job_id, token in tokens.items():
             job = self.jobs[job_id]
             self.jobs[job_id] = job.with_execution(replace(job.execution, token=token))
@@ -683,20 +692,20 @@ class LetsTwoIn(PlainStorage):
     """Does not notice that it is in use."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         self._users = 0
-        return await super().open(final_statuses, renamed, running)
+        return await super().open(outcomes, renamed, running)
 
 
 class RefusesWithoutAReason(PlainStorage):
     """Refuses a second engine as if the storage were broken."""
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         try:
-            return await super().open(final_statuses, renamed, running)
+            return await super().open(outcomes, renamed, running)
         except StorageInUseError as error:
             raise StorageError(str(error)) from None
 
@@ -725,7 +734,7 @@ class RemovesLiveJobs(PlainStorage):
     async def remove_ended(
         self, before: datetime | None, keep: int | None, limit: int
     ) -> Sequence[str]:
-        self._final_statuses = {job.status: "failed" for job in self.jobs.values()}
+        self._outcomes = {job.status: "failed" for job in self.jobs.values()}
         return await super().remove_ended(before, keep, limit)
 
 
@@ -735,7 +744,7 @@ class RemovesTheOldestCreations(PlainStorage):
     async def remove_ended(
         self, before: datetime | None, keep: int | None, limit: int
     ) -> Sequence[str]:
-        ended = [job for job in self.jobs.values() if job.status in self._final_statuses]
+        ended = [job for job in self.jobs.values() if self._outcomes.get(job.status)]
         removable = [
             job.job_id
             for place, job in enumerate(ended)
@@ -890,6 +899,9 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     SequenceRestarts: "test_numbers_of_removed_jobs_are_not_given_again",
     OpensWithAllJobs: "test_everything_goes_on_where_it_was",
     RemembersTheFirstFinals: "test_each_opening_sets_the_final_statuses",
+    TakesUnknownStatusesForLiveOnes: (
+        "test_an_opening_leaves_jobs_in_statuses_that_it_does_not_know"
+    ),
     BeginsAnEpochEachTime: "test_openings_go_on_with_the_epoch",
     ForgetsStarts: "test_jobs_have_started_if_their_status_is_the_running_one_at_the_next_opening",
     KeepsOldNames: "test_an_opening_renames_statuses_for_good",

@@ -119,11 +119,11 @@ class PlainShared:
         return getattr(self.place.content, name)
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         content = self.place.content
         self._running = running
-        opened = await content.open(final_statuses, renamed, running)
+        opened = await content.open(outcomes, renamed, running)
         await content.aclose()  # which lets one engine in at a time
         return Opened(
             Table(), opened.last_sequence, opened.last_position, opened.epochs, shared=self

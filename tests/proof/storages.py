@@ -47,25 +47,26 @@ class PlainStorage:
         self.jobs: dict[str, Record] = {}  # in the order of their creation
         self._epoch = new_epoch(1)
         self._newest_removed = (0, 0)  # the highest numbers that were removed
-        self._final_statuses: Mapping[str, str] = {}
+        self._outcomes: Mapping[str, str | None] = {}
         self._users = 0
         self.lifecycle: str | None = None
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         self._users += 1
         if self._users > 1:
             raise StorageInUseError(
                 "this PlainStorage", "one of this process, given the same object"
             )
-        self._final_statuses = final_statuses
-        self.jobs = {
-            job_id: job.reopened(renamed, final_statuses, running)
-            for job_id, job in self.jobs.items()
-        }
-        self.changes = [_reopened(each, renamed, final_statuses, running) for each in self.changes]
-        live = Table(each for each in self.jobs.values() if each.status not in final_statuses)
+        if all(job.status in {*outcomes, *renamed} for job in self.jobs.values()):
+            self._outcomes = outcomes
+            self.jobs = {
+                job_id: job.reopened(renamed, outcomes, running)
+                for job_id, job in self.jobs.items()
+            }
+            self.changes = [_reopened(each, renamed, outcomes, running) for each in self.changes]
+        live = Table(each for each in self.jobs.values() if not outcomes.get(each.status))
         sequence, position = self._newest_removed
         return Opened(
             live,
@@ -146,7 +147,7 @@ class PlainStorage:
     async def remove_ended(
         self, before: datetime | None, keep: int | None, limit: int
     ) -> Sequence[str]:
-        ended = [job for job in self.jobs.values() if job.status in self._final_statuses]
+        ended = [job for job in self.jobs.values() if self._outcomes.get(job.status)]
         ended.sort(key=lambda job: job.updated_at)
         too_many = 0 if keep is None else len(ended) - keep
         removable = [
@@ -211,11 +212,14 @@ def yielding(seed: int) -> Storage:
 
 
 def _reopened(
-    change: Change, names: Mapping[str, str], final_statuses: Mapping[str, str], running: str
+    change: Change,
+    names: Mapping[str, str],
+    outcomes: Mapping[str, str | None],
+    running: str,
 ) -> Change:
     before = change.from_status
     return replace(
         change,
         from_status=None if before is None else names.get(before, before),
-        record=change.record.reopened(names, final_statuses, running),
+        record=change.record.reopened(names, outcomes, running),
     )

@@ -121,10 +121,10 @@ async def test_a_caller_that_goes_away_leaves_its_change_whole(how: str) -> None
 async def test_a_cancelled_start_closes_the_storage() -> None:
     class Slow(PlantedStorage):
         async def open(
-            self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+            self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
         ) -> Opened:
             await anyio.sleep_forever()
-            return await super().open(final_statuses, renamed, running)
+            return await super().open(outcomes, renamed, running)
 
     storage = Slow()
     with anyio.CancelScope() as scope:

@@ -28,7 +28,7 @@ def description(lifecycle: Lifecycle[Any]) -> str:
         "exhausted_to": _value(lifecycle.exhausted_to),
         "expires_to": _values(lifecycle, lifecycle.expires_to),
         "cancels_to": _values(lifecycle, lifecycle.cancels_to),
-        "outcomes": lifecycle.final_outcomes,
+        "outcomes": {end: its for end, its in lifecycle.status_outcomes.items() if its is not None},
         "retired": _in_order(lifecycle, lifecycle.retired),
     }
     return json.dumps(tables, ensure_ascii=False, separators=(",", ":"))

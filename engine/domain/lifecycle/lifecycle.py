@@ -182,10 +182,10 @@ class Lifecycle(Tables[Status]):
         return self._outcome_of.get(value) or CAUSES.get(event, by_name)
 
     @property
-    def final_outcomes(self) -> dict[str, str]:
-        """The value of the outcome of each final status, as if a caller had named the status."""
-        ends = {value: self.outcome(value, None) for value in self.values}
-        return {value: outcome.value for value, outcome in ends.items() if outcome is not None}
+    def status_outcomes(self) -> dict[str, str | None]:
+        """By the value of each status, that of its outcome, as if a caller had named the status."""
+        outcomes = ((value, self.outcome(value, None)) for value in self.values)
+        return {value: outcome and outcome.value for value, outcome in outcomes}
 
     def validate(self, current: str, target: str, job_id: str | None = None) -> None:
         """Check a move, given as members of the enum or as their values.

@@ -12,7 +12,7 @@ from engine.domain.exceptions import InvalidValueError
 from engine.storage.postgres.arrivals import ARRIVAL_COLUMNS
 from engine.storage.postgres.columns import RECORD_COLUMNS, type_of
 from engine.storage.postgres.drivers import Answer, async_driver_of, driver_of
-from engine.storage.postgres.rows import Roles, Row, job_row, kept_of, record_of
+from engine.storage.postgres.rows import Row, job_row, kept_of, record_of
 from engine.storage.postgres.statements import FOUND_BY
 from engine.storage.protocol import CheckedOut, Decide, Names
 from engine.storage.record import Change
@@ -27,14 +27,14 @@ class Arriving:
     Args:
         subject: The database, for errors.
         schema: The schema's name.
-        roles: The statuses of the engine.
+        running: The running status.
         place: What `engine.storage.postgres.arrivals` tells of the engine's own connection.
     """
 
-    def __init__(self, subject: str, schema: str, roles: Roles, place: Sequence[object]) -> None:
+    def __init__(self, subject: str, schema: str, running: str, place: Sequence[object]) -> None:
         self._subject = subject
         self._schema = schema
-        self._roles = roles
+        self._running = running
         self._place = place
 
     async def arrive(self, connection: object, names: Names, decide: Decide) -> None:
@@ -99,7 +99,7 @@ class Arriving:
 
     def _job(self, change: Change) -> dict[str, Any]:
         record, act = change.record, change.act
-        kept = kept_of(record, self._roles, _NOBODY, ())
+        kept = kept_of(record, self._running, _NOBODY, ())
         values = (*job_row(record, kept, 0)[1:], act.by, act.reason)
         named = zip(ARRIVAL_COLUMNS, values, strict=True)
         return {

@@ -95,7 +95,7 @@ class _Check:
         self._add = self._findings.add
         self._checked = {"jobs": 0, "transitions": 0}
         self._total = 0
-        self._final: frozenset[str] | None = None
+        self._ends: dict[str, bool] = {}  # whether a status is a final one, if that is known
         self._values: dict[str, str | int] = {"running": "", "last_position": 0, "last_sequence": 0}
 
     def report(self) -> Report:
@@ -146,7 +146,8 @@ class _Check:
     def _read_statuses(self, text: str | None) -> None:
         try:
             found = json.loads(text or "")
-            self._final, self._values["running"] = frozenset(found["final"]), str(found["running"])
+            self._ends = dict.fromkeys(found["final"], True) | dict.fromkeys(found["live"], False)
+            self._values["running"] = str(found["running"])
         except (ValueError, KeyError, TypeError, RecursionError):
             self._add("note statuses", f"it can't be {shown(text)}")
 
@@ -195,7 +196,7 @@ class _Check:
             self._add(where, problem)
             return
         job = dict(zip(JOB_COLUMNS, row, strict=True))
-        for problem in job_problems(job, moves, self._final):
+        for problem in job_problems(job, moves, self._ends.get):
             self._add(where, problem)
 
     # What statements find.

@@ -23,7 +23,7 @@ from engine.storage.postgres.columns import (
 )
 from engine.storage.postgres.errors import is_definite
 from engine.storage.postgres.reading import Reader
-from engine.storage.postgres.rows import Roles, Row, job_row, kept_of, record_of
+from engine.storage.postgres.rows import Row, job_row, kept_of, record_of
 from engine.storage.postgres.schema import prepare
 from engine.storage.postgres.statements import Statements
 from engine.storage.record import AttemptRecord, Entry, Record
@@ -54,9 +54,11 @@ class DatabaseContents:
             StorageDamagedError: Its notes are not as engines write them.
         """
         try:
-            statuses = json.loads(self._note("statuses") or '{"final": [], "renamed": {}}')
+            statuses = json.loads(
+                self._note("statuses") or '{"final": [], "live": [], "renamed": {}}'
+            )
             return Head(
-                tuple(statuses["final"]),
+                tuple(sorted({*statuses["final"], *self._other_ends(statuses["live"])})),
                 dict(statuses["renamed"]),
                 self._note("lifecycle"),
                 int(self._note("last_sequence") or 0),
@@ -65,6 +67,12 @@ class DatabaseContents:
             )
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StorageDamagedError(f"{self._name}: its notes are damaged: {error}") from error
+
+    def _other_ends(self, live: Sequence[str]) -> Iterator[str]:
+        """Return the statuses of ended jobs, though an engine with another lifecycle ended them."""
+        query = f"SELECT DISTINCT status FROM {self._s}.jobs WHERE ended_at IS NOT NULL"
+        ends = {status for [status] in self._cursor.execute(query.encode())}
+        return iter(ends.difference(live))
 
     def _note(self, name: str) -> str | None:
         return reading.note(self._cursor, self._statements, name)
@@ -210,7 +218,12 @@ class DatabaseDraft:
 
         The running status is left open: the first engine that opens it makes its jobs ready.
         """
-        statuses = {"final": head.final_statuses, "renamed": head.renamed, "running": ""}
+        statuses = {
+            "final": head.final_statuses,
+            "live": (),
+            "renamed": head.renamed,
+            "running": "",
+        }
         notes: dict[str, str] = {
             "statuses": json.dumps(statuses),
             "last_sequence": str(head.last_sequence),
@@ -225,11 +238,10 @@ class DatabaseDraft:
         rows = [(number, *epoch) for number, epoch in enumerate(head.epochs, 1)]
         self._cursor.executemany(f"INSERT INTO {self._s}.epochs VALUES (%b, %b, %b)".encode(), rows)
 
-    def put_jobs(self, jobs: Iterable[Record], head: Head) -> None:
+    def put_jobs(self, jobs: Iterable[Record]) -> None:
         """Write the jobs, and their labels."""
-        roles = Roles(frozenset(head.final_statuses), "")
         written = (replace(job, revision=1) for job in jobs)
-        rows = (job_row(job, kept_of(job, roles, 0, ()), job.position) for job in written)
+        rows = (job_row(job, kept_of(job, "", 0, ()), job.position) for job in written)
         self._put("jobs", JOB_COLUMNS, rows)
         self._cursor.execute(
             f"INSERT INTO {self._s}.labels (name, value, position) "

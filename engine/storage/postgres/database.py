@@ -32,7 +32,7 @@ from engine.storage.postgres.errors import (
 )
 from engine.storage.postgres.location import Location
 from engine.storage.postgres.reading import Reader
-from engine.storage.postgres.rows import BatchArrays, Roles, batch_arrays
+from engine.storage.postgres.rows import BatchArrays, batch_arrays
 from engine.storage.postgres.schema import lock_opening, prepare
 from engine.storage.postgres.statements import Statements
 from engine.storage.postgres.statuses import fit_statuses
@@ -70,33 +70,31 @@ class Database:
         self._prepare = prepare
         self._statements = Statements(schema)
         self._cursor: Reader | None = None
-        self._roles = Roles((), "")
         self._number = 0  # of this engine's newest batch whose outcome is known
         self._undecided: BatchArrays | None = None  # the outcome of its commit is unknown
 
     def open(
         self,
         name: str,
-        final_statuses: Mapping[str, str],
+        outcomes: Mapping[str, str | None],
         renamed: Mapping[str, str],
         running: str,
         shared: Shared,
     ) -> Opened:
         """Connect, make or fit what is there, and join the engines."""
         self.running = running
-        self._roles = Roles(frozenset(final_statuses), running)
         self._number, self._undecided = 0, None
         with translated_errors(self._subject):
             cursor, statements = self._connected(), self._statements
             prepare(cursor.connection, self._schema)
             with cursor.connection.transaction():
                 lock_opening(cursor.connection, self._schema)
-                fit_statuses(cursor, statements, final_statuses, renamed, running)
+                fit_statuses(cursor, statements, outcomes, renamed, running)
                 [self.engine] = reading.one(cursor, statements.join, (name,))
             sequence, position = reading.one(cursor, statements.numbers)
             [place] = reading.one(cursor, statements.place)
             epochs = [Epoch(*row) for row in cursor.execute(statements.epochs)]
-        self.arriving = Arriving(self._subject, self._schema, self._roles, json.loads(place))
+        self.arriving = Arriving(self._subject, self._schema, self.running, json.loads(place))
         return Opened(Table(), sequence, position, epochs, shared=shared)
 
     def keep_lifecycle(self, description: str) -> str | None:
@@ -189,7 +187,7 @@ class Database:
         """Write a round's changes; see `engine.storage.Storage.commit`."""
         if self._undecided is not None:
             raise StorageError(f"{self._subject}: the outcome of a commit is not yet known")
-        batch = batch_arrays(changes, self._roles, self.engine, self.held_back)
+        batch = batch_arrays(changes, self.running, self.engine, self.held_back)
         cursor = self._connected()
         values = (self.engine, self._number + 1, *batch.arrays)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from functools import cache
 from sys import intern
@@ -60,13 +60,6 @@ def record_of(row: Row) -> Record:
     )
 
 
-class Roles(NamedTuple):
-    """The statuses that a storage has to know."""
-
-    final: Collection[str]
-    running: str
-
-
 class Kept(NamedTuple):
     """What the storage itself keeps of a job."""
 
@@ -76,21 +69,21 @@ class Kept(NamedTuple):
     due_at: datetime | None
 
 
-def kept_of(record: Record, roles: Roles, engine: int, held_back: Container[str]) -> Kept:
+def kept_of(record: Record, running: str, engine: int, held_back: Container[str]) -> Kept:
     """Return what the storage itself keeps of a job that this engine writes.
 
     Args:
         record: The job.
-        roles: The statuses of the engine.
+        running: The running status.
         engine: Its number.
         held_back: The ids of jobs that it keeps without an attempt.
     """
     execution = record.execution
     token, due_at = execution.token, execution.deadline_at
-    ended_at = record.updated_at if record.status in roles.final else None
+    ended_at = None if record.outcome is None else record.updated_at
     if token is not None and died_with(token) is None:
         return Kept(ended_at, engine, ready=False, due_at=None if ended_at else due_at)
-    if record.status != roles.running:
+    if record.status != running:
         return Kept(ended_at, None, ready=False, due_at=None if ended_at else due_at)
     retry_at = execution.retry_at
     if due_at is None or (retry_at is not None and retry_at < due_at):
@@ -147,7 +140,7 @@ def _shift(given: int | None, base: int | None) -> int:
 
 
 def batch_arrays(
-    changes: Sequence[Change], roles: Roles, engine: int, held_back: Container[str]
+    changes: Sequence[Change], running: str, engine: int, held_back: Container[str]
 ) -> BatchArrays:
     """Return a round's changes: each job once, as it is afterwards, and what else is kept."""
     newest = {change.record.job_id: change.record for change in changes}
@@ -157,7 +150,7 @@ def batch_arrays(
     jobs = []
     for job_id, record in newest.items():
         position = places.get(job_id, record.position)
-        kept = kept_of(record, roles, engine, held_back)
+        kept = kept_of(record, running, engine, held_back)
         jobs.append((*job_row(record, kept, position), job_id in paid))
     lines = [change for change in changes if change.sequence is not None]
     return BatchArrays(

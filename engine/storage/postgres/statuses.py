@@ -14,7 +14,7 @@ from engine.storage.postgres.arrays import texts
 from engine.storage.postgres.batches import update_of
 from engine.storage.postgres.columns import JOB_COLUMNS
 from engine.storage.postgres.reading import Reader, note
-from engine.storage.postgres.rows import Roles, columns_of, job_row, kept_of, record_of
+from engine.storage.postgres.rows import columns_of, job_row, kept_of, record_of
 from engine.storage.postgres.statements import Statements
 from engine.storage.record import Record
 
@@ -26,13 +26,19 @@ _NAME: Final = "coalesce((SELECT new FROM unnest(%b, %b) AS name (old, new) WHER
 def fit_statuses(
     cursor: Reader,
     statements: Statements,
-    final_statuses: Mapping[str, str],
+    outcomes: Mapping[str, str | None],
     renamed: Mapping[str, str],
     running: str,
 ) -> None:
-    """Make all rows fit, unless they do by the note of the opening before."""
+    """Make all rows fit, unless they do by the note of the opening before.
+
+    Statuses of other lifecycles are those of engines that run beside this one: jobs in them stay as
+    they are.
+    """
+    final = sorted(status for status, outcome in outcomes.items() if outcome is not None)
     wanted = {
-        "final": sorted(final_statuses),
+        "final": final,
+        "live": sorted(outcomes.keys() - set(final)),
         "renamed": dict(sorted(renamed.items())),
         "running": running,
     }
@@ -40,15 +46,16 @@ def fit_statuses(
     if noted == wanted:
         return
     names = {} if noted.get("renamed") == wanted["renamed"] else renamed
-    runnings = [running, noted.get("running", running)]
+    runnings = {running, noted.get("running", running)}
+    others = runnings if len(runnings) > 1 else ()  # they are ready, or no longer
     affected = _select(statements)
     after = 0
-    values = (texts([*names]), bool(names), texts([*final_statuses]), texts(runnings), _STEP_ROWS)
-    while rows := cursor.execute(affected, (after, *values)).fetchall():
+    values = (texts([*names]), bool(names), texts([*outcomes]), texts(final), texts([*others]))
+    while rows := cursor.execute(affected, (after, *values, _STEP_ROWS)).fetchall():
         before = [record_of(row) for row in rows]
         after = before[-1].position
-        reopened = [each.reopened(names, final_statuses, running) for each in before]
-        _write(cursor, statements, reopened, Roles(final_statuses.keys(), running))
+        reopened = [each.reopened(names, outcomes, running) for each in before]
+        _write(cursor, statements, reopened, running)
     # After the jobs, whose locks others take first: see `engine.storage.postgres.batches`.
     _rename_transitions(cursor, statements, names)
     cursor.execute(statements.write_note, (_NOTE, json.dumps(wanted)))
@@ -68,14 +75,15 @@ def _rename_transitions(cursor: Reader, statements: Statements, names: Mapping[s
 def _select(statements: Statements) -> bytes:
     return statements.select(
         f"{statements.schema}.jobs AS job WHERE position > %b AND (status = ANY (%b) "
-        "OR (%b AND deadlines IS NOT NULL) OR (ended_at IS NULL) = (status = ANY (%b)) "
+        "OR (%b AND deadlines IS NOT NULL) "
+        "OR (status = ANY (%b) AND (ended_at IS NULL) = (status = ANY (%b))) "
         "OR status = ANY (%b)) ORDER BY position LIMIT %b FOR UPDATE"
     )
 
 
-def _write(cursor: Reader, statements: Statements, records: Sequence[Record], roles: Roles) -> None:
+def _write(cursor: Reader, statements: Statements, records: Sequence[Record], running: str) -> None:
     """Write jobs as they are now. Whoever had one has it still, unless it has ended."""
-    rows = [job_row(each, kept_of(each, roles, 0, ()), each.position) for each in records]
+    rows = [job_row(each, kept_of(each, running, 0, ()), each.position) for each in records]
     arrays = ", ".join(["%b"] * len(JOB_COLUMNS))
     cursor.execute(
         f"UPDATE {statements.schema}.jobs AS job SET {update_of(JOB_COLUMNS, '0')} "

@@ -98,7 +98,7 @@ class PostgresStorage:
         return f"<PostgresStorage {self._subject}>"
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         """Connect, make what is missing, and join the engines of the database.
 
@@ -112,7 +112,7 @@ class PostgresStorage:
         if self._users > 1:
             raise StorageInUseError(self._subject, "one of this process, given the same object")
         shared = PostgresShared(self._database, self._thread, self._heartbeat)
-        how = (self.name, dict(final_statuses), dict(renamed), running, shared)
+        how = (self.name, dict(outcomes), dict(renamed), running, shared)
         opened = await self._thread.run(self._database.open, *how, seconds=_OPENING_SECONDS)
         await self._heartbeat.start(self._database.engine)
         return opened

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from heapq import merge
 from itertools import chain, groupby
@@ -95,7 +95,7 @@ class _Check:
         self._add = findings.add
         self._checked = {"job": 0, "transition": 0}
         self._total = 0
-        self._final_statuses: Container[str] | None = None
+        self._is_final: Callable[[str], bool | None] = lambda _: None
 
     def report(self) -> Report:
         # One transaction: the whole check sees one state of the file.
@@ -186,7 +186,7 @@ class _Check:
                 f"SELECT 1 FROM {table} WHERE {number} = ?", (newest,)
             ):
                 self._add("the notes", f"{kind} {newest} is there, and was to be removed")
-        self._final_statuses = self._read_final_statuses(notes.get("final_statuses"))
+        self._read_final_statuses(notes.get("final_statuses"))
 
     def _check_epochs(self) -> None:
         first_sequence = 1
@@ -210,13 +210,11 @@ class _Check:
                 notes[name] = value
         return notes
 
-    def _read_final_statuses(self, text: object) -> Container[str] | None:
-        """Return the statuses of ended jobs; None if they can't be read."""
+    def _read_final_statuses(self, text: object) -> None:
         try:
-            return frozenset(json.loads(str(text)))
+            self._is_final = frozenset(json.loads(str(text))).__contains__
         except (ValueError, TypeError, RecursionError):
             self._add("note final_statuses", f"it can't be {shown(text)}")
-            return None
 
     def _check_rows(self) -> None:
         """Go through jobs and transitions side by side, in the order of the jobs."""
@@ -235,7 +233,7 @@ class _Check:
         if not is_transition:
             job = dict(zip(JOB_COLUMNS, first[:-1], strict=True))
             moves = (Move(row[0], *row[2:5]) for row in rest)
-            for problem in job_problems(job, moves, self._final_statuses):
+            for problem in job_problems(job, moves, self._is_final):
                 self._add(f"job {printable_name(first[1])}", problem)
         elif not self._connection.execute(
             "SELECT 1 FROM jobs WHERE position = ?", (position,)

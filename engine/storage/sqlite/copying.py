@@ -176,9 +176,9 @@ class FileDraft:
             write_note(self._connection, *note)
         write_epochs(self._connection, head.epochs)
 
-    def put_jobs(self, jobs: Iterable[Record], head: Head) -> None:
+    def put_jobs(self, jobs: Iterable[Record]) -> None:
         """Write the jobs, and their labels."""
-        rows = (job_row(job, ended=job.status in head.final_statuses) for job in jobs)
+        rows = (job_row(job) for job in jobs)
         while block := list(islice(rows, _STEP_ROWS)):
             self._put("jobs", JOB_COLUMNS, block)
             self._put("labels", ("name", "value", "position"), labels_of(block))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar, cast
@@ -64,38 +64,48 @@ class Database:
         self._connect = connect
         self._connection: WritingConnection | None = None
         self._identity: tuple[int, int] | None = None
-        self._final_statuses: Mapping[str, str] = {}
+        self._outcomes: Mapping[str, str | None] = {}
+        self._final_statuses: Collection[str] = ()
         self._is_undecided = False  # a commit's outcome is unknown until `resolve` finds it out
         self._log_commits = 0  # since the log was last moved into the database
         self._log_changes = 0
 
     def open(
         self,
-        final_statuses: Mapping[str, str],
+        outcomes: Mapping[str, str | None],
         renamed: Mapping[str, str],
         running: str,
         ownership: Ownership,
     ) -> Opened:
         """Connect, and read the live jobs and the newest numbers."""
-        self._final_statuses = dict(final_statuses)
+        self._outcomes = dict(outcomes)
+        self._final_statuses = {status for status, outcome in outcomes.items() if outcome}
         self._ownership = ownership
         self._identity = _identity(self._name)
         self._is_undecided = False
         with translate_sqlite_errors(self._path):
             self._connection = WritingConnection(self._path, self._connect)
             connection = self._connection.sqlite
-            self._rename(connection, renamed, running)
-            self._correct_ends(connection, running)
-            self._correct_starts(connection, running)
-            self._begin_epoch(connection)
             self.counts = reading.counts(connection)
+            self._fit(connection, renamed, running)
+            self._begin_epoch(connection)
             statuses = reading.readable_statuses(self.counts)
             return Opened(
-                Table(reading.jobs_in_statuses(connection, statuses - self._final_statuses.keys())),
+                Table(reading.jobs_in_statuses(connection, statuses - self._final_statuses)),
                 last_sequence=notes.newest_number(connection, "sequence", "transitions"),
                 last_position=notes.newest_number(connection, "position", "jobs"),
                 epochs=read_epochs(connection),
             )
+
+    def _fit(
+        self, connection: sqlite3.Connection, renamed: Mapping[str, str], running: str
+    ) -> None:
+        """Make the jobs fit the lifecycle, unless it doesn't know the status of one."""
+        strange = reading.readable_statuses(self.counts) - self._outcomes.keys() - renamed.keys()
+        if not any(reading.jobs_in_statuses(connection, strange)):
+            self._rename(connection, renamed, running)
+            self._correct_ends(connection, running)
+            self._correct_starts(connection, running)
 
     def _rename(
         self, connection: sqlite3.Connection, renamed: Mapping[str, str], running: str
@@ -106,10 +116,11 @@ class Database:
             return
 
         def rename(writer: sqlite3.Connection) -> None:
-            rename_statuses(writer, renamed, self._final_statuses, running)
+            rename_statuses(writer, renamed, self._outcomes, running)
             writing.write_note(writer, "renamed", names)
 
         self._write_repeatably(rename)
+        self.counts = reading.counts(connection)
 
     def _correct_ends(self, connection: sqlite3.Connection, running: str) -> None:
         """Correct the jobs after an engine with other final statuses."""
@@ -118,7 +129,7 @@ class Database:
             return
 
         def correct(writer: sqlite3.Connection) -> None:
-            correct_ends(writer, self._final_statuses, running)
+            correct_ends(writer, self._outcomes, running)
             writing.write_note(writer, "final_statuses", final)
 
         self._write_repeatably(correct)
@@ -126,8 +137,7 @@ class Database:
     def _correct_starts(self, connection: sqlite3.Connection, running: str) -> None:
         """Correct the jobs after an engine with another running status."""
         if has_wrong_starts(connection, running):
-            finals = self._final_statuses
-            self._write_repeatably(lambda writer: correct_starts(writer, finals, running))
+            self._write_repeatably(lambda writer: correct_starts(writer, self._outcomes, running))
 
     def _begin_epoch(self, connection: sqlite3.Connection) -> None:
         """Begin an epoch in a new file, in a copy, and in the place of a damaged one."""
@@ -207,7 +217,7 @@ class Database:
 
     def commit(self, changes: Sequence[Change]) -> None:
         """Write a round's changes; see `engine.storage.Storage.commit`."""
-        rows = batch_rows(changes, self._final_statuses)
+        rows = batch_rows(changes)
         try:
             self._write(lambda connection: writing.write_batch(connection, rows))
         except CommitUnknownError:
@@ -289,7 +299,7 @@ class Database:
             try:
                 connection = self._open_connection().sqlite
                 # Look for all of them, because a job's row may be as it was before.
-                rows = batch_rows(changes, self._final_statuses).jobs()
+                rows = batch_rows(changes).jobs()
                 is_applied = reading.contains_rows(connection, rows)
                 if not is_applied:
                     _overwrite_failed_commit(connection)

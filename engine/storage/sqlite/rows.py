@@ -12,7 +12,7 @@ jobs without the columns that few executions have.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, TypeAlias
 from zlib import crc32
@@ -149,7 +149,7 @@ class BatchRows(NamedTuple):
         return [*self.created, *self.moved, *self.amended]
 
 
-def batch_rows(changes: Sequence[Change], final_statuses: Collection[str]) -> BatchRows:
+def batch_rows(changes: Sequence[Change]) -> BatchRows:
     """Return the rows of a round's changes."""
     texts = _TimeTexts()  # most rounds have only a few times
     rows = BatchRows([], [], [], [], [], [])
@@ -173,7 +173,7 @@ def batch_rows(changes: Sequence[Change], final_statuses: Collection[str]) -> Ba
         elif list_for.get(job_id) is not rows.created:
             list_for[job_id] = rows.moved
     for job_id, record in newest.items():
-        list_for[job_id].append(_job_row(record, texts, ended=record.status in final_statuses))
+        list_for[job_id].append(_job_row(record, texts))
     rows.paid.extend(_payment_row(newest[job_id]) for job_id in paid)
     return rows
 
@@ -190,9 +190,9 @@ class _TimeTexts(dict[datetime, str]):
         return text
 
 
-def job_row(record: Record, *, ended: bool) -> Row:
+def job_row(record: Record) -> Row:
     """Return the row of one job."""
-    return full_row(_job_row(record, _TimeTexts(), ended=ended))
+    return full_row(_job_row(record, _TimeTexts()))
 
 
 def full_row(row: Row) -> Row:
@@ -200,7 +200,7 @@ def full_row(row: Row) -> Row:
     return (*row[:-1], *(None,) * (len(JOB_COLUMNS) - len(row)), row[-1])
 
 
-def _job_row(record: Record, texts: _TimeTexts, *, ended: bool) -> Row:
+def _job_row(record: Record, texts: _TimeTexts) -> Row:
     """Return the row of a job: with short, plain or all columns, as far as it has values."""
     updated_at, started_at = texts[record.updated_at], record.started_at
     values: Row = (
@@ -217,7 +217,7 @@ def _job_row(record: Record, texts: _TimeTexts, *, ended: bool) -> Row:
         record.result,
         record.error,
         record.outcome,
-        updated_at if ended else None,
+        None if record.outcome is None else updated_at,
     )
     kind, execution = record.kind, record.execution
     if execution is NO_EXECUTION:

@@ -47,22 +47,23 @@ _WRONG_STARTS: Final = f"""
 def rename_statuses(
     connection: sqlite3.Connection,
     renamed: Mapping[str, str],
-    final_statuses: Mapping[str, str],
+    outcomes: Mapping[str, str | None],
     running: str,
 ) -> None:
     """Rename statuses in all jobs, their deadlines and their histories."""
     for rows in _parts(connection, _RENAMED_JOBS, renamed):
-        connection.executemany(_UPDATE_JOBS, _reopened(rows, renamed, final_statuses, running))
+        connection.executemany(_UPDATE_JOBS, _reopened(rows, renamed, outcomes, running))
     for rows in _parts(connection, _RENAMED_TRANSITIONS, renamed):
         connection.executemany(_UPDATE_TRANSITIONS, _renamed_transitions(rows, renamed))
 
 
 def correct_ends(
-    connection: sqlite3.Connection, final_statuses: Mapping[str, str], running: str
+    connection: sqlite3.Connection, outcomes: Mapping[str, str | None], running: str
 ) -> None:
     """Correct the jobs that have ended by these final statuses and not by earlier ones, or not."""
-    for rows in _parts(connection, _WRONG_ENDS, final_statuses):
-        connection.executemany(_UPDATE_JOBS, _reopened(rows, {}, final_statuses, running))
+    finals = [status for status, outcome in outcomes.items() if outcome is not None]
+    for rows in _parts(connection, _WRONG_ENDS, finals):
+        connection.executemany(_UPDATE_JOBS, _reopened(rows, {}, outcomes, running))
 
 
 def has_wrong_starts(connection: sqlite3.Connection, running: str) -> bool:
@@ -72,11 +73,11 @@ def has_wrong_starts(connection: sqlite3.Connection, running: str) -> bool:
 
 
 def correct_starts(
-    connection: sqlite3.Connection, final_statuses: Mapping[str, str], running: str
+    connection: sqlite3.Connection, outcomes: Mapping[str, str | None], running: str
 ) -> None:
     """Let the jobs in the running status that have not started have started there."""
     for rows in _parts(connection, _WRONG_STARTS, [running]):
-        connection.executemany(_UPDATE_JOBS, _reopened(rows, {}, final_statuses, running))
+        connection.executemany(_UPDATE_JOBS, _reopened(rows, {}, outcomes, running))
 
 
 def _parts(
@@ -92,13 +93,13 @@ def _parts(
 def _reopened(
     rows: Iterable[Row],
     renamed: Mapping[str, str],
-    final_statuses: Mapping[str, str],
+    outcomes: Mapping[str, str | None],
     running: str,
 ) -> Iterator[list[Any]]:
     for row in rows:
         with suppress(DamagedRowError):
-            record = read_record(row).reopened(renamed, final_statuses, running)
-            right = job_row(record, ended=record.status in final_statuses)
+            record = read_record(row).reopened(renamed, outcomes, running)
+            right = job_row(record)
             yield [right[place] for place in _PLACES]
 
 

@@ -88,7 +88,7 @@ class SQLiteStorage:
         return file.connect(path, "rw")
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         """Lock the file, make or migrate it if needed, and read the live jobs.
 
@@ -104,15 +104,15 @@ class SQLiteStorage:
             raise StorageInUseError(str(self.path), "one of this process, given the same object")
         wanted = is_loop_thread() if self._inline_commits is None else self._inline_commits
         self._is_inline = wanted and bool(sqlite3.threadsafety)
-        return await self._thread.run(self._open, final_statuses, renamed, running)
+        return await self._thread.run(self._open, outcomes, renamed, running)
 
     def _open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         check_usable(self.path)
         self._ownership = Ownership(self.path, self._new_mode)
         file.prepare(self.path, STEPS, self._new_mode)
-        return self._database.open(final_statuses, renamed, running, self._ownership)
+        return self._database.open(outcomes, renamed, running, self._ownership)
 
     async def keep_lifecycle(self, description: str) -> str | None:
         """Keep it in a note."""

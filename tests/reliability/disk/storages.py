@@ -79,9 +79,9 @@ class UnsyncedStorage(RecordedStorage):
         return self._connection
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
-        opened = await super().open(final_statuses, renamed, running)
+        opened = await super().open(outcomes, renamed, running)
         self._connection.execute("PRAGMA synchronous = NORMAL")
         return opened
 

@@ -383,8 +383,8 @@ class _Losing:
     def put_head(self, head: Head) -> None:
         self._draft.put_head(head._replace(last_position=0) if self._lost == "head" else head)
 
-    def put_jobs(self, jobs: Iterable[Record], head: Head) -> None:
-        self._draft.put_jobs(self._kept("jobs", jobs), head)
+    def put_jobs(self, jobs: Iterable[Record]) -> None:
+        self._draft.put_jobs(self._kept("jobs", jobs))
 
     def put_transitions(self, lines: Iterable[Line]) -> None:
         self._draft.put_transitions(self._kept("transitions", lines))

@@ -33,10 +33,10 @@ class _Remote(MemoryStorage):
         self.echoed = 0
 
     async def open(
-        self, final_statuses: Mapping[str, str], renamed: Mapping[str, str], running: str
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
     ) -> Opened:
         self.stream = await anyio.connect_tcp("127.0.0.1", self._port)
-        return await super().open(final_statuses, renamed, running)
+        return await super().open(outcomes, renamed, running)
 
     async def commit(self, changes: Sequence[Change]) -> None:
         await self.stream.send(b"commit\n")

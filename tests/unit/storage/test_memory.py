@@ -11,7 +11,7 @@ from engine import JobEngine, StorageError, StorageInUseError
 from engine.storage import AttemptRecord, JobFilter, MemoryStorage, Names, StoredCount
 from engine.storage.filter import ALL_JOBS
 from engine.testing.book import Batch, Book
-from engine.testing.values import FINAL_STATUSES, NOON, RUNNING, OddStatus
+from engine.testing.values import NOON, RUNNING, STATUS_OUTCOMES, OddStatus
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +33,7 @@ async def _filled(storage: MemoryStorage) -> Book:
 
 async def test_it_keeps_the_table_and_has_nothing_else() -> None:
     storage = MemoryStorage()
-    opened = await storage.open(FINAL_STATUSES, {}, RUNNING)
+    opened = await storage.open(STATUS_OUTCOMES, {}, RUNNING)
     assert opened.keeps_table
     book = await _filled(storage)
     assert {record.job_id: record for record in opened.table.records()} == book.jobs
@@ -43,7 +43,7 @@ async def test_it_keeps_the_table_and_has_nothing_else() -> None:
 
 async def test_jobs_are_removed_from_every_block_of_ids() -> None:
     storage = MemoryStorage()
-    table = (await storage.open(FINAL_STATUSES, {}, RUNNING)).table
+    table = (await storage.open(STATUS_OUTCOMES, {}, RUNNING)).table
     book = await _filled(storage)
     assert len(await storage.remove_ended(None, 0, _MANY)) == _MANY // 2
     live = [record for record in book.jobs.values() if record.status == OddStatus.WAITING]
@@ -55,7 +55,7 @@ async def test_jobs_are_removed_from_every_block_of_ids() -> None:
 
 async def test_failed_attempts_go_with_their_jobs() -> None:
     storage = MemoryStorage()
-    await storage.open(FINAL_STATUSES, {}, RUNNING)
+    await storage.open(STATUS_OUTCOMES, {}, RUNNING)
     batch = Batch(Book()).create("job")
     failed = AttemptRecord(1, NOON, NOON, "failed", "told apart by this")
     batch.amend("job", failed=failed).move("job", OddStatus.LOST)
@@ -69,7 +69,7 @@ async def test_failed_attempts_go_with_their_jobs() -> None:
 async def test_two_storages_have_nothing_in_common() -> None:
     first, second = MemoryStorage(), MemoryStorage()
     for storage in (first, second):
-        await storage.open(FINAL_STATUSES, {}, RUNNING)
+        await storage.open(STATUS_OUTCOMES, {}, RUNNING)
     await _filled(first)
     assert await second.count(ALL_JOBS, 1) == StoredCount(0)
 

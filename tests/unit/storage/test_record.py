@@ -194,17 +194,26 @@ def test_a_job_has_nothing_left_to_wait_for_when_it_has_ended() -> None:
 def test_a_job_is_reopened_with_new_names_and_ends() -> None:
     execution = replace(ALL, deadlines='{"old":1,"other":2}')
     record = replace(RECORD, status="old", execution=execution)
-    live = record.reopened({"old": "new"}, {"final": "failed"}, "running")
+    live = record.reopened({"old": "new"}, {"new": None, "final": "failed"}, "running")
     renamed = replace(execution, deadlines='{"new":1,"other":2}')
     assert live == replace(record, status="new", execution=renamed)
     ended = record.reopened({"old": "final"}, {"final": "failed"}, "running")
     assert (ended.status, ended.outcome) == ("final", "failed")
     assert ended.reopened({}, {"final": "succeeded"}, "running").outcome == "failed"
-    assert ended.reopened({}, {}, "running").outcome is None
+    assert ended.reopened({}, {"final": None}, "running").outcome is None
     deadlines = '{"final":1,"other":2}'
     assert ended.execution == replace(execution, deadlines=deadlines).ended()
     plain = replace(record, execution=NO_EXECUTION)
     assert plain.reopened({}, {"old": "failed"}, "running").execution is NO_EXECUTION
+
+
+@pytest.mark.parametrize("outcome", [None, "cancelled"])
+def test_a_job_stays_as_it_is_in_a_status_that_a_lifecycle_does_not_know(
+    outcome: str | None,
+) -> None:
+    record = replace(RECORD, status="another's", outcome=outcome, execution=ALL)
+    kept = record if outcome is None else record.with_execution(ALL.ended())
+    assert kept.reopened({}, {"waiting": None, "done": "succeeded"}, "running") == kept
 
 
 def test_records_can_be_pickled_copied_and_hashed() -> None:

@@ -28,7 +28,7 @@ from engine import (
 from engine.storage.postgres import PostgresStorage, location
 from engine.storage.postgres.limited_thread import LimitedThread
 from engine.testing.party import created, joined, moved
-from engine.testing.values import FINAL_STATUSES, RUNNING, OddStatus
+from engine.testing.values import RUNNING, STATUS_OUTCOMES, OddStatus
 from tests.interventions import Intruder, intruding
 from tests.postgres import Databases
 
@@ -118,7 +118,7 @@ async def test_an_object_serves_one_engine_at_a_time(storage: PostgresStorage) -
     for _ in range(2):
         async with joined(storage):
             with pytest.raises(StorageInUseError):
-                await storage.open(FINAL_STATUSES, {}, RUNNING)
+                await storage.open(STATUS_OUTCOMES, {}, RUNNING)
             await storage.aclose()
 
 

@@ -240,7 +240,7 @@ async def test_a_damaged_failed_attempt_is_not_shown(path: Path) -> None:
 async def test_a_removed_job_leaves_no_failed_attempt(path: Path) -> None:
     await _failed(path)
     storage = SQLiteStorage(path)
-    await storage.open(PAID_JOB_LIFECYCLE.final_outcomes, {}, "running")
+    await storage.open(PAID_JOB_LIFECYCLE.status_outcomes, {}, "running")
     assert len(await storage.remove_ended(None, 0, 1)) == 1
     await storage.aclose()
     with sqlite3.connect(path) as connection:
