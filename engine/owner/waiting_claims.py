@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import chain
 from typing import Final
 
@@ -80,7 +79,7 @@ class WaitingClaims:
         """Whether jobs are kept for claims that were refused: the next round lets them go."""
         return bool(self._reserved or self._unclaimed or self._has_lost_some)
 
-    async def reserve(self, state: State, now: datetime) -> Sequence[Record]:
+    async def reserve(self, state: State) -> Sequence[Record]:
         """Have a shared storage reserve jobs for the claims; return all that are reserved.
 
         Raises:
@@ -102,7 +101,7 @@ class WaitingClaims:
             self._has_lost_some = True
             for kinds, limit in wanted:
                 suspects = not self._ready_queue.has_suspect
-                taken = await shared.take(kinds, limit, now, suspects=suspects)
+                taken = await shared.take(kinds, limit, suspects=suspects)
                 self.may_find_some = len(taken) == limit
                 for record in taken:
                     self._keep(record)

@@ -69,7 +69,7 @@ class Writes:
         try:
             await self.settle()
             self._state.ready_queue.advance(now)
-            reserved = await self.claims.reserve(self._state, now)
+            reserved = await self.claims.reserve(self._state)
             named = await self._state.named_by(messages)
             named.ids.jobs.update((record.job_id, record) for record in reserved)
             written = await self._write(messages, named, now)

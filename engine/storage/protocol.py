@@ -221,20 +221,19 @@ class Shared(Protocol):
         ...
 
     async def take(
-        self, kinds: Mapping[str, int], limit: int, now: datetime, *, suspects: bool
+        self, kinds: Mapping[str, int], limit: int, *, suspects: bool
     ) -> Sequence[Record]:
         """Reserve ready jobs for this engine: nobody else gets them.
 
         The next commit decides about them: a claim keeps a job, and any other change of it, or a
         change that changes nothing, lets it go. A job whose newest attempt died with its engine has
-        the token of that (`dead_token`), and the owner judges it. Jobs whose deadline has passed
-        are left.
+        the token of that (`dead_token`), and the owner judges it. A job whose deadline has passed
+        may be taken, too: the owner expires it, if its lifecycle does that.
 
         Args:
             kinds: How many jobs of each kind at most, in the order of their turns: each gets one
                 job first.
             limit: How many in all, at most.
-            now: The time of the claims.
             suspects: Whether a suspect may be among them: one, see `engine.domain.deaths`.
 
         Raises:

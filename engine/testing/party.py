@@ -130,13 +130,12 @@ class Party:
         self,
         limit: int = 10,
         *,
-        now: datetime = NOON,
         suspects: bool = True,
         **kinds: int,
     ) -> list[Record]:
         """Reserve jobs, those of the kind ``default`` by default."""
         asked = kinds or {"default": limit}
-        return [*await self.shared.take(asked, limit, now, suspects=suspects)]
+        return [*await self.shared.take(asked, limit, suspects=suspects)]
 
     async def take_ids(self, limit: int = 10, **how: Any) -> list[str]:  # noqa: ANN401 - of `take`
         """Reserve jobs; return their ids in the order of their positions."""

@@ -104,7 +104,7 @@ async def _claims(url: str, jobs: int) -> None:
         assert shared is not None
         await stage.begin()
         for _ in range(jobs // BATCH):
-            taken = await shared.take(kinds, BATCH, datetime.now(UTC), suspects=True)
+            taken = await shared.take(kinds, BATCH, suspects=True)
             if len(taken) != BATCH:
                 raise RuntimeError(f"only {len(taken)} jobs of {BATCH} were taken")
         await stage.end()

@@ -37,6 +37,7 @@ class Place:
         self.holders: dict[str, int] = {}  # the engine that has a job, by the job's id
         self.dead: set[int] = set()
         self.deferred: dict[str, datetime] = {}
+        self.rested: set[str] = set()  # jobs whose next attempt is due
         self.progress: dict[str, tuple[int, Progress]] = {}
         self.leaders: dict[str, int] = {}
 
@@ -182,6 +183,7 @@ class PlainShared:
         before = self.place.jobs().get(job_id)
         self.place.jobs()[job_id] = record
         holder = holders.pop(job_id, self.number)
+        self.place.rested.discard(job_id)
         is_kept = record.status == self._running and job_id in self._held_back
         if before is not None and holder != self.number and not is_alive(record):
             is_kept = record.status == before.status and not is_alive(before)
@@ -218,10 +220,10 @@ class PlainShared:
         return None if is_free else Committed(in_the_way=found, gone=gone)
 
     async def take(
-        self, kinds: Mapping[str, int], limit: int, now: datetime, *, suspects: bool
+        self, kinds: Mapping[str, int], limit: int, *, suspects: bool
     ) -> Sequence[Record]:
         await self._let_others_run()
-        ready = [job for job in self.place.jobs().values() if self._is_ready(job, now)]
+        ready = [job for job in self.place.jobs().values() if self._is_ready(job)]
         ready.sort(key=lambda job: (-job.execution.priority, job.position))
         taken: list[Record] = []
         room, may_be_suspect = dict(kinds), suspects
@@ -237,14 +239,13 @@ class PlainShared:
         await self._let_others_run()
         return taken
 
-    def _is_ready(self, job: Record, now: datetime) -> bool:
+    def _is_ready(self, job: Record) -> bool:
         execution = job.execution
         return (
             job.status == self._running
             and job.job_id not in self.place.holders
             and not is_alive(job)
-            and (execution.retry_at is None or execution.retry_at <= now)
-            and (execution.deadline_at is None or execution.deadline_at > now)
+            and (execution.retry_at is None or job.job_id in self.place.rested)
         )
 
     async def held(self) -> Sequence[Record]:
@@ -265,6 +266,9 @@ class PlainShared:
 
     async def due(self, now: datetime, limit: int) -> Sequence[str]:
         await self._let_others_run()
+        for job in self.place.jobs().values():
+            if job.execution.retry_at is not None and job.execution.retry_at <= now:
+                self.place.rested.add(job.job_id)
         late = [
             job.job_id
             for job in self.place.jobs().values()

@@ -25,7 +25,6 @@ def _first(condition: str, limit: str) -> str:
     return (
         f"SELECT * FROM (SELECT position, {RANK} AS rank FROM jobs "
         f"WHERE kind = kinds[place] AND {condition} AND status = p_running "
-        "AND (deadline_at IS NULL OR deadline_at > p_now) "
         f"ORDER BY {RANK} DESC, position LIMIT {limit} FOR UPDATE SKIP LOCKED) AS first_ones"
     )
 
@@ -36,7 +35,7 @@ def _first(condition: str, limit: str) -> str:
 _TAKE: Final = f"""
 CREATE FUNCTION take_1(
     p_engine bigint, p_number bigint, p_kinds text[], p_most bigint[], p_limit bigint,
-    p_now timestamptz, p_running text, p_suspects boolean
+    p_running text, p_suspects boolean
 ) RETURNS SETOF jobs LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
 DECLARE
     kinds text[];
@@ -115,17 +114,20 @@ BEGIN
 END $$
 """
 
-# A job whose deadline has passed is kept from the other engines for 5 s; this one expires it.
+# A job whose deadline has passed is kept from the other engines for 5 s: this one expires it, if
+# its lifecycle does. Else the job goes on to its next attempt.
 _DUE: Final = f"""
 CREATE FUNCTION due_1(p_now timestamptz, p_limit bigint) RETURNS SETOF text
 LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
 BEGIN
     RETURN QUERY WITH due AS (
         UPDATE jobs AS job SET
-            ready = job.ready
-                OR (job.holder IS NULL AND coalesce(job.retry_at = job.due_at, false)),
-            due_at = CASE WHEN job.deadline_at <= p_now THEN p_now + interval '5 seconds'
-                ELSE job.deadline_at END
+            ready = job.ready OR (job.holder IS NULL AND coalesce(job.retry_at <= p_now, false)),
+            due_at = least(
+                CASE WHEN job.deadline_at <= p_now THEN p_now + interval '5 seconds'
+                    ELSE job.deadline_at END,
+                CASE WHEN job.retry_at > p_now THEN job.retry_at END
+            )
         WHERE job.position = ANY (ARRAY(
             SELECT position FROM jobs WHERE due_at <= p_now ORDER BY due_at LIMIT p_limit
             FOR UPDATE SKIP LOCKED

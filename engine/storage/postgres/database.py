@@ -11,7 +11,6 @@ import os
 import socket
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import Final, TypeVar
 
 import psycopg
@@ -162,11 +161,9 @@ class Database:
 
     # Claiming.
 
-    def take(
-        self, kinds: Mapping[str, int], limit: int, now: datetime, *, suspects: bool
-    ) -> Sequence[Record]:
+    def take(self, kinds: Mapping[str, int], limit: int, *, suspects: bool) -> Sequence[Record]:
         """Reserve jobs; see `engine.storage.Shared.take`."""
-        which = (texts([*kinds]), numbers([*kinds.values()]), limit, now, self.running, suspects)
+        which = (texts([*kinds]), numbers([*kinds.values()]), limit, self.running, suspects)
         values = (self.engine, self._number, *which)
         return self.call(
             lambda cursor, statements: reading.records(cursor, statements.take, values)

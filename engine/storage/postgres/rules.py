@@ -64,7 +64,8 @@ _OF_CLAIMS: Final = (
     _of_jobs(
         "its deadline is {1}, and it is due at {2}",
         "ended_at IS NULL AND deadline_at IS NOT NULL "
-        f"AND (due_at IS NULL OR (due_at > deadline_at AND NOT {_SEEN}))",
+        f"AND (due_at IS NULL OR (due_at > deadline_at AND NOT {_SEEN} "
+        "AND due_at IS DISTINCT FROM retry_at))",
         "deadline_at",
         "due_at",
     ),

@@ -50,12 +50,10 @@ class PostgresShared:
         return await self._thread.run(self._database.call, function)
 
     async def take(
-        self, kinds: Mapping[str, int], limit: int, now: datetime, *, suspects: bool
+        self, kinds: Mapping[str, int], limit: int, *, suspects: bool
     ) -> Sequence[Record]:
         """Reserve jobs in one statement, which skips those that others have locked."""
-        return await self._thread.run(
-            partial(self._database.take, kinds, limit, now, suspects=suspects)
-        )
+        return await self._thread.run(partial(self._database.take, kinds, limit, suspects=suspects))
 
     async def arrive(self, connection: object, names: Names, decide: Decide) -> None:
         """Put jobs into a table, which a trigger empties when the transaction commits."""

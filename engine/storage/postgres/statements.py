@@ -40,7 +40,7 @@ class Statements:
         self.commit = _bytes(f"SELECT * FROM {s}.commit_1({numbers})")  # for a `RawCursor`
         self.resolve = _bytes(f"SELECT * FROM {s}.resolve_1(%b, %b)")
         self.join = _bytes(f"SELECT {s}.join_1(%b)")
-        self.take = self.select(f"{s}.take_1({', '.join(['%b'] * 8)}) AS job")
+        self.take = self.select(f"{s}.take_1({', '.join(['%b'] * 7)}) AS job")
         self.held = self.select(f"{s}.held_1(%b, %b) AS job")
         self.changed = _bytes(
             f"SELECT given.position, {self._records} FROM unnest(%b, %b) AS given (position, "

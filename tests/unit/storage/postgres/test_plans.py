@@ -48,7 +48,7 @@ async def make_all_calls(party: Party, name: str) -> None:
     await shared.changed([job])
     await party.apply(moved(await party.look(f"{name} a"), OddStatus.DONE))
     kinds = dict.fromkeys(_KINDS, 1)
-    await party.apply(*map(amended, await shared.take(kinds, 3, NOON, suspects=True)))
+    await party.apply(*map(amended, await shared.take(kinds, 3, suspects=True)))
     await shared.due(NOON, 200)
     await shared.newest_sequence()
     await storage.checkout(Names([job.job_id], ["no such key"], ["no such payment"]))
