@@ -42,44 +42,6 @@ def other_threads() -> frozenset[int]:
     )
 
 
-class _Call(Generic[Result]):
-    """A call for a thread to make, and then its outcome.
-
-    Args:
-        function: The function to call.
-        notify: Called by the thread once the outcome is there.
-    """
-
-    __slots__ = ("_error", "_function", "_notify", "_result")
-
-    def __init__(self, function: Callable[[], Result], notify: Callable[[], object]) -> None:
-        self._function = function
-        self._notify = notify
-        self._error: BaseException | None = None
-
-    def make(self) -> None:
-        """Make the call, in this thread. Never raises."""
-        try:
-            self._result = self._function()
-        except BaseException as error:  # noqa: BLE001 - raised where the outcome is waited for
-            self._error = error
-
-    def notify(self) -> None:
-        """Wake the tasks that wait for the outcome."""
-        with suppress(RuntimeError):  # the event loop has ended, and its tasks with it
-            self._notify()
-
-    def outcome(self) -> Result:
-        """Return the function's result, or raise its error. To be called once."""
-        error, self._error = self._error, None
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # its traceback holds this frame
-        return self._result
-
-
 class _End:
     """Tells on the event loop that a call has ended. Refers to nothing of the call."""
 
@@ -97,27 +59,50 @@ class _End:
             self.listeners.pop()()
 
 
-class BlockingCall(_Call[Result]):
-    """A call that a thread makes for the event loop that started it, and can abandon.
+class BlockingCall(Generic[Result]):
+    """A call that a thread makes for the event loop that started it, and that can be abandoned.
+
+    Args:
+        function: The function to call.
 
     Attributes:
         ended: Whether the function has returned or raised. Any thread may read it.
     """
 
-    __slots__ = ("_end", "_ident", "ended")
+    __slots__ = ("_end", "_error", "_function", "_ident", "_notify", "_result", "ended")
 
     def __init__(self, function: Callable[[], Result]) -> None:
         self._end = end = _End()
         call = call_soon()
-        super().__init__(function, lambda: call(end.tell))
+        self._function = function
+        self._notify: Callable[[], object] = lambda: call(end.tell)
+        self._error: BaseException | None = None
         self._ident = 0
         self.ended = False
 
     def make(self) -> None:
-        """See `_Call.make`."""
+        """Make the call, in this thread. Never raises."""
         self._ident = threading.get_ident()
-        super().make()
+        try:
+            self._result = self._function()
+        except BaseException as error:  # noqa: BLE001 - raised where the outcome is waited for
+            self._error = error
         self.ended = True
+
+    def notify(self) -> None:
+        """Wake the tasks that wait for the outcome; to be called by the thread that made it."""
+        with suppress(RuntimeError):  # the event loop has ended, and its tasks with it
+            self._notify()
+
+    def outcome(self) -> Result:
+        """Return the function's result, or raise its error. To be called once, after its end."""
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame
+        return self._result
 
     def when_ended(self, function: Callable[[], object]) -> None:
         """Call a function, which must not raise, once the call has ended; now if it has.
@@ -164,7 +149,7 @@ class WorkThread:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._queue: SimpleQueue[_Call[Any] | None] = SimpleQueue()
+        self._queue: SimpleQueue[BlockingCall[Any] | None] = SimpleQueue()
         self._started_in = 0  # the process
         self._lock = CallLock()  # of the thread; a new one for each
         self._has_entered = False
@@ -179,14 +164,19 @@ class WorkThread:
 
         Cancelling it leaves the call running; the next one begins after its end.
         """
+        return await self.start(lambda: function(*args, **kwargs)).wait()
+
+    def start(self, function: Callable[[], Result]) -> BlockingCall[Result]:
+        """Make a call on the thread, after those before it, without waiting for it.
+
+        Raises:
+            EngineForkedError: The thread stayed in the process that this one was forked from.
+        """
         self._begin()
         self._leave_if_interrupted()
-        done = choose_event()()
-        loop_call = call_soon()
-        call = _Call(lambda: function(*args, **kwargs), lambda: loop_call(done.set))
+        call = BlockingCall(function)
         self._queue.put(call)
-        await done.wait()
-        return call.outcome()
+        return call
 
     def _begin(self) -> None:
         """Start the thread, unless it has started.
@@ -234,10 +224,6 @@ class WorkThread:
                 self._lock.leave()
             self._has_entered = False
 
-    def start(self, function: Callable[[], None]) -> None:
-        """Make a call on the started thread without waiting for it; the function must not raise."""
-        self._queue.put(_Call(function, lambda: None))
-
     def close(self) -> None:
         """End the thread after its queued calls."""
         if self._started_in:
@@ -246,7 +232,7 @@ class WorkThread:
             self._queue = SimpleQueue()
 
 
-def _make_in_order(queue: SimpleQueue[_Call[Any] | None], lock: CallLock) -> None:
+def _make_in_order(queue: SimpleQueue[BlockingCall[Any] | None], lock: CallLock) -> None:
     with lock.registered():
         while (call := queue.get()) is not None:
             with lock:

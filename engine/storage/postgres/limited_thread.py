@@ -6,7 +6,7 @@ A server, a proxy or a network can swallow an answer, for which a blocking call 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar, TypeVarTuple, Unpack
+from typing import Final, TypeVar, TypeVarTuple, Unpack
 
 import anyio
 
@@ -38,42 +38,18 @@ class LimitedThread:
     ) -> Result:
         """Make a call on the thread, and return its result; cut it after some seconds.
 
+        A call that has ended by then is left alone: where the event loop was blocked, its outcome
+        and the end of its time come together.
+
         Cancelling it leaves the call running; the next one begins after its end.
         """
-        call = _Call(lambda: function(*arguments))
+        call = self._thread.start(lambda: function(*arguments))
         with anyio.move_on_after(seconds):
-            await self._thread.run(call.make)
-            return call.outcome()
-        self._cut()
-        return await self._thread.run(call.outcome)  # begins after the end of the call
+            await call.until_ended()
+        if not call.ended:
+            self._cut()
+        return await call.wait()
 
     def close(self) -> None:
         """End the thread."""
         self._thread.close()
-
-
-class _Call(Generic[Result]):
-    """A call that keeps its outcome."""
-
-    _result: Result
-
-    def __init__(self, function: Callable[[], Result]) -> None:
-        self._function = function
-        self._error: BaseException | None = None
-
-    def make(self) -> None:
-        """Call the function."""
-        try:
-            self._result = self._function()
-        except BaseException as error:  # noqa: BLE001 - raised where the outcome is awaited
-            self._error = error
-
-    def outcome(self) -> Result:
-        """Return the function's result, or raise its error."""
-        error, self._error = self._error, None
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # its traceback holds this frame
-        return self._result
