@@ -17,7 +17,9 @@ _ENCODING: Final = "UTF8"
 
 
 def connect(location: Location, prepare: int | None) -> Connection[Any]:
-    """Return a new connection, in autocommit.
+    """Return a new connection, in autocommit, that has executed no statement yet.
+
+    `use_utc` is to be called next.
 
     Args:
         location: The database.
@@ -33,12 +35,25 @@ def connect(location: Location, prepare: int | None) -> Connection[Any]:
         try:
             _check(connection, location)
             register(connection)
-            if connection.info.parameter_status("TimeZone") != "UTC":
-                connection.execute("SET TIME ZONE 'UTC'")  # a pooler has not passed the options on
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def use_utc(connection: Connection[Any], location: Location) -> None:
+    """Give times in UTC, also where a pooler has not passed the options on. May wait for ever.
+
+    Raises:
+        StorageError: The server's error. The connection is closed.
+    """
+    if connection.info.parameter_status("TimeZone") != "UTC":
+        with translated_errors(str(location)):
+            try:
+                connection.execute("SET TIME ZONE 'UTC'")
+            except BaseException:
+                connection.close()
+                raise
 
 
 def _check(connection: Connection[Any], location: Location) -> None:

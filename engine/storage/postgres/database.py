@@ -20,7 +20,7 @@ from engine.domain.exceptions import CommitsLostError, CommitUnknownError, Stora
 from engine.storage.postgres import reading
 from engine.storage.postgres.arrays import numbers, texts
 from engine.storage.postgres.arriving import Arriving
-from engine.storage.postgres.connection import connect
+from engine.storage.postgres.connection import connect, use_utc
 from engine.storage.postgres.errors import (
     TAKEN,
     ends_connection,
@@ -114,6 +114,7 @@ class Database:
         """
         if self._cursor is None or self._cursor.connection.closed:
             self._cursor = connect(self._location, self._prepare).cursor(binary=True)
+            use_utc(self._cursor.connection, self._location)  # which `cut` can end now
         return self._cursor
 
     def cut(self) -> None:

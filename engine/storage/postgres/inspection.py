@@ -27,7 +27,7 @@ from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
 from engine.storage.postgres import listing, reading
 from engine.storage.postgres.check import check_database
-from engine.storage.postgres.connection import connect
+from engine.storage.postgres.connection import connect, use_utc
 from engine.storage.postgres.copying import (
     DatabaseContents,
     DatabaseDraft,
@@ -82,6 +82,7 @@ class DatabasePlace:
             translated_values(str(self._location)),
             connect(self._location, None) as connection,
         ):
+            use_utc(connection, self._location)
             yield connection
 
     @contextmanager

@@ -16,6 +16,7 @@ Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
 
 CALL_SECONDS: Final = 15.0  # the server's own limits are lower
+_CUT_AGAIN_SECONDS: Final = 1.0
 
 
 class LimitedThread:
@@ -23,7 +24,8 @@ class LimitedThread:
 
     Args:
         name: That of the thread.
-        cut: Ends a call that waits for the server: it then raises an error soon.
+        cut: Ends a call that waits for the server: it then raises an error soon. Does nothing to
+            one that connects.
     """
 
     def __init__(self, name: str, cut: Callable[[], object]) -> None:
@@ -38,16 +40,19 @@ class LimitedThread:
     ) -> Result:
         """Make a call on the thread, and return its result; cut it after some seconds.
 
-        A call that has ended by then is left alone: where the event loop was blocked, its outcome
-        and the end of its time come together.
+        It is cut again each second until it has ended: it may connect, which nobody can cut, and
+        then wait for an answer. A call that has ended by the end of its time is left alone: where
+        the event loop was blocked, both are seen at once.
 
         Cancelling it leaves the call running; the next one begins after its end.
         """
         call = self._thread.start(lambda: function(*arguments))
         with anyio.move_on_after(seconds):
             await call.until_ended()
-        if not call.ended:
+        while not call.ended:
             self._cut()
+            with anyio.move_on_after(_CUT_AGAIN_SECONDS):
+                await call.until_ended()
         return await call.wait()
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from functools import partialmethod
 from typing import Any
@@ -25,12 +26,15 @@ from engine import (
     StorageReadOnlyError,
     SyncJobEngine,
 )
-from engine.storage.postgres import PostgresStorage, location
+from engine.storage.postgres import PostgresStorage, connection, location
+from engine.storage.postgres.database import Database
 from engine.storage.postgres.limited_thread import LimitedThread
+from engine.storage.postgres.location import Location
 from engine.testing.party import created, joined, moved
 from engine.testing.values import RUNNING, STATUS_OUTCOMES, OddStatus
 from tests.interventions import Intruder, intruding
-from tests.postgres import Databases
+from tests.postgres import SCHEMA, Databases
+from tests.proxy import proxied
 
 pytestmark = pytest.mark.anyio
 
@@ -257,6 +261,35 @@ async def test_a_call_without_an_answer_ends(
         intruder.give_order()
         await party.apply(created("b"))
         assert [entry.job_id for entry in (await party.everything())[1]] == ["b"]
+
+
+def test_the_first_statement_of_a_connection_can_be_cut(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a pooler that has not passed the time zone on, and that hangs then."""
+    monkeypatch.setitem(location._SETTINGS, "timezone", "Asia/Tokyo")  # noqa: SLF001
+    with proxied(postgres_url) as (proxy, url):
+        monkeypatch.setattr(connection, "register", lambda _: proxy.passes.clear())
+        database = Database(Location(url), SCHEMA, None)
+        errors: list[StorageError] = []
+
+        def call() -> None:
+            try:
+                database.call(lambda cursor, _: cursor.execute(b"SELECT"))
+            except StorageError as error:
+                errors.append(error)
+
+        calling = threading.Thread(target=call)
+        calling.start()
+        for _ in range(200):
+            database.cut()
+            calling.join(0.01)
+            if not calling.is_alive():
+                break
+        proxy.passes.set()
+        calling.join()
+        database.close()
+    assert len(errors) == 1
 
 
 async def test_a_connection_that_ends_in_a_commit_leaves_its_outcome_unknown(
