@@ -14,7 +14,7 @@ import anyio
 
 from engine.domain.exceptions import EngineError, EngineUnavailableError
 from engine.owner.commands.expire import ExpireJobs
-from engine.owner.commands.look import FindUnhandled, LookAround
+from engine.owner.commands.look import LONGEST_PAUSE_SECONDS, FindUnhandled, LookAround
 from engine.owner.committer import FATAL
 from engine.owner.inbox import Inbox
 from engine.owner.message import Answer, Message
@@ -28,7 +28,6 @@ from engine.storage.protocol import Shared
 logger = TaskLogger("engine")
 
 _POLL_SECONDS: Final = 0.1  # while claims wait or somebody watches, and no hint tells of news
-_IDLE_SECONDS: Final = 1.0
 _UNHANDLED_SECONDS: Final = 5.0
 
 
@@ -64,12 +63,14 @@ class KeepingUp:
         """
         following = self._state.following
         following.is_behind = self._shared.wake
+        pause = LONGEST_PAUSE_SECONDS
         while True:
             waits = self._claims.are_waiting or following.last is not None
             polls = waits and not self._shared.listens
-            await self._shared.news(_POLL_SECONDS if polls else _IDLE_SECONDS)
+            if pause:
+                await self._shared.news(min(pause, _POLL_SECONDS) if polls else pause)
             try:
-                await self._look()
+                pause = await self._look()
             except EngineUnavailableError:
                 return
             except FATAL:
@@ -78,22 +79,24 @@ class KeepingUp:
                 self._has_failed = True
                 text = "changes of other engines can't be read, and are looked for again"
                 logger.exception(text)
-                await anyio.sleep(_IDLE_SECONDS)
+                await anyio.sleep(LONGEST_PAUSE_SECONDS)
 
-    async def _look(self) -> None:
+    async def _look(self) -> float:
+        """Look once; return the seconds until the next look, unless there are news."""
         if self._has_failed:  # a commit's outcome may be unknown, and nothing be read before
             await self._ask(ExpireJobs(()))
             self._has_failed = False
-        due = await self._ask(LookAround())
+        looked = await self._ask(LookAround())
         self._claims.may_find_some = True
-        if due or self._claims.are_waiting or self._claims.have_left_some:
-            await self._ask(ExpireJobs(due))
+        if looked.late or self._claims.are_waiting or self._claims.have_left_some:
+            await self._ask(ExpireJobs(looked.late))
         if anyio.current_time() >= self._next_unhandled:
             self._next_unhandled = anyio.current_time() + _UNHANDLED_SECONDS
             handled, now = self._state.ready_queue.handled, self._time.now()
             unhandled: Sequence[str] = await self._ask(FindUnhandled())
             handled.note_all_ready(unhandled, now)
             warn_of(handled.to_warn_of(now))
+        return looked.pause_seconds
 
     async def _ask(self, message: Message[Answer]) -> Answer:
         await self._inbox.put(message, internal=True).wait()

@@ -8,6 +8,7 @@ from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import (
     CheckedOut,
     Committed,
+    DueJobs,
     Found,
     Names,
     Opened,
@@ -39,6 +40,7 @@ __all__ = [
     "CheckedOut",
     "Committed",
     "Damaged",
+    "DueJobs",
     "Entry",
     "Execution",
     "Found",

@@ -196,6 +196,17 @@ Decide: TypeAlias = Callable[[CheckedOut], Sequence[Change]]
 """Decides about new jobs: gets the jobs that have their names, and returns the changes."""
 
 
+class DueJobs(NamedTuple):
+    """What is due in a shared storage."""
+
+    late: Sequence[str] = ()
+    """The ids of jobs whose deadline has passed."""
+    is_full: bool = False
+    """Whether more may be due."""
+    next_at: datetime | None = None
+    """When the next one is; None if none is known."""
+
+
 class ReadyCounts(NamedTuple):
     """The numbers of jobs that run, or could."""
 
@@ -282,10 +293,10 @@ class Shared(Protocol):
         """Return the number of the newest transition; 0 if there is none."""
         ...
 
-    async def due(self, now: datetime, limit: int) -> Sequence[str]:
-        """Return up to ``limit`` jobs whose deadline has passed; keep them from others for 5 s.
+    async def due(self, now: datetime, limit: int) -> DueJobs:
+        """Return jobs whose deadline has passed, and keep them from others for 5 s.
 
-        Also makes jobs ready whose next attempt is due.
+        Also makes jobs ready whose next attempt is due: up to ``limit`` jobs of both sorts.
         """
         ...
 

@@ -130,12 +130,12 @@ class TakingTests(SharedFixtures):
         async with open_pair() as (one, other):
             late = Execution(deadline_at=NOON)
             await one.apply(created("a", OddStatus.WAITING, execution=late), created("b"))
-            assert list(await one.shared.due(NOON - _SECOND, 10)) == []
-            assert list(await one.shared.due(NOON, 10)) == ["a"]
-            assert list(await other.shared.due(NOON + 4 * _SECOND, 10)) == []
-            assert list(await other.shared.due(NOON + 5 * _SECOND, 10)) == ["a"]
+            assert list((await one.shared.due(NOON - _SECOND, 10)).late) == []
+            assert list((await one.shared.due(NOON, 10)).late) == ["a"]
+            assert list((await other.shared.due(NOON + 4 * _SECOND, 10)).late) == []
+            assert list((await other.shared.due(NOON + 5 * _SECOND, 10)).late) == ["a"]
             await one.apply(amended(await one.look("a"), deadline_at=None))
-            assert list(await other.shared.due(NOON + 60 * _SECOND, 10)) == []
+            assert list((await other.shared.due(NOON + 60 * _SECOND, 10)).late) == []
 
     async def test_a_job_is_ready_again_when_its_next_attempt_is_due(
         self, open_pair: OpenPair
@@ -143,11 +143,11 @@ class TakingTests(SharedFixtures):
         async with open_pair() as (one, other):
             rests = Execution(retry_at=NOON, deadline_at=NOON + 9 * _SECOND)
             await one.apply(created("a", execution=rests))
-            assert list(await one.shared.due(NOON - _SECOND, 10)) == []
+            assert list((await one.shared.due(NOON - _SECOND, 10)).late) == []
             assert await other.take_ids() == []
-            assert list(await one.shared.due(NOON, 10)) == []
+            assert list((await one.shared.due(NOON, 10)).late) == []
             assert await other.take_ids() == ["a"]
-            assert list(await one.shared.due(NOON + 9 * _SECOND, 10)) == ["a"]
+            assert list((await one.shared.due(NOON + 9 * _SECOND, 10)).late) == ["a"]
 
     async def test_a_late_job_is_ready_again_when_its_next_attempt_is_due(
         self, open_pair: OpenPair
@@ -159,7 +159,7 @@ class TakingTests(SharedFixtures):
                 await one.apply(created(f"{retry_at}", execution=rests))
                 await one.shared.due(NOON, 10)
                 assert await other.take_ids() == ([] if retry_at > NOON else [f"{retry_at}"])
-            assert len(await one.shared.due(NOON + _SECOND, 10)) == 1
+            assert len((await one.shared.due(NOON + _SECOND, 10)).late) == 1
             assert await other.take_ids() == [f"{NOON + _SECOND}"]
 
     async def test_news_come_by_waking_or_by_time(self, open_pair: OpenPair) -> None:

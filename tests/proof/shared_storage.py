@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from engine import CommitUnknownError, LeaseLostError, Progress, StorageError
 from engine.domain.deadlines import NEVER
 from engine.owner.numbers import Renumbered
-from engine.storage import CheckedOut, Names, Opened, ReadyCounts
+from engine.storage import CheckedOut, DueJobs, Names, Opened, ReadyCounts
 from engine.storage.protocol import Committed
 from engine.storage.record import Change, Record, dead_token, died_with, newest_records
 from engine.storage.table import Table
@@ -264,7 +264,7 @@ class PlainShared:
     async def newest_sequence(self) -> int:
         return self._newest()
 
-    async def due(self, now: datetime, limit: int) -> Sequence[str]:
+    async def due(self, now: datetime, limit: int) -> DueJobs:
         await self._let_others_run()
         for job in self.place.jobs().values():
             if job.execution.retry_at is not None and job.execution.retry_at <= now:
@@ -277,7 +277,7 @@ class PlainShared:
             and max(job.execution.deadline_at, self._deferred(job.job_id)) <= now
         ][:limit]
         self.place.deferred |= dict.fromkeys(late, now + _KEPT_FROM_OTHERS)
-        return late
+        return DueJobs(late, len(late) == limit)
 
     def _deferred(self, job_id: str) -> datetime:
         return self.place.deferred.get(job_id, datetime.min.replace(tzinfo=UTC))

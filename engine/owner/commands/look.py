@@ -3,37 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from engine.owner.commands.command import Read
 from engine.owner.sources import Sources
 from engine.owner.state import State
 from engine.portal.time import read_clock
-from engine.storage.protocol import Shared
+from engine.storage.protocol import DueJobs, Shared
 from engine.storage.record import Change
 
 _MOST_JOBS: Final = 200  # so that a step takes no longer than a small batch
 _MOST_LINES: Final = 1_000
+LONGEST_PAUSE_SECONDS: Final = 1.0  # between two looks
+_SHORTEST_PAUSE_SECONDS: Final = 0.01
 
 
-class LookAround(Read[Sequence[str]]):
-    """Take in what others have changed; return the jobs whose deadline has passed.
+class Looked(NamedTuple):
+    """What a look has found."""
+
+    late: Sequence[str] = ()
+    """The jobs whose deadline has passed."""
+    pause_seconds: float = LONGEST_PAUSE_SECONDS
+    """When to look again, unless there are news: something is due then."""
+
+
+class LookAround(Read[Looked]):
+    """Take in what others have changed, and find the jobs that are due.
 
     `engine.owner.keeping_up` sends it. It decides nothing and writes nothing of a job's.
     """
 
     __slots__ = ()
 
-    async def read(self, sources: Sources) -> Sequence[str]:
+    async def read(self, sources: Sources) -> Looked:
         """See `Read.read`."""
         state = sources.state
         if state.shared is None:
-            return ()
+            return Looked()
         await _follow(sources)
         await _look_at_held(state, state.shared)
         await state.shared_progress.exchange(state.shared)
         now = state.time_of(read_clock(sources.clock))
-        return await state.shared.due(now, _MOST_JOBS)
+        due = await state.shared.due(now, _MOST_JOBS)
+        return Looked(due.late, _pause_seconds(due, now))
 
 
 class FindUnhandled(Read[Sequence[str]]):
@@ -47,6 +60,15 @@ class FindUnhandled(Read[Sequence[str]]):
         if shared is None or not handled:
             return ()
         return await shared.unhandled_kinds(handled.kinds, _MOST_LINES)
+
+
+def _pause_seconds(due: DueJobs, now: datetime) -> float:
+    if due.is_full:
+        return 0.0
+    if due.next_at is None:
+        return LONGEST_PAUSE_SECONDS
+    seconds = (due.next_at - now).total_seconds()
+    return min(max(seconds, _SHORTEST_PAUSE_SECONDS), LONGEST_PAUSE_SECONDS)
 
 
 async def _follow(sources: Sources) -> None:

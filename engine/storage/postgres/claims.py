@@ -117,10 +117,12 @@ END $$
 # A job whose deadline has passed is kept from the other engines for 5 s: this one expires it, if
 # its lifecycle does. Else the job goes on to its next attempt.
 _DUE: Final = f"""
-CREATE FUNCTION due_1(p_now timestamptz, p_limit bigint) RETURNS SETOF text
-LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
+CREATE FUNCTION due_1(
+    p_now timestamptz, p_limit bigint,
+    OUT late text[], OUT is_full boolean, OUT next_at timestamptz
+) LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
 BEGIN
-    RETURN QUERY WITH due AS (
+    WITH due AS (
         UPDATE jobs AS job SET
             ready = job.ready OR (job.holder IS NULL AND coalesce(job.retry_at <= p_now, false)),
             due_at = least(
@@ -133,7 +135,10 @@ BEGIN
             FOR UPDATE SKIP LOCKED
         ))
         RETURNING job.job_id, job.deadline_at <= p_now AS is_late
-    ) SELECT due.job_id FROM due WHERE due.is_late;
+    ) SELECT coalesce(array_agg(due.job_id) FILTER (WHERE due.is_late), '{{}}'),
+            count(*) >= p_limit
+        INTO late, is_full FROM due;
+    next_at := (SELECT due_at FROM jobs WHERE due_at > p_now ORDER BY due_at LIMIT 1);
 END $$
 """
 

@@ -16,7 +16,7 @@ from engine.storage.postgres.limited_thread import LimitedThread
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.rows import record_of
 from engine.storage.postgres.statements import Statements
-from engine.storage.protocol import Decide, Names, ReadyCounts
+from engine.storage.protocol import Decide, DueJobs, Names, ReadyCounts
 from engine.storage.record import Record
 
 Result = TypeVar("Result")
@@ -87,12 +87,11 @@ class PostgresShared:
             lambda cursor, statements: int(reading.one(cursor, statements.numbers)[0])
         )
 
-    async def due(self, now: datetime, limit: int) -> Sequence[str]:
+    async def due(self, now: datetime, limit: int) -> DueJobs:
         """Make jobs ready, and keep those whose deadline has passed, in one statement."""
+        values = (now, limit)
         return await self._call(
-            lambda cursor, statements: [
-                str(row[0]) for row in cursor.execute(statements.due, (now, limit))
-            ]
+            lambda cursor, statements: DueJobs(*reading.one(cursor, statements.due, values))
         )
 
     async def news(self, seconds: float) -> None:
