@@ -22,6 +22,7 @@ from engine.storage.postgres.arrays import numbers, texts
 from engine.storage.postgres.arriving import Arriving
 from engine.storage.postgres.connection import connect, use_utc
 from engine.storage.postgres.errors import (
+    FENCED,
     TAKEN,
     ends_connection,
     is_bug,
@@ -152,9 +153,22 @@ class Database:
 
     def _translated(self, error: psycopg.Error) -> StorageError:
         """Return the engine's error; let the next call connect again if it has to."""
-        if self._cursor is not None and ends_connection(error):
-            self._cursor.connection.close()
+        cursor = self._cursor
+        if cursor is not None and ends_connection(error):
+            cursor.connection.close()
+        elif cursor is not None and error.sqlstate == FENCED and self._knows_more_than(cursor):
+            return CommitsLostError(self._subject)
         return storage_error(self._subject, error)
+
+    def _knows_more_than(self, cursor: Reader) -> bool:
+        """Return whether the database has an older batch of this engine than it has acknowledged.
+
+        The death of an engine makes the number of its batch higher, never lower.
+        """
+        with suppress(psycopg.Error):
+            [number] = reading.one(cursor, self._statements.batch_number, (self.engine,))
+            return (number or 0) < self._number
+        return False
 
     def checkout(self, names: Names) -> CheckedOut:
         """Read jobs; see `engine.storage.Storage.checkout`."""

@@ -39,6 +39,7 @@ class Statements:
         numbers = ", ".join(f"${number}" for number in range(1, _ARGUMENTS + 1))
         self.commit = _bytes(f"SELECT * FROM {s}.commit_1({numbers})")  # for a `RawCursor`
         self.resolve = _bytes(f"SELECT * FROM {s}.resolve_1(%b, %b)")
+        self.batch_number = _bytes(f"SELECT (SELECT number FROM {s}.batches WHERE engine_id = %b)")
         self.join = _bytes(f"SELECT {s}.join_1(%b)")
         self.take = self.select(f"{s}.take_1({', '.join(['%b'] * 7)}) AS job")
         self.held = self.select(f"{s}.held_1(%b, %b) AS job")

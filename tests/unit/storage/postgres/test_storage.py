@@ -351,6 +351,18 @@ async def test_a_database_that_has_forgotten_a_commit_is_damaged(
             await party.storage.resolve([])
 
 
+@pytest.mark.parametrize("forget", ["UPDATE batches SET number = 0", "DELETE FROM batches"])
+async def test_a_database_that_has_forgotten_an_older_commit_is_damaged(
+    storage: PostgresStorage, intruder: Intruder, forget: str
+) -> None:
+    async with joined(storage) as party:
+        await party.apply(created("a"))
+        intruder.run(forget)
+        for call in (lambda: party.commit(created("b")), party.take, party.shared.held):
+            with pytest.raises(StorageDamagedError, match="a failover has lost commits"):
+                await call()
+
+
 async def test_the_isolation_of_a_database_is_overruled(
     postgres_url: str, intruder: Intruder
 ) -> None:
