@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -85,6 +86,19 @@ class Cluster:
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Stop the server, and wait for its end."""
         self._control("stop", f"--mode={mode}")
+
+    def kill(self) -> None:
+        """Kill all its processes; needs Linux."""
+        number = (self.data / "postmaster.pid").read_text().splitlines()[0]
+        children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
+        for each in (number, *children):
+            with suppress(ProcessLookupError):
+                os.kill(int(each), signal.SIGKILL)
+        (self.data / "postmaster.pid").unlink()
+
+    def promote(self) -> None:
+        """Make a primary of a standby, and wait until it can be written."""
+        self._control("promote")
 
     def restart(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Stop the server, and start it again at the same port."""

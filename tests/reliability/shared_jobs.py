@@ -51,7 +51,13 @@ class SharedJobs:
     """
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._connection = psycopg.connect(url, autocommit=True)
+
+    def reconnect(self) -> None:
+        """Connect again, because the server was away."""
+        self._connection.close()
+        self._connection = psycopg.connect(self._url, autocommit=True)
 
     def close(self) -> None:
         self._connection.close()

@@ -6,6 +6,7 @@ them, and meanwhile something goes wrong. When it is over, the jobs are compared
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
@@ -35,6 +36,20 @@ LEASE_SECONDS: Final = 10.0
 _CALLERS: Final = 3
 _MOST_AT_ONCE: Final = 8
 _SOON: Final = Retry(max_attempts=1_000, first_delay_seconds=0.002, factor=1, jitter=0.5)
+
+
+def storages(url: str, count: int) -> list[PostgresStorage]:
+    """Return the storages of so many engines on a database."""
+    return [PostgresStorage(url, lease_seconds=LEASE_SECONDS) for _ in range(count)]
+
+
+class Doubts(logging.Handler):
+    """Counts the commits whose outcome an engine had to ask for."""
+
+    count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.count += str(record.msg).startswith("the outcome of a commit")
 
 
 @dataclass

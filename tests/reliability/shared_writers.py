@@ -14,7 +14,7 @@ from typing import Final
 
 import anyio
 
-from engine import CommitUnknownError, StorageError
+from engine import CommitsLostError, CommitUnknownError, StorageError
 from engine.owner.numbers import PROVISIONAL
 from engine.storage.postgres import PostgresStorage
 from engine.storage.protocol import Committed
@@ -36,6 +36,7 @@ class Writers:
     Attributes:
         told: The numbers of the transitions of acknowledged jobs, by the jobs' ids.
         refused: The ids of the jobs that were not applied.
+        damaged: The writers that were told that acknowledged commits are lost. They end.
         problems: The faults of the storages.
         seen: How often each kind of answer came.
     """
@@ -45,6 +46,7 @@ class Writers:
         self.random = random
         self.told: dict[str, int] = {}
         self.refused: set[str] = set()
+        self.damaged: set[int] = set()
         self.problems: list[str] = []
         self.seen = Counter[str]()
         self._is_over = False
@@ -69,25 +71,38 @@ class Writers:
             batch += 1
             count = self.random.randint(1, _MOST_AT_ONCE)
             changes = numbered([created(f"{writer} {batch} {each}") for each in range(count)])
-            try:
-                committed: Committed | bool = await storage.commit(changes)
-            except CommitUnknownError:
-                self.seen["in doubt"] += 1
-                committed = await self._ask(storage, changes)
-            except StorageError:
-                committed = False
             ids = [change.record.job_id for change in changes]
+            try:
+                committed = await self._commit(storage, changes)
+            except CommitsLostError:
+                self.damaged.add(writer)
+                return
             if isinstance(committed, Committed):
                 self._note(ids, committed)
             else:
                 self.seen["refused"] += 1
                 self.refused.update(ids)
 
+    async def _commit(
+        self, storage: PostgresStorage, changes: Sequence[Change]
+    ) -> Committed | bool:
+        try:
+            return await storage.commit(changes)
+        except CommitUnknownError:
+            self.seen["in doubt"] += 1
+            return await self._ask(storage, changes)
+        except CommitsLostError:
+            raise
+        except StorageError:
+            return False
+
     async def _ask(self, storage: PostgresStorage, changes: Sequence[Change]) -> Committed | bool:
         """Ask for the outcome of a commit until there is an answer."""
         while True:
             try:
                 return await storage.resolve(changes)
+            except CommitsLostError:
+                raise
             except StorageError:
                 self.seen["asked again"] += 1
                 await anyio.sleep(0.005)

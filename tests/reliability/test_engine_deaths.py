@@ -11,7 +11,7 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from random import Random
@@ -33,13 +33,6 @@ JOBS = 20
 LANES = 2
 MOST_SECONDS_OF_A_LIFE = 0.3
 STOPPED_AT_ONCE = 3
-
-
-@pytest.fixture
-def jobs(postgres_url: str) -> Iterator[SharedJobs]:
-    jobs = SharedJobs(postgres_url)
-    yield jobs
-    jobs.close()
 
 
 def until(is_so: Callable[[], object]) -> None:

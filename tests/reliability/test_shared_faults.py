@@ -6,21 +6,19 @@ lost, nothing refused is there, the order of the transitions has no gap, and eac
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from random import Random
 
 import anyio
 import pytest
 
-from engine.storage.postgres import PostgresStorage
 from engine.storage.postgres.batches import BATCH_FUNCTIONS
 from tests.interventions import Intruder, intruding
 from tests.proxy import Proxy, proxied
 from tests.reliability.shared_jobs import SharedJobs
-from tests.reliability.shared_load import LEASE_SECONDS, Load
+from tests.reliability.shared_load import Doubts, Load, storages
 from tests.reliability.shared_writers import Writers
 from tests.tries import seeded, thorough, tries
 
@@ -41,36 +39,6 @@ ORDER BY state = 'active' AND query LIKE '%%commit_1%%' DESC, random() LIMIT 1
 """
 
 
-class Doubts(logging.Handler):
-    """Counts the commits whose outcome an engine had to ask for. Shows no line of the log."""
-
-    count = 0
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.count += str(record.msg).startswith("the outcome of a commit")
-
-
-@pytest.fixture(autouse=True)
-def doubts() -> Iterator[Doubts]:
-    logger, doubts = logging.getLogger("engine"), Doubts()
-    logger.addHandler(doubts)
-    logger.propagate = False
-    yield doubts
-    logger.propagate = True
-    logger.removeHandler(doubts)
-
-
-@pytest.fixture
-def jobs(postgres_url: str) -> Iterator[SharedJobs]:
-    jobs = SharedJobs(postgres_url)
-    yield jobs
-    jobs.close()
-
-
-def storages(url: str, count: int = ENGINES) -> list[PostgresStorage]:
-    return [PostgresStorage(url, lease_seconds=LEASE_SECONDS) for _ in range(count)]
-
-
 async def test_connections_that_the_server_ends(
     postgres_url: str, jobs: SharedJobs, doubts: Doubts, anyio_backend: str
 ) -> None:
@@ -83,7 +51,7 @@ async def test_connections_that_the_server_ends(
             await anyio.sleep(random.uniform(0, 0.03))
             seen["terminated"] += len(jobs.rows(_TERMINATE))
 
-    await load.run(storages(postgres_url), terminate)
+    await load.run(storages(postgres_url, ENGINES), terminate)
     load.report(f"terminated connections, {doubts.count} commits in doubt")
     assert load.problems == []
 
