@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tests.reliability.programs.zygote import Line, program
@@ -80,11 +81,19 @@ class EngineProcess:
 
 
 @contextmanager
-def engine(url: str, name: str, backend: str) -> Iterator[EngineProcess]:
-    """Start the process of an engine; kill it at the end."""
-    with program("sharing", url, name, backend) as process:
+def engine(url: str, name: str, backend: str, ahead_seconds: float = 0) -> Iterator[EngineProcess]:
+    """Start the process of an engine, whose clock is ahead; kill it at the end."""
+    with program("sharing", url, name, backend, str(ahead_seconds)) as process:
         engine = EngineProcess(name, process)
         try:
             yield engine
         finally:
             engine.kill()
+
+
+def until(is_so: Callable[[], object]) -> None:
+    """Wait until the database says so."""
+    end = time.monotonic() + _SECONDS
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)

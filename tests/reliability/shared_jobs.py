@@ -96,6 +96,11 @@ class SharedJobs:
         )
         return [str(row) for (row,) in found]
 
+    def count_unended(self) -> int:
+        """Return the number of jobs that have yet to end, in whatever way."""
+        [(count,)] = self.rows("SELECT count(*) FROM engine.jobs WHERE ended_at IS NULL")
+        return int(count)
+
     def inputs(self) -> dict[str, str]:
         """Return the id of the job of each input."""
         return dict(self.rows("SELECT input::jsonb #>> '{}', job_id FROM engine.jobs"))

@@ -38,18 +38,30 @@ _MOST_AT_ONCE: Final = 8
 _SOON: Final = Retry(max_attempts=1_000, first_delay_seconds=0.002, factor=1, jitter=0.5)
 
 
-def storages(url: str, count: int) -> list[PostgresStorage]:
+def storages(url: str, count: int, **how: Any) -> list[PostgresStorage]:  # noqa: ANN401 - of it
     """Return the storages of so many engines on a database."""
-    return [PostgresStorage(url, lease_seconds=LEASE_SECONDS) for _ in range(count)]
+    how = {"lease_seconds": LEASE_SECONDS, **how}
+    return [PostgresStorage(url, **how) for _ in range(count)]
 
 
 class Doubts(logging.Handler):
-    """Counts the commits whose outcome an engine had to ask for."""
+    """Counts what engines log: commits whose outcome they had to ask for, and other lines."""
 
-    count = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines = Counter[str]()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.count += str(record.msg).startswith("the outcome of a commit")
+        self._lines[str(record.msg)] += 1
+
+    @property
+    def count(self) -> int:
+        """The number of commits in doubt."""
+        return self.of("the outcome of a commit")
+
+    def of(self, text: str) -> int:
+        """Return the number of lines that have a text in them, before their values."""
+        return sum(count for line, count in self._lines.items() if text in line)
 
 
 @dataclass

@@ -11,14 +11,14 @@ from __future__ import annotations
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from random import Random
 
 import pytest
 
-from tests.reliability.engine_process import EngineProcess, engine
+from tests.reliability.engine_process import EngineProcess, engine, until
 from tests.reliability.programs.zygote import Life, zygote
 from tests.reliability.shared_jobs import SharedJobs
 from tests.systems import needs_fork
@@ -26,21 +26,12 @@ from tests.tries import report, seeded, thorough, tries
 
 pytestmark = needs_fork
 
-SECONDS = 60
 FULL_KILLS = 300
 FULL_STOPS = 100
 JOBS = 20
 LANES = 2
 MOST_SECONDS_OF_A_LIFE = 0.3
 STOPPED_AT_ONCE = 3
-
-
-def until(is_so: Callable[[], object]) -> None:
-    """Wait until the database says so."""
-    end = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 backends = pytest.mark.parametrize("backend", ["asyncio", *thorough("trio")])

@@ -1,6 +1,8 @@
 """One of several engines on a database: create jobs, run them, and report both.
 
-Usage: python -m tests.reliability.programs.sharing URL NAME BACKEND
+Usage: python -m tests.reliability.programs.sharing URL NAME BACKEND [SECONDS]
+
+The clock of its machine is ahead by SECONDS.
 
 The orders are lines of JSON on the standard input. The first one opens the engine: ``["open"]``.
 ``["create", inputs]`` creates running jobs, and ``["end"]``, or the end of the input, closes the
@@ -13,9 +15,9 @@ one after the other, until it is killed. The lines:
 * ``["begun", job_id, attempt]``, ``["stopped", job_id]``: a handler has begun; it was cancelled
 * ``["crashed", type, text]``: the engine has crashed with an error
 
-An input says how the handler works. One that ends with 0 takes longer. "waits for NAME" waits until
-it is cancelled if NAME is this engine; "blocks for NAME" keeps that engine's event loop busy for
-three leases. The result names the engine and the attempt.
+An input says how the handler works. One that ends with 0 takes longer. "late" has a second, and is
+never done. "waits for NAME" waits until it is cancelled if NAME is this engine; "blocks for NAME"
+keeps that engine's event loop busy for three leases. The result names the engine and the attempt.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final
 
@@ -50,20 +53,25 @@ from tests.reliability.programs.zygote import Order, say
 LEASE_SECONDS: Final = 1.0
 MOST_SECONDS: Final = 120
 CALLERS: Final = 3
+LATE: Final = timedelta(seconds=1)
 SOON: Final = Retry(max_attempts=1_000, first_delay_seconds=0.002, factor=1, jitter=0.5)
 
 
 class Sharing:
     """One of the engines."""
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, ahead: timedelta = timedelta()) -> None:
         self._storage = PostgresStorage(url, lease_seconds=LEASE_SECONDS, name=name)
         self._name = name
+        self._ahead = ahead
+
+    def _clock(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
 
     async def handle(self, job: Job, context: Context[Any]) -> str:
         """Work as the job's input says."""
         say("begun", job.job_id, context.attempt)
-        if job.input == f"waits for {self._name}":
+        if job.input in {f"waits for {self._name}", "late"}:
             try:
                 await anyio.sleep(MOST_SECONDS)
             except anyio.get_cancelled_exc_class():
@@ -105,7 +113,7 @@ class Sharing:
     async def _opened(self) -> AsyncIterator[JobEngine[JobStatus]]:
         how: dict[str, Any] = {"retry": SOON, "idempotent": True, "max_deaths": 1_000}
         async with (
-            JobEngine(self._storage) as engine,
+            JobEngine(self._storage, clock=self._clock) as engine,
             Worker(engine, self.handle, concurrency=4, **how),
         ):
             say("opened")
@@ -121,7 +129,8 @@ class Sharing:
 
     async def _create(self, engine: JobEngine[JobStatus], text: str) -> None:
         try:
-            job = await engine.create("hash", input=text, start=True)
+            limits = {JobStatus.RUNNING: LATE} if text == "late" else None
+            job = await engine.create("hash", input=text, start=True, deadlines=limits)
         except OutcomeUnknownError:
             return
         except EngineError:
@@ -145,4 +154,8 @@ def run(order: Order) -> None:
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)
     signal.alarm(MOST_SECONDS)
-    anyio.run(Sharing(*sys.argv[1:3]).live, backend=sys.argv[3])
+    url, name, backend, *more = sys.argv[1:]
+    ahead = float(more[0]) if more else 0.0
+    right_time = time.time
+    time.time = lambda: right_time() + ahead
+    anyio.run(Sharing(url, name, timedelta(seconds=ahead)).live, backend=backend)
