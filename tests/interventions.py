@@ -20,6 +20,10 @@ _WAITING: Final = (
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
+_BLOCKED: Final = (
+    "SELECT count(*) FROM pg_locks WHERE NOT granted "
+    "AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+)
 
 
 class Intruder:
@@ -80,6 +84,10 @@ class Intruder:
         while not is_so():
             assert time.monotonic() < end
             time.sleep(0.001)
+
+    def until_blocking(self) -> None:
+        """Wait until somebody waits for a lock that this transaction has."""
+        self.until(lambda: self.value(_BLOCKED))
 
     def take_order(self) -> None:
         """Take the order of all transitions: commits wait for it."""

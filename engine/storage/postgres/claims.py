@@ -31,22 +31,23 @@ def _first(condition: str, limit: str) -> str:
 
 # First each kind gives one job; the rest of the limit is shared by those that gave one. The lock of
 # the engine's batches says that the engine is alive, and that this is no call of which it has lost
-# the answer: `declare_1` and `held_1` wait for it, and change the number.
+# the answer: `declare_1` and `held_1` wait for it, and change the number. A statement around it may
+# not see the transitions of jobs that came meanwhile, so the function gives their numbers.
 _TAKE: Final = f"""
 CREATE FUNCTION take_1(
     p_engine bigint, p_number bigint, p_kinds text[], p_most bigint[], p_limit bigint,
     p_running text, p_suspects boolean
-) RETURNS SETOF jobs LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
+) RETURNS TABLE (job jobs, sequence bigint) LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
+#variable_conflict use_column
 DECLARE
     kinds text[];
     most bigint[];
     quota bigint := 1;
     rest bigint := p_limit;
     asked bigint;
-    taken bigint;
+    given bigint;
     before bigint;
     suspects bigint := CASE WHEN p_suspects THEN 1 ELSE 0 END;
-    job jobs;
 BEGIN
     SELECT array_agg(given.kind ORDER BY given.place), array_agg(given.most ORDER BY given.place)
         INTO kinds, most
@@ -71,7 +72,7 @@ BEGIN
         FOR place IN 1 .. cardinality(kinds) LOOP
             asked := least(quota, most[place], rest);
             CONTINUE WHEN asked <= 0;
-            taken := 0;
+            given := 0;
             FOR job IN
                 UPDATE jobs SET holder = p_engine, ready = false, revision = revision + 1
                 WHERE position = ANY (ARRAY(
@@ -82,14 +83,17 @@ BEGIN
                     ) AS ranked ORDER BY ranked.rank DESC, ranked.position LIMIT asked
                 )) RETURNING *
             LOOP
-                taken := taken + 1;
+                given := given + 1;
                 IF job.died_attempt IS NOT NULL AND job.token IS NULL THEN
                     suspects := 0;
                 END IF;
-                RETURN NEXT job;
+                sequence := (
+                    SELECT max(sequence) FROM transitions WHERE position = (job).position
+                );
+                RETURN NEXT;
             END LOOP;
-            rest := rest - taken;
-            most[place] := CASE WHEN taken < asked THEN 0 ELSE most[place] - taken END;
+            rest := rest - given;
+            most[place] := CASE WHEN given < asked THEN 0 ELSE most[place] - given END;
         END LOOP;
         EXIT WHEN rest IN (0, before);
         SELECT (rest - 1) / greatest(count(*), 1) + 1 INTO quota
@@ -101,7 +105,7 @@ END $$
 # The engine has lost the answer to `take_1`, and that may not even have begun. It takes the number
 # of a batch, so that no such call can take jobs any more; or has it, and has lost that answer, too.
 _HELD: Final = f"""
-CREATE FUNCTION held_1(p_engine bigint, p_number bigint) RETURNS SETOF jobs
+CREATE FUNCTION held_1(p_engine bigint, p_number bigint) RETURNS TABLE (job jobs, sequence bigint)
 LANGUAGE plpgsql {BY_INDEX} AS $$
 BEGIN
     PERFORM FROM batches WHERE engine_id = p_engine FOR UPDATE;
@@ -110,7 +114,9 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'engine % is dead', p_engine USING ERRCODE = '{FENCED}';
     END IF;
-    RETURN QUERY SELECT * FROM jobs WHERE holder = p_engine;
+    RETURN QUERY SELECT held,
+        (SELECT max(line.sequence) FROM transitions AS line WHERE line.position = held.position)
+        FROM jobs AS held WHERE holder = p_engine;
 END $$
 """
 

@@ -31,18 +31,16 @@ class Statements:
     def __init__(self, schema: str) -> None:
         self.schema = quoted(schema)
         s = self.schema
-        newest = (
-            f"(SELECT max(sequence) FROM {s}.transitions AS line "
-            "WHERE line.position = job.position)"
-        )
-        self._records = ", ".join((*(f"job.{column}" for column in RECORD_COLUMNS), newest))
+        newest = f"SELECT max(sequence) FROM {s}.transitions AS line WHERE position = job.position"
+        self._records = _records("job", f"({newest})")
         numbers = ", ".join(f"${number}" for number in range(1, _ARGUMENTS + 1))
         self.commit = _bytes(f"SELECT * FROM {s}.commit_1({numbers})")  # for a `RawCursor`
         self.resolve = _bytes(f"SELECT * FROM {s}.resolve_1(%b, %b)")
         self.batch_number = _bytes(f"SELECT (SELECT number FROM {s}.batches WHERE engine_id = %b)")
         self.join = _bytes(f"SELECT {s}.join_1(%b)")
-        self.take = self.select(f"{s}.take_1({', '.join(['%b'] * 7)}) AS job")
-        self.held = self.select(f"{s}.held_1(%b, %b) AS job")
+        of_functions = f"SELECT {_records('(job)', 'sequence')} FROM {s}"
+        self.take = _bytes(f"{of_functions}.take_1({', '.join(['%b'] * 7)})")
+        self.held = _bytes(f"{of_functions}.held_1(%b, %b)")
         self.changed = _bytes(
             f"SELECT given.position, {self._records} FROM unnest(%b, %b) AS given (position, "
             f"revision) LEFT JOIN {s}.jobs AS job ON job.position = given.position "
@@ -98,6 +96,11 @@ class Statements:
                 f"JOIN {self.schema}.jobs AS job ON job.{column} = given.name"
             )
         )
+
+
+def _records(job: str, newest: str) -> str:
+    """Return the columns of a record; ``newest`` gives the number of its newest transition."""
+    return ", ".join((*(f"{job}.{column}" for column in RECORD_COLUMNS), newest))
 
 
 def _ready(schema: str, kinds: str = "true") -> str:

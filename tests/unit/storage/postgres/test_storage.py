@@ -30,6 +30,7 @@ from engine.storage.postgres import PostgresStorage, connection, location
 from engine.storage.postgres.database import Database
 from engine.storage.postgres.limited_thread import LimitedThread
 from engine.storage.postgres.location import Location
+from engine.storage.record import Record
 from engine.testing.party import created, joined, moved
 from engine.testing.values import RUNNING, STATUS_OUTCOMES, OddStatus
 from tests.interventions import Intruder, intruding
@@ -207,6 +208,28 @@ async def test_names_on_the_search_path_mean_nothing(postgres_url: str, intruder
         assert (await party.look("a")).status == OddStatus.RUNNING
         assert await party.storage.history("c") is None
     assert intruder.value("SELECT count(*) FROM evil.jobs") == 0
+
+
+async def test_a_taken_job_has_its_newest_transition(
+    storage: PostgresStorage, intruder: Intruder, postgres_url: str
+) -> None:
+    """Also one that was committed while the statement waited."""
+    taken: list[Record] = []
+
+    async def take() -> None:
+        taken.extend(await one.take())
+
+    async with joined(storage) as one, joined(PostgresStorage(postgres_url)) as other:
+        await one.apply(created("a"))
+        number = intruder.number_of(storage)
+        intruder.run("BEGIN")
+        intruder.value("SELECT number FROM batches WHERE engine_id = %s FOR UPDATE", number)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(take)
+            await to_thread.run_sync(intruder.until_blocking)
+            await other.apply(created("b"))
+            intruder.run("COMMIT")
+    assert {each.job_id: each.sequence for each in taken} == {"a": 1, "b": 2}
 
 
 # Errors.
