@@ -27,7 +27,7 @@ logger = TaskLogger("engine")
 
 _BEATS_PER_LEASE: Final = 5
 _MOST_BEATS_LATE: Final = 2  # leaves time to connect anew within the lease
-_SNAPSHOT_BEATS: Final = 10
+_RARELY_BEATS: Final = 10
 _FREED_AT_ONCE: Final = 200
 _HINT_SECONDS: Final = 0.005
 _TEST_SECONDS: Final = 0.5  # of waiting for a notification of one's own, and a beat's time at most
@@ -96,6 +96,7 @@ class Beating:
         self._snapshots = HeldSnapshots()
         self._beats = 0
         self._next_hint_at = 0.0
+        self._is_tested = True
         self.has_begun = False
         self.listens = False
         self.clock_offset = timedelta()
@@ -161,6 +162,8 @@ class Beating:
         while not self._is_closed:
             if time.monotonic() >= self._next_beat_at:
                 self._beat(connection)
+                self._pause_seconds = 0.0  # not before: the connection is good for two beats
+                self._do_rarely(connection)
             self._free_some(connection)
             self._give_hint(connection)
             self._hear(connection)
@@ -182,12 +185,16 @@ class Beating:
         halfway = here + (time.monotonic() - began) / 2
         self.clock_offset = timedelta(seconds=float(there or 0) - halfway)
         self._next_beat_at = began + self._beat_seconds
-        self._pause_seconds = 0.0
         self._check_loop()
         self._look(connection)
+
+    def _do_rarely(self, connection: BeatConnection) -> None:
+        """Do what is due only every ten beats."""
         self._beats += 1
-        if self._beats % _SNAPSHOT_BEATS == 0:
+        if self._beats % _RARELY_BEATS == 0:
             self._snapshots.look(connection)
+            if not self._is_tested:
+                self._test(connection)
 
     def _look(self, connection: BeatConnection) -> None:
         """Look after the other engines: declare the silent ones dead."""
@@ -222,20 +229,39 @@ class Beating:
         return True
 
     def _listen(self, connection: BeatConnection) -> None:
-        """Ask for notifications, and find out whether they come.
+        """Ask for notifications, and find out whether they come."""
+        [(self._channel,)] = connection.call(self._statements["channel"], self._schema)
+        connection.call(f"LISTEN {self._channel}")
+        self._test(connection)
+
+    def _test(self, connection: BeatConnection) -> None:
+        """Find out whether notifications come.
 
         Behind a pooler in transaction mode they don't, and it reports no error. The test comes from
         another connection: one of this connection's own might still pass.
         """
-        [(self._channel,)] = connection.call(self._statements["channel"], self._schema)
-        connection.call(f"LISTEN {self._channel}")
-        with self._open() as other:
-            other.call(self._statements["notify"], self._channel, self._engine_id)
-        until = time.monotonic() + min(_TEST_SECONDS, self._beat_seconds)
         self.listens = False
+        try:
+            with self._open() as other:
+                other.call(self._statements["notify"], self._channel, self._engine_id)
+        except psycopg.Error as error:
+            self._report_untested(error)
+            return
+        self._is_tested = True
+        until = time.monotonic() + min(_TEST_SECONDS, self._beat_seconds)
         while not self._is_closed and not self.listens and (left := until - time.monotonic()) > 0:
             self.listens = str(self._engine_id) in connection.take_notifications()
             connection.wait(0 if self.listens else left)
+
+    def _report_untested(self, error: psycopg.Error) -> None:
+        if self._is_tested and not self._is_closed:
+            logger.warning(
+                "the engine polls %s, because it has no second connection for a moment, to find "
+                "out whether notifications come: %s",
+                self._storage,
+                error,
+            )
+        self._is_tested = False
 
     def _give_hint(self, connection: BeatConnection) -> None:
         """Tell the other engines that something may have changed: at most once each 5 ms."""

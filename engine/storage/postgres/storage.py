@@ -50,7 +50,8 @@ class PostgresStorage:
     The server is PostgreSQL 15 or newer, and the database's encoding is UTF8. The first engine that
     opens it makes the schema, and needs the right to; the others need USAGE of the schema, and
     SELECT, INSERT, UPDATE and DELETE of its tables. An engine has two connections: one of them
-    beats, so that the others know that it lives.
+    beats, so that the others know that it lives. A third one, for a moment, finds out whether
+    notifications come; without it the engine polls until there is one.
 
     Args:
         url: Such as ``postgresql://user@host:5432/database``, with libpq's parameters; several
