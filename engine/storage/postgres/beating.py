@@ -1,8 +1,8 @@
 """The heartbeat's thread: beats, looks after the other engines, hears and gives hints.
 
 An engine lives by its beats. The others watch them change, each by its own monotonic clock, and
-declare an engine dead that was silent for a lease (`Silence`). A dead engine's jobs are freed, some
-at a time, by whoever sees it, and its row goes when it has none left.
+declare an engine dead that was silent for too long (`Silence`). A dead engine's jobs are freed,
+some at a time, by whoever sees it, and its row goes when it has none left.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engine.portal.logs import TaskLogger
 from engine.storage.postgres.beat_connection import BeatConnection, Connect
 from engine.storage.postgres.held_snapshots import HeldSnapshots
 from engine.storage.postgres.schema import quoted
-from engine.storage.postgres.silence import Silence
+from engine.storage.postgres.silence import Living, Silence
 
 logger = TaskLogger("engine")
 
@@ -37,7 +37,8 @@ _STATEMENTS: Final = {
     "channel": "SELECT 'engine_' || oid FROM pg_namespace WHERE nspname = $1",
     "beat": "SELECT alive, extract(epoch FROM now) FROM {schema}.beat_1($1::bigint, "
     "ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))",
-    "look": "SELECT engine_id, beats, dead FROM {schema}.engines WHERE engine_id <> $1::bigint",
+    "look": "SELECT engine_id, beats, lease_seconds, dead FROM {schema}.engines "
+    "WHERE engine_id <> $1::bigint",
     "declare": "SELECT {schema}.declare_1($1::bigint, $2::bigint)",
     "leave": "SELECT {schema}.declare_1(engine_id, beats) FROM {schema}.engines "
     "WHERE engine_id = $1::bigint",
@@ -62,7 +63,7 @@ class Beating:
         engine_id: The engine.
         storage: The storage's name for errors, without a password.
         schema: The schema's name, not quoted.
-        lease_seconds: How long an engine may be silent.
+        lease_seconds: How long this engine may be silent.
         connect: Opens a connection.
         bell: Wakes the thread.
         hint: Called when another engine may have changed something, and at the first beat.
@@ -83,7 +84,6 @@ class Beating:
         self._engine_id = engine_id
         self._storage = storage
         self._schema = schema
-        self._lease_seconds = lease_seconds
         self._beat_seconds = lease_seconds / _BEATS_PER_LEASE
         self._connect = connect
         self._bell = bell
@@ -200,19 +200,27 @@ class Beating:
         """Look after the other engines: declare the silent ones dead."""
         began = time.monotonic()
         rows = connection.call(self._statements["look"], self._engine_id)
-        living = {int(each or 0): int(beats or 0) for each, beats, dead in rows if dead != "t"}
-        self._dead = [int(each or 0) for each, _, dead in rows if dead == "t"]
+        living = {
+            int(each or 0): Living(int(beats or 0), float(lease_seconds or 0))
+            for each, beats, lease_seconds, dead in rows
+            if dead != "t"
+        }
+        self._dead = [int(each or 0) for each, _, _, dead in rows if dead == "t"]
         for silent in self._silence.look(began, time.monotonic(), living):
-            [(declared,)] = connection.call(self._statements["declare"], silent, living[silent])
-            if declared == "t":
-                self._dead.append(silent)
-                logger.warning(
-                    "engine %s on %s gave no sign of life for %g s: its jobs are free",
-                    silent,
-                    self._storage,
-                    self._lease_seconds,
-                )
+            self._declare(connection, silent, living[silent])
         self.has_others = len(living) > 0
+
+    def _declare(self, connection: BeatConnection, silent: int, seen: Living) -> None:
+        """Declare an engine dead, unless it has beaten since it was seen."""
+        [(declared,)] = connection.call(self._statements["declare"], silent, seen.beats)
+        if declared == "t":
+            self._dead.append(silent)
+            logger.warning(
+                "engine %s on %s gave no sign of life for %g s: its jobs are free",
+                silent,
+                self._storage,
+                self._silence.allowed_seconds(seen),
+            )
 
     def _free_some(self, connection: BeatConnection) -> None:
         """Free some jobs of one dead engine; with the last one the engine's row goes."""

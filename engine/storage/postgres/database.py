@@ -76,6 +76,7 @@ class Database:
     def open(
         self,
         name: str,
+        lease_seconds: float,
         outcomes: Mapping[str, str | None],
         renamed: Mapping[str, str],
         running: str,
@@ -90,7 +91,7 @@ class Database:
             with cursor.connection.transaction():
                 lock_opening(cursor.connection, self._schema)
                 fit_statuses(cursor, statements, outcomes, renamed, running)
-                [self.engine] = reading.one(cursor, statements.join, (name,))
+                [self.engine] = reading.one(cursor, statements.join, (name, lease_seconds))
             sequence, position = reading.one(cursor, statements.numbers)
             [place] = reading.one(cursor, statements.place)
             epochs = [Epoch(*row) for row in cursor.execute(statements.epochs)]

@@ -19,9 +19,12 @@ PROTOCOL: Final = 1
 """That of the functions which this engine calls."""
 
 _JOIN: Final = f"""
-CREATE FUNCTION join_1(p_name text) RETURNS bigint
+CREATE FUNCTION join_1(p_name text, p_lease_seconds float8) RETURNS bigint
 LANGUAGE sql {PLAIN} AS $$
-    WITH joined AS (INSERT INTO engines (name) VALUES (p_name) RETURNING engine_id)
+    WITH joined AS (
+        INSERT INTO engines (name, lease_seconds) VALUES (p_name, p_lease_seconds)
+        RETURNING engine_id
+    )
     INSERT INTO batches (engine_id, number, applied) SELECT engine_id, 0, true FROM joined
     RETURNING engine_id
 $$

@@ -8,8 +8,8 @@ and a kind is never NULL. Beside them:
   the job, or that has reserved it. ``ready``: it may be claimed. ``due_at``: when its deadline or
   its next attempt is due.
 * ``engines``: a row for each engine that lives, or whose jobs are not yet free. ``beats`` grows
-  while it lives; ``died_with`` is how many attempts it had at its death; ``kinds`` are those that
-  have a handler there.
+  while it lives, five times in ``lease_seconds``; ``died_with`` is how many attempts it had at its
+  death; ``kinds`` are those that have a handler there.
 * ``batches``: the number of each engine's newest batch, whether that was applied, and the numbers
   behind which its own begin. Apart from the beats, so that a beat never waits for a commit.
 * ``notes``: texts by their names: ``schema``, the number of the steps below that made the tables;
@@ -152,6 +152,7 @@ _TABLES: Final = (
     CREATE TABLE engines (
         engine_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
         name text NOT NULL,
+        lease_seconds double precision NOT NULL,
         beats bigint NOT NULL DEFAULT 0,
         dead boolean NOT NULL DEFAULT false,
         died_with bigint NOT NULL DEFAULT 0,

@@ -6,6 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
+class Living(NamedTuple):
+    """An engine that nobody has declared dead.
+
+    Attributes:
+        beats: How often it has beaten.
+        lease_seconds: Its lease.
+    """
+
+    beats: int
+    lease_seconds: float
+
+
 class _Beats(NamedTuple):
     number: int
     seen_at: float
@@ -14,12 +26,13 @@ class _Beats(NamedTuple):
 class Silence:
     """Measures the silence of engines by this machine's monotonic clock alone.
 
-    A silence counts only while this engine has looked without a break longer than half a lease.
-    After its own sleep, or an outage of the database, every silence begins anew: the others had no
-    better chance to beat than this one to look.
+    An engine may be silent for its own lease or for this one's, whichever is longer: it beats by
+    the first, and this one looks by the second. A silence counts only while this engine has looked
+    without a break longer than half of that. After its own sleep, or an outage of the database, the
+    silence begins anew: the other had no better chance to beat than this one to look.
 
     Args:
-        lease_seconds: How long an engine may be silent.
+        lease_seconds: This engine's lease.
     """
 
     def __init__(self, lease_seconds: float) -> None:
@@ -27,28 +40,31 @@ class Silence:
         self._looked_at = float("-inf")
         self._beats: dict[int, _Beats] = {}
 
-    def look(self, began: float, ended: float, beats: Mapping[int, int]) -> Sequence[int]:
-        """Take in the beats of all engines that are alive; return those silent for a lease.
+    def allowed_seconds(self, engine: Living) -> float:
+        """Return how long an engine may be silent."""
+        return max(engine.lease_seconds, self._lease_seconds)
+
+    def look(self, began: float, ended: float, engines: Mapping[int, Living]) -> Sequence[int]:
+        """Take in the beats of all engines that are alive; return those silent for too long.
 
         Args:
             began: When they were asked for, in monotonic seconds.
             ended: When the answer was there. The numbers are of a moment between the two, so a
                 silence is measured from the end of one look to the beginning of another.
-            beats: The number of beats of each engine.
+            engines: The engines, by their numbers.
         """
-        if ended - self._looked_at > self._lease_seconds / 2:
-            self._beats.clear()
-        self._looked_at = ended
+        break_seconds, self._looked_at = ended - self._looked_at, ended
         self._beats = {
-            engine_id: self._known(engine_id, number) or _Beats(number, ended)
-            for engine_id, number in beats.items()
+            engine_id: self._known(engine_id, engine, break_seconds) or _Beats(engine.beats, ended)
+            for engine_id, engine in engines.items()
         }
         return [
             engine_id
-            for engine_id, beat in self._beats.items()
-            if began - beat.seen_at > self._lease_seconds
+            for engine_id, engine in engines.items()
+            if began - self._beats[engine_id].seen_at > self.allowed_seconds(engine)
         ]
 
-    def _known(self, engine_id: int, number: int) -> _Beats | None:
+    def _known(self, engine_id: int, engine: Living, break_seconds: float) -> _Beats | None:
         known = self._beats.get(engine_id)
-        return known if known is not None and known.number == number else None
+        is_same = known is not None and known.number == engine.beats
+        return known if is_same and break_seconds <= self.allowed_seconds(engine) / 2 else None

@@ -37,7 +37,7 @@ class Statements:
         self.commit = _bytes(f"SELECT * FROM {s}.commit_1({numbers})")  # for a `RawCursor`
         self.resolve = _bytes(f"SELECT * FROM {s}.resolve_1(%b, %b)")
         self.batch_number = _bytes(f"SELECT (SELECT number FROM {s}.batches WHERE engine_id = %b)")
-        self.join = _bytes(f"SELECT {s}.join_1(%b)")
+        self.join = _bytes(f"SELECT {s}.join_1(%b, %b)")
         of_functions = f"SELECT {_records('(job)', 'sequence')} FROM {s}"
         self.take = _bytes(f"{of_functions}.take_1({', '.join(['%b'] * 7)})")
         self.held = _bytes(f"{of_functions}.held_1(%b, %b)")

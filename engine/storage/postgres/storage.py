@@ -60,7 +60,7 @@ class PostgresStorage:
         schema: The schema that has the tables, 63 bytes at most; by default the parameter
             ``schema`` of the URL, or else ``engine``. Each schema has its own jobs.
         lease_seconds: After how long a silence the others take this engine for dead, and run its
-            jobs; at least 1. All engines should have the same.
+            jobs; at least 1. An engine whose own is longer waits for that.
         name: The engine's name, for people; by default the host's name and the process's id.
         prepare: Whether the server prepares the statements that are used often. Say False for a
             pooler in transaction mode that can't keep them.
@@ -82,7 +82,7 @@ class PostgresStorage:
         prepare: bool = True,
     ) -> None:
         location = Location(url)
-        lease = check_seconds("lease_seconds", lease_seconds)
+        self._lease_seconds = lease = check_seconds("lease_seconds", lease_seconds)
         if lease < _LEAST_LEASE_SECONDS:
             raise InvalidValueError("lease_seconds", f"must be at least 1, not {lease_seconds}")
         self._subject = str(location)
@@ -113,7 +113,7 @@ class PostgresStorage:
         if self._users > 1:
             raise StorageInUseError(self._subject, "one of this process, given the same object")
         shared = PostgresShared(self._database, self._thread, self._heartbeat)
-        how = (self.name, dict(outcomes), dict(renamed), running, shared)
+        how = (self.name, self._lease_seconds, dict(outcomes), dict(renamed), running, shared)
         opened = await self._thread.run(self._database.open, *how, seconds=_OPENING_SECONDS)
         await self._heartbeat.start(self._database.engine)
         return opened

@@ -279,7 +279,7 @@ def test_a_place_in_use_is_not_copied(places: Places, here: Run, sort: str) -> N
 
 def test_an_engine_that_has_died_unnoticed_may_be_alive(places: Places, here: Run) -> None:
     source, target = places.life("database"), places.new("file")
-    execute(source, "INSERT INTO engine.engines (name) VALUES ('far')")
+    execute(source, "INSERT INTO engine.engines (name, lease_seconds) VALUES ('far', 15)")
     code, lines, [note] = here("copy", source, target)
     assert (code, lines) == (3, [])
     assert "far (if it has died, open another one for longer than its lease" in note

@@ -51,8 +51,8 @@ class Place:
         self._connection.add_notify_handler(lambda hint: self.heard.append(hint.payload))
         self.rows(f"LISTEN {channel}")
 
-    def join(self, name: str = "an engine") -> int:
-        engine_id: int = self.row("SELECT engine.join_1(%s)", name)[0]
+    def join(self, lease_seconds: float = LEASE_SECONDS) -> int:
+        engine_id: int = self.row("SELECT engine.join_1('an engine', %s)", lease_seconds)[0]
         return engine_id
 
     def beats(self, engine_id: int) -> int:
@@ -142,7 +142,7 @@ async def beating(
 ) -> AsyncIterator[Beaten]:
     """Let a new engine beat."""
     heartbeat = heartbeat_at(url or place.url, lease_seconds, connect)
-    engine_id = place.join()
+    engine_id = place.join(lease_seconds)
     await heartbeat.start(engine_id)
     try:
         yield Beaten(heartbeat, engine_id)

@@ -66,6 +66,17 @@ async def test_a_silent_engine_is_declared_dead_and_learns_it(place: Place) -> N
 
 
 @pytest.mark.thorough
+async def test_an_engine_is_silent_for_its_own_lease_and_no_longer(place: Place) -> None:
+    async with beating(place) as one:
+        slow = place.join(LONG_LEASE_SECONDS)
+        silent = place.join()
+        await place.until_gone(silent)
+        assert place.engines() == {one.engine_id: False, slow: False}
+        place.rows("UPDATE engine.engines SET lease_seconds = 1 WHERE engine_id = %s", slow)
+        await place.until_gone(slow)
+
+
+@pytest.mark.thorough
 async def test_an_engine_that_was_held_itself_declares_nobody_dead(place: Place) -> None:
     async with beating(place) as one:
         silent = place.join()

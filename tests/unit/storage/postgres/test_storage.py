@@ -127,6 +127,13 @@ async def test_an_object_serves_one_engine_at_a_time(storage: PostgresStorage) -
             await storage.aclose()
 
 
+async def test_the_other_engines_see_the_lease_of_each(
+    postgres_url: str, intruder: Intruder
+) -> None:
+    async with joined(PostgresStorage(postgres_url, lease_seconds=7.5)):
+        assert intruder.value("SELECT lease_seconds FROM engines") == 7.5
+
+
 async def test_a_database_that_cannot_be_reached_is_named_without_secrets(
     postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
