@@ -17,9 +17,7 @@ from tests.interventions import Intruder, intruding
 pytestmark = pytest.mark.anyio
 
 _NUMBER: Final = "SELECT number FROM batches"
-_TAKE: Final = (
-    "SELECT count(*) FROM take_1(%s, %s, '{default}', '{10}', 10, now(), 'running', false)"
-)
+_TAKE: Final = "SELECT count(*) FROM take_1(%s, %s, '{default}', '{10}', 10, 'running', false)"
 _WAITING: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
     "AND wait_event_type = 'Lock'"
