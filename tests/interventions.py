@@ -21,8 +21,7 @@ _WAITING: Final = (
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 _BLOCKED: Final = (
-    "SELECT count(*) FROM pg_locks WHERE NOT granted "
-    "AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    "FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
 )
 
 
@@ -87,7 +86,11 @@ class Intruder:
 
     def until_blocking(self) -> None:
         """Wait until somebody waits for a lock that this transaction has."""
-        self.until(lambda: self.value(_BLOCKED))
+        self.until(lambda: self.value(f"SELECT count(*) {_BLOCKED}"))
+
+    def terminate_blocked(self) -> None:
+        """Let the server end the connection of who waits for a lock of this transaction."""
+        self.value(f"SELECT pg_terminate_backend(pid) {_BLOCKED}")
 
     def take_order(self) -> None:
         """Take the order of all transitions: commits wait for it."""

@@ -35,7 +35,7 @@ from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.rows import BatchArrays, batch_arrays
 from engine.storage.postgres.schema import lock_opening, prepare
 from engine.storage.postgres.statements import Statements
-from engine.storage.postgres.statuses import fit_statuses
+from engine.storage.postgres.statuses import fit_some
 from engine.storage.protocol import CheckedOut, Committed, Names, Opened, Shared
 from engine.storage.record import Change, Record
 from engine.storage.table import Table
@@ -88,10 +88,14 @@ class Database:
         with translated_errors(self._subject):
             cursor, statements = self._connected(), self._statements
             prepare(cursor.connection, self._schema)
-            with cursor.connection.transaction():
-                lock_opening(cursor.connection, self._schema)
-                fit_statuses(cursor, statements, outcomes, renamed, running)
-                [self.engine] = reading.one(cursor, statements.join, (name, lease_seconds))
+            has_joined = False
+            while not has_joined:
+                with cursor.connection.transaction():
+                    lock_opening(cursor.connection, self._schema)
+                    has_joined = fit_some(cursor, statements, outcomes, renamed, running)
+                    if has_joined:
+                        how = (name, lease_seconds)
+                        [self.engine] = reading.one(cursor, statements.join, how)
             sequence, position = reading.one(cursor, statements.numbers)
             [place] = reading.one(cursor, statements.place)
             epochs = [Epoch(*row) for row in cursor.execute(statements.epochs)]

@@ -15,7 +15,8 @@ and a kind is never NULL. Beside them:
 * ``notes``: texts by their names: ``schema``, the number of the steps below that made the tables;
   ``protocols``, the numbers of those whose functions are there, with spaces between;
   ``last_sequence`` and ``last_position``, the newest that were ever removed; ``statuses``, those
-  that all rows fit; ``lifecycle``, that of the engine that opened it last.
+  that all rows fit; ``fitting``, what is still to be done until they do, or null; ``lifecycle``,
+  that of the engine that opened it last.
 * ``arrivals``: jobs that callers create in transactions of their own, until these commit; see
   `engine.storage.postgres.arrivals`.
 * ``numbers``: a view of the newest sequence number and the newest position that were ever given.

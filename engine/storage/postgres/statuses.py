@@ -1,7 +1,11 @@
 """Statuses: make the rows fit the engine's lifecycle, when it opens the database.
 
-Statuses may have new names, and others than before may be final or running. The caller's
-transaction makes all of it, or none, while nobody else opens the database.
+Statuses may have new names, and others than before may be final or running. Statuses of other
+lifecycles are those of engines that run beside this one: jobs in them stay as they are.
+
+Each step is a transaction, so that no engine waits for the locks of many jobs. None locks both jobs
+and transitions, as removals do. A note has what is being done, and how far. If an engine dies
+meanwhile, the next one that opens the database goes on.
 """
 
 from __future__ import annotations
@@ -13,52 +17,91 @@ from typing import Any, Final
 from engine.storage.postgres.arrays import texts
 from engine.storage.postgres.batches import update_of
 from engine.storage.postgres.columns import JOB_COLUMNS
-from engine.storage.postgres.reading import Reader, note
-from engine.storage.postgres.rows import columns_of, job_row, kept_of, record_of
+from engine.storage.postgres.reading import Reader, note, one, records
+from engine.storage.postgres.rows import columns_of, job_row, kept_of
 from engine.storage.postgres.statements import Statements
 from engine.storage.record import Record
 
 _STEP_ROWS: Final = 1_000
 _NOTE: Final = "statuses"
+_STEP: Final = "fitting"
 _NAME: Final = "coalesce((SELECT new FROM unnest(%b, %b) AS name (old, new) WHERE old = {0}), {0})"
 
+Step = dict[str, Any]
 
-def fit_statuses(
+
+def fit_some(
     cursor: Reader,
     statements: Statements,
     outcomes: Mapping[str, str | None],
     renamed: Mapping[str, str],
     running: str,
-) -> None:
-    """Make all rows fit, unless they do by the note of the opening before.
+) -> bool:
+    """Make some rows fit, in the caller's transaction, while nobody else does.
 
-    Statuses of other lifecycles are those of engines that run beside this one: jobs in them stay as
-    they are.
+    Returns:
+        Whether all fit. If not, call it again in another transaction.
     """
-    final = sorted(status for status, outcome in outcomes.items() if outcome is not None)
+    begun: Step | None = json.loads(note(cursor, statements, _STEP) or "null")
+    if begun is not None:
+        step = _fit_jobs(cursor, statements, begun)
+    elif (step := _first_step(cursor, statements, outcomes, renamed, running)) is None:
+        return True
+    cursor.execute(statements.write_note, (_STEP, json.dumps(step)))
+    return False
+
+
+def _first_step(
+    cursor: Reader,
+    statements: Statements,
+    outcomes: Mapping[str, str | None],
+    renamed: Mapping[str, str],
+    running: str,
+) -> Step | None:
+    """Return what is to be done; None for nothing, by the note of the opening before."""
     wanted = {
-        "final": final,
-        "live": sorted(outcomes.keys() - set(final)),
+        "final": sorted(each for each, outcome in outcomes.items() if outcome is not None),
+        "live": sorted(each for each, outcome in outcomes.items() if outcome is None),
         "renamed": dict(sorted(renamed.items())),
         "running": running,
     }
-    noted: dict[str, Any] = json.loads(note(cursor, statements, _NOTE) or "{}")
-    if noted == wanted:
-        return
-    names = {} if noted.get("renamed") == wanted["renamed"] else renamed
+    noted = json.loads(note(cursor, statements, _NOTE) or "{}")
+    is_renamed = noted.get("renamed") == wanted["renamed"] and not _has_one_in(
+        cursor, statements, [*renamed]
+    )
+    if noted == wanted and is_renamed:
+        return None
     runnings = {running, noted.get("running", running)}
-    others = runnings if len(runnings) > 1 else ()  # they are ready, or no longer
-    affected = _select(statements)
-    after = 0
-    values = (texts([*names]), bool(names), texts([*outcomes]), texts(final), texts([*others]))
-    while rows := cursor.execute(affected, (after, *values, _STEP_ROWS)).fetchall():
-        before = [record_of(row) for row in rows]
-        after = before[-1].position
-        reopened = [each.reopened(names, outcomes, running) for each in before]
-        _write(cursor, statements, reopened, running)
-    # After the jobs, whose locks others take first: see `engine.storage.postgres.batches`.
-    _rename_transitions(cursor, statements, names)
-    cursor.execute(statements.write_note, (_NOTE, json.dumps(wanted)))
+    return {
+        "outcomes": dict(outcomes),
+        "names": {} if is_renamed else dict(renamed),
+        "runnings": [*runnings] if len(runnings) > 1 else [],  # they are ready, or no longer
+        "after": 0,
+        "wanted": wanted,
+    }
+
+
+def _has_one_in(cursor: Reader, statements: Statements, statuses: Sequence[str]) -> bool:
+    """Return whether a job has one of these statuses: an engine that knows them may still run."""
+    query = f"SELECT EXISTS (SELECT FROM {statements.schema}.jobs WHERE status = ANY (%b))"
+    return bool(one(cursor, query.encode(), (texts(statuses),))[0])
+
+
+def _fit_jobs(cursor: Reader, statements: Statements, step: Step) -> Step | None:
+    """Make the next jobs fit, or after the last one all transitions; return what is left to do."""
+    outcomes, names, runnings = step["outcomes"], step["names"], step["runnings"]
+    running = step["wanted"]["running"]
+    final = [each for each, outcome in outcomes.items() if outcome is not None]
+    values = (texts([*names]), bool(names), texts([*outcomes]), texts(final), texts(runnings))
+    found = records(cursor, _select(statements), (step["after"], *values, _STEP_ROWS))
+    if not found:
+        _rename_transitions(cursor, statements, names)
+        cursor.execute(statements.write_note, (_NOTE, json.dumps(step["wanted"])))
+        return None
+    reopened = [(each, each.reopened(names, outcomes, running)) for each in found]
+    changed = [new for old, new in reopened if old != new or new.status in runnings]
+    _write(cursor, statements, changed, running)
+    return {**step, "after": found[-1].position}
 
 
 def _rename_transitions(cursor: Reader, statements: Statements, names: Mapping[str, str]) -> None:
