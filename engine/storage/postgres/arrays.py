@@ -1,30 +1,26 @@
 """Arrays: columns of values in PostgreSQL's binary format, for a sixth of the client's CPU.
 
 Each has its type, also when it is empty, so a statement is prepared once. An array of NULLs alone
-is sent without values: an item that an array lacks is NULL, too.
+is sent without values: `unnest` fills up the shorter ones of its arrays with NULLs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from struct import Struct, pack
-from typing import Any, ClassVar, Final, TypeAlias, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from psycopg import Connection
 from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
 from psycopg.types.numeric import Int8BinaryDumper
 
-_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _LENGTH: Final = Struct("!i").pack
 _NULL: Final = _LENGTH(-1)
 _HEADER: Final = Struct("!iiIii").pack
 _EMPTY_HEADER: Final = Struct("!iiI").pack
 _NUMBER: Final = Struct("!iq").pack
 _DOUBLE: Final = Struct("!id").pack
-_FLAG: Final = Struct("!i?").pack
 
 
 class Array(bytes):
@@ -51,22 +47,16 @@ class Texts(Array):
     item, oid = 25, 1009
 
 
-class Times(Array):
-    """A ``timestamptz[]``."""
-
-    item, oid = 1184, 1185
-
-
 class Doubles(Array):
     """A ``double precision[]``."""
 
     item, oid = 701, 1022
 
 
-class Flags(Array):
-    """A ``boolean[]``."""
+class Rows(Array):
+    """An array of rows, whose type the server knows from the place; `composites` makes it."""
 
-    item, oid = 16, 1000
+    item, oid = 0, 0
 
 
 Kind = TypeVar("Kind", bound=Array)
@@ -91,34 +81,9 @@ def _text(value: str) -> bytes:
     return _LENGTH(len(data)) + data
 
 
-def times(values: Sequence[datetime | None]) -> Times:
-    """Return an array of times."""
-    made = {
-        value: _NUMBER(8, (value - _EPOCH) // _MICROSECOND)
-        for value in set(values)
-        if value is not None
-    }
-    return _joined(Times, values, made.__getitem__)
-
-
 def doubles(values: Sequence[float | None]) -> Doubles:
     """Return an array of floating-point numbers."""
     return _joined(Doubles, values, lambda value: _DOUBLE(8, value))
-
-
-def flags(values: Sequence[bool]) -> Flags:
-    """Return an array of booleans."""
-    return _joined(Flags, values, lambda value: _FLAG(1, value))
-
-
-MakeArray: TypeAlias = Callable[[Sequence[Any]], Array]
-ARRAY_OF: Final[dict[str, MakeArray]] = {
-    "bigint": numbers,
-    "text": texts,
-    "timestamptz": times,
-    "boolean": flags,
-}
-"""Makes an array of a type."""
 
 
 def _joined(kind: type[Kind], values: Sequence[Any], form: Callable[[Any], bytes]) -> Kind:
@@ -144,7 +109,7 @@ class _ArrayDumper(Dumper):
 
 def register(connection: Connection[Any]) -> None:
     """Let a connection take these arrays, and send each whole number as a ``bigint``."""
-    for kind in (Numbers, Texts, Times, Doubles, Flags):
+    for kind in (Numbers, Texts, Doubles, Rows):
         dumper = type(f"{kind.__name__}Dumper", (_ArrayDumper,), {"oid": kind.oid})
         connection.adapters.register_dumper(kind, dumper)
     connection.adapters.register_dumper(int, Int8BinaryDumper)

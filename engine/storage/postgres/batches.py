@@ -22,6 +22,7 @@ from engine.storage.postgres.columns import (
     TRANSITION_COLUMNS,
     type_of,
 )
+from engine.storage.postgres.composites import Composite
 from engine.storage.postgres.errors import FENCED, NOT_READ_COMMITTED, TAKEN
 from engine.storage.postgres.planner import BY_INDEX
 from engine.storage.record import KEPT_ATTEMPTS
@@ -31,45 +32,50 @@ JUMP: Final = 1_000_000
 ORDER_LOCK: Final = 0x656E676A  # "engj"
 """The first part of the key of an advisory lock; the second one is the table's number."""
 
-COMMITTED_JOBS: Final = (*JOB_COLUMNS, "pays")
-"""What a batch says of each job; ``pays``: it records the job's payment."""
-
-
-def _parameters(prefix: str, columns: Iterable[str]) -> str:
-    return ", ".join(f"{prefix}_{column} {type_of(column)}[]" for column in columns)
-
-
-def _given(prefix: str, columns: Iterable[str]) -> str:
-    """Return the rows of some arrays, with their places.
-
-    Not by `unnest`, which fills a store for each of its arrays: for one job, that takes longer than
-    all the rest. A function has its arrays unpacked, so each item is found at once.
-    """
-    items = ", ".join(f"{prefix}_{column}[place] AS {column}" for column in columns)
-    return (
-        f"(SELECT {items}, place FROM generate_series(1, cardinality({prefix}_position)) AS place) "
-        "AS given"
+NEW_JOB: Final = Composite(JOB_COLUMNS)
+"""What a batch says of a new job."""
+MOVED_JOB: Final = Composite(
+    (
+        *("position", "job_id", "revision"),
+        *(column for column in JOB_COLUMNS if column not in FIXED_COLUMNS),
+        "pays",
     )
+)
+"""What it says of another one; ``pays``: the batch records its payment."""
+TRANSITION: Final = Composite(TRANSITION_COLUMNS)
+ATTEMPT: Final = Composite(ATTEMPT_COLUMNS)
+
+TYPES: Final = {
+    "new_job_1": NEW_JOB,
+    "moved_job_1": MOVED_JOB,
+    "transition_1": TRANSITION,
+    "attempt_1": ATTEMPT,
+}
+"""The composite types in the order of the arguments. A new column is for a new type: engines of an
+older version send rows without it."""
 
 
-def update_of(columns: Iterable[str], engine: str = "p_engine") -> str:
-    """Return the SET of the jobs that get given values.
+def _type(name: str, columns: Iterable[str]) -> str:
+    return f"CREATE TYPE {name} AS ({', '.join(f'{each} {type_of(each)}' for each in columns)})"
+
+
+def update_of(engine: str = "p_engine") -> str:
+    """Return the SET of a ``job`` that gets what is ``given``, a moved job.
 
     Args:
-        columns: Those that are given.
         engine: The number of the engine that writes.
     """
-    return ", ".join(_assignments(columns, engine))
+    return f"SET {', '.join(_assignments(engine))}"
 
 
-def _assignments(columns: Iterable[str], engine: str) -> Iterator[str]:
+def _assignments(engine: str) -> Iterator[str]:
     # Reserved by another engine, or held back there: it stays so, whoever writes the job.
     is_kept = (
         f"job.holder <> {engine} AND given.holder IS NULL AND given.status = job.status "
         "AND (job.token IS NULL OR starts_with(job.token, 'dead '))"
     )
     yield "revision = job.revision + 1"
-    for column in columns:
+    for column in JOB_COLUMNS:
         if column == "holder":
             # Another engine's attempt stays that engine's, too.
             yield (
@@ -85,10 +91,6 @@ def _assignments(columns: Iterable[str], engine: str) -> Iterator[str]:
 
 _NEW_VALUES: Final = {"position": "position_base - given.position", "revision": "1"}
 _INSERTED: Final = ", ".join(_NEW_VALUES.get(each, f"given.{each}") for each in JOB_COLUMNS)
-_GIVEN_JOBS: Final = _given("j", COMMITTED_JOBS)
-_GIVEN_NAMES: Final = _given("p", ("position", "job_id", "key", "payment", "pays"))
-_GIVEN_LINES: Final = _given("t", TRANSITION_COLUMNS)
-_GIVEN_ATTEMPTS: Final = _given("a", ATTEMPT_COLUMNS)
 _POSITION: Final = (
     "CASE WHEN given.position < 0 THEN position_base - given.position ELSE given.position END"
 )
@@ -107,25 +109,26 @@ LABELS_OF: Final = "json_each_text(given.labels::json) AS label"
 # Takes the order of all transitions, and refuses names that are taken: those that the batch gives
 # to jobs that did not have them. Each statement sees what was committed before it began.
 _ORDER: Final = f"""
-CREATE FUNCTION order_1(
-    p_position bigint[], p_job_id text[], p_key text[], p_payment text[], p_pays boolean[]
-) RETURNS void LANGUAGE plpgsql {BY_INDEX} AS $$
+CREATE FUNCTION order_1(p_new new_job_1[], p_moved moved_job_1[]) RETURNS void
+LANGUAGE plpgsql {BY_INDEX} AS $$
 DECLARE
     ids text[];
     keys text[];
     payments text[];
 BEGIN
     {TAKE_ORDER}
-    SELECT array_agg(given.job_id), array_agg(given.key) FILTER (WHERE given.key IS NOT NULL)
-        INTO ids, keys
-        FROM {_GIVEN_NAMES} WHERE given.position < 0;
-    SELECT array_agg(given.payment) INTO payments
-        FROM {_GIVEN_NAMES}
-        WHERE (given.position < 0 OR given.pays) AND given.payment IS NOT NULL;
-    ids := ARRAY(SELECT job_id FROM jobs WHERE job_id = ANY (ids));
-    keys := ARRAY(SELECT idempotency_key FROM jobs WHERE idempotency_key = ANY (keys));
+    ids := ARRAY(
+        SELECT job.job_id FROM unnest(p_new) AS given JOIN jobs AS job USING (job_id)
+    );
+    keys := ARRAY(
+        SELECT job.idempotency_key FROM unnest(p_new) AS given
+        JOIN jobs AS job USING (idempotency_key)
+    );
     payments := ARRAY(
-        SELECT blockchain_identifier FROM jobs WHERE blockchain_identifier = ANY (payments)
+        SELECT job.blockchain_identifier FROM (
+            SELECT blockchain_identifier FROM unnest(p_new)
+            UNION ALL SELECT blockchain_identifier FROM unnest(p_moved) WHERE pays
+        ) AS given JOIN jobs AS job USING (blockchain_identifier)
     );
     IF ids <> '{{}}' OR keys <> '{{}}' OR payments <> '{{}}' THEN
         RAISE EXCEPTION 'names are taken' USING ERRCODE = '{TAKEN}',
@@ -138,67 +141,58 @@ END $$
 _COMMIT: Final = f"""
 CREATE FUNCTION commit_1(
     p_engine bigint, p_number bigint,
-    {_parameters("j", COMMITTED_JOBS)},
-    {_parameters("t", TRANSITION_COLUMNS)},
-    {_parameters("a", ATTEMPT_COLUMNS)},
+    p_new new_job_1[], p_moved moved_job_1[], p_lines transition_1[], p_attempts attempt_1[],
     OUT stale text[], OUT sequence_base bigint, OUT position_base bigint
 ) LANGUAGE plpgsql {BY_INDEX} AS $$
 DECLARE
-    moved bigint[] := ARRAY(SELECT each FROM unnest(j_position) AS each WHERE each > 0);
     is_ordered boolean := false;
 BEGIN
     {IN_READ_COMMITTED}
-    IF moved <> '{{}}' THEN
+    IF p_moved <> '{{}}' THEN
         PERFORM count(*) FROM (
-            SELECT 1 FROM jobs WHERE position = ANY (moved) ORDER BY position FOR UPDATE
+            SELECT 1 FROM jobs WHERE position = ANY (ARRAY(SELECT position FROM unnest(p_moved)))
+            ORDER BY position FOR UPDATE
         ) AS locked;
-        SELECT array_agg(given.job_id) INTO stale
-            FROM {_given("j", ("position", "job_id", "revision"))}
-            WHERE given.position > 0 AND NOT EXISTS (
+        SELECT array_agg(given.job_id) INTO stale FROM unnest(p_moved) AS given
+            WHERE NOT EXISTS (
                 SELECT FROM jobs AS job
                 WHERE job.position = given.position AND job.revision = given.revision
             );
         IF stale IS NOT NULL THEN
             RETURN;
         END IF;
+        IF EXISTS (SELECT FROM unnest(p_moved) WHERE pays) THEN
+            PERFORM order_1(p_new, p_moved);
+            is_ordered := true;
+        END IF;
+        UPDATE jobs AS job {update_of()}
+            FROM unnest(p_moved) AS given WHERE job.position = given.position;
     END IF;
-    IF true = ANY (j_pays) THEN
-        PERFORM order_1(j_position, j_job_id, j_idempotency_key, j_blockchain_identifier, j_pays);
-        is_ordered := true;
-    END IF;
-    IF moved <> '{{}}' THEN
-        UPDATE jobs AS job SET {update_of(JOB_COLUMNS)}
-            FROM {_GIVEN_JOBS} WHERE job.position = given.position;
-    END IF;
-    IF cardinality(t_position) > 0 THEN
+    IF p_lines <> '{{}}' THEN
         IF NOT is_ordered THEN
-            PERFORM order_1(
-                j_position, j_job_id, j_idempotency_key, j_blockchain_identifier, j_pays
-            );
+            PERFORM order_1(p_new, p_moved);
         END IF;
         SELECT numbers.last_sequence, numbers.last_position INTO sequence_base, position_base
             FROM numbers;
-        IF cardinality(moved) < cardinality(j_position) THEN
+        IF p_new <> '{{}}' THEN
             INSERT INTO jobs ({", ".join(JOB_COLUMNS)})
-                SELECT {_INSERTED} FROM {_GIVEN_JOBS} WHERE given.position < 0;
-        END IF;
-        IF cardinality(j_labels) > 0 THEN
+                SELECT {_INSERTED} FROM unnest(p_new) AS given;
             INSERT INTO labels (name, value, position)
                 SELECT label.key, label.value, position_base - given.position
-                FROM {_given("j", ("position", "labels"))}, {LABELS_OF}
-                WHERE given.position < 0 AND given.labels IS NOT NULL;
+                FROM unnest(p_new) AS given, {LABELS_OF} WHERE given.labels IS NOT NULL;
         END IF;
         INSERT INTO transitions (sequence, position, job_id, from_status, to_status, at, by, reason)
-            SELECT sequence_base + given.place, {_POSITION}, given.job_id, given.from_status,
+            SELECT sequence_base + given.ordinality, {_POSITION}, given.job_id, given.from_status,
                 given.to_status, given.at, given.by, given.reason
-            FROM {_GIVEN_LINES};
+            FROM unnest(p_lines) WITH ORDINALITY AS given;
     END IF;
-    IF cardinality(a_position) > 0 THEN
+    IF p_attempts <> '{{}}' THEN
         INSERT INTO attempts ({", ".join(ATTEMPT_COLUMNS)})
             SELECT {_POSITION}, {", ".join(f"given.{each}" for each in ATTEMPT_COLUMNS[1:])}
-            FROM {_GIVEN_ATTEMPTS};
+            FROM unnest(p_attempts) AS given;
         DELETE FROM attempts AS old
-            USING (SELECT DISTINCT {_POSITION} AS position FROM {_GIVEN_ATTEMPTS}) AS failed
+            USING (SELECT DISTINCT {_POSITION} AS position FROM unnest(p_attempts) AS given)
+            AS failed
             WHERE old.position = failed.position AND old.number <= (
                 SELECT kept.number FROM attempts AS kept WHERE kept.position = failed.position
                 ORDER BY kept.number DESC LIMIT 1 OFFSET {KEPT_ATTEMPTS}
@@ -234,4 +228,7 @@ BEGIN
 END $$
 """
 
-BATCH_FUNCTIONS: Final = (_ORDER, _COMMIT, _RESOLVE)
+BATCH_FUNCTIONS: Final = (
+    *(_type(name, its.columns) for name, its in TYPES.items()),
+    *(_ORDER, _COMMIT, _RESOLVE),
+)

@@ -32,7 +32,7 @@ from engine.storage.postgres.errors import (
 )
 from engine.storage.postgres.location import Location
 from engine.storage.postgres.reading import Reader
-from engine.storage.postgres.rows import BatchArrays, batch_arrays
+from engine.storage.postgres.rows import BatchRows, RowTypes, batch_rows
 from engine.storage.postgres.schema import lock_opening, prepare
 from engine.storage.postgres.statements import Statements
 from engine.storage.postgres.statuses import fit_some
@@ -70,8 +70,9 @@ class Database:
         self._prepare = prepare
         self._statements = Statements(schema)
         self._cursor: Reader | None = None
+        self._row_types: RowTypes | None = None
         self._number = 0  # of this engine's newest batch whose outcome is known
-        self._undecided: BatchArrays | None = None  # the outcome of its commit is unknown
+        self._undecided: BatchRows | None = None  # the outcome of its commit is unknown
 
     def open(
         self,
@@ -119,6 +120,7 @@ class Database:
             StorageError: It can't connect.
         """
         if self._cursor is None or self._cursor.connection.closed:
+            self._row_types = None
             self._cursor = connect(self._location, self._prepare).cursor(binary=True)
             use_utc(self._cursor.connection, self._location)  # which `cut` can end now
         return self._cursor
@@ -204,14 +206,12 @@ class Database:
         """Write a round's changes; see `engine.storage.Storage.commit`."""
         if self._undecided is not None:
             raise StorageError(f"{self._subject}: the outcome of a commit is not yet known")
-        batch = batch_arrays(changes, self.running, self.engine, self.held_back)
+        types = self._known_types()
+        batch = batch_rows(changes, self.running, self.engine, self.held_back, types)
         cursor = self._connected()
         values = (self.engine, self._number + 1, *batch.arrays)
         try:
-            # It takes the statement as it is. Other cursors read its many arguments each time.
-            writer = psycopg.RawCursor(cursor.connection)
-            writer.execute(self._statements.commit, values, binary=True)
-            stale, *bases = next(writer)
+            stale, *bases = reading.one(cursor, self._statements.commit, values)
         except psycopg.Error as error:
             if is_bug(error):
                 raise
@@ -221,7 +221,16 @@ class Database:
         self._number += 1
         return batch.committed(*bases)
 
-    def _not_committed(self, batch: BatchArrays, error: psycopg.Error) -> Committed:
+    def _known_types(self) -> RowTypes:
+        """Return the numbers of the types of rows; a database that was restored has others."""
+        self._connected()
+        if self._row_types is None:
+            self._row_types = self._call(
+                lambda cursor, statements: RowTypes(*reading.one(cursor, statements.row_types))
+            )
+        return self._row_types
+
+    def _not_committed(self, batch: BatchRows, error: psycopg.Error) -> Committed:
         """Return what is in the way of a batch.
 
         Raises:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
-from functools import cache
+from operator import itemgetter
 from sys import intern
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from msgspec.structs import astuple
 
-from engine.storage.postgres.arrays import ARRAY_OF, Array, MakeArray
-from engine.storage.postgres.batches import COMMITTED_JOBS
+from engine.storage.postgres.arrays import Rows
+from engine.storage.postgres.batches import ATTEMPT, MOVED_JOB, NEW_JOB, TRANSITION
 from engine.storage.postgres.columns import (
-    ATTEMPT_COLUMNS,
     EXECUTION_COLUMNS,
+    JOB_COLUMNS,
     RECORD_COLUMNS,
-    TRANSITION_COLUMNS,
-    type_of,
 )
 from engine.storage.protocol import Committed
 from engine.storage.record import NO_EXECUTION, Change, Execution, Record, died_with
@@ -25,6 +23,7 @@ from engine.storage.record import NO_EXECUTION, Change, Execution, Record, died_
 Row: TypeAlias = tuple[Any, ...]
 
 _FIRST_EXECUTION: Final = RECORD_COLUMNS.index(EXECUTION_COLUMNS[0])
+_MOVED_VALUES: Final = itemgetter(*(JOB_COLUMNS.index(each) for each in MOVED_JOB.columns[:-1]))
 _NO_EXECUTION: Final = (None,) * len(EXECUTION_COLUMNS)
 
 
@@ -119,10 +118,19 @@ def job_row(record: Record, kept: Kept, position: int) -> Row:
     )
 
 
-class BatchArrays(NamedTuple):
+class RowTypes(NamedTuple):
+    """The numbers that a database has given to the types of `engine.storage.postgres.batches`."""
+
+    new_job: int
+    moved_job: int
+    transition: int
+    attempt: int
+
+
+class BatchRows(NamedTuple):
     """A batch as `commit_1` takes it."""
 
-    arrays: list[Array]
+    arrays: Sequence[Rows]
     first_sequence: int | None
     """The number that the owner gave to the first transition; None without one."""
     first_position: int | None
@@ -139,29 +147,41 @@ def _shift(given: int | None, base: int | None) -> int:
     return 0 if given is None or base is None else base + 1 - given
 
 
-def batch_arrays(
-    changes: Sequence[Change], running: str, engine: int, held_back: Container[str]
-) -> BatchArrays:
+def batch_rows(
+    changes: Sequence[Change],
+    running: str,
+    engine: int,
+    held_back: Container[str],
+    types: RowTypes,
+) -> BatchRows:
     """Return a round's changes: each job once, as it is afterwards, and what else is kept."""
     newest = {change.record.job_id: change.record for change in changes}
     new = [record for record in newest.values() if not record.revision]
     places = {record.job_id: -place for place, record in enumerate(new, 1)}
     paid = {change.record.job_id for change in changes if change.is_payment}
-    jobs = []
+    new_rows, moved_rows = [], []
     for job_id, record in newest.items():
-        position = places.get(job_id, record.position)
         kept = kept_of(record, running, engine, held_back)
-        jobs.append((*job_row(record, kept, position), job_id in paid))
+        if record.revision:
+            moved_rows.append(moved_row(record, kept, pays=job_id in paid))
+        else:
+            new_rows.append(job_row(record, kept, places[job_id]))
     lines = [change for change in changes if change.sequence is not None]
-    return BatchArrays(
-        [
-            *columns_of(COMMITTED_JOBS, jobs),
-            *columns_of(TRANSITION_COLUMNS, [_line(change, places) for change in lines]),
-            *columns_of(ATTEMPT_COLUMNS, list(_attempts(changes, places))),
-        ],
+    return BatchRows(
+        (
+            NEW_JOB.rows(types.new_job, new_rows),
+            MOVED_JOB.rows(types.moved_job, moved_rows),
+            TRANSITION.rows(types.transition, [_line(change, places) for change in lines]),
+            ATTEMPT.rows(types.attempt, [*_attempts(changes, places)]),
+        ),
         lines[0].sequence if lines else None,
         new[0].position if new else None,
     )
+
+
+def moved_row(record: Record, kept: Kept, *, pays: bool = False) -> Row:
+    """Return the row of a job that is there, in the order of `MOVED_JOB`."""
+    return (*_MOVED_VALUES(job_row(record, kept, record.position)), pays)
 
 
 def _line(change: Change, places: dict[str, int]) -> Row:
@@ -176,14 +196,3 @@ def _attempts(changes: Sequence[Change], places: dict[str, int]) -> Iterator[Row
         if (attempt := change.failed_attempt) is not None:
             record = change.record
             yield (places.get(record.job_id, record.position), *attempt)
-
-
-def columns_of(names: tuple[str, ...], rows: Sequence[Row]) -> list[Array]:
-    """Return rows as arrays, one for each column."""
-    values = zip(*rows, strict=True) if rows else ((),) * len(names)
-    return [make(its) for make, its in zip(_makers(names), values, strict=True)]
-
-
-@cache
-def _makers(names: tuple[str, ...]) -> tuple[MakeArray, ...]:
-    return tuple(ARRAY_OF[type_of(name)] for name in names)

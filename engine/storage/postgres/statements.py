@@ -5,17 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from engine.domain.validation import MAX_READ_CHARACTERS
-from engine.storage.postgres.batches import COMMITTED_JOBS
+from engine.storage.postgres.batches import TYPES
 from engine.storage.postgres.claims import INNOCENT, ORPHAN, SUSPECT
-from engine.storage.postgres.columns import (
-    ATTEMPT_COLUMNS,
-    LONG_TEXTS,
-    RECORD_COLUMNS,
-    TRANSITION_COLUMNS,
-)
+from engine.storage.postgres.columns import LONG_TEXTS, RECORD_COLUMNS
 from engine.storage.postgres.schema import quoted
 
-_ARGUMENTS: Final = 2 + len(COMMITTED_JOBS) + len(TRANSITION_COLUMNS) + len(ATTEMPT_COLUMNS)
 _OCTETS: Final = " + ".join(f"coalesce(octet_length({column}), 0)" for column in LONG_TEXTS)
 _MOST_OCTETS: Final = 4 * MAX_READ_CHARACTERS  # a character has four at most
 FOUND_BY: Final = ("job_id", "idempotency_key", "blockchain_identifier")
@@ -33,8 +27,11 @@ class Statements:
         s = self.schema
         newest = f"SELECT max(sequence) FROM {s}.transitions AS line WHERE position = job.position"
         self._records = _records("job", f"({newest})")
-        numbers = ", ".join(f"${number}" for number in range(1, _ARGUMENTS + 1))
-        self.commit = _bytes(f"SELECT * FROM {s}.commit_1({numbers})")  # for a `RawCursor`
+        self.commit = _bytes(
+            f"SELECT * FROM {s}.commit_1(%b, %b, {', '.join(['%b'] * len(TYPES))})"
+        )
+        types = ", ".join(f"pg_typeof(NULL::{s}.{each})::oid::bigint" for each in TYPES)
+        self.row_types = _bytes(f"SELECT {types}")
         self.resolve = _bytes(f"SELECT * FROM {s}.resolve_1(%b, %b)")
         self.batch_number = _bytes(f"SELECT (SELECT number FROM {s}.batches WHERE engine_id = %b)")
         self.join = _bytes(f"SELECT {s}.join_1(%b, %b)")

@@ -14,11 +14,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from engine.storage.postgres import reading
 from engine.storage.postgres.arrays import texts
-from engine.storage.postgres.batches import update_of
-from engine.storage.postgres.columns import JOB_COLUMNS
+from engine.storage.postgres.batches import MOVED_JOB, update_of
 from engine.storage.postgres.reading import Reader, note, one, records
-from engine.storage.postgres.rows import columns_of, job_row, kept_of
+from engine.storage.postgres.rows import RowTypes, kept_of, moved_row
 from engine.storage.postgres.statements import Statements
 from engine.storage.record import Record
 
@@ -126,11 +126,11 @@ def _select(statements: Statements) -> bytes:
 
 def _write(cursor: Reader, statements: Statements, records: Sequence[Record], running: str) -> None:
     """Write jobs as they are now. Whoever had one has it still, unless it has ended."""
-    rows = [job_row(each, kept_of(each, running, 0, ()), each.position) for each in records]
-    arrays = ", ".join(["%b"] * len(JOB_COLUMNS))
+    rows = [moved_row(each, kept_of(each, running, 0, ())) for each in records]
+    types = RowTypes(*reading.one(cursor, statements.row_types))
     cursor.execute(
-        f"UPDATE {statements.schema}.jobs AS job SET {update_of(JOB_COLUMNS, '0')} "
-        f"FROM unnest({arrays}) AS given ({', '.join(JOB_COLUMNS)}) "
+        f"UPDATE {statements.schema}.jobs AS job {update_of('0')} "
+        f"FROM unnest(%b::{statements.schema}.moved_job_1[]) AS given "
         "WHERE job.position = given.position".encode(),
-        columns_of(JOB_COLUMNS, rows),
+        (MOVED_JOB.rows(types.moved_job, rows),),
     )
