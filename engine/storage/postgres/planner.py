@@ -13,17 +13,20 @@ _OFF_BY_INDEX: Final = ("jit", "enable_seqscan", "enable_hashjoin", "enable_merg
 _OFF_IN_ORDER: Final = ("jit", "enable_seqscan", "enable_bitmapscan", "enable_sort")
 
 # Else the server may plan anew each time, which takes longer than the rest.
-_ONCE: Final = "plan_cache_mode = force_generic_plan"
+_ONCE: Final = {"plan_cache_mode": "force_generic_plan"}
 
-OF_CONNECTIONS: Final = dict.fromkeys((*_OFF_BY_INDEX, "enable_bitmapscan"), "off")
-"""For the statements of a connection."""
+
+def _settings(*off: str) -> dict[str, str]:
+    return dict.fromkeys(off, "off") | _ONCE
 
 
 def _function(*off: str) -> str:
-    settings = ("search_path FROM CURRENT", *(f"{name} = off" for name in off), _ONCE)
-    return " ".join(f"SET {setting}" for setting in settings)
+    settings = (f"SET {name} = {value}" for name, value in _settings(*off).items())
+    return " ".join(["SET search_path FROM CURRENT", *settings])
 
 
+OF_CONNECTIONS: Final = _settings(*_OFF_BY_INDEX, "enable_bitmapscan")
+"""For the statements of a connection."""
 PLAIN: Final = _function("jit")
 """For functions: with no more than their own search path."""
 BY_INDEX: Final = _function(*_OFF_BY_INDEX)
