@@ -133,7 +133,8 @@ async def test_a_savepoint_takes_its_jobs_back(caller: Caller) -> None:
 
 @pytest.mark.thorough
 async def test_a_key_returns_the_job_that_has_it(one_caller: Caller) -> None:
-    theirs = await one_caller.engine.create("hash", input="\u20ac", idempotency_key="a")
+    created = await one_caller.engine.create("hash", input="\u20ac", idempotency_key="a")
+    theirs = await one_caller.engine.transition(created.job_id, JobStatus.RUNNING)
     assert await one_caller.create("hash", input="\u20ac", idempotency_key="a") == theirs
     first = await one_caller.create("hash", idempotency_key="b")
     assert await one_caller.create("hash", idempotency_key="b") == first
