@@ -28,8 +28,9 @@ _SECONDS: Final = 10  # of a connection attempt, for each host
 _STATEMENT_MILLISECONDS: Final = 10_000
 _LOCK_MILLISECONDS: Final = 5_000
 
-# A stranger's settings of a database or a role must not change what a statement means.
+# A stranger's settings of a database or a role must not change what a statement means, or a commit.
 _SETTINGS: Final = {
+    "synchronous_commit": "on",
     "search_path": "pg_catalog",
     "timezone": "UTC",
     "default_transaction_isolation": r"read\ committed",
@@ -37,6 +38,8 @@ _SETTINGS: Final = {
     "lock_timeout": str(_LOCK_MILLISECONDS),
     **OF_CONNECTIONS,
 }
+# What a URL may say instead, because it is stricter.
+_STRICTER: Final = re.compile(r"(-c\s*|--)synchronous[_-]commit\s*=\s*remote_apply(?!\S)")
 _FIXED: Final = {"client_encoding": "UTF8"}
 # The network is noticed to be gone after 10 s, whatever the kernel's own settings are.
 _DEFAULTS: Final[dict[str, Any]] = {
@@ -72,8 +75,10 @@ class Location:
         defaults = dict(_DEFAULTS)
         if "," in str(given.get("host", "")):
             defaults["target_session_attrs"] = "read-write"
-        settings = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
-        options = f"{given.pop('options', None) or ''} {settings}".strip()
+        options = given.pop("options", None) or ""
+        stricter = [match[0] for match in _STRICTER.finditer(options)]
+        settings = (f"-c {name}={value}" for name, value in _SETTINGS.items())
+        options = " ".join((options, *settings, *stricter)).strip()
         self.parameters: dict[str, Any] = {**defaults, **given, "options": options, **_FIXED}
 
     def __repr__(self) -> str:

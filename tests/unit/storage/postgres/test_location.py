@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -108,6 +110,22 @@ def test_options_of_a_url_are_kept_but_do_not_change_the_meaning_of_statements()
     options = Location(url).parameters["options"]
     assert options.startswith("-c timezone=Asia/Tokyo -c work_mem=8MB -c ")
     assert "-c timezone=UTC" in options
+
+
+@pytest.mark.parametrize(
+    ("given", "level"),
+    [
+        ("", "on"),
+        ("-c synchronous_commit=off", "on"),
+        ("-csynchronous_commit=remote_write", "on"),
+        ("-c synchronous_commit=remote_apply", "remote_apply"),
+        ("--synchronous-commit=remote_apply -c work_mem=8MB", "remote_apply"),
+    ],
+)
+def test_a_url_may_only_make_a_commit_stricter(given: str, level: str) -> None:
+    options = str(Location(f"postgresql://host/jobs?options={quote(given)}").parameters["options"])
+    levels = re.findall(r"synchronous[_-]commit=(\w+)", options)
+    assert levels[-1] == level
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from engine import (
     StorageReadOnlyError,
     SyncJobEngine,
 )
-from engine.storage.postgres import PostgresStorage, connection, location
+from engine.storage.postgres import PostgresStorage, connection, location, reading
 from engine.storage.postgres.database import Database
 from engine.storage.postgres.limited_thread import LimitedThread
 from engine.storage.postgres.location import Location
@@ -237,6 +237,18 @@ async def test_a_taken_job_has_its_newest_transition(
             await other.apply(created("b"))
             intruder.run("COMMIT")
     assert {each.job_id: each.sequence for each in taken} == {"a": 1, "b": 2}
+
+
+async def test_what_a_commit_promises_is_no_matter_of_a_role(
+    storage: PostgresStorage, intruder: Intruder, postgres_url: str
+) -> None:
+    database = urlsplit(postgres_url).path[1:]
+    intruder.run(f'ALTER DATABASE "{database}" SET synchronous_commit = off')
+    async with joined(storage):
+        shown = await storage._call(  # noqa: SLF001 - nothing else shows it
+            lambda cursor, _: reading.one(cursor, b"SHOW synchronous_commit")
+        )
+        assert shown == ("on",)
 
 
 # Errors.
