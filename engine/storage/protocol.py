@@ -339,6 +339,9 @@ class Shared(Protocol):
         Args:
             reports: The newest one of each job that has changed.
             ended: Jobs whose progress is to be forgotten.
+
+        Raises:
+            LeaseLostError: The other engines take this one for dead.
         """
         ...
 
@@ -347,6 +350,9 @@ class Shared(Protocol):
 
         Args:
             name: Of what only one engine at a time does.
+
+        Raises:
+            LeaseLostError: The other engines take this one for dead.
         """
         ...
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from engine.domain.exceptions import LeaseLostError
 from engine.domain.models import Progress
 from engine.testing.party import created
 from engine.testing.shared_fixtures import EndLease, OpenPair, SharedFixtures
@@ -34,6 +37,20 @@ class TellingTests(SharedFixtures):
             newest = progress("a", attempt=3)
             assert list(await other.shared.exchange_progress([newest], [])) == []
             assert list(await one.shared.exchange_progress([], ["a"])) == [newest]
+
+    async def test_a_dead_engine_tells_nothing(
+        self, open_pair: OpenPair, end_lease: EndLease
+    ) -> None:
+        async with open_pair() as (one, other):
+            await one.shared.exchange_progress([progress("a")], [])
+            assert await one.shared.lead("gate")
+            await end_lease(one.storage)
+            with pytest.raises(LeaseLostError):
+                await one.shared.exchange_progress([progress("b")], [])
+            with pytest.raises(LeaseLostError):
+                await one.shared.lead("gate")
+            assert list(await other.shared.exchange_progress([], [])) == []
+            assert await other.shared.lead("gate")
 
     async def test_one_engine_leads(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):

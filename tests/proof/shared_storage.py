@@ -139,8 +139,7 @@ class PlainShared:
 
     async def commit(self, changes: Sequence[Change]) -> Committed:
         await self._let_others_run()
-        if self.number in self.place.dead:
-            raise LeaseLostError("this place")
+        self._check_alive()
         is_lost = self._random.randrange(100) < self._loses
         committed = None if is_lost and self._random.random() < 0.5 else self._apply(changes)
         await self._let_others_run()
@@ -286,8 +285,7 @@ class PlainShared:
         with anyio.move_on_after(seconds):
             await self._news.wait()
         self._news = anyio.Event()
-        if self.number in self.place.dead:
-            raise LeaseLostError("this place")
+        self._check_alive()
 
     def wake(self) -> None:
         self._news.set()
@@ -308,6 +306,7 @@ class PlainShared:
         self, reports: Sequence[Progress], ended: Sequence[str]
     ) -> Sequence[Progress]:
         await self._let_others_run()
+        self._check_alive()
         progress = self.place.progress
         for job_id in ended:
             if progress.get(job_id, (self.number, None))[0] == self.number:
@@ -316,6 +315,7 @@ class PlainShared:
         return [each for number, each in progress.values() if number != self.number]
 
     async def lead(self, name: str) -> bool:
+        self._check_alive()
         return self.place.leaders.setdefault(name, self.number) == self.number
 
     async def resign(self, name: str) -> None:
@@ -327,6 +327,10 @@ class PlainShared:
 
     def handles(self, kinds: Collection[str]) -> None:
         self.kinds = set(kinds)
+
+    def _check_alive(self) -> None:
+        if self.number in self.place.dead:
+            raise LeaseLostError("this place")
 
     async def _let_others_run(self) -> None:
         await pause(self._random.randrange(3))

@@ -13,6 +13,7 @@ from typing import Final
 
 from engine.storage.postgres.batches import BATCH_FUNCTIONS, JUMP
 from engine.storage.postgres.claims import CLAIM_FUNCTIONS
+from engine.storage.postgres.errors import FENCED
 from engine.storage.postgres.planner import BY_INDEX, IN_ORDER_OF_INDEX, PLAIN
 
 PROTOCOL: Final = 1
@@ -29,6 +30,14 @@ LANGUAGE sql {PLAIN} AS $$
     RETURNING engine_id
 $$
 """
+
+_FENCE: Final = f"""
+    PERFORM FROM engines WHERE engine_id = p_engine AND NOT dead;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'engine % is dead', p_engine USING ERRCODE = '{FENCED}';
+    END IF;
+"""
+"""Refuses an engine that was declared dead."""
 
 _BEAT: Final = f"""
 CREATE FUNCTION beat_1(p_engine bigint, p_kinds text[], OUT alive boolean, OUT now timestamptz)
@@ -77,7 +86,9 @@ BEGIN
             SELECT position FROM jobs WHERE holder = p_engine LIMIT p_limit FOR UPDATE SKIP LOCKED
         ));
     GET DIAGNOSTICS freed = ROW_COUNT;
-    DELETE FROM progress WHERE engine_id = p_engine;
+    DELETE FROM progress WHERE job_id = ANY (ARRAY(
+        SELECT job_id FROM progress WHERE engine_id = p_engine ORDER BY job_id FOR UPDATE
+    ));
     DELETE FROM engines WHERE engine_id = p_engine
         AND NOT EXISTS (SELECT FROM jobs WHERE holder = p_engine);
     RETURN freed;
@@ -85,6 +96,8 @@ END $$
 """
 
 # The progress of a job goes with the attempt: a later one of another engine may have taken the row.
+# All rows are locked in one order first. A dead engine writes nothing that would stay: `declare_1`
+# waits for the lock of its batches, and whoever frees its jobs deletes what it wrote.
 _PROGRESS: Final = f"""
 CREATE FUNCTION progress_1(
     p_engine bigint, p_ended text[],
@@ -93,6 +106,11 @@ CREATE FUNCTION progress_1(
 LANGUAGE plpgsql {BY_INDEX} AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM FROM batches WHERE engine_id = p_engine FOR KEY SHARE;
+    {_FENCE}
+    PERFORM count(*) FROM (
+        SELECT FROM progress WHERE job_id = ANY (p_ended || p_ids) ORDER BY job_id FOR UPDATE
+    ) AS locked;
     DELETE FROM progress WHERE job_id = ANY (p_ended) AND engine_id = p_engine;
     INSERT INTO progress
         SELECT new.job_id, p_engine, new.attempt, new.done, new.total, new.note
@@ -112,6 +130,7 @@ _LEAD: Final = f"""
 CREATE FUNCTION lead_1(p_engine bigint, p_name text) RETURNS boolean
 LANGUAGE plpgsql {BY_INDEX} AS $$
 BEGIN
+    {_FENCE}
     INSERT INTO leaders AS now (name, engine_id) VALUES (p_name, p_engine)
     ON CONFLICT (name) DO UPDATE SET engine_id = excluded.engine_id
         WHERE now.engine_id <> excluded.engine_id AND NOT EXISTS (
