@@ -15,7 +15,8 @@ from engine.storage.postgres.batches import ORDER_LOCK
 from tests.postgres import SCHEMA
 
 _SECONDS_AGAINST_HANGS: Final = 60
-_ORDER: Final = f"{ORDER_LOCK}, 'jobs'::regclass::oid::integer"
+ORDER: Final = f"{ORDER_LOCK}, 'jobs'::regclass::oid::integer"
+"""The lock of the order of all transitions, as the functions of advisory locks take it."""
 _WAITING: Final = (
     "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -94,11 +95,11 @@ class Intruder:
 
     def take_order(self) -> None:
         """Take the order of all transitions: commits wait for it."""
-        self.value(f"SELECT pg_advisory_lock({_ORDER}) IS NULL")
+        self.value(f"SELECT pg_advisory_lock({ORDER}) IS NULL")
 
     def give_order(self) -> None:
         """Let the commits go on."""
-        self.value(f"SELECT pg_advisory_unlock({_ORDER})")
+        self.value(f"SELECT pg_advisory_unlock({ORDER})")
 
     def until_commit_waits(self) -> None:
         """Wait until a commit waits for the order."""

@@ -95,6 +95,14 @@ class Load:
     seen: Counter[str] = field(default_factory=Counter)
     is_over: bool = False
 
+    @property
+    def refusals(self) -> int:
+        """The number of calls that were refused so far."""
+        return self.seen["refused"] + self.seen["refused starts"]
+
+    def has_refused_more_than(self, calls: int) -> bool:
+        return self.refusals > calls
+
     async def run(self, storages: Sequence[PostgresStorage], faults: Faults) -> None:
         """Load an engine on each storage until the faults are over; let all jobs end."""
         async with AsyncExitStack() as stack:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from random import Random
 
 import anyio
+import psycopg
 import pytest
 
 from engine.storage.postgres.batches import BATCH_FUNCTIONS
-from tests.interventions import Intruder, intruding
+from tests.interventions import ORDER, Intruder, intruding
+from tests.postgres import SCHEMA
 from tests.proxy import Proxy, proxied
 from tests.reliability.shared_jobs import SharedJobs
 from tests.reliability.shared_load import Doubts, Load, storages
@@ -27,9 +30,13 @@ pytestmark = pytest.mark.anyio
 FULL_TERMINATIONS = 1_000
 FULL_SWALLOWS = 1_000
 FULL_CUTS = 500
+FULL_LOCKS = 20
+LONGER_THAN_A_COMMIT_WAITS = 7.0
 ENGINES = 3
 LEAST = 10
 PLANTED_LOSSES = 150
+
+_LOCK_ALL = "SELECT FROM jobs WHERE status = 'awaiting_payment' FOR UPDATE"
 
 # Those that commit go first.
 _TERMINATE = """
@@ -54,6 +61,39 @@ async def test_connections_that_the_server_ends(
     await load.run(storages(postgres_url, ENGINES), terminate)
     load.report(f"terminated connections, {doubts.count} commits in doubt")
     assert load.problems == []
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    while not is_so():  # noqa: ASYNC110 - there is no event
+        await anyio.sleep(0.005)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("lock", ["the order", "rows"])
+async def test_locks_that_are_held_for_longer_than_a_commit_waits(
+    postgres_url: str, jobs: SharedJobs, doubts: Doubts, lock: str, anyio_backend: str
+) -> None:
+    """The server then refuses the commits: it says that it has applied nothing."""
+    load = Load(jobs, seeded(f"held locks, {lock}, {anyio_backend}"))
+    statement = f"SELECT pg_advisory_xact_lock({ORDER})" if lock == "the order" else _LOCK_ALL
+
+    async def hold() -> None:
+        with psycopg.connect(postgres_url) as holder:
+            holder.execute(f"SET search_path = {SCHEMA}".encode())
+            holder.commit()
+            while load.seen["locks"] < tries(FULL_LOCKS):
+                await until(jobs.waiting)
+                holder.execute(statement.encode())
+                more = partial(load.has_refused_more_than, load.refusals)
+                with anyio.move_on_after(LONGER_THAN_A_COMMIT_WAITS):
+                    await until(more)
+                    load.seen["locks"] += 1
+                holder.rollback()
+
+    await load.run(storages(postgres_url, ENGINES), hold)
+    load.report(f"held locks: {lock}")
+    assert load.problems == []
+    assert doubts.count == 0
 
 
 @pytest.mark.thorough
