@@ -103,6 +103,7 @@ def test_clocks_that_are_hours_apart(postgres_url: str, jobs: SharedJobs, backen
     for job_id, at in jobs.rows("SELECT job_id, at FROM engine.transitions ORDER BY sequence"):
         assert began - TOLERANCE < at < ended + TOLERANCE
         times.setdefault(job_id, []).append(at)
+    assert all(each == sorted(each) for each in times.values())
     expired = jobs.rows("SELECT job_id FROM engine.jobs WHERE status = 'failed'")
     assert len(expired) == len(engines) * LATE_JOBS
     for (job_id,) in expired:

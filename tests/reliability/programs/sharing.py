@@ -51,7 +51,9 @@ from engine.storage.postgres import PostgresStorage
 from tests.reliability.programs.zygote import Order, say
 
 LEASE_SECONDS: Final = 1.0
-MOST_SECONDS: Final = 120
+LONG: Final = 120.0
+MOST_SECONDS: Final = 3_600
+"""A process that lives this long hangs: the system then ends it."""
 CALLERS: Final = 3
 LATE: Final = timedelta(seconds=1)
 SOON: Final = Retry(max_attempts=1_000, first_delay_seconds=0.002, factor=1, jitter=0.5)
@@ -73,7 +75,7 @@ class Sharing:
         say("begun", job.job_id, context.attempt)
         if job.input in {f"waits for {self._name}", "late"}:
             try:
-                await anyio.sleep(MOST_SECONDS)
+                await anyio.sleep(LONG)
             except anyio.get_cancelled_exc_class():
                 say("stopped", job.job_id)
                 raise
