@@ -33,6 +33,7 @@
     │   ├── StorageFormatError                     no engine made it, or a newer version did
     │   ├── LeaseLostError                         the other engines take this one for dead
     │   └── StorageDamagedError                    its contents are broken
+    │       ├── CommitsLostError                   a failover has lost what it acknowledged
     │       └── JobDamagedError                    one job is broken; the others are not
     ├── CallTimeoutError (TimeoutError)            a read was not answered in time
     │   └── WriteTimeoutError                      a write was not: also an OutcomeUnknownError

@@ -45,6 +45,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "StorageFullError": ("jobs.db is full",),
     "StorageReadOnlyError": ("jobs.db can't be written",),
     "StorageFormatError": ("jobs.db is something else",),
+    "CommitsLostError": ("postgresql://db.example/jobs",),
     "LeaseLostError": ("postgresql://db.example/jobs",),
     "StorageDamagedError": ("jobs.db is malformed",),
     "JobDamagedError": ("job-1", "its checksum is wrong"),
