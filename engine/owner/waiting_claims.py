@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Final
 
 from engine.domain.exceptions import EngineError
+from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.owner.batch import Batch
 from engine.owner.commands.claim import ClaimJobs, claim
 from engine.owner.commands.command import Write
@@ -93,16 +94,19 @@ class WaitingClaims:
         if self._has_lost_some or strays.have_ended:
             strays.have_ended = False
             self._has_lost_some = True
-            for record in await shared.held():
-                if state.table.find(record.job_id) is None and record.job_id not in strays:
+            known = {*strays, *(record.job_id for record in state.table.records())}
+            while held := await shared.held(known):
+                for record in held:
                     self._keep(record)
+                    known.add(record.job_id)
             self._has_lost_some = False
         if self.may_find_some and (wanted := self._wanted()):
             self._has_lost_some = True
             for kinds, limit in wanted:
                 suspects = not self._ready_queue.has_suspect
                 taken = await shared.take(kinds, limit, suspects=suspects)
-                self.may_find_some = len(taken) == limit
+                characters = sum(record.characters for record in taken)
+                self.may_find_some = len(taken) == limit or characters >= MAX_READ_CHARACTERS
                 for record in taken:
                     self._keep(record)
             self._has_lost_some = False

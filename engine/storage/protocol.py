@@ -238,7 +238,8 @@ class Shared(Protocol):
 
         The next commit decides about them: a claim keeps a job, and any other change of it, or a
         change that changes nothing, lets it go. A job whose newest attempt died with its engine has
-        the token of that (`dead_token`), and the owner judges it. A job whose deadline has passed
+        the token of that (`dead_token`), and the owner judges it. Takes no more jobs once they have
+        `MAX_READ_CHARACTERS`. A job whose deadline has passed
         may be taken, too: the owner expires it, if its lifecycle does that.
 
         Args:
@@ -275,10 +276,14 @@ class Shared(Protocol):
         """Do as `arrive`, on a connection whose calls block. Any thread may call it."""
         ...
 
-    async def held(self) -> Sequence[Record]:
-        """Return all jobs that this engine has reserved, or that its attempts have.
+    async def held(self, known: Collection[str] = ()) -> Sequence[Record]:
+        """Return jobs that this engine has reserved, or that its attempts have.
 
-        A call of `take` that has raised reserves none after this.
+        There may be more than one read may give. There are no others if it returns none. A call of
+        `take` that has raised reserves none after this.
+
+        Args:
+            known: The ids of jobs to leave out.
         """
         ...
 

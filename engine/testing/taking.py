@@ -7,15 +7,18 @@ from operator import is_
 from typing import Final
 
 import anyio
+from msgspec.structs import replace
 
+from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.storage.protocol import ReadyCounts
 from engine.storage.record import Execution, dead_token
 from engine.testing.party import amended, claimed, created, moved
 from engine.testing.shared_fixtures import EndLease, OpenPair, SharedFixtures
-from engine.testing.values import NOON, OddStatus
+from engine.testing.values import LONGEST_INPUT, NOON, OddStatus
 
 _SECOND: Final = timedelta(seconds=1)
 _SECONDS_AGAINST_HANGS: Final = 60
+_LONG_JOBS: Final = 4 * MAX_READ_CHARACTERS // len(LONGEST_INPUT.encode()) + 2
 
 
 class TakingTests(SharedFixtures):
@@ -71,6 +74,24 @@ class TakingTests(SharedFixtures):
             assert await other.take_ids(suspects=False) == ["c"]
             assert await other.take_ids() == ["a"]
             assert await one.take_ids() == ["b"]
+
+    async def test_no_more_is_taken_or_found_at_once_than_one_read_may_give(
+        self, open_pair: OpenPair
+    ) -> None:
+        async with open_pair() as (one, other):
+            for place in range(_LONG_JOBS):
+                change = created(f"{place}")
+                record = replace(change.record, input=LONGEST_INPUT)
+                await one.apply(replace(change, record=record))
+            taken: list[str] = []
+            while some := await other.take_ids(_LONG_JOBS):
+                assert len(some) < _LONG_JOBS
+                taken += some
+            held: list[str] = []
+            while found := await other.shared.held(held):
+                assert len(found) < _LONG_JOBS
+                held += [each.job_id for each in found]
+            assert sorted(taken) == sorted(held) == sorted(f"{n}" for n in range(_LONG_JOBS))
 
     async def test_jobs_are_counted_for_all_engines(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):

@@ -20,7 +20,7 @@ from engine.testing.fixtures import OpenStore
 from engine.testing.limiting import LimitingTests
 from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
-from engine.testing.shared_fixtures import EndLease, LoseAnswer
+from engine.testing.shared_fixtures import EndLease, LoseAnswer, OpenPair
 from engine.testing.working import WorkingTests
 from tests.interventions import Intruder, intruding
 from tests.tries import thorough
@@ -75,6 +75,12 @@ def test_the_storage_is_tested_by_the_whole_suite() -> None:
 
 
 class TestSharedPostgresStorages(_OnPostgres, SharedSuite):
+    @pytest.mark.thorough
+    async def test_no_more_is_taken_or_found_at_once_than_one_read_may_give(
+        self, open_pair: OpenPair
+    ) -> None:
+        await super().test_no_more_is_taken_or_found_at_once_than_one_read_may_give(open_pair)
+
     @pytest.fixture
     def intruder(self, postgres_url: str) -> Iterator[Intruder]:
         with intruding(postgres_url) as intruder:

@@ -247,10 +247,10 @@ class PlainShared:
             and (execution.retry_at is None or job.job_id in self.place.rested)
         )
 
-    async def held(self) -> Sequence[Record]:
+    async def held(self, known: Collection[str] = ()) -> Sequence[Record]:
         await self._let_others_run()
-        holders = self.place.holders.items()
-        return [self.place.jobs()[job_id] for job_id, holder in holders if holder == self.number]
+        own = {job_id for job_id, holder in self.place.holders.items() if holder == self.number}
+        return [self.place.jobs()[job_id] for job_id in sorted(own.difference(known))[:2]]
 
     async def changed(self, records: Sequence[Record]) -> Sequence[Record | None]:
         await self._let_others_run()

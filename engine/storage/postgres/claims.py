@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.storage.postgres.columns import MOST_OCTETS, octets_of
 from engine.storage.postgres.errors import FENCED
 from engine.storage.postgres.planner import BY_INDEX, IN_ORDER_OF_INDEX, PLAIN
 
@@ -23,7 +24,7 @@ RANK: Final = "coalesce(priority, 0)"
 def _first(condition: str, limit: str) -> str:
     """Return a query of the first jobs of a kind, the highest rank first, and locks them."""
     return (
-        f"SELECT * FROM (SELECT position, {RANK} AS rank FROM jobs "
+        f"SELECT * FROM (SELECT position, {RANK} AS rank, {octets_of('jobs')} AS octets FROM jobs "
         f"WHERE kind = kinds[place] AND {condition} AND status = p_running "
         f"ORDER BY {RANK} DESC, position LIMIT {limit} FOR UPDATE SKIP LOCKED) AS first_ones"
     )
@@ -46,6 +47,7 @@ DECLARE
     rest bigint := p_limit;
     asked bigint;
     given bigint;
+    octets bigint := 0;
     before bigint;
     suspects bigint := CASE WHEN p_suspects THEN 1 ELSE 0 END;
 BEGIN
@@ -76,14 +78,22 @@ BEGIN
             FOR job IN
                 UPDATE jobs SET holder = p_engine, ready = false, revision = revision + 1
                 WHERE position = ANY (ARRAY(
-                    SELECT ranked.position FROM (
-                        {_first(INNOCENT, "asked")}
-                        UNION ALL {_first(ORPHAN, "asked")}
-                        UNION ALL {_first(SUSPECT, "suspects")}
-                    ) AS ranked ORDER BY ranked.rank DESC, ranked.position LIMIT asked
+                    SELECT few.position FROM (
+                        SELECT ranked.position, sum(ranked.octets) OVER (
+                            ORDER BY ranked.rank DESC, ranked.position
+                            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                        ) AS before FROM (
+                            {_first(INNOCENT, "asked")}
+                            UNION ALL {_first(ORPHAN, "asked")}
+                            UNION ALL {_first(SUSPECT, "suspects")}
+                        ) AS ranked ORDER BY ranked.rank DESC, ranked.position LIMIT asked
+                    ) AS few WHERE coalesce(few.before, 0) + octets <= {MOST_OCTETS}
                 )) RETURNING *
             LOOP
                 given := given + 1;
+                IF cardinality(kinds) > 1 THEN
+                    octets := octets + {octets_of("(job)")};
+                END IF;
                 IF job.died_attempt IS NOT NULL AND job.token IS NULL THEN
                     suspects := 0;
                 END IF;
@@ -105,8 +115,8 @@ END $$
 # The engine has lost the answer to `take_1`, and that may not even have begun. It takes the number
 # of a batch, so that no such call can take jobs any more; or has it, and has lost that answer, too.
 _HELD: Final = f"""
-CREATE FUNCTION held_1(p_engine bigint, p_number bigint) RETURNS TABLE (job jobs, sequence bigint)
-LANGUAGE plpgsql {BY_INDEX} AS $$
+CREATE FUNCTION held_1(p_engine bigint, p_number bigint, p_known text[])
+RETURNS TABLE (job jobs, sequence bigint) LANGUAGE plpgsql {BY_INDEX} AS $$
 BEGIN
     PERFORM FROM batches WHERE engine_id = p_engine FOR UPDATE;
     UPDATE batches SET number = p_number, applied = false
@@ -114,9 +124,16 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'engine % is dead', p_engine USING ERRCODE = '{FENCED}';
     END IF;
-    RETURN QUERY SELECT held,
-        (SELECT max(line.sequence) FROM transitions AS line WHERE line.position = held.position)
-        FROM jobs AS held WHERE holder = p_engine;
+    RETURN QUERY SELECT jobs,
+        (SELECT max(line.sequence) FROM transitions AS line WHERE line.position = jobs.position)
+        FROM jobs WHERE position = ANY (ARRAY(
+            SELECT few.position FROM (
+                SELECT held.position, sum({octets_of("held")}) OVER (
+                    ORDER BY held.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ) AS before
+                FROM jobs AS held WHERE held.holder = p_engine AND held.job_id <> ALL (p_known)
+            ) AS few WHERE coalesce(few.before, 0) <= {MOST_OCTETS}
+        ));
 END $$
 """
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec.structs import fields
 
+from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.storage.record import Execution
 
 _NUMBERS: Final = frozenset(
@@ -53,6 +54,15 @@ LONG_TEXTS: Final = (
 """Those of `engine.storage.record.Record.characters`."""
 TRANSITION_COLUMNS: Final = ("position", "job_id", "from_status", "to_status", "at", "by", "reason")
 ATTEMPT_COLUMNS: Final = ("position", "number", "began_at", "ended_at", "outcome", "error")
+
+
+MOST_OCTETS: Final = 4 * MAX_READ_CHARACTERS
+"""Of the long texts of one read: as many as these characters may have."""
+
+
+def octets_of(job: str) -> str:
+    """Return an expression for the octets of the long texts of a job."""
+    return " + ".join(f"coalesce(octet_length({job}.{column}), 0)" for column in LONG_TEXTS)
 
 
 def type_of(column: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -191,9 +191,9 @@ class Database:
             lambda cursor, statements: reading.records(cursor, statements.take, values)
         )
 
-    def held(self) -> Sequence[Record]:
-        """Return the jobs of this engine; a call of `take` whose answer was lost takes none now."""
-        values = (self.engine, self._number + 1)
+    def held(self, known: Collection[str]) -> Sequence[Record]:
+        """Return jobs of this engine; a call of `take` whose answer was lost takes none now."""
+        values = (self.engine, self._number + 1, texts([*known]))
         held = self.call(
             lambda cursor, statements: reading.records(cursor, statements.held, values)
         )

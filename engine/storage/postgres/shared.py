@@ -63,9 +63,9 @@ class PostgresShared:
         """Do as `arrive`."""
         self._database.arriving.arrive_blocking(connection, names, decide)
 
-    async def held(self) -> Sequence[Record]:
+    async def held(self, known: Collection[str] = ()) -> Sequence[Record]:
         """Read the jobs that this engine has, once no lost call can take any more."""
-        return await self._thread.run(self._database.held)
+        return await self._thread.run(self._database.held, known)
 
     async def changed(self, records: Sequence[Record]) -> Sequence[Record | None]:
         """Read those of these jobs that have another revision now, or are gone."""

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.storage.postgres.batches import TYPES
 from engine.storage.postgres.claims import INNOCENT, ORPHAN, SUSPECT
-from engine.storage.postgres.columns import LONG_TEXTS, RECORD_COLUMNS
+from engine.storage.postgres.columns import MOST_OCTETS, RECORD_COLUMNS, octets_of
 from engine.storage.postgres.schema import quoted
 
-_OCTETS: Final = " + ".join(f"coalesce(octet_length({column}), 0)" for column in LONG_TEXTS)
-_MOST_OCTETS: Final = 4 * MAX_READ_CHARACTERS  # a character has four at most
 FOUND_BY: Final = ("job_id", "idempotency_key", "blockchain_identifier")
 
 
@@ -37,7 +34,7 @@ class Statements:
         self.join = _bytes(f"SELECT {s}.join_1(%b, %b)")
         of_functions = f"SELECT {_records('(job)', 'sequence')} FROM {s}"
         self.take = _bytes(f"{of_functions}.take_1({', '.join(['%b'] * 7)})")
-        self.held = _bytes(f"{of_functions}.held_1(%b, %b)")
+        self.held = _bytes(f"{of_functions}.held_1(%b, %b, %b)")
         self.changed = _bytes(
             f"SELECT given.position, {self._records} FROM unnest(%b, %b) AS given (position, "
             f"revision) LEFT JOIN {s}.jobs AS job ON job.position = given.position "
@@ -80,10 +77,10 @@ class Statements:
             direction: In the order of the places, or in the reverse order.
         """
         return (
-            f"SELECT job.place, {self._records} FROM (SELECT found.*, sum({_OCTETS}) OVER "
-            f"(ORDER BY place {direction} ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) "
+            f"SELECT job.place, {self._records} FROM (SELECT found.*, sum({octets_of('found')}) "
+            f"OVER (ORDER BY place {direction} ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) "
             f"AS octets FROM ({jobs}) AS found) AS job "
-            f"WHERE coalesce(job.octets, 0) <= {_MOST_OCTETS} ORDER BY job.place {direction}"
+            f"WHERE coalesce(job.octets, 0) <= {MOST_OCTETS} ORDER BY job.place {direction}"
         )
 
     def _find(self, column: str) -> bytes:
