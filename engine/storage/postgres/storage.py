@@ -40,6 +40,7 @@ from engine.storage.record import MAX_NUMBER, AttemptRecord, Change, Entry
 Result = TypeVar("Result")
 
 _OPENING_SECONDS: Final = 600.0  # it may have to rename the statuses of all jobs
+_CLOSING_SECONDS: Final = 0.2  # only a call that nobody waits for any more can be under way
 _PREPARED_AFTER: Final = 5
 _LEAST_LEASE_SECONDS: Final = 1.0
 
@@ -210,13 +211,13 @@ class PostgresStorage:
         )
 
     async def aclose(self) -> None:
-        """Leave the other engines, and close the connections."""
+        """Leave the other engines, close the connections, and cut an opening that was cancelled."""
         if self._users > 1:
             self._users -= 1
             return
         try:
             await self._heartbeat.aclose()
-            await self._thread.run(self._database.close)
+            await self._thread.run(self._database.close, seconds=_CLOSING_SECONDS)
         finally:
             self._thread.close()
             self._users -= 1

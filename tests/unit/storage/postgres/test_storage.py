@@ -28,7 +28,7 @@ from engine import (
 )
 from engine.storage.postgres import PostgresStorage, connection, location, reading
 from engine.storage.postgres.database import Database
-from engine.storage.postgres.limited_thread import LimitedThread
+from engine.storage.postgres.limited_thread import CALL_SECONDS, LimitedThread
 from engine.storage.postgres.location import Location
 from engine.storage.record import Record
 from engine.testing.party import created, joined, moved
@@ -117,6 +117,22 @@ async def test_any_number_may_open_an_empty_database_at_once(databases: Database
             tasks.start_soon(create, name)
     assert sorted(numbers) == [*range(min(numbers), min(numbers) + 5)]
     databases.drop(url)
+
+
+async def test_a_cancelled_opening_is_not_waited_for(
+    storage: PostgresStorage, intruder: Intruder
+) -> None:
+    """Though it waits for another one's, which may take a minute."""
+    intruder.run("BEGIN", "SELECT pg_advisory_xact_lock(hashtextextended('engine engine', 0))")
+    with anyio.fail_after(CALL_SECONDS - 5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(storage.open, STATUS_OUTCOMES, {}, RUNNING)
+            await to_thread.run_sync(intruder.until_blocking)
+            tasks.cancel_scope.cancel()
+        await storage.aclose()
+    intruder.run("ROLLBACK")
+    async with joined(storage):
+        assert intruder.value("SELECT count(*) FROM engines") == 1
 
 
 async def test_an_object_serves_one_engine_at_a_time(storage: PostgresStorage) -> None:
