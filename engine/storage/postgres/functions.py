@@ -19,12 +19,17 @@ from engine.storage.postgres.planner import BY_INDEX, IN_ORDER_OF_INDEX, PLAIN
 PROTOCOL: Final = 1
 """That of the functions which this engine calls."""
 
+_KEPT_BATCHES: Final = 1_000  # those of the newest engines, dead ones too: they may wake and ask
+
 _JOIN: Final = f"""
 CREATE FUNCTION join_1(p_name text, p_lease_seconds float8) RETURNS bigint
 LANGUAGE sql {PLAIN} AS $$
     WITH joined AS (
         INSERT INTO engines (name, lease_seconds) VALUES (p_name, p_lease_seconds)
         RETURNING engine_id
+    ), forgotten AS (
+        DELETE FROM batches WHERE engine_id < (SELECT engine_id FROM joined) - {_KEPT_BATCHES}
+            AND NOT EXISTS (SELECT FROM engines WHERE engines.engine_id = batches.engine_id)
     )
     INSERT INTO batches (engine_id, number, applied) SELECT engine_id, 0, true FROM joined
     RETURNING engine_id

@@ -267,6 +267,21 @@ async def test_what_a_commit_promises_is_no_matter_of_a_role(
         assert shown == ("on",)
 
 
+async def test_the_batches_of_engines_that_died_long_ago_are_forgotten(
+    storage: PostgresStorage, intruder: Intruder
+) -> None:
+    """Only those: an engine that wakes asks for its own."""
+    intruder.run(
+        "INSERT INTO batches VALUES (-1000, 1, true), (-999, 1, true), (0, 1, true)",
+        "INSERT INTO engines (engine_id, name, lease_seconds) OVERRIDING SYSTEM VALUE "
+        "VALUES (-2000, 'old', 60)",
+        "INSERT INTO batches VALUES (-2000, 1, true)",
+    )
+    async with joined(storage):
+        kept = intruder.value("SELECT array_agg(engine_id ORDER BY engine_id) FROM batches")
+    assert kept == [-2000, -999, 0, 1]
+
+
 # Errors.
 
 
