@@ -301,7 +301,8 @@ class Shared(Protocol):
     async def due(self, now: datetime, limit: int) -> DueJobs:
         """Return jobs whose deadline has passed, and keep them from others for 5 s.
 
-        Also makes jobs ready whose next attempt is due: up to ``limit`` jobs of both sorts.
+        Also makes jobs ready whose next attempt is due: up to ``limit`` jobs of both sorts. Leaves
+        those in statuses that the opening has not named.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from operator import is_
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -12,9 +13,10 @@ from msgspec.structs import replace
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.storage.protocol import ReadyCounts
 from engine.storage.record import Execution, dead_token
-from engine.testing.party import amended, claimed, created, moved
+from engine.testing.fixtures import NewStorage
+from engine.testing.party import amended, claimed, created, joined, moved
 from engine.testing.shared_fixtures import EndLease, OpenPair, SharedFixtures
-from engine.testing.values import LONGEST_INPUT, NOON, OddStatus
+from engine.testing.values import LONGEST_INPUT, NOON, STATUS_OUTCOMES, OddStatus
 
 _SECOND: Final = timedelta(seconds=1)
 _SECONDS_AGAINST_HANGS: Final = 60
@@ -157,6 +159,16 @@ class TakingTests(SharedFixtures):
             assert list((await other.shared.due(NOON + 5 * _SECOND, 10)).late) == ["a"]
             await one.apply(amended(await one.look("a"), deadline_at=None))
             assert list((await other.shared.due(NOON + 60 * _SECOND, 10)).late) == []
+
+    async def test_a_late_job_is_left_to_engines_that_know_its_status(
+        self, new_storage: NewStorage, path: Path
+    ) -> None:
+        known = {each: its for each, its in STATUS_OUTCOMES.items() if each != OddStatus.WAITING}
+        async with joined(new_storage(path)) as one, joined(new_storage(path), known) as other:
+            late = Execution(deadline_at=NOON)
+            await one.apply(created("a", OddStatus.WAITING, execution=late))
+            assert list((await other.shared.due(NOON, 10)).late) == []
+            assert list((await one.shared.due(NOON, 10)).late) == ["a"]
 
     async def test_a_job_is_ready_again_when_its_next_attempt_is_due(
         self, open_pair: OpenPair

@@ -138,10 +138,11 @@ END $$
 """
 
 # A job whose deadline has passed is kept from the other engines for 5 s: this one expires it, if
-# its lifecycle does. Else the job goes on to its next attempt.
+# its lifecycle does. Else the job goes on to its next attempt. A job in a status that this one
+# doesn't know is left to engines that do.
 _DUE: Final = f"""
 CREATE FUNCTION due_1(
-    p_now timestamptz, p_limit bigint,
+    p_now timestamptz, p_limit bigint, p_statuses text[],
     OUT late text[], OUT is_full boolean, OUT next_at timestamptz
 ) LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
 BEGIN
@@ -154,8 +155,8 @@ BEGIN
                 CASE WHEN job.retry_at > p_now THEN job.retry_at END
             )
         WHERE job.position = ANY (ARRAY(
-            SELECT position FROM jobs WHERE due_at <= p_now ORDER BY due_at LIMIT p_limit
-            FOR UPDATE SKIP LOCKED
+            SELECT position FROM jobs WHERE due_at <= p_now AND status = ANY (p_statuses)
+            ORDER BY due_at LIMIT p_limit FOR UPDATE SKIP LOCKED
         ))
         RETURNING job.job_id, job.deadline_at <= p_now AS is_late
     ) SELECT coalesce(array_agg(due.job_id) FILTER (WHERE due.is_late), '{{}}'),

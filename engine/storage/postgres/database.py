@@ -56,6 +56,7 @@ class Database:
     Attributes:
         engine: The number of the engine, once it has opened the database.
         running: The running status.
+        statuses: All that the engine knows.
         arriving: Puts jobs into transactions of callers, once the database is open.
         held_back: The ids of jobs that stay reserved for this engine.
     """
@@ -63,6 +64,7 @@ class Database:
     def __init__(self, location: Location, schema: str, prepare: int | None) -> None:
         self.engine = 0
         self.running = ""
+        self.statuses: Sequence[str] = ()
         self.held_back: Container[str] = ()
         self._location = location
         self._subject = str(location)
@@ -84,7 +86,7 @@ class Database:
         shared: Shared,
     ) -> Opened:
         """Connect, make or fit what is there, and join the engines."""
-        self.running = running
+        self.running, self.statuses = running, [*outcomes]
         self._number, self._undecided = 0, None
         with translated_errors(self._subject):
             cursor, statements = self._connected(), self._statements

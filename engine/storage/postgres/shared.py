@@ -89,7 +89,7 @@ class PostgresShared:
 
     async def due(self, now: datetime, limit: int) -> DueJobs:
         """Make jobs ready, and keep those whose deadline has passed, in one statement."""
-        values = (now, limit)
+        values = (now, limit, texts(self._database.statuses))
         return await self._call(
             lambda cursor, statements: DueJobs(*reading.one(cursor, statements.due, values))
         )

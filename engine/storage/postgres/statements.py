@@ -40,7 +40,7 @@ class Statements:
             f"revision) LEFT JOIN {s}.jobs AS job ON job.position = given.position "
             "WHERE job.revision IS DISTINCT FROM given.revision"
         )
-        self.due = _bytes(f"SELECT * FROM {s}.due_1(%b, %b)")
+        self.due = _bytes(f"SELECT * FROM {s}.due_1(%b, %b, %b)")
         self.unhandled = _bytes(f"SELECT {s}.unhandled_1(%b, %b)")
         self.progress = _bytes(f"SELECT * FROM {s}.progress_1({', '.join(['%b'] * 7)})")
         self.lead = _bytes(f"SELECT {s}.lead_1(%b, %b)")
