@@ -189,7 +189,7 @@ class WaitingClaims:
             self._waiting.remove(each.claim)
             each.claim.answer(each.records)
             each.claim.notify()
-        self._unclaimed.clear()  # the same commit released them
+        self._unclaimed.clear()  # the same commit released those that this engine still had
 
     def doubt(self, served: Sequence[ServedClaim]) -> None:
         """Keep the claims of a commit of unknown outcome."""

@@ -1,7 +1,7 @@
 """The database: an engine's connection to it. Blocks; calls come one at a time, on one thread.
 
-A round's changes are one statement in autocommit. A commit whose outcome is unknown is resolved
-before anything else is read or written. A lost connection is made anew by the next call.
+A round's changes are one statement in autocommit. While the outcome of a commit is unknown, all but
+`Database.resolve` is refused. A lost connection is made anew by the next call.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _CUT_AGAIN_SECONDS: Final = 1.0
 
 
 class LimitedThread:
-    """A thread of its own for blocking calls, one at a time; each has a limit.
+    """A thread of its own for blocking calls, one at a time; each is cut when its time ends.
 
     Args:
         name: That of the thread.
