@@ -131,7 +131,10 @@ BEGIN
                 SELECT held.position, sum({octets_of("held")}) OVER (
                     ORDER BY held.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
                 ) AS before
-                FROM jobs AS held WHERE held.holder = p_engine AND held.job_id <> ALL (p_known)
+                FROM jobs AS held WHERE held.job_id = ANY (ARRAY(
+                    SELECT job_id FROM jobs WHERE holder = p_engine
+                    EXCEPT SELECT unnest(p_known) COLLATE "C"
+                ))
             ) AS few WHERE coalesce(few.before, 0) <= {MOST_OCTETS}
         ));
 END $$

@@ -92,7 +92,9 @@ async def test_what_an_engine_has_may_be_asked_for_again(
         await party.apply(created("a"))
         await party.take()
         engine, number = intruder.number_of(storage), intruder.value(_NUMBER)
-        intruder.value("SELECT count(*) FROM held_1(%s, %s)", engine, number + 1)  # it is lost
+        intruder.value(
+            "SELECT count(*) FROM held_1(%s, %s, '{}')", engine, number + 1
+        )  # it is lost
         for _ in range(2):
             assert held_ids(await party.shared.held()) == ["a"]
         await party.apply(created("b"))
