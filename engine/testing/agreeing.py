@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -13,9 +14,10 @@ from engine.storage.protocol import Names
 from engine.testing.fixtures import NewStorage
 from engine.testing.party import Party, amended, claimed, created, joined, moved, paid
 from engine.testing.shared_fixtures import EndLease, LoseAnswer, OpenPair, SharedFixtures
-from engine.testing.values import STATUS_OUTCOMES, OddStatus
+from engine.testing.values import NOON, STATUS_OUTCOMES, OddStatus
 
 _DONE: Final = OddStatus.DONE
+_SECOND: Final = timedelta(seconds=1)
 _BATCHES: Final = 20
 
 
@@ -166,6 +168,23 @@ class AgreeingTests(SharedFixtures):
                 assert await other.everything() == before
                 await other.apply(paid(await other.look("a"), "p"))
             assert sorted(await one.storage.remove_ended(None, 0, 10)) == ["a", "b"]
+
+    async def test_removals_count_what_others_have_ended_and_removed(
+        self, open_pair: OpenPair
+    ) -> None:
+        async with open_pair() as (one, other):
+            await one.apply(*(created(f"{number}", _DONE) for number in range(10)))
+            assert len(await one.storage.remove_ended(None, 8, 100)) == 2
+            await other.apply(*(created(f"live {number}") for number in range(5)))
+            await other.apply(*[moved(await one.look(f"live {n}"), _DONE) for n in range(4)])
+            assert len(await one.storage.remove_ended(None, 12, 100)) == 0
+            assert len(await other.storage.remove_ended(NOON + _SECOND, None, 3)) == 3
+            await one.apply(created("late", _DONE))
+            assert len(await one.storage.remove_ended(None, 9, 100)) == 1
+            await other.apply(moved(await one.look("live 4"), _DONE))
+            assert len(await other.storage.remove_ended(NOON + _SECOND, 0, 7)) == 7
+            assert len(await one.storage.remove_ended(None, 2, 100)) == 1
+            assert len(await other.storage.remove_ended(None, 0, 100)) == 2
 
     async def test_two_engines_remove_no_more_than_one(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):

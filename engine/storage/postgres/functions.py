@@ -145,26 +145,50 @@ BEGIN
 END $$
 """
 
-# The oldest ends go first, by either rule. One statement counts and chooses: two engines may choose
-# the same jobs, but never more than one alone.
+# The oldest ends go first, by either rule. One removal at a time counts and chooses: two would take
+# the same jobs. A note has how many jobs had ended up to a transition, so that each removal counts
+# those that have ended since; with 0 for the transition, it counts all.
 _REMOVE: Final = f"""
 CREATE FUNCTION remove_1(p_before timestamptz, p_keep bigint, p_limit bigint) RETURNS SETOF text
 LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
 DECLARE
-    removed bigint[] := ARRAY(
+    seen bigint;
+    ended bigint;
+    newest bigint;
+    more bigint := 0;
+    removed bigint[];
+BEGIN
+    SELECT split_part(value, ' ', 1), split_part(value, ' ', 2) INTO seen, ended
+        FROM notes WHERE name = 'ended' FOR UPDATE;
+    IF p_keep IS NULL THEN
+        newest := seen;
+    ELSIF seen = 0 THEN
+        SELECT last_sequence, (SELECT count(*) FROM jobs WHERE ended_at IS NOT NULL), 0
+            INTO newest, more, ended FROM numbers;
+    ELSE
+        SELECT last_sequence, (
+            SELECT count(*) FROM jobs WHERE ended_at IS NOT NULL AND position = ANY (ARRAY(
+                SELECT position FROM transitions WHERE sequence > seen
+            ))
+        ) INTO newest, more FROM numbers;
+    END IF;
+    ended := ended + more;
+    removed := ARRAY(
         SELECT position FROM jobs WHERE position = ANY (ARRAY(
             SELECT position FROM jobs WHERE ended_at IS NOT NULL ORDER BY ended_at, position
             LIMIT least(p_limit, greatest(
                 (SELECT count(*) FROM (
                     SELECT FROM jobs WHERE ended_at < p_before LIMIT p_limit
                 ) AS too_old),
-                (SELECT count(*) - p_keep FROM (
-                    SELECT FROM jobs WHERE ended_at IS NOT NULL LIMIT p_keep + p_limit
-                ) AS ended)
+                ended - p_keep
             ))
         )) FOR UPDATE SKIP LOCKED
     );
-BEGIN
+    ended := ended - cardinality(removed) + (
+        SELECT count(DISTINCT position) FROM transitions
+        WHERE position = ANY (removed) AND sequence > newest
+    );
+    UPDATE notes SET value = newest || ' ' || ended WHERE name = 'ended';
     IF removed = '{{}}' THEN
         RETURN;
     END IF;

@@ -153,6 +153,25 @@ def _of_numbers(number: str, table: str, noun: str) -> Iterator[Rule]:
     )
 
 
+_IS_ENDED: Final = "'^[0-9]{{1,18}} [0-9]{{1,18}}$'"
+_OF_ENDED: Final = "FROM {schema}.notes WHERE name = 'ended'"
+_ENDED: Final = "SELECT count(*) FROM {schema}.jobs WHERE ended_at IS NOT NULL"
+_SINCE: Final = "SELECT position FROM {schema}.transitions WHERE sequence > upto[1]"
+_OF_REMOVALS: Final = (
+    Rule(
+        "note ended",
+        "it can't be {0}",
+        f"SELECT max(value) {_OF_ENDED} HAVING coalesce(max(value), '') !~ {_IS_ENDED}",
+    ),
+    Rule(
+        "note ended",
+        "{1} jobs had ended by that transition, and not as many as in {0}",
+        f"SELECT value, counted FROM (SELECT value, upto, ({_ENDED}) - ({_ENDED} AND position = "
+        f"ANY (ARRAY({_SINCE}))) AS counted FROM (SELECT value, CASE WHEN value ~ {_IS_ENDED} "
+        f"THEN string_to_array(value, ' ')::bigint[] END AS upto {_OF_ENDED}) AS note) AS ended "
+        "WHERE upto[1] > 0 AND counted <> upto[2]",
+    ),
+)
 _OF_HISTORIES: Final = (
     *_of_numbers("position", "jobs", "job"),
     *_of_numbers("sequence", "transitions", "transition"),
@@ -165,7 +184,7 @@ _OF_HISTORIES: Final = (
     ),
 )
 
-RULES: Final = (*_OF_CLAIMS, *_OF_ATTEMPTS, *_OF_HISTORIES)
+RULES: Final = (*_OF_CLAIMS, *_OF_ATTEMPTS, *_OF_HISTORIES, *_OF_REMOVALS)
 
 LEFT_BEHIND: Final = Rule(
     "job {0}",

@@ -14,9 +14,10 @@ and a kind is never NULL. Beside them:
   behind which its own begin. Apart from the beats, so that a beat never waits for a commit.
 * ``notes``: texts by their names: ``schema``, the number of the steps below that made the tables;
   ``protocols``, the numbers of those whose functions are there, with spaces between;
-  ``last_sequence`` and ``last_position``, the newest that were ever removed; ``statuses``, those
-  that all rows fit; ``fitting``, what is still to be done until they do, or null; ``lifecycle``,
-  that of the engine that opened it last.
+  ``last_sequence`` and ``last_position``, the newest that were ever removed; ``ended``, the number
+  of a transition, and how many of the jobs had ended by then; ``statuses``, those that all rows
+  fit; ``fitting``, what is still to be done until they do, or null; ``lifecycle``, that of the
+  engine that opened it last.
 * ``arrivals``: jobs that callers create in transactions of their own, until these commit; see
   `engine.storage.postgres.arrivals`.
 * ``numbers``: a view of the newest sequence number and the newest position that were ever given.
@@ -183,7 +184,8 @@ _TABLES: Final = (
     'CREATE TABLE notes (name text COLLATE "C" PRIMARY KEY, value text NOT NULL)',
     f"""
     INSERT INTO notes VALUES
-        ('schema', '0'), ('protocols', '{PROTOCOL}'), ('last_sequence', '0'), ('last_position', '0')
+        ('schema', '0'), ('protocols', '{PROTOCOL}'), ('ended', '0 0'),
+        ('last_sequence', '0'), ('last_position', '0')
     """,
     """
     CREATE VIEW numbers AS SELECT

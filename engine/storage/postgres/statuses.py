@@ -89,6 +89,7 @@ def _has_one_in(cursor: Reader, statements: Statements, statuses: Sequence[str])
 
 def _fit_jobs(cursor: Reader, statements: Statements, step: Step) -> Step | None:
     """Make the next jobs fit, or after the last one all transitions; return what is left to do."""
+    cursor.execute(statements.write_note, ("ended", "0 0"))  # removals wait, and count anew
     outcomes, names, runnings = step["outcomes"], step["names"], step["runnings"]
     running = step["wanted"]["running"]
     final = [each for each, outcome in outcomes.items() if outcome is not None]
