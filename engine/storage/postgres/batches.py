@@ -106,46 +106,37 @@ IN_READ_COMMITTED: Final = f"""
 """Refuses a transaction that would not see what others commit before it has the order."""
 LABELS_OF: Final = "json_each_text(given.labels::json) AS label"
 
-# Takes the order of all transitions, and refuses names that are taken: those that the batch gives
-# to jobs that did not have them. Each statement sees what was committed before it began.
+# Takes the order of all transitions, and returns whether a name is taken that the batch gives to a
+# job that did not have it. Each statement sees what was committed before it began.
 _ORDER: Final = f"""
-CREATE FUNCTION order_1(p_new new_job_1[], p_moved moved_job_1[]) RETURNS void
+CREATE FUNCTION order_1(p_new new_job_1[], p_moved moved_job_1[]) RETURNS boolean
 LANGUAGE plpgsql {BY_INDEX} AS $$
-DECLARE
-    ids text[];
-    keys text[];
-    payments text[];
 BEGIN
     {TAKE_ORDER}
-    ids := ARRAY(
-        SELECT job.job_id FROM unnest(p_new) AS given JOIN jobs AS job USING (job_id)
-    );
-    keys := ARRAY(
-        SELECT job.idempotency_key FROM unnest(p_new) AS given
-        JOIN jobs AS job USING (idempotency_key)
-    );
-    payments := ARRAY(
-        SELECT job.blockchain_identifier FROM (
+    RETURN EXISTS (
+        SELECT FROM unnest(p_new) JOIN jobs AS job USING (job_id)
+    ) OR EXISTS (
+        SELECT FROM unnest(p_new) JOIN jobs AS job USING (idempotency_key)
+    ) OR EXISTS (
+        SELECT FROM (
             SELECT blockchain_identifier FROM unnest(p_new)
             UNION ALL SELECT blockchain_identifier FROM unnest(p_moved) WHERE pays
         ) AS given JOIN jobs AS job USING (blockchain_identifier)
     );
-    IF ids <> '{{}}' OR keys <> '{{}}' OR payments <> '{{}}' THEN
-        RAISE EXCEPTION 'names are taken' USING ERRCODE = '{TAKEN}',
-            DETAIL = json_build_object('ids', ids, 'keys', keys, 'payments', payments);
-    END IF;
 END $$
 """
 
-# `stale` has the ids of jobs that others have written or removed; nothing is then applied.
+# `stale` has the ids of jobs that others have written or removed; `is_taken` says that other jobs
+# have names that the batch gives. Nothing is then applied. An error takes back the moves that are
+# written already. No answer says a name: the server logs errors.
 _COMMIT: Final = f"""
 CREATE FUNCTION commit_1(
     p_engine bigint, p_number bigint,
     p_new new_job_1[], p_moved moved_job_1[], p_lines transition_1[], p_attempts attempt_1[],
-    OUT stale text[], OUT sequence_base bigint, OUT position_base bigint
+    OUT stale text[], OUT is_taken boolean, OUT sequence_base bigint, OUT position_base bigint
 ) LANGUAGE plpgsql {BY_INDEX} AS $$
 DECLARE
-    is_ordered boolean := false;
+    is_ordered boolean := p_moved = '{{}}';
 BEGIN
     {IN_READ_COMMITTED}
     IF p_moved <> '{{}}' THEN
@@ -161,16 +152,23 @@ BEGIN
         IF stale IS NOT NULL THEN
             RETURN;
         END IF;
-        IF EXISTS (SELECT FROM unnest(p_moved) WHERE pays) THEN
-            PERFORM order_1(p_new, p_moved);
-            is_ordered := true;
+        is_ordered := EXISTS (SELECT FROM unnest(p_moved) WHERE pays);
+    END IF;
+    IF is_ordered THEN
+        is_taken := order_1(p_new, p_moved);
+        IF is_taken THEN
+            RETURN;
         END IF;
+    END IF;
+    IF p_moved <> '{{}}' THEN
         UPDATE jobs AS job {update_of()}
             FROM unnest(p_moved) AS given WHERE job.position = given.position;
     END IF;
     IF p_lines <> '{{}}' THEN
         IF NOT is_ordered THEN
-            PERFORM order_1(p_new, p_moved);
+            IF order_1(p_new, p_moved) THEN
+                RAISE EXCEPTION 'a name is taken' USING ERRCODE = '{TAKEN}';
+            END IF;
         END IF;
         SELECT numbers.last_sequence, numbers.last_position INTO sequence_base, position_base
             FROM numbers;

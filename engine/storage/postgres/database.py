@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import NoReturn, TypeVar
 
 import psycopg
 
@@ -32,7 +32,7 @@ from engine.storage.postgres.errors import (
 )
 from engine.storage.postgres.location import Location
 from engine.storage.postgres.reading import Reader
-from engine.storage.postgres.rows import BatchRows, RowTypes, batch_rows
+from engine.storage.postgres.rows import BatchRows, RowTypes, batch_rows, names_given
 from engine.storage.postgres.schema import lock_opening, prepare
 from engine.storage.postgres.statements import Statements
 from engine.storage.postgres.statuses import fit_some
@@ -41,8 +41,6 @@ from engine.storage.record import Change, Record
 from engine.storage.table import Table
 
 Result = TypeVar("Result")
-
-_TAKEN_NAMES: Final = ("ids", "keys", "payments")
 
 
 class Database:
@@ -213,13 +211,15 @@ class Database:
         cursor = self._connected()
         values = (self.engine, self._number + 1, *batch.arrays)
         try:
-            stale, *bases = reading.one(cursor, self._statements.commit, values)
+            stale, is_taken, *bases = reading.one(cursor, self._statements.commit, values)
         except psycopg.Error as error:
-            if is_bug(error):
-                raise
-            return self._not_committed(batch, error)
+            if error.sqlstate != TAKEN:
+                self._not_committed(batch, error)
+            stale, is_taken = None, True
+        if is_taken:
+            return Committed(in_the_way=self.checkout(names_given(changes)))
         if stale is not None:
-            return self._in_the_way(Names(stale))
+            return self._changed(stale)
         self._number += 1
         return batch.committed(*bases)
 
@@ -232,25 +232,26 @@ class Database:
             )
         return self._row_types
 
-    def _not_committed(self, batch: BatchRows, error: psycopg.Error) -> Committed:
-        """Return what is in the way of a batch.
+    def _not_committed(self, batch: BatchRows, error: psycopg.Error) -> NoReturn:
+        """Raise the error of a batch.
 
         Raises:
-            StorageError: Nothing was applied, for another reason.
+            StorageError: Nothing was applied.
             CommitUnknownError: It is not known whether the batch was applied.
+            psycopg.Error: A bug.
         """
-        if error.sqlstate == TAKEN:
-            taken = json.loads(error.diag.message_detail or "{}")
-            return self._in_the_way(Names(*(taken[each] for each in _TAKEN_NAMES)))
+        if is_bug(error):
+            raise error
         translated = self._translated(error)
         if is_definite(error):
             raise translated from error
         self._undecided = batch
         raise CommitUnknownError(translated) from translated
 
-    def _in_the_way(self, names: Names) -> Committed:
-        found = self.checkout(names)
-        gone = set(names.job_ids) - found.ids.jobs.keys() - found.ids.left_out
+    def _changed(self, job_ids: Sequence[str]) -> Committed:
+        """Return the jobs that others have written, and which of them are gone."""
+        found = self.checkout(Names(job_ids))
+        gone = set(job_ids) - found.ids.jobs.keys() - found.ids.left_out
         return Committed(in_the_way=found, gone=gone)
 
     def resolve(self) -> bool | Committed:

@@ -19,7 +19,7 @@ from engine.domain.exceptions import (
 FENCED: Final = "P0F01"
 """The engine's batch has another number, or the engine is dead."""
 TAKEN: Final = "P0F02"
-"""Other jobs have the names in the detail."""
+"""Another job has a name that the batch gives to one."""
 NOT_READ_COMMITTED: Final = "P0F03"
 
 _READ_ONLY: Final = "25006"

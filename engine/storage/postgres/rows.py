@@ -17,7 +17,7 @@ from engine.storage.postgres.columns import (
     JOB_COLUMNS,
     RECORD_COLUMNS,
 )
-from engine.storage.protocol import Committed
+from engine.storage.protocol import Committed, Names
 from engine.storage.record import NO_EXECUTION, Change, Execution, Record, died_with
 
 Row: TypeAlias = tuple[Any, ...]
@@ -176,6 +176,21 @@ def batch_rows(
         ),
         lines[0].sequence if lines else None,
         new[0].position if new else None,
+    )
+
+
+def names_given(changes: Sequence[Change]) -> Names:
+    """Return the names that changes give to jobs that did not have them."""
+    new = [change.record for change in changes if change.from_status is None]
+    paid = [change.record for change in changes if change.is_payment]
+    return Names(
+        [record.job_id for record in new],
+        [record.idempotency_key for record in new if record.idempotency_key is not None],
+        [
+            record.blockchain_identifier
+            for record in (*new, *paid)
+            if record.blockchain_identifier is not None
+        ],
     )
 
 

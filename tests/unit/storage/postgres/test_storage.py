@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import anyio
+import psycopg
 import pytest
 from anyio import to_thread
 
@@ -26,12 +27,12 @@ from engine import (
     StorageReadOnlyError,
     SyncJobEngine,
 )
-from engine.storage.postgres import PostgresStorage, connection, location, reading
+from engine.storage.postgres import PostgresStorage, connection, database, location, reading
 from engine.storage.postgres.database import Database
 from engine.storage.postgres.limited_thread import CALL_SECONDS, LimitedThread
 from engine.storage.postgres.location import Location
-from engine.storage.record import Record
-from engine.testing.party import created, joined, moved
+from engine.storage.record import Change, Record
+from engine.testing.party import amended, created, joined, moved
 from engine.testing.values import RUNNING, STATUS_OUTCOMES, OddStatus
 from tests.interventions import Intruder, intruding
 from tests.postgres import SCHEMA, Databases
@@ -434,6 +435,26 @@ async def test_a_database_that_has_forgotten_an_older_commit_is_damaged(
         for call in (lambda: party.commit(created("b")), party.take, party.shared.held):
             with pytest.raises(StorageDamagedError, match="a failover has lost commits"):
                 await call()
+
+
+@pytest.mark.parametrize(
+    "again",
+    [created("secret"), created("b", key="secret"), created("b", payment="secret")],
+    ids=["id", "key", "payment"],
+)
+async def test_the_server_logs_no_name_that_is_taken(
+    storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch, again: Change
+) -> None:
+    """It logs each error: a batch that has moved a job ends with one, and no other batch does."""
+    monkeypatch.setattr(database, "TAKEN", "none")
+    async with joined(storage) as party:
+        await party.apply(created("secret", key="secret", payment="secret"), created("z"))
+        assert (await party.commit(again)).in_the_way is not None
+        with pytest.raises(StorageError, match="a name is taken") as caught:
+            await party.commit(amended(await party.look("z")), again)
+        cause = caught.value.__cause__
+        assert isinstance(cause, psycopg.Error)
+        assert "secret" not in f"{cause}{cause.diag.message_detail}{cause.diag.context}"
 
 
 async def test_the_isolation_of_a_database_is_overruled(
