@@ -42,8 +42,8 @@ class _OnPostgres:
         return lambda _path: PostgresStorage(postgres_url, name=f"engine {next(numbers)}")
 
 
-class TestPostgresStorage(_OnPostgres, CommittingTests, EngineTests):
-    """The parts of `StorageSuite` that see most in a short time."""
+class TestPostgresStorage(_OnPostgres, CommittingTests):
+    """The part of `StorageSuite` that sees most in a short time."""
 
     @pytest.mark.thorough
     async def test_large_batches(self, open_store: OpenStore) -> None:
@@ -53,6 +53,7 @@ class TestPostgresStorage(_OnPostgres, CommittingTests, EngineTests):
 @pytest.mark.thorough
 class TestMoreOfPostgresStorage(
     _OnPostgres,
+    EngineTests,
     WorkingTests,
     FailingTests,
     LimitingTests,

@@ -189,6 +189,7 @@ def test_an_engine_goes_on_in_the_copy_where_it_was(
     assert here("check", target)[0] == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("direction", ["file to database", *thorough("database to file", *FURTHER)])
 def test_a_job_at_work_runs_again_in_the_copy(places: Places, here: Run, direction: str) -> None:
     sort, _, sort_of_copy = direction.split()
@@ -277,6 +278,7 @@ def test_a_place_in_use_is_not_copied(places: Places, here: Run, sort: str) -> N
     assert here("copy", source, target)[0] == 0
 
 
+@pytest.mark.thorough
 def test_an_engine_that_has_died_unnoticed_may_be_alive(places: Places, here: Run) -> None:
     source, target = places.life("database"), places.new("file")
     execute(source, "INSERT INTO engine.engines (name, lease_seconds) VALUES ('far', 15)")
@@ -293,6 +295,7 @@ def test_no_engine_opens_a_file_that_is_being_copied(places: Places) -> None:
         pass
 
 
+@pytest.mark.thorough
 def test_a_database_that_an_engine_is_opening_is_not_copied(places: Places) -> None:
     """Both need the same lock."""
     source = places.life("database")
@@ -408,7 +411,7 @@ def _copy_losing(source: str, target: str, lost: str) -> None:
         )
 
 
-@pytest.mark.parametrize("sort", ["file", "database"])
+@pytest.mark.parametrize("sort", ["file", *thorough("database")])
 def test_a_copy_that_differs_is_none(places: Places, sort: str) -> None:
     source = places.life("file")
     target = places.new(sort)

@@ -11,12 +11,13 @@ import pytest
 from engine import AgentJobStatus, JobEngine
 from engine.storage.postgres import PostgresStorage
 from tests.proof.shared_storage import Place, PlainShared
+from tests.tries import thorough
 from tests.unit.claiming import agents
 
 NewEngine: TypeAlias = Callable[..., JobEngine[AgentJobStatus]]
 
 
-@pytest.fixture(params=["plain", "postgres"])
+@pytest.fixture(params=["plain", *thorough("postgres")])
 def new_engine(request: pytest.FixtureRequest) -> NewEngine:
     """Return a function that makes engines on the same place."""
     place, seeds = Place(), count()

@@ -22,7 +22,8 @@ from engine import (
     WaitingJobs,
     Worker,
 )
-from engine.owner import handled_kinds, keeping_up
+from engine.owner import handled_kinds, keeping_up, shared_progress
+from engine.owner.commands import look
 from tests.unit.claiming import AgentJob
 from tests.unit.many.conftest import NewEngine
 from tests.unit.worker.at_work import ASKING, COMPLETED, FAILED, RUNNING, SECONDS, until_progress
@@ -30,8 +31,11 @@ from tests.unit.worker.at_work import ASKING, COMPLETED, FAILED, RUNNING, SECOND
 pytestmark = pytest.mark.anyio
 
 AT_ONCE: dict[str, Any] = {"grace_seconds": 0}
+both = pytest.mark.parametrize("new_engine", ["plain", "postgres"], indirect=True)
+"""Lets a test run over a database in the quick tier, too."""
 
 
+@both
 async def test_one_creates_another_works_and_the_first_has_the_result(
     new_engine: NewEngine,
 ) -> None:
@@ -45,6 +49,7 @@ async def test_one_creates_another_works_and_the_first_has_the_result(
             assert await other.get(job.job_id) == await web.get(job.job_id)
 
 
+@both
 async def test_watchers_of_each_see_all_in_the_same_order(new_engine: NewEngine) -> None:
     async def work(job: AgentJob) -> str:
         return f"did {job.input}"
@@ -75,6 +80,7 @@ async def test_watchers_of_each_see_all_in_the_same_order(new_engine: NewEngine)
     assert seen == [list(range(1, 13))] * 3
 
 
+@both
 async def test_a_question_is_answered_through_another(new_engine: NewEngine) -> None:
     async def work(job: AgentJob, context: Context) -> str:
         return f"a {context.request_input(str)} {job.input}"
@@ -121,8 +127,13 @@ async def test_a_job_that_another_has_is_moved_by_nobody_else(new_engine: NewEng
                 await web.transition(job.job_id, COMPLETED, result="by hand")
 
 
-async def test_progress_is_shown_by_all_until_the_attempt_ends(new_engine: NewEngine) -> None:
+async def test_progress_is_shown_by_all_until_the_attempt_ends(
+    new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     goes_on = anyio.Event()
+    monkeypatch.setattr(shared_progress, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(keeping_up, "LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr(look, "LONGEST_PAUSE_SECONDS", 0.02)
 
     async def work(_: AgentJob, context: Context) -> None:
         context.progress(1)
@@ -142,6 +153,7 @@ async def test_progress_is_shown_by_all_until_the_attempt_ends(new_engine: NewEn
                 await anyio.sleep(0.01)
 
 
+@both
 async def test_one_gate_of_a_name_works_at_a_time(new_engine: NewEngine) -> None:
     asked: list[str] = []
     news = anyio.Condition()
