@@ -26,7 +26,8 @@ class TellingTests(SharedFixtures):
             assert sorted(seen, key=lambda each: each.job_id) == reports
             newer = progress("a", done=0.75)
             assert list(await one.shared.exchange_progress([newer], ["b"])) == [progress("c")]
-            assert list(await other.shared.exchange_progress([], ["c"])) == [newer]
+            for _ in range(2):
+                assert list(await other.shared.exchange_progress([], ["c"])) == [newer]
             assert list(await one.shared.exchange_progress([], [])) == []
 
     async def test_the_progress_of_the_newest_attempt_counts(self, open_pair: OpenPair) -> None:

@@ -102,12 +102,16 @@ END $$
 
 # The progress of a job goes with the attempt: a later one of another engine may have taken the row.
 # All rows are locked in one order first. A dead engine writes nothing that would stay: `declare_1`
-# waits for the lock of its batches, and whoever frees its jobs deletes what it wrote.
+# waits for the lock of its batches, and whoever frees its jobs deletes what it wrote. A row comes
+# without its values if no transaction from `p_since` on has changed it; the next call says `since`.
 _PROGRESS: Final = f"""
 CREATE FUNCTION progress_1(
     p_engine bigint, p_ended text[],
-    p_ids text[], p_attempts bigint[], p_done float8[], p_totals float8[], p_notes text[]
-) RETURNS TABLE (job_id text, attempt bigint, done float8, total float8, note text)
+    p_ids text[], p_attempts bigint[], p_done float8[], p_totals float8[], p_notes text[],
+    p_since bigint
+) RETURNS TABLE (
+    job_id text, attempt bigint, done float8, total float8, note text, since bigint
+)
 LANGUAGE plpgsql {BY_INDEX} AS $$
 #variable_conflict use_column
 BEGIN
@@ -117,17 +121,21 @@ BEGIN
         SELECT FROM progress WHERE job_id = ANY (p_ended || p_ids) ORDER BY job_id FOR UPDATE
     ) AS locked;
     DELETE FROM progress WHERE job_id = ANY (p_ended) AND engine_id = p_engine;
-    INSERT INTO progress
+    INSERT INTO progress (job_id, engine_id, attempt, done, total, note)
         SELECT new.job_id, p_engine, new.attempt, new.done, new.total, new.note
         FROM unnest(p_ids, p_attempts, p_done, p_totals, p_notes)
             AS new (job_id, attempt, done, total, note)
         ORDER BY new.job_id
     ON CONFLICT (job_id) DO UPDATE SET engine_id = excluded.engine_id,
         attempt = excluded.attempt, done = excluded.done, total = excluded.total,
-        note = excluded.note
+        note = excluded.note, changed = excluded.changed
         WHERE progress.attempt <= excluded.attempt;
-    RETURN QUERY SELECT theirs.job_id, theirs.attempt, theirs.done, theirs.total, theirs.note
-        FROM progress AS theirs WHERE theirs.engine_id <> p_engine;
+    RETURN QUERY SELECT theirs.job_id, new.attempt, new.done, new.total, new.note,
+            pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+        FROM progress AS theirs LEFT JOIN LATERAL (
+            SELECT theirs.attempt, theirs.done, theirs.total, theirs.note
+            WHERE theirs.changed >= p_since::text::xid8
+        ) AS new ON true WHERE theirs.engine_id <> p_engine;
 END $$
 """
 

@@ -177,7 +177,8 @@ _TABLES: Final = (
         attempt bigint NOT NULL,
         done double precision NOT NULL,
         total double precision,
-        note text
+        note text,
+        changed xid8 NOT NULL DEFAULT pg_current_xact_id()
     ) WITH (fillfactor = 50)
     """,
     'CREATE TABLE leaders (name text COLLATE "C" PRIMARY KEY, engine_id bigint NOT NULL)',

@@ -35,6 +35,8 @@ class PostgresShared:
         self._database = database
         self._thread = thread
         self._heartbeat = heartbeat
+        self._progress: dict[str, Progress] = {}  # of the other engines
+        self._progress_since = 0  # the transaction from which on it may have changed
 
     @property
     def clock_offset(self) -> timedelta:
@@ -123,7 +125,7 @@ class PostgresShared:
     async def exchange_progress(
         self, reports: Sequence[Progress], ended: Sequence[str]
     ) -> Sequence[Progress]:
-        """Write and read the table of progress in one statement."""
+        """Write the table of progress, and read what others have changed, in one statement."""
         values = (
             self._database.engine,
             texts(ended),
@@ -132,15 +134,20 @@ class PostgresShared:
             doubles([each.done for each in reports]),
             doubles([each.total for each in reports]),
             texts([each.note for each in reports]),
+            self._progress_since,
         )
-        return await self._call(
-            lambda cursor, statements: [
-                Progress(job_id=job_id, attempt=attempt, done=done, total=total, note=note)
-                for job_id, attempt, done, total, note in cursor.execute(
-                    statements.progress, values
+        rows = await self._call(
+            lambda cursor, statements: cursor.execute(statements.progress, values).fetchall()
+        )
+        before, self._progress = self._progress, {}
+        for job_id, attempt, done, total, note, self._progress_since in rows:
+            if attempt is not None:
+                self._progress[job_id] = Progress(
+                    job_id=job_id, attempt=attempt, done=done, total=total, note=note
                 )
-            ]
-        )
+            elif job_id in before:
+                self._progress[job_id] = before[job_id]
+        return [*self._progress.values()]
 
     async def lead(self, name: str) -> bool:
         """Take the place of a leader that has ended or is dead."""

@@ -42,7 +42,7 @@ class Statements:
         )
         self.due = _bytes(f"SELECT * FROM {s}.due_1(%b, %b, %b)")
         self.unhandled = _bytes(f"SELECT {s}.unhandled_1(%b, %b)")
-        self.progress = _bytes(f"SELECT * FROM {s}.progress_1({', '.join(['%b'] * 7)})")
+        self.progress = _bytes(f"SELECT * FROM {s}.progress_1({', '.join(['%b'] * 8)})")
         self.lead = _bytes(f"SELECT {s}.lead_1(%b, %b)")
         self.resign = _bytes(f"DELETE FROM {s}.leaders WHERE name = %b AND engine_id = %b")
         self.remove = _bytes(f"SELECT {s}.remove_1(%b, %b, %b)")

@@ -33,12 +33,15 @@ from engine.storage.postgres.limited_thread import CALL_SECONDS, LimitedThread
 from engine.storage.postgres.location import Location
 from engine.storage.record import Change, Record
 from engine.testing.party import amended, created, joined, moved
+from engine.testing.telling import progress
 from engine.testing.values import RUNNING, STATUS_OUTCOMES, OddStatus
 from tests.interventions import Intruder, intruding
 from tests.postgres import SCHEMA, Databases
 from tests.proxy import proxied
 
 pytestmark = pytest.mark.anyio
+
+_SECONDS_AGAINST_HANGS = 60
 
 
 @pytest.fixture
@@ -281,6 +284,20 @@ async def test_the_batches_of_engines_that_died_long_ago_are_forgotten(
     async with joined(storage):
         kept = intruder.value("SELECT array_agg(engine_id ORDER BY engine_id) FROM batches")
     assert kept == [-2000, -999, 0, 1]
+
+
+async def test_only_changed_progress_is_read_again(
+    storage: PostgresStorage, postgres_url: str
+) -> None:
+    async with joined(storage) as one, joined(PostgresStorage(postgres_url)) as other:
+        await one.shared.exchange_progress([progress("a")], [])
+        [before] = await other.shared.exchange_progress([], [])
+        with anyio.fail_after(_SECONDS_AGAINST_HANGS):
+            # It is read again as long as a transaction goes on that began before the change.
+            while (again := (await other.shared.exchange_progress([], []))[0]) is not before:
+                before = again
+        await one.shared.exchange_progress([progress("a", done=0.75)], [])
+        assert await other.shared.exchange_progress([], []) == [progress("a", done=0.75)]
 
 
 # Errors.
