@@ -33,6 +33,11 @@ class Statements:
         self.batch_number = _bytes(f"SELECT (SELECT number FROM {s}.batches WHERE engine_id = %b)")
         self.join = _bytes(f"SELECT {s}.join_1(%b, %b)")
         of_functions = f"SELECT {_records('(job)', 'sequence')} FROM {s}"
+        self.give_up = _bytes(
+            f"WITH gone AS (DELETE FROM {s}.engines WHERE engine_id = %b AND beats = 0 "
+            f"RETURNING engine_id) DELETE FROM {s}.batches "
+            "WHERE engine_id IN (SELECT engine_id FROM gone)"
+        )
         self.take = _bytes(f"{of_functions}.take_1({', '.join(['%b'] * 7)})")
         self.held = _bytes(f"{of_functions}.held_1(%b, %b, %b)")
         self.changed = _bytes(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partialmethod
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -53,6 +54,21 @@ def intruder(postgres_url: str) -> Iterator[Intruder]:
 @pytest.fixture
 def storage(postgres_url: str) -> PostgresStorage:
     return PostgresStorage(postgres_url, name="its name")
+
+
+@contextmanager
+def app_role(intruder: Intruder, options: str) -> Iterator[None]:
+    """Make a role that owns nothing, with the rights that the docstring of the storage names."""
+    intruder.run(
+        "DROP ROLE IF EXISTS engine_app",
+        f"CREATE ROLE engine_app LOGIN {options}",
+        "GRANT USAGE ON SCHEMA engine TO engine_app",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA engine TO engine_app",
+    )
+    try:
+        yield
+    finally:
+        intruder.run("DROP OWNED BY engine_app", "DROP ROLE engine_app")
 
 
 def with_user(url: str, user: str, password: str = "") -> str:
@@ -139,6 +155,18 @@ async def test_a_cancelled_opening_is_not_waited_for(
         assert intruder.value("SELECT count(*) FROM engines") == 1
 
 
+async def test_an_engine_without_a_heartbeat_leaves_no_row_behind(
+    postgres_url: str, intruder: Intruder
+) -> None:
+    """Nobody would notice that it doesn't live, until another one opens the database."""
+    with app_role(intruder, "CONNECTION LIMIT 1"):
+        with pytest.raises(StorageError, match="does not take a heartbeat"):
+            async with joined(PostgresStorage(with_user(postgres_url, "engine_app"))):
+                pass
+        assert intruder.value("SELECT count(*) FROM engines") == 0
+        assert intruder.value("SELECT count(*) FROM batches") == 0
+
+
 async def test_an_object_serves_one_engine_at_a_time(storage: PostgresStorage) -> None:
     for _ in range(2):
         async with joined(storage):
@@ -184,13 +212,7 @@ async def test_schemas_have_their_own_jobs(postgres_url: str) -> None:
 
 async def test_a_role_that_owns_nothing_may_work(postgres_url: str, intruder: Intruder) -> None:
     """With the rights that the docstring of `PostgresStorage` names."""
-    intruder.run(
-        'DROP ROLE IF EXISTS "engine_app"',
-        "CREATE ROLE \"engine_app\" LOGIN PASSWORD 'secret'",
-        'GRANT USAGE ON SCHEMA engine TO "engine_app"',
-        'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA engine TO "engine_app"',
-    )
-    try:
+    with app_role(intruder, "PASSWORD 'secret'"):
         url = with_user(postgres_url, "engine_app", "secret")
         async with joined(PostgresStorage(url)) as party:
             await party.apply(created("a"), created("b"), created("done", OddStatus.DONE))
@@ -202,8 +224,6 @@ async def test_a_role_that_owns_nothing_may_work(postgres_url: str, intruder: In
         with pytest.raises(StorageError, match="permission denied"):
             async with joined(PostgresStorage(url, schema="of its own")):
                 pass
-    finally:
-        intruder.run("DROP OWNED BY engine_app", "DROP ROLE engine_app")
 
 
 async def test_names_on_the_search_path_mean_nothing(postgres_url: str, intruder: Intruder) -> None:
