@@ -72,8 +72,8 @@ BEGIN
 END $$
 """
 
-# The engine's row goes only when no job has its number; that of its batches stays, because the dead
-# engine may wake and ask.
+# The engine's row goes only when no job has its number; that of its batches stays for long, because
+# the dead engine may wake and ask.
 _FREE: Final = f"""
 CREATE FUNCTION free_1(p_engine bigint, p_limit bigint) RETURNS bigint
 LANGUAGE plpgsql {BY_INDEX} AS $$
