@@ -43,7 +43,7 @@ class EngineProcess:
         """Wait until it has said something as often; return the values of these lines."""
         with self._heard:
             is_said = self._heard.wait_for(lambda: len(self.values(kind)) >= times, _SECONDS)
-            assert is_said, f"{self.name} has said {self.said[-20:]}"
+            assert is_said, f"{self.name} has not said {kind!r}, but {self.said[-20:]}"
             return self.values(kind)
 
     def values(self, kind: str) -> list[Line]:
