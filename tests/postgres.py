@@ -6,6 +6,7 @@ takes another server; the URL names a database from which the user may create ot
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
@@ -39,6 +41,25 @@ def binaries() -> Path:
     return Path(found.origin).parent / "pginstall18" / "bin"
 
 
+@cache
+def reachable(folder: Path, user: str | None) -> Path:
+    """Return a folder of binaries; a copy, where the server's user can't get to them.
+
+    A virtual environment of root may be in a folder that is root's alone.
+    """
+    with suppress(PermissionError):
+        subprocess.run([folder / "initdb", "--version"], user=user, check=True, capture_output=True)
+        return folder
+    copy = Path(tempfile.mkdtemp(prefix="engine-postgres-binaries-"))
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    copy.chmod(0o755)
+    package = folder.parents[1]
+    for each in (package.name, f"{package.name}.libs"):  # where pip has put it, and its libraries
+        with suppress(FileNotFoundError):
+            shutil.copytree(package.with_name(each), copy / each, symlinks=True)
+    return copy / folder.relative_to(package.parent)
+
+
 class Cluster:
     """A server of its own: its folder, and its process while it runs.
 
@@ -51,11 +72,11 @@ class Cluster:
     """
 
     def __init__(self, folder_of_binaries: Path | None = None, options: Sequence[str] = ()) -> None:
-        self._binaries = folder_of_binaries or binaries()
         self.folder = Path(tempfile.mkdtemp(prefix="engine-postgres-"))
         self.data = self.folder / "data"
         # PostgreSQL refuses to run as root.
         self._user = "nobody" if os.geteuid() == 0 else None
+        self._binaries = reachable(folder_of_binaries or binaries(), self._user)
         if self._user is not None:
             shutil.chown(self.folder, self._user)
         self.port = free_port()
