@@ -97,15 +97,19 @@ class JobEngine(EngineBase[Status]):
 
     Args:
         storage: Where to keep the jobs: the path of a file, such as ``"jobs.db"`` (see
-            `SQLiteStorage`), its URL, such as ``"sqlite:///jobs.db"``, or any storage. By default,
-            and for ``":memory:"``, a new `MemoryStorage`. The engine closes it.
+            `SQLiteStorage`), its URL, such as ``"sqlite:///jobs.db"``, the URL of a database, such
+            as ``"postgresql://host/jobs"`` (see `engine.storage.postgres.PostgresStorage`), or any
+            storage. By default, and for ``":memory:"``, a new `MemoryStorage`. The engine closes
+            it.
         lifecycle: The statuses and the legal moves; by default `PAID_JOB_LIFECYCLE`.
         retention: The rule by which ended jobs are removed; by default the engine keeps all.
-        on_transition: Called with each committed transition, in their order, on the event loop of
-            the engine, without the context (`contextvars`) of whoever opens the engine.
-            Keep it short: every caller waits meanwhile. Its errors are logged.
+        on_transition: Called with each transition that this engine commits, in their order, on the
+            event loop of the engine, without the context (`contextvars`) of whoever opens the
+            engine. Over a database, those of other engines come by `watch` alone. Keep it short:
+            every caller waits meanwhile. Its errors are logged.
         clock: Returns the time as an aware datetime. The owner reads it once for all writes that it
-            decides together. It dates changes and deadlines, and never measures a duration.
+            decides together. It dates changes and deadlines, and never measures a duration. Over a
+            database the server's clock corrects it.
         new_id: Returns the id of a new job: 1 to 256 characters, never the same twice. Called in
             the caller's task or thread.
         max_waiting: The most jobs that waiting calls may name; past it the engine refuses calls.
@@ -115,6 +119,8 @@ class JobEngine(EngineBase[Status]):
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range.
+        RuntimeError: The storage is a PostgreSQL database, and the extra ``engine[postgres]`` is
+            not installed.
     """
 
     @overload
@@ -179,8 +185,9 @@ class JobEngine(EngineBase[Status]):
         Raises:
             EngineStartedError: The engine was started before.
             InvalidValueError: The clock returns no aware time.
-            StorageError: The storage can't be opened; `SQLiteStorage.open` lists the errors.
-            LifecycleError: The storage has a job in a status that the lifecycle doesn't have.
+            StorageError: The storage can't be opened; `SQLiteStorage.open` and
+                `PostgresStorage.open` list the errors.
+            LifecycleError: A file has a job in a status that the lifecycle doesn't have.
         """
         if self._affinity is not None:
             raise EngineStartedError
@@ -299,7 +306,8 @@ class JobEngine(EngineBase[Status]):
                 over either; for `SyncJobEngine` a ``psycopg.Connection``, or a ``Connection`` or
                 ``Session`` of SQLAlchemy. The job's times are those of this call, and its
                 ``sequence`` is 0 until the commit. A key or payment that another job has got
-                meanwhile fails the commit, as a violation of a unique constraint.
+                meanwhile fails the commit, as a violation of a unique constraint. `SyncJobEngine`
+                takes no ``timeout`` then: set your connection's ``statement_timeout``.
 
         Raises:
             InvalidValueError: A value is of the wrong type, size or form; or the input has an
@@ -862,7 +870,7 @@ class JobEngine(EngineBase[Status]):
 
         Raises:
             StorageError: The file exists already or can't be written, or the engine keeps its jobs
-                in memory.
+                in memory, or in a database: `pg_dump` copies that.
             InvalidValueError: The path is no path.
         """
         target = path_at(path, "path")

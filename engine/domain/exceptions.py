@@ -611,7 +611,7 @@ class LeaseLostError(StorageError):
 
 
 class StorageFormatError(StorageError):
-    """No engine made the file, or a newer version made it. It is unchanged."""
+    """No engine made the file or the schema, or a newer version made it. It is unchanged."""
 
 
 class StorageDamagedError(StorageError):

@@ -261,7 +261,7 @@ class Statistics(Snapshot, Generic[Status]):
     running: int
     """Jobs held by an attempt."""
     unhandled: int
-    """Ready jobs whose kind no open worker of this engine has."""
+    """Ready jobs whose kind no open worker has, of this engine or, over a database, of another."""
     waiting: int
     """All other live jobs: they wait for a gate, an answer, their next attempt's time, or, as
     suspects after a death of the process, for their turn."""

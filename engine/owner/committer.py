@@ -35,8 +35,6 @@ def _as_decided(records: Sequence[Record]) -> Sequence[Record]:
     return records
 
 
-AS_DECIDED: Final[Stored] = _as_decided
-
 FATAL: Final = (LeaseLostError, CommitsLostError)
 """What a shared storage says to an engine that must not go on: it crashes."""
 
@@ -78,7 +76,7 @@ class Committer:
             CommitUnknownError: The outcome is still unknown.
         """
         if not batch.changes:
-            return AS_DECIDED
+            return _as_decided
         self.is_committing = True
         try:
             committed = await self._storage.commit(batch.changes)
@@ -97,7 +95,7 @@ class Committer:
     def _publish(self, batch: Batch, committed: Committed | None) -> Stored:
         if committed is None:
             self._state.publish(batch.changes, batch.last_position)
-            return AS_DECIDED
+            return _as_decided
         stored = Renumbered(batch.changes, committed)
         self._state.publish(stored.changes, batch.last_position)
         return stored.all_of

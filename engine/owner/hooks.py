@@ -25,7 +25,7 @@ OnTransition: TypeAlias = Callable[[Transition[Any]], object]
 
 
 class TransitionHook(Listener, Generic[Status]):
-    """Calls a function with every transition, in their order. Logs its errors.
+    """Calls a function with every transition of this engine, in their order. Logs its errors.
 
     Args:
         function: The user's.

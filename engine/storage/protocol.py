@@ -186,8 +186,8 @@ class Committed(NamedTuple):
     """New jobs have got positions that are so much higher."""
     in_the_way: CheckedOut | None = None
     """None if the changes are committed. Otherwise nothing was applied: these are the jobs, as they
-    are now, that others have written meanwhile, or that have the id, the key or the payment of a
-    new job."""
+    are now, that others have written meanwhile, or that have an id, a key or a payment that the
+    changes give to another one."""
     gone: Collection[str] = ()
     """The ids of jobs that were to change, and that others have removed meanwhile."""
 

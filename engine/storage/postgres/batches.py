@@ -3,7 +3,8 @@
 Positions of new jobs are negative in a batch: -1 for the first one. **The order of locks** is jobs,
 by position; then the order of all transitions; then the number of the engine's batch. Everybody
 inserts behind the order, so no two batches wait for each other crosswise. A batch that records a
-payment takes the order first: the index of payments would make it wait for the other batch.
+payment takes the order before it writes its jobs: the index of payments would make it wait for the
+other batch.
 
 **The number of a batch** is one more than that of the engine's batch before. The batch takes it
 last; so does whoever asks what became of it (`resolve_1`), and then the batch never can; and who

@@ -20,6 +20,8 @@ and a kind is never NULL. Beside them:
   engine that opened it last.
 * ``arrivals``: jobs that callers create in transactions of their own, until these commit; see
   `engine.storage.postgres.arrivals`.
+* ``progress``: the newest progress of each attempt, unlogged; ``changed``: the transaction that
+  wrote it. ``leaders``: the engine that leads what has a name, such as a gate.
 * ``numbers``: a view of the newest sequence number and the newest position that were ever given.
 
 Texts that are compared have the collation ``C``: an upgrade of the operating system may change the
