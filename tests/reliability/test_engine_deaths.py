@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from itertools import count
 from random import Random
 
 import pytest
@@ -46,17 +47,26 @@ def refused(engines: Iterable[EngineProcess]) -> list[str]:
     return [text for each in engines for [text] in each.values("refused")]
 
 
+def let_wait(engine: EngineProcess) -> None:
+    """Create jobs until the engine itself has claimed one, whose handler waits."""
+    for number in count(1):
+        engine.create(f"waits for {engine.name} {number}")
+        engine.until("told", number)
+        if engine.values("waits"):
+            return
+        time.sleep(0.02)
+
+
 @backends
 def test_the_jobs_of_a_killed_engine_are_run_by_another_one(
     postgres_url: str, jobs: SharedJobs, backend: str
 ) -> None:
     with engine(postgres_url, "A", backend) as dead, engine(postgres_url, "B", backend) as living:
         dead.open()
-        dead.create("waits for A")
-        dead.until("begun")
+        let_wait(dead)
         living.open()
         dead.create(*map(str, range(JOBS)))
-        dead.until("told", JOBS + 1)
+        dead.until("told", JOBS)
         dead.kill()
         until(lambda: "A" not in jobs.engines())
         until(lambda: not jobs.unfinished())
@@ -119,8 +129,7 @@ def stop(
     """Stop engines at work until the others take them for dead; let them wake, and crash."""
     for each in stopped:
         each.open()
-        each.create(f"waits for {each.name}")
-        each.until("begun")
+        let_wait(each)
         each.create(*(f"{each.name} {number}" for number in range(JOBS)))
     time.sleep(random.uniform(0, 0.05))  # a moment of their work
     for each in stopped:

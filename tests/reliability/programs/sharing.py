@@ -12,12 +12,13 @@ one after the other, until it is killed. The lines:
 * ``["opened"]``, ``["closed"]``: the engine is open; it has been closed in good order
 * ``["told", input, job_id]``, ``["refused", input]``: a creation was acknowledged; it was not
   applied
-* ``["begun", job_id, attempt]``, ``["stopped", job_id]``: a handler has begun; it was cancelled
+* ``["begun", job_id, attempt]``, ``["waits", job_id]``, ``["stopped", job_id]``: a handler has
+  begun; it waits until it is cancelled; it was cancelled
 * ``["crashed", type, text]``: the engine has crashed with an error
 
 An input says how the handler works. One that ends with 0 takes longer. "late" has a second, and is
-never done. "waits for NAME" waits until it is cancelled if NAME is this engine; "blocks for NAME"
-keeps that engine's event loop busy for three leases. The result names the engine and the attempt.
+never done. "waits for NAME " and a number waits if NAME is this engine; "blocks for NAME" keeps
+that engine's event loop busy for three leases. The result names the engine and the attempt.
 """
 
 from __future__ import annotations
@@ -73,15 +74,17 @@ class Sharing:
     async def handle(self, job: Job, context: Context[Any]) -> str:
         """Work as the job's input says."""
         say("begun", job.job_id, context.attempt)
-        if job.input in {f"waits for {self._name}", "late"}:
+        text = str(job.input)
+        if text == "late" or text.startswith(f"waits for {self._name} "):
+            say("waits", job.job_id)
             try:
                 await anyio.sleep(LONG)
             except anyio.get_cancelled_exc_class():
                 say("stopped", job.job_id)
                 raise
-        if str(job.input).endswith("0"):
+        if text.endswith("0"):
             await anyio.sleep(0.05)
-        if job.input == f"blocks for {self._name}":
+        if text == f"blocks for {self._name}":
             time.sleep(3 * LEASE_SECONDS)  # noqa: ASYNC251 - the fault
         return f"{self._name} by attempt {context.attempt}"
 
