@@ -25,7 +25,7 @@ def new_engine(request: pytest.FixtureRequest) -> NewEngine:
 
     def new(**how: Any) -> JobEngine[AgentJobStatus]:  # noqa: ANN401 - the engine's arguments
         if url:
-            return agents(PostgresStorage(url, lease_seconds=1), **how)
+            return agents(PostgresStorage(url), **how)
         return agents(PlainShared(place, next(seeds)), **how)
 
     return new

@@ -16,6 +16,7 @@ from engine.storage.postgres.location import Location
 
 SECONDS: Final = 60
 LEASE_SECONDS: Final = 1.0
+LONG_LEASE_SECONDS: Final = 1000.0
 SCHEMA: Final = "engine"
 THREAD: Final = "engine heartbeat"
 
@@ -139,10 +140,20 @@ async def beating(
     url: str = "",
     lease_seconds: float = LEASE_SECONDS,
     connect: Connect | None = None,
+    allowed_seconds: float = LONG_LEASE_SECONDS,
 ) -> AsyncIterator[Beaten]:
-    """Let a new engine beat."""
+    """Let a new engine beat.
+
+    Args:
+        place: Its database.
+        url: Another way to it.
+        lease_seconds: It beats, and looks after the others, by this lease.
+        connect: Opens its connections.
+        allowed_seconds: How long the others let it be silent, if it is longer than their own lease.
+            A second is too short for a thread that gets no turn on a busy machine.
+    """
     heartbeat = heartbeat_at(url or place.url, lease_seconds, connect)
-    engine_id = place.join(lease_seconds)
+    engine_id = place.join(allowed_seconds)
     await heartbeat.start(engine_id)
     try:
         yield Beaten(heartbeat, engine_id)

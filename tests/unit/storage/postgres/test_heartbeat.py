@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from itertools import chain, repeat
 from urllib.parse import urlsplit, urlunsplit
 
@@ -13,6 +14,7 @@ import pytest
 
 from engine.domain.exceptions import EngineForkedError, LeaseLostError, StorageError
 from engine.storage.postgres import beating as beating_thread
+from engine.storage.postgres import heartbeat as heartbeat_of_an_engine
 from engine.storage.postgres import held_snapshots
 from engine.storage.postgres.beat_connection import Connection
 from tests.pooler import needs_pgbouncer, pooled
@@ -22,6 +24,7 @@ from tests.systems import needs_fork
 from tests.tries import thorough
 from tests.unit.storage.postgres.beats import (
     LEASE_SECONDS,
+    LONG_LEASE_SECONDS,
     SECONDS,
     Place,
     beating,
@@ -33,8 +36,6 @@ from tests.unit.storage.postgres.beats import (
 
 pytestmark = pytest.mark.anyio
 
-LONG_LEASE_SECONDS = 1000.0
-
 
 @pytest.fixture
 def place(postgres_url: str) -> Iterator[Place]:
@@ -44,8 +45,18 @@ def place(postgres_url: str) -> Iterator[Place]:
     place.close()
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an engine take its time to leave."""
+    for limit in ("_LEAVE_SECONDS", "_CLOSE_SECONDS"):
+        monkeypatch.setattr(heartbeat_of_an_engine, limit, SECONDS)
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("unhurried")
 async def test_engines_that_beat_live_on_and_leave_nothing_behind(place: Place) -> None:
-    async with beating(place) as one, beating(place) as two:
+    beats = partial(beating, place, allowed_seconds=LEASE_SECONDS)
+    async with beats() as one, beats() as two:
         for each in (one, two):
             await place.until_beaten(each.engine_id, 4)  # both together, more than a lease
         assert place.engines() == {one.engine_id: False, two.engine_id: False}
@@ -55,7 +66,7 @@ async def test_engines_that_beat_live_on_and_leave_nothing_behind(place: Place) 
 
 
 async def test_a_silent_engine_is_declared_dead_and_learns_it(place: Place) -> None:
-    async with beating(place) as one, beating(place) as two:
+    async with beating(place) as one, beating(place, allowed_seconds=LEASE_SECONDS) as two:
         await place.until_beaten(one.engine_id)
         with two.held():
             await place.until_gone(two.engine_id)
@@ -111,6 +122,7 @@ async def test_jobs_are_freed_on_if_the_engine_that_freed_them_has_died(place: P
     assert place.row(_FREE) == (450,)
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_an_engine_that_leaves_has_its_own_jobs_freed(place: Place) -> None:
     async with beating(place) as one, beating(place) as two:
         await place.until_beaten(two.engine_id)
@@ -126,7 +138,8 @@ async def test_an_engine_that_leaves_has_its_own_jobs_freed(place: Place) -> Non
 async def test_an_outage_kills_nobody() -> None:
     with started_cluster() as cluster:
         place = Place(Databases(cluster.url).new())
-        async with beating(place) as one, beating(place) as two:
+        beats = partial(beating, place, allowed_seconds=LEASE_SECONDS)
+        async with beats() as one, beats() as two:
             await place.until_beaten(one.engine_id)
             place.close()
             await anyio.to_thread.run_sync(cluster.stop)
@@ -393,6 +406,7 @@ async def test_it_closes_while_the_server_is_away(
             join_threads()
 
 
+@pytest.mark.usefixtures("unhurried")
 async def test_it_ends_with_its_event_loop(place: Place, anyio_backend: str) -> None:
     async def main() -> None:
         await heartbeat_at(place.url).start(place.join())

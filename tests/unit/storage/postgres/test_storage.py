@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partialmethod
@@ -345,14 +346,20 @@ async def test_a_server_that_can_only_be_read_is_noticed_and_left(
 
 @pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
 async def test_a_limit_of_the_server_is_a_storage_error(
-    postgres_url: str, intruder: Intruder, limit: str, monkeypatch: pytest.MonkeyPatch
+    storage: PostgresStorage, intruder: Intruder, limit: str
 ) -> None:
-    monkeypatch.setitem(location._SETTINGS, limit, "50")  # noqa: SLF001 - it is 5 s and more
-    async with joined(PostgresStorage(postgres_url)) as party:
+    async def run(statement: str) -> None:
+        await storage._call(  # noqa: SLF001 - the limits are 5 s and more
+            lambda cursor, _: cursor.execute(statement.encode())
+        )
+
+    async with joined(storage) as party:
+        await run(f"SET {limit} = 50")
         intruder.take_order()
         with pytest.raises(StorageError, match=limit.replace("_", " ")):
             await party.commit(created("a"))
         intruder.give_order()
+        await run(f"RESET {limit}")
         await party.apply(created("b"))
         assert [entry.job_id for entry in (await party.everything())[1]] == ["b"]
 
@@ -361,6 +368,7 @@ async def test_a_call_without_an_answer_ends(
     storage: PostgresStorage, intruder: Intruder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with joined(storage) as party:
+        await party.apply(created("first"))  # reads the types of the rows, once
         monkeypatch.setattr(LimitedThread, "run", partialmethod(LimitedThread.run, seconds=0.05))
         intruder.take_order()
         with pytest.raises(CommitUnknownError):
@@ -371,7 +379,7 @@ async def test_a_call_without_an_answer_ends(
         assert await party.storage.resolve([]) is False
         intruder.give_order()
         await party.apply(created("b"))
-        assert [entry.job_id for entry in (await party.everything())[1]] == ["b"]
+        assert [entry.job_id for entry in (await party.everything())[1]] == ["first", "b"]
 
 
 def test_the_first_statement_of_a_connection_can_be_cut(
@@ -392,11 +400,10 @@ def test_the_first_statement_of_a_connection_can_be_cut(
 
         calling = threading.Thread(target=call)
         calling.start()
-        for _ in range(200):
+        end = time.monotonic() + _SECONDS_AGAINST_HANGS
+        while calling.is_alive() and time.monotonic() < end:
             database.cut()
             calling.join(0.01)
-            if not calling.is_alive():
-                break
         proxy.passes.set()
         calling.join()
         database.close()
