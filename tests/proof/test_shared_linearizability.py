@@ -87,10 +87,8 @@ async def test_the_history_of_engines_on_a_database_is_linearizable(
 ) -> None:
     answered = 0
     for seed in seeds(FULL_COUNT_ON_A_DATABASE):
-        load, url = (
-            SharedLoad(seed, anyio_backend, callers=12, calls=6, slowness=30),
-            databases.new(),
-        )
+        load = SharedLoad(seed, anyio_backend, callers=12, calls=6, slowness=30)
+        url = databases.new()
         with repeatable(seed, anyio_backend):
             await load.run_all([PostgresStorage(url) for _ in range(ENGINES + 1)])
             load.check_answered()
