@@ -216,6 +216,7 @@ async def test_a_kind_that_nobody_has_is_told_and_one_that_another_has_is_not(
             assert (await one.statistics()).unhandled == 1
 
 
+@pytest.mark.parametrize("new_engine", ["plain"], indirect=True)  # its steps can be counted
 async def test_a_job_that_a_thread_holds_back_runs_nowhere_else(new_engine: NewEngine) -> None:
     begun, ends = threading.Semaphore(0), threading.Event()
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Callable
 
 import anyio
 import pytest
@@ -14,10 +15,10 @@ SECONDS = 60
 pytestmark = [pytest.mark.anyio, needs_fork]
 
 
-def _fork() -> int:
+def _fork(code: Callable[[], int] = lambda: 7) -> int:
     """Fork a child that ends at once; return its exit code."""
     if (child := os.fork()) == 0:
-        os._exit(7)
+        os._exit(code())
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
 
@@ -25,25 +26,23 @@ def _fork() -> int:
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 async def test_a_fork_comes_between_two_calls() -> None:
     begun, let_go = threading.Event(), threading.Event()
-    order: list[str] = []
+    ended: list[bool] = []
 
     def call() -> None:
         begun.set()
         let_go.wait(SECONDS)
-        order.append("the call has ended")
+        ended.append(True)
 
     def fork() -> None:
         begun.wait(SECONDS)
-        threading.Timer(0.05, let_go.set).start()  # while the fork waits
-        assert _fork() == 7
-        order.append("the fork is done")
+        os.register_at_fork(before=let_go.set)  # the newest is called first, before the fork waits
+        assert _fork(lambda: 7 if ended else 8) == 7
 
     thread = WorkThread("test")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(thread.run, call)
         await anyio.to_thread.run_sync(fork)
     thread.close()
-    assert order == ["the call has ended", "the fork is done"]
 
 
 def _locks_of(thread: WorkThread) -> set[forking.CallLock]:
