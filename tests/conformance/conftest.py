@@ -24,12 +24,19 @@ ONE_OF: Final = {
     "test_every_long_text_counts": "answers",
 }
 """The value of a test's own parameter that does not wait."""
+ON_POSTGRES: Final = {
+    "test_a_new_storage_is_empty",
+    "test_a_payment_may_come_later",
+    "test_an_id_of_an_ended_job_is_taken",
+    "test_kinds_and_labels_are_kept_as_they_are",
+}
+"""Those that do not wait over a server, where each takes a database of its own."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if isinstance(item, pytest.Function) and waits(item):
+        if isinstance(item, pytest.Function) and (waits(item) or waits_on_postgres(item)):
             item.add_marker(pytest.mark.thorough)
 
 
@@ -42,3 +49,9 @@ def waits(test: pytest.Function) -> bool:
     ):
         return False
     return name in LARGE or (name in ONE_OF and ONE_OF[name] not in test.callspec.params.values())
+
+
+def waits_on_postgres(test: pytest.Function) -> bool:
+    if test.cls is None or test.cls.__name__ != "TestPostgresStorage":
+        return False
+    return test.originalname not in ON_POSTGRES

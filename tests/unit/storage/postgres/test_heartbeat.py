@@ -170,6 +170,7 @@ async def test_a_lost_connection_is_made_anew(
     assert caplog.text.count("the heartbeat's connection to the test's database is lost") == 2
 
 
+@pytest.mark.thorough
 async def test_a_server_that_does_not_answer_is_left_and_tried_again(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -242,6 +243,7 @@ async def test_the_first_word_is_a_hint_at_once_and_later_ones_wait_together(
         assert place.heard == [str(one.engine_id)]
 
 
+@pytest.mark.thorough
 async def test_words_go_on_to_become_hints(place: Place) -> None:
     async with beating(place) as one, beating(place):
         await place.until_beaten(one.engine_id)
@@ -263,6 +265,7 @@ async def test_an_engine_alone_gives_no_hint(place: Place) -> None:
         assert place.heard == []
 
 
+@pytest.mark.thorough
 async def test_where_no_notification_arrives_news_come_by_the_time(
     place: Place, databases: Databases
 ) -> None:
@@ -304,6 +307,7 @@ async def test_without_another_connection_it_polls_and_keeps_the_one_it_has(
     assert caplog.text.count("too many connections") == 1
 
 
+@pytest.mark.thorough
 async def test_a_connection_that_is_lost_at_once_is_made_anew_after_longer_and_longer_pauses(
     place: Place,
 ) -> None:
@@ -373,6 +377,7 @@ async def test_an_engine_that_is_dead_before_its_first_beat_learns_it(place: Pla
     await heartbeat.aclose()
 
 
+@pytest.mark.thorough
 async def test_a_bug_of_the_thread_is_raised_where_news_is_awaited(place: Place) -> None:
     async with beating(place) as one:
         place.rows("ALTER FUNCTION engine.beat_1 RENAME TO true_beat")
@@ -418,6 +423,7 @@ async def test_it_ends_with_its_event_loop(place: Place, anyio_backend: str) -> 
     assert place.engines() == {}
 
 
+@pytest.mark.thorough
 @needs_fork
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 async def test_a_forked_child_does_not_use_it(place: Place) -> None:
