@@ -85,6 +85,7 @@ class Pair:
         self.primary.make()
         self.primary.start()
         with psycopg.connect(self.primary.url, autocommit=True) as connection:
+            connection.execute("SET synchronous_commit = local")  # there is no standby yet
             connection.execute(f"CREATE DATABASE {DATABASE}".encode())
 
     def follow(self, port: int | None = None) -> None:
