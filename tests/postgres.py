@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import shutil
 import signal
 import socket
@@ -31,6 +32,7 @@ from engine.storage.postgres.schema import prepare
 SCHEMA: Final = "engine"
 _NOT_DURABLE: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 _NUMBERS: Final = count(1)
+_PORTS: Final = (15_000, 30_000)
 
 
 def binaries() -> Path:
@@ -153,9 +155,16 @@ class Cluster:
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
+    """Return a port that is free, and that no system gives to the near end of a connection.
+
+    Such an end could take the port of a server that is restarted. Even the server's own client may,
+    and then talks to itself.
+    """
+    for _ in range(1_000):
+        port = random.randrange(*_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("there is no free port")
 
 
 class Databases:
