@@ -61,7 +61,11 @@ class TestMoreOfPostgresStorage(
     RemovingTests,
     BackingUpTests,
 ):
-    """The other parts."""
+    """The other parts, on one event loop: every call waits for the same thread."""
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
 
 
 @pytest.mark.thorough
