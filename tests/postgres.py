@@ -105,7 +105,11 @@ class Cluster:
         )
         options = " ".join(f"-c {setting}" for setting in settings)
         log = self.folder / "log"
-        self._control("start", f"--log={log}", f"--options={options}")
+        try:
+            self._control("start", f"--log={log}", f"--options={options}")
+        except AssertionError as error:
+            error.add_note(log.read_text()[-2_000:])
+            raise
 
     def stop(self, mode: Literal["smart", "fast", "immediate"] = "fast") -> None:
         """Stop the server, and wait for its end."""
@@ -119,6 +123,8 @@ class Cluster:
             with suppress(ProcessLookupError):
                 os.kill(int(each), signal.SIGKILL)
         (self.data / "postmaster.pid").unlink()
+        # Its number may seem to live on, until its parent asks for its end.
+        (self.folder / f".s.PGSQL.{self.port}.lock").unlink()
 
     def promote(self) -> None:
         """Make a primary of a standby, and wait until it can be written."""

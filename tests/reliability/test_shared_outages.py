@@ -36,6 +36,8 @@ ACKNOWLEDGED = 200
 SECONDS = 60
 MOST_SECONDS_BETWEEN = 1.0
 DATABASE = "jobs"
+SYNCHRONOUS = "synchronous_standby_names=walreceiver"
+"""A standby, and not the program that copies its folder."""
 DURABLE = ("synchronous_commit=on",)
 """The log is written before an answer. It is not synced: only a power cut could lose it."""
 
@@ -71,7 +73,7 @@ class Pair:
     """
 
     def __init__(self, *, is_synchronous: bool) -> None:
-        options = (*DURABLE, *(("synchronous_standby_names=*",) if is_synchronous else ()))
+        options = (*DURABLE, *((SYNCHRONOUS,) if is_synchronous else ()))
         self.primary, self.standby = Cluster(options=options), Cluster(options=options)
 
     @property
