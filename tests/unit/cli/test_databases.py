@@ -179,7 +179,7 @@ def test_a_state_is_of_one_moment(postgres_url: str) -> None:
             ),
             ("version = 77", [0, 1, 1], "its version is 77, and it has 3 sound transitions"),
             ("created_at = '-infinity'", [1, 1, 1], "a value can't be: timestamp too small"),
-            ("status = E'\\x1b[31m'", [0, 0, 1], "its status \\x1b[31m is no final one"),
+            ("status = E'\\x1b[31m'", [0, 0, 1], "its status is \\x1b[31m, and its history ends"),
         ),
     ],
 )
