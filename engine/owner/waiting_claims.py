@@ -9,7 +9,7 @@ them, or lets them go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
@@ -145,7 +145,8 @@ class WaitingClaims:
                 judge_orphans(batch, self._ready_queue.orphans, each.places)
         changed = batch.changed()
         reserved = [job for job_id in self._reserved if (job := batch.newest(job_id)) is not None]
-        offered = {job.job_id: job for job in (*self._own(batch), *reserved) if batch.is_ready(job)}
+        own = self._own(changed, batch)
+        offered = {job.job_id: job for job in (*own, *reserved) if batch.is_ready(job)}
         fresh = sorted(offered.values(), key=rank)
         offer = self._ready_queue.offer(changed, fresh)
         for each in claims:
@@ -156,15 +157,14 @@ class WaitingClaims:
             self._let_go(batch)
         return served
 
-    def _own(self, batch: Batch) -> list[Record]:
-        """Return the changed jobs that this batch may give to a claim.
+    def _own(self, changed: Mapping[str, Record], batch: Batch) -> Collection[Record]:
+        """Return the jobs that this batch changes and may give to a claim.
 
         In a shared storage, another engine may keep a job that was running before: for its claims,
         or because a stray thread holds it back.
         """
-        changed = batch.changed()
         if not self._is_shared:
-            return [*changed.values()]
+            return changed.values()
         started = batch.started_ids()
         return [job for job in changed.values() if job.job_id in started or batch.holds(job.job_id)]
 
