@@ -19,15 +19,13 @@ class Following:
         events: Passes them on.
 
     Attributes:
-        is_on: Whether the storage is shared.
-        is_behind: Called when there are transitions to read.
+        when_behind: Called when there are transitions to read.
     """
 
     def __init__(self, events: Events) -> None:
-        self.is_on = False
+        self.when_behind: Callable[[], object] = lambda: None
         self._events = events
         self._last: int | None = None  # None while nobody watches
-        self.is_behind: Callable[[], object] = lambda: None
 
     @property
     def last(self) -> int | None:
@@ -38,8 +36,8 @@ class Following:
 
     @property
     def has_to_begin(self) -> bool:
-        """Whether somebody watches a shared storage, and nobody has said from where on."""
-        return self.is_on and self.last is None and self._events.has_followers
+        """Whether somebody watches, and nobody has said from where on."""
+        return self.last is None and self._events.has_followers
 
     def begin(self, newest: int) -> None:
         """Follow from the newest transition on: watchers have yet to read the earlier ones."""
@@ -50,15 +48,12 @@ class Following:
         entries = entries_of(changes)
         if not entries:
             return 0
-        if self.last is not None and entries[0].sequence > self._next:
-            self.is_behind()
+        last = self.last
+        if last is not None and entries[0].sequence > last + 1:
+            self.when_behind()
         else:
             self.take(entries)
         return entries[-1].sequence
-
-    @property
-    def _next(self) -> int:
-        return (self._last or 0) + 1
 
     def take(self, entries: Sequence[Entry]) -> None:
         """Pass on the transitions that follow; those that were passed on before are left out.
@@ -66,16 +61,13 @@ class Following:
         Numbers have no gaps, so what is missing among them was removed meanwhile. The watchers find
         out whether they have missed it.
         """
-        if self.last is None:
+        if (last := self.last) is None:
             return
-        new = [entry for entry in entries if entry.sequence >= self._next]
-        if (
-            new
-            and new[-1].sequence - new[0].sequence + 1 == len(new)
-            and (new[0].sequence == self._next)
-        ):
-            self._last = new[-1].sequence
+        new = [entry for entry in entries if entry.sequence > last]
+        if not new:
+            return
+        self._last = new[-1].sequence
+        if self._last - last == len(new):
             self._events.publish_entries(new)
-        elif new:
-            self._last = new[-1].sequence
+        else:
             self._events.publish_gap()

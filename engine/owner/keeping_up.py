@@ -62,7 +62,6 @@ class KeepingUp:
             Exception: A bug; it crashes the owner.
         """
         following = self._state.following
-        following.is_behind = self._shared.wake
         pause = LONGEST_PAUSE_SECONDS
         while True:
             waits = self._claims.are_waiting or following.last is not None

@@ -15,7 +15,7 @@ from engine.owner.commands.command import Read
 from engine.owner.commands.read import FindJob, GetJobs
 from engine.owner.message import refuse
 from engine.owner.sources import Sources
-from engine.owner.state import why_missing
+from engine.owner.state import State, why_missing
 from engine.storage.protocol import CheckedOut, ReadLimit
 from engine.storage.record import Record
 
@@ -23,7 +23,10 @@ from engine.storage.record import Record
 async def answer_reads(messages: Sequence[Read[Any]], sources: Sources) -> None:
     """Answer reads, each by itself."""
     state = sources.state
-    if state.following.has_to_begin and not await _begin_following(messages, sources):
+    try:
+        await _begin_following(state)
+    except StorageError as error:
+        refuse(messages, error)
         return
     find_all = state.table.find_all if state.shared is None else _find_none
     elsewhere: list[GetJobs | FindJob] = []
@@ -45,16 +48,10 @@ def _find_none(job_ids: Sequence[str]) -> None:
     del job_ids
 
 
-async def _begin_following(messages: Sequence[Read[Any]], sources: Sources) -> bool:
+async def _begin_following(state: State) -> None:
     """Begin to follow a shared storage, before a watcher reads what it is to follow from."""
-    shared = sources.state.shared
-    if shared is not None:
-        try:
-            sources.state.following.begin(await shared.newest_sequence())
-        except StorageError as error:
-            refuse(messages, error)
-            return False
-    return True
+    if state.shared is not None and state.following.has_to_begin:
+        state.following.begin(await state.shared.newest_sequence())
 
 
 async def _answer(message: Read[Any], sources: Sources) -> None:

@@ -116,7 +116,7 @@ class State:
         if opened.shared is not None:
             opened.shared.hold_back(self.ready_queue.strays)
             self.ready_queue.handled.tell = opened.shared.handles
-            self.following.is_on = True
+            self.following.when_behind = opened.shared.wake
         self._recently_ended = RecentlyEnded(self.table)
         self._updates_table = not opened.keeps_table
         self.epochs.set(opened.epochs)
