@@ -223,12 +223,8 @@ class State:
     def _publish_shared(self, changes: Sequence[Change]) -> None:
         for record in newest_records(changes).values():
             self.ready_queue.orphans.keep(record)
-            if (held := self.table.find(record.job_id)) is None:
-                continue
-            if record.execution.token == held.execution.token:
-                self.hold(record)
-            else:
-                self.let_go(held)
+            if (held := self.table.find(record.job_id)) is not None:
+                self.renew(held, record)
         self.events.publish(changes)
         self.last_sequence = max(self.last_sequence, self.following.note(changes))
 
@@ -237,16 +233,19 @@ class State:
         self.table.update({record.job_id: record})
         self.ready_queue.note_held(record)
 
-    def let_go(self, record: Record) -> None:
-        """Hold a job of a shared storage no more: an attempt of this engine had it."""
-        self.table.remove(record)
-        self.ready_queue.forget_held(record.job_id)
+    def renew(self, held: Record, now: Record | None) -> None:
+        """Hold a job as it is now, or no more: it has another attempt than before, or is gone."""
+        if now is not None and now.execution.token == held.execution.token:
+            self.hold(now)
+        else:
+            self.table.remove(held)
+            self.ready_queue.forget_held(held.job_id)
 
-    def let_go_all(self, job_ids: Iterable[str]) -> None:
+    def let_go(self, job_ids: Iterable[str]) -> None:
         """Hold jobs no more that others have removed from a shared storage."""
         for job_id in job_ids:
-            if (record := self.table.find(job_id)) is not None:
-                self.let_go(record)
+            if (held := self.table.find(job_id)) is not None:
+                self.renew(held, None)
 
     def _note_all(self, records: Iterable[Record]) -> None:
         """Take in when jobs are due, and whether they are ready."""

@@ -101,7 +101,7 @@ class Writes:
             if rounds >= _MOST_ROUNDS and len(messages) > 1:
                 break
             named.replace(stored.jobs, stored.gone)
-            self._state.let_go_all(stored.gone)
+            self._state.let_go(stored.gone)
         return None
 
     async def _answer_halves(self, messages: Sequence[Write]) -> None:

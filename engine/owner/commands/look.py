@@ -90,10 +90,7 @@ async def _look_at_held(state: State, shared: Shared) -> None:
     for before, now in zip(held, await shared.changed(held), strict=True):
         if now is before:
             continue
-        if now is not None and now.execution.token == before.execution.token:
-            state.hold(now)
-        else:
-            state.let_go(before)
+        state.renew(before, now)
         # The attempt of a job that was removed stops as that of one that has ended.
         changed.append(now or before.with_execution(before.execution.ended()))
     state.events.publish([Change(None, each.status, each) for each in changed])
