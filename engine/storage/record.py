@@ -223,7 +223,8 @@ class Execution(Struct, frozen=True, gc=False):
 
 NO_EXECUTION: Final = Execution()
 
-_DEAD: Final = "dead "
+DEAD: Final = "dead "
+"""How a token begins once the engine of its attempt has died, in a shared storage."""
 
 
 def dead_token(count: int) -> str:
@@ -232,12 +233,12 @@ def dead_token(count: int) -> str:
     Args:
         count: How many attempts of the engine died with it.
     """
-    return f"{_DEAD}{count}"
+    return f"{DEAD}{count}"
 
 
 def died_with(token: str) -> int | None:
     """Return how many attempts died with the engine of a dead one; None for a living attempt."""
-    return int(token.removeprefix(_DEAD)) if token.startswith(_DEAD) else None
+    return int(token.removeprefix(DEAD)) if token.startswith(DEAD) else None
 
 
 _DEFAULT: Final = "mock_bc_"

@@ -21,6 +21,7 @@ from engine.storage.postgres.columns import (
     FIXED_COLUMNS,
     JOB_COLUMNS,
     TRANSITION_COLUMNS,
+    has_died,
     type_of,
 )
 from engine.storage.postgres.composites import Composite
@@ -73,7 +74,7 @@ def _assignments(engine: str) -> Iterator[str]:
     # Reserved by another engine, or held back there: it stays so, whoever writes the job.
     is_kept = (
         f"job.holder <> {engine} AND given.holder IS NULL AND given.status = job.status "
-        "AND (job.token IS NULL OR starts_with(job.token, 'dead '))"
+        f"AND (job.token IS NULL OR {has_died('job.token')})"
     )
     yield "revision = job.revision + 1"
     for column in JOB_COLUMNS:

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import fields
 
 from engine.domain.validation import MAX_READ_CHARACTERS
-from engine.storage.record import Execution
+from engine.storage.record import DEAD, Execution
 
 _NUMBERS: Final = frozenset(
     {
@@ -63,6 +63,11 @@ MOST_OCTETS: Final = 4 * MAX_READ_CHARACTERS
 def octets_of(job: str) -> str:
     """Return an expression for the octets of the long texts of a job."""
     return " + ".join(f"coalesce(octet_length({job}.{column}), 0)" for column in LONG_TEXTS)
+
+
+def has_died(column: str = "token") -> str:
+    """Return a condition: a token's attempt died with its engine. It is NULL for no token."""
+    return f"starts_with({column}, '{DEAD}')"
 
 
 def type_of(column: str) -> str:

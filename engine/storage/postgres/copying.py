@@ -19,6 +19,7 @@ from engine.storage.postgres.columns import (
     ATTEMPT_COLUMNS,
     JOB_COLUMNS,
     TRANSITION_COLUMNS,
+    has_died,
     type_of,
 )
 from engine.storage.postgres.errors import is_definite
@@ -85,8 +86,8 @@ class DatabaseContents:
 
     def count_held(self) -> int:
         """Count the jobs that a living attempt has."""
-        living = "token IS NOT NULL AND token NOT LIKE 'dead %%'"
-        return self._number(f"(SELECT count(*) FROM {self._s}.jobs WHERE {living})")
+        jobs = f"{self._s}.jobs WHERE token IS NOT NULL AND NOT {has_died()}"
+        return self._number(f"(SELECT count(*) FROM {jobs})")
 
     def _number(self, expression: str) -> int:
         [number] = reading.one(self._cursor, f"SELECT {expression}".encode())

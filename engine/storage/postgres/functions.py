@@ -13,8 +13,10 @@ from typing import Final
 
 from engine.storage.postgres.batches import BATCH_FUNCTIONS, JUMP
 from engine.storage.postgres.claims import CLAIM_FUNCTIONS
+from engine.storage.postgres.columns import has_died
 from engine.storage.postgres.errors import FENCED
 from engine.storage.postgres.planner import BY_INDEX, IN_ORDER_OF_INDEX, PLAIN
+from engine.storage.record import DEAD
 
 PROTOCOL: Final = 1
 """That of the functions which this engine calls."""
@@ -66,7 +68,7 @@ BEGIN
     PERFORM FROM batches WHERE engine_id = p_engine FOR UPDATE;
     UPDATE batches SET number = number + {JUMP} WHERE engine_id = p_engine;
     UPDATE engines SET died_with = (
-        SELECT count(*) FROM jobs WHERE holder = p_engine AND token NOT LIKE 'dead %'
+        SELECT count(*) FROM jobs WHERE holder = p_engine AND NOT {has_died()}
     ) WHERE engine_id = p_engine;
     RETURN true;
 END $$
@@ -86,7 +88,7 @@ BEGIN
     END IF;
     UPDATE jobs SET holder = NULL, ready = retry_at IS NULL,
         due_at = least(deadline_at, retry_at), revision = revision + 1,
-        token = CASE WHEN token NOT LIKE 'dead %' THEN 'dead ' || died ELSE token END
+        token = CASE WHEN NOT {has_died()} THEN '{DEAD}' || died ELSE token END
         WHERE position = ANY (ARRAY(
             SELECT position FROM jobs WHERE holder = p_engine LIMIT p_limit FOR UPDATE SKIP LOCKED
         ));

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from engine.storage.postgres.columns import has_died
 from engine.storage.postgres.statements import FOUND_BY
 from engine.storage.record import KEPT_ATTEMPTS
 
@@ -24,7 +25,7 @@ class Rule(NamedTuple):
     ``last_position`` and ``last_sequence``, the newest numbers that were removed."""
 
 
-_LIVE: Final = "(token IS NOT NULL AND token NOT LIKE 'dead %%')"
+_LIVE: Final = f"(token IS NOT NULL AND NOT {has_died()})"
 _FREE: Final = f"(status = %(running)b AND NOT {_LIVE} AND holder IS NULL)"
 # An engine that saw the deadline pass keeps the job from the others for 5 s.
 _SEEN: Final = "coalesce(due_at >= deadline_at + interval '5 seconds', false)"

@@ -6,7 +6,7 @@ from typing import Final
 
 from engine.storage.postgres.batches import TYPES
 from engine.storage.postgres.claims import INNOCENT, ORPHAN, SUSPECT
-from engine.storage.postgres.columns import MOST_OCTETS, RECORD_COLUMNS, octets_of
+from engine.storage.postgres.columns import MOST_OCTETS, RECORD_COLUMNS, has_died, octets_of
 from engine.storage.postgres.schema import quoted
 
 FOUND_BY: Final = ("job_id", "idempotency_key", "blockchain_identifier")
@@ -63,7 +63,7 @@ class Statements:
         others = "kind <> ALL (given.kinds)"
         self.ready_counts = _bytes(
             f"SELECT {_ready(s)}, (SELECT count(*) FROM {s}.jobs "
-            f"WHERE holder IS NOT NULL AND token NOT LIKE 'dead %%'), {_ready(s, others)} "
+            f"WHERE holder IS NOT NULL AND NOT {has_died()}), {_ready(s, others)} "
             f"FROM (SELECT %b || {s}.handled_1() AS kinds) AS given"
         )
 

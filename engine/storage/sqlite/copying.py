@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from engine.domain.exceptions import StorageDamagedError
 from engine.storage.copying import Counts, FailedAttempt, Head, LabelOfJob, Line
 from engine.storage.findings import printable_name
-from engine.storage.record import Record
+from engine.storage.record import DEAD, Record
 from engine.storage.sqlite.epochs import read_epochs, sound_epochs, write_epochs
 from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.file import take_steps
@@ -76,7 +76,7 @@ class FileContents:
     def count_held(self) -> int:
         """Count the jobs that a living attempt has."""
         return self._number(
-            "SELECT count(*) FROM jobs WHERE token IS NOT NULL AND token NOT GLOB 'dead *'"
+            f"SELECT count(*) FROM jobs WHERE token IS NOT NULL AND token NOT GLOB '{DEAD}*'"
         )
 
     def _number(self, query: str) -> int:
