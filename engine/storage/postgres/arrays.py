@@ -94,9 +94,20 @@ def _joined(kind: type[Kind], values: Sequence[Any], form: Callable[[Any], bytes
 
 
 def _array(kind: type[Kind], length: int, items: bytes) -> Kind:
+    return kind(array_of(kind.item, length, items))
+
+
+def array_of(item: int, length: int, items: bytes) -> bytes:
+    """Return the array of some items, which may be NULLs.
+
+    Args:
+        item: The number of their type.
+        length: How many they are.
+        items: Each with its length before it.
+    """
     if not length:
-        return kind(_EMPTY_HEADER(0, 0, kind.item))
-    return kind(_HEADER(1, 1, kind.item, length, 1) + items)
+        return _EMPTY_HEADER(0, 0, item)
+    return _HEADER(1, 1, item, length, 1) + items
 
 
 class _ArrayDumper(Dumper):

@@ -13,14 +13,12 @@ from itertools import repeat
 from struct import Struct
 from typing import Any, Final
 
-from engine.storage.postgres.arrays import Rows
+from engine.storage.postgres.arrays import Rows, array_of
 from engine.storage.postgres.columns import type_of
 
 _EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _COUNT: Final = Struct("!i").pack
-_HEADER: Final = Struct("!iiIii").pack
-_EMPTY_HEADER: Final = Struct("!iiI").pack
 # The number of the type, the length, and the value.
 _HEAD: Final = Struct("!Ii").pack
 _NUMBER: Final = Struct("!Iiq").pack
@@ -72,10 +70,9 @@ class Composite:
             number: The type's, in the database.
             values: Those of each row, in the order of the columns.
         """
-        if not values:
-            return Rows(_EMPTY_HEADER(0, 0, number))
-        parts = [part for row in self._rows(values) for part in (_COUNT(len(row)), row)]
-        return Rows(_HEADER(1, 0, number, len(values), 1) + b"".join(parts))
+        rows = self._rows(values) if values else ()
+        parts = [part for row in rows for part in (_COUNT(len(row)), row)]
+        return Rows(array_of(number, len(values), b"".join(parts)))
 
     def _rows(self, values: Sequence[Sequence[Any]]) -> Iterator[bytes]:
         """Return each row. What is the same in all of them, as most of it is, is formed once."""
