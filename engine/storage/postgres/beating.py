@@ -25,7 +25,7 @@ from engine.storage.postgres.silence import Living, Silence
 
 logger = TaskLogger("engine")
 
-_BEATS_PER_LEASE: Final = 5
+BEATS_PER_LEASE: Final = 5
 _MOST_BEATS_LATE: Final = 2  # leaves time to connect anew within the lease
 _RARELY_BEATS: Final = 10
 _FREED_AT_ONCE: Final = 200
@@ -84,7 +84,7 @@ class Beating:
         self._engine_id = engine_id
         self._storage = storage
         self._schema = schema
-        self._beat_seconds = lease_seconds / _BEATS_PER_LEASE
+        self._beat_seconds = lease_seconds / BEATS_PER_LEASE
         self._connect = connect
         self._bell = bell
         self._hint = hint

@@ -19,6 +19,8 @@ ORPHAN: Final = "ready AND token IS NOT NULL"
 SUSPECT: Final = "ready AND died_attempt IS NOT NULL AND token IS NULL"
 """Jobs whose newest attempt died, and that were judged."""
 RANK: Final = "coalesce(priority, 0)"
+SEEN_FOR: Final = "interval '5 seconds'"
+"""For so long an engine that saw a deadline pass keeps the job from the others."""
 
 
 def _first(condition: str, limit: str) -> str:
@@ -140,8 +142,8 @@ BEGIN
 END $$
 """
 
-# A job whose deadline has passed is kept from the other engines for 5 s: this one expires it, if
-# its lifecycle does. Else the job goes on to its next attempt. A job in a status that this one
+# A job whose deadline has passed is kept from the other engines for a while: this one expires it,
+# if its lifecycle does. Else the job goes on to its next attempt. A job in a status that this one
 # doesn't know is left to engines that do.
 _DUE: Final = f"""
 CREATE FUNCTION due_1(
@@ -153,7 +155,7 @@ BEGIN
         UPDATE jobs AS job SET
             ready = job.ready OR (job.holder IS NULL AND coalesce(job.retry_at <= p_now, false)),
             due_at = least(
-                CASE WHEN job.deadline_at <= p_now THEN p_now + interval '5 seconds'
+                CASE WHEN job.deadline_at <= p_now THEN p_now + {SEEN_FOR}
                     ELSE job.deadline_at END,
                 CASE WHEN job.retry_at > p_now THEN job.retry_at END
             )

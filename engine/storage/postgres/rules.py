@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from engine.storage.postgres.claims import SEEN_FOR
 from engine.storage.postgres.columns import has_died
 from engine.storage.postgres.statements import FOUND_BY
 from engine.storage.record import KEPT_ATTEMPTS
@@ -27,8 +28,7 @@ class Rule(NamedTuple):
 
 _LIVE: Final = f"(token IS NOT NULL AND NOT {has_died()})"
 _FREE: Final = f"(status = %(running)b AND NOT {_LIVE} AND holder IS NULL)"
-# An engine that saw the deadline pass keeps the job from the others for 5 s.
-_SEEN: Final = "coalesce(due_at >= deadline_at + interval '5 seconds', false)"
+_SEEN: Final = f"coalesce(due_at >= deadline_at + {SEEN_FOR}, false)"
 
 
 def _of_jobs(problem: str, condition: str, *columns: str) -> Rule:

@@ -19,6 +19,7 @@ from engine.domain.validation import (
 from engine.storage.filter import JobFilter
 from engine.storage.postgres import listing, reading
 from engine.storage.postgres.beat_connection import connector
+from engine.storage.postgres.beating import BEATS_PER_LEASE
 from engine.storage.postgres.database import Database
 from engine.storage.postgres.heartbeat import Heartbeat
 from engine.storage.postgres.limited_thread import LimitedThread
@@ -93,7 +94,8 @@ class PostgresStorage:
         schema = location.schema if schema is None else schema_name(schema)
         self._database = Database(location, schema, prepared_after)
         self._thread = LimitedThread(f"engine storage {self._subject}", self._database.cut)
-        self._heartbeat = Heartbeat(self._subject, schema, lease, connector(location, lease / 5))
+        connect = connector(location, lease / BEATS_PER_LEASE)
+        self._heartbeat = Heartbeat(self._subject, schema, lease, connect)
         self._users = 0  # engines that have opened it, refused ones too: each calls `aclose`
 
     def __repr__(self) -> str:
