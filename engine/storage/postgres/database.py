@@ -95,8 +95,7 @@ class Database:
                     lock_opening(cursor.connection, self._schema)
                     has_joined = fit_some(cursor, statements, outcomes, renamed, running)
                     if has_joined:
-                        how = (name, lease_seconds)
-                        [self.engine] = reading.one(cursor, statements.join, how)
+                        [self.engine] = reading.one(cursor, statements.join, (name, lease_seconds))
             sequence, position = reading.one(cursor, statements.numbers)
             [place] = reading.one(cursor, statements.place)
             epochs = [Epoch(*row) for row in cursor.execute(statements.epochs)]
@@ -148,9 +147,12 @@ class Database:
         Raises:
             StorageError: The server's error; or a commit's outcome is unknown.
         """
+        self._check_decided()
+        return self._call(function)
+
+    def _check_decided(self) -> None:
         if self._undecided is not None:
             raise StorageError(f"{self._subject}: the outcome of a commit is not yet known")
-        return self._call(function)
 
     def _call(self, function: Callable[[Reader, Statements], Result]) -> Result:
         cursor = self._connected()
@@ -207,8 +209,7 @@ class Database:
 
     def commit(self, changes: Sequence[Change]) -> Committed:
         """Write a round's changes; see `engine.storage.Storage.commit`."""
-        if self._undecided is not None:
-            raise StorageError(f"{self._subject}: the outcome of a commit is not yet known")
+        self._check_decided()
         types = self._known_types()
         batch = batch_rows(changes, self.running, self.engine, self.held_back, types)
         cursor = self._connected()

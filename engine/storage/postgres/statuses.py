@@ -14,7 +14,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from engine.storage.postgres import reading
 from engine.storage.postgres.arrays import texts
 from engine.storage.postgres.batches import MOVED_JOB, update_of
 from engine.storage.postgres.reading import Reader, note, one, records
@@ -128,7 +127,7 @@ def _select(statements: Statements) -> bytes:
 def _write(cursor: Reader, statements: Statements, records: Sequence[Record], running: str) -> None:
     """Write jobs as they are now. Whoever had one has it still, unless it has ended."""
     rows = [moved_row(each, kept_of(each, running, 0, ())) for each in records]
-    types = RowTypes(*reading.one(cursor, statements.row_types))
+    types = RowTypes(*one(cursor, statements.row_types))
     cursor.execute(
         f"UPDATE {statements.schema}.jobs AS job {update_of('0')} "
         f"FROM unnest(%b::{statements.schema}.moved_job_1[]) AS given "
