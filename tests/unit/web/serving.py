@@ -51,7 +51,13 @@ class Service:
         self._reader = Thread(target=self._read_log, args=(address,))
         self._reader.start()
         self.address = httpx.URL(address.result(SECONDS))
-        self.client = httpx.Client(base_url=self.address, timeout=SECONDS)
+        # A connection for each call: hypercorn closes one, without saying so in the answer, whose
+        # request had a body that was still to be read, and the next request may go to it first.
+        self.client = httpx.Client(
+            base_url=self.address,
+            timeout=SECONDS,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
 
     def _read_log(self, address: "Future[str]") -> None:
         assert self.process.stdout is not None
