@@ -10,6 +10,7 @@ from engine.owner import recently_ended
 from engine.storage import memory
 from engine.storage.postgres import listing as postgres_listing
 from engine.storage.sqlite import listing
+from tests.interventions import Intruder, intruding
 from tests.postgres import Databases, server_databases
 from tests.tries import thorough, tier
 
@@ -60,6 +61,13 @@ def postgres_url(databases: Databases) -> Iterator[str]:
     url = databases.new()
     yield url
     databases.drop(url)
+
+
+@pytest.fixture
+def intruder(postgres_url: str) -> Iterator[Intruder]:
+    """Return another connection to that database."""
+    with intruding(postgres_url) as intruder:
+        yield intruder
 
 
 def pytest_collection_finish() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 
@@ -22,7 +22,7 @@ from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
 from engine.testing.shared_fixtures import EndLease, LoseAnswer, OpenPair
 from engine.testing.working import WorkingTests
-from tests.interventions import Intruder, intruding
+from tests.interventions import Intruder
 from tests.tries import thorough
 
 
@@ -85,11 +85,6 @@ class TestSharedPostgresStorages(_OnPostgres, SharedSuite):
         self, open_pair: OpenPair
     ) -> None:
         await super().test_no_more_is_taken_or_found_at_once_than_one_read_may_give(open_pair)
-
-    @pytest.fixture
-    def intruder(self, postgres_url: str) -> Iterator[Intruder]:
-        with intruding(postgres_url) as intruder:
-            yield intruder
 
     @pytest.fixture
     def end_lease(self, intruder: Intruder) -> EndLease:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +28,7 @@ from engine import (
 )
 from engine.storage.postgres.arrivals import ARRIVALS
 from engine.storage.postgres.batches import TAKE_ORDER
-from tests.interventions import Intruder, intruding
+from tests.interventions import Intruder
 from tests.tries import report, seeded, tries
 from tests.unit.storage.postgres.callers import place
 
@@ -229,10 +228,9 @@ def _compare_order(seen: Seen) -> None:
 
 
 @pytest.fixture
-def intruder(postgres_url: str) -> Iterator[Intruder]:
-    with intruding(postgres_url) as intruder:
-        intruder.run("CREATE TABLE public.orders (job_id text NOT NULL)")
-        yield intruder
+def intruder(intruder: Intruder) -> Intruder:
+    intruder.run("CREATE TABLE public.orders (job_id text NOT NULL)")
+    return intruder
 
 
 async def test_a_job_is_there_exactly_when_its_transaction_has_committed(

@@ -16,7 +16,7 @@ from psycopg.rows import dict_row
 
 from engine import Job, JobEngine, JobStatus, Outcome, Worker
 from engine.testing.facades import opened_engine
-from tests.interventions import Intruder, intruding
+from tests.interventions import Intruder
 from tests.postgres import Databases, started_cluster
 from tests.tries import thorough
 from tests.unit.storage.postgres.callers import Caller, calling, connecting, place
@@ -28,12 +28,6 @@ pytestmark = pytest.mark.anyio
 def anyio_backend() -> str:
     """Use asyncio: no driver that is awaited runs on trio."""
     return "asyncio"
-
-
-@pytest.fixture
-def intruder(postgres_url: str) -> Iterator[Intruder]:
-    with intruding(postgres_url) as intruder:
-        yield intruder
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import anyio
@@ -12,7 +11,7 @@ import pytest
 from engine import LeaseLostError, StorageError
 from engine.storage.postgres import PostgresStorage
 from engine.testing.party import Party, amended, created, joined
-from tests.interventions import Intruder, intruding
+from tests.interventions import Intruder
 
 pytestmark = pytest.mark.anyio
 
@@ -22,12 +21,6 @@ _WAITING: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
     "AND wait_event_type = 'Lock'"
 )
-
-
-@pytest.fixture
-def intruder(postgres_url: str) -> Iterator[Intruder]:
-    with intruding(postgres_url) as intruder:
-        yield intruder
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
@@ -12,7 +11,7 @@ from engine.storage import JobFilter, Label, Names
 from engine.storage.postgres import PostgresStorage
 from engine.testing.party import Party, amended, claimed, created, joined, moved
 from engine.testing.values import NOON, RUNNING, OddStatus
-from tests.interventions import Intruder, intruding
+from tests.interventions import Intruder
 
 pytestmark = [pytest.mark.anyio, pytest.mark.thorough]
 
@@ -30,12 +29,6 @@ _ROWS_READ: Final = """
     SELECT (SELECT sum(seq_tup_read) FROM pg_stat_all_tables WHERE schemaname = 'engine')
         + (SELECT sum(idx_tup_read) FROM pg_stat_all_indexes WHERE schemaname = 'engine')
 """
-
-
-@pytest.fixture
-def intruder(postgres_url: str) -> Iterator[Intruder]:
-    with intruding(postgres_url) as intruder:
-        yield intruder
 
 
 async def make_all_calls(party: Party, name: str) -> None:

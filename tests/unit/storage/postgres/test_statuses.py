@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -14,19 +14,13 @@ from engine import StorageError
 from engine.storage.postgres import PostgresStorage, statuses
 from engine.testing.party import amended, created, joined
 from engine.testing.values import RUNNING, STATUS_OUTCOMES, OddStatus
-from tests.interventions import Intruder, intruding
+from tests.interventions import Intruder
 
 pytestmark = pytest.mark.anyio
 
 _WAITING: Final = OddStatus.WAITING.value
 _RENAMED: Final = {_WAITING: RUNNING}
 _OUTCOMES: Final = {each: its for each, its in STATUS_OUTCOMES.items() if each != _WAITING}
-
-
-@pytest.fixture
-def intruder(postgres_url: str) -> Iterator[Intruder]:
-    with intruding(postgres_url) as intruder:
-        yield intruder
 
 
 @asynccontextmanager

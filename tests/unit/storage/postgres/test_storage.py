@@ -37,19 +37,13 @@ from engine.storage.record import Change, Record
 from engine.testing.party import amended, created, joined, moved
 from engine.testing.telling import progress
 from engine.testing.values import RUNNING, STATUS_OUTCOMES, OddStatus
-from tests.interventions import Intruder, intruding
+from tests.interventions import Intruder
 from tests.postgres import SCHEMA, Databases
 from tests.proxy import proxied
 
 pytestmark = pytest.mark.anyio
 
 _SECONDS_AGAINST_HANGS = 60
-
-
-@pytest.fixture
-def intruder(postgres_url: str) -> Iterator[Intruder]:
-    with intruding(postgres_url) as intruder:
-        yield intruder
 
 
 @pytest.fixture
