@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from engine.owner import recently_ended
+from engine.owner import recent_jobs
 from engine.storage import memory
 from engine.storage.postgres import listing as postgres_listing
 from engine.storage.sqlite import listing
@@ -37,7 +37,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def ended_jobs_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each job leave the owner's table at its end, so that the storage is asked for it."""
-    monkeypatch.setattr(recently_ended, "_LARGE_BYTES", 0)
+    monkeypatch.setattr(recent_jobs, "_LARGE_BYTES", 0)
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Following: passes the transitions of a shared storage on to the watchers, in their order.
 
 The commits of this engine come at once, if no other engine's stands between; the rest is read, by
-`engine.owner.keeping_up`. Only while somebody watches: `begin` says from where on.
+`engine.owner.keeping_up`. Only while somebody watches: from this engine's newest transition on, if
+it is fresh, or else from where `begin` says.
 """
 
 from __future__ import annotations
@@ -25,31 +26,35 @@ class Following:
     def __init__(self, events: Events) -> None:
         self.when_behind: Callable[[], object] = lambda: None
         self._events = events
-        self._last: int | None = None  # None while nobody watches
+        self._last: int | None = None  # None: it is long ago
 
     @property
     def last(self) -> int | None:
         """The number of the newest transition that was passed on; None: nobody watches."""
-        if not self._events.has_followers:
-            self._last = None
-        return self._last
+        return self._last if self._events.has_followers else None
 
     @property
     def has_to_begin(self) -> bool:
         """Whether somebody watches, and nobody has said from where on."""
-        return self.last is None and self._events.has_followers
+        return self._last is None and self._events.has_followers
 
     def begin(self, newest: int) -> None:
         """Follow from the newest transition on: watchers have yet to read the earlier ones."""
         self._last = newest
+
+    def forget(self) -> None:
+        """Forget where to follow from, if nobody watches: too much will have happened since."""
+        if not self._events.has_followers:
+            self._last = None
 
     def note(self, changes: Sequence[Change]) -> int:
         """Pass on the transitions of this engine's own commit; return the newest one's number."""
         entries = entries_of(changes)
         if not entries:
             return 0
-        last = self.last
-        if last is not None and entries[0].sequence > last + 1:
+        if (last := self.last) is None:
+            self._last = entries[-1].sequence
+        elif entries[0].sequence > last + 1:
             self.when_behind()
         else:
             self.take(entries)

@@ -86,7 +86,7 @@ class KeepingUp:
             await self._ask(ExpireJobs(()))
             self._has_failed = False
         looked = await self._ask(LookAround())
-        self._claims.may_find_some = True
+        self._claims.search_again()
         if looked.late or self._claims.are_waiting or self._claims.have_left_some:
             await self._ask(ExpireJobs(looked.late))
         if anyio.current_time() >= self._next_unhandled:

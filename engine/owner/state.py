@@ -1,12 +1,14 @@
 """State: the live jobs and those that ended recently, all committed. The storage has the others.
 
 Of a shared storage it holds only the jobs of the engine's own attempts, as they were when the
-engine wrote them last: others may have written them since.
+engine wrote them last: others may have written them since. The same is true of the jobs that it has
+written lately. A batch may be decided on these, because the commit compares what the batch writes;
+what it leaves as it is has to be read (`State.read`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -24,7 +26,7 @@ from engine.owner.following import Following
 from engine.owner.message import Message
 from engine.owner.numbers import PROVISIONAL
 from engine.owner.ready_queue import ReadyQueue
-from engine.owner.recently_ended import RecentlyEnded
+from engine.owner.recent_jobs import RecentJobs
 from engine.owner.shared_progress import SharedProgress
 from engine.owner.times import JobTimes
 from engine.portal.logs import TaskLogger
@@ -81,7 +83,9 @@ class State:
         self.shared: Shared | None = None
         self.following = Following(self.events)
         self.shared_progress = SharedProgress(self.events)
-        self._recently_ended = RecentlyEnded(self.table)
+        self._recently_ended = RecentJobs(self.table)
+        self._written = Table()  # lately, by this engine, to a shared storage
+        self._recently_written = RecentJobs(self._written)
         self._storage = storage
         self._updates_table = True
 
@@ -117,7 +121,7 @@ class State:
             opened.shared.hold_back(self.ready_queue.strays)
             self.ready_queue.handled.tell = opened.shared.handles
             self.following.when_behind = opened.shared.wake
-        self._recently_ended = RecentlyEnded(self.table)
+        self._recently_ended = RecentJobs(self.table)
         self._updates_table = not opened.keeps_table
         self.epochs.set(opened.epochs)
         self.last_sequence = opened.last_sequence
@@ -148,7 +152,7 @@ class State:
         return now if self.shared is None else now + self.shared.clock_offset
 
     async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
-        """Return the committed jobs that messages name; those not held here are checked out.
+        """Return the committed jobs that messages name; those not known here are checked out.
 
         A message that names many gets no more than one read gives; the rest is left out, if no
         other message needs it.
@@ -184,7 +188,7 @@ class State:
         """Add the jobs that are held to those named, and the other names to the missing ones."""
         table = self.table
         if self.shared is not None and not message.by_attempt:
-            table = _NOTHING
+            table = self._written if message.writes else _NOTHING
         for job_id in message.job_ids:
             if (record := table.find(job_id)) is None:
                 missing.ids[job_id] = None
@@ -225,6 +229,11 @@ class State:
             self.ready_queue.orphans.keep(record)
             if (held := self.table.find(record.job_id)) is not None:
                 self.renew(held, record)
+            if record.outcome is None:
+                self._written.update({record.job_id: record})
+                self._recently_written.add(record)
+            else:
+                self._recently_written.forget([record.job_id])
         self.events.publish(changes)
         self.last_sequence = max(self.last_sequence, self.following.note(changes))
 
@@ -241,9 +250,49 @@ class State:
             self.table.remove(held)
             self.ready_queue.forget_held(held.job_id)
 
-    def let_go(self, job_ids: Iterable[str]) -> None:
-        """Hold jobs no more that others have removed from a shared storage."""
-        for job_id in job_ids:
+    def has_unread(self, named: CheckedOut, written: Container[str] = ()) -> bool:
+        """Return whether a job is named as this engine has written it lately.
+
+        Args:
+            named: The jobs.
+            written: The ids of those that do not count.
+        """
+        return self.shared is not None and any(
+            record.job_id not in written and self._written.find(record.job_id) is record
+            for part in named.parts
+            for record in part.jobs.values()
+        )
+
+    async def read(self, named: CheckedOut, written: Container[str]) -> None:
+        """Replace jobs that are named by what the storage has of them at one moment.
+
+        Args:
+            named: The jobs.
+            written: The ids of those that stay as they are.
+
+        Raises:
+            StorageError: They can't be read.
+        """
+        records = (record for part in named.parts for record in part.jobs.values())
+        job_ids = {each.job_id: None for each in records if each.job_id not in written}
+        missing, read = _Missing(Names(tuple(job_ids))), CheckedOut()
+        while missing:
+            found = await self._storage.checkout(missing.names())
+            missing = _Missing(found.take_left_out())
+            read.add(found)
+        self.replace(named, read, job_ids.keys() - read.ids.jobs.keys())
+
+    def replace(self, named: CheckedOut, newer: CheckedOut, gone: Collection[str]) -> None:
+        """Replace jobs among those that are named by what others have written to the storage.
+
+        Args:
+            named: The jobs.
+            newer: Some of them, and others, as they are now.
+            gone: The ids of jobs that were removed. The engine holds them no more.
+        """
+        self._recently_written.forget([*newer.ids.jobs, *gone])
+        named.replace(newer, gone)
+        for job_id in gone:
             if (held := self.table.find(job_id)) is not None:
                 self.renew(held, None)
 

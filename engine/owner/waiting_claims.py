@@ -9,6 +9,7 @@ them, or lets them go.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -46,9 +47,6 @@ class WaitingClaims:
 
     Args:
         ready_queue: Has the committed jobs that are ready.
-
-    Attributes:
-        may_find_some: Whether a shared storage may have ready jobs for the claims.
     """
 
     def __init__(self, ready_queue: ReadyQueue) -> None:
@@ -60,7 +58,8 @@ class WaitingClaims:
         self._reserved: dict[str, Record] = {}
         self._has_lost_some = False  # a shared storage keeps jobs for this engine, unknown here
         self._is_shared = False
-        self.may_find_some = True
+        # Kinds of which a shared storage had no more jobs to give, until there may be news.
+        self._empty: set[str] = set()
 
     def add(self, messages: Sequence[Write]) -> None:
         """Add the claims among the messages of a round."""
@@ -68,7 +67,10 @@ class WaitingClaims:
         if claims:
             self._ready_queue.fill()
             self._waiting += claims
-            self.may_find_some = True
+
+    def search_again(self) -> None:
+        """Note that others may have made jobs of any kind ready in a shared storage."""
+        self._empty.clear()
 
     @property
     def are_waiting(self) -> bool:
@@ -100,17 +102,23 @@ class WaitingClaims:
                     self._keep(record)
                     known.add(record.job_id)
             self._has_lost_some = False
-        if self.may_find_some and (wanted := self._wanted()):
+        if wanted := self._wanted():
             self._has_lost_some = True
             for kinds, limit in wanted:
                 suspects = not self._ready_queue.has_suspect
                 taken = await shared.take(kinds, limit, suspects=suspects)
-                characters = sum(record.characters for record in taken)
-                self.may_find_some = len(taken) == limit or characters >= MAX_READ_CHARACTERS
                 for record in taken:
                     self._keep(record)
+                if len(taken) < limit:
+                    self._note_empty(kinds, taken)
             self._has_lost_some = False
         return tuple(self._reserved.values())
+
+    def _note_empty(self, kinds: Mapping[str, int], taken: Sequence[Record]) -> None:
+        """Note which kinds gave less than they might have, though not for the size of the jobs."""
+        if sum(record.characters for record in taken) < MAX_READ_CHARACTERS:
+            given = Counter(record.kind for record in taken)
+            self._empty |= {kind for kind, most in kinds.items() if given[kind] < most}
 
     def _keep(self, record: Record) -> None:
         self._reserved[record.job_id] = record
@@ -127,13 +135,24 @@ class WaitingClaims:
         room = len(self._reserved)
         wanted = []
         for places in (each.places for each in self._waiting if not each.is_abandoned):
-            kinds = {kind: its.free for kind, its in places.kinds.items() if its.free > 0}
+            kinds = {
+                kind: its.free
+                for kind, its in places.kinds.items()
+                if its.free > 0 and kind not in self._empty
+            }
             if kinds and places.free > room:
                 wanted.append((kinds, places.free - room))
         return wanted
 
     def decide(self, batch: Batch) -> Sequence[ServedClaim]:
         """Give each claim its jobs, after all other decisions of the batch."""
+        served = self._serve_all(batch)
+        if self._empty:
+            left = (job.kind for job in batch.changed().values() if batch.is_ready(job))
+            self._empty.difference_update(left)
+        return served
+
+    def _serve_all(self, batch: Batch) -> Sequence[ServedClaim]:
         for record in self._still_unclaimed(batch):
             release(batch, record)
         if not self._waiting and not self._reserved:

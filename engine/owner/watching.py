@@ -122,11 +122,11 @@ class JobWait(Listener):
             while self._outcome is None:  # else it came meanwhile
                 if record.status in self._statuses or record.outcome is not None:
                     return record
-                if not self._is_behind:
-                    await self._woken.wait()
                 if self._is_behind:
                     self._is_behind, self._woken = False, self._new_event()
                     record = await read_job(ask, GetJobs([job_id]))
+                else:
+                    await self._woken.wait()
         finally:
             self._events.unsubscribe(self, job_id)
         if isinstance(self._outcome, EngineUnavailableError):

@@ -93,16 +93,27 @@ class Writes:
         Returns:
             None if others write the same jobs again and again: nothing was applied.
         """
+        most_rounds = _MOST_ROUNDS + self._state.has_unread(named)
         for rounds in count(1):
-            decided = self._decided = self._decide(messages, named, now)
+            decided = self._decided = await self._decide_on_read(messages, named, now)
             stored = await self._committer.commit(decided.batch)
             if not isinstance(stored, InTheWay):
                 return decided, stored
-            if rounds >= _MOST_ROUNDS and len(messages) > 1:
+            if rounds >= most_rounds and len(messages) > 1:
                 break
-            named.replace(stored.jobs, stored.gone)
-            self._state.let_go(stored.gone)
+            self._state.replace(named, stored.jobs, stored.gone)
         return None
+
+    async def _decide_on_read(
+        self, messages: Sequence[Write], named: CheckedOut, now: datetime
+    ) -> Decided:
+        """Decide messages, on what the storage has of the jobs that they don't change."""
+        while True:
+            decided = self._decide(messages, named, now)
+            written = decided.batch.changed()
+            if not self._state.has_unread(named, written):
+                return decided
+            await self._state.read(named, written)
 
     async def _answer_halves(self, messages: Sequence[Write]) -> None:
         """Answer messages in smaller batches, which are less in the way of others."""

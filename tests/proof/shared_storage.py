@@ -145,7 +145,8 @@ class PlainShared:
         await self._let_others_run()
         if not is_lost:
             return committed or Committed()
-        self._lost = Applied(changes, committed or False)
+        is_applied = committed is not None and committed.in_the_way is None
+        self._lost = Applied(changes, committed if committed and is_applied else False)
         raise CommitUnknownError(StorageError("the answer was lost"))
 
     async def resolve(self, changes: Sequence[Change]) -> bool | Committed:

@@ -74,6 +74,7 @@ def _pause_seconds(due: DueJobs, now: datetime) -> float:
 async def _follow(sources: Sources) -> None:
     """Pass on the transitions that somebody watches."""
     following = sources.state.following
+    following.forget()
     while (last := following.last) is not None:
         entries = await sources.storage.transitions(last, _MOST_LINES)
         following.take(entries)

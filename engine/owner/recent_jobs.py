@@ -1,6 +1,7 @@
-"""Recently ended jobs: stay in the owner's table for a while, because their callers ask for them.
+"""Recent jobs: stay in a table for a while, because their callers soon ask for them again.
 
-Otherwise each look at a job that has just ended would go to the storage. The oldest leave first.
+Otherwise each look at a job that has just ended would go to the storage, and so would each call
+that moves a job on which this engine has just written to a shared one. The oldest leave first.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ _BYTES_OF_A_RECORD: Final = 400  # without its texts; and its places in dictiona
 _BYTES_OF_A_CHARACTER: Final = 4  # at most
 
 
-class RecentlyEnded:
-    """Keeps the newest ended jobs of a table, of 4 MiB at most.
+class RecentJobs:
+    """Keeps the newest jobs of a table, of 4 MiB at most.
 
     Args:
-        table: The owner's. It has the jobs that are added here, until they leave.
+        table: Has the jobs that are added here, until they leave.
     """
 
     def __init__(self, table: Table) -> None:
         self._table = table
-        self._sizes: dict[str, int] = {}  # in bytes, by job id, the oldest end first
+        self._sizes: dict[str, int] = {}  # in bytes, by job id, the oldest first
         self._bytes = 0
 
     def add(self, record: Record) -> None:
-        """Keep a job that has just ended; others leave."""
+        """Keep a job that the table has just got; others leave."""
         self._bytes -= self._sizes.pop(record.job_id, 0)
         size = _size(record)
         if size > _LARGE_BYTES:

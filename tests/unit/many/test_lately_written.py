@@ -1,0 +1,133 @@
+"""What an engine decides without a read, on what it has written lately, and what it reads again."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import anyio
+import pytest
+
+from engine import (
+    AgentJobStatus,
+    EngineError,
+    InvalidStateTransitionError,
+    JobNotFoundError,
+    VersionConflictError,
+    Worker,
+)
+from engine.storage import CheckedOut, Names
+from engine.storage.protocol import Committed
+from engine.storage.record import Change, Record
+from tests.proof.shared_storage import Place, PlainShared
+from tests.unit.claiming import AgentJob, agents
+from tests.unit.worker.at_work import FAILED, RUNNING, SECONDS, ended
+
+pytestmark = pytest.mark.anyio
+
+
+async def nothing() -> None:
+    """Do nothing."""
+
+
+class Told(PlainShared):
+    """Keeps its calls, tells nothing of the others, and does something before its next commit."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place, 0)
+        self.calls: list[str] = []
+        self.before_commit: Callable[[], Awaitable[object]] = nothing
+
+    async def checkout(self, names: Names) -> CheckedOut:
+        self.calls.append("checkout")
+        return await self.place.content.checkout(names)
+
+    async def commit(self, changes: Sequence[Change]) -> Committed:
+        self.calls.append("commit")
+        do, self.before_commit = self.before_commit, nothing
+        await do()
+        return await super().commit(changes)
+
+    async def take(
+        self, kinds: Mapping[str, int], limit: int, *, suspects: bool
+    ) -> Sequence[Record]:
+        self.calls.append("take")
+        return await super().take(kinds, limit, suspects=suspects)
+
+    async def newest_sequence(self) -> int:
+        self.calls.append("newest")
+        return await super().newest_sequence()
+
+    async def news(self, seconds: float) -> None:
+        del seconds
+        await anyio.sleep_forever()
+
+
+async def work(job: AgentJob) -> str:
+    return f"did {job.input}"
+
+
+async def test_a_lone_job_is_read_once_in_three_commits() -> None:
+    told = Told(Place())
+    with anyio.fail_after(SECONDS):
+        async with agents(told) as engine, Worker(engine, work):
+            await ended(engine, "one")  # the worker has found no other
+            assert "newest" not in told.calls
+            told.calls.clear()
+            job = await engine.create(input="it")
+            await engine.transition(job.job_id, RUNNING)
+            assert await engine.result(job.job_id) == "did it"
+            assert told.calls == ["commit", "commit", "checkout", "commit"]
+
+
+async def test_a_job_that_was_left_while_all_places_were_taken_is_found_without_news() -> None:
+    begun, may_end = anyio.Event(), anyio.Event()
+
+    async def wait(_: AgentJob) -> None:
+        begun.set()
+        await may_end.wait()
+
+    with anyio.fail_after(SECONDS):
+        async with agents(Told(Place())) as engine, Worker(engine, wait, concurrency=1):
+            await engine.create(start=True)
+            await begun.wait()
+            second = await engine.create(start=True)
+            may_end.set()
+            await engine.wait(second.job_id)
+
+
+async def test_a_move_that_others_have_made_is_seen_by_the_next_one() -> None:
+    place = Place()
+    with anyio.fail_after(SECONDS):
+        async with agents(Told(place)) as engine, agents(PlainShared(place, 1)) as other:
+            calls: list[tuple[AgentJobStatus, dict[str, Any], type[EngineError]]] = [
+                (RUNNING, {}, InvalidStateTransitionError),
+                (FAILED, {"expected_version": 1}, VersionConflictError),
+            ]
+            for target, given, error in calls:
+                job = await engine.create()
+                await other.transition(job.job_id, FAILED)
+                with pytest.raises(error):
+                    await engine.transition(job.job_id, target, **given)
+
+
+async def test_a_key_of_a_job_that_others_have_moved_gives_it_as_it_is_now() -> None:
+    place = Place()
+    with anyio.fail_after(SECONDS):
+        async with agents(Told(place)) as engine, agents(PlainShared(place, 1)) as other:
+            job = await engine.create(idempotency_key="a")
+            await other.transition(job.job_id, RUNNING)
+            assert (await engine.create(idempotency_key="a")).status is RUNNING
+
+
+async def test_a_job_that_others_have_removed_is_not_moved_any_more() -> None:
+    place = Place()
+    with anyio.fail_after(SECONDS):
+        async with agents(Told(place)) as engine, agents(PlainShared(place, 1)) as other:
+            job = await engine.create(idempotency_key="a")
+            await other.transition(job.job_id, FAILED)
+            await place.content.remove_ended(None, 0, 10)
+            with pytest.raises(JobNotFoundError):
+                await engine.transition(job.job_id, RUNNING)
+            again = await engine.create(idempotency_key="a")
+            assert again.job_id != job.job_id
