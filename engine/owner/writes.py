@@ -32,8 +32,10 @@ class Decided(NamedTuple):
 
     batch: Batch
     answers: Sequence[Sequence[Record] | EngineError | None]
-    """One for each write; None for a claim, which waits."""
+    """One for each write; None for a claim, which waits, and for what is decided later."""
     served: Sequence[ServedClaim]
+    later: Sequence[Write] = ()
+    """Those of them that are to be decided again, when this round is committed."""
 
 
 class Writes:
@@ -83,7 +85,10 @@ class Writes:
         if written is None:
             await self._answer_halves(messages)
         else:
-            self._answer(messages, *written)
+            decided, stored = written
+            self._answer(messages, decided, stored)
+            if decided.later:
+                await self.answer(decided.later)
 
     async def _write(
         self, messages: Sequence[Write], named: CheckedOut, now: datetime
@@ -182,4 +187,35 @@ class Writes:
             except EngineError as error:
                 # Its traceback holds this frame: do not let this frame hold the traceback.
                 answers.append(error.with_traceback(None))
-        return Decided(batch, answers, self.claims.decide(batch))
+        served = self.claims.decide(batch)
+        later = () if self._state.shared is None else _tie_together(batch, messages, answers)
+        return Decided(batch, answers, served, later)
+
+
+def _tie_together(
+    batch: Batch, messages: Sequence[Write], answers: list[Sequence[Record] | EngineError | None]
+) -> Sequence[Write]:
+    """Let each answer about several jobs be true of one moment, if the batch changes one of these.
+
+    Others may change another one between its read and the commit. So the batch writes all that an
+    answer shows, because the commit compares what it writes.
+
+    Returns:
+        The refused ones of these messages, whose reason may be a job that is not there: they are to
+        be decided again, and have no answer now.
+    """
+    changed = batch.changed()
+    later: list[Write] = []
+    for place, (message, answer) in enumerate(zip(messages, answers, strict=True)):
+        jobs = {record.job_id: record for record in batch.jobs_named_by(message)}
+        if isinstance(answer, EngineError):
+            names = {*message.job_ids, *message.keys, *message.payments}
+            if len(names) > 1 and not changed.keys().isdisjoint(jobs):
+                later.append(message)
+                answers[place] = None
+            continue
+        jobs |= {record.job_id: record for record in answer or ()}
+        if not changed.keys().isdisjoint(jobs):
+            for job_id in [each for each in jobs if each not in changed]:
+                changed[job_id] = batch.amend(jobs[job_id], jobs[job_id].execution)
+    return later

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import anyio
@@ -13,6 +14,8 @@ from engine import (
     EngineError,
     InvalidStateTransitionError,
     JobNotFoundError,
+    Move,
+    NewJob,
     VersionConflictError,
     Worker,
 )
@@ -21,7 +24,7 @@ from engine.storage.protocol import Committed
 from engine.storage.record import Change, Record
 from tests.proof.shared_storage import Place, PlainShared
 from tests.unit.claiming import AgentJob, agents
-from tests.unit.worker.at_work import FAILED, RUNNING, SECONDS, ended
+from tests.unit.worker.at_work import ASKING, COMPLETED, FAILED, RUNNING, SECONDS, ended, until
 
 pytestmark = pytest.mark.anyio
 
@@ -131,3 +134,47 @@ async def test_a_job_that_others_have_removed_is_not_moved_any_more() -> None:
                 await engine.transition(job.job_id, RUNNING)
             again = await engine.create(idempotency_key="a")
             assert again.job_id != job.job_id
+
+
+async def test_jobs_that_one_call_shows_are_all_as_they_were_when_it_created_some() -> None:
+    place = Place()
+    told = Told(place)
+    with anyio.fail_after(SECONDS):
+        async with agents(told) as engine, agents(PlainShared(place, 1)) as other:
+            old = await other.create(idempotency_key="a")
+
+            async def start() -> None:
+                await other.transition(old.job_id, RUNNING)
+
+            told.before_commit = start
+            new = [NewJob(idempotency_key="a"), NewJob(idempotency_key="b")]
+            assert [job.status for job in await engine.create_many(new)] == [
+                RUNNING,
+                AgentJobStatus.AWAITING_PAYMENT,
+            ]
+
+
+async def test_a_job_that_comes_while_others_are_moved_is_not_missing_behind_these() -> None:
+    place = Place()
+    told = Told(place)
+    ids = iter(["first", "late"])
+    with anyio.fail_after(SECONDS):
+        async with (
+            agents(told) as engine,
+            agents(PlainShared(place, 1), new_id=ids.__next__) as other,
+            anyio.create_task_group() as tasks,
+        ):
+            await other.create()
+            may_go_on = anyio.Event()
+            told.before_commit = may_go_on.wait
+            tasks.start_soon(engine.create)
+            await until(lambda: "commit" in told.calls)
+            told.before_commit = partial(other.create, start=True)
+            tasks.start_soon(engine.transition, "first", RUNNING)  # both in one round
+            await until(lambda: engine.core.inbox.waiting)
+            may_go_on.set()
+            both = [Move("first", ASKING), Move("late", COMPLETED)]
+            assert [each.status for each in await engine.transition_many(both)] == [
+                ASKING,
+                COMPLETED,
+            ]
