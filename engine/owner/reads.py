@@ -13,9 +13,10 @@ from engine.domain.exceptions import EngineError, InvalidValueError, StorageErro
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.owner.commands.command import Read
 from engine.owner.commands.read import FindJob, GetJobs
+from engine.owner.lookup import why_missing
 from engine.owner.message import refuse
 from engine.owner.sources import Sources
-from engine.owner.state import State, why_missing
+from engine.owner.state import State
 from engine.storage.protocol import CheckedOut, ReadLimit
 from engine.storage.record import Record
 
@@ -65,7 +66,7 @@ async def _answer(message: Read[Any], sources: Sources) -> None:
 async def _fetch(messages: Sequence[GetJobs | FindJob], sources: Sources) -> None:
     """Answer reads of jobs that the owner need not hold: they have ended, or never were."""
     try:
-        named = await sources.state.named_by(messages)
+        named = await sources.state.lookup.named_by(messages)
     except StorageError as error:
         refuse(messages, error)
         return

@@ -1,43 +1,32 @@
 """State: the live jobs and those that ended recently, all committed. The storage has the others.
 
 Of a shared storage it holds only the jobs of the engine's own attempts, as they were when the
-engine wrote them last: others may have written them since. The same is true of the jobs that it has
-written lately. A batch may be decided on these, because the commit compares what the batch writes;
-what it leaves as it is has to be read (`State.read`).
+engine wrote them last: others may have written them since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from engine.domain.epochs import Epochs
-from engine.domain.exceptions import (
-    EngineError,
-    JobDamagedError,
-    JobNotFoundError,
-    LifecycleError,
-    shown,
-)
+from engine.domain.exceptions import LifecycleError, shown
 from engine.domain.lifecycle import Lifecycle, description, differences
 from engine.owner.events import Events
 from engine.owner.following import Following
-from engine.owner.message import Message
+from engine.owner.lookup import Lookup
 from engine.owner.numbers import PROVISIONAL
 from engine.owner.ready_queue import ReadyQueue
 from engine.owner.recent_jobs import RecentJobs
 from engine.owner.shared_progress import SharedProgress
 from engine.owner.times import JobTimes
 from engine.portal.logs import TaskLogger
-from engine.storage.protocol import CheckedOut, Names, Shared, Storage
+from engine.storage.protocol import CheckedOut, Shared, Storage
 from engine.storage.record import NO_EXECUTION, Change, Record, newest_records
 from engine.storage.table import Table
 
 logger = TaskLogger("engine")
-
-_FEW_NAMES: Final = 16  # messages that name no more share a checkout
-_NOTHING: Final = Table()
 
 
 class Numbers(NamedTuple):
@@ -69,6 +58,7 @@ class State:
         shared: What a shared storage has beside a private one; None for a private one.
         following: Passes on the transitions of a shared storage, in their order.
         shared_progress: Exchanges the progress of handlers with other engines.
+        lookup: Finds the jobs that messages name.
     """
 
     def __init__(self, storage: Storage, lifecycle: Lifecycle[Any]) -> None:
@@ -83,9 +73,8 @@ class State:
         self.shared: Shared | None = None
         self.following = Following(self.events)
         self.shared_progress = SharedProgress(self.events)
+        self.lookup = Lookup(storage, self.table)
         self._recently_ended = RecentJobs(self.table)
-        self._written = Table()  # lately, by this engine, to a shared storage
-        self._recently_written = RecentJobs(self._written)
         self._storage = storage
         self._updates_table = True
 
@@ -121,6 +110,7 @@ class State:
             opened.shared.hold_back(self.ready_queue.strays)
             self.ready_queue.handled.tell = opened.shared.handles
             self.following.when_behind = opened.shared.wake
+        self.lookup = Lookup(self._storage, self.table, is_shared=opened.shared is not None)
         self._recently_ended = RecentJobs(self.table)
         self._updates_table = not opened.keeps_table
         self.epochs.set(opened.epochs)
@@ -151,60 +141,6 @@ class State:
         """Return the time of this engine's clock as that of all engines: a server's, if shared."""
         return now if self.shared is None else now + self.shared.clock_offset
 
-    async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
-        """Return the committed jobs that messages name; those not known here are checked out.
-
-        A message that names many gets no more than one read gives; the rest is left out, if no
-        other message needs it.
-        """
-        named = CheckedOut()
-        missing = _Missing()  # of messages that name few
-        sought = _Missing()
-        for message in messages:
-            names = len(message.job_ids) + len(message.keys) + len(message.payments)
-            if names <= _FEW_NAMES:
-                self._find_held(message, named, missing)
-                continue
-            own = _Missing()
-            self._find_held(message, named, own)
-            if len(own) <= _FEW_NAMES:
-                missing.add(own)
-                continue
-            found = await self._storage.checkout(own.names())
-            named.add(found)
-            own.remove(found.take_left_out())
-            sought.add(own)
-        named_left = zip(named.parts, sought.parts, missing.parts, strict=True)
-        for part, its_sought, its_missing in named_left:
-            if part.left_out:
-                part.left_out.difference_update(its_sought, its_missing)
-        while missing:
-            found = await self._storage.checkout(missing.names())
-            missing = _Missing(found.take_left_out())
-            named.add(found)
-        return named
-
-    def _find_held(self, message: Message[Any], named: CheckedOut, missing: _Missing) -> None:
-        """Add the jobs that are held to those named, and the other names to the missing ones."""
-        table = self.table
-        if self.shared is not None and not message.by_attempt:
-            table = self._written if message.writes else _NOTHING
-        for job_id in message.job_ids:
-            if (record := table.find(job_id)) is None:
-                missing.ids[job_id] = None
-            else:
-                named.ids.jobs[job_id] = record
-        for key in message.keys:
-            if (record := table.find_by_key(key)) is None:
-                missing.keys[key] = None
-            else:
-                named.keys.jobs[key] = record
-        for payment in message.payments:
-            if (record := table.find_by_payment(payment)) is None:
-                missing.payments[payment] = None
-            else:
-                named.payments.jobs[payment] = record
-
     def publish(self, changes: Sequence[Change], last_position: int) -> None:
         """Show committed changes to readers."""
         if self.shared is not None:
@@ -229,11 +165,7 @@ class State:
             self.ready_queue.orphans.keep(record)
             if (held := self.table.find(record.job_id)) is not None:
                 self.renew(held, record)
-            if record.outcome is None:
-                self._written.update({record.job_id: record})
-                self._recently_written.add(record)
-            else:
-                self._recently_written.forget([record.job_id])
+            self.lookup.note_written(record)
         self.events.publish(changes)
         self.last_sequence = max(self.last_sequence, self.following.note(changes))
 
@@ -250,38 +182,6 @@ class State:
             self.table.remove(held)
             self.ready_queue.forget_held(held.job_id)
 
-    def has_unread(self, named: CheckedOut, written: Container[str] = ()) -> bool:
-        """Return whether a job is named as this engine has written it lately.
-
-        Args:
-            named: The jobs.
-            written: The ids of those that do not count.
-        """
-        return self.shared is not None and any(
-            record.job_id not in written and self._written.find(record.job_id) is record
-            for part in named.parts
-            for record in part.jobs.values()
-        )
-
-    async def read(self, named: CheckedOut, written: Container[str]) -> None:
-        """Replace jobs that are named by what the storage has of them at one moment.
-
-        Args:
-            named: The jobs.
-            written: The ids of those that stay as they are.
-
-        Raises:
-            StorageError: They can't be read.
-        """
-        records = (record for part in named.parts for record in part.jobs.values())
-        job_ids = {each.job_id: None for each in records if each.job_id not in written}
-        missing, read = _Missing(Names(tuple(job_ids))), CheckedOut()
-        while missing:
-            found = await self._storage.checkout(missing.names())
-            missing = _Missing(found.take_left_out())
-            read.add(found)
-        self.replace(named, read, job_ids.keys() - read.ids.jobs.keys())
-
     def replace(self, named: CheckedOut, newer: CheckedOut, gone: Collection[str]) -> None:
         """Replace jobs among those that are named by what others have written to the storage.
 
@@ -290,8 +190,7 @@ class State:
             newer: Some of them, and others, as they are now.
             gone: The ids of jobs that were removed. The engine holds them no more.
         """
-        self._recently_written.forget([*newer.ids.jobs, *gone])
-        named.replace(newer, gone)
+        self.lookup.replace(named, newer, gone)
         for job_id in gone:
             if (held := self.table.find(job_id)) is not None:
                 self.renew(held, None)
@@ -316,35 +215,3 @@ class State:
     def forget_all(self) -> None:
         """Drop all jobs that have ended: nobody knows which of them the storage has removed."""
         self._recently_ended.forget_all()
-
-
-class _Missing:
-    """Names of jobs that are not held: each once, in their order."""
-
-    __slots__ = ("ids", "keys", "parts", "payments")
-
-    def __init__(self, names: Names = Names()) -> None:  # noqa: B008 - a tuple
-        self.parts = tuple(map(dict[str, None].fromkeys, names))
-        self.ids, self.keys, self.payments = self.parts
-
-    def __len__(self) -> int:
-        return sum(map(len, self.parts))
-
-    def add(self, other: _Missing) -> None:
-        for part, its in zip(self.parts, other.parts, strict=True):
-            part.update(its)
-
-    def remove(self, names: Names) -> None:
-        for part, its in zip(self.parts, names, strict=True):
-            for name in its:
-                del part[name]
-
-    def names(self) -> Names:
-        return Names(*map(tuple, self.parts))
-
-
-def why_missing(job_id: str, named: CheckedOut) -> EngineError:
-    """Return the error for a job that is not among those that were found."""
-    if (damaged := named.ids.damaged.get(job_id)) is not None:
-        return JobDamagedError(job_id, damaged.problem)
-    return JobNotFoundError(job_id)

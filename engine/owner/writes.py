@@ -72,7 +72,7 @@ class Writes:
             await self.settle()
             self._state.ready_queue.advance(now)
             reserved = await self.claims.reserve(self._state)
-            named = await self._state.named_by(messages)
+            named = await self._state.lookup.named_by(messages)
             named.ids.jobs.update((record.job_id, record) for record in reserved)
             written = await self._write(messages, named, now)
         except FATAL:
@@ -98,7 +98,7 @@ class Writes:
         Returns:
             None if others write the same jobs again and again: nothing was applied.
         """
-        most_rounds = _MOST_ROUNDS + self._state.has_unread(named)
+        most_rounds = _MOST_ROUNDS + self._state.lookup.has_unread(named)
         for rounds in count(1):
             decided = self._decided = await self._decide_on_read(messages, named, now)
             stored = await self._committer.commit(decided.batch)
@@ -116,9 +116,10 @@ class Writes:
         while True:
             decided = self._decide(messages, named, now)
             written = decided.batch.changed()
-            if not self._state.has_unread(named, written):
+            if not self._state.lookup.has_unread(named, written):
                 return decided
-            await self._state.read(named, written)
+            newer, gone = await self._state.lookup.read_again(named, written)
+            self._state.replace(named, newer, gone)
 
     async def _answer_halves(self, messages: Sequence[Write]) -> None:
         """Answer messages in smaller batches, which are less in the way of others."""
