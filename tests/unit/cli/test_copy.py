@@ -248,6 +248,7 @@ def test_a_copy_writes_over_no_file(places: Places, tmp_path: Path, here: Run) -
     assert target.read_bytes() == b""
 
 
+@pytest.mark.thorough
 def test_a_copy_goes_into_an_empty_database_only(places: Places, here: Run) -> None:
     source, target = places.life("file"), places.new("database")
     with SyncJobEngine(target):
@@ -344,6 +345,7 @@ def test_damage_of_a_file_is_not_copied(
         assert _is_empty(target)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("damaging", "problem"),
     [
@@ -424,6 +426,7 @@ def test_a_copy_that_differs_is_none(places: Places, sort: str) -> None:
     assert _is_empty(target)
 
 
+@pytest.mark.thorough
 def test_a_commit_that_was_cut_off_is_told_of(places: Places) -> None:
     def write(draft: Draft) -> Counts:
         counts = copy_contents(contents, draft, lambda _done, _of: None)

@@ -122,6 +122,7 @@ async def test_jobs_are_freed_on_if_the_engine_that_freed_them_has_died(place: P
     assert place.row(_FREE) == (450,)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("unhurried")
 async def test_an_engine_that_leaves_has_its_own_jobs_freed(place: Place) -> None:
     async with beating(place) as one, beating(place) as two:
@@ -283,6 +284,7 @@ async def test_where_no_notification_arrives_news_come_by_the_time(
     databases.drop(elsewhere)
 
 
+@pytest.mark.thorough
 async def test_without_another_connection_it_polls_and_keeps_the_one_it_has(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -389,6 +391,7 @@ async def test_a_bug_of_the_thread_is_raised_where_news_is_awaited(place: Place)
             await one.until_lost()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", ["hangs in a call", *thorough("refuses", "hangs in an opening")])
 async def test_it_closes_while_the_server_is_away(
     place: Place, fault: str, caplog: pytest.LogCaptureFixture
@@ -411,6 +414,7 @@ async def test_it_closes_while_the_server_is_away(
             join_threads()
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("unhurried")
 async def test_it_ends_with_its_event_loop(place: Place, anyio_backend: str) -> None:
     async def main() -> None:

@@ -93,6 +93,7 @@ def test_an_engine_has_a_name(storage: PostgresStorage) -> None:
     assert PostgresStorage("postgresql://host/jobs").name
 
 
+@pytest.mark.thorough
 def test_a_missing_driver_is_named() -> None:
     program = (
         "import sys; sys.modules['psycopg'] = None\n"
@@ -107,6 +108,7 @@ def test_a_missing_driver_is_named() -> None:
 # Openings.
 
 
+@pytest.mark.thorough
 async def test_both_engines_take_a_url(postgres_url: str) -> None:
     async with JobEngine(postgres_url) as engine:
         job = await engine.create("hash")
@@ -150,6 +152,7 @@ async def test_a_cancelled_opening_is_not_waited_for(
         assert intruder.value("SELECT count(*) FROM engines") == 1
 
 
+@pytest.mark.thorough
 async def test_an_engine_without_a_heartbeat_leaves_no_row_behind(
     postgres_url: str, intruder: Intruder
 ) -> None:
@@ -162,6 +165,7 @@ async def test_an_engine_without_a_heartbeat_leaves_no_row_behind(
         assert intruder.value("SELECT count(*) FROM batches") == 0
 
 
+@pytest.mark.thorough
 async def test_an_object_serves_one_engine_at_a_time(storage: PostgresStorage) -> None:
     for _ in range(2):
         async with joined(storage):
@@ -221,6 +225,7 @@ async def test_a_role_that_owns_nothing_may_work(postgres_url: str, intruder: In
                 pass
 
 
+@pytest.mark.thorough
 async def test_names_on_the_search_path_mean_nothing(postgres_url: str, intruder: Intruder) -> None:
     """Whatever stands there, tables and functions are the engine's and the server's own."""
     database = urlsplit(postgres_url).path[1:]
@@ -252,6 +257,7 @@ async def test_names_on_the_search_path_mean_nothing(postgres_url: str, intruder
     assert intruder.value("SELECT count(*) FROM evil.jobs") == 0
 
 
+@pytest.mark.thorough
 async def test_a_taken_job_has_its_newest_transition(
     storage: PostgresStorage, intruder: Intruder, postgres_url: str
 ) -> None:
@@ -274,6 +280,7 @@ async def test_a_taken_job_has_its_newest_transition(
     assert {each.job_id: each.sequence for each in taken} == {"a": 1, "b": 2}
 
 
+@pytest.mark.thorough
 async def test_what_a_commit_promises_is_no_matter_of_a_role(
     storage: PostgresStorage, intruder: Intruder, postgres_url: str
 ) -> None:
@@ -301,6 +308,7 @@ async def test_the_batches_of_engines_that_died_long_ago_are_forgotten(
     assert kept == [-2000, -999, 0, 1]
 
 
+@pytest.mark.thorough
 async def test_only_changed_progress_is_read_again(
     storage: PostgresStorage, postgres_url: str
 ) -> None:
@@ -338,6 +346,7 @@ async def test_a_server_that_can_only_be_read_is_noticed_and_left(
         await party.apply(created("b"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
 async def test_a_limit_of_the_server_is_a_storage_error(
     storage: PostgresStorage, intruder: Intruder, limit: str
