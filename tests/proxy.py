@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves on command: it refuses, cuts, hangs and swallows answers."""
+"""A TCP proxy that misbehaves on command: it refuses, cuts, hangs, and swallows one direction."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Proxy:
     Attributes:
         passes: Set while bytes pass. Cleared, they stay where they are, in both directions, and new
             clients get no answer.
-        swallowed: The number of answers, or parts of them, that were swallowed.
+        swallowed: The number of requests and answers, or parts of them, that were swallowed.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -30,6 +30,7 @@ class Proxy:
         self._refuses = False
         self._swallows = False
         self._swallows_from: bytes | None = None
+        self._swallows_requests = False
         self.swallowed = 0
         self.passes = threading.Event()
         self.passes.set()
@@ -70,7 +71,7 @@ class Proxy:
         with suppress(OSError):
             while data := source.recv(_BYTES):
                 self.passes.wait()
-                if has_answers and self._swallows:
+                if self._swallows if has_answers else self._swallows_requests:
                     self.swallowed += 1
                     continue
                 if not has_answers and self._swallows_from and self._swallows_from in data:
@@ -89,6 +90,10 @@ class Proxy:
         """Swallow all answers from the next request on that has a text in it."""
         self._swallows_from = text
 
+    def swallow_requests(self) -> None:
+        """Swallow all requests from now on: nothing more happens."""
+        self._swallows_requests = True
+
     def cut(self) -> None:
         """End all connections; swallow no more."""
         pairs, self._pairs = self._pairs, set()
@@ -96,10 +101,11 @@ class Proxy:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
         self._swallows, self._swallows_from = False, None
+        self._swallows_requests = False
 
-    def refuse(self) -> None:
-        """End all connections, and each new one."""
-        self._refuses = True
+    def refuse(self, *, refuses: bool = True) -> None:
+        """End all connections, and each new one; or let them be made again."""
+        self._refuses = refuses
         self.cut()
 
     def close(self) -> None:

@@ -97,7 +97,7 @@ async def test_locks_that_are_held_for_longer_than_a_commit_waits(
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("fault", ["swallowed", "cut"])
+@pytest.mark.parametrize("fault", ["swallowed", "cut", "hung", "one way", "refused"])
 async def test_connections_that_the_network_ends(
     postgres_url: str, jobs: SharedJobs, doubts: Doubts, fault: str, anyio_backend: str
 ) -> None:
@@ -108,7 +108,7 @@ async def test_connections_that_the_network_ends(
     assert load.problems == []
 
 
-@pytest.mark.parametrize("fault", ["swallowed", *thorough("cut")])
+@pytest.mark.parametrize("fault", ["swallowed", *thorough("cut", "hung", "one way")])
 async def test_the_outcome_of_each_commit_is_learnt(
     postgres_url: str, jobs: SharedJobs, fault: str, anyio_backend: str
 ) -> None:
@@ -182,7 +182,8 @@ class Losses:
 
     Args:
         random: Says when, and of whom.
-        fault: Whether answers are "swallowed" first, or connections just "cut".
+        fault: Connections are "cut"; before that, answers are "swallowed"; or all bytes stay where
+            they are ("hung"), or requests are swallowed ("one way"). "refused": so are new ones.
 
     Attributes:
         seen: How often that happened.
@@ -232,11 +233,19 @@ class Losses:
 
     async def _lose_once(self, proxy: Proxy) -> None:
         before = proxy.swallowed
-        if self._fault == "swallowed":
-            proxy.swallow()
-            await self._pause(0.02)
-        self.seen[self._fault] += self._fault == "cut" or proxy.swallowed > before
-        proxy.cut()
+        begin = {
+            "swallowed": proxy.swallow,
+            "hung": proxy.passes.clear,
+            "one way": proxy.swallow_requests,
+            "refused": proxy.refuse,
+        }
+        if self._fault in begin:
+            begin[self._fault]()
+            await self._pause(0.05 if self._fault == "refused" else 0.02)
+        is_seen = self._fault not in {"swallowed", "one way"} or proxy.swallowed > before
+        self.seen[self._fault] += is_seen
+        proxy.refuse(refuses=False)
+        proxy.passes.set()
 
     async def _pause(self, most_seconds: float) -> None:
         await anyio.sleep(self._random.uniform(0, most_seconds))
