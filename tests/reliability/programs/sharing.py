@@ -85,7 +85,7 @@ class Sharing:
         if text.endswith("0"):
             await anyio.sleep(0.05)
         if text == f"blocks for {self._name}":
-            time.sleep(3 * LEASE_SECONDS)  # noqa: ASYNC251 - the fault
+            time.sleep(10 * LEASE_SECONDS)  # noqa: ASYNC251 - the fault
         return f"{self._name} by attempt {context.attempt}"
 
     async def live(self) -> None:
