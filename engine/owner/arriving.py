@@ -14,8 +14,9 @@ from engine.owner.batch import Batch
 from engine.owner.commands.create import CreateJobs
 from engine.owner.state import State
 from engine.portal.time import Clock, read_clock
-from engine.storage.protocol import CheckedOut, Names, Shared
+from engine.storage.answers import CheckedOut, Names
 from engine.storage.record import Change
+from engine.storage.shared import Shared
 
 _BEFORE_UNKNOWN: Final = -1  # so a new job has the number 0 until its transaction commits
 

@@ -30,7 +30,7 @@ from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.owner.failed_attempts import death_text, failed_attempt
 from engine.owner.message import Message
-from engine.storage.protocol import CheckedOut, Found
+from engine.storage.answers import CheckedOut, Found
 from engine.storage.record import (
     NO_ACT,
     NO_EXECUTION,

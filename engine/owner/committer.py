@@ -22,7 +22,8 @@ from engine.owner.batch import Batch
 from engine.owner.numbers import Renumbered
 from engine.owner.state import State
 from engine.portal.logs import TaskLogger
-from engine.storage.protocol import CheckedOut, Committed, Names, Storage
+from engine.storage.answers import CheckedOut, Committed, Names
+from engine.storage.protocol import Storage
 from engine.storage.record import Record
 
 logger = TaskLogger("engine")

@@ -23,7 +23,7 @@ from engine.owner.timers import warn_of
 from engine.owner.waiting_claims import WaitingClaims
 from engine.portal.logs import TaskLogger
 from engine.portal.time import Time
-from engine.storage.protocol import Shared
+from engine.storage.shared import Shared
 
 logger = TaskLogger("engine")
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 from engine.domain.exceptions import EngineError, JobDamagedError, JobNotFoundError
 from engine.owner.message import Message
 from engine.owner.recent_jobs import RecentJobs
-from engine.storage.protocol import CheckedOut, Names, Storage
+from engine.storage.answers import CheckedOut, Names
+from engine.storage.protocol import Storage
 from engine.storage.record import Record
 from engine.storage.table import Table
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from engine.storage.protocol import Committed
+from engine.storage.answers import Committed
 from engine.storage.record import MAX_NUMBER, Change, Record
 
 PROVISIONAL: Final = MAX_NUMBER

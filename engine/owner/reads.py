@@ -17,7 +17,7 @@ from engine.owner.lookup import why_missing
 from engine.owner.message import refuse
 from engine.owner.sources import Sources
 from engine.owner.state import State
-from engine.storage.protocol import CheckedOut, ReadLimit
+from engine.storage.answers import CheckedOut, ReadLimit
 from engine.storage.record import Record
 
 

@@ -18,8 +18,8 @@ from engine.owner.orphans import Orphans
 from engine.owner.ranked_jobs import RankedByKind
 from engine.owner.strays import Strays
 from engine.owner.times import JobTimes
-from engine.storage.protocol import ReadyCounts
 from engine.storage.record import NO_EXECUTION, Record
+from engine.storage.shared import ReadyCounts
 
 
 class ReadyQueue:

@@ -12,7 +12,7 @@ import anyio
 
 from engine.domain.models import Progress
 from engine.owner.events import Events
-from engine.storage.protocol import Shared
+from engine.storage.shared import Shared
 
 _PAUSE_SECONDS: Final = 1.0
 

@@ -22,8 +22,10 @@ from engine.owner.recent_jobs import RecentJobs
 from engine.owner.shared_progress import SharedProgress
 from engine.owner.times import JobTimes
 from engine.portal.logs import TaskLogger
-from engine.storage.protocol import CheckedOut, Shared, Storage
+from engine.storage.answers import CheckedOut
+from engine.storage.protocol import Storage
 from engine.storage.record import NO_EXECUTION, Change, Record, newest_records
+from engine.storage.shared import Shared
 from engine.storage.table import Table
 
 logger = TaskLogger("engine")

@@ -41,7 +41,7 @@ from engine.domain.snapshot import NOTHING
 from engine.owner.cursors import cursor_of
 from engine.owner.message import Message
 from engine.owner.results import result_as
-from engine.storage.protocol import StoredPage
+from engine.storage.answers import StoredPage
 from engine.storage.record import (
     NO_EXECUTION,
     AttemptRecord,

@@ -19,7 +19,8 @@ from engine.owner.state import State
 from engine.owner.waiting_claims import ServedClaim, WaitingClaims
 from engine.portal.logs import TaskLogger
 from engine.portal.time import Clock, read_clock
-from engine.storage.protocol import CheckedOut, Storage
+from engine.storage.answers import CheckedOut
+from engine.storage.protocol import Storage
 from engine.storage.record import Record
 
 logger = TaskLogger("engine")

@@ -3,23 +3,18 @@
 To write a storage, implement `Storage`. Every type that its calls take or return is exported here.
 """
 
-from engine.storage.filter import JobFilter, Label
-from engine.storage.memory import MemoryStorage
-from engine.storage.protocol import (
+from engine.storage.answers import (
     CheckedOut,
     Committed,
-    DueJobs,
     Found,
     Names,
-    Opened,
-    ProgressCallback,
     ReadLimit,
-    ReadyCounts,
-    Shared,
-    Storage,
     StoredCount,
     StoredPage,
 )
+from engine.storage.filter import JobFilter, Label
+from engine.storage.memory import MemoryStorage
+from engine.storage.protocol import Opened, ProgressCallback, Storage
 from engine.storage.record import (
     KEPT_ATTEMPTS,
     Act,
@@ -30,6 +25,7 @@ from engine.storage.record import (
     Execution,
     Record,
 )
+from engine.storage.shared import DueJobs, ReadyCounts, Shared
 from engine.storage.table import Table
 
 __all__ = [

@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from engine.domain.epochs import Epoch
+from engine.storage.answers import StoredPage
 from engine.storage.copying import Contents, Counts, Draft
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
-from engine.storage.protocol import ProgressCallback, StoredPage
+from engine.storage.protocol import ProgressCallback
 from engine.storage.record import AttemptRecord, Entry, Record
 
 

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from engine.domain.exceptions import CommitUnknownError, LeaseLostError, StorageError
-from engine.storage.protocol import Names
+from engine.storage.answers import Names
 from engine.testing.fixtures import NewStorage
 from engine.testing.party import Party, amended, claimed, created, joined, moved, paid
 from engine.testing.shared_fixtures import EndLease, LoseAnswer, OpenPair, SharedFixtures

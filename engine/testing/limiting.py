@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from engine.domain.validation import MAX_READ_CHARACTERS, MAX_RESULT_CHARACTERS
+from engine.storage.answers import Names
 from engine.storage.filter import ALL_JOBS, JobFilter, Label
-from engine.storage.protocol import Names
 from engine.storage.record import Execution
 from engine.testing.book import Batch
 from engine.testing.fixtures import OpenStore, StorageFixtures

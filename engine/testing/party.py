@@ -11,9 +11,11 @@ import anyio
 from msgspec.structs import replace
 
 from engine.owner.numbers import PROVISIONAL
+from engine.storage.answers import CheckedOut, Committed, Names
 from engine.storage.filter import ALL_JOBS
-from engine.storage.protocol import CheckedOut, Committed, Names, Shared, Storage
+from engine.storage.protocol import Storage
 from engine.storage.record import NO_EXECUTION, Change, Entry, Execution, Record
+from engine.storage.shared import Shared
 from engine.testing.values import NOON, RUNNING, STATUS_OUTCOMES, OddStatus
 
 _MANY: Final = 10_000

@@ -12,7 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from engine.domain.exceptions import DuplicateJobIdError
-from engine.storage.protocol import CheckedOut, Committed, Names, Opened, Storage
+from engine.storage.answers import CheckedOut, Committed, Names
+from engine.storage.protocol import Opened, Storage
 from engine.storage.record import Change, Entry, Record, newest_records
 from engine.testing.book import Batch, Book
 from engine.testing.listings import Listings, check_record, check_times, fit

@@ -11,8 +11,8 @@ import anyio
 from msgspec.structs import replace
 
 from engine.domain.validation import MAX_READ_CHARACTERS
-from engine.storage.protocol import ReadyCounts
 from engine.storage.record import Execution, dead_token
+from engine.storage.shared import ReadyCounts
 from engine.testing.fixtures import NewStorage
 from engine.testing.party import amended, claimed, created, joined, moved
 from engine.testing.shared_fixtures import EndLease, OpenPair, SharedFixtures

@@ -19,7 +19,7 @@ from engine import CommitUnknownError, LeaseLostError, Progress, StorageError
 from engine.domain.deadlines import NEVER
 from engine.owner.numbers import Renumbered
 from engine.storage import CheckedOut, DueJobs, Names, Opened, ReadyCounts
-from engine.storage.protocol import Committed
+from engine.storage.answers import Committed
 from engine.storage.record import Change, Record, dead_token, died_with, newest_records
 from engine.storage.table import Table
 

@@ -15,8 +15,8 @@ import anyio
 import pytest
 
 from engine import Storage
+from engine.storage.answers import Committed
 from engine.storage.postgres import PostgresStorage
-from engine.storage.protocol import Committed
 from engine.storage.record import Change
 from tests.postgres import Databases
 from tests.tries import repeatable, report, seeds

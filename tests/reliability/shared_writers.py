@@ -16,8 +16,8 @@ import anyio
 
 from engine import CommitsLostError, CommitUnknownError, StorageError
 from engine.owner.numbers import PROVISIONAL
+from engine.storage.answers import Committed
 from engine.storage.postgres import PostgresStorage
-from engine.storage.protocol import Committed
 from engine.storage.record import Change
 from engine.testing.party import created, joined, numbered
 from tests.reliability.shared_jobs import Faults, SharedJobs

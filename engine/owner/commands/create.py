@@ -34,7 +34,7 @@ from engine.owner.acts import checked_act
 from engine.owner.batch import Batch, NewRecord, too_much
 from engine.owner.commands.command import Write
 from engine.owner.message import CHARACTERS_OF_WEIGHT, UNANSWERED
-from engine.storage.protocol import ReadLimit
+from engine.storage.answers import ReadLimit
 from engine.storage.record import (
     MAX_DEFAULT_IDENTIFIER_CHARACTERS,
     NO_ACT,

@@ -13,8 +13,8 @@ from engine.domain.validation import MAX_INTEGER, MAX_PAGE_JOBS, check_flag, che
 from engine.owner.commands.command import Read
 from engine.owner.cursors import position_of
 from engine.owner.sources import Sources
+from engine.storage.answers import StoredCount, StoredPage
 from engine.storage.filter import JobFilter, Label
-from engine.storage.protocol import StoredCount, StoredPage
 
 
 def checked_filter(

@@ -10,8 +10,8 @@ from engine.owner.commands.command import Read
 from engine.owner.sources import Sources
 from engine.owner.state import State
 from engine.portal.time import read_clock
-from engine.storage.protocol import DueJobs, Shared
 from engine.storage.record import Change
+from engine.storage.shared import DueJobs, Shared
 
 _MOST_JOBS: Final = 200  # so that a step takes no longer than a small batch
 _MOST_LINES: Final = 1_000

@@ -28,8 +28,8 @@ from engine.owner.commands.command import Read
 from engine.owner.commands.create import check_payment_name
 from engine.owner.message import UNANSWERED
 from engine.owner.sources import Sources
+from engine.storage.answers import CheckedOut, Names
 from engine.storage.filter import JobFilter
-from engine.storage.protocol import CheckedOut, Names
 from engine.storage.record import (
     AttemptRecord,
     Entry,

@@ -9,13 +9,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from engine.domain.exceptions import InvalidValueError
+from engine.storage.answers import CheckedOut, Names
 from engine.storage.postgres.arrivals import ARRIVAL_COLUMNS
 from engine.storage.postgres.columns import RECORD_COLUMNS, type_of
 from engine.storage.postgres.drivers import Answer, async_driver_of, driver_of
 from engine.storage.postgres.rows import Row, job_row, kept_of, record_of
 from engine.storage.postgres.statements import FOUND_BY
-from engine.storage.protocol import CheckedOut, Decide, Names
 from engine.storage.record import Change
+from engine.storage.shared import Decide
 
 _MISSING: Final = {"3F000", "42883"}  # a schema or a function
 _NOBODY: Final = 0  # has the jobs: none has an attempt yet

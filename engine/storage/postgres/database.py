@@ -17,6 +17,7 @@ import psycopg
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import CommitsLostError, CommitUnknownError, StorageError
+from engine.storage.answers import CheckedOut, Committed, Names
 from engine.storage.postgres import reading
 from engine.storage.postgres.arrays import numbers, texts
 from engine.storage.postgres.arriving import Arriving
@@ -36,8 +37,9 @@ from engine.storage.postgres.rows import BatchRows, RowTypes, batch_rows, names_
 from engine.storage.postgres.schema import lock_opening, prepare
 from engine.storage.postgres.statements import Statements
 from engine.storage.postgres.statuses import fit_some
-from engine.storage.protocol import CheckedOut, Committed, Names, Opened, Shared
+from engine.storage.protocol import Opened
 from engine.storage.record import Change, Record
+from engine.storage.shared import Shared
 from engine.storage.table import Table
 
 Result = TypeVar("Result")

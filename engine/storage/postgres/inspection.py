@@ -22,6 +22,7 @@ from engine.domain.exceptions import (
     StorageFormatError,
     StorageInUseError,
 )
+from engine.storage.answers import Names, StoredPage
 from engine.storage.copying import Counts
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
@@ -40,7 +41,7 @@ from engine.storage.postgres.location import Location
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.schema import STEPS, try_lock_opening, version_of
 from engine.storage.postgres.statements import Statements
-from engine.storage.protocol import Names, ProgressCallback, StoredPage
+from engine.storage.protocol import ProgressCallback
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 from engine.storage.record_checks import record_problem
 

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from engine.storage.answers import StoredCount, StoredPage
 from engine.storage.filter import JobFilter
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.rows import record_of
 from engine.storage.postgres.statements import Statements
-from engine.storage.protocol import StoredCount, StoredPage
 
 _SEARCHED_ROWS: Final = 10_000  # for one page or count: some milliseconds
 _COUNTED_ROWS: Final = 100_000  # of an index alone

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from msgspec.structs import astuple
 
+from engine.storage.answers import Committed, Names
 from engine.storage.postgres.arrays import Rows
 from engine.storage.postgres.batches import ATTEMPT, MOVED_JOB, NEW_JOB, TRANSITION
 from engine.storage.postgres.columns import (
@@ -17,7 +18,6 @@ from engine.storage.postgres.columns import (
     JOB_COLUMNS,
     RECORD_COLUMNS,
 )
-from engine.storage.protocol import Committed, Names
 from engine.storage.record import NO_EXECUTION, Change, Execution, Record, died_with
 
 Row: TypeAlias = tuple[Any, ...]

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from engine.domain.models import Progress
+from engine.storage.answers import Names
 from engine.storage.postgres import reading
 from engine.storage.postgres.arrays import doubles, numbers, texts
 from engine.storage.postgres.database import Database
@@ -16,8 +17,8 @@ from engine.storage.postgres.limited_thread import LimitedThread
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.rows import record_of
 from engine.storage.postgres.statements import Statements
-from engine.storage.protocol import Decide, DueJobs, Names, ReadyCounts
 from engine.storage.record import Record
+from engine.storage.shared import Decide, DueJobs, ReadyCounts
 
 Result = TypeVar("Result")
 

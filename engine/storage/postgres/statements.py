@@ -74,7 +74,7 @@ class Statements:
     def limited(self, jobs: str, direction: str = "ASC") -> str:
         """Return a query of records, with their place before them.
 
-        It ends behind the first job that `engine.storage.protocol.ReadLimit` surely refuses, so
+        It ends behind the first job that `engine.storage.answers.ReadLimit` surely refuses, so
         that no read gives more than 64 MiB and one job.
 
         Args:

@@ -16,6 +16,13 @@ from engine.domain.validation import (
     check_seconds,
     check_text,
 )
+from engine.storage.answers import (
+    CheckedOut,
+    Committed,
+    Names,
+    StoredCount,
+    StoredPage,
+)
 from engine.storage.filter import JobFilter
 from engine.storage.postgres import listing, reading
 from engine.storage.postgres.beat_connection import connector
@@ -27,15 +34,7 @@ from engine.storage.postgres.location import Location, schema_name
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.shared import PostgresShared
 from engine.storage.postgres.statements import Statements
-from engine.storage.protocol import (
-    CheckedOut,
-    Committed,
-    Names,
-    Opened,
-    ProgressCallback,
-    StoredCount,
-    StoredPage,
-)
+from engine.storage.protocol import Opened, ProgressCallback
 from engine.storage.record import MAX_NUMBER, AttemptRecord, Change, Entry
 
 Result = TypeVar("Result")

@@ -21,7 +21,8 @@ from engine.domain.exceptions import (
     StorageError,
 )
 from engine.portal.logs import TaskLogger
-from engine.storage.protocol import CheckedOut, Names, Opened
+from engine.storage.answers import CheckedOut, Names
+from engine.storage.protocol import Opened
 from engine.storage.record import Change
 from engine.storage.sqlite import notes, reading, writing
 from engine.storage.sqlite.connection import Connect, WritingConnection, rewrite_log

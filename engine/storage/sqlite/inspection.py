@@ -9,10 +9,11 @@ from pathlib import Path
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import StorageDamagedError
+from engine.storage.answers import StoredPage
 from engine.storage.copying import Counts
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
-from engine.storage.protocol import ProgressCallback, StoredPage
+from engine.storage.protocol import ProgressCallback
 from engine.storage.record import AttemptRecord, Entry, Record
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.check import check_file

@@ -14,8 +14,8 @@ from contextlib import closing
 from typing import Any, Final, NamedTuple
 
 from engine.domain.labels import DEFAULT_KIND
+from engine.storage.answers import StoredCount, StoredPage
 from engine.storage.filter import JobFilter
-from engine.storage.protocol import StoredCount, StoredPage
 from engine.storage.record import Damaged, Record
 from engine.storage.sqlite.reading import JOB_AND_SEQUENCE, read_job
 from engine.storage.sqlite.rows import time_text

@@ -12,15 +12,14 @@ from typing import Final, TypeVar, TypeVarTuple, Unpack
 from engine.domain.exceptions import StorageInUseError
 from engine.domain.validation import check_flag
 from engine.portal import WorkThread, is_loop_thread
-from engine.storage.filter import JobFilter
-from engine.storage.protocol import (
+from engine.storage.answers import (
     CheckedOut,
     Names,
-    Opened,
-    ProgressCallback,
     StoredCount,
     StoredPage,
 )
+from engine.storage.filter import JobFilter
+from engine.storage.protocol import Opened, ProgressCallback
 from engine.storage.record import AttemptRecord, Change, Entry
 from engine.storage.sqlite import file, listing, notes, reading
 from engine.storage.sqlite.backup import back_up

@@ -20,7 +20,7 @@ from engine import (
     Worker,
 )
 from engine.storage import CheckedOut, Names
-from engine.storage.protocol import Committed
+from engine.storage.answers import Committed
 from engine.storage.record import Change, Record
 from tests.proof.shared_storage import Place, PlainShared
 from tests.unit.claiming import AgentJob, agents

@@ -13,7 +13,7 @@ from engine.owner.free_places import FreePlaces, KindPlaces
 from engine.owner.offer import Offer
 from engine.owner.ranked_jobs import RankedByKind
 from engine.owner.waiting_claims import _serve
-from engine.storage.protocol import CheckedOut
+from engine.storage.answers import CheckedOut
 from engine.storage.record import Execution, Record
 from engine.storage.table import Table
 
