@@ -393,6 +393,10 @@ class Batch:
         self._ids_of_payments[payment_id] = record.job_id
         return self._put(before, Change(None, before.status, record, is_payment=True))
 
+    def compare(self, record: Record) -> None:
+        """Let the commit refuse the batch if others write a job that it leaves as it is."""
+        self._put(record, Change(None, record.status, record, is_compared=True))
+
     def _after_attempt(
         self, before: Record, execution: Execution, failed: AttemptRecord | None
     ) -> tuple[AttemptRecord | None, Execution]:

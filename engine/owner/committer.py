@@ -97,7 +97,7 @@ class Committer:
         if committed is None:
             self._state.publish(batch.changes, batch.last_position)
             return _as_decided
-        stored = Renumbered(batch.changes, committed)
+        stored = Renumbered([each for each in batch.changes if not each.is_compared], committed)
         self._state.publish(stored.changes, batch.last_position)
         return stored.all_of
 

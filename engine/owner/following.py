@@ -26,7 +26,7 @@ class Following:
     def __init__(self, events: Events) -> None:
         self.when_behind: Callable[[], object] = lambda: None
         self._events = events
-        self._last: int | None = None  # None: it is long ago
+        self._last: int | None = None  # None: unknown, or too old to follow from
 
     @property
     def last(self) -> int | None:

@@ -1,14 +1,14 @@
 """Lookup: find the committed jobs that the messages of a round name.
 
-Those of a private storage are all here, or in the storage. Of a shared one others may have written
-what is here. Still a batch may be decided on what an attempt of this engine has, and on what this
-engine has written lately, because the commit compares what the batch writes. What the batch leaves
-as it is has to be read.
+They are in the owner's table, or in the storage. The table of a shared storage has the jobs of this
+engine's attempts alone, and beside it are those that this engine has written lately. Others may
+have written all these since. Still a batch may be decided on them, because the commit compares what
+the batch writes. What the batch leaves as it is has to be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any, Final
 
 from engine.domain.exceptions import EngineError, JobDamagedError, JobNotFoundError
@@ -39,11 +39,15 @@ class Lookup:
         self._written = Table()  # lately, by this engine, to a shared storage
         self._recent = RecentJobs(self._written)
 
-    async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
+    async def named_by(self, messages: Sequence[Message[Any]], *, anew: bool = False) -> CheckedOut:
         """Return the committed jobs that messages name; those not known here are checked out.
 
         A message that names many gets no more than one read gives; the rest is left out, if no
         other message needs it.
+
+        Args:
+            messages: Those of a round.
+            anew: Whether all are checked out.
 
         Raises:
             StorageError: They can't be read.
@@ -54,10 +58,10 @@ class Lookup:
         for message in messages:
             names = len(message.job_ids) + len(message.keys) + len(message.payments)
             if names <= _FEW_NAMES:
-                self._find(message, named, missing)
+                self._find(message, named, missing, anew=anew)
                 continue
             own = _Missing()
-            self._find(message, named, own)
+            self._find(message, named, own, anew=anew)
             if len(own) <= _FEW_NAMES:
                 missing.add(own)
                 continue
@@ -69,12 +73,17 @@ class Lookup:
         for part, its_sought, its_missing in named_left:
             if part.left_out:
                 part.left_out.difference_update(its_sought, its_missing)
-        await self._add(missing, named)
+        while missing:
+            found = await self._storage.checkout(missing.names())
+            missing = _Missing(found.take_left_out())
+            named.add(found)
         return named
 
-    def _find(self, message: Message[Any], named: CheckedOut, missing: _Missing) -> None:
+    def _find(
+        self, message: Message[Any], named: CheckedOut, missing: _Missing, *, anew: bool
+    ) -> None:
         """Add the jobs that are here to those named, and the other names to the missing ones."""
-        table = self._table_for(message)
+        table = _NOTHING if anew else self._table_for(message)
         for job_id in message.job_ids:
             if (record := table.find(job_id)) is None:
                 missing.ids[job_id] = None
@@ -96,13 +105,6 @@ class Lookup:
             return self._table
         return self._written if message.writes else _NOTHING
 
-    async def _add(self, missing: _Missing, named: CheckedOut) -> None:
-        """Add the jobs that have these names, however large they are."""
-        while missing:
-            found = await self._storage.checkout(missing.names())
-            missing = _Missing(found.take_left_out())
-            named.add(found)
-
     # What this engine has written lately.
 
     def note_written(self, record: Record) -> None:
@@ -113,44 +115,22 @@ class Lookup:
         else:
             self._recent.forget([record.job_id])
 
-    def has_unread(self, named: CheckedOut, written: Container[str] = ()) -> bool:
+    def forget(self, job_ids: Iterable[str]) -> None:
+        """Drop jobs that others have written since, or may have."""
+        self._recent.forget(job_ids)
+
+    def has_unread(self, named: CheckedOut, written: Container[str]) -> bool:
         """Return whether a job is named as this engine has written it lately.
 
         Args:
             named: The jobs.
-            written: The ids of those that do not count.
+            written: The ids of those that the batch compares.
         """
-        return self._is_shared and any(
+        return any(
             record.job_id not in written and self._written.find(record.job_id) is record
             for part in named.parts
             for record in part.jobs.values()
         )
-
-    async def read_again(
-        self, named: CheckedOut, written: Container[str]
-    ) -> tuple[CheckedOut, Collection[str]]:
-        """Return jobs that are named as the storage has them at one moment.
-
-        Args:
-            named: The jobs.
-            written: The ids of those that are not read.
-
-        Returns:
-            The jobs, and the ids of those that are gone.
-
-        Raises:
-            StorageError: They can't be read.
-        """
-        records = (record for part in named.parts for record in part.jobs.values())
-        job_ids = {each.job_id: None for each in records if each.job_id not in written}
-        found = CheckedOut()
-        await self._add(_Missing(Names(tuple(job_ids))), found)
-        return found, job_ids.keys() - found.ids.jobs.keys()
-
-    def replace(self, named: CheckedOut, newer: CheckedOut, gone: Collection[str]) -> None:
-        """Replace jobs among those that are named by what others have written to the storage."""
-        self._recent.forget([*newer.ids.jobs, *gone])
-        named.replace(newer, gone)
 
 
 class _Missing:

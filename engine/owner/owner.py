@@ -6,8 +6,9 @@ Handles one round at a time; no other task touches its jobs. That replaces locks
 
 Answers a round's reads before its writes, from published jobs. All callers of a round wait at once,
 so this order is legal, and a read waits for one commit at most. If a caller has abandoned a write,
-reads come last and show its outcome. Decides writes in the order of the inbox. If the commit fails,
-every write of the round fails.
+reads come last and show its outcome. Decides writes in the order of the inbox; over a shared
+storage a refused one may come behind the others (`engine.owner.writes`). If the commit fails, every
+write of the round fails.
 
 Known errors go to the caller. Any other error is a bug and stops the owner: every waiting and every
 later caller gets an error with the bug as its cause.

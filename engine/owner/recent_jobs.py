@@ -1,7 +1,7 @@
 """Recent jobs: stay in a table for a while, because their callers soon ask for them again.
 
 Otherwise each look at a job that has just ended would go to the storage, and so would each call
-that moves a job on which this engine has just written to a shared one. The oldest leave first.
+that moves a job which this engine has just written to a shared one. The oldest leave first.
 """
 
 from __future__ import annotations

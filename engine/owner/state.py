@@ -1,7 +1,8 @@
 """State: the live jobs and those that ended recently, all committed. The storage has the others.
 
 Of a shared storage it holds only the jobs of the engine's own attempts, as they were when the
-engine wrote them last: others may have written them since.
+engine wrote them last: others may have written them since. `Lookup` also knows what it has written
+lately.
 """
 
 from __future__ import annotations
@@ -177,7 +178,7 @@ class State:
         self.ready_queue.note_held(record)
 
     def renew(self, held: Record, now: Record | None) -> None:
-        """Hold a job as it is now, or no more: it has another attempt than before, or is gone."""
+        """Hold a job as others have written it; no more, if it has another attempt, or is gone."""
         if now is not None and now.execution.token == held.execution.token:
             self.hold(now)
         else:
@@ -192,7 +193,8 @@ class State:
             newer: Some of them, and others, as they are now.
             gone: The ids of jobs that were removed. The engine holds them no more.
         """
-        self.lookup.replace(named, newer, gone)
+        self.lookup.forget([*newer.ids.jobs, *gone])
+        named.replace(newer, gone)
         for job_id in gone:
             if (held := self.table.find(job_id)) is not None:
                 self.renew(held, None)

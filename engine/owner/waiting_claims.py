@@ -104,7 +104,10 @@ class WaitingClaims:
             self._has_lost_some = False
         if wanted := self._wanted():
             self._has_lost_some = True
-            for kinds, limit in wanted:
+            for free, limit in wanted:
+                kinds = {kind: its for kind, its in free.items() if kind not in self._empty}
+                if not kinds:
+                    continue
                 suspects = not self._ready_queue.has_suspect
                 taken = await shared.take(kinds, limit, suspects=suspects)
                 for record in taken:

@@ -19,13 +19,14 @@ from engine.owner.state import State
 from engine.owner.waiting_claims import ServedClaim, WaitingClaims
 from engine.portal.logs import TaskLogger
 from engine.portal.time import Clock, read_clock
-from engine.storage.answers import CheckedOut
+from engine.storage.answers import CheckedOut, Found
 from engine.storage.protocol import Storage
 from engine.storage.record import Record
 
 logger = TaskLogger("engine")
 
-_MOST_ROUNDS: Final = 2  # for all messages together, if others write the same jobs
+# For all messages together, if others write the same jobs; the first may go by what is old.
+_MOST_ROUNDS: Final = 3
 
 
 class Decided(NamedTuple):
@@ -36,7 +37,7 @@ class Decided(NamedTuple):
     """One for each write; None for a claim, which waits, and for what is decided later."""
     served: Sequence[ServedClaim]
     later: Sequence[Write] = ()
-    """Those of them that are to be decided again, when this round is committed."""
+    """The writes that are to be decided again behind this commit."""
 
 
 class Writes:
@@ -67,60 +68,65 @@ class Writes:
 
     async def answer(self, messages: Sequence[Write]) -> None:
         """Check out, decide, commit, publish and answer the writes of a round."""
+        while messages:
+            messages = await self._answer_once(messages)
+
+    async def _answer_once(self, messages: Sequence[Write]) -> Sequence[Write]:
+        """Answer the writes of a round; return those that are to be decided again behind them."""
         now = self._state.time_of(read_clock(self._clock))  # a clock that fails is a bug
         self.claims.add(messages)
         try:
             await self.settle()
             self._state.ready_queue.advance(now)
             reserved = await self.claims.reserve(self._state)
-            named = await self._state.lookup.named_by(messages)
-            named.ids.jobs.update((record.job_id, record) for record in reserved)
-            written = await self._write(messages, named, now)
+            written = await self._write(messages, reserved, now)
         except FATAL:
             raise
         except (StorageError, CommitUnknownError) as error:
             self._refuse(messages, error)
-            return
+            return ()
         finally:
             self._decided = None  # its errors have tracebacks with frames of the callers
         if written is None:
             await self._answer_halves(messages)
-        else:
-            decided, stored = written
-            self._answer(messages, decided, stored)
-            if decided.later:
-                await self.answer(decided.later)
+            return ()
+        decided, stored = written
+        self._answer(messages, decided, stored)
+        return decided.later
 
     async def _write(
-        self, messages: Sequence[Write], named: CheckedOut, now: datetime
+        self, messages: Sequence[Write], reserved: Sequence[Record], now: datetime
     ) -> tuple[Decided, Stored] | None:
         """Decide and commit messages, until nothing is in the way.
 
         Returns:
             None if others write the same jobs again and again: nothing was applied.
         """
-        most_rounds = _MOST_ROUNDS + self._state.lookup.has_unread(named)
+        named = await self._named_by(messages, reserved)
         for rounds in count(1):
-            decided = self._decided = await self._decide_on_read(messages, named, now)
+            decided = self._decided = self._decide(messages, named, now)
+            if self._state.shared is not None:
+                written = decided.batch.changed()
+                if self._state.lookup.has_unread(named, written):
+                    named = await self._named_by(messages, reserved, anew=True)
+                    decided = self._decided = self._decide(messages, named, now)
             stored = await self._committer.commit(decided.batch)
             if not isinstance(stored, InTheWay):
                 return decided, stored
-            if rounds >= most_rounds and len(messages) > 1:
+            if rounds >= _MOST_ROUNDS and len(messages) > 1:
                 break
             self._state.replace(named, stored.jobs, stored.gone)
         return None
 
-    async def _decide_on_read(
-        self, messages: Sequence[Write], named: CheckedOut, now: datetime
-    ) -> Decided:
-        """Decide messages, on what the storage has of the jobs that they don't change."""
-        while True:
-            decided = self._decide(messages, named, now)
-            written = decided.batch.changed()
-            if not self._state.lookup.has_unread(named, written):
-                return decided
-            newer, gone = await self._state.lookup.read_again(named, written)
-            self._state.replace(named, newer, gone)
+    async def _named_by(
+        self, messages: Sequence[Write], reserved: Sequence[Record], *, anew: bool = False
+    ) -> CheckedOut:
+        """Return the jobs that messages name, and those that are reserved for claims."""
+        named = await self._state.lookup.named_by(messages, anew=anew)
+        if reserved:
+            taken = CheckedOut(Found({record.job_id: record for record in reserved}))
+            self._state.replace(named, taken, ())
+        return named
 
     async def _answer_halves(self, messages: Sequence[Write]) -> None:
         """Answer messages in smaller batches, which are less in the way of others."""
@@ -199,14 +205,14 @@ def _tie_together(
 ) -> Sequence[Write]:
     """Let each answer about several jobs be true of one moment, if the batch changes one of these.
 
-    Others may change another one between its read and the commit. So the batch writes all that an
-    answer shows, because the commit compares what it writes.
+    Others may change another one between its read and the commit. So the commit compares all that
+    an answer shows. Takes back the answers of messages that are refused beside a change: the reason
+    may be a job that is not there, which nothing can compare.
 
     Returns:
-        The refused ones of these messages, whose reason may be a job that is not there: they are to
-        be decided again, and have no answer now.
+        These messages, which are to be decided again.
     """
-    changed = batch.changed()
+    changed, compared = batch.changed(), set[str]()
     later: list[Write] = []
     for place, (message, answer) in enumerate(zip(messages, answers, strict=True)):
         jobs = {record.job_id: record for record in batch.jobs_named_by(message)}
@@ -215,9 +221,11 @@ def _tie_together(
             if len(names) > 1 and not changed.keys().isdisjoint(jobs):
                 later.append(message)
                 answers[place] = None
-            continue
-        jobs |= {record.job_id: record for record in answer or ()}
-        if not changed.keys().isdisjoint(jobs):
-            for job_id in [each for each in jobs if each not in changed]:
-                changed[job_id] = batch.amend(jobs[job_id], jobs[job_id].execution)
+        elif answer:
+            jobs |= {record.job_id: record for record in answer}
+            if not changed.keys().isdisjoint(jobs):
+                for job_id in [each for each in jobs if each not in changed]:
+                    if job_id not in compared:
+                        batch.compare(jobs[job_id])
+                        compared.add(job_id)
     return later

@@ -10,11 +10,12 @@ table, and those that ended a short time ago. It checks out only others: older e
 ids, idempotency keys and payments, and unknown names.
 
 **A shared storage** (a database server) serves engines on many machines, and has a `Shared` part.
-The owner holds no jobs but those of its own attempts. It checks out every other job that the round
-names, and nothing is locked until the commit. That compares the ``revision`` of each record that
-was decided on with the stored one; if others have written it meanwhile, it applies nothing and
-returns the jobs as they are now (`Committed.in_the_way`). The owner then decides again, by the same
-code. The commit also gives the changes their numbers (`Committed.sequence_shift`).
+The owner holds no jobs but those of its own attempts, and what it has written lately. It checks out
+every other job that the round names, and nothing is locked until the commit. That compares the
+``revision`` of each record that was decided on with the stored one; if others have written it
+meanwhile, it applies nothing and returns the jobs as they are now (`Committed.in_the_way`). The
+owner then decides again, by the same code. The commit also gives the changes their numbers
+(`Committed.sequence_shift`).
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Storage(Protocol):
     async def checkout(self, names: Names) -> CheckedOut:
         """Return committed jobs with these ids, idempotency keys and payments; skip the unknown.
 
-        The owner asks only for jobs that it doesn't hold, for each once. Reads ids, then keys, then
+        The owner asks only for jobs that it doesn't know, for each once. Reads ids, then keys, then
         payments, in their order; stops before the first job that `ReadLimit` refuses, and reports
         the rest as left out. The owner asks for those again.
         """
@@ -113,6 +114,7 @@ class Storage(Protocol):
 
         A change without a sequence number leaves no line of history. The ``failed_attempt`` of a
         change is part of it.
+        A change with ``is_compared`` changes nothing; see `Change`.
         A change with ``is_payment`` records the payment of a job that had none, also of an ended
         one, which is found by it from then on.
 

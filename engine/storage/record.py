@@ -437,6 +437,9 @@ class Change(Struct, frozen=True, gc=False):
     is_payment: bool = False
     """It records the payment of a job that had none: ``blockchain_identifier`` was None. No other
     change of an existing job changes that."""
+    is_compared: bool = False
+    """It leaves the job as it is. A shared storage applies nothing of the batch if the job has
+    another revision; a private one is given none of these."""
 
 
 class Damaged(NamedTuple):

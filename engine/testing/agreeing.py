@@ -12,7 +12,16 @@ import pytest
 from engine.domain.exceptions import CommitUnknownError, LeaseLostError, StorageError
 from engine.storage.answers import Names
 from engine.testing.fixtures import NewStorage
-from engine.testing.party import Party, amended, claimed, created, joined, moved, paid
+from engine.testing.party import (
+    Party,
+    amended,
+    claimed,
+    compared,
+    created,
+    joined,
+    moved,
+    paid,
+)
 from engine.testing.shared_fixtures import EndLease, LoseAnswer, OpenPair, SharedFixtures
 from engine.testing.values import NOON, STATUS_OUTCOMES, OddStatus
 
@@ -52,6 +61,27 @@ class AgreeingTests(SharedFixtures):
                 stale = await other.look("a")
                 await one.apply(change(await one.look("a")))
                 assert [*(await other.in_the_way(amended(stale))).ids.jobs] == ["a"]
+
+    async def test_a_job_that_is_only_compared_stays_as_it_is(self, open_pair: OpenPair) -> None:
+        async with open_pair() as (one, other):
+            await one.apply(created("a"), created("b"), created("c"))
+            await one.apply(moved(await one.look("a"), OddStatus.WAITING))
+            seen = [await other.look(each) for each in "abc"]
+            changes = (compared(seen[0]), moved(seen[1], OddStatus.DONE), created("d"))
+            await other.apply(*changes)
+            assert await one.look("a") == seen[0]
+            assert len(await one.storage.history("a") or ()) == 2
+            await one.apply(amended(seen[0]))
+            found = await other.in_the_way(
+                compared(seen[0]), moved(seen[2], OddStatus.DONE), created("e")
+            )
+            assert found.ids.jobs == {"a": await one.look("a")}
+            assert await one.look("c") == seen[2]
+            await one.apply(moved(await one.look("a"), OddStatus.DONE))
+            gone = await other.look("a")
+            assert {*await one.storage.remove_ended(None, 0, 10)} == {"a", "b"}
+            committed = await other.commit(compared(gone), created("f"))
+            assert (committed.in_the_way is not None, set(committed.gone)) == (True, {"a"})
 
     async def test_a_removed_job_is_in_the_way(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):

@@ -71,6 +71,11 @@ def paid(record: Record, payment: str) -> Change:
     return Change(None, record.status, record.paid_by(payment), is_payment=True)
 
 
+def compared(record: Record) -> Change:
+    """Return what leaves a job as it is, if nobody else has written it."""
+    return Change(None, record.status, record, is_compared=True)
+
+
 class Party:
     """One of the engines.
 

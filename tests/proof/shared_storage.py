@@ -161,6 +161,7 @@ class PlainShared:
         refused = self._in_the_way(changes)
         if refused is not None:
             return refused
+        changes = [each for each in changes if not each.is_compared]
         content = self.place.content
         numbered = [each.sequence for each in changes if each.sequence is not None]
         _, removed_position = content._newest_removed  # noqa: SLF001

@@ -91,6 +91,7 @@ async def _look_at_held(state: State, shared: Shared) -> None:
     for before, now in zip(held, await shared.changed(held), strict=True):
         if now is before:
             continue
+        state.lookup.forget([before.job_id])
         state.renew(before, now)
         # The attempt of a job that was removed stops as that of one that has ended.
         changed.append(now or before.with_execution(before.execution.ended()))

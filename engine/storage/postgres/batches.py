@@ -44,12 +44,15 @@ MOVED_JOB: Final = Composite(
     )
 )
 """What it says of another one; ``pays``: the batch records its payment."""
+COMPARED_JOB: Final = Composite(("position", "job_id", "revision"))
+"""What it says of one that it leaves as it is."""
 TRANSITION: Final = Composite(TRANSITION_COLUMNS)
 ATTEMPT: Final = Composite(ATTEMPT_COLUMNS)
 
 TYPES: Final = {
     "new_job_1": NEW_JOB,
     "moved_job_1": MOVED_JOB,
+    "compared_job_1": COMPARED_JOB,
     "transition_1": TRANSITION,
     "attempt_1": ATTEMPT,
 }
@@ -134,26 +137,33 @@ END $$
 _COMMIT: Final = f"""
 CREATE FUNCTION commit_1(
     p_engine bigint, p_number bigint,
-    p_new new_job_1[], p_moved moved_job_1[], p_lines transition_1[], p_attempts attempt_1[],
+    p_new new_job_1[], p_moved moved_job_1[], p_compared compared_job_1[],
+    p_lines transition_1[], p_attempts attempt_1[],
     OUT stale text[], OUT is_taken boolean, OUT sequence_base bigint, OUT position_base bigint
 ) LANGUAGE plpgsql {BY_INDEX} AS $$
 DECLARE
     is_ordered boolean := p_moved = '{{}}';
 BEGIN
     {IN_READ_COMMITTED}
-    IF p_moved <> '{{}}' THEN
+    IF p_moved <> '{{}}' OR p_compared <> '{{}}' THEN
         PERFORM count(*) FROM (
-            SELECT 1 FROM jobs WHERE position = ANY (ARRAY(SELECT position FROM unnest(p_moved)))
-            ORDER BY position FOR UPDATE
+            SELECT 1 FROM jobs WHERE position = ANY (ARRAY(
+                SELECT position FROM unnest(p_moved)
+                UNION ALL SELECT position FROM unnest(p_compared)
+            )) ORDER BY position FOR UPDATE
         ) AS locked;
-        SELECT array_agg(given.job_id) INTO stale FROM unnest(p_moved) AS given
-            WHERE NOT EXISTS (
-                SELECT FROM jobs AS job
-                WHERE job.position = given.position AND job.revision = given.revision
-            );
+        SELECT array_agg(given.job_id) INTO stale FROM (
+            SELECT job_id, position, revision FROM unnest(p_moved)
+            UNION ALL SELECT job_id, position, revision FROM unnest(p_compared)
+        ) AS given WHERE NOT EXISTS (
+            SELECT FROM jobs AS job
+            WHERE job.position = given.position AND job.revision = given.revision
+        );
         IF stale IS NOT NULL THEN
             RETURN;
         END IF;
+    END IF;
+    IF p_moved <> '{{}}' THEN
         is_ordered := EXISTS (SELECT FROM unnest(p_moved) WHERE pays);
     END IF;
     IF is_ordered THEN

@@ -12,7 +12,13 @@ from msgspec.structs import astuple
 
 from engine.storage.answers import Committed, Names
 from engine.storage.postgres.arrays import Rows
-from engine.storage.postgres.batches import ATTEMPT, MOVED_JOB, NEW_JOB, TRANSITION
+from engine.storage.postgres.batches import (
+    ATTEMPT,
+    COMPARED_JOB,
+    MOVED_JOB,
+    NEW_JOB,
+    TRANSITION,
+)
 from engine.storage.postgres.columns import (
     EXECUTION_COLUMNS,
     JOB_COLUMNS,
@@ -123,6 +129,7 @@ class RowTypes(NamedTuple):
 
     new_job: int
     moved_job: int
+    compared_job: int
     transition: int
     attempt: int
 
@@ -155,7 +162,9 @@ def batch_rows(
     types: RowTypes,
 ) -> BatchRows:
     """Return a round's changes: each job once, as it is afterwards, and what else is kept."""
-    newest = {change.record.job_id: change.record for change in changes}
+    newest = {each.record.job_id: each.record for each in changes if not each.is_compared}
+    left = [each.record for each in changes if each.is_compared]
+    compared = [(record.position, record.job_id, record.revision) for record in left]
     new = [record for record in newest.values() if not record.revision]
     places = {record.job_id: -place for place, record in enumerate(new, 1)}
     paid = {change.record.job_id for change in changes if change.is_payment}
@@ -171,6 +180,7 @@ def batch_rows(
         (
             NEW_JOB.rows(types.new_job, new_rows),
             MOVED_JOB.rows(types.moved_job, moved_rows),
+            COMPARED_JOB.rows(types.compared_job, compared),
             TRANSITION.rows(types.transition, [_line(change, places) for change in lines]),
             ATTEMPT.rows(types.attempt, [*_attempts(changes, places)]),
         ),

@@ -13,17 +13,20 @@ from engine import (
     AgentJobStatus,
     EngineError,
     InvalidStateTransitionError,
+    JobEndedError,
     JobNotFoundError,
     Move,
     NewJob,
     VersionConflictError,
     Worker,
 )
+from engine.owner.commands.look import LookAround
+from engine.owner.commands.release import ReleaseJob
 from engine.storage import CheckedOut, Names
 from engine.storage.answers import Committed
 from engine.storage.record import Change, Record
 from tests.proof.shared_storage import Place, PlainShared
-from tests.unit.claiming import AgentJob, agents
+from tests.unit.claiming import AgentJob, Claim, agents, claimed_one, release, token_of
 from tests.unit.worker.at_work import ASKING, COMPLETED, FAILED, RUNNING, SECONDS, ended, until
 
 pytestmark = pytest.mark.anyio
@@ -34,16 +37,20 @@ async def nothing() -> None:
 
 
 class Told(PlainShared):
-    """Keeps its calls, tells nothing of the others, and does something before its next commit."""
+    """Keeps its calls, tells nothing of the others, and lets these act between its calls."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(place, 0)
         self.calls: list[str] = []
+        self.behind_checkout: Callable[[], Awaitable[object]] = nothing
         self.before_commit: Callable[[], Awaitable[object]] = nothing
 
     async def checkout(self, names: Names) -> CheckedOut:
         self.calls.append("checkout")
-        return await self.place.content.checkout(names)
+        found = await self.place.content.checkout(names)
+        do, self.behind_checkout = self.behind_checkout, nothing
+        await do()
+        return found
 
     async def commit(self, changes: Sequence[Change]) -> Committed:
         self.calls.append("commit")
@@ -178,3 +185,57 @@ async def test_a_job_that_comes_while_others_are_moved_is_not_missing_behind_the
                 ASKING,
                 COMPLETED,
             ]
+
+
+async def test_a_job_that_is_missing_and_one_that_is_known_are_read_at_one_moment() -> None:
+    place = Place()
+    ids = iter(["known", "late"])
+    told = Told(place)
+    with anyio.fail_after(SECONDS):
+        async with (
+            agents(told, new_id=ids.__next__) as engine,
+            agents(PlainShared(place, 1), new_id=ids.__next__) as other,
+        ):
+            await engine.create()
+
+            async def create_and_start() -> None:
+                await other.create(start=True)
+                await other.transition("known", RUNNING)
+
+            told.behind_checkout = create_and_start
+            both = [Move("known", COMPLETED), Move("late", COMPLETED)]
+            moved = await engine.transition_many(both)
+            assert [each.status for each in moved] == [COMPLETED, COMPLETED]
+
+
+async def test_a_job_is_read_for_a_caller_beside_an_attempt_of_this_engine() -> None:
+    place = Place()
+    told = Told(place)
+    with anyio.fail_after(SECONDS):
+        async with (
+            agents(told) as engine,
+            agents(PlainShared(place, 1)) as other,
+            anyio.create_task_group() as tasks,
+        ):
+
+            async def cancel(job_id: str) -> None:
+                with pytest.raises(JobEndedError):
+                    await engine.cancel(job_id)
+
+            job = await engine.create(start=True)
+            _, old_token = await claimed_one(engine)
+            claim = await Claim(engine.core).seen()
+            await release(engine, job.job_id, old_token, failed=False)
+            [again] = await claim.records()
+            await other.cancel(job.job_id)
+            await engine.core.ask(LookAround())  # the engine sees the wish
+            await other.transition(job.job_id, FAILED, attempt_token=token_of(again))
+
+            may_go_on = anyio.Event()
+            told.before_commit = may_go_on.wait
+            tasks.start_soon(engine.create)
+            await until(lambda: told.before_commit is nothing)
+            tasks.start_soon(cancel, job.job_id)
+            await until(lambda: engine.core.inbox.waiting)
+            engine.core.inbox.put(ReleaseJob(job.job_id, old_token))  # in the same round
+            may_go_on.set()
