@@ -39,15 +39,11 @@ class Lookup:
         self._written = Table()  # lately, by this engine, to a shared storage
         self._recent = RecentJobs(self._written)
 
-    async def named_by(self, messages: Sequence[Message[Any]], *, anew: bool = False) -> CheckedOut:
+    async def named_by(self, messages: Sequence[Message[Any]]) -> CheckedOut:
         """Return the committed jobs that messages name; those not known here are checked out.
 
         A message that names many gets no more than one read gives; the rest is left out, if no
         other message needs it.
-
-        Args:
-            messages: Those of a round.
-            anew: Whether all are checked out.
 
         Raises:
             StorageError: They can't be read.
@@ -58,10 +54,10 @@ class Lookup:
         for message in messages:
             names = len(message.job_ids) + len(message.keys) + len(message.payments)
             if names <= _FEW_NAMES:
-                self._find(message, named, missing, anew=anew)
+                self._find(message, named, missing)
                 continue
             own = _Missing()
-            self._find(message, named, own, anew=anew)
+            self._find(message, named, own)
             if len(own) <= _FEW_NAMES:
                 missing.add(own)
                 continue
@@ -79,11 +75,9 @@ class Lookup:
             named.add(found)
         return named
 
-    def _find(
-        self, message: Message[Any], named: CheckedOut, missing: _Missing, *, anew: bool
-    ) -> None:
+    def _find(self, message: Message[Any], named: CheckedOut, missing: _Missing) -> None:
         """Add the jobs that are here to those named, and the other names to the missing ones."""
-        table = _NOTHING if anew else self._table_for(message)
+        table = self._table_for(message)
         for job_id in message.job_ids:
             if (record := table.find(job_id)) is None:
                 missing.ids[job_id] = None
@@ -119,18 +113,21 @@ class Lookup:
         """Drop jobs that others have written since, or may have."""
         self._recent.forget(job_ids)
 
-    def has_unread(self, named: CheckedOut, written: Container[str]) -> bool:
-        """Return whether a job is named as this engine has written it lately.
+    def forget_unread(self, named: CheckedOut, written: Container[str]) -> bool:
+        """Drop jobs that are named as this engine has written them lately; return whether some are.
 
         Args:
             named: The jobs.
-            written: The ids of those that the batch compares.
+            written: The ids of those that the batch compares, which stay.
         """
-        return any(
-            record.job_id not in written and self._written.find(record.job_id) is record
+        unread = [
+            record.job_id
             for part in named.parts
             for record in part.jobs.values()
-        )
+            if record.job_id not in written and self._written.find(record.job_id) is record
+        ]
+        self.forget(unread)
+        return bool(unread)
 
 
 class _Missing:

@@ -105,11 +105,9 @@ class Writes:
         named = await self._named_by(messages, reserved)
         for rounds in count(1):
             decided = self._decided = self._decide(messages, named, now)
-            if self._state.shared is not None:
-                written = decided.batch.changed()
-                if self._state.lookup.has_unread(named, written):
-                    named = await self._named_by(messages, reserved, anew=True)
-                    decided = self._decided = self._decide(messages, named, now)
+            while self._goes_by_unread(decided, named):
+                named = await self._named_by(messages, reserved)
+                decided = self._decided = self._decide(messages, named, now)
             stored = await self._committer.commit(decided.batch)
             if not isinstance(stored, InTheWay):
                 return decided, stored
@@ -118,11 +116,15 @@ class Writes:
             self._state.replace(named, stored.jobs, stored.gone)
         return None
 
-    async def _named_by(
-        self, messages: Sequence[Write], reserved: Sequence[Record], *, anew: bool = False
-    ) -> CheckedOut:
+    def _goes_by_unread(self, decided: Decided, named: CheckedOut) -> bool:
+        """Return whether a job has to be read that nothing else compares with the stored one."""
+        if self._state.shared is None:
+            return False
+        return self._state.lookup.forget_unread(named, decided.batch.changed())
+
+    async def _named_by(self, messages: Sequence[Write], reserved: Sequence[Record]) -> CheckedOut:
         """Return the jobs that messages name, and those that are reserved for claims."""
-        named = await self._state.lookup.named_by(messages, anew=anew)
+        named = await self._state.lookup.named_by(messages)
         if reserved:
             taken = CheckedOut(Found({record.job_id: record for record in reserved}))
             self._state.replace(named, taken, ())
