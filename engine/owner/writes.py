@@ -68,10 +68,16 @@ class Writes:
 
     async def answer(self, messages: Sequence[Write]) -> None:
         """Check out, decide, commit, publish and answer the writes of a round."""
-        while messages:
-            messages = await self._answer_once(messages)
+        may_wait = True
+        while True:
+            later = await self._answer_once(messages, may_wait=may_wait)
+            if not later:
+                return
+            # If no message was answered, only deadlines or claims have changed jobs, and may go on.
+            may_wait = len(later) < len(messages)
+            messages = later
 
-    async def _answer_once(self, messages: Sequence[Write]) -> Sequence[Write]:
+    async def _answer_once(self, messages: Sequence[Write], *, may_wait: bool) -> Sequence[Write]:
         """Answer the writes of a round; return those that are to be decided again behind them."""
         now = self._state.time_of(read_clock(self._clock))  # a clock that fails is a bug
         self.claims.add(messages)
@@ -79,7 +85,7 @@ class Writes:
             await self.settle()
             self._state.ready_queue.advance(now)
             reserved = await self.claims.reserve(self._state)
-            written = await self._write(messages, reserved, now)
+            written = await self._write(messages, reserved, now, may_wait=may_wait)
         except FATAL:
             raise
         except (StorageError, CommitUnknownError) as error:
@@ -95,19 +101,30 @@ class Writes:
         return decided.later
 
     async def _write(
-        self, messages: Sequence[Write], reserved: Sequence[Record], now: datetime
+        self,
+        messages: Sequence[Write],
+        reserved: Sequence[Record],
+        now: datetime,
+        *,
+        may_wait: bool,
     ) -> tuple[Decided, Stored] | None:
         """Decide and commit messages, until nothing is in the way.
+
+        Args:
+            messages: The messages.
+            reserved: The jobs that are reserved for claims.
+            now: The time of the round.
+            may_wait: Whether messages that are refused beside a change may be decided again.
 
         Returns:
             None if others write the same jobs again and again: nothing was applied.
         """
         named = await self._named_by(messages, reserved)
         for rounds in count(1):
-            decided = self._decided = self._decide(messages, named, now)
+            decided = self._decided = self._decide(messages, named, now, may_wait=may_wait)
             while self._goes_by_unread(decided, named):
                 named = await self._named_by(messages, reserved)
-                decided = self._decided = self._decide(messages, named, now)
+                decided = self._decided = self._decide(messages, named, now, may_wait=may_wait)
             stored = await self._committer.commit(decided.batch)
             if not isinstance(stored, InTheWay):
                 return decided, stored
@@ -175,7 +192,9 @@ class Writes:
         if (applied := await self._committer.resolve()) is not None:
             self.claims.resolve(applied=applied)
 
-    def _decide(self, messages: Sequence[Write], named: CheckedOut, now: datetime) -> Decided:
+    def _decide(
+        self, messages: Sequence[Write], named: CheckedOut, now: datetime, *, may_wait: bool
+    ) -> Decided:
         """Decide a round."""
         numbers = self._state.newest_numbers
         batch = Batch(
@@ -198,18 +217,24 @@ class Writes:
                 # Its traceback holds this frame: do not let this frame hold the traceback.
                 answers.append(error.with_traceback(None))
         served = self.claims.decide(batch)
-        later = () if self._state.shared is None else _tie_together(batch, messages, answers)
+        later: Sequence[Write] = ()
+        if self._state.shared is not None:
+            later = _tie_together(batch, messages, answers, may_wait=may_wait)
         return Decided(batch, answers, served, later)
 
 
 def _tie_together(
-    batch: Batch, messages: Sequence[Write], answers: list[Sequence[Record] | EngineError | None]
+    batch: Batch,
+    messages: Sequence[Write],
+    answers: list[Sequence[Record] | EngineError | None],
+    *,
+    may_wait: bool,
 ) -> Sequence[Write]:
     """Let each answer about several jobs be true of one moment, if the batch changes one of these.
 
     Others may change another one between its read and the commit. So the commit compares all that
-    an answer shows. Takes back the answers of messages that are refused beside a change: the reason
-    may be a job that is not there, which nothing can compare.
+    an answer shows. Takes back the answers of messages that are refused beside a change, if these
+    may wait: the reason may be a job that is not there, which nothing can compare.
 
     Returns:
         These messages, which are to be decided again.
@@ -220,7 +245,7 @@ def _tie_together(
         jobs = {record.job_id: record for record in batch.jobs_named_by(message)}
         if isinstance(answer, EngineError):
             names = {*message.job_ids, *message.keys, *message.payments}
-            if len(names) > 1 and not changed.keys().isdisjoint(jobs):
+            if may_wait and len(names) > 1 and not changed.keys().isdisjoint(jobs):
                 later.append(message)
                 answers[place] = None
         elif answer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,9 @@ from engine import (
     EngineError,
     InvalidStateTransitionError,
     JobEndedError,
+    JobEngine,
     JobNotFoundError,
+    Lifecycle,
     Move,
     NewJob,
     VersionConflictError,
@@ -239,3 +243,40 @@ async def test_a_job_is_read_for_a_caller_beside_an_attempt_of_this_engine() -> 
             await until(lambda: engine.core.inbox.waiting)
             engine.core.inbox.put(ReleaseJob(job.job_id, old_token))  # in the same round
             may_go_on.set()
+
+
+class Turns(StrEnum):
+    """Two statuses whose deadlines lead to each other, and three more."""
+
+    ONE = "one"
+    OTHER = "other"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+async def test_a_refusal_beside_deadlines_that_go_on_for_ever_is_answered() -> None:
+    lifecycle = Lifecycle(
+        Turns,
+        {
+            Turns.ONE: {Turns.OTHER, Turns.RUNNING},
+            Turns.OTHER: {Turns.ONE, Turns.RUNNING},
+            Turns.RUNNING: {Turns.DONE, Turns.FAILED},
+            Turns.DONE: set(),
+            Turns.FAILED: set(),
+        },
+        initial=Turns.ONE,
+        running=Turns.RUNNING,
+        success={Turns.DONE},
+        failure={Turns.FAILED},
+        expires_to={Turns.ONE: Turns.OTHER, Turns.OTHER: Turns.ONE},
+    )
+    times = [datetime.now(UTC)]
+    soon = times[0] + timedelta(seconds=1)
+    with anyio.fail_after(SECONDS):
+        async with JobEngine(Told(Place()), lifecycle=lifecycle, clock=lambda: times[-1]) as engine:
+            job = await engine.create(deadlines={Turns.ONE: soon, Turns.OTHER: soon})
+            times.append(soon + timedelta(seconds=1))
+            both = [Move(job.job_id, Turns.RUNNING), Move("none", Turns.RUNNING)]
+            with pytest.raises(JobNotFoundError):
+                await engine.transition_many(both)
