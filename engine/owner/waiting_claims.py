@@ -138,11 +138,7 @@ class WaitingClaims:
         room = len(self._reserved)
         wanted = []
         for places in (each.places for each in self._waiting if not each.is_abandoned):
-            kinds = {
-                kind: its.free
-                for kind, its in places.kinds.items()
-                if its.free > 0 and kind not in self._empty
-            }
+            kinds = {kind: its.free for kind, its in places.kinds.items() if its.free > 0}
             if kinds and places.free > room:
                 wanted.append((kinds, places.free - room))
         return wanted

@@ -239,7 +239,8 @@ def _tie_together(
     Returns:
         These messages, which are to be decided again.
     """
-    changed, compared = batch.changed(), set[str]()
+    changed = batch.changed()
+    compared: dict[str, Record] = {}
     later: list[Write] = []
     for place, (message, answer) in enumerate(zip(messages, answers, strict=True)):
         jobs = {record.job_id: record for record in batch.jobs_named_by(message)}
@@ -251,8 +252,7 @@ def _tie_together(
         elif answer:
             jobs |= {record.job_id: record for record in answer}
             if not changed.keys().isdisjoint(jobs):
-                for job_id in [each for each in jobs if each not in changed]:
-                    if job_id not in compared:
-                        batch.compare(jobs[job_id])
-                        compared.add(job_id)
+                compared |= {each: jobs[each] for each in jobs if each not in changed}
+    for record in compared.values():
+        batch.compare(record)
     return later

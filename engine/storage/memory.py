@@ -19,12 +19,7 @@ from typing import Final, cast
 from engine.domain.epochs import new_epoch
 from engine.domain.exceptions import StorageError, StorageInUseError
 from engine.domain.labels import DEFAULT_KIND
-from engine.storage.answers import (
-    CheckedOut,
-    Names,
-    StoredCount,
-    StoredPage,
-)
+from engine.storage.answers import CheckedOut, Names, StoredCount, StoredPage
 from engine.storage.columns import Lead, RowIndex, Statuses, Texts, names_in, names_of
 from engine.storage.filter import JobFilter
 from engine.storage.protocol import Opened, ProgressCallback

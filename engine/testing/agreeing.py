@@ -12,16 +12,7 @@ import pytest
 from engine.domain.exceptions import CommitUnknownError, LeaseLostError, StorageError
 from engine.storage.answers import Names
 from engine.testing.fixtures import NewStorage
-from engine.testing.party import (
-    Party,
-    amended,
-    claimed,
-    compared,
-    created,
-    joined,
-    moved,
-    paid,
-)
+from engine.testing.party import Party, amended, claimed, compared, created, joined, moved, paid
 from engine.testing.shared_fixtures import EndLease, LoseAnswer, OpenPair, SharedFixtures
 from engine.testing.values import NOON, STATUS_OUTCOMES, OddStatus
 

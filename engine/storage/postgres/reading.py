@@ -7,12 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from psycopg import Cursor, ServerCursor
 
-from engine.storage.answers import (
-    CheckedOut,
-    Found,
-    Names,
-    ReadLimit,
-)
+from engine.storage.answers import CheckedOut, Found, Names, ReadLimit
 from engine.storage.postgres.arrays import texts
 from engine.storage.postgres.rows import Row, record_of
 from engine.storage.postgres.statements import FOUND_BY, Statements

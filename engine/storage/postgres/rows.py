@@ -12,13 +12,7 @@ from msgspec.structs import astuple
 
 from engine.storage.answers import Committed, Names
 from engine.storage.postgres.arrays import Rows
-from engine.storage.postgres.batches import (
-    ATTEMPT,
-    COMPARED_JOB,
-    MOVED_JOB,
-    NEW_JOB,
-    TRANSITION,
-)
+from engine.storage.postgres.batches import ATTEMPT, COMPARED_JOB, MOVED_JOB, NEW_JOB, TRANSITION
 from engine.storage.postgres.columns import (
     EXECUTION_COLUMNS,
     JOB_COLUMNS,

@@ -16,13 +16,7 @@ from engine.domain.validation import (
     check_seconds,
     check_text,
 )
-from engine.storage.answers import (
-    CheckedOut,
-    Committed,
-    Names,
-    StoredCount,
-    StoredPage,
-)
+from engine.storage.answers import CheckedOut, Committed, Names, StoredCount, StoredPage
 from engine.storage.filter import JobFilter
 from engine.storage.postgres import listing, reading
 from engine.storage.postgres.beat_connection import connector

@@ -14,12 +14,7 @@ from typing import Final
 
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError, shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
-from engine.storage.answers import (
-    CheckedOut,
-    Found,
-    Names,
-    ReadLimit,
-)
+from engine.storage.answers import CheckedOut, Found, Names, ReadLimit
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 from engine.storage.sqlite.rows import (
     ATTEMPT_COLUMNS,

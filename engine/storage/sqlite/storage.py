@@ -12,12 +12,7 @@ from typing import Final, TypeVar, TypeVarTuple, Unpack
 from engine.domain.exceptions import StorageInUseError
 from engine.domain.validation import check_flag
 from engine.portal import WorkThread, is_loop_thread
-from engine.storage.answers import (
-    CheckedOut,
-    Names,
-    StoredCount,
-    StoredPage,
-)
+from engine.storage.answers import CheckedOut, Names, StoredCount, StoredPage
 from engine.storage.filter import JobFilter
 from engine.storage.protocol import Opened, ProgressCallback
 from engine.storage.record import AttemptRecord, Change, Entry
