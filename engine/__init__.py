@@ -82,6 +82,7 @@ from engine.domain.exceptions import (
     WrongLoopError,
 )
 from engine.domain.failed_attempt import FailedAttempt
+from engine.domain.follow_ups import FollowUp
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
     LEGAL_TRANSITIONS,
@@ -136,6 +137,7 @@ __all__ = [
     "EngineStartedError",
     "EngineUnavailableError",
     "FailedAttempt",
+    "FollowUp",
     "Gate",
     "GateCheck",
     "Handler",

@@ -19,6 +19,7 @@ from engine.domain.exceptions import (
     StorageError,
 )
 from engine.domain.failed_attempt import FailedAttempt
+from engine.domain.follow_ups import FollowUp
 from engine.domain.ids import IdSource, new_job_id
 from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
@@ -35,12 +36,14 @@ from engine.domain.models import (
 )
 from engine.domain.moves import Move, Started
 from engine.domain.retention import Retention
-from engine.domain.validation import check_timeout
+from engine.domain.validation import check_flag, check_timeout
 from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.extend import ExtendJob
+from engine.owner.commands.family import follow_ups as read_follow_ups
+from engine.owner.commands.follow_up import backfilling, following
 from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
 from engine.owner.commands.move import MoveJobs, checked_move
 from engine.owner.commands.read import (
@@ -54,6 +57,7 @@ from engine.owner.commands.read import (
 )
 from engine.owner.commands.repeat import RepeatJob
 from engine.owner.commands.retry import RetryJob
+from engine.owner.commands.rules import ReadRules, RemoveRule
 from engine.owner.commands.start import StartJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
@@ -103,6 +107,8 @@ class JobEngine(EngineBase[Status]):
             it.
         lifecycle: The statuses and the legal moves; by default `PAID_JOB_LIFECYCLE`.
         retention: The rule by which ended jobs are removed; by default the engine keeps all.
+        follow_ups: Rules by which transitions create other jobs; see `FollowUp`. They are kept
+            with the jobs: the engine adds them, or replaces those of the same kinds.
         on_transition: Called with each transition that this engine commits, in their order, on the
             event loop of the engine, without the context (`contextvars`) of whoever opens the
             engine. Over a database, those of other engines come by `watch` alone. Keep it short:
@@ -129,6 +135,7 @@ class JobEngine(EngineBase[Status]):
         storage: Location | None = None,
         *,
         retention: Retention | None = None,
+        follow_ups: Iterable[FollowUp[Any]] = (),
         on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
@@ -142,6 +149,7 @@ class JobEngine(EngineBase[Status]):
         *,
         lifecycle: Lifecycle[Status],
         retention: Retention | None = None,
+        follow_ups: Iterable[FollowUp[Any]] = (),
         on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
@@ -154,6 +162,7 @@ class JobEngine(EngineBase[Status]):
         *,
         lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
         retention: Retention | None = None,
+        follow_ups: Iterable[FollowUp[Any]] = (),
         on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
@@ -164,6 +173,7 @@ class JobEngine(EngineBase[Status]):
             storage,
             lifecycle=lifecycle,
             retention=retention,
+            follow_ups=follow_ups,
             on_transition=on_transition,
             clock=clock,
             new_id=new_id,
@@ -188,6 +198,7 @@ class JobEngine(EngineBase[Status]):
             StorageError: The storage can't be opened; `SQLiteStorage.open` and
                 `PostgresStorage.open` list the errors.
             LifecycleError: A file has a job in a status that the lifecycle doesn't have.
+            InvalidValueError: The follow-ups make a circle with those that are kept.
         """
         if self._affinity is not None:
             raise EngineStartedError
@@ -565,6 +576,82 @@ class JobEngine(EngineBase[Status]):
         await self._sent(message)
         return self._views.one(message)
 
+    async def follow_up(
+        self, job_id: str, rule: str, *, by: str | None = None, reason: str | None = None
+    ) -> Job[Status]:
+        """Create the follow-up of an ended job by a rule, where no transition has.
+
+        Such as the refund of a completed job. A job has one follow-up at most by each rule at its
+        end, whether the engine has made it, this call or `backfill`: then this returns that one, as
+        it is now. What the rule says about statuses, outcomes, starts and labels does not count,
+        for a person decides here; its ``of`` does.
+
+        Args:
+            job_id: The id of the ended job.
+            rule: The kind of the rule.
+            by: Who wants it: 1 to 256 characters, for the history of the follow-up.
+            reason: Why: up to 4,096 characters, for the same.
+
+        Raises:
+            InvalidValueError: An argument is of the wrong type or size; or there is no such rule,
+                or it is about other jobs.
+            JobNotFoundError: No job has this id.
+            InvalidStateTransitionError: The job has not ended.
+        """
+        self.core.check_caller()
+        steps = following(self._lifecycle, job_id, rule, by, reason)
+        return self._views.job(await self.core.converse(steps))
+
+    async def follow_ups(self, job_id: str) -> list[Job[Status]]:
+        """Return the follow-ups of a job, in the order of their creation; not theirs.
+
+        Raises:
+            InvalidValueError: The id is no text of 1 to 256 characters.
+            JobNotFoundError: No job has this id.
+        """
+        self.core.check_caller()
+        return await self._views.jobs_in_slices(await self.core.converse(read_follow_ups(job_id)))
+
+    async def backfill(
+        self,
+        rule: str,
+        *,
+        since: datetime | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Create the follow-ups of the jobs that had ended before a rule was there; count them.
+
+        It goes through the jobs in the final statuses of the rule, 200 in a step, and other calls
+        are answered in between. A job that has its follow-up gets no other one: after a
+        cancellation or a crash, call it again.
+
+        Args:
+            rule: The kind of the rule.
+            since: Only jobs that ended at this time or later: an aware datetime. By default all.
+            by: Who wants it: 1 to 256 characters, for the histories of the follow-ups.
+            reason: Why: up to 4,096 characters, for the same.
+
+        Raises:
+            InvalidValueError: An argument is of the wrong type or size, or there is no such rule.
+        """
+        self.core.check_caller()
+        return await self.core.converse(backfilling(self._lifecycle, rule, since, by, reason))
+
+    async def rules(self) -> list[FollowUp[Status]]:
+        """Return the rules of follow-ups that are kept with the jobs, whoever gave them."""
+        return self._views.rules(await self._ask(ReadRules()))
+
+    async def remove_rule(self, kind: str) -> bool:
+        """Remove the rule of follow-ups for a kind; return whether there was one.
+
+        Jobs that it has created stay. An engine that is opened with the rule adds it again.
+
+        Raises:
+            InvalidValueError: The kind is none.
+        """
+        return await self._ask(RemoveRule(kind))
+
     async def extend(self, job_id: str, status: Status, deadline: Deadline | None) -> Job[Status]:
         """Give a job another deadline in a status.
 
@@ -650,6 +737,7 @@ class JobEngine(EngineBase[Status]):
         job_id: str,
         *,
         until: Collection[Status] | None = None,
+        follow_ups: bool = False,
         timeout: float | None = None,
     ) -> Job[Status]:
         """Wait until a job ends or reaches one of some statuses, and return it.
@@ -660,6 +748,8 @@ class JobEngine(EngineBase[Status]):
             job_id: The job's id.
             until: The statuses to wait for; the end of the job ends the wait, too. None: wait for
                 the end.
+            follow_ups: Wait until all its follow-ups, and theirs, have ended, too. One that needs
+                attention has not.
             timeout: Seconds for the whole call, 0 or more; None for no limit. 0 reads the job once,
                 however long that takes, and does not wait.
 
@@ -671,7 +761,10 @@ class JobEngine(EngineBase[Status]):
         self.core.check_caller()
         message = GetJobs.one(job_id)
         return await self.core.wait(
-            message, checked_until(self._lifecycle, until), check_timeout(timeout)
+            message,
+            checked_until(self._lifecycle, until),
+            check_timeout(timeout),
+            follow_ups=check_flag("follow_ups", follow_ups),
         )
 
     @overload
@@ -766,6 +859,7 @@ class JobEngine(EngineBase[Status]):
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        follow_ups: bool = True,
         at_most: int | None = None,
     ) -> int:
         """Count the jobs that fit all of the given arguments; by default all jobs.
@@ -780,13 +874,15 @@ class JobEngine(EngineBase[Status]):
             labels: Labels that they all have.
             created_after: They were created at this time or later.
             created_before: They were created before this time.
+            follow_ups: False: leave follow-ups out.
             at_most: Stop at this number, from 1 on: to know whether there are so many takes less
                 time than to count them all.
 
         Raises:
             InvalidValueError: As for `list_jobs`; or ``at_most`` is no number from 1 on.
         """
-        jobs = checked_filter(self._lifecycle, status, kind, labels, created_after, created_before)
+        times = (created_after, created_before)
+        jobs = checked_filter(self._lifecycle, status, kind, labels, *times, follow_ups=follow_ups)
         counting = Count(jobs, at_most)
         message: CountJobs | None = counting.first()
         while message is not None:
@@ -801,6 +897,7 @@ class JobEngine(EngineBase[Status]):
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        follow_ups: bool = True,
         newest_first: bool = False,
         limit: int = 100,
         after: str | None = None,
@@ -821,6 +918,7 @@ class JobEngine(EngineBase[Status]):
             created_after: They were created at this time or later: an aware datetime. Times come
                 from the engine's clock, so they need not be in the order of creation.
             created_before: They were created before this time: an aware datetime.
+            follow_ups: False: leave follow-ups out.
             newest_first: Whether the newest job comes first.
             limit: The size of the page: 1 to 1,000. It ends early, with a cursor, where its inputs,
                 results, errors, prompts and answers have 16,777,216 characters together.
@@ -831,7 +929,8 @@ class JobEngine(EngineBase[Status]):
             InvalidValueError: An argument is of the wrong type, out of its range, or no cursor of
                 this order; or no job can have the kind or the labels.
         """
-        jobs = checked_filter(self._lifecycle, status, kind, labels, created_after, created_before)
+        times = (created_after, created_before)
+        jobs = checked_filter(self._lifecycle, status, kind, labels, *times, follow_ups=follow_ups)
         message = ListJobs.checked(jobs, limit, after, newest_first=newest_first)
         stored = await self._ask(message)
         return await self._views.page_in_slices(stored, newest_first=newest_first)

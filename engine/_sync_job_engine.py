@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from typing_extensions import TypeAliasType, TypeVar
 
 from engine.domain.deadlines import Deadline
-from engine.domain.exceptions import CallTimeoutError, InvalidValueError
+from engine.domain.exceptions import CallTimeoutError, InvalidValueError, WriteTimeoutError
 from engine.domain.failed_attempt import FailedAttempt
+from engine.domain.follow_ups import FollowUp
 from engine.domain.ids import IdSource, new_job_id
 from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
@@ -36,6 +37,8 @@ from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.extend import ExtendJob
+from engine.owner.commands.family import follow_ups as read_follow_ups
+from engine.owner.commands.follow_up import backfilling, following
 from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
 from engine.owner.commands.move import MoveJobs, checked_move
 from engine.owner.commands.read import (
@@ -49,9 +52,11 @@ from engine.owner.commands.read import (
 )
 from engine.owner.commands.repeat import RepeatJob
 from engine.owner.commands.retry import RetryJob
+from engine.owner.commands.rules import ReadRules, RemoveRule
 from engine.owner.commands.start import StartJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
+from engine.owner.message import Message
 from engine.owner.prompts import check_answer
 from engine.owner.watching import Watcher
 from engine.portal import SyncBridge, TimeLimit, check_interpreter
@@ -61,6 +66,7 @@ from engine.storage.locations import Location
 from engine.storage.sqlite.paths import path_at
 
 Kind = TypeVar("Kind")
+Outcome = TypeVar("Outcome")
 
 
 class SyncJobEngine(EngineBase[Status]):
@@ -110,6 +116,7 @@ class SyncJobEngine(EngineBase[Status]):
         storage: Location | None = None,
         *,
         retention: Retention | None = None,
+        follow_ups: Iterable[FollowUp[Any]] = (),
         on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
@@ -124,6 +131,7 @@ class SyncJobEngine(EngineBase[Status]):
         *,
         lifecycle: Lifecycle[Status],
         retention: Retention | None = None,
+        follow_ups: Iterable[FollowUp[Any]] = (),
         on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
@@ -137,6 +145,7 @@ class SyncJobEngine(EngineBase[Status]):
         *,
         lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
         retention: Retention | None = None,
+        follow_ups: Iterable[FollowUp[Any]] = (),
         on_transition: OnTransition | None = None,
         clock: Clock = utc_now,
         new_id: IdSource = new_job_id,
@@ -150,6 +159,7 @@ class SyncJobEngine(EngineBase[Status]):
             storage,
             lifecycle=lifecycle,
             retention=retention,
+            follow_ups=follow_ups,
             on_transition=on_transition,
             clock=clock,
             new_id=new_id,
@@ -417,6 +427,59 @@ class SyncJobEngine(EngineBase[Status]):
         self._bridge.send(limit, message)
         return self._views.one(message)
 
+    def follow_up(
+        self,
+        job_id: str,
+        rule: str,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> Job[Status]:
+        """Create the follow-up of an ended job by a rule, where no transition has."""
+        steps = following(self._lifecycle, job_id, rule, by, reason)
+        return self._views.job(self._converse(TimeLimit(timeout), steps))
+
+    def follow_ups(self, job_id: str, *, timeout: float | None = None) -> list[Job[Status]]:
+        """Return the follow-ups of a job, in the order of their creation; not theirs."""
+        return self._views.jobs(self._converse(TimeLimit(timeout), read_follow_ups(job_id)))
+
+    def backfill(
+        self,
+        rule: str,
+        *,
+        since: datetime | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Create the follow-ups of the jobs that had ended before a rule was there; count them."""
+        steps = backfilling(self._lifecycle, rule, since, by, reason)
+        return self._converse(TimeLimit(timeout), steps)
+
+    def rules(self, *, timeout: float | None = None) -> list[FollowUp[Status]]:
+        """Return the rules of follow-ups that are kept with the jobs, whoever gave them."""
+        return self._views.rules(self._bridge.ask(TimeLimit(timeout), ReadRules()))
+
+    def remove_rule(self, kind: str, *, timeout: float | None = None) -> bool:
+        """Remove the rule of follow-ups for a kind; return whether there was one."""
+        try:
+            return self._bridge.ask(TimeLimit(timeout), RemoveRule(kind))
+        except CallTimeoutError as error:
+            raise WriteTimeoutError(error.timeout) from None
+
+    def _converse(self, limit: TimeLimit, steps: Generator[Message[Any], Any, Outcome]) -> Outcome:
+        """Send the messages that a conversation yields, as `engine.owner.core.Core.converse`."""
+        try:
+            message = next(steps)
+            while True:
+                answer = self._bridge.ask(limit, message)
+                limit.check()
+                message = steps.send(answer)
+        except StopIteration as end:
+            outcome: Outcome = end.value
+            return outcome
+
     def extend(
         self,
         job_id: str,
@@ -456,14 +519,16 @@ class SyncJobEngine(EngineBase[Status]):
         job_id: str,
         *,
         until: Collection[Status] | None = None,
+        follow_ups: bool = False,
         timeout: float | None = None,
     ) -> Job[Status]:
         """Wait until a job ends or reaches one of some statuses, and return it."""
         limit, core = TimeLimit(timeout), self.core
         message, statuses = GetJobs.one(job_id), checked_until(self._lifecycle, until)
+        check_flag("follow_ups", follow_ups)
         try:
             return self._bridge.run(
-                lambda: core.wait(message, statuses, limit.seconds),
+                lambda: core.wait(message, statuses, limit.seconds, follow_ups=follow_ups),
                 limit if limit.seconds else None,  # 0 reads the job once; see `JobEngine.wait`
             )
         except CallTimeoutError as error:  # the bridge's own tells nothing of the job
@@ -513,12 +578,14 @@ class SyncJobEngine(EngineBase[Status]):
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        follow_ups: bool = True,
         at_most: int | None = None,
         timeout: float | None = None,
     ) -> int:
         """Count the jobs that fit all of the given arguments; by default all jobs."""
         limit = TimeLimit(timeout)
-        jobs = checked_filter(self._lifecycle, status, kind, labels, created_after, created_before)
+        times = (created_after, created_before)
+        jobs = checked_filter(self._lifecycle, status, kind, labels, *times, follow_ups=follow_ups)
         counting = Count(jobs, at_most)
         message: CountJobs | None = counting.first()
         while message is not None:
@@ -533,6 +600,7 @@ class SyncJobEngine(EngineBase[Status]):
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        follow_ups: bool = True,
         newest_first: bool = False,
         limit: int = 100,
         after: str | None = None,
@@ -540,7 +608,8 @@ class SyncJobEngine(EngineBase[Status]):
     ) -> JobPage[Status]:
         """Return a page of the jobs that fit all of the given arguments, in order of creation."""
         time_limit = TimeLimit(timeout)
-        jobs = checked_filter(self._lifecycle, status, kind, labels, created_after, created_before)
+        times = (created_after, created_before)
+        jobs = checked_filter(self._lifecycle, status, kind, labels, *times, follow_ups=follow_ups)
         message = ListJobs.checked(jobs, limit, after, newest_first=newest_first)
         stored = self._bridge.ask(time_limit, message)
         return self._views.page(stored, newest_first=newest_first)

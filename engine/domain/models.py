@@ -171,6 +171,11 @@ class Job(Snapshot, Generic[Status]):
     """The id of the job that this one repeats."""
     repeated_by: str | None = None
     """The id of the job that repeats this one."""
+    parent_id: str | None = None
+    """The id of the job whose follow-up this is; None for any other job."""
+    parent_version: int | None = None
+    """The parent's version at the transition that this follows: the number of its line in the
+    parent's history, counted from 1."""
     result_form: Literal["json"] | None = None
     """``json`` if the handler returned anything but a text, and `result` is JSON."""
     trace: dict[str, str] | None = None
@@ -212,8 +217,8 @@ class Transition(Snapshot, Generic[Status]):
     """Both are texts, as `PastStatus`, if the lifecycle doesn't have them any more."""
     at: UtcDatetime
     by: str | None = None
-    """Who made it, as the caller says; ``deadline``, ``gate`` and ``worker …``, with the worker's
-    host and process id, are the engine's own."""
+    """Who made it, as the caller says; ``deadline``, ``gate``, ``rule`` (of follow-ups) and
+    ``worker …``, with the worker's host and process id, are the engine's own."""
     reason: str | None = None
     """Why, as the caller says."""
     epoch: str = Field(default="", repr=False)

@@ -106,6 +106,9 @@ class Retry:
         return any(f"{kind.__module__}.{kind.__qualname__}" in error.kinds for kind in kinds)
 
 
+NO_RETRY: Final = Retry(max_attempts=1)
+
+
 def retry_after_seconds(error: BaseException) -> float | None:
     """Return an error's own delay before the next attempt; None without one.
 

@@ -7,9 +7,11 @@ can be decided before is decided here, by the same code, for the jobs as the tra
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from engine.domain.exceptions import EngineError, InvalidValueError
+from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.owner.batch import Batch
 from engine.owner.commands.create import CreateJobs
 from engine.owner.state import State
@@ -39,14 +41,12 @@ class Arriving:
         Raises:
             InvalidValueError: The storage can't do that, or not with this connection.
         """
-        await self._shared().arrive(
-            connection, _names_of(message), lambda named: self._decide(message, named)
-        )
+        await self._shared().arrive(connection, _names_of(message), partial(self._decide, message))
 
     def create_blocking(self, message: CreateJobs, connection: object) -> None:
         """Do as `create`, with a connection whose calls block."""
         self._shared().arrive_blocking(
-            connection, _names_of(message), lambda named: self._decide(message, named)
+            connection, _names_of(message), partial(self._decide, message)
         )
 
     def _shared(self) -> Shared:
@@ -58,7 +58,9 @@ class Arriving:
             )
         return shared
 
-    def _decide(self, message: CreateJobs, named: CheckedOut) -> Sequence[Change]:
+    def _decide(
+        self, message: CreateJobs, named: CheckedOut, rules: StoredRules
+    ) -> Sequence[Change]:
         state = self._state
         batch = Batch(
             state.lifecycle,
@@ -69,6 +71,7 @@ class Arriving:
             find=lambda _: None,
             is_orphan=lambda _: False,
             strays=(),
+            rules=Rules.read(rules),
         )
         try:
             message.answer(message.decide(batch))

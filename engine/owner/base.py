@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Generic
 
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.follow_up_rules import checked_rules
+from engine.domain.follow_ups import FollowUp
 from engine.domain.ids import IdSource
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Status
@@ -39,6 +42,7 @@ class EngineBase(Generic[Status]):
         *,
         lifecycle: Lifecycle[Any],
         retention: Retention | None,
+        follow_ups: Iterable[FollowUp[Any]],
         on_transition: OnTransition | None,
         clock: Clock,
         new_id: IdSource,
@@ -53,7 +57,7 @@ class EngineBase(Generic[Status]):
         check_integer("max_waiting", max_waiting, 1, 1_000_000)
         check_integer("max_batch", max_batch, 1, 100_000)
         self._storage = storage_at(storage)
-        state = State(self._storage, lifecycle)
+        state = State(self._storage, lifecycle, checked_rules(follow_ups, lifecycle))
         self.core: Core[Status] = Core(
             lifecycle,
             new_id,
@@ -68,6 +72,7 @@ class EngineBase(Generic[Status]):
         self._inbox = self.core.inbox
         self._views = self.core.views
         self._arriving = Arriving(state, clock)
+        state.when_rules_change = self._inbox.count_follow_ups
         self._owner: Owner[Status] = Owner(self.core, self._storage, clock, retention)
         if on_transition is not None:
             hook = TransitionHook(on_transition, self._views, self.core.interrupt)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -26,6 +26,8 @@ from engine.domain.exceptions import (
     JobNotFoundError,
     StaleAttemptError,
 )
+from engine.domain.follow_up_rules import NONE, Rule, Rules, follow_up_id
+from engine.domain.input_hash import hash_of
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.owner.failed_attempts import death_text, failed_attempt
@@ -39,11 +41,26 @@ from engine.storage.record import (
     Change,
     Damaged,
     Execution,
+    Origin,
     Record,
     newest_records,
 )
 
+BY_RULE: Final = Act("rule")
+_NO_INPUT: Final = hash_of(None)
+
 Item = TypeVar("Item")
+
+
+def admits(rule: Rule, record: Record) -> bool:
+    """Return whether a job, in one of the statuses of a rule, gets a follow-up by it."""
+    return rule.admits(
+        record.kind,
+        record.outcome,
+        record.labels,
+        is_follow_up=record.parent_id is not None,
+        has_started=record.started_at is not None,
+    )
 
 
 class NewRecord(Struct, frozen=True, gc=False):
@@ -63,6 +80,7 @@ class NewRecord(Struct, frozen=True, gc=False):
     not_before: Deadline | None
     """Relative to the creation, or absolute."""
     act: Act
+    origin: Origin | None = None
 
     def execution_at(self, now: datetime) -> Execution:
         """Return the execution of the job that is created now."""
@@ -85,9 +103,10 @@ class Batch:
         find: Returns the job with an id, if the owner holds it.
         is_orphan: Returns whether a job's newest attempt died with its engine.
         strays: The jobs that stray threads hold back.
+        rules: By which transitions make follow-ups.
 
     Attributes:
-        lifecycle, now: The same.
+        lifecycle, now, rules: The same.
         changes: The changes to commit, in order.
         last_position: The position of the newest job, new ones included.
         expired: The jobs that a deadline has moved on.
@@ -106,9 +125,12 @@ class Batch:
         find: Callable[[str], Record | None],
         is_orphan: Callable[[Record], bool],
         strays: Container[str],
+        rules: Rules = NONE,
     ) -> None:
         self.lifecycle = lifecycle
         self.now = now
+        self.rules = rules
+        self._rules_of = rules.by_status
         self._strays = strays
         self.changes: list[Change] = []
         self.last_position = last_position
@@ -317,6 +339,7 @@ class Batch:
             labels=job.labels,
             started_at=now if status == self.lifecycle.running_value else None,
             sequence=self._next_sequence,
+            origin=job.origin,
         )
         if job.idempotency_key is not None:
             self._ids_of_keys[job.idempotency_key] = job_id
@@ -423,7 +446,40 @@ class Batch:
         from_status = None if before is None else before.status
         change = Change(self._next_sequence, from_status, record, act, failed)
         self._next_sequence += 1
-        return self._put(before, change)
+        self._put(before, change)
+        if (rules := self._rules_of.get(record.status)) is not None:
+            self._follow(record, rules)
+        return record
+
+    def _follow(self, record: Record, rules: Iterable[Rule]) -> None:
+        """Create the follow-ups of a transition, and theirs."""
+        for rule in rules:
+            if admits(rule, record):
+                self.follow_up(record, rule, BY_RULE)
+
+    def follow_up(self, parent: Record, rule: Rule, act: Act) -> Record | None:
+        """Create the follow-up of a job by a rule, unless it is there.
+
+        Returns:
+            The follow-up, new or as it is; None if it is there and can't be read.
+        """
+        job_id = follow_up_id(parent.job_id, parent.version, rule.kind)
+        if job_id in self._named.ids.damaged:
+            return None
+        if (existing := self.newest(job_id)) is not None:
+            return existing
+        trace = parent.execution.trace
+        new = NewRecord(
+            *(job_id, _NO_INPUT, None, None, None),
+            execution=NO_EXECUTION if trace is None else Execution(trace=trace),
+            status=self.lifecycle.running_value,
+            kind=rule.kind,
+            labels=parent.labels,
+            not_before=rule.delay,
+            act=act,
+            origin=Origin(parent.job_id, parent.version, parent.root_id),
+        )
+        return self.create(new)
 
     def _put(self, before: Record | None, change: Change) -> Record:
         record = change.record

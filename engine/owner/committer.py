@@ -18,6 +18,7 @@ from engine.domain.exceptions import (
     StorageError,
     shown,
 )
+from engine.domain.follow_up_rules import StoredRules
 from engine.owner.batch import Batch
 from engine.owner.numbers import Renumbered
 from engine.owner.state import State
@@ -47,6 +48,8 @@ class InTheWay(NamedTuple):
     """As they are now."""
     gone: Collection[str] = ()
     """The ids of jobs that were removed."""
+    rules: StoredRules | None = None
+    """The rules of follow-ups, if others have changed them."""
 
 
 class Committer:
@@ -90,7 +93,7 @@ class Committer:
             committed = await self._learn_outcome(batch, unknown)
         if committed is not None and committed.in_the_way is not None:
             self.is_committing = False
-            return InTheWay(committed.in_the_way, committed.gone)
+            return InTheWay(committed.in_the_way, committed.gone, committed.rules)
         return self._publish(batch, committed)
 
     def _publish(self, batch: Batch, committed: Committed | None) -> Stored:

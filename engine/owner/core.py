@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Collection, Coroutine, Generator
+from contextlib import AsyncExitStack, suppress
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,11 +13,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from engine.domain.epochs import Cursor
-from engine.domain.exceptions import CallTimeoutError, EngineNotStartedError
+from engine.domain.exceptions import CallTimeoutError, EngineNotStartedError, JobNotFoundError
 from engine.domain.ids import IdSource
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Job, Statistics, Status
 from engine.domain.validation import check_flag
+from engine.owner.commands.family import descendants
 from engine.owner.commands.newest import ReadNewest
 from engine.owner.commands.read import GetJobs
 from engine.owner.inbox import Inbox
@@ -27,6 +28,7 @@ from engine.owner.views import Views
 from engine.owner.watching import JobWait, Watcher, read_job
 from engine.portal import Affinity
 from engine.portal.time import Time
+from engine.storage.record import Record
 
 
 class OpenPart(Protocol):
@@ -114,10 +116,29 @@ class Core(Generic[Status]):
         await self.inbox.put(message, internal=internal).wait()
         return message.outcome()
 
+    async def converse(self, steps: Generator[Message[Any], Any, Answer]) -> Answer:
+        """Send the messages that a conversation yields, one after the other; return its outcome.
+
+        Raises:
+            EngineError: An answer, or the conversation's own.
+        """
+        try:
+            message = next(steps)
+            while True:
+                message = steps.send(await self.ask(message))
+        except StopIteration as end:
+            outcome: Answer = end.value
+            return outcome
+
     async def wait(
-        self, message: GetJobs, statuses: Collection[str], seconds: float | None
+        self,
+        message: GetJobs,
+        statuses: Collection[str],
+        seconds: float | None,
+        *,
+        follow_ups: bool = False,
     ) -> Job[Status]:
-        """Return a job as soon as it has one of these statuses.
+        """Return a job as soon as it has one of these statuses, and its follow-ups have ended.
 
         The limit covers both the read of the job and the wait; None: no limit. 0 reads the job
         once, without a limit, because no read takes no time.
@@ -129,16 +150,37 @@ class Core(Generic[Status]):
         [job_id] = message.job_ids
         if seconds == 0:
             record = await read_job(self.ask, message)
-            if record.status in statuses:
+            has_come = record.status in statuses
+            if has_come and not (follow_ups and await self._live_follow_up(job_id)):
                 return self.views.job(record)
             raise self.too_late(seconds, job_id, record.status)
-        wait = JobWait(self.state.events, statuses, self.lifecycle.values, self.inbox.new_event)
-        if seconds is None:
-            return self.views.job(await wait.wait(self.ask, message))
+        wait = self._wait_for(statuses)
         with anyio.CancelScope() as scope:
-            self.time.limit(scope, seconds)
-            return self.views.job(await wait.wait(self.ask, message))
-        raise self.too_late(seconds, job_id, wait.status)
+            if seconds is not None:
+                self.time.limit(scope, seconds)
+            record = await wait.wait(self.ask, message)
+            if follow_ups:
+                await self._wait_for_follow_ups(job_id)
+            return self.views.job(record)
+        raise self.too_late(seconds or 0.0, job_id, wait.status)
+
+    def _wait_for(self, statuses: Collection[str]) -> JobWait:
+        return JobWait(self.state.events, statuses, self.lifecycle.values, self.inbox.new_event)
+
+    async def _wait_for_follow_ups(self, job_id: str) -> None:
+        """Wait until all follow-ups of a job, and theirs, have ended."""
+        while (live := await self._live_follow_up(job_id)) is not None:
+            with suppress(JobNotFoundError):  # they have ended, and were removed
+                wait = self._wait_for(self.lifecycle.final_values)
+                await wait.wait(self.ask, GetJobs([live.job_id]))
+
+    async def _live_follow_up(self, job_id: str) -> Record | None:
+        """Return a follow-up of a job, or one of theirs, that has not ended; None if all have."""
+        with suppress(JobNotFoundError):
+            for each in await self.converse(descendants(job_id)):
+                if each.outcome is None:
+                    return each
+        return None
 
     def too_late(self, seconds: float, job_id: str, status: str | None = None) -> CallTimeoutError:
         """Return the error of a caller who has waited in vain for a job; any thread may call this.

@@ -55,6 +55,7 @@ class Inbox:
         self.refused = 0
         self.taken: Round | None = None
         self._max_batch = max_batch
+        self._full_at = max_batch
         self._choose_event = choose_event
         self._closed_by: Callable[[], EngineUnavailableError] | None = EngineNotStartedError
 
@@ -88,13 +89,17 @@ class Inbox:
             self.refused += 1
             raise OverloadedError(self.waiting, self.max_waiting)
         gathering = self._gathering
-        if gathering is None or gathering.weight >= self._max_batch:
+        if gathering is None or gathering.weight >= self._full_at:
             gathering = Round(self._new_event)
             self._send.send_nowait(gathering)
             self._gathering = gathering  # last, so that no message joins a round that was not sent
             self._arrived.set()
         self.waiting += message.weight
         return gathering.add(message, notify)
+
+    def count_follow_ups(self, most: int) -> None:
+        """Let a round count each of its jobs with so many follow-ups, which they may make."""
+        self._full_at = max(1, self._max_batch // (1 + most))
 
     def new_event(self) -> Event:
         """Return an event of the loop.

@@ -7,12 +7,13 @@ lately.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import LifecycleError, shown
+from engine.domain.follow_up_rules import Rule, Rules, StoredRules
 from engine.domain.lifecycle import Lifecycle, description, differences
 from engine.owner.events import Events
 from engine.owner.following import Following
@@ -48,9 +49,12 @@ class State:
     Args:
         storage: Has the jobs that are not held here.
         lifecycle: Says which jobs have ended, and need not be held.
+        given_rules: The rules of follow-ups to add to those that the storage keeps.
 
     Attributes:
         lifecycle: The same.
+        rules: Those of follow-ups.
+        when_rules_change: Called with how many jobs one transition may create.
         table: The jobs that are held.
         last_sequence: The number of the newest change.
         last_position: The position of the newest job.
@@ -64,8 +68,13 @@ class State:
         lookup: Finds the jobs that messages name.
     """
 
-    def __init__(self, storage: Storage, lifecycle: Lifecycle[Any]) -> None:
+    def __init__(
+        self, storage: Storage, lifecycle: Lifecycle[Any], given_rules: Sequence[Rule] = ()
+    ) -> None:
         self.lifecycle = lifecycle
+        self.rules = Rules()
+        self.when_rules_change: Callable[[int], object] = lambda _: None
+        self._given_rules = given_rules
         self.table = Table()
         self.last_sequence = 0
         self.last_position = 0
@@ -93,6 +102,7 @@ class State:
         Raises:
             StorageError: It can't be opened.
             LifecycleError: A job has a status that the lifecycle doesn't know.
+            InvalidValueError: The rules of follow-ups make a circle with those that are kept.
         """
         opened = await self._storage.open(
             self.lifecycle.status_outcomes,
@@ -107,6 +117,8 @@ class State:
                     "or keep it in the lifecycle, as one of `retired`"
                 )
         await self._compare_lifecycles()
+        self.take_rules(opened.rules)
+        await self.change_rules(self._with_given_rules)
         self.table = opened.table
         self.shared = opened.shared
         if opened.shared is not None:
@@ -132,6 +144,31 @@ class State:
                 "the engine that opened the jobs before had another lifecycle: they differ in %s",
                 ", ".join(differences(before or "{}", now)),
             )
+
+    def take_rules(self, stored: StoredRules) -> None:
+        """Decide by these rules from now on.
+
+        Raises:
+            StorageDamagedError: They can't be read.
+        """
+        self.rules = Rules.read(stored)
+        self.when_rules_change(self.rules.most(self.lifecycle.running_value))
+
+    async def change_rules(self, change: Callable[[Rules], Rules]) -> None:
+        """Keep other rules of follow-ups.
+
+        Args:
+            change: Makes them from those that are kept; called again if others have changed these.
+
+        Raises:
+            StorageError: They can't be written.
+        """
+        while (changed := change(self.rules)).text != self.rules.text:
+            kept = await self._storage.keep_rules(changed.text)
+            self.take_rules(await self._storage.rules() if kept is None else kept)
+
+    def _with_given_rules(self, rules: Rules) -> Rules:
+        return rules.with_these(self._given_rules, self.lifecycle.renamed_values)
 
     @property
     def newest_numbers(self) -> Numbers:

@@ -23,6 +23,8 @@ from engine.domain.exceptions import (
     JobFailedError,
 )
 from engine.domain.failed_attempt import FailedAttempt
+from engine.domain.follow_up_rules import Rules
+from engine.domain.follow_ups import FollowUp
 from engine.domain.json_text import value_of
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
@@ -196,6 +198,11 @@ class Views(Generic[Status]):
             for record in records
         ]
 
+    def rules(self, rules: Rules) -> list[FollowUp[Status]]:
+        """Return the rules of follow-ups, in the order of their kinds."""
+        ordered = sorted(rules, key=lambda rule: rule.kind)
+        return [rule.follow_up(self._member_of) for rule in ordered]
+
     def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:
         """Build the statistics from these fields."""
         return _build(self._statistics, fields)
@@ -280,6 +287,9 @@ def job_maker(
             fields["input"] = value_of(given)
         if execution is not NO_EXECUTION:
             _add_execution(fields, execution)
+        if (origin := record.origin) is not None:
+            fields["parent_id"] = origin.parent_id
+            fields["parent_version"] = origin.parent_version
         if progress and (newest := progress.get(job_id)) is not None:
             is_at_work = execution.token is not None and newest.attempt == execution.attempt
             fields["progress"] = newest if is_at_work else None

@@ -128,7 +128,9 @@ class Writes:
             stored = await self._committer.commit(decided.batch)
             if not isinstance(stored, InTheWay):
                 return decided, stored
-            if rounds >= _MOST_ROUNDS and len(messages) > 1:
+            if stored.rules is not None:
+                self._state.take_rules(stored.rules)
+            elif rounds >= _MOST_ROUNDS and len(messages) > 1:
                 break
             self._state.replace(named, stored.jobs, stored.gone)
         return None
@@ -206,6 +208,7 @@ class Writes:
             find=self._state.table.find,
             is_orphan=self._state.ready_queue.orphans.has,
             strays=self._state.ready_queue.strays,
+            rules=self._state.rules,
         )
         answers: list[Sequence[Record] | EngineError | None] = []
         for message in messages:

@@ -23,6 +23,7 @@ from engine.storage.record import (
     Damaged,
     Entry,
     Execution,
+    Origin,
     Record,
 )
 from engine.storage.shared import DueJobs, ReadyCounts, Shared
@@ -45,6 +46,7 @@ __all__ = [
     "MemoryStorage",
     "Names",
     "Opened",
+    "Origin",
     "ProgressCallback",
     "ReadLimit",
     "ReadyCounts",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple, Self
 
+from engine.domain.follow_up_rules import StoredRules
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.storage.record import Damaged, Record
 
@@ -147,3 +148,6 @@ class Committed(NamedTuple):
     changes give to another one."""
     gone: Collection[str] = ()
     """The ids of jobs that were to change, and that others have removed meanwhile."""
+    rules: StoredRules | None = None
+    """The rules of follow-ups as they are now, if others have changed them meanwhile: then nothing
+    was applied, and `in_the_way` may have no job."""

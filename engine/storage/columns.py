@@ -186,8 +186,15 @@ class Lead(NamedTuple):
     jobs: int
 
 
+def root_name(root_id: str) -> Name:
+    """Return the name by which the index finds the follow-ups of a root."""
+    return ("root", root_id, "")
+
+
 def names_of(record: Record) -> Iterator[Name]:
     """Return the names by which the index finds a job."""
+    if record.parent_id is not None:
+        yield root_name(record.root_id)
     if record.kind != DEFAULT_KIND:
         yield (record.kind,)
     if record.labels is not None:
@@ -196,6 +203,8 @@ def names_of(record: Record) -> Iterator[Name]:
 
 def names_in(jobs: JobFilter) -> Iterator[Name]:
     """Return the names by which the index finds jobs that a filter may admit."""
+    if jobs.root_id is not None:
+        yield root_name(jobs.root_id)
     if jobs.kind not in {None, DEFAULT_KIND}:
         yield (str(jobs.kind),)
     yield from jobs.labels

@@ -36,6 +36,8 @@ class Head(NamedTuple):
     """The new names of old statuses that all rows have."""
     lifecycle: str | None
     """The newest engine's, as `engine.domain.lifecycle.description` has it; None for unknown."""
+    rules: str
+    """Those of follow-ups, in their stored form."""
     last_sequence: int
     """The number of the newest transition that was ever removed."""
     last_position: int

@@ -27,16 +27,22 @@ class JobFilter(NamedTuple):
     """The job was created at this time or later."""
     created_before: datetime | None = None
     """The job was created before this time."""
+    root_id: str | None = None
+    """The job is a follow-up of the one with this id, or one of such a follow-up."""
+    follow_ups: bool = True
+    """Whether a follow-up may be among them."""
 
     @property
     def is_simple(self) -> bool:
-        """Whether it is one of status, label and kind (but for ``default``), or nothing.
+        """Whether it is one of status, label, kind (but for ``default``) and root, or nothing.
 
         An index has just the jobs of such a filter.
         """
-        parts = (self.status is not None) + (self.kind is not None) + len(self.labels)
+        named = (self.status, self.kind, self.root_id)
+        parts = sum(each is not None for each in named) + len(self.labels)
         times = (self.created_after, self.created_before)
-        return parts <= 1 and self.kind != DEFAULT_KIND and times == (None, None)
+        is_indexed = self.kind != DEFAULT_KIND and times == (None, None) and self.follow_ups
+        return parts <= 1 and is_indexed
 
     def admits(self, job: Record) -> bool:
         """Return whether a job is among those that the filter is about."""
@@ -46,6 +52,8 @@ class JobFilter(NamedTuple):
             and (self.created_after is None or job.created_at >= self.created_after)
             and (self.created_before is None or job.created_at < self.created_before)
             and (not self.labels or self._has_labels(job))
+            and (self.follow_ups or job.parent_id is None)
+            and self.root_id in {None, job.origin and job.origin.root_id}
         )
 
     def _has_labels(self, job: Record) -> bool:

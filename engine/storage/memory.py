@@ -18,9 +18,10 @@ from typing import Final, cast
 
 from engine.domain.epochs import new_epoch
 from engine.domain.exceptions import StorageError, StorageInUseError
+from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.domain.labels import DEFAULT_KIND
 from engine.storage.answers import CheckedOut, Names, StoredCount, StoredPage
-from engine.storage.columns import Lead, RowIndex, Statuses, Texts, names_in, names_of
+from engine.storage.columns import Lead, RowIndex, Statuses, Texts, names_in, names_of, root_name
 from engine.storage.filter import JobFilter
 from engine.storage.protocol import Opened, ProgressCallback
 from engine.storage.record import (
@@ -68,10 +69,13 @@ class MemoryStorage:
         self._epoch = new_epoch(1)
         self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
-        self._ends: list[tuple[datetime, int]] | None = None  # when the job of a row ended: a heap
+        self._ends: list[tuple[datetime, int]] | None = (
+            None  # of jobs, by the rows of roots: a heap
+        )
         self._outcomes: Mapping[str, str | None] = {}
         self._running = ""
         self._lifecycle: str | None = None
+        self._rules = NO_RULES
 
     async def open(
         self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
@@ -88,9 +92,8 @@ class MemoryStorage:
             )
         self._reopen(dict(outcomes), renamed, running)
         self._ends = None
-        return Opened(
-            self._table, len(self._times), len(self._ids), [self._epoch], keeps_table=True
-        )
+        numbers = (len(self._times), len(self._ids))
+        return Opened(self._table, *numbers, [self._epoch], keeps_table=True, rules=self._rules)
 
     def _reopen(
         self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
@@ -112,6 +115,15 @@ class MemoryStorage:
         """Keep it as long as this object."""
         before, self._lifecycle = self._lifecycle, description
         return before
+
+    async def rules(self) -> StoredRules:
+        """Return the rules of follow-ups."""
+        return self._rules
+
+    async def keep_rules(self, text: str) -> StoredRules:
+        """Keep them as long as this object."""
+        self._rules = StoredRules(self._rules.number + 1, text)
+        return self._rules
 
     async def checkout(self, names: Names) -> CheckedOut:
         """Return nothing: a job that is not in the table does not exist."""
@@ -147,7 +159,8 @@ class MemoryStorage:
                 codes.append(code)
                 newest.append(sequence)
                 previous.append(0)
-                if record.labels is not None or record.kind != DEFAULT_KIND:
+                plain = record.labels is None and record.origin is None
+                if not plain or record.kind != DEFAULT_KIND:
                     for name in names_of(record):
                         self._index.add(name, row)
             else:
@@ -279,16 +292,39 @@ class MemoryStorage:
             self._note_ends(self._ends, self._table.records())
         ends, removed = self._ends, list[str]()
         while ends and len(removed) < limit:
-            too_many = keep is not None and len(ends) > keep
-            if not too_many and (before is None or ends[0][0] >= before):
+            ended_at, row = ends[0]
+            is_old = before is not None and ended_at < before
+            if not is_old and (keep is None or self._count_ended() <= keep):
                 break
-            removed.append(self._remove(heappop(ends)[1]))
+            heappop(ends)
+            family = [] if self._statuses.is_removed(row) else self._family(row)
+            if family and max(each.updated_at for each in family) == ended_at:
+                removed += [self._remove(each.position - 1) for each in family]
         return removed
 
+    def _count_ended(self) -> int:
+        return sum(
+            self._statuses.count(status)
+            for status, outcome in self._outcomes.items()
+            if outcome is not None
+        )
+
+    def _family(self, row: int) -> Sequence[Record]:
+        """Return the job of a row with all its follow-ups; nothing while one has not ended."""
+        [root] = self._records([row])
+        rows = self._index.rows_from(root_name(root.job_id), 0)
+        family = [root, *self._records(rows)]
+        return family if all(map(self._has_ended, family)) else []
+
+    def _has_ended(self, record: Record) -> bool:
+        return self._outcomes.get(record.status) is not None
+
     def _note_ends(self, ends: list[tuple[datetime, int]], records: Iterable[Record]) -> None:
+        """Note when jobs have ended. A follow-up's end is that of all with the same root."""
         for record in records:
-            if self._outcomes.get(record.status) is not None:
-                heappush(ends, (record.updated_at, record.position - 1))
+            if self._has_ended(record):
+                root = self._table.find(record.root_id) or record
+                heappush(ends, (record.updated_at, root.position - 1))
 
     def _remove(self, row: int) -> str:
         """Remove the job of a row, and return its id."""

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from engine.domain.epochs import Epoch
+from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.storage.answers import CheckedOut, Committed, Names, StoredCount, StoredPage
 from engine.storage.filter import JobFilter
 from engine.storage.record import AttemptRecord, Change, Entry
@@ -50,6 +51,8 @@ class Opened:
     """The epochs of the history, oldest first. A new storage has one, an opened copy one more."""
     keeps_table: bool = False
     """The storage keeps the table instead: `commit` puts the jobs in, and ended ones stay."""
+    rules: StoredRules = NO_RULES
+    """The rules of follow-ups."""
     shared: Shared | None = None
     """What only a storage of many engines has. Its table is empty."""
 
@@ -94,6 +97,23 @@ class Storage(Protocol):
 
         Called once, after `open`. The text is a JSON object; see
         `engine.domain.lifecycle.description`.
+        """
+        ...
+
+    async def rules(self) -> StoredRules:
+        """Return the rules of follow-ups as they are now; see `engine.domain.follow_up_rules`.
+
+        A shared storage applies no transition that was decided before others have changed the
+        rules, unless the owner has got these since: by this call, by `open`, or by the answer to a
+        commit.
+        """
+        ...
+
+    async def keep_rules(self, text: str) -> StoredRules | None:
+        """Keep other rules of follow-ups, with the next number; return them as they are kept.
+
+        A shared storage returns None, and keeps those that are there, if others have changed the
+        rules since the owner got them.
         """
         ...
 
@@ -209,8 +229,10 @@ class Storage(Protocol):
     ) -> Sequence[str]:
         """Remove up to ``limit`` ended jobs with all that is kept of them; return their ids.
 
-        Removes jobs that ended before a time, and the oldest beyond the newest ``keep``; oldest end
-        first. Returning none says that none is left to remove.
+        A job and its follow-ups, and theirs, leave together, once all have ended; the last of these
+        ends is that of all. So there may be a few more jobs than the limit. Removes jobs that ended
+        before a time, and the oldest while more than ``keep`` have ended; oldest end first, where
+        it may be the job's own end that counts. Returning none says that none is left to remove.
         """
         ...
 

@@ -241,6 +241,19 @@ def died_with(token: str) -> int | None:
     return int(token.removeprefix(DEAD)) if token.startswith(DEAD) else None
 
 
+class Origin(Struct, frozen=True, gc=False):
+    """The jobs that a job stems from. It never changes; most jobs have none."""
+
+    parent_id: str | None = None
+    """The id of the job whose follow-up it is."""
+    parent_version: Number | None = None
+    """The version of the parent at the transition that it follows."""
+    root_id: str | None = None
+    """The id of the first parent: that of the job which is no follow-up itself."""
+    first_id: str | None = None
+    """The id of the first job in a row of repeats, of which this one is no first."""
+
+
 _DEFAULT: Final = "mock_bc_"
 MAX_DEFAULT_IDENTIFIER_CHARACTERS: Final = len(_DEFAULT) + MAX_IDENTIFIER_CHARACTERS
 
@@ -291,6 +304,8 @@ class Record(Struct, frozen=True, gc=False):
     """The value of the job's `Outcome`, once it has ended."""
     sequence: Number = 0
     """The number of its newest transition. Not in the job's row: the history has it."""
+    origin: Origin | None = None
+    """The jobs that it stems from; None for a job that is neither a follow-up nor a repeat."""
     revision: Number = 0
     """How often its row was written in a shared storage, which compares it at the next write. 0 in
     a private storage, and for a job that is new."""
@@ -299,6 +314,21 @@ class Record(Struct, frozen=True, gc=False):
     def identifier(self) -> str:
         """The payment's name: the caller's, or the default."""
         return self.blockchain_identifier or default_identifier(self.job_id)
+
+    @property
+    def parent_id(self) -> str | None:
+        """The id of the job whose follow-up it is; None for any other job."""
+        return None if self.origin is None else self.origin.parent_id
+
+    @property
+    def root_id(self) -> str:
+        """The id of the job that its follow-ups, and theirs, belong to: its own, or its root's."""
+        return self.job_id if self.origin is None else self.origin.root_id or self.job_id
+
+    @property
+    def key(self) -> str:
+        """Its id, or that of the first job in a row of repeats: the name of the work."""
+        return self.job_id if self.origin is None else self.origin.first_id or self.job_id
 
     @property
     def characters(self) -> int:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, TypeAlias
 
+from engine.domain.follow_up_rules import StoredRules
 from engine.domain.models import Progress
 from engine.storage.answers import CheckedOut, Names
 from engine.storage.record import Change, Record
 
-Decide: TypeAlias = Callable[[CheckedOut], Sequence[Change]]
-"""Decides about new jobs: gets the jobs that have their names, and returns the changes."""
+Decide: TypeAlias = Callable[[CheckedOut, StoredRules], Sequence[Change]]
+"""Decides about new jobs: gets the jobs that have their names, and the rules of follow-ups; returns
+the changes."""
 
 
 class DueJobs(NamedTuple):
@@ -79,8 +81,8 @@ class Shared(Protocol):
         Args:
             connection: One whose calls are awaited.
             names: Those of the new jobs.
-            decide: Gets the jobs that have them, as the transaction sees them. Returns the changes,
-                all of them creations.
+            decide: Gets the jobs that have them, and the rules of follow-ups, as the transaction
+                sees them. Returns the changes, all of them creations.
 
         Raises:
             InvalidValueError: The connection or its transaction is not of a kind that can be used,

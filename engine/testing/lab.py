@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, overload
@@ -11,6 +11,7 @@ import anyio
 
 from engine._job_engine import JobEngine
 from engine.domain.deadlines import Deadline
+from engine.domain.follow_ups import FollowUp
 from engine.domain.labels import DEFAULT_KIND
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import PAID_JOB_LIFECYCLE, Job, JobStatus, Status
@@ -43,6 +44,8 @@ class Lab(Generic[Status]):
         handler: The handler under test, or handlers by kind; see `Worker`.
         lifecycle: `PAID_JOB_LIFECYCLE` by default.
         storage: The place of the jobs, memory by default; see `JobEngine`.
+        follow_ups: The rules by which transitions create other jobs; see `FollowUp`. Their kinds
+            need handlers, too.
         clock: A new one by default; give a second lab that of the first.
         worker: The other arguments of `Worker`, such as ``retry`` and ``timeout_seconds``.
 
@@ -61,6 +64,7 @@ class Lab(Generic[Status]):
         *,
         lifecycle: Lifecycle[Status],
         storage: Location | None = None,
+        follow_ups: Iterable[FollowUp[Any]] = (),
         clock: VirtualClock | None = None,
         **worker: Any,  # noqa: ANN401 - those of Worker
     ) -> None: ...
@@ -70,6 +74,7 @@ class Lab(Generic[Status]):
         handler: Handlers,
         *,
         storage: Location | None = None,
+        follow_ups: Iterable[FollowUp[Any]] = (),
         clock: VirtualClock | None = None,
         **worker: Any,  # noqa: ANN401 - those of Worker
     ) -> None: ...
@@ -79,11 +84,14 @@ class Lab(Generic[Status]):
         *,
         lifecycle: Lifecycle[Any] = PAID_JOB_LIFECYCLE,
         storage: Location | None = None,
+        follow_ups: Iterable[FollowUp[Any]] = (),
         clock: VirtualClock | None = None,
         **worker: Any,
     ) -> None:
         self.clock: VirtualClock = VirtualClock() if clock is None else clock
-        self.engine: JobEngine[Status] = JobEngine(storage, lifecycle=lifecycle, clock=self.clock)
+        self.engine: JobEngine[Status] = JobEngine(
+            storage, lifecycle=lifecycle, follow_ups=follow_ups, clock=self.clock
+        )
         self._worker = Worker(self.engine, handler, **worker)
         self._lifecycle: Lifecycle[Status] = lifecycle
 
@@ -172,8 +180,12 @@ class Lab(Generic[Status]):
             return job
         return await self.engine.transition(job.job_id, self._lifecycle.running)
 
-    async def finish(self, job: Job[Status]) -> Job[Status]:
+    async def finish(self, job: Job[Status], *, follow_ups: bool = False) -> Job[Status]:
         """Let time pass until a job has ended, asks for an input or needs attention; return it.
+
+        Args:
+            job: The job.
+            follow_ups: Let time pass until all its follow-ups, and theirs, have ended, too.
 
         Raises:
             StandstillError: The job can't end: it waits for an event that can't happen, such as a
@@ -182,7 +194,9 @@ class Lab(Generic[Status]):
         """
         pauses = (self._lifecycle.awaiting_input, self._lifecycle.exhausted_to)
         until = [pause for pause in pauses if pause is not None]
-        return await self.clock.run_until(self.engine.wait(job.job_id, until=until))
+        return await self.clock.run_until(
+            self.engine.wait(job.job_id, until=until, follow_ups=follow_ups)
+        )
 
     async def answer(self, job: Job[Status], value: object) -> Job[Status]:
         """Answer a job's prompt, and `finish` the job.

@@ -25,6 +25,7 @@ from engine.domain.interrupts import raised_by_signal
 from engine.domain.models import Progress
 from engine.domain.retry import retry_after_seconds
 from engine.domain.validation import MAX_ERROR_CHARACTERS, kept_text
+from engine.owner.commands.read import GetJobs
 from engine.owner.core import Core
 from engine.portal import BlockingCall, awaiting_text
 from engine.portal.logs import TaskLogger
@@ -59,6 +60,7 @@ class Attempt:
 
     Attributes:
         record: The job as it was claimed.
+        parent: The job whose follow-up it is, once that is read.
         job_id, number, token, failures, deaths: As in the job.
         has_begun: Whether its handler was called.
         stopped_at: When it was asked to stop, or its time limit will ask it, in the event loop's
@@ -84,6 +86,7 @@ class Attempt:
         self.context: Context[Any] = Context(
             core.views.job(record), record, core.lifecycle, publish
         )
+        self.parent: Record | None = None
         self.has_begun = False
         self.stopped_at: float | None = None
         self._stop_reason: Stop | None = None
@@ -122,6 +125,16 @@ class Attempt:
         if self.call is not None:
             return self.call.stack() or "(its thread has just ended)"
         return awaiting_text(self.awaited)
+
+    async def read_parent(self) -> None:
+        """Give the handler the parent of a follow-up, as it is now.
+
+        Raises:
+            EngineError: It can't be read.
+        """
+        if (parent_id := self.record.parent_id) is not None:
+            [self.parent] = await self._core.ask(GetJobs([parent_id]), internal=True)
+            self.context.set_parent(self._core.views.job(self.parent))
 
     async def run(self, middleware: Sequence[Middleware], timeout_seconds: float | None) -> Result:
         """Run the handler, and return the result in its stored form.

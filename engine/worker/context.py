@@ -60,6 +60,9 @@ class Context(Generic[Status]):
         attempt: The attempt's number: 1 for the first.
         token: Proves that the attempt has the job; pass it to `JobEngine.transition` in anything
             that works for the attempt. A handler that ends its job that way is then cancelled.
+        key: Names the work: the job's id, or that of the first job which it repeats. It is the same
+            in all attempts and repeats. Pass it on as the idempotency key of whatever must happen
+            once elsewhere, such as a refund: a handler may run again.
     """
 
     def __init__(
@@ -73,6 +76,8 @@ class Context(Generic[Status]):
         self.job = job
         self.attempt: int = work.attempt
         self.token: str = work.token or ""
+        self.key: str = record.key
+        self._parent: Job[Status] | None = None
         self.request: tuple[str, Deadline | None] | None = None
         """The prompt that ended the attempt; for the worker."""
         self.is_stopping = False
@@ -83,6 +88,21 @@ class Context(Generic[Status]):
         self._answers: dict[str, Any] = {} if work.answers is None else json.loads(work.answers)
         self._asked = 0
         self._has_complained = False
+
+    @property
+    def parent(self) -> Job[Status]:
+        """The job whose follow-up this is, as it was when the attempt began.
+
+        Raises:
+            InvalidValueError: The job is no follow-up.
+        """
+        if self._parent is None:
+            raise InvalidValueError("context.parent", "is there for follow-ups alone")
+        return self._parent
+
+    def set_parent(self, parent: Job[Status]) -> None:
+        """Set the job whose follow-up this is; for the worker."""
+        self._parent = parent
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Report progress. Watchers and `get` show the newest; the history does not keep it.

@@ -60,5 +60,5 @@ def handled_kinds(
 
 def _handled(handler: object, options: Options, lifecycle: Lifecycle[Any]) -> Handled:
     given = handler if isinstance(handler, Handler) else Handler(handler)  # type: ignore[call-overload]
-    rules = given.options_over(options).rules()
+    rules = given.options_over(options).rules(given.retry)
     return Handled(Runner(given.function, lifecycle, rules.processes), rules)

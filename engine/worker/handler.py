@@ -70,7 +70,8 @@ class Handler(Generic[Input, Result]):
             for a `Worker`. None: the worker's. So a handler has no time limit only if its worker
             has none, and with ``idempotent=False`` it still runs again after an error if the
             worker has a ``retry``: then give it ``retry=Retry(max_attempts=1)``. Each handler with
-            ``processes`` has processes of its own.
+            ``processes`` has processes of its own. Follow-ups do not have the worker's ``retry``:
+            without one here they are tried again over three days, 36 times at most.
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range. Making the worker
@@ -132,6 +133,11 @@ class Handler(Generic[Input, Result]):
             processes,
             middleware,
         )
+
+    @property
+    def retry(self) -> Retry | None:
+        """Its own rule of retries; for the worker."""
+        return self._options.retry
 
     def options_over(self, others: Options) -> Options:
         """Return the options of the handler in a worker that has others; for the worker."""

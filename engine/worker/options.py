@@ -11,10 +11,11 @@ from typing import Any, Final, TypeAlias
 
 from engine.domain.deaths import DeathRule
 from engine.domain.exceptions import InvalidValueError, shown
-from engine.domain.retry import Retry
+from engine.domain.follow_ups import FOLLOW_UP_RETRY
+from engine.domain.retry import NO_RETRY, Retry
 from engine.domain.validation import check_flag, check_integer, check_seconds
 from engine.owner.acts import worker_act
-from engine.storage.record import Act
+from engine.storage.record import Act, Record
 from engine.worker.context import Context
 from engine.worker.processes import Processes
 
@@ -31,6 +32,8 @@ class Rules:
 
     concurrency: int
     deaths: DeathRule
+    follow_up_retry: Retry
+    """Instead of that of ``deaths``, for jobs that are follow-ups."""
     timeout_seconds: float | None
     holds_back: bool
     """Whether a thread that outlives its attempt holds the job back."""
@@ -38,6 +41,10 @@ class Rules:
     middleware: Sequence[Middleware]
     act: Act
     """Who makes the transitions of the attempts: the worker."""
+
+    def retry_of(self, record: Record) -> Retry:
+        """Return the rule after a failed attempt of a job."""
+        return self.deaths.retry if record.parent_id is None else self.follow_up_retry
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +88,23 @@ class Options:
             others, **{name: value for name, value in given.items() if value is not None}
         )
 
-    def rules(self) -> Rules:
+    def rules(self, own_retry: Retry | None) -> Rules:
         """Return the rules, which need all of these options but a retry and a timeout.
+
+        Args:
+            own_retry: That of the handler itself, and not of its worker; None without one.
 
         Raises:
             InvalidValueError: One is missing.
         """
         idempotent = check_flag("idempotent", self.idempotent)
         max_deaths = check_integer("max_deaths", self.max_deaths, 1, MAX_DEATHS)
-        retry = self.retry or (Retry() if idempotent else Retry(max_attempts=1))
+        retry = self.retry or (Retry() if idempotent else NO_RETRY)
+        of_follow_ups = own_retry or (FOLLOW_UP_RETRY if idempotent else NO_RETRY)
         return Rules(
             check_integer("concurrency", self.concurrency, 1, MAX_CONCURRENCY),
             DeathRule(max_deaths, idempotent, retry),
+            of_follow_ups,
             self.timeout_seconds,
             check_flag("wait_for_threads", self.wait_for_threads),
             _checked_processes(self.processes),

@@ -13,7 +13,12 @@ from random import random
 from typing import Any, Final
 
 from engine.domain.deaths import NOT_REPEATED
-from engine.domain.exceptions import AttemptTimeoutError, HandlerProcessError
+from engine.domain.exceptions import (
+    AttemptTimeoutError,
+    EngineError,
+    HandlerProcessError,
+    StorageError,
+)
 from engine.domain.interrupts import must_pass, raised_by_signal
 from engine.domain.lifecycle import Event
 from engine.domain.own_frames import forget_own_frames
@@ -29,8 +34,8 @@ from engine.worker.options import Rules
 
 logger = TaskLogger("engine.worker")
 
-_PROCESS_PAUSE_SECONDS: Final = 5.0
-"""The pause after a process of a handler could not start."""
+_PAUSE_SECONDS: Final = 5.0
+"""The pause after a process of a handler could not start, or a parent could not be read."""
 _LINE_CHARACTERS: Final = 300
 
 
@@ -50,6 +55,7 @@ async def outcome_of(
     try:
         _log(attempt, "begins")
         try:
+            await attempt.read_parent()
             result = await attempt.run(rules.middleware, rules.timeout_seconds)
         except BaseException as error:
             if raised_by_signal(error) is not None:
@@ -76,14 +82,16 @@ def _after_error(attempt: Attempt, rules: Rules, error: BaseException) -> Messag
     if reason := attempt.why_stopped():
         return _after_stop(attempt, rules, reason)
     if isinstance(error, HandlerProcessError) and not error.has_begun:
-        return _without_process(attempt, error)
+        return _put_off(attempt, error)
+    if not attempt.has_begun and isinstance(error, StorageError):  # its parent can't be read
+        return _put_off(attempt, error)
     return _after_failure(attempt, rules, error)
 
 
 def failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any]:
     """Return the message that retries the job, or ends its last attempt."""
     job_id, token, text = attempt.job_id, attempt.token, error_text(error)
-    retry, event = rules.deaths.retry, Event.EXHAUST
+    retry, event = rules.retry_of(attempt.record), Event.EXHAUST
     if isinstance(error, HandlerProcessError):  # of a process that had begun
         deaths = attempt.deaths + 1
         if rules.deaths.allows_another(deaths):
@@ -122,17 +130,17 @@ def _after_stop(attempt: Attempt, rules: Rules, reason: Stop) -> Message[Any] | 
     return ReleaseJob(attempt.job_id, attempt.token)
 
 
-def _without_process(attempt: Attempt, error: HandlerProcessError) -> Message[Any]:
-    """Log that no process could run the handler, and return the message that tries again later.
+def _put_off(attempt: Attempt, error: EngineError) -> Message[Any]:
+    """Log that the handler could not be called, and return the message that tries again later.
 
     It is not the job's fault, so it does not count as a failure.
     """
     logger.error(
         "attempt %s of job %s could not begin, and another one follows in %g s: %s",
-        *(attempt.number, attempt.job_id, _PROCESS_PAUSE_SECONDS, error),
+        *(attempt.number, attempt.job_id, _PAUSE_SECONDS, error),
         extra=attempt.fields,
     )
-    return ReleaseJob(attempt.job_id, attempt.token, _PROCESS_PAUSE_SECONDS)
+    return ReleaseJob(attempt.job_id, attempt.token, _PAUSE_SECONDS)
 
 
 def _after_failure(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any]:

@@ -86,7 +86,7 @@ class Worker(Attachment):
             outlives its attempt still counts. This and the other arguments, but ``grace_seconds``,
             are what handlers have without arguments of their own.
         retry: The rule after a failed attempt; by default `Retry()`, or no retries with
-            ``idempotent=False``.
+            ``idempotent=False``. Not for follow-ups: see `Handler`.
         timeout_seconds: How long an attempt may take; above 0. After that its handler is cancelled,
             and it fails with an `AttemptTimeoutError`, unless the handler carries on regardless and
             succeeds. None: no limit.

@@ -58,6 +58,8 @@ _NO_WORK: Fields = {
     "cancel_reason": None,
     "repeat_of": None,
     "repeated_by": None,
+    "parent_id": None,
+    "parent_version": None,
     "result_form": None,
     "trace": None,
     "progress": None,

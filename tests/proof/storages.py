@@ -19,6 +19,7 @@ from engine import (
     StorageInUseError,
 )
 from engine.domain.epochs import new_epoch
+from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.storage import (
     KEPT_ATTEMPTS,
     AttemptRecord,
@@ -50,6 +51,7 @@ class PlainStorage:
         self._outcomes: Mapping[str, str | None] = {}
         self._users = 0
         self.lifecycle: str | None = None
+        self.stored_rules = NO_RULES
 
     async def open(
         self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
@@ -72,12 +74,20 @@ class PlainStorage:
             live,
             last_sequence=max([sequence, *(entry.sequence for entry in self._entries())]),
             epochs=[self._epoch],
+            rules=self.stored_rules,
             last_position=max([position, *(job.position for job in self.jobs.values())]),
         )
 
     async def keep_lifecycle(self, description: str) -> str | None:
         before, self.lifecycle = self.lifecycle, description
         return before
+
+    async def rules(self) -> StoredRules:
+        return self.stored_rules
+
+    async def keep_rules(self, text: str) -> StoredRules:
+        self.stored_rules = StoredRules(self.stored_rules.number + 1, text)
+        return self.stored_rules
 
     async def checkout(self, names: Names) -> CheckedOut:
         found, limit, is_full = CheckedOut(), ReadLimit(), False
@@ -147,16 +157,19 @@ class PlainStorage:
     async def remove_ended(
         self, before: datetime | None, keep: int | None, limit: int
     ) -> Sequence[str]:
-        ended = [job for job in self.jobs.values() if self._outcomes.get(job.status)]
-        ended.sort(key=lambda job: job.updated_at)
-        too_many = 0 if keep is None else len(ended) - keep
-        removable = [
-            job.job_id
-            for place, job in enumerate(ended)
-            if place < too_many or (before is not None and job.updated_at < before)
-        ]
-        self._remove(removable[:limit])
-        return removable[:limit]
+        families: dict[str, list[Record]] = {}
+        for job in self.jobs.values():
+            families.setdefault(job.root_id, []).append(job)
+        ended = sum(bool(self._outcomes.get(job.status)) for job in self.jobs.values())
+        removable: list[str] = []
+        for family in sorted(families.values(), key=lambda its: its[0].updated_at):
+            is_too_much = keep is not None and ended - len(removable) > keep
+            is_old = before is not None and all(job.updated_at < before for job in family)
+            has_ended = all(self._outcomes.get(job.status) for job in family)
+            if has_ended and (is_too_much or is_old) and len(removable) < limit:
+                removable += [job.job_id for job in family]
+        self._remove(removable)
+        return removable
 
     def _remove(self, job_ids: Collection[str]) -> None:
         sequence, position = self._newest_removed

@@ -140,7 +140,7 @@ async def test_a_damaged_stream_ends_one_attempt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(handler_process, "_SOURCE", _program(tmp_path / "messages"))
-    monkeypatch.setattr(outcome, "_PROCESS_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(outcome, "_PAUSE_SECONDS", 0.0)
     seen: Counter[str] = Counter()
     first = first_seed()
     seeds = range(first, first + 2 * tries(10_000))

@@ -51,6 +51,7 @@ WRITES: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "retry": lambda engine, job_id: engine.retry(job_id, timeout=0.01),
     "repeat": lambda engine, job_id: engine.repeat(job_id, timeout=0.01),
     "extend": lambda engine, job_id: engine.extend(job_id, JobStatus.RUNNING, DAY, timeout=0.01),
+    "remove_rule": lambda engine, _: engine.remove_rule("refund", timeout=0.01),
 }
 READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "get": lambda engine, job_id: engine.get(job_id, timeout=0.01),
@@ -63,8 +64,12 @@ READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "statistics": lambda engine, _: engine.statistics(timeout=0.01),
     "wait": lambda engine, job_id: engine.wait(job_id, timeout=0.01),
     "result": lambda engine, job_id: engine.result(job_id, timeout=0.01),
+    "follow_ups": lambda engine, job_id: engine.follow_ups(job_id, timeout=0.01),
+    "rules": lambda engine, _: engine.rules(timeout=0.01),
     # These read first, and have sent nothing else so far.
     "provide_input": lambda engine, job_id: engine.provide_input(job_id, "?", 1, timeout=0.01),
+    "follow_up": lambda engine, job_id: engine.follow_up(job_id, "refund", timeout=0.01),
+    "backfill": lambda engine, _: engine.backfill("refund", timeout=0.01),
     "backup": lambda engine, _: engine.backup("never.db", timeout=0.01),
 }
 
@@ -135,6 +140,8 @@ def test_a_write_that_times_out_is_unknown_and_still_applied(
             assert JobStatus.RUNNING in engine.get(job_id).deadlines
         elif call in {"retry", "repeat"}:  # refused when they are decided
             assert engine.get(job_id).status is JobStatus.AWAITING_PAYMENT
+        elif call == "remove_rule":
+            assert engine.rules() == []
         else:
             assert engine.get(job_id).status is JobStatus.RUNNING
 

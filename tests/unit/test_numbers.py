@@ -20,6 +20,7 @@ import pytest
 
 from engine import (
     EngineError,
+    FollowUp,
     Gate,
     InvalidValueError,
     Job,
@@ -194,6 +195,9 @@ def _called(engine: Any, name: str) -> Arguments:  # noqa: ANN401 - either facad
             FLAG,
             lambda value: engine.list_jobs(newest_first=value),
         ),
+        f"{name}.list_jobs follow_ups": (FLAG, lambda value: engine.list_jobs(follow_ups=value)),
+        f"{name}.count follow_ups": (FLAG, lambda value: engine.count(follow_ups=value)),
+        f"{name}.wait follow_ups": (FLAG, lambda value: engine.wait("?", follow_ups=value)),
         f"{name}.count at_most": (INTEGER | NONE, lambda value: engine.count(at_most=value)),
         f"{name}.watch after": (INTEGER | NONE | TEXT, lambda value: engine.watch(after=value)),
         f"{name}.watch progress": (FLAG, lambda value: engine.watch(progress=value)),
@@ -222,6 +226,11 @@ TIMED: dict[str, Callable[[SyncJobEngine, Given], object]] = {
     "list_jobs": lambda engine, value: engine.list_jobs(timeout=value),
     "history": lambda engine, value: engine.history("?", timeout=value),
     "attempts": lambda engine, value: engine.attempts("?", timeout=value),
+    "follow_up": lambda engine, value: engine.follow_up("?", "refund", timeout=value),
+    "follow_ups": lambda engine, value: engine.follow_ups("?", timeout=value),
+    "backfill": lambda engine, value: engine.backfill("refund", timeout=value),
+    "rules": lambda engine, value: engine.rules(timeout=value),
+    "remove_rule": lambda engine, value: engine.remove_rule("other", timeout=value),
     "backup": lambda engine, value: engine.backup("copy.db", timeout=value),
     "statistics": lambda engine, value: engine.statistics(timeout=value),
 }
@@ -269,7 +278,8 @@ async def test_what_both_engines_are_called_with() -> None:
 
 
 def test_how_long_threads_wait() -> None:
-    with SyncJobEngine(may_block_event_loop=True) as engine:
+    rule = FollowUp("refund", to={JobStatus.FAILED})
+    with SyncJobEngine(may_block_event_loop=True, follow_ups=[rule]) as engine:
         anyio.run(_check_all, _timed(engine))
 
 

@@ -24,12 +24,14 @@ def checked_filter(
     labels: Mapping[str, str] | None,
     created_after: datetime | None,
     created_before: datetime | None,
+    *,
+    follow_ups: bool,
 ) -> JobFilter:
     """Check the parts of a filter.
 
     Raises:
         InvalidValueError: The lifecycle doesn't have the status; no job can have the kind or the
-            labels; or a time is no aware datetime.
+            labels; a time is no aware datetime; or ``follow_ups`` is no bool.
     """
     return JobFilter(
         None if status is None else lifecycle.value(status),
@@ -37,6 +39,7 @@ def checked_filter(
         tuple(Label(*each) for each in checked_labels(labels).items()),
         None if created_after is None else check_time("created_after", created_after),
         None if created_before is None else check_time("created_before", created_before),
+        follow_ups=check_flag("follow_ups", follow_ups),
     )
 
 

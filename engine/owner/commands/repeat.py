@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+from msgspec.structs import replace
+
 from engine.domain.deadlines import durations_text
 from engine.domain.exceptions import InvalidStateTransitionError
 from engine.domain.ids import derived_id
@@ -12,14 +14,15 @@ from engine.domain.validation import check_job_id
 from engine.owner.acts import checked_act
 from engine.owner.batch import Batch, NewRecord
 from engine.owner.commands.command import Write
-from engine.storage.record import Act, Execution, Record
+from engine.storage.record import Act, Execution, Origin, Record
 
 
 class RepeatJob(Write):
     """Create a job like an ended one, born running, and link both; or return it, if it is there.
 
     The new job has the kind, the input, the labels, the priority, the trace context and the
-    durations among the deadlines of the ended one; neither its payment nor its answers.
+    durations among the deadlines of the ended one; neither its payment nor its answers. The repeat
+    of a follow-up has the same parent.
     """
 
     __slots__ = ("act", "job_ids")
@@ -78,4 +81,9 @@ def _like(record: Record, job_id: str, status: str, act: Act) -> NewRecord:
         labels=record.labels,
         not_before=None,
         act=act,
+        origin=_origin(record),
     )
+
+
+def _origin(record: Record) -> Origin:
+    return replace(record.origin or Origin(), first_id=record.key)

@@ -64,7 +64,8 @@ def _named(table: str, sequence: str) -> str:
     )
 
 
-# The jobs that have some names, as the caller's transaction sees them; and the place: a connection
+# The jobs that have some names, as the caller's transaction sees them, and the rules of follow-ups,
+# by which the caller decides; and the place: a connection
 # to another database, or to a copy of this one, tells of another.
 _FIND: Final = f"""
 CREATE FUNCTION find_1(p_names text) RETURNS text LANGUAGE plpgsql
@@ -80,6 +81,11 @@ BEGIN
         'place', json_build_array(
             current_database(), 'jobs'::regclass::oid,
             (SELECT name FROM epochs ORDER BY number LIMIT 1)
+        ),
+        'rules', (
+            SELECT json_build_array(number.value::bigint, rules.value)
+            FROM notes AS number, notes AS rules
+            WHERE number.name = 'rules_number' AND rules.name = 'rules'
         ),
         'jobs', (
             SELECT coalesce(json_agg(job), '[]') FROM (

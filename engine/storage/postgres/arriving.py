@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from engine.domain.exceptions import InvalidValueError
+from engine.domain.follow_up_rules import StoredRules
 from engine.storage.answers import CheckedOut, Names
 from engine.storage.postgres.arrivals import ARRIVAL_COLUMNS
 from engine.storage.postgres.columns import RECORD_COLUMNS, type_of
@@ -43,7 +44,7 @@ class Arriving:
         with self._in_other_places():
             driver = await async_driver_of(connection)
             answer = await driver.call(self._schema, "find_1", _names_text(names))
-            if changes := decide(self._found(answer, names)):
+            if changes := decide(*self._found(answer, names)):
                 await driver.call(self._schema, "arrive_1", self._jobs_text(changes))
 
     def arrive_blocking(self, connection: object, names: Names, decide: Decide) -> None:
@@ -51,7 +52,7 @@ class Arriving:
         with self._in_other_places():
             driver = driver_of(connection)
             answer = driver.call(self._schema, "find_1", _names_text(names))
-            if changes := decide(self._found(answer, names)):
+            if changes := decide(*self._found(answer, names)):
                 driver.call(self._schema, "arrive_1", self._jobs_text(changes))
 
     @contextmanager
@@ -71,8 +72,8 @@ class Arriving:
             f"schema {self._schema!r}: this one is to another, or to a copy",
         )
 
-    def _found(self, answer: Answer, names: Names) -> CheckedOut:
-        """Return the jobs that have the names.
+    def _found(self, answer: Answer, names: Names) -> tuple[CheckedOut, StoredRules]:
+        """Return the jobs that have the names, and the rules of follow-ups.
 
         Raises:
             InvalidValueError: The connection is to another place, has no transaction, or one that
@@ -93,7 +94,7 @@ class Arriving:
                 f"must be in a transaction with the isolation read committed, not {isolation}: "
                 "jobs get their numbers in the order of commits",
             )
-        return _checked_out(told["jobs"], names)
+        return _checked_out(told["jobs"], names), StoredRules(*told["rules"])
 
     def _jobs_text(self, changes: Sequence[Change]) -> str:
         return json.dumps([self._job(change) for change in changes])

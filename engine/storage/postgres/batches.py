@@ -25,7 +25,7 @@ from engine.storage.postgres.columns import (
     type_of,
 )
 from engine.storage.postgres.composites import Composite
-from engine.storage.postgres.errors import FENCED, NOT_READ_COMMITTED, TAKEN
+from engine.storage.postgres.errors import FENCED, NOT_READ_COMMITTED, OTHER_RULES, TAKEN
 from engine.storage.postgres.planner import BY_INDEX
 from engine.storage.record import KEPT_ATTEMPTS
 
@@ -136,13 +136,14 @@ END $$
 # written already. No answer says a name: the server logs errors.
 _COMMIT: Final = f"""
 CREATE FUNCTION commit_1(
-    p_engine bigint, p_number bigint,
+    p_engine bigint, p_number bigint, p_rules bigint,
     p_new new_job_1[], p_moved moved_job_1[], p_compared compared_job_1[],
     p_lines transition_1[], p_attempts attempt_1[],
     OUT stale text[], OUT is_taken boolean, OUT sequence_base bigint, OUT position_base bigint
 ) LANGUAGE plpgsql {BY_INDEX} AS $$
 DECLARE
     is_ordered boolean := p_moved = '{{}}';
+    rules bigint;
 BEGIN
     {IN_READ_COMMITTED}
     IF p_moved <> '{{}}' OR p_compared <> '{{}}' THEN
@@ -182,8 +183,12 @@ BEGIN
                 RAISE EXCEPTION 'a name is taken' USING ERRCODE = '{TAKEN}';
             END IF;
         END IF;
-        SELECT numbers.last_sequence, numbers.last_position INTO sequence_base, position_base
-            FROM numbers;
+        SELECT numbers.last_sequence, numbers.last_position, numbers.rules_number
+            INTO sequence_base, position_base, rules FROM numbers;
+        IF rules <> p_rules THEN
+            RAISE EXCEPTION 'the rules of follow-ups have the number %, not %', rules, p_rules
+                USING ERRCODE = '{OTHER_RULES}';
+        END IF;
         IF p_new <> '{{}}' THEN
             INSERT INTO jobs ({", ".join(JOB_COLUMNS)})
                 SELECT {_INSERTED} FROM unnest(p_new) AS given;
@@ -238,7 +243,24 @@ BEGIN
 END $$
 """
 
+# No transition that was decided by other rules can follow: each of them takes the order, too.
+_KEEP_RULES: Final = f"""
+CREATE FUNCTION keep_rules_1(p_number bigint, p_rules text) RETURNS boolean
+LANGUAGE plpgsql {BY_INDEX} AS $$
+BEGIN
+    {IN_READ_COMMITTED}
+    {TAKE_ORDER}
+    UPDATE notes SET value = (p_number + 1)::text
+        WHERE name = 'rules_number' AND value = p_number::text;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    UPDATE notes SET value = p_rules WHERE name = 'rules';
+    RETURN true;
+END $$
+"""
+
 BATCH_FUNCTIONS: Final = (
     *(_type(name, its.columns) for name, its in TYPES.items()),
-    *(_ORDER, _COMMIT, _RESOLVE),
+    *(_ORDER, _COMMIT, _RESOLVE, _KEEP_RULES),
 )

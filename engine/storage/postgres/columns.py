@@ -7,17 +7,18 @@ from typing import Final
 from msgspec.structs import fields
 
 from engine.domain.validation import MAX_READ_CHARACTERS
-from engine.storage.record import DEAD, Execution
+from engine.storage.record import DEAD, Execution, Origin
 
 _NUMBERS: Final = frozenset(
     {
         *("position", "revision", "version", "priority", "attempt", "failures", "deaths"),
-        *("died_attempt", "holder", "sequence", "number"),
+        *("died_attempt", "holder", "sequence", "number", "parent_version"),
     }
 )
 _TIMES: Final = frozenset({"claimed_at", "not_before", "at"})
 
 EXECUTION_COLUMNS: Final[tuple[str, ...]] = tuple(field.name for field in fields(Execution))
+ORIGIN_COLUMNS: Final[tuple[str, ...]] = tuple(field.name for field in fields(Origin))
 RECORD_COLUMNS: Final = (
     "position",
     "job_id",
@@ -36,6 +37,7 @@ RECORD_COLUMNS: Final = (
     "kind",
     "labels",
     "input",
+    *ORIGIN_COLUMNS,
     *EXECUTION_COLUMNS,
 )
 """The columns that make a record, but for the number of its newest transition."""
@@ -43,7 +45,7 @@ JOB_COLUMNS: Final = (*RECORD_COLUMNS, "ended_at", "holder", "ready", "due_at")
 FIXED_COLUMNS: Final = frozenset(
     {
         *("position", "job_id", "revision", "input_hash", "created_at", "idempotency_key"),
-        *("kind", "labels", "input"),
+        *("kind", "labels", "input", *ORIGIN_COLUMNS),
     }
 )
 """Those that no batch changes once the job is there; a batch adds one to the revision."""

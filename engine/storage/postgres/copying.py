@@ -12,6 +12,7 @@ from psycopg import Connection
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import StorageDamagedError, StorageError, StorageInUseError
+from engine.domain.follow_up_rules import NO_RULES
 from engine.storage.copying import Counts, FailedAttempt, Head, LabelOfJob, Line
 from engine.storage.findings import printable_name
 from engine.storage.postgres import reading
@@ -62,6 +63,7 @@ class DatabaseContents:
                 tuple(sorted({*statuses["final"], *self._other_ends(statuses["live"])})),
                 dict(statuses["renamed"]),
                 self._note("lifecycle"),
+                self._note("rules") or NO_RULES.text,
                 int(self._note("last_sequence") or 0),
                 int(self._note("last_position") or 0),
                 tuple(Epoch(*row) for row in self._cursor.execute(self._statements.epochs)),
@@ -227,6 +229,7 @@ class DatabaseDraft:
         }
         notes: dict[str, str] = {
             "statuses": json.dumps(statuses),
+            "rules": head.rules,
             "last_sequence": str(head.last_sequence),
             "last_position": str(head.last_position),
         }

@@ -17,6 +17,7 @@ import psycopg
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import CommitsLostError, CommitUnknownError, StorageError
+from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.storage.answers import CheckedOut, Committed, Names
 from engine.storage.postgres import reading
 from engine.storage.postgres.arrays import numbers, texts
@@ -24,6 +25,7 @@ from engine.storage.postgres.arriving import Arriving
 from engine.storage.postgres.connection import connect, use_utc
 from engine.storage.postgres.errors import (
     FENCED,
+    OTHER_RULES,
     TAKEN,
     ends_connection,
     is_bug,
@@ -73,6 +75,7 @@ class Database:
         self._statements = Statements(schema)
         self._cursor: Reader | None = None
         self._row_types: RowTypes | None = None
+        self._rules = NO_RULES  # by which the owner decides
         self._number = 0  # of this engine's newest batch whose outcome is known
         self._undecided: BatchRows | None = None  # the outcome of its commit is unknown
 
@@ -101,8 +104,9 @@ class Database:
             sequence, position = reading.one(cursor, statements.numbers)
             [place] = reading.one(cursor, statements.place)
             epochs = [Epoch(*row) for row in cursor.execute(statements.epochs)]
+            self._rules = StoredRules(*reading.one(cursor, statements.rules))
         self.arriving = Arriving(self._subject, self._schema, self.running, json.loads(place))
-        return Opened(Table(), sequence, position, epochs, shared=shared)
+        return Opened(Table(), sequence, position, epochs, rules=self._rules, shared=shared)
 
     def keep_lifecycle(self, description: str) -> str | None:
         """Keep the description of a lifecycle; return the one before."""
@@ -113,6 +117,24 @@ class Database:
             return before
 
         return self.call(keep)
+
+    def rules(self) -> StoredRules:
+        """Return the rules of follow-ups, by which the owner decides from now on."""
+        self._rules = self.call(
+            lambda cursor, statements: StoredRules(*reading.one(cursor, statements.rules))
+        )
+        return self._rules
+
+    def keep_rules(self, text: str) -> StoredRules | None:
+        """Keep other rules; see `engine.storage.Storage.keep_rules`."""
+        values = (self._rules.number, text)
+        [is_kept] = self.call(
+            lambda cursor, statements: reading.one(cursor, statements.keep_rules, values)
+        )
+        if not is_kept:
+            return None
+        self._rules = StoredRules(self._rules.number + 1, text)
+        return self._rules
 
     def _connected(self) -> Reader:
         """Return a cursor of the connection; connect again if it was lost.
@@ -215,10 +237,12 @@ class Database:
         types = self._known_types()
         batch = batch_rows(changes, self.running, self.engine, self.held_back, types)
         cursor = self._connected()
-        values = (self.engine, self._number + 1, *batch.arrays)
+        values = (self.engine, self._number + 1, self._rules.number, *batch.arrays)
         try:
             stale, is_taken, *bases = reading.one(cursor, self._statements.commit, values)
         except psycopg.Error as error:
+            if error.sqlstate == OTHER_RULES:
+                return Committed(in_the_way=CheckedOut(), rules=self.rules())
             if error.sqlstate != TAKEN:
                 self._not_committed(batch, error)
             stale, is_taken = None, True

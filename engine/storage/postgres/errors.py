@@ -20,6 +20,8 @@ FENCED: Final = "P0F01"
 """The engine's batch has another number, or the engine is dead."""
 TAKEN: Final = "P0F02"
 """Another job has a name that the batch gives to one."""
+OTHER_RULES: Final = "P0F04"
+"""The batch was decided by other rules of follow-ups than those that are kept."""
 NOT_READ_COMMITTED: Final = "P0F03"
 
 _READ_ONLY: Final = "25006"

@@ -155,9 +155,26 @@ BEGIN
 END $$
 """
 
-# The oldest ends go first, by either rule. One removal at a time counts and chooses: two would take
-# the same jobs. A note has how many jobs had ended up to a transition, so that each removal counts
-# those that have ended since; with 0 for the transition, it counts all.
+# A root, which is no follow-up, leaves with its follow-ups, and theirs, once all of these have
+# ended, and by age once all are old enough. The oldest ends of roots go first, by either rule. All
+# rows of a family are locked, and then looked at again: no follow-up can come any more. One removal
+# at a time counts and chooses: two would take the same jobs. A note has how many jobs had ended up
+# to a transition, so that each removal counts those that have ended since; with 0 for the
+# transition, it counts all.
+_ROOTS: Final = """
+    SELECT job_id FROM (
+        SELECT root.job_id, coalesce(sum(family.size) OVER (
+            ORDER BY root.ended_at, root.position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ), 0) AS before FROM (
+            SELECT * FROM jobs WHERE ended_at < {before} AND root_id IS NULL AND NOT EXISTS (
+                SELECT FROM jobs AS its WHERE its.root_id = jobs.job_id
+                AND (its.ended_at IS NULL OR its.ended_at >= {before})
+            ) ORDER BY ended_at, position LIMIT {limit}
+        ) AS root, LATERAL (
+            SELECT 1 + count(*) AS size FROM jobs AS its WHERE its.root_id = root.job_id
+        ) AS family
+    ) AS ordered WHERE before < {limit}
+"""
 _REMOVE: Final = f"""
 CREATE FUNCTION remove_1(p_before timestamptz, p_keep bigint, p_limit bigint) RETURNS SETOF text
 LANGUAGE plpgsql {IN_ORDER_OF_INDEX} AS $$
@@ -166,6 +183,8 @@ DECLARE
     ended bigint;
     newest bigint;
     more bigint := 0;
+    roots text[];
+    locked bigint[];
     removed bigint[];
 BEGIN
     SELECT split_part(value, ' ', 1), split_part(value, ' ', 2) INTO seen, ended
@@ -183,16 +202,25 @@ BEGIN
         ) INTO newest, more FROM numbers;
     END IF;
     ended := ended + more;
-    removed := ARRAY(
-        SELECT position FROM jobs WHERE position = ANY (ARRAY(
-            SELECT position FROM jobs WHERE ended_at IS NOT NULL ORDER BY ended_at, position
-            LIMIT least(p_limit, greatest(
-                (SELECT count(*) FROM (
-                    SELECT FROM jobs WHERE ended_at < p_before LIMIT p_limit
-                ) AS too_old),
-                ended - p_keep
+    roots := ARRAY({_ROOTS.format(before="p_before", limit="p_limit")});
+    IF ended - p_keep > 0 THEN
+        roots := ARRAY(
+            SELECT DISTINCT unnest(roots || ARRAY(
+                {_ROOTS.format(before="'infinity'", limit="least(p_limit, ended - p_keep)")}
             ))
-        )) FOR UPDATE SKIP LOCKED
+        );
+    END IF;
+    locked := ARRAY(
+        SELECT position FROM jobs WHERE job_id = ANY (roots) OR root_id = ANY (roots)
+        FOR UPDATE SKIP LOCKED
+    );
+    removed := ARRAY(
+        SELECT position FROM jobs AS job WHERE position = ANY (locked) AND NOT EXISTS (
+            SELECT FROM jobs AS its
+            WHERE (its.job_id = coalesce(job.root_id, job.job_id)
+                OR its.root_id = coalesce(job.root_id, job.job_id))
+            AND (its.ended_at IS NULL OR its.position <> ALL (locked))
+        )
     );
     ended := ended - cardinality(removed) + (
         SELECT count(DISTINCT position) FROM transitions

@@ -127,6 +127,10 @@ def _parts(jobs: JobFilter, schema: str) -> list[_Part]:
         parts.append(_Part("job.kind = %b", (jobs.kind,), "jobs", ("kind",)))
     if jobs.status is not None:
         parts.append(_Part("job.status = %b", (jobs.status,), "jobs", ("status",)))
+    if jobs.root_id is not None:
+        parts.append(_Part("job.root_id = %b", (jobs.root_id,), "jobs", ("root_id",)))
+    if not jobs.follow_ups:
+        parts.append(_Part("job.root_id IS NULL"))
     # The time of creation has no index: it would make a create slower.
     if jobs.created_after is not None:
         parts.append(_Part("job.created_at >= %b", (jobs.created_after,)))
@@ -188,6 +192,7 @@ def _positions(
     values: tuple[Any, ...] = (*part.values, start)
     if part.keys:
         condition += f" AND {_compared(part.keys, order.within)}"
+        condition += "".join(f" AND {key} IS NOT NULL" for key in part.keys)  # as in its index
         values += part.values
     query = (
         f"SELECT {', '.join(columns)} FROM {statements.schema}.{part.table} WHERE {condition} "

@@ -16,13 +16,16 @@ from engine.storage.postgres.batches import ATTEMPT, COMPARED_JOB, MOVED_JOB, NE
 from engine.storage.postgres.columns import (
     EXECUTION_COLUMNS,
     JOB_COLUMNS,
+    ORIGIN_COLUMNS,
     RECORD_COLUMNS,
 )
-from engine.storage.record import NO_EXECUTION, Change, Execution, Record, died_with
+from engine.storage.record import NO_EXECUTION, Change, Execution, Origin, Record, died_with
 
 Row: TypeAlias = tuple[Any, ...]
 
 _FIRST_EXECUTION: Final = RECORD_COLUMNS.index(EXECUTION_COLUMNS[0])
+_FIRST_ORIGIN: Final = RECORD_COLUMNS.index(ORIGIN_COLUMNS[0])
+_NO_ORIGIN: Final = (None,) * len(ORIGIN_COLUMNS)
 _MOVED_VALUES: Final = itemgetter(*(JOB_COLUMNS.index(each) for each in MOVED_JOB.columns[:-1]))
 _NO_EXECUTION: Final = (None,) * len(EXECUTION_COLUMNS)
 
@@ -47,7 +50,8 @@ def record_of(row: Row) -> Record:
         kind,
         labels,
         given_input,
-    ) = row[:_FIRST_EXECUTION]
+    ) = row[:_FIRST_ORIGIN]
+    origin = row[_FIRST_ORIGIN:_FIRST_EXECUTION]
     execution = row[_FIRST_EXECUTION:-1]
     return Record(
         *(job_id, status, input_hash, payment, created_at, updated_at, position, version),
@@ -55,6 +59,7 @@ def record_of(row: Row) -> Record:
         NO_EXECUTION if execution[0] is None else Execution(*execution),
         *(intern(kind), labels, started_at, outcome),
         row[-1] or 0,
+        None if origin == _NO_ORIGIN else Origin(*origin),
         revision,
     )
 
@@ -94,7 +99,7 @@ def kept_of(record: Record, running: str, engine: int, held_back: Container[str]
 
 def job_row(record: Record, kept: Kept, position: int) -> Row:
     """Return the row of a job, in the order of `engine.storage.postgres.columns.JOB_COLUMNS`."""
-    execution = record.execution
+    execution, origin = record.execution, record.origin
     return (
         position,
         record.job_id,
@@ -113,6 +118,7 @@ def job_row(record: Record, kept: Kept, position: int) -> Row:
         record.kind,
         record.labels,
         record.input,
+        *(_NO_ORIGIN if origin is None else astuple(origin)),
         *(_NO_EXECUTION if execution is NO_EXECUTION else astuple(execution)),
         *kept,
     )

@@ -17,12 +17,14 @@ and a kind is never NULL. Beside them:
   ``last_sequence`` and ``last_position``, the newest that were ever removed; ``ended``, the number
   of a transition, and how many of the jobs had ended by then; ``statuses``, those that all rows
   fit; ``fitting``, what is still to be done until they do, or null; ``lifecycle``, that of the
-  engine that opened it last.
+  engine that opened it last; ``rules``, those of follow-ups, and ``rules_number``, one more with
+  each change of them.
 * ``arrivals``: jobs that callers create in transactions of their own, until these commit; see
   `engine.storage.postgres.arrivals`.
 * ``progress``: the newest progress of each attempt, unlogged; ``changed``: the transaction that
   wrote it. ``leaders``: the engine that leads what has a name, such as a gate.
-* ``numbers``: a view of the newest sequence number and the newest position that were ever given.
+* ``numbers``: a view of the newest sequence number and the newest position that were ever given,
+  and of ``rules_number``.
 
 Texts that are compared have the collation ``C``: an upgrade of the operating system may change the
 order of any other, and so break an index.
@@ -61,6 +63,10 @@ _TABLES: Final = (
         kind text COLLATE "C" NOT NULL,
         labels text,
         input text,
+        parent_id text COLLATE "C",
+        parent_version bigint,
+        root_id text COLLATE "C",
+        first_id text COLLATE "C",
         priority bigint,
         attempt bigint,
         failures bigint,
@@ -101,6 +107,7 @@ _TABLES: Final = (
     "CREATE INDEX jobs_by_status ON jobs (status, position)",
     "CREATE INDEX jobs_by_kind ON jobs (kind, position)",
     "CREATE INDEX jobs_by_end ON jobs (ended_at, position) WHERE ended_at IS NOT NULL",
+    "CREATE INDEX jobs_by_root ON jobs (root_id, position) WHERE root_id IS NOT NULL",
     "CREATE INDEX jobs_held ON jobs (holder) WHERE holder IS NOT NULL",
     "CREATE INDEX jobs_due ON jobs (due_at) WHERE due_at IS NOT NULL",
     f"""
@@ -188,7 +195,7 @@ _TABLES: Final = (
     f"""
     INSERT INTO notes VALUES
         ('schema', '0'), ('protocols', '{PROTOCOL}'), ('ended', '0 0'),
-        ('last_sequence', '0'), ('last_position', '0')
+        ('last_sequence', '0'), ('last_position', '0'), ('rules', '[]'), ('rules_number', '0')
     """,
     """
     CREATE VIEW numbers AS SELECT
@@ -199,7 +206,8 @@ _TABLES: Final = (
         greatest(
             (SELECT max(position) FROM jobs),
             (SELECT value::bigint FROM notes WHERE name = 'last_position')
-        ) AS last_position
+        ) AS last_position,
+        (SELECT value::bigint FROM notes WHERE name = 'rules_number') AS rules_number
     """,
 )
 

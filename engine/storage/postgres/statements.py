@@ -25,11 +25,17 @@ class Statements:
         newest = f"SELECT max(sequence) FROM {s}.transitions AS line WHERE position = job.position"
         self._records = _records("job", f"({newest})")
         self.commit = _bytes(
-            f"SELECT * FROM {s}.commit_1(%b, %b, {', '.join(['%b'] * len(TYPES))})"
+            f"SELECT * FROM {s}.commit_1(%b, %b, %b, {', '.join(['%b'] * len(TYPES))})"
         )
         types = ", ".join(f"pg_typeof(NULL::{s}.{each})::oid::bigint" for each in TYPES)
         self.row_types = _bytes(f"SELECT {types}")
         self.resolve = _bytes(f"SELECT * FROM {s}.resolve_1(%b, %b)")
+        self.rules = _bytes(
+            "SELECT number.value::bigint, rules.value "
+            f"FROM {s}.notes AS number, {s}.notes AS rules "
+            "WHERE number.name = 'rules_number' AND rules.name = 'rules'"
+        )
+        self.keep_rules = _bytes(f"SELECT {s}.keep_rules_1(%b, %b)")
         self.batch_number = _bytes(f"SELECT (SELECT number FROM {s}.batches WHERE engine_id = %b)")
         self.join = _bytes(f"SELECT {s}.join_1(%b, %b)")
         of_functions = f"SELECT {_records('(job)', 'sequence')} FROM {s}"

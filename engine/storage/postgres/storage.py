@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from engine.domain.exceptions import InvalidValueError, StorageError, StorageInUseError
+from engine.domain.follow_up_rules import StoredRules
 from engine.domain.validation import (
     MAX_IDENTIFIER_CHARACTERS,
     check_flag,
@@ -117,6 +118,14 @@ class PostgresStorage:
     async def keep_lifecycle(self, description: str) -> str | None:
         """Keep it in a note."""
         return await self._thread.run(self._database.keep_lifecycle, description)
+
+    async def rules(self) -> StoredRules:
+        """Read the rules of follow-ups."""
+        return await self._thread.run(self._database.rules)
+
+    async def keep_rules(self, text: str) -> StoredRules | None:
+        """Keep other rules, behind all transitions so far."""
+        return await self._thread.run(self._database.keep_rules, text)
 
     async def checkout(self, names: Names) -> CheckedOut:
         """Read jobs."""

@@ -16,7 +16,7 @@ from engine.storage.record import DEAD, Record
 from engine.storage.sqlite.epochs import read_epochs, sound_epochs, write_epochs
 from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.file import take_steps
-from engine.storage.sqlite.notes import read_note, read_number, read_text
+from engine.storage.sqlite.notes import read_note, read_number, read_rules, read_text
 from engine.storage.sqlite.partial import open_partial, publish_whole
 from engine.storage.sqlite.reading import SELECT_ATTEMPTS, SELECT_JOBS
 from engine.storage.sqlite.rights import PRIVATE, Rights
@@ -63,6 +63,7 @@ class FileContents:
             tuple(json.loads(final)),
             json.loads(renamed),
             read_text(connection, "lifecycle"),
+            read_rules(connection),
             read_number(connection, "last_sequence"),
             read_number(connection, "last_position"),
             tuple(sound_epochs(connection, read_epochs(connection), self._path)),
@@ -167,6 +168,7 @@ class FileDraft:
         notes: dict[str, str | int] = {
             "final_statuses": json.dumps(head.final_statuses),
             "renamed": json.dumps(head.renamed),
+            "rules": head.rules,
             "last_sequence": head.last_sequence,
             "last_position": head.last_position,
         }

@@ -20,11 +20,12 @@ from engine.domain.exceptions import (
     StorageDamagedError,
     StorageError,
 )
+from engine.domain.follow_up_rules import StoredRules
 from engine.portal.logs import TaskLogger
 from engine.storage.answers import CheckedOut, Names
 from engine.storage.protocol import Opened
 from engine.storage.record import Change
-from engine.storage.sqlite import notes, reading, writing
+from engine.storage.sqlite import notes, reading, removing, writing
 from engine.storage.sqlite.connection import Connect, WritingConnection, rewrite_log
 from engine.storage.sqlite.epochs import read_epochs, sound_epochs, write_epochs
 from engine.storage.sqlite.errors import translate_sqlite_errors
@@ -96,6 +97,7 @@ class Database:
                 last_sequence=notes.newest_number(connection, "sequence", "transitions"),
                 last_position=notes.newest_number(connection, "position", "jobs"),
                 epochs=read_epochs(connection),
+                rules=StoredRules(text=notes.read_rules(connection)),
             )
 
     def _fit(
@@ -164,6 +166,14 @@ class Database:
                 lambda writer: writing.write_note(writer, "lifecycle", description)
             )
         return before
+
+    def keep_rules(self, text: str) -> None:
+        """Keep the rules of follow-ups.
+
+        Raises:
+            StorageError: They can't be written.
+        """
+        self._write_repeatably(lambda writer: writing.write_note(writer, "rules", text))
 
     def close(self) -> None:
         """Close the file; the log goes into it."""
@@ -333,7 +343,7 @@ class Database:
         ended = sum(self.counts.get(status, 0) for status in self._final_statuses)
         too_many = 0 if keep is None else max(ended - keep, 0)
         jobs = self.read(
-            lambda connection: reading.removable_jobs(
+            lambda connection: removing.removable_jobs(
                 connection, self._final_statuses, before, too_many, limit
             )
         )

@@ -117,6 +117,10 @@ def _parts(jobs: JobFilter) -> list[_Part]:
         parts.append(_Part("kind = ?", (jobs.kind,), "jobs", "kind = ?"))
     if jobs.status is not None:
         parts.append(_Part("status = ?", (jobs.status,), "jobs", "status = ?"))
+    if jobs.root_id is not None:
+        parts.append(_Part("root_id = ?", (jobs.root_id,), "jobs", "root_id = ?"))
+    if not jobs.follow_ups:
+        parts.append(_Part("root_id IS NULL"))
     # The time of creation has no index: it would make a create a twentieth slower.
     if jobs.created_after is not None:
         parts.append(_Part("created_at >= ?", (time_text(jobs.created_after),)))

@@ -44,6 +44,15 @@ def read_text(connection: sqlite3.Connection, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def read_rules(connection: sqlite3.Connection) -> str:
+    """Return the rules of follow-ups, in their stored form.
+
+    Raises:
+        StorageDamagedError: The note is missing or damaged.
+    """
+    return str(read_note(connection, "rules"))
+
+
 def has_note(connection: sqlite3.Connection, name: str, value: str | int) -> bool:
     """Return whether a note has this value; a damaged one has none."""
     try:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from datetime import datetime
-from itertools import islice
 from typing import Final
 
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError, shown
@@ -21,7 +19,6 @@ from engine.storage.sqlite.rows import (
     JOB_COLUMNS,
     TRANSITION_COLUMNS,
     Row,
-    time_text,
 )
 from engine.storage.sqlite.stored import DamagedRowError, read_attempt, read_entry, read_record
 
@@ -70,47 +67,7 @@ def counts(connection: sqlite3.Connection) -> dict[str, int]:
 def jobs_in_statuses(connection: sqlite3.Connection, statuses: Collection[str]) -> Iterator[Record]:
     """Return the jobs in these statuses, without damaged ones."""
     for status in statuses:
-        yield from _sound(connection.execute(f"{SELECT_JOBS} WHERE status = ?", (status,)))
-
-
-def ended_jobs(
-    connection: sqlite3.Connection, final_statuses: Collection[str], before: str | None
-) -> Iterator[Record]:
-    """Return the jobs that ended before a time, oldest end first, without damaged ones."""
-    condition = "ended_at IS NOT NULL" if before is None else "ended_at < ?"
-    rows = connection.execute(
-        f"{SELECT_JOBS} WHERE {condition} ORDER BY ended_at, position",
-        () if before is None else (before,),
-    )
-    # A status that was final in an earlier lifecycle need not be final in this one.
-    return (record for record in _sound(rows) if record.status in final_statuses)
-
-
-def removable_jobs(
-    connection: sqlite3.Connection,
-    final_statuses: Collection[str],
-    before: datetime | None,
-    too_many: int,
-    limit: int,
-) -> list[Record]:
-    """Return up to ``limit`` ended jobs to remove, oldest end first.
-
-    Damaged ones are passed over: the time of their end is not known.
-
-    Args:
-        connection: The file.
-        final_statuses: The engine's.
-        before: Jobs that ended before are removable; None for no such rule.
-        too_many: So many jobs are removable, whenever they ended.
-        limit: The most to return.
-    """
-    if too_many:
-        found = islice(ended_jobs(connection, final_statuses, None), min(limit, too_many))
-    elif before is not None:
-        found = islice(ended_jobs(connection, final_statuses, time_text(before)), limit)
-    else:
-        return []
-    return list(found)
+        yield from sound(connection.execute(f"{SELECT_JOBS} WHERE status = ?", (status,)))
 
 
 def readable_statuses(statuses: Iterable[object]) -> set[str]:
@@ -176,7 +133,7 @@ def _is_name(value: object) -> bool:
     return isinstance(value, str) and len(value) <= MAX_IDENTIFIER_CHARACTERS
 
 
-def _sound(rows: Iterable[Row]) -> Iterator[Record]:
+def sound(rows: Iterable[Row]) -> Iterator[Record]:
     """Return the records of rows, without damaged ones, which a call for such a job reports."""
     return (record for row in rows if not isinstance(record := read_job(row), Damaged))
 

@@ -27,12 +27,14 @@ from engine.storage.record import (
     Change,
     Entry,
     Execution,
+    Origin,
     Record,
 )
 
 Row: TypeAlias = tuple[Any, ...]
 
 EXECUTION_COLUMNS: Final[tuple[str, ...]] = tuple(field.name for field in fields(Execution))
+ORIGIN_COLUMNS: Final[tuple[str, ...]] = tuple(field.name for field in fields(Origin))
 SHORT_COLUMNS: Final[tuple[str, ...]] = (
     "position",
     "job_id",
@@ -61,10 +63,11 @@ PLAIN_COLUMNS: Final[tuple[str, ...]] = (
     *PLAIN_EXECUTION,
     "checksum",
 )
-"""The columns of a job with such an execution, or without one."""
+"""The columns of a job with such an execution, or without one, and without an origin."""
 JOB_COLUMNS: Final[tuple[str, ...]] = (
     *PLAIN_COLUMNS[:-1],
     *EXECUTION_COLUMNS[len(PLAIN_EXECUTION) :],
+    *ORIGIN_COLUMNS,
     "checksum",
 )
 SHORT_TRANSITION_COLUMNS: Final = (
@@ -91,6 +94,8 @@ _SHORT: Final = len(SHORT_COLUMNS) - 1
 _PLAIN: Final = len(PLAIN_COLUMNS) - 1
 LEFT_OUT: Final = (None,) * (len(JOB_COLUMNS) - len(SHORT_COLUMNS))
 _NOT_PLAIN: Final = (None,) * (len(JOB_COLUMNS) - len(PLAIN_COLUMNS))
+_NO_ORIGIN: Final = (None,) * len(ORIGIN_COLUMNS)
+_NO_OTHER_EXECUTION: Final = (None,) * (len(EXECUTION_COLUMNS) - len(PLAIN_EXECUTION))
 TIME_COLUMNS: Final = (
     "claimed_at",
     "deadline_at",
@@ -219,22 +224,27 @@ def _job_row(record: Record, texts: _TimeTexts) -> Row:
         record.outcome,
         None if record.outcome is None else updated_at,
     )
-    kind, execution = record.kind, record.execution
+    kind, execution, origin = record.kind, record.execution, record.origin
     if execution is NO_EXECUTION:
-        if kind == DEFAULT_KIND and record.input is None and record.labels is None:
+        is_short = kind == DEFAULT_KIND and record.input is None and record.labels is None
+        if is_short and origin is None:
             return (*values, _sum(values))
         execution_values: Row = _NO_PLAIN_EXECUTION
     else:
         execution_values = _execution_values(execution, texts)
     kept_kind = None if kind == DEFAULT_KIND else kind
     values = (*values, kept_kind, record.labels, record.input, *execution_values)
-    return (*values, _sum(values) if len(values) == _PLAIN else checksum(values))
+    if origin is None and len(values) == _PLAIN:
+        return (*values, _sum(values))
+    rest = _NO_OTHER_EXECUTION if len(values) == _PLAIN else ()
+    values = (*values, *rest, *(_NO_ORIGIN if origin is None else astuple(origin)))
+    return (*values, checksum(values))
 
 
 def _execution_values(execution: Execution, texts: _TimeTexts) -> Row:
     """Return the values of an execution: the plain ones alone, if there are no others."""
     values = astuple(execution)
-    if values[len(PLAIN_EXECUTION) :] == _NOT_PLAIN:
+    if values[len(PLAIN_EXECUTION) :] == _NO_OTHER_EXECUTION:
         *first, claimed_at = values[: len(PLAIN_EXECUTION)]
         return (*first, None if claimed_at is None else texts[claimed_at])
     return tuple(texts[each] if isinstance(each, datetime) else each for each in values)

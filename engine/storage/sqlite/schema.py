@@ -30,6 +30,11 @@ Only the engine may write to them.
   * ``last_error``: of the newest attempt that failed or died.
   * ``repeat_of``, ``repeated_by``: the ids of the job that it repeats, and of its repeat.
 
+  The last columns say where the job stems from, and never change. ``parent_id`` and
+  ``parent_version``: of a follow-up, the job that it follows and that job's version then.
+  ``root_id``: the first parent, which is no follow-up. ``first_id``: of a repeat, the id of the
+  first job in the row of repeats.
+
 * ``labels``: a row for each label of each job, from which the job can be found.
 * ``transitions``: a row for each change of a job's status, in one order, without gaps except for
   removed jobs. ``position`` is the job's; ``by`` and ``reason`` say who made it, and why.
@@ -38,7 +43,8 @@ Only the engine may write to them.
 * ``epochs``: a row for each epoch of the history, in their order: its name, and the number of its
   first transition (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
-  ``renamed``, the new names of old statuses that all rows have, as JSON; ``lifecycle``, the tables
+  ``renamed``, the new names of old statuses that all rows have, as JSON; ``rules``, those of
+  follow-ups (`engine.domain.follow_up_rules`), as JSON; ``lifecycle``, the tables
   of the newest engine's (`engine.domain.lifecycle.description`), as JSON; ``last_sequence`` and
   ``last_position``, the newest that were ever removed; ``failed_commits``,
   how many commits have failed and were overwritten in the log; ``is_copy``, 1 in a backup until an
@@ -175,5 +181,13 @@ STEPS: Final[tuple[Step, ...]] = (
         + ", ".join(f"('{name}', '{value}', {checksum((name, value))})" for name, value in _TEXTS)
         + ", "
         + ", ".join(f"('{name}', 0, {checksum((name, 0))})" for name in _NUMBERS),
+    ),
+    (
+        "ALTER TABLE jobs ADD COLUMN parent_id TEXT",
+        "ALTER TABLE jobs ADD COLUMN parent_version INTEGER",
+        "ALTER TABLE jobs ADD COLUMN root_id TEXT",
+        "ALTER TABLE jobs ADD COLUMN first_id TEXT",
+        "CREATE INDEX jobs_by_root ON jobs (root_id) WHERE root_id IS NOT NULL",
+        f"INSERT INTO engine VALUES ('rules', '[]', {checksum(('rules', '[]'))})",
     ),
 )

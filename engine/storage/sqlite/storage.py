@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple, Unpack
 
 from engine.domain.exceptions import StorageInUseError
+from engine.domain.follow_up_rules import StoredRules
 from engine.domain.validation import check_flag
 from engine.portal import WorkThread, is_loop_thread
 from engine.storage.answers import CheckedOut, Names, StoredCount, StoredPage
@@ -111,6 +112,15 @@ class SQLiteStorage:
     async def keep_lifecycle(self, description: str) -> str | None:
         """Keep it in a note."""
         return await self._thread.run(self._database.keep_lifecycle, description)
+
+    async def rules(self) -> StoredRules:
+        """Read the note of them. Their number says nothing, as nobody else changes them."""
+        return StoredRules(text=await self._read(notes.read_rules))
+
+    async def keep_rules(self, text: str) -> StoredRules:
+        """Keep them in a note."""
+        await self._thread.run(self._database.keep_rules, text)
+        return StoredRules(text=text)
 
     async def checkout(self, names: Names) -> CheckedOut:
         """Read ended jobs."""

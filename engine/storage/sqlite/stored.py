@@ -27,15 +27,25 @@ from engine.storage.record import (
     Entry,
     Execution,
     Number,
+    Origin,
     Record,
     Time,
 )
-from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, TIME_COLUMNS, Row, checksum
+from engine.storage.sqlite.rows import (
+    EXECUTION_COLUMNS,
+    JOB_COLUMNS,
+    ORIGIN_COLUMNS,
+    TIME_COLUMNS,
+    Row,
+    checksum,
+)
 
 Read = TypeVar("Read")
 
 _FIRST_EXECUTION: Final = JOB_COLUMNS.index(EXECUTION_COLUMNS[0])
 _EXECUTION: Final = slice(_FIRST_EXECUTION, _FIRST_EXECUTION + len(EXECUTION_COLUMNS))
+_ORIGIN: Final = slice(_EXECUTION.stop, _EXECUTION.stop + len(ORIGIN_COLUMNS))
+_NO_ORIGIN: Final = (None,) * len(ORIGIN_COLUMNS)
 _OF_EVERY_EXECUTION: Final = 3  # no time is among these
 OutcomeValue: TypeAlias = Literal["succeeded", "failed", "cancelled", "expired", "died"]
 _PLACE: Final = re.compile(r"\$\[(\d+)\]")  # in an error of msgspec
@@ -120,6 +130,7 @@ def read_record(row: Row) -> Record:
         labels=columns.labels,
         started_at=started_at,
         outcome=columns.outcome,
+        origin=None if row[_ORIGIN] == _NO_ORIGIN else _read_origin(row[_ORIGIN]),
         sequence=sequence or 0,  # a missing history is for `history` to report
     )
 
@@ -146,6 +157,19 @@ def _read_execution(values: Row) -> Execution:
         _check_length("retry", execution.retry())
     _refuse(execution_problem(stored))
     return execution
+
+
+def _read_origin(values: Row) -> Origin:
+    """Return the origin in the values of its columns.
+
+    Raises:
+        DamagedRowError: It is none.
+    """
+    origin = _converted(dict(zip(ORIGIN_COLUMNS, values, strict=True)), Origin)
+    parent = (origin.parent_id, origin.parent_version, origin.root_id)
+    if None in parent and any(each is not None for each in parent):
+        raise DamagedRowError("it has a part of a parent")
+    return origin
 
 
 def read_entry(row: Row, job_id: object) -> Entry:

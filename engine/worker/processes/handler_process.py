@@ -165,7 +165,8 @@ class HandlerProcess:
 
     def _hand_over(self, number: int, work: Work) -> ChildProcess:
         """Give a process the job; return it when it is about to call the handler."""
-        message = encoded(Run(number, encoded(work.record)))
+        parent = None if work.parent is None else encoded(work.parent)
+        message = encoded(Run(number, encoded(work.record), parent))
         if self._is_well:
             try:
                 self._read_rest()

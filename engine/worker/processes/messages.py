@@ -59,6 +59,8 @@ class Run(Struct, frozen=True, tag=True):
     number: int
     record: bytes
     """The job, encoded; see `encoded`."""
+    parent: bytes | None
+    """The job whose follow-up it is, encoded."""
 
 
 class Ready(Struct, frozen=True, tag=True):

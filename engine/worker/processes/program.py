@@ -172,6 +172,8 @@ class _Program:
                 self._lifecycle,
                 lambda progress: self._report(run.number, progress),
             )
+            if run.parent is not None:
+                context.set_parent(self._views.job(record_of(run.parent)))
             returned = self._parameters.call(self._function, context, record.input)
             return Returned(run.number, self._results.result(_result(returned)))
         except BaseException as error:  # noqa: BLE001 - the engine raises it again

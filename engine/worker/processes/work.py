@@ -26,6 +26,11 @@ class Work(Protocol):
         ...
 
     @property
+    def parent(self) -> Record | None:
+        """The job whose follow-up it is."""
+        ...
+
+    @property
     def fields(self) -> Mapping[str, object]:
         """The extra fields of log records."""
         ...

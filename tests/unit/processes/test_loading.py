@@ -161,7 +161,7 @@ async def test_a_start_does_not_count_against_the_time_of_an_attempt(
 async def test_a_process_that_can_not_start_costs_the_job_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(outcome, "_PROCESS_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(outcome, "_PAUSE_SECONDS", 0.01)
     needed = tmp_path / "needed"
     needed.touch()
     monkeypatch.setenv("TEST_IMPORT_NEEDS", str(needed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from engine import (
     StorageError,
     Transition,
 )
-from engine.storage.sqlite import notes, reading
+from engine.storage.sqlite import notes, removing
 from engine.storage.sqlite.file import connect_reader
 from engine.testing.facades import FACADES, opened_engine
 from tests.unit.finishing import finished
@@ -128,9 +128,9 @@ async def test_each_commit_that_failed_is_overwritten_by_what_is_different(path:
                 assert notes.read_note(reader, "failed_commits") == failures
 
 
-@pytest.mark.parametrize("before", [None, "2026-01-01T00:00:00.000000Z"])
+@pytest.mark.parametrize("before", [None, datetime.max.replace(tzinfo=UTC)])
 async def test_what_to_remove_is_found_without_looking_at_all(
-    before: str | None, path: Path
+    before: datetime | None, path: Path
 ) -> None:
     async with JobEngine(path) as engine:
         await finished(engine)
@@ -138,13 +138,14 @@ async def test_what_to_remove_is_found_without_looking_at_all(
     with closing(connect_reader(path)) as reader:
 
         def explain(statement: str) -> None:
-            if statement.startswith("SELECT"):
+            if statement.lstrip().startswith("SELECT"):
                 reader.set_trace_callback(None)
                 plan = reader.execute(f"EXPLAIN QUERY PLAN {statement}")
                 plans.extend(row[-1] for row in plan)
 
         reader.set_trace_callback(explain)
-        list(reading.ended_jobs(reader, {"completed"}, before))
+        too_many = 1 if before is None else 0
+        assert removing.removable_jobs(reader, {"completed"}, before, too_many, 1)
     assert "INDEX jobs_by_end" in plans[0]
     assert not any(each.startswith("SCAN jobs") and "INDEX" not in each for each in plans)
 

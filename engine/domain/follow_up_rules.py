@@ -1,0 +1,275 @@
+"""Rules of follow-ups as they are kept: plain data, and what can be told from it.
+
+A storage keeps them as one JSON text, whose number grows with each change. Whoever decides under
+older ones learns so at the commit, and decides again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+from msgspec import Struct, ValidationError
+from msgspec.json import Decoder, encode
+from msgspec.structs import replace
+
+from engine.domain.exceptions import InvalidValueError, StorageDamagedError, shown
+from engine.domain.follow_ups import FollowUp
+from engine.domain.ids import derived_id
+from engine.domain.labels import checked_labels, read_labels
+from engine.domain.lifecycle import Lifecycle
+from engine.domain.outcomes import Outcome
+from engine.domain.past_status import PastStatus
+from engine.domain.validation import plain_duration
+
+MAX_RULES: Final = 256
+
+
+class StoredRules(NamedTuple):
+    """The rules as a storage keeps them."""
+
+    number: int = 0
+    """One more with each change; 0 for a new storage."""
+    text: str = "[]"
+
+
+NO_RULES: Final = StoredRules()
+
+
+class Rule(Struct, frozen=True, omit_defaults=True):
+    """A rule in its stored form; `FollowUp` documents the fields."""
+
+    kind: str
+    to: tuple[str, ...]
+    """The values of the statuses, in the order of the lifecycle that gave them."""
+    of: tuple[str, ...] | None = None
+    outcomes: tuple[str, ...] | None = None
+    started: bool | None = None
+    labels: dict[str, str] | None = None
+    delay_seconds: float | None = None
+
+    @classmethod
+    def of_follow_up(cls, given: FollowUp[Any], lifecycle: Lifecycle[Any]) -> Rule:
+        """Return the stored form of a rule.
+
+        Raises:
+            InvalidValueError: The lifecycle doesn't have one of the statuses.
+        """
+        to = {lifecycle.value(status, f"follow_ups[{given.kind!r}].to") for status in given.to}
+        of = given.of
+        return cls(
+            given.kind,
+            tuple(value for value in lifecycle.values if value in to),
+            None if of is None else (of,) if isinstance(of, str) else tuple(sorted(set(of))),
+            None
+            if given.outcomes is None
+            else tuple(sorted(each.value for each in given.outcomes)),
+            given.started,
+            checked_labels(given.labels) or None,
+            None if given.delay is None else plain_duration(given.delay).total_seconds(),
+        )
+
+    def follow_up(self, member_of: Mapping[str, Any]) -> FollowUp[Any]:
+        """Return it as callers give it.
+
+        Args:
+            member_of: The statuses by their values; one of another lifecycle is its text.
+        """
+        return FollowUp(
+            self.kind,
+            to=frozenset(member_of.get(value) or PastStatus(value) for value in self.to),
+            of=self.of,
+            outcomes=None if self.outcomes is None else frozenset(map(Outcome, self.outcomes)),
+            started=self.started,
+            labels=self.labels,
+            delay=None if self.delay_seconds is None else timedelta(seconds=self.delay_seconds),
+        )
+
+    @property
+    def delay(self) -> timedelta | None:
+        """How long no worker claims the follow-up; None for no delay."""
+        return None if self.delay_seconds is None else timedelta(seconds=self.delay_seconds)
+
+    def is_of(self, kind: str, *, is_follow_up: bool) -> bool:
+        """Return whether it is about jobs of a kind."""
+        return not is_follow_up if self.of is None else kind in self.of
+
+    def admits(
+        self,
+        kind: str,
+        outcome: str | None,
+        labels: str | None,
+        *,
+        is_follow_up: bool,
+        has_started: bool,
+    ) -> bool:
+        """Return whether a job that has entered one of its statuses gets a follow-up.
+
+        Args:
+            kind: The job's.
+            outcome: The job's; None until it has ended.
+            labels: The job's, in their stored form.
+            is_follow_up: Whether the job is one.
+            has_started: Whether the job has ever been running.
+        """
+        return (
+            self.is_of(kind, is_follow_up=is_follow_up)
+            and (self.started is None or self.started is has_started)
+            and (self.outcomes is None or outcome in self.outcomes)
+            and (self.labels is None or _has_all(labels, self.labels))
+        )
+
+    def renamed(self, names: Mapping[str, str]) -> Rule:
+        """Return it with new names of statuses."""
+        return replace(self, to=tuple(dict.fromkeys(names.get(each, each) for each in self.to)))
+
+
+def _has_all(labels: str | None, wanted: Mapping[str, str]) -> bool:
+    return labels is not None and wanted.items() <= read_labels(labels).items()
+
+
+def follow_up_id(parent_id: str, parent_version: int, rule: str) -> str:
+    """Return the id of the follow-up that a rule makes when a job gets to a version.
+
+    It is the same whoever decides, and however often: so no transition has two.
+    """
+    return derived_id("follow-up", parent_id, str(parent_version), rule)
+
+
+class Rules:
+    """The rules of a storage, each by the kind that it creates.
+
+    Args:
+        rules: Those; of two for one kind the last one counts.
+        number: That of the storage.
+
+    Attributes:
+        number: The same.
+        by_status: The rules for each status.
+    """
+
+    def __init__(self, rules: Iterable[Rule] = (), number: int = 0) -> None:
+        self.number = number
+        self.by_kind = {rule.kind: rule for rule in rules}
+        self.by_status: dict[str, list[Rule]] = {}
+        for rule in self.by_kind.values():
+            for status in rule.to:
+                self.by_status.setdefault(status, []).append(rule)
+
+    @classmethod
+    def read(cls, stored: StoredRules) -> Rules:
+        """Return the rules that a storage keeps.
+
+        Raises:
+            StorageDamagedError: They are not as engines write them.
+        """
+        try:
+            return cls(_decoder.decode(stored.text), stored.number)
+        except ValidationError as error:
+            raise StorageDamagedError(f"the rules of follow-ups are damaged: {error}") from None
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self.by_kind.values())
+
+    @cached_property
+    def text(self) -> str:
+        """The stored form: a JSON array, in the order of the kinds."""
+        return encode(sorted(self, key=lambda rule: rule.kind)).decode()
+
+    def with_these(self, given: Sequence[Rule], names: Mapping[str, str]) -> Rules:
+        """Return the rules with others added, or replaced by them.
+
+        Args:
+            given: The others.
+            names: The new names of old statuses, which all rules get.
+
+        Raises:
+            InvalidValueError: Kinds follow each other in a circle, or there are too many rules.
+        """
+        rules = Rules([*(rule.renamed(names) for rule in self), *given], self.number)
+        if len(rules.by_kind) > MAX_RULES:
+            raise InvalidValueError(
+                "follow_ups",
+                f"would be {len(rules.by_kind)} with those that are kept, and {MAX_RULES} are "
+                "allowed: remove some by `engine rules remove`",
+            )
+        rules.check_no_circle()
+        return rules
+
+    def without(self, kind: str) -> Rules:
+        """Return the rules without that for a kind."""
+        return Rules((rule for rule in self if rule.kind != kind), self.number)
+
+    def check_no_circle(self) -> None:
+        """Check that no kind follows from itself, directly or through others.
+
+        Raises:
+            InvalidValueError: One does.
+        """
+        done: set[str] = set()
+        for rule in self:
+            self._check_from(rule.kind, [], done)
+
+    def _check_from(self, kind: str, path: Sequence[str], done: set[str]) -> None:
+        """Go through the kinds that follow from one. Those that are done are in no circle."""
+        if kind in path:
+            circle = [*path[path.index(kind) :], kind]
+            raise InvalidValueError(
+                "follow_ups",
+                f"follow each other in a circle: {' → '.join(circle)}. Take one of these kinds out "
+                "of the `of` of the next one",
+            )
+        if kind in done:
+            return
+        for rule in self:
+            if rule.of is not None and kind in rule.of:
+                self._check_from(rule.kind, [*path, kind], done)
+        done.add(kind)
+
+    def most(self, running: str) -> int:
+        """Return how many jobs one transition can create at most.
+
+        Args:
+            running: The status in which follow-ups are born.
+        """
+        counts: dict[str, int] = {}
+        return max(
+            (self._most(rules, running, counts) for rules in self.by_status.values()), default=0
+        )
+
+    def _most(self, rules: Sequence[Rule], running: str, counts: dict[str, int]) -> int:
+        """Return how many jobs these rules can create, counted once for each kind."""
+        for rule in rules:
+            if rule.kind not in counts:
+                its = self.by_status.get(running, ())
+                following = [each for each in its if each.of is not None and rule.kind in each.of]
+                counts[rule.kind] = 1 + self._most(following, running, counts)
+        return sum(counts[rule.kind] for rule in rules)
+
+
+_decoder: Final = Decoder(list[Rule])
+NONE: Final = Rules()
+
+
+def checked_rules(given: object, lifecycle: Lifecycle[Any]) -> Sequence[Rule]:
+    """Return the rules that an engine is given, in their stored form.
+
+    Raises:
+        InvalidValueError: They are no collection of `FollowUp`, two have one kind, one names a
+            status that the lifecycle doesn't have, or kinds follow each other in a circle.
+    """
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | Mapping):
+        raise InvalidValueError("follow_ups", f"must be a list of FollowUp, not {shown(given)}")
+    rules: dict[str, Rule] = {}
+    for each in given:
+        if not isinstance(each, FollowUp):
+            raise InvalidValueError("follow_ups", f"must have only FollowUp, not {shown(each)}")
+        if each.kind in rules:
+            raise InvalidValueError(
+                "follow_ups", f"has two rules for the kind {each.kind!r}: give one another kind"
+            )
+        rules[each.kind] = Rule.of_follow_up(each, lifecycle)
+    Rules(rules.values()).check_no_circle()
+    return [*rules.values()]

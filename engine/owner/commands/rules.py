@@ -1,0 +1,41 @@
+"""Read and remove the rules of follow-ups."""
+
+from __future__ import annotations
+
+from engine.domain.follow_up_rules import Rules
+from engine.domain.labels import check_kind
+from engine.owner.commands.command import Read
+from engine.owner.sources import Sources
+
+
+class ReadRules(Read[Rules]):
+    """Read the rules as they are now. Over a shared storage the owner decides by these then."""
+
+    __slots__ = ()
+
+    async def read(self, sources: Sources) -> Rules:
+        """See `Read.read`."""
+        state = sources.state
+        if state.shared is not None:
+            state.take_rules(await sources.storage.rules())
+        return state.rules
+
+
+class RemoveRule(Read[bool]):
+    """Remove the rule for a kind. It changes no job, so it is no write."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = check_kind(kind)
+
+    async def read(self, sources: Sources) -> bool:
+        """See `Read.read`. Returns whether there was one."""
+        await sources.settle()
+        state = sources.state
+        if state.shared is not None:
+            state.take_rules(await sources.storage.rules())
+        was_there = self.kind in state.rules.by_kind
+        await state.change_rules(lambda rules: rules.without(self.kind))
+        return was_there

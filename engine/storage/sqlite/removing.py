@@ -1,0 +1,66 @@
+"""Removing: which jobs have ended, with all their follow-ups, and may leave.
+
+A root is a job that is no follow-up; it leaves with its follow-ups, and theirs, once all of these
+have ended. The last of their ends is that of all.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from datetime import datetime
+from typing import Final
+
+from engine.storage.record import Record
+from engine.storage.sqlite.reading import SELECT_JOBS, sound
+from engine.storage.sqlite.rows import time_text
+
+# By the end of the root: those of its follow-ups mostly come soon after it.
+_ROOTS: Final = f"""
+    {SELECT_JOBS} WHERE ended_at < :before AND root_id IS NULL AND NOT EXISTS (
+        SELECT 1 FROM jobs AS its WHERE its.root_id = jobs.job_id
+        AND (its.ended_at IS NULL OR its.ended_at >= :before)
+    ) ORDER BY ended_at, position
+"""
+_NO_LIMIT: Final = "~"  # behind all times
+_FOLLOW_UPS: Final = f"{SELECT_JOBS} WHERE root_id = ? ORDER BY position"
+
+
+def removable_jobs(
+    connection: sqlite3.Connection,
+    final_statuses: Collection[str],
+    before: datetime | None,
+    too_many: int,
+    limit: int,
+) -> list[Record]:
+    """Return about ``limit`` ended jobs to remove: whole families, oldest end of a root first.
+
+    Damaged ones are passed over: the time of their end is not known.
+
+    Args:
+        connection: The file.
+        final_statuses: The engine's.
+        before: Jobs that ended before are removable; None for no such rule.
+        too_many: So many jobs are removable, whenever they ended.
+        limit: After so many, no other family follows.
+    """
+    if too_many:
+        before, limit = None, min(limit, too_many)
+    elif before is None:
+        return []
+    found: list[Record] = []
+    for root in _roots(connection, final_statuses, before):
+        found += (root, *sound(connection.execute(_FOLLOW_UPS, (root.job_id,))))
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _roots(
+    connection: sqlite3.Connection, final_statuses: Collection[str], before: datetime | None
+) -> Iterator[Record]:
+    rows = connection.execute(
+        _ROOTS, {"before": _NO_LIMIT if before is None else time_text(before)}
+    )
+    # A status that was final in an earlier lifecycle need not be final in this one.
+    return (record for record in sound(rows) if record.status in final_statuses)
