@@ -1,6 +1,7 @@
 """The command line: inspects an engine's file or database, even while engines use it.
 
-It never changes that. `backup` and `copy` make a new one.
+It never changes the jobs there. `backup` and `copy` make a new place; `rules remove` removes a rule
+of follow-ups.
 
 ::
 
@@ -16,7 +17,7 @@ The exit codes::
     1    something is damaged
     2    wrong usage
     3    it can't be read, or the copy or the output can't be written
-    4    there is no such job
+    4    there is no such job, or no such rule
     130  stopped by Ctrl-C
     141  the reader of the output closed it
 

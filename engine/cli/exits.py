@@ -13,7 +13,7 @@ class Exit(IntEnum):
     DAMAGED = 1
     USAGE = 2
     UNREADABLE = 3
-    NO_SUCH_JOB = 4
+    NOT_FOUND = 4
     INTERRUPTED = 130
     PIPE_CLOSED = 141
 
@@ -23,7 +23,7 @@ MEANINGS: Final = {
     Exit.DAMAGED: "something is damaged",
     Exit.USAGE: "wrong usage",
     Exit.UNREADABLE: "it can't be read, or the copy or the output can't be written",
-    Exit.NO_SUCH_JOB: "there is no such job",
+    Exit.NOT_FOUND: "there is no such job, or no such rule",
     Exit.INTERRUPTED: "stopped by Ctrl-C",
     Exit.PIPE_CLOSED: "the reader of the output closed it",
 }

@@ -1,6 +1,7 @@
 """Inspection: what a program may ask of a place with jobs, while engines use it or not.
 
-The place is a file or a database, and stays as it is; only a new one can be made. No lifecycle is
+The place is a file or a database. Its jobs stay as they are; only a new place can be made, and the
+rules of follow-ups can be changed. No lifecycle is
 needed: the statuses are the texts that are stored there.
 """
 
@@ -11,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from engine.domain.epochs import Epoch
+from engine.domain.follow_up_rules import Rules
 from engine.storage.answers import StoredPage
 from engine.storage.copying import Contents, Counts, Draft
 from engine.storage.filter import JobFilter
@@ -60,6 +62,14 @@ class View(Protocol):
         """Return the epochs in the order in which they began."""
         ...
 
+    def rules(self) -> Rules:
+        """Return the rules of follow-ups.
+
+        Raises:
+            StorageDamagedError: They can't be read.
+        """
+        ...
+
 
 class Place(Protocol):
     """A place with jobs."""
@@ -82,6 +92,18 @@ class Place(Protocol):
 
         Raises:
             StorageError: It can't be read, or is no engine's.
+        """
+        ...
+
+    def change_rules(self, change: Callable[[Rules], Rules]) -> Rules:
+        """Keep other rules of follow-ups; return those before.
+
+        Args:
+            change: Makes them from those that are kept; called again if others have changed these.
+
+        Raises:
+            StorageInUseError: An engine has the file. Those of a database may run.
+            StorageError: It can't be read or written, or is no engine's.
         """
         ...
 

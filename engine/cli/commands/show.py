@@ -41,7 +41,7 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
         job = view.job(job_id)
         if job is None:
             console.note(f"engine: {arguments.place.name} has no job {shown(job_id)}")
-            return Exit.NO_SUCH_JOB
+            return Exit.NOT_FOUND
         try:
             entries, failed = view.history(job_id), view.attempts(job_id)
         except JobDamagedError:

@@ -22,6 +22,7 @@ from engine.domain.exceptions import (
     StorageFormatError,
     StorageInUseError,
 )
+from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.storage.answers import Names, StoredPage
 from engine.storage.copying import Counts
 from engine.storage.filter import JobFilter
@@ -136,6 +137,22 @@ class DatabasePlace:
             check_unused(cursor, self._statements, self.name)
             yield DatabaseContents(self.name, cursor, self._statements)
 
+    def change_rules(self, change: Callable[[Rules], Rules]) -> Rules:
+        """Keep other rules of follow-ups. Engines decide by them from their next transition on.
+
+        Raises:
+            StorageError: It can't be read or written, or no engine has made its tables.
+        """
+        with self._connection() as connection:
+            cursor, statements = connection.cursor(binary=True), self._statements
+            self._check_version(cursor)
+            while True:
+                before = Rules.read(StoredRules(*reading.one(cursor, statements.rules)))
+                values = (before.number, change(before).text)
+                [is_kept] = reading.one(cursor, statements.keep_rules, values)
+                if is_kept:
+                    return before
+
     def make(self, write: Callable[[DatabaseDraft], Counts]) -> Counts:
         """Make the tables, if they are missing, and all that they have; see `make_database`."""
         with self._connection() as connection:
@@ -218,6 +235,10 @@ class DatabaseView:
     def epochs(self) -> Sequence[Epoch]:
         """Return the epochs in the order in which they began."""
         return [Epoch(*row) for row in self._cursor.execute(self._statements.epochs)]
+
+    def rules(self) -> Rules:
+        """Return the rules of follow-ups."""
+        return Rules.read(StoredRules(*reading.one(self._cursor, self._statements.rules)))
 
 
 def _or_damaged(job: Record | Damaged) -> Record | Damaged:

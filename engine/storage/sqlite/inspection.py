@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import StorageDamagedError
+from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.storage.answers import StoredPage
 from engine.storage.copying import Counts
 from engine.storage.filter import JobFilter
@@ -17,13 +18,16 @@ from engine.storage.protocol import ProgressCallback
 from engine.storage.record import AttemptRecord, Entry, Record
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.check import check_file
+from engine.storage.sqlite.connection import WritingConnection
 from engine.storage.sqlite.copying import FileContents, FileDraft, make_file
 from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
-from engine.storage.sqlite.file import connect_reader, definitions, new_database
+from engine.storage.sqlite.file import connect, connect_reader, definitions, new_database
 from engine.storage.sqlite.listing import page
+from engine.storage.sqlite.notes import read_rules
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.paths import check_usable
+from engine.storage.sqlite.writing import write_note
 
 
 class FilePlace:
@@ -91,6 +95,29 @@ class FilePlace:
             finally:
                 ownership.release()
 
+    def change_rules(self, change: Callable[[Rules], Rules]) -> Rules:
+        """Keep other rules of follow-ups. No engine can open the file meanwhile.
+
+        Raises:
+            StorageInUseError: An engine has it: use its `remove_rule`.
+            StorageError: It can't be read or written, or is no engine's.
+        """
+        with self._connection() as reader:
+            self._begin(reader)
+        ownership = Ownership(self.path)
+        try:
+            with translate_sqlite_errors(self.path):
+                connection = WritingConnection(self.path, lambda path: connect(path, "rw"))
+                try:
+                    before = Rules.read(StoredRules(text=read_rules(connection.sqlite)))
+                    after = change(before).text
+                    connection.transaction(lambda writer: write_note(writer, "rules", after))
+                finally:
+                    connection.close()
+        finally:
+            ownership.release()
+        return before
+
     def make(self, write: Callable[[FileDraft], Counts]) -> Counts:
         """Make the file; see `make_file`."""
         return make_file(self.path, write)
@@ -135,6 +162,10 @@ class FileView:
     def epochs(self) -> Sequence[Epoch]:
         """Return the epochs in the order in which they began."""
         return read_epochs(self._connection)
+
+    def rules(self) -> Rules:
+        """Return the rules of follow-ups."""
+        return Rules.read(StoredRules(text=read_rules(self._connection)))
 
 
 def check_tables(path: Path, connection: sqlite3.Connection) -> None:

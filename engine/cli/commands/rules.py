@@ -1,0 +1,98 @@
+"""List the rules of follow-ups, or remove one."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from typing import Any, Final
+
+from msgspec import to_builtins
+
+from engine.cli.arguments import add_json, add_place, kind
+from engine.cli.command import Command
+from engine.cli.console import Console
+from engine.cli.exits import Exit
+from engine.cli.texts import NOTHING, Cells, column_widths, printable, table_lines
+from engine.domain.exceptions import shown
+from engine.domain.follow_up_rules import Rule
+
+_HEAD: Final = ("KIND", "OF", "TO", "ONLY", "DELAY")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``rules``."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="list the rules that are kept with the jobs")
+    add_place(listing)
+    add_json(listing, "write each rule as a JSON object, one a line")
+    listing.set_defaults(act=_list)
+    removing = actions.add_parser(
+        "remove",
+        help="remove the rule for a kind; no engine may have a file meanwhile",
+        description="Remove the rule for a kind. The jobs that it has created stay. An engine that "
+        "is opened with the rule adds it again: take it out of its `follow_ups` first.",
+    )
+    add_place(removing)
+    removing.add_argument("kind", type=kind, metavar="KIND", help="the kind of the follow-ups")
+    removing.set_defaults(act=_remove)
+
+
+def rules(arguments: Namespace, console: Console) -> Exit:
+    """List rules, or remove one."""
+    code: Exit = arguments.act(arguments, console)
+    return code
+
+
+def _list(arguments: Namespace, console: Console) -> Exit:
+    with arguments.place.reading() as view:
+        found = sorted(view.rules(), key=lambda rule: rule.kind)
+    if arguments.json:
+        for rule in found:
+            console.json(to_builtins(rule))
+        return Exit.OK
+    if not found:
+        console.note("there are no rules: give an engine `follow_ups`")
+        return Exit.OK
+    rows = [_HEAD, *map(_cells, found)]
+    for line in table_lines(rows, column_widths(rows, console.room), console.room):
+        console.line(line)
+    return Exit.OK
+
+
+def _cells(rule: Rule) -> Cells:
+    return (
+        rule.kind,
+        "no follow-ups" if rule.of is None else ", ".join(rule.of),
+        printable(", ".join(rule.to)),
+        printable(", ".join(_conditions(rule))) or NOTHING,
+        NOTHING if rule.delay is None else str(rule.delay),
+    )
+
+
+def _conditions(rule: Rule) -> Iterator[str]:
+    if rule.started is not None:
+        yield "started" if rule.started else "not started"
+    yield from rule.outcomes or ()
+    labels: dict[str, Any] = rule.labels or {}
+    yield from (f"{name}={value}" for name, value in labels.items())
+
+
+def _remove(arguments: Namespace, console: Console) -> Exit:
+    before = arguments.place.change_rules(lambda kept: kept.without(arguments.kind))
+    if arguments.kind not in before.by_kind:
+        known = ", ".join(sorted(before.by_kind)) or "none"
+        console.note(
+            f"engine: there is no rule {shown(arguments.kind)}; those that are kept: {known}"
+        )
+        return Exit.NOT_FOUND
+    console.line(f"{arguments.place.name}: no rule {arguments.kind} any more")
+    return Exit.OK
+
+
+COMMAND: Final = Command(
+    name="rules",
+    help_order=6,
+    help="list the rules of follow-ups, or remove one",
+    add_arguments=add_arguments,
+    run=rules,
+)

@@ -1,0 +1,99 @@
+"""The command that lists the rules of follow-ups, and removes one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from json import loads
+from pathlib import Path
+
+import pytest
+
+from engine import FollowUp, JobEngine, JobStatus, Outcome, SyncJobEngine
+from engine.cli.exits import Exit
+from tests.postgres import Databases
+from tests.unit.cli.programs import Run
+
+RULES = [
+    FollowUp("settle", to={JobStatus.COMPLETED}, delay=timedelta(minutes=1)),
+    FollowUp(
+        "refund",
+        to={JobStatus.FAILED},
+        of=["translation", "report"],
+        outcomes={Outcome.EXPIRED},
+        started=True,
+        labels={"region": "eu"},
+    ),
+]
+
+
+@pytest.fixture(params=["file", "database"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, databases: Databases) -> Iterator[str]:
+    """Return the place of an engine that was given the rules, and has closed."""
+    url = databases.new() if request.param == "database" else str(tmp_path / "jobs.db")
+    with SyncJobEngine(url, follow_ups=RULES):
+        pass
+    yield url
+    if request.param == "database":
+        databases.drop(url)
+
+
+def test_rules_are_listed(place: str, here: Run) -> None:
+    code, lines, notes = here("rules", "list", place)
+    assert (code, notes) == (Exit.OK, [])
+    assert [line.split("  ")[0] for line in lines] == ["KIND", "refund", "settle"]
+    assert "report, translation" in lines[1]
+    assert "started, expired, region=eu" in lines[1]
+    assert lines[2].endswith("0:01:00")
+
+
+def test_rules_are_listed_as_json(place: str, here: Run) -> None:
+    _, [refund, settle], _ = here("rules", "list", place, "--json")
+    assert loads(settle) == {"kind": "settle", "to": ["completed"], "delay_seconds": 60.0}
+    assert loads(refund) == {
+        "kind": "refund",
+        "to": ["failed"],
+        "of": ["report", "translation"],
+        "outcomes": ["expired"],
+        "started": True,
+        "labels": {"region": "eu"},
+    }
+
+
+def test_a_rule_is_removed_once(place: str, here: Run) -> None:
+    code, [line], _ = here("rules", "remove", place, "settle")
+    assert (code, line.split(": ")[-1]) == (Exit.OK, "no rule settle any more")
+    with SyncJobEngine(place) as engine:
+        assert [rule.kind for rule in engine.rules()] == ["refund"]
+    code, lines, [note] = here("rules", "remove", place, "settle")
+    assert (code, lines) == (Exit.NOT_FOUND, [])
+    assert note == "engine: there is no rule 'settle'; those that are kept: refund"
+
+
+def test_there_may_be_no_rules(tmp_path: Path, here: Run) -> None:
+    path = tmp_path / "jobs.db"
+    with SyncJobEngine(path):
+        pass
+    hint = "there are no rules: give an engine `follow_ups`"
+    assert here("rules", "list", path) == (Exit.OK, [], [hint])
+    assert here("rules", "list", path, "--json") == (Exit.OK, [], [])
+
+
+def test_the_file_of_an_engine_is_left_alone(used: SyncJobEngine, path: Path, here: Run) -> None:
+    code, lines, [note] = here("rules", "remove", path, "settle")
+    assert (code, lines) == (Exit.UNREADABLE, [])
+    assert "is in use by another engine" in note
+    assert used.rules() == []
+
+
+@pytest.mark.anyio
+async def test_engines_of_a_database_forget_a_rule_at_once(databases: Databases, here: Run) -> None:
+    url = databases.new()
+    rule = FollowUp("settle", to={JobStatus.COMPLETED})
+    async with JobEngine(url, follow_ups=[rule]) as engine:
+        jobs = [await engine.create("a", start=True) for _ in range(2)]
+        await engine.transition(jobs[0].job_id, JobStatus.COMPLETED)
+        assert here("rules", "remove", url, "settle")[0] is Exit.OK
+        await engine.transition(jobs[1].job_id, JobStatus.COMPLETED)
+        assert [len(await engine.follow_ups(job.job_id)) for job in jobs] == [1, 0]
+    databases.drop(url)
