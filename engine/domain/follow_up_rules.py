@@ -96,27 +96,16 @@ class Rule(Struct, frozen=True, omit_defaults=True):
         """Return whether it is about jobs of a kind."""
         return not is_follow_up if self.of is None else kind in self.of
 
-    def admits(
-        self,
-        kind: str,
-        outcome: str | None,
-        labels: str | None,
-        *,
-        is_follow_up: bool,
-        has_started: bool,
-    ) -> bool:
-        """Return whether a job that has entered one of its statuses gets a follow-up.
+    def admits(self, started_at: object, outcome: str | None, labels: str | None) -> bool:
+        """Return whether a job that it is about, and that has entered a status of it, is followed.
 
         Args:
-            kind: The job's.
+            started_at: When the job was running for the first time; None before.
             outcome: The job's; None until it has ended.
             labels: The job's, in their stored form.
-            is_follow_up: Whether the job is one.
-            has_started: Whether the job has ever been running.
         """
         return (
-            self.is_of(kind, is_follow_up=is_follow_up)
-            and (self.started is None or self.started is has_started)
+            (self.started is None or self.started is (started_at is not None))
             and (self.outcomes is None or outcome in self.outcomes)
             and (self.labels is None or _has_all(labels, self.labels))
         )
@@ -138,6 +127,34 @@ def follow_up_id(parent_id: str, parent_version: int, rule: str) -> str:
     return derived_id("follow-up", parent_id, str(parent_version), rule)
 
 
+class RulesOfStatus:
+    """The rules for jobs that enter one status, by the kinds that they are about.
+
+    A transition that no rule is about so costs a look into two dictionaries.
+
+    Args:
+        rules: All rules for the status.
+    """
+
+    __slots__ = ("_of_any", "_of_kind", "_of_root", "all")
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.all = rules
+        self._of_any = tuple(rule for rule in rules if rule.of is None)
+        kinds = {kind for rule in rules for kind in rule.of or ()}
+        self._of_kind = {kind: self._named(kind) for kind in kinds}
+        self._of_root = {kind: (*self._of_any, *self._of_kind[kind]) for kind in kinds}
+
+    def _named(self, kind: str) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.all if rule.of is not None and kind in rule.of)
+
+    def about(self, kind: str, *, is_follow_up: bool) -> Sequence[Rule]:
+        """Return the rules about a job."""
+        if is_follow_up:
+            return self._of_kind.get(kind, ())
+        return self._of_root.get(kind, self._of_any)
+
+
 class Rules:
     """The rules of a storage, each by the kind that it creates.
 
@@ -153,10 +170,11 @@ class Rules:
     def __init__(self, rules: Iterable[Rule] = (), number: int = 0) -> None:
         self.number = number
         self.by_kind = {rule.kind: rule for rule in rules}
-        self.by_status: dict[str, list[Rule]] = {}
+        to: dict[str, list[Rule]] = {}
         for rule in self.by_kind.values():
             for status in rule.to:
-                self.by_status.setdefault(status, []).append(rule)
+                to.setdefault(status, []).append(rule)
+        self.by_status = {status: RulesOfStatus(its) for status, its in to.items()}
 
     @classmethod
     def read(cls, stored: StoredRules) -> Rules:
@@ -235,17 +253,16 @@ class Rules:
             running: The status in which follow-ups are born.
         """
         counts: dict[str, int] = {}
-        return max(
-            (self._most(rules, running, counts) for rules in self.by_status.values()), default=0
-        )
+        every = (its.all for its in self.by_status.values())
+        return max((self._most(rules, running, counts) for rules in every), default=0)
 
     def _most(self, rules: Sequence[Rule], running: str, counts: dict[str, int]) -> int:
         """Return how many jobs these rules can create, counted once for each kind."""
+        born = self.by_status.get(running)
         for rule in rules:
             if rule.kind not in counts:
-                its = self.by_status.get(running, ())
-                following = [each for each in its if each.of is not None and rule.kind in each.of]
-                counts[rule.kind] = 1 + self._most(following, running, counts)
+                theirs = () if born is None else born.about(rule.kind, is_follow_up=True)
+                counts[rule.kind] = 1 + self._most(theirs, running, counts)
         return sum(counts[rule.kind] for rule in rules)
 
 

@@ -26,7 +26,7 @@ from engine.domain.exceptions import (
     JobNotFoundError,
     StaleAttemptError,
 )
-from engine.domain.follow_up_rules import NONE, Rule, Rules, follow_up_id
+from engine.domain.follow_up_rules import NONE, Rule, Rules, RulesOfStatus, follow_up_id
 from engine.domain.input_hash import hash_of
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.validation import MAX_READ_CHARACTERS
@@ -50,17 +50,6 @@ BY_RULE: Final = Act("rule")
 _NO_INPUT: Final = hash_of(None)
 
 Item = TypeVar("Item")
-
-
-def admits(rule: Rule, record: Record) -> bool:
-    """Return whether a job, in one of the statuses of a rule, gets a follow-up by it."""
-    return rule.admits(
-        record.kind,
-        record.outcome,
-        record.labels,
-        is_follow_up=record.parent_id is not None,
-        has_started=record.started_at is not None,
-    )
 
 
 class NewRecord(Struct, frozen=True, gc=False):
@@ -451,10 +440,10 @@ class Batch:
             self._follow(record, rules)
         return record
 
-    def _follow(self, record: Record, rules: Iterable[Rule]) -> None:
+    def _follow(self, record: Record, rules: RulesOfStatus) -> None:
         """Create the follow-ups of a transition, and theirs."""
-        for rule in rules:
-            if admits(rule, record):
+        for rule in rules.about(record.kind, is_follow_up=record.parent_id is not None):
+            if rule.admits(record.started_at, record.outcome, record.labels):
                 self.follow_up(record, rule, BY_RULE)
 
     def follow_up(self, parent: Record, rule: Rule, act: Act) -> Record | None:

@@ -12,6 +12,7 @@ from tests.bench import (
     awaited,
     durable,
     finding,
+    follow_ups,
     gated,
     judging,
     kinds,
@@ -127,6 +128,11 @@ TABLES: Final = {
     "alone": Table(
         "One job at a time",
         lambda run: alone.rows(Rounds(), run.jobs(1_000), run.turns),
+        counts="median",
+    ),
+    "follow_ups": Table(
+        "Jobs with follow-ups",
+        lambda run: follow_ups.rows(Rounds(), run.jobs(10_000, least=200), run.turns),
         counts="median",
     ),
     "processes": Table(

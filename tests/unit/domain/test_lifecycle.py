@@ -499,7 +499,8 @@ RULES = {
 }
 SHOWN = {  # tables that callers see, and arguments of theirs
     "engine/_job_engine.py": set[str](),
-    "engine/domain/follow_up_rules.py": {"outcomes"},  # its own fields: the jobs' outcomes
+    "engine/cli/commands/rules.py": {"outcomes"},  # of a rule: the jobs' outcomes
+    "engine/domain/follow_up_rules.py": {"outcomes"},
     "engine/domain/follow_ups.py": {"outcomes"},
     "engine/owner/commands/move.py": {"moves"},  # its own argument: the caller's moves
     "engine/owner/views.py": {"success"},  # the jobs with a result
