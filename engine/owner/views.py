@@ -110,6 +110,11 @@ class Views(Generic[Status]):
         self.job = job_maker(Job if plain else Job[statuses], self._shown_as, progress)
         """Returns the snapshot of a record. A status of other engines is shown as its text."""
 
+    def status(self, value: str) -> Status | PastStatus:
+        """Return a status by its value; one of another lifecycle is its text."""
+        shown: Status | PastStatus = self._shown_as[value]
+        return shown
+
     def one(self, message: Message[Sequence[Record]]) -> Job[Status]:
         """Return the snapshot that answers a message about one job.
 

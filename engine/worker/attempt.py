@@ -25,13 +25,13 @@ from engine.domain.interrupts import raised_by_signal
 from engine.domain.models import Progress
 from engine.domain.retry import retry_after_seconds
 from engine.domain.validation import MAX_ERROR_CHARACTERS, kept_text
-from engine.owner.commands.read import GetJobs
 from engine.owner.core import Core
 from engine.portal import BlockingCall, awaiting_text
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Record
 from engine.worker.context import Context, InputNeeded, JobCancelled, asks_for_input
 from engine.worker.options import Middleware
+from engine.worker.parent import Parent, parent_of
 from engine.worker.results import Result
 from engine.worker.runner import Runner
 
@@ -60,7 +60,7 @@ class Attempt:
 
     Attributes:
         record: The job as it was claimed.
-        parent: The job whose follow-up it is, once that is read.
+        parent: The job whose follow-up it is, once `read_parent` has read it.
         job_id, number, token, failures, deaths: As in the job.
         has_begun: Whether its handler was called.
         stopped_at: When it was asked to stop, or its time limit will ask it, in the event loop's
@@ -84,9 +84,9 @@ class Attempt:
         self.failures = work.failures
         self.deaths = work.deaths or 0
         self.context: Context[Any] = Context(
-            core.views.job(record), record, core.lifecycle, publish
+            core.views.job(record), record, core.lifecycle, publish, core.time.at_work
         )
-        self.parent: Record | None = None
+        self.parent: Parent | None = None
         self.has_begun = False
         self.stopped_at: float | None = None
         self._stop_reason: Stop | None = None
@@ -132,9 +132,9 @@ class Attempt:
         Raises:
             EngineError: It can't be read.
         """
-        if (parent_id := self.record.parent_id) is not None:
-            [self.parent] = await self._core.ask(GetJobs([parent_id]), internal=True)
-            self.context.set_parent(self._core.views.job(self.parent))
+        self.parent = await parent_of(self._core, self.record)
+        if self.parent is not None:
+            self.context.set_parent(self.parent, self._core.views)
 
     async def run(self, middleware: Sequence[Middleware], timeout_seconds: float | None) -> Result:
         """Run the handler, and return the result in its stored form.

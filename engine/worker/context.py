@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Generic, overload
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from typing import Any, Generic, NamedTuple, overload
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeVar
@@ -14,11 +16,14 @@ from engine.domain.exceptions import InvalidValueError, LifecycleError, message_
 from engine.domain.ids import new_job_id
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.models import Job, Progress, Status
+from engine.domain.past_status import PastStatus
 from engine.domain.typed_values import problem_of, read
 from engine.domain.validation import check_number, check_optional_text, kept_text
 from engine.owner.prompts import MAX_REFUSAL_CHARACTERS, Schema, prompt_text
+from engine.owner.views import Views
 from engine.portal.logs import TaskLogger
 from engine.storage.record import Record
+from engine.worker.parent import Parent
 
 Kind = TypeVar("Kind")
 
@@ -52,6 +57,14 @@ class JobCancelled(BaseException):
     """Ends a handler in a thread that was asked to stop."""
 
 
+class _Parent(NamedTuple, Generic[Status]):
+    """A `Parent`, as callers see it."""
+
+    job: Job[Status]
+    status: Status | PastStatus
+    at: datetime
+
+
 class Context(Generic[Status]):
     """Gives a handler its view of the attempt. For the handler's own thread or task.
 
@@ -71,13 +84,14 @@ class Context(Generic[Status]):
         record: Record,
         lifecycle: Lifecycle[Status],
         publish: Callable[[Progress], object],
+        at_work: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         work = record.execution
         self.job = job
         self.attempt: int = work.attempt
         self.token: str = work.token or ""
         self.key: str = record.key
-        self._parent: Job[Status] | None = None
+        self._parent: _Parent[Status] | None = None
         self.request: tuple[str, Deadline | None] | None = None
         """The prompt that ended the attempt; for the worker."""
         self.is_stopping = False
@@ -85,6 +99,7 @@ class Context(Generic[Status]):
         self._job_id = record.job_id
         self._lifecycle = lifecycle
         self._publish = publish
+        self._at_work = at_work
         self._answers: dict[str, Any] = {} if work.answers is None else json.loads(work.answers)
         self._asked = 0
         self._has_complained = False
@@ -96,13 +111,37 @@ class Context(Generic[Status]):
         Raises:
             InvalidValueError: The job is no follow-up.
         """
+        return self._of_follow_up("parent").job
+
+    @property
+    def parent_status(self) -> Status | PastStatus:
+        """The status that the parent entered when it made this follow-up.
+
+        That of `parent` may be another one, unless this one is final: it is the present one.
+
+        Raises:
+            InvalidValueError: The job is no follow-up.
+        """
+        return self._of_follow_up("parent_status").status
+
+    @property
+    def parent_entered_at(self) -> datetime:
+        """The time at which the parent entered `parent_status`.
+
+        Raises:
+            InvalidValueError: The job is no follow-up.
+        """
+        return self._of_follow_up("parent_entered_at").at
+
+    def _of_follow_up(self, name: str) -> _Parent[Status]:
         if self._parent is None:
-            raise InvalidValueError("context.parent", "is there for follow-ups alone")
+            raise InvalidValueError(f"context.{name}", "is there for follow-ups alone")
         return self._parent
 
-    def set_parent(self, parent: Job[Status]) -> None:
+    def set_parent(self, parent: Parent, views: Views[Status]) -> None:
         """Set the job whose follow-up this is; for the worker."""
-        self._parent = parent
+        status = views.status(parent.status)
+        self._parent = _Parent(views.job(parent.record), status, parent.at)
 
     def progress(self, done: float, total: float | None = None, note: str | None = None) -> None:
         """Report progress. Watchers and `get` show the newest; the history does not keep it.
@@ -156,6 +195,19 @@ class Context(Generic[Status]):
                 *(self.attempt, self._job_id, message_of(error)),
                 extra={"job_id": self._job_id, "attempt": self.attempt},
             )
+
+    def at_work(self) -> AbstractContextManager[None]:
+        """Mark a wait of an async handler for something real, such as the answer of a server.
+
+        ::
+
+            with context.at_work():
+                answer = await client.post(url)
+
+        It does nothing but in tests: a virtual clock sees a socket as a task that is blocked, and
+        gives it real time only while this is open; see `engine.testing.VirtualClock`.
+        """
+        return self._at_work()
 
     def check_cancelled(self) -> None:
         """End the handler here if it was asked to stop.

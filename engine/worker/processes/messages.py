@@ -27,6 +27,7 @@ from msgspec import Struct
 from msgspec.msgpack import Decoder, Encoder
 
 from engine.storage.record import Record
+from engine.worker.parent import Parent
 from engine.worker.results import Result
 
 LARGEST_NUMBER: Final = 2**53
@@ -149,11 +150,12 @@ _encoder = Encoder()
 _set_up = Decoder(SetUp)
 _run = Decoder(Run)
 _record = Decoder(Record)
+_parent = Decoder(Parent)
 _from_process: Decoder[FromProcess] = Decoder(FromProcess)
 
 
-def encoded(message: SetUp | Run | FromProcess | Record) -> bytes:
-    """Return a message, or a job, as bytes."""
+def encoded(message: SetUp | Run | FromProcess | Record | Parent) -> bytes:
+    """Return a message, a job or its parent as bytes."""
     return _encoder.encode(message)
 
 
@@ -170,6 +172,11 @@ def run_of(message: bytes) -> Run:
 def record_of(message: bytes) -> Record:
     """Decode a job."""
     return _record.decode(message)
+
+
+def parent_of(message: bytes) -> Parent:
+    """Decode the parent of a job."""
+    return _parent.decode(message)
 
 
 def from_process(message: bytes) -> FromProcess:

@@ -46,6 +46,7 @@ from engine.worker.processes.messages import (
     Returned,
     Run,
     encoded,
+    parent_of,
     record_of,
     run_of,
     set_up_of,
@@ -173,7 +174,7 @@ class _Program:
                 lambda progress: self._report(run.number, progress),
             )
             if run.parent is not None:
-                context.set_parent(self._views.job(record_of(run.parent)))
+                context.set_parent(parent_of(run.parent), self._views)
             returned = self._parameters.call(self._function, context, record.input)
             return Returned(run.number, self._results.result(_result(returned)))
         except BaseException as error:  # noqa: BLE001 - the engine raises it again

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from engine.storage.record import Record
 from engine.worker.context import Context
+from engine.worker.parent import Parent
 
 
 class Work(Protocol):
@@ -26,7 +27,7 @@ class Work(Protocol):
         ...
 
     @property
-    def parent(self) -> Record | None:
+    def parent(self) -> Parent | None:
         """The job whose follow-up it is."""
         ...
 
