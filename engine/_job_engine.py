@@ -57,7 +57,7 @@ from engine.owner.commands.read import (
 )
 from engine.owner.commands.repeat import RepeatJob
 from engine.owner.commands.retry import RetryJob
-from engine.owner.commands.rules import ReadRules, RemoveRule
+from engine.owner.commands.rules import ReadRules, RemoveRule, SwitchRule
 from engine.owner.commands.start import StartJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
@@ -651,6 +651,17 @@ class JobEngine(EngineBase[Status]):
             InvalidValueError: The kind is none.
         """
         return await self._ask(RemoveRule(kind))
+
+    async def enable_rule(self, kind: str) -> bool:
+        """Enable the rule of follow-ups for a kind if it is disabled; return if there is one.
+
+        An error of a handler may have disabled it; see `FollowUp`. What has happened meanwhile has
+        no follow-ups by it: `backfill` creates those of jobs that have ended.
+
+        Raises:
+            InvalidValueError: The kind is none.
+        """
+        return await self._ask(SwitchRule(kind, disabled=False))
 
     async def extend(self, job_id: str, status: Status, deadline: Deadline | None) -> Job[Status]:
         """Give a job another deadline in a status.

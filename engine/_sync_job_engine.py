@@ -52,7 +52,7 @@ from engine.owner.commands.read import (
 )
 from engine.owner.commands.repeat import RepeatJob
 from engine.owner.commands.retry import RetryJob
-from engine.owner.commands.rules import ReadRules, RemoveRule
+from engine.owner.commands.rules import ChangeRule, ReadRules, RemoveRule, SwitchRule
 from engine.owner.commands.start import StartJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
@@ -463,8 +463,15 @@ class SyncJobEngine(EngineBase[Status]):
 
     def remove_rule(self, kind: str, *, timeout: float | None = None) -> bool:
         """Remove the rule of follow-ups for a kind; return whether there was one."""
+        return self._change_rule(TimeLimit(timeout), RemoveRule(kind))
+
+    def enable_rule(self, kind: str, *, timeout: float | None = None) -> bool:
+        """Enable the rule of follow-ups for a kind if it is disabled; return if there is one."""
+        return self._change_rule(TimeLimit(timeout), SwitchRule(kind, disabled=False))
+
+    def _change_rule(self, limit: TimeLimit, message: ChangeRule) -> bool:
         try:
-            return self._bridge.ask(TimeLimit(timeout), RemoveRule(kind))
+            return self._bridge.ask(limit, message)
         except CallTimeoutError as error:
             raise WriteTimeoutError(error.timeout) from None
 

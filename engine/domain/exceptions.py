@@ -384,6 +384,7 @@ class HandlerError(EngineError):
             order of their resolution.
         retryable: False if its attribute ``retryable`` is False.
         retry_after_seconds: As its attribute; None if it has none.
+        disables_rule: True if its attribute ``disables_rule`` is True.
     """
 
     def __init__(
@@ -393,11 +394,13 @@ class HandlerError(EngineError):
         *,
         retryable: bool = True,
         retry_after_seconds: float | None = None,
+        disables_rule: bool = False,
     ) -> None:
         super().__init__(text)
         self.kinds: tuple[str, ...] = tuple(kinds)
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
+        self.disables_rule = disables_rule
 
 
 class IdempotencyConflictError(EngineError):

@@ -49,6 +49,8 @@ class Rule(Struct, frozen=True, omit_defaults=True):
     started: bool | None = None
     labels: dict[str, str] | None = None
     delay_seconds: float | None = None
+    disabled: bool | None = None
+    """True or None; a rule that is only given may also have False."""
 
     @classmethod
     def of_follow_up(cls, given: FollowUp[Any], lifecycle: Lifecycle[Any]) -> Rule:
@@ -69,6 +71,7 @@ class Rule(Struct, frozen=True, omit_defaults=True):
             given.started,
             checked_labels(given.labels) or None,
             None if given.delay is None else plain_duration(given.delay).total_seconds(),
+            given.disabled,
         )
 
     def follow_up(self, member_of: Mapping[str, Any]) -> FollowUp[Any]:
@@ -85,6 +88,7 @@ class Rule(Struct, frozen=True, omit_defaults=True):
             started=self.started,
             labels=self.labels,
             delay=None if self.delay_seconds is None else timedelta(seconds=self.delay_seconds),
+            disabled=self.disabled,
         )
 
     @property
@@ -105,7 +109,8 @@ class Rule(Struct, frozen=True, omit_defaults=True):
             labels: The job's, in their stored form.
         """
         return (
-            (self.started is None or self.started is (started_at is not None))
+            not self.disabled
+            and (self.started is None or self.started is (started_at is not None))
             and (self.outcomes is None or outcome in self.outcomes)
             and (self.labels is None or _has_all(labels, self.labels))
         )
@@ -206,7 +211,8 @@ class Rules:
         Raises:
             InvalidValueError: Kinds follow each other in a circle, or there are too many rules.
         """
-        rules = Rules([*(rule.renamed(names) for rule in self), *given], self.number)
+        kept = (rule.renamed(names) for rule in self)
+        rules = Rules([*kept, *map(self._as_enabled_as_before, given)], self.number)
         if len(rules.by_kind) > MAX_RULES:
             raise InvalidValueError(
                 "follow_ups",
@@ -215,6 +221,20 @@ class Rules:
             )
         rules.check_no_circle()
         return rules
+
+    def _as_enabled_as_before(self, given: Rule) -> Rule:
+        """Return a rule as it is to be kept: disabled if the one before is, unless it says it."""
+        before, disabled = self.by_kind.get(given.kind), given.disabled
+        if disabled is None and before is not None:
+            disabled = before.disabled
+        return replace(given, disabled=disabled or None)
+
+    def switched(self, kind: str, *, disabled: bool) -> Rules:
+        """Return the rules with that for a kind disabled, or enabled."""
+        rules = dict(self.by_kind)
+        if kind in rules:
+            rules[kind] = replace(rules[kind], disabled=disabled or None)
+        return Rules(rules.values(), self.number)
 
     def without(self, kind: str) -> Rules:
         """Return the rules without that for a kind."""

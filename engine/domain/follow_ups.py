@@ -20,6 +20,7 @@ from typing import Any, Final, Generic
 
 from engine.domain.deadlines import check_deadline
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.interrupts import foreign_attribute
 from engine.domain.labels import check_kind, checked_labels
 from engine.domain.models import Status
 from engine.domain.outcomes import Outcome
@@ -55,6 +56,9 @@ class FollowUp(Generic[Status]):
         labels: Labels that the job has, besides any others. By default any.
         delay: No worker claims the follow-up before so much time has passed: above 0. None: at
             once.
+        disabled: True: it creates nothing. False: it does. None, the default: as the one that was
+            kept for the kind, or it does. An error of the follow-up's handler disables it, too, if
+            its attribute ``disables_rule`` is True; `JobEngine.enable_rule` enables it again.
 
     Raises:
         InvalidValueError: A value has the wrong type, size or form. The engine checks the statuses.
@@ -68,6 +72,7 @@ class FollowUp(Generic[Status]):
     started: bool | None = None
     labels: Mapping[str, str] | None = None
     delay: timedelta | None = None
+    disabled: bool | None = None
 
     def __post_init__(self) -> None:
         """Check the values that need no lifecycle."""
@@ -84,11 +89,18 @@ class FollowUp(Generic[Status]):
                     raise InvalidValueError("outcomes", f"{shown(outcome)} is no Outcome")
         if self.started is not None:
             check_flag("started", self.started)
+        if self.disabled is not None:
+            check_flag("disabled", self.disabled)
         checked_labels(self.labels)
         if self.delay is not None and not isinstance(self.delay, timedelta):
             raise InvalidValueError("delay", f"must be a timedelta, not {shown(self.delay)}")
         if self.delay is not None:
             check_deadline("delay", self.delay)
+
+
+def disables_rule(error: BaseException) -> bool:
+    """Return whether an error of a follow-up's handler disables the rule that made it."""
+    return foreign_attribute(error, "disables_rule", default=False, broken=False) is True
 
 
 def _check_several(field: str, values: object) -> Collection[Any]:

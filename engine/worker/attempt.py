@@ -25,6 +25,7 @@ from engine.domain.interrupts import raised_by_signal
 from engine.domain.models import Progress
 from engine.domain.retry import retry_after_seconds
 from engine.domain.validation import MAX_ERROR_CHARACTERS, kept_text
+from engine.owner.commands.rules import SwitchRule
 from engine.owner.core import Core
 from engine.portal import BlockingCall, awaiting_text
 from engine.portal.logs import TaskLogger
@@ -135,6 +136,14 @@ class Attempt:
         self.parent = await parent_of(self._core, self.record)
         if self.parent is not None:
             self.context.set_parent(self.parent, self._core.views)
+
+    async def disable_rule(self) -> None:
+        """Disable the rule that has made this follow-up.
+
+        Raises:
+            EngineError: It can't be done.
+        """
+        await self._core.ask(SwitchRule(self.record.kind, disabled=True), internal=True)
 
     async def run(self, middleware: Sequence[Middleware], timeout_seconds: float | None) -> Result:
         """Run the handler, and return the result in its stored form.

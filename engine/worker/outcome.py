@@ -19,6 +19,7 @@ from engine.domain.exceptions import (
     HandlerProcessError,
     StorageError,
 )
+from engine.domain.follow_ups import disables_rule
 from engine.domain.interrupts import must_pass, raised_by_signal
 from engine.domain.lifecycle import Event
 from engine.domain.own_frames import forget_own_frames
@@ -60,6 +61,7 @@ async def outcome_of(
         except BaseException as error:
             if raised_by_signal(error) is not None:
                 raise
+            await _disable_rule(attempt, error)
             return _after_error(attempt, rules, error)
         _log(attempt, "is done")
         return FinishJob(
@@ -73,6 +75,30 @@ async def outcome_of(
             raise
         interrupt(raised_by_signal(error) or error)
         return _after_stop(attempt, rules, attempt.why_stopped() or Stop.INTERRUPTED)
+
+
+async def _disable_rule(attempt: Attempt, error: BaseException) -> None:
+    """Disable the rule that made a follow-up, if the error says so: before the attempt is over.
+
+    A crash in between repeats the attempt, and so this.
+    """
+    if attempt.parent is None or attempt.why_stopped() or not disables_rule(error):
+        return
+    fields = {**attempt.fields, "kind": attempt.record.kind}
+    try:
+        await attempt.disable_rule()
+    except EngineError as problem:  # the next follow-up by the rule tries it again
+        logger.error(  # noqa: TRY400 - the traceback would be of the engine alone
+            "the rule of follow-ups %s can't be disabled: %s",
+            *(attempt.record.kind, problem),
+            extra=fields,
+        )
+        return
+    logger.warning(
+        "the rule of follow-ups %s is disabled until `enable_rule`: %s",
+        *(attempt.record.kind, _line(error)),
+        extra=fields,
+    )
 
 
 def _after_error(attempt: Attempt, rules: Rules, error: BaseException) -> Message[Any] | None:

@@ -70,6 +70,8 @@ def _cells(rule: Rule) -> Cells:
 
 
 def _conditions(rule: Rule) -> Iterator[str]:
+    if rule.disabled:
+        yield "disabled"
     if rule.started is not None:
         yield "started" if rule.started else "not started"
     yield from rule.outcomes or ()

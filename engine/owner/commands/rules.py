@@ -1,4 +1,4 @@
-"""Read and remove the rules of follow-ups."""
+"""Read, remove, disable and enable the rules of follow-ups."""
 
 from __future__ import annotations
 
@@ -21,14 +21,18 @@ class ReadRules(Read[Rules]):
         return state.rules
 
 
-class RemoveRule(Read[bool]):
-    """Remove the rule for a kind. It changes no job, so it is no write."""
+class ChangeRule(Read[bool]):
+    """Change the rule for a kind. That changes no job, so it is no write."""
 
     __slots__ = ("kind",)
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = check_kind(kind)
+
+    def changed(self, rules: Rules) -> Rules:
+        """Return the rules with the change."""
+        raise NotImplementedError
 
     async def read(self, sources: Sources) -> bool:
         """See `Read.read`. Returns whether there was one."""
@@ -37,5 +41,29 @@ class RemoveRule(Read[bool]):
         if state.shared is not None:
             state.take_rules(await sources.storage.rules())
         was_there = self.kind in state.rules.by_kind
-        await state.change_rules(lambda rules: rules.without(self.kind))
+        await state.change_rules(self.changed)
         return was_there
+
+
+class RemoveRule(ChangeRule):
+    """Remove the rule for a kind."""
+
+    __slots__ = ()
+
+    def changed(self, rules: Rules) -> Rules:
+        """See `ChangeRule.changed`."""
+        return rules.without(self.kind)
+
+
+class SwitchRule(ChangeRule):
+    """Disable the rule for a kind, or enable it."""
+
+    __slots__ = ("disabled",)
+
+    def __init__(self, kind: str, *, disabled: bool) -> None:
+        super().__init__(kind)
+        self.disabled = disabled
+
+    def changed(self, rules: Rules) -> Rules:
+        """See `ChangeRule.changed`."""
+        return rules.switched(self.kind, disabled=self.disabled)

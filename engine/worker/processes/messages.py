@@ -142,6 +142,7 @@ class Raised(Struct, frozen=True, tag=True):
     asks: bool
     """Whether it is the exception by which `Context.request_input` ends an attempt."""
     traceback: str
+    disables_rule: bool = False
 
 
 FromProcess: TypeAlias = Ready | NotLoaded | Began | Reported | Logged | Asked | Returned | Raised

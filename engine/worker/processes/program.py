@@ -17,6 +17,7 @@ from typing import Any
 
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import InvalidValueError
+from engine.domain.follow_ups import disables_rule
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Progress
 from engine.domain.own_frames import forget_own_frames
@@ -195,6 +196,7 @@ class _Program:
             retry_after_seconds=retry_after_of(error),
             asks=asks_for_input(error),
             traceback=_traceback(error),
+            disables_rule=disables_rule(error),
         )
 
     def _report(self, number: int, progress: Progress) -> None:

@@ -70,6 +70,7 @@ def error_of(message: Raised, context: Context[Any]) -> BaseException:
         message.kinds[:_MOST_KINDS],
         retryable=message.retryable,
         retry_after_seconds=message.retry_after_seconds,
+        disables_rule=message.disables_rule,
     )
     error.add_note(plain_text(message.traceback, MAX_CHARACTERS))
     return error
