@@ -19,7 +19,8 @@ owner, and every caller gets it as the cause of an error.
 
 Six floors, each of which imports only from those below; siblings leave each other alone:
 
-* the edges: ``cli``, ``telemetry``, ``testing``, ``web``, ``repository``, ``services``
+* the edges: ``cli``, ``telemetry``, ``testing``, ``web``, ``webhooks``, ``repository``,
+  ``services``
 * running: ``_job_engine`` and ``_sync_job_engine``, the facades; ``worker``, ``gate``
 * ``owner``: the owner, its inbox, one file for each command in ``owner/commands``, its state
 * ``storage``: the protocol, records, the memory storage, ``sqlite``, ``postgres``
@@ -28,8 +29,8 @@ Six floors, each of which imports only from those below; siblings leave each oth
 
 Public are the names in ``__all__``, and the modules `engine.domain.models`,
 `engine.domain.exceptions`, `engine.repository.job_repo`, `engine.services.job_service`,
-`engine.storage`, `engine.storage.postgres`, `engine.telemetry`, `engine.testing` and `engine.web`.
-Everything else may change at any time.
+`engine.storage`, `engine.storage.postgres`, `engine.telemetry`, `engine.testing`, `engine.web` and
+`engine.webhooks`. Everything else may change at any time.
 """
 
 from engine._job_engine import JobEngine
