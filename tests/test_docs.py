@@ -281,7 +281,8 @@ def test_every_error_is_in_the_table_and_every_row_is_an_error() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_error_that_is_named_is_one(page: str) -> None:
-    from_elsewhere = {"StandstillError", "RuntimeError"}  # of engine.testing, and Python's own
+    # Of engine.testing, engine.webhooks and Python.
+    from_elsewhere = {"StandstillError", "InvalidWebhookError", "RuntimeError"}
     named = {*re.findall(r"\b\w+Error\b", prose(page))}
     assert named <= {*engine.__all__} | from_elsewhere
 

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from standardwebhooks import Webhook
 
-from engine import ORDER_LIFECYCLE, FailedAttempt, Job, OrderStatus
+from engine import (
+    ORDER_LIFECYCLE,
+    FailedAttempt,
+    Job,
+    OrderStatus,
+    SyncJobEngine,
+    Worker,
+)
 from engine.storage.locations import Location
 from engine.testing import Lab, VirtualClock
 from engine.webhooks import Endpoint, Webhooks, new_secret, verify
@@ -103,12 +110,14 @@ async def test_the_payload_may_be_the_job() -> None:
 
 
 async def test_an_event_tells_the_status_that_a_job_has_left_since() -> None:
-    with receiving(OK) as receiver:
+    # The second attempts begin when the job has ended.
+    with receiving(status(500), status(500), OK) as receiver:
         both = endpoint(receiver, to={S.RUNNING, S.COMPLETED})
         async with lab_of([both]) as lab:
             order = await lab.run("a rose")
             await lab.finish(order, follow_ups=True)
-    told = {each.json["type"]: each.json["data"] for each in receiver.requests}
+    assert len(receiver.requests) == 4
+    told = {each.json["type"]: each.json["data"] for each in receiver.requests[2:]}
     assert {kind: (data["status"], data["outcome"]) for kind, data in told.items()} == {
         "job.running": ("running", None),
         "job.completed": ("completed", "succeeded"),
@@ -261,3 +270,17 @@ async def test_only_events_of_the_status_and_kind_are_sent() -> None:
             await lab.engine.cancel(unpaid.job_id)
             assert await lab.engine.follow_ups(unpaid.job_id) == []
     assert [each.json["data"]["job_id"] for each in receiver.requests] == [report.job_id]
+
+
+def test_a_blocking_engine_delivers_too() -> None:
+    with receiving(OK) as receiver:
+        hooks = Webhooks([endpoint(receiver)])
+        with (
+            SyncJobEngine(lifecycle=ORDER_LIFECYCLE, follow_ups=hooks.rules) as engine,
+            Worker(engine, {"default": work, **hooks.handlers}),
+        ):
+            job = engine.create(input="a rose", start=True)
+            engine.wait(job.job_id, follow_ups=True, timeout=60)
+            [delivery] = engine.follow_ups(job.job_id)
+    assert delivery.value == {"status_code": 200}
+    assert len(receiver.requests) == 1

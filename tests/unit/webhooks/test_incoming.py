@@ -10,6 +10,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from engine import ORDER_LIFECYCLE, InvalidValueError, JobEngine
+from engine.web import problem_of
 from engine.webhooks import InvalidWebhookError, new_secret, verify
 from engine.webhooks.signing import signed_headers
 
@@ -141,3 +142,11 @@ async def test_a_callback_that_is_replayed_creates_one_job() -> None:
             incoming = check(headers)
             await engine.create(input=incoming.json(), idempotency_key=incoming.message_id)
         assert await engine.count() == 1
+
+
+def test_a_service_answers_a_refused_one_by_422() -> None:
+    with pytest.raises(InvalidWebhookError) as caught:
+        check({})
+    answer = problem_of(caught.value)
+    assert answer.status_code == 422
+    assert b'"field":"webhook-id"' in answer.body

@@ -94,7 +94,7 @@ async def test_httpx_gets_the_checked_address_and_the_name(monkeypatch: pytest.M
 async def test_the_next_address_is_tried_if_one_takes_no_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Resolver(monkeypatch, NAME, ["127.0.0.9", "::1", "127.0.0.1"])
+    Resolver(monkeypatch, NAME, ["127.0.0.9", "127.0.0.1", "::1"])
     with receiving(OK) as receiver:
         delivery, failures = await sent(receiver, allow_private=True)
     assert (delivery.value, failures) == ({"status_code": 200}, [])
