@@ -1,6 +1,6 @@
 """The command line: inspects an engine's file or database, even while engines use it.
 
-It never changes the jobs there. `backup` and `copy` make a new place; `rules remove` removes a rule
+It never changes the jobs there. `backup` and `copy` make a new place; `rules` may change a rule
 of follow-ups.
 
 ::

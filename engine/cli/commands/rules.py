@@ -1,9 +1,10 @@
-"""List the rules of follow-ups, or remove one."""
+"""List the rules of follow-ups; remove, disable or enable one."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 from msgspec import to_builtins
@@ -14,8 +15,38 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.texts import NOTHING, Cells, column_widths, printable, table_lines
 from engine.domain.exceptions import shown
-from engine.domain.follow_up_rules import Rule
+from engine.domain.follow_up_rules import Rule, Rules
 
+
+@dataclass(frozen=True)
+class _Change:
+    """A change of one rule."""
+
+    note: str
+    """What its user should know."""
+    done: str
+    """What is told afterwards, behind the kind."""
+    of: Callable[[Rules, str], Rules]
+
+
+_CHANGES: Final = {
+    "remove": _Change(
+        "The jobs that it has created stay. An engine that is opened with the rule adds it again: "
+        "take it out of its `follow_ups` first.",
+        "is removed",
+        Rules.without,
+    ),
+    "disable": _Change(
+        "It creates nothing until somebody enables it, whatever engines are opened with.",
+        "is disabled",
+        lambda rules, kind: rules.switched(kind, disabled=True),
+    ),
+    "enable": _Change(
+        "It creates jobs again, such as the deliveries to an endpoint that was gone.",
+        "is enabled",
+        lambda rules, kind: rules.switched(kind, disabled=False),
+    ),
+}
 _HEAD: Final = ("KIND", "OF", "TO", "ONLY", "DELAY")
 
 
@@ -26,19 +57,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_place(listing)
     add_json(listing, "write each rule as a JSON object, one a line")
     listing.set_defaults(act=_list)
-    removing = actions.add_parser(
-        "remove",
-        help="remove the rule for a kind; no engine may have a file meanwhile",
-        description="Remove the rule for a kind. The jobs that it has created stay. An engine that "
-        "is opened with the rule adds it again: take it out of its `follow_ups` first.",
-    )
-    add_place(removing)
-    removing.add_argument("kind", type=kind, metavar="KIND", help="the kind of the follow-ups")
-    removing.set_defaults(act=_remove)
+    for action, change in _CHANGES.items():
+        changing = actions.add_parser(
+            action,
+            help=f"{action} the rule for a kind; no engine may have a file meanwhile",
+            description=f"{action.capitalize()} the rule for a kind. {change.note}",
+        )
+        add_place(changing)
+        changing.add_argument("kind", type=kind, metavar="KIND", help="the kind of the follow-ups")
+        changing.set_defaults(act=_change, change=change)
 
 
 def rules(arguments: Namespace, console: Console) -> Exit:
-    """List rules, or remove one."""
+    """List rules, or change one."""
     code: Exit = arguments.act(arguments, console)
     return code
 
@@ -79,22 +110,23 @@ def _conditions(rule: Rule) -> Iterator[str]:
     yield from (f"{name}={value}" for name, value in labels.items())
 
 
-def _remove(arguments: Namespace, console: Console) -> Exit:
-    before = arguments.place.change_rules(lambda kept: kept.without(arguments.kind))
+def _change(arguments: Namespace, console: Console) -> Exit:
+    change = arguments.change
+    before = arguments.place.change_rules(lambda kept: change.of(kept, arguments.kind))
     if arguments.kind not in before.by_kind:
         known = ", ".join(sorted(before.by_kind)) or "none"
         console.note(
             f"engine: there is no rule {shown(arguments.kind)}; those that are kept: {known}"
         )
         return Exit.NOT_FOUND
-    console.line(f"{arguments.place.name}: no rule {arguments.kind} any more")
+    console.line(f"{arguments.place.name}: the rule {arguments.kind} {change.done}")
     return Exit.OK
 
 
 COMMAND: Final = Command(
     name="rules",
     help_order=6,
-    help="list the rules of follow-ups, or remove one",
+    help="list the rules of follow-ups; remove, disable or enable one",
     add_arguments=add_arguments,
     run=rules,
 )

@@ -62,12 +62,21 @@ def test_rules_are_listed_as_json(place: str, here: Run) -> None:
 
 def test_a_rule_is_removed_once(place: str, here: Run) -> None:
     code, [line], _ = here("rules", "remove", place, "settle")
-    assert (code, line.split(": ")[-1]) == (Exit.OK, "no rule settle any more")
+    assert (code, line.split(": ")[-1]) == (Exit.OK, "the rule settle is removed")
     with SyncJobEngine(place) as engine:
         assert [rule.kind for rule in engine.rules()] == ["refund"]
     code, lines, [note] = here("rules", "remove", place, "settle")
     assert (code, lines) == (Exit.NOT_FOUND, [])
     assert note == "engine: there is no rule 'settle'; those that are kept: refund"
+
+
+def test_a_rule_is_disabled_and_enabled(place: str, here: Run) -> None:
+    for action, said in (("disable", [True]), ("enable", [None])):
+        code, [line], _ = here("rules", action, place, "settle")
+        assert (code, line.split(": ")[-1]) == (Exit.OK, f"the rule settle is {action}d")
+        with SyncJobEngine(place, follow_ups=RULES) as engine:
+            assert [rule.disabled for rule in engine.rules() if rule.kind == "settle"] == said
+    assert here("rules", "enable", place, "other")[0] is Exit.NOT_FOUND
 
 
 def test_there_may_be_no_rules(tmp_path: Path, here: Run) -> None:
