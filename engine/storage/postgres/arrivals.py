@@ -64,9 +64,21 @@ def _named(table: str, sequence: str) -> str:
     )
 
 
+# Callers need no right to read the notes.
+_RULES: Final = f"""
+CREATE FUNCTION rules_1() RETURNS json LANGUAGE plpgsql SECURITY DEFINER {BY_INDEX} AS $$
+BEGIN
+    RETURN (
+        SELECT json_build_array(number.value::bigint, rules.value)
+        FROM notes AS number, notes AS rules
+        WHERE number.name = 'rules_number' AND rules.name = 'rules'
+    );
+END $$
+"""
+
 # The jobs that have some names, as the caller's transaction sees them, and the rules of follow-ups,
-# by which the caller decides; and the place: a connection
-# to another database, or to a copy of this one, tells of another.
+# by which the caller decides; and the place: a connection to another database, or to a copy of this
+# one, tells of another.
 _FIND: Final = f"""
 CREATE FUNCTION find_1(p_names text) RETURNS text LANGUAGE plpgsql
 {BY_INDEX} AS $$
@@ -82,11 +94,7 @@ BEGIN
             current_database(), 'jobs'::regclass::oid,
             (SELECT name FROM epochs ORDER BY number LIMIT 1)
         ),
-        'rules', (
-            SELECT json_build_array(number.value::bigint, rules.value)
-            FROM notes AS number, notes AS rules
-            WHERE number.name = 'rules_number' AND rules.name = 'rules'
-        ),
+        'rules', rules_1(),
         'jobs', (
             SELECT coalesce(json_agg(job), '[]') FROM (
                 {_named("jobs", _NEWEST)}
@@ -165,4 +173,4 @@ _TRIGGER: Final = (
     "ALTER TABLE arrivals ENABLE ALWAYS TRIGGER arrivals_admitted",
 )
 
-ARRIVALS: Final = (*_TABLE, _FIND, _ARRIVE, _ADMIT, *_TRIGGER)
+ARRIVALS: Final = (*_TABLE, _RULES, _FIND, _ARRIVE, _ADMIT, *_TRIGGER)

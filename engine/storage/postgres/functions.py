@@ -211,14 +211,17 @@ BEGIN
         );
     END IF;
     locked := ARRAY(
-        SELECT position FROM jobs WHERE job_id = ANY (roots) OR root_id = ANY (roots)
-        FOR UPDATE SKIP LOCKED
+        SELECT position FROM jobs WHERE position = ANY (ARRAY(
+            SELECT position FROM jobs WHERE job_id = ANY (roots)
+            UNION ALL SELECT position FROM jobs WHERE root_id = ANY (roots)
+        )) FOR UPDATE SKIP LOCKED
     );
     removed := ARRAY(
         SELECT position FROM jobs AS job WHERE position = ANY (locked) AND NOT EXISTS (
-            SELECT FROM jobs AS its
-            WHERE (its.job_id = coalesce(job.root_id, job.job_id)
-                OR its.root_id = coalesce(job.root_id, job.job_id))
+            SELECT FROM jobs AS root WHERE root.job_id = coalesce(job.root_id, job.job_id)
+            AND (root.ended_at IS NULL OR root.position <> ALL (locked))
+        ) AND NOT EXISTS (
+            SELECT FROM jobs AS its WHERE its.root_id = coalesce(job.root_id, job.job_id)
             AND (its.ended_at IS NULL OR its.position <> ALL (locked))
         )
     );

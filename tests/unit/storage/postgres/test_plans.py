@@ -51,6 +51,7 @@ async def make_all_calls(party: Party, name: str) -> None:
     await storage.transitions(0, 10, job.job_id)
     await storage.removed_up_to()
     await storage.remove_ended(NOON - timedelta(days=1), 1_000, 200)
+    assert await storage.remove_ended(NOON + timedelta(days=1), 1_000, 200)
     for jobs in (
         JobFilter(),
         JobFilter(OddStatus.DONE),
@@ -58,6 +59,7 @@ async def make_all_calls(party: Party, name: str) -> None:
         JobFilter(kind="kind-7"),
         JobFilter(kind="unheard of"),
         JobFilter(labels=(Label("of", name),)),
+        JobFilter(root_id=job.job_id),
     ):
         await storage.page(jobs, 0, 10)
         await storage.page(jobs, 0, 10, newest_first=True)
