@@ -198,7 +198,8 @@ class JobEngine(EngineBase[Status]):
             StorageError: The storage can't be opened; `SQLiteStorage.open` and
                 `PostgresStorage.open` list the errors.
             LifecycleError: A file has a job in a status that the lifecycle doesn't have.
-            InvalidValueError: The follow-ups make a circle with those that are kept.
+            InvalidValueError: The follow-ups make a circle with those that are kept, or are too
+                many with them.
         """
         if self._affinity is not None:
             raise EngineStartedError
@@ -767,7 +768,8 @@ class JobEngine(EngineBase[Status]):
         Raises:
             InvalidValueError: An argument is of the wrong type, size or form.
             JobNotFoundError: No job has this id.
-            CallTimeoutError: The job did not get there in time; it carries on.
+            CallTimeoutError: The job did not get there in time, or a follow-up did not end, which
+                the error then names; it carries on.
         """
         self.core.check_caller()
         message = GetJobs.one(job_id)

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from msgspec import Struct, ValidationError
+from msgspec import DecodeError, Struct
 from msgspec.json import Decoder, encode
 from msgspec.structs import replace
 
@@ -25,6 +25,7 @@ from engine.domain.past_status import PastStatus
 from engine.domain.validation import plain_duration
 
 MAX_RULES: Final = 256
+MAX_AT_ONCE: Final = 128  # jobs that one transition creates, with those that follow a birth
 
 
 class StoredRules(NamedTuple):
@@ -104,7 +105,7 @@ class Rule(Struct, frozen=True, omit_defaults=True):
         """Return whether a job that it is about, and that has entered a status of it, is followed.
 
         Args:
-            started_at: When the job was running for the first time; None before.
+            started_at: When the job was first running, before it entered the status; None: never.
             outcome: The job's; None until it has ended.
             labels: The job's, in their stored form.
         """
@@ -137,21 +138,20 @@ class RulesOfStatus:
 
     A transition that no rule is about so costs a look into two dictionaries.
 
-    Args:
-        rules: All rules for the status.
+    Attributes:
+        groups: The rules about the jobs of each kind that one names, and about the others.
     """
 
-    __slots__ = ("_of_any", "_of_kind", "_of_root", "all")
+    __slots__ = ("_of_any", "_of_kind", "_of_root", "groups")
 
     def __init__(self, rules: Sequence[Rule]) -> None:
-        self.all = rules
         self._of_any = tuple(rule for rule in rules if rule.of is None)
         kinds = {kind for rule in rules for kind in rule.of or ()}
-        self._of_kind = {kind: self._named(kind) for kind in kinds}
+        self._of_kind = {
+            kind: tuple(rule for rule in rules if kind in (rule.of or ())) for kind in kinds
+        }
         self._of_root = {kind: (*self._of_any, *self._of_kind[kind]) for kind in kinds}
-
-    def _named(self, kind: str) -> tuple[Rule, ...]:
-        return tuple(rule for rule in self.all if rule.of is not None and kind in rule.of)
+        self.groups = (self._of_any, *self._of_root.values())
 
     def about(self, kind: str, *, is_follow_up: bool) -> Sequence[Rule]:
         """Return the rules about a job."""
@@ -190,7 +190,7 @@ class Rules:
         """
         try:
             return cls(_decoder.decode(stored.text), stored.number)
-        except ValidationError as error:
+        except DecodeError as error:
             raise StorageDamagedError(f"the rules of follow-ups are damaged: {error}") from None
 
     def __iter__(self) -> Iterator[Rule]:
@@ -266,14 +266,20 @@ class Rules:
                 self._check_from(rule.kind, [*path, kind], done)
         done.add(kind)
 
-    def most(self, running: str) -> int:
-        """Return how many jobs one transition can create at most.
+    def check_most(self, running: str) -> None:
+        """Check that no transition may create too many jobs; see `most`.
 
-        Args:
-            running: The status in which follow-ups are born.
+        Raises:
+            InvalidValueError: One may.
         """
+        if (most := self.most(running)) > MAX_AT_ONCE:
+            problem = f"would let a transition create {most:,} jobs, and {MAX_AT_ONCE} are allowed"
+            raise InvalidValueError("follow_ups", problem)
+
+    def most(self, running: str) -> int:
+        """Return how many jobs one transition can create; follow-ups are born ``running``."""
         counts: dict[str, int] = {}
-        every = (its.all for its in self.by_status.values())
+        every = (group for its in self.by_status.values() for group in its.groups)
         return max((self._most(rules, running, counts) for rules in every), default=0)
 
     def _most(self, rules: Sequence[Rule], running: str, counts: dict[str, int]) -> int:

@@ -437,13 +437,14 @@ class Batch:
         self._next_sequence += 1
         self._put(before, change)
         if (rules := self._rules_of.get(record.status)) is not None:
-            self._follow(record, rules)
+            self._follow(before, record, rules)
         return record
 
-    def _follow(self, record: Record, rules: RulesOfStatus) -> None:
+    def _follow(self, before: Record | None, record: Record, rules: RulesOfStatus) -> None:
         """Create the follow-ups of a transition, and theirs."""
+        started_at = None if before is None else before.started_at
         for rule in rules.about(record.kind, is_follow_up=record.parent_id is not None):
-            if rule.admits(record.started_at, record.outcome, record.labels):
+            if rule.admits(started_at, record.outcome, record.labels):
                 self.follow_up(record, rule, BY_RULE)
 
     def follow_up(self, parent: Record, rule: Rule, act: Act) -> Record | None:

@@ -102,7 +102,8 @@ class State:
         Raises:
             StorageError: It can't be opened.
             LifecycleError: A job has a status that the lifecycle doesn't know.
-            InvalidValueError: The rules of follow-ups make a circle with those that are kept.
+            InvalidValueError: The rules of follow-ups make a circle with those that are kept, or
+                are too many with them.
         """
         opened = await self._storage.open(
             self.lifecycle.status_outcomes,
@@ -168,7 +169,9 @@ class State:
             self.take_rules(await self._storage.rules() if kept is None else kept)
 
     def _with_given_rules(self, rules: Rules) -> Rules:
-        return rules.with_these(self._given_rules, self.lifecycle.renamed_values)
+        changed = rules.with_these(self._given_rules, self.lifecycle.renamed_values)
+        changed.check_most(self.lifecycle.running_value)
+        return changed
 
     @property
     def newest_numbers(self) -> Numbers:
