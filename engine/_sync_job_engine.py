@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from typing_extensions import TypeAliasType, TypeVar
 
 from engine.domain.deadlines import Deadline
-from engine.domain.exceptions import CallTimeoutError, InvalidValueError, WriteTimeoutError
+from engine.domain.exceptions import (
+    CallTimeoutError,
+    EngineError,
+    InvalidValueError,
+    WriteTimeoutError,
+)
 from engine.domain.failed_attempt import FailedAttempt
 from engine.domain.follow_ups import FollowUp
 from engine.domain.ids import IdSource, new_job_id
@@ -477,15 +482,24 @@ class SyncJobEngine(EngineBase[Status]):
 
     def _converse(self, limit: TimeLimit, steps: Generator[Message[Any], Any, Outcome]) -> Outcome:
         """Send the messages that a conversation yields, as `engine.owner.core.Core.converse`."""
+        has_written = False
         try:
             message = next(steps)
             while True:
                 answer = self._bridge.ask(limit, message)
-                limit.check()
+                has_written |= message.writes
                 message = steps.send(answer)
+                limit.check()
         except StopIteration as end:
             outcome: Outcome = end.value
             return outcome
+        except CallTimeoutError as error:
+            if has_written:
+                raise WriteTimeoutError(error.timeout) from None
+            raise
+        except EngineError as error:
+            error.item = None  # this is no bulk call
+            raise
 
     def extend(
         self,
@@ -532,14 +546,16 @@ class SyncJobEngine(EngineBase[Status]):
         """Wait until a job ends or reaches one of some statuses, and return it."""
         limit, core = TimeLimit(timeout), self.core
         message, statuses = GetJobs.one(job_id), checked_until(self._lifecycle, until)
-        check_flag("follow_ups", follow_ups)
+        how: dict[str, Any] = {"follow_ups": check_flag("follow_ups", follow_ups)}
+        waited_for = [job_id]
         try:
             return self._bridge.run(
-                lambda: core.wait(message, statuses, limit.seconds, follow_ups=follow_ups),
+                lambda: core.wait(message, statuses, limit.seconds, waited_for.append, **how),
                 limit if limit.seconds else None,  # 0 reads the job once; see `JobEngine.wait`
             )
         except CallTimeoutError as error:  # the bridge's own tells nothing of the job
-            raise core.too_late(error.timeout, job_id, error.status) from None
+            late_id = error.job_id or waited_for[-1]
+            raise core.too_late(error.timeout, late_id, error.status) from None
 
     @overload
     def result(

@@ -13,7 +13,12 @@ import anyio
 from anyio.abc import TaskGroup
 
 from engine.domain.epochs import Cursor
-from engine.domain.exceptions import CallTimeoutError, EngineNotStartedError, JobNotFoundError
+from engine.domain.exceptions import (
+    CallTimeoutError,
+    EngineError,
+    EngineNotStartedError,
+    JobNotFoundError,
+)
 from engine.domain.ids import IdSource
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import Job, Statistics, Status
@@ -129,12 +134,16 @@ class Core(Generic[Status]):
         except StopIteration as end:
             outcome: Answer = end.value
             return outcome
+        except EngineError as error:
+            error.item = None  # this is no bulk call
+            raise
 
     async def wait(
         self,
         message: GetJobs,
         statuses: Collection[str],
         seconds: float | None,
+        tell: Callable[[str], object] = lambda _: None,
         *,
         follow_ups: bool = False,
     ) -> Job[Status]:
@@ -143,36 +152,42 @@ class Core(Generic[Status]):
         The limit covers both the read of the job and the wait; None: no limit. 0 reads the job
         once, without a limit, because no read takes no time.
 
+        Args:
+            message: Reads the job.
+            statuses: Those to wait for.
+            seconds: The limit.
+            tell: Called with the id of each follow-up, before the wait for it.
+            follow_ups: Whether to wait for all of them, too.
+
         Raises:
             EngineError: The answer to the message, or the engine was closed meanwhile.
-            CallTimeoutError: The job did not get there within these seconds.
+            CallTimeoutError: The job did not get there within these seconds, or a follow-up did
+                not end: the one that the error names.
         """
         [job_id] = message.job_ids
         if seconds == 0:
             record = await read_job(self.ask, message)
-            has_come = record.status in statuses
-            if has_come and not (follow_ups and await self._live_follow_up(job_id)):
+            late: Record | None = record
+            if record.status in statuses:
+                late = await self._live_follow_up(job_id) if follow_ups else None
+            if late is None:
                 return self.views.job(record)
-            raise self.too_late(seconds, job_id, record.status)
-        wait = self._wait_for(statuses)
+            raise self.too_late(seconds, late.job_id, late.status)
+        wait, waited_id = self._wait_for(statuses), job_id
         with anyio.CancelScope() as scope:
             if seconds is not None:
                 self.time.limit(scope, seconds)
             record = await wait.wait(self.ask, message)
-            if follow_ups:
-                await self._wait_for_follow_ups(job_id)
+            while follow_ups and (live := await self._live_follow_up(job_id)) is not None:
+                wait, waited_id = self._wait_for(self.lifecycle.final_values), live.job_id
+                tell(waited_id)
+                with suppress(JobNotFoundError):  # they have ended, and were removed
+                    await wait.wait(self.ask, GetJobs([waited_id]))
             return self.views.job(record)
-        raise self.too_late(seconds or 0.0, job_id, wait.status)
+        raise self.too_late(seconds or 0.0, waited_id, wait.status)
 
     def _wait_for(self, statuses: Collection[str]) -> JobWait:
         return JobWait(self.state.events, statuses, self.lifecycle.values, self.inbox.new_event)
-
-    async def _wait_for_follow_ups(self, job_id: str) -> None:
-        """Wait until all follow-ups of a job, and theirs, have ended."""
-        while (live := await self._live_follow_up(job_id)) is not None:
-            with suppress(JobNotFoundError):  # they have ended, and were removed
-                wait = self._wait_for(self.lifecycle.final_values)
-                await wait.wait(self.ask, GetJobs([live.job_id]))
 
     async def _live_follow_up(self, job_id: str) -> Record | None:
         """Return a follow-up of a job, or one of theirs, that has not ended; None if all have."""
