@@ -298,8 +298,12 @@ class MemoryStorage:
                 break
             heappop(ends)
             family = [] if self._statuses.is_removed(row) else self._family(row)
-            if family and max(each.updated_at for each in family) == ended_at:
-                removed += [self._remove(each.position - 1) for each in family]
+            if not family:
+                continue
+            if (last := max(each.updated_at for each in family)) > ended_at:
+                heappush(ends, (last, row))  # a clock set back lets the last end be no newest one
+                continue
+            removed += [self._remove(each.position - 1) for each in family]
         return removed
 
     def _count_ended(self) -> int:
