@@ -17,6 +17,7 @@ from engine.domain.exceptions import (
     AttemptTimeoutError,
     EngineError,
     HandlerProcessError,
+    JobDamagedError,
     StorageError,
 )
 from engine.domain.follow_ups import disables_rule
@@ -109,8 +110,9 @@ def _after_error(attempt: Attempt, rules: Rules, error: BaseException) -> Messag
         return _after_stop(attempt, rules, reason)
     if isinstance(error, HandlerProcessError) and not error.has_begun:
         return _put_off(attempt, error)
-    if not attempt.has_begun and isinstance(error, StorageError):  # its parent can't be read
-        return _put_off(attempt, error)
+    is_damaged = isinstance(error, JobDamagedError)  # that stays: an operator has to know of it
+    if not attempt.has_begun and isinstance(error, StorageError) and not is_damaged:
+        return _put_off(attempt, error)  # its parent can't be read
     return _after_failure(attempt, rules, error)
 
 
