@@ -40,7 +40,8 @@ class FollowUp(Generic[Status]):
 
     The follow-up is born running, and has everything that jobs have. It has the labels and the
     trace context of its parent, whose id is its ``parent_id``, and no input. Each transition of a
-    job makes one follow-up by each rule, whoever makes the transition.
+    job makes one follow-up by each rule, whoever makes the transition; 128 at most, with those that
+    follow the births of others.
 
     The engine keeps its rules with its jobs, by their kinds: a rule replaces the one that was kept
     for the same kind, and one that is no longer given stays until `JobEngine.remove_rule`.

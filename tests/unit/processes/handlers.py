@@ -285,3 +285,10 @@ CASES: dict[str, Callable[[Job[Any], Context[Any]], Any]] = {
 def run_case(job: Job[Any], context: Context[Any]) -> Any:  # noqa: ANN401
     """Run the case that the job's input names."""
     return CASES[job.input if isinstance(job.input, str) else job.input["case"]](job, context)
+
+
+def told_of_parent(context: Context[Any]) -> str:
+    """Tell of the parent of a follow-up, and of the key."""
+    parent = context.parent
+    sizes = f"{len(parent.input)} {len(parent.result or '')}"
+    return f"{parent.job_id} {parent.status.value} {sizes} {context.key}"

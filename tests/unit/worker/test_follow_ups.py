@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -124,7 +123,6 @@ async def _down(_: OrderContext) -> None:
 
 async def _failures(settle: Any, **worker: Any) -> tuple[int, timedelta]:  # noqa: ANN401 - a handler
     """Return how often a follow-up is tried, and for how long."""
-    logging.getLogger("engine").setLevel(logging.CRITICAL)
     handlers: Any = {"default": work, "settle": settle}
     async with Lab(handlers, **ORDERS, **worker) as lab:
         job = await lab.run("a")
