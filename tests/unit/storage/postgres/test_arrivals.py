@@ -214,7 +214,7 @@ def role(intruder: Intruder, url: str) -> Iterator[str]:
     intruder.run(f"CREATE ROLE {name} LOGIN")
     for right in (
         f"GRANT USAGE ON SCHEMA engine TO {name}",
-        f"GRANT SELECT ON engine.jobs, engine.transitions, engine.epochs, engine.notes TO {name}",
+        f"GRANT SELECT ON engine.jobs, engine.transitions, engine.epochs TO {name}",
         f"GRANT SELECT, INSERT ON engine.arrivals TO {name}",
     ):
         intruder.run(right)
