@@ -23,6 +23,7 @@ from engine import OrderStatus as S
 from engine.domain.follow_up_rules import Rule, Rules
 from engine.portal.bridge import TimeLimit
 from engine.testing.facades import Engine
+from engine.testing.virtual_clock import VirtualClock
 from tests.unit.follow_ups.conftest import RULES
 from tests.unit.follow_ups.families import ended, only, started
 
@@ -49,20 +50,38 @@ async def test_a_wait_ends_with_the_last_of_them(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("status", [S.RUNNING, S.NEEDS_ATTENTION])
-@pytest.mark.parametrize("seconds", [0, 0.02])
-async def test_a_wait_in_vain_names_the_follow_up(
-    engine: Engine, status: S, seconds: float
-) -> None:
+async def test_a_wait_in_vain_names_the_follow_up(engine: Engine, status: S) -> None:
     job = await ended(engine)
     settle = await only(engine, job)
     if status is not S.RUNNING:
         await engine.transition(settle.job_id, status)
-    with pytest.raises(CallTimeoutError, match=f"is still {status} after {seconds:g} s") as late:
-        await engine.wait(job.job_id, follow_ups=True, timeout=seconds)
+    with pytest.raises(CallTimeoutError, match=f"is still {status} after 0 s") as late:
+        await engine.wait(job.job_id, follow_ups=True, timeout=0)
     assert (late.value.job_id, late.value.status) == (settle.job_id, status)
     assert (await engine.wait(job.job_id, timeout=0)).status is S.COMPLETED
     with pytest.raises(InvalidValueError, match="follow_ups must be True or False"):
         await engine.wait(job.job_id, follow_ups=1)
+
+
+async def test_a_limit_that_passes_names_it_too() -> None:
+    clock = VirtualClock()
+    async with JobEngine(lifecycle=ORDER_LIFECYCLE, follow_ups=RULES, clock=clock) as engine:
+        job = await ended(engine)
+        settle = await only(engine, job)
+        with pytest.raises(CallTimeoutError, match="is still running after 60 s") as late:
+            await clock.run_until(engine.wait(job.job_id, follow_ups=True, timeout=60))
+        assert late.value.job_id == settle.job_id
+
+
+@pytest.mark.thorough
+def test_so_does_that_of_a_blocking_call() -> None:
+    with SyncJobEngine(lifecycle=ORDER_LIFECYCLE, follow_ups=RULES) as engine:
+        job = engine.create(start=True)
+        engine.transition(job.job_id, S.COMPLETED)
+        [settle] = engine.follow_ups(job.job_id)
+        with pytest.raises(CallTimeoutError, match="is still running after 1 s") as late:
+            engine.wait(job.job_id, follow_ups=True, timeout=1)
+        assert late.value.job_id == settle.job_id
 
 
 async def test_a_cancelled_wait_changes_nothing() -> None:
