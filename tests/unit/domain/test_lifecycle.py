@@ -502,6 +502,7 @@ SHOWN = {  # tables that callers see, and arguments of theirs
     "engine/cli/commands/rules.py": {"outcomes"},  # of a rule: the jobs' outcomes
     "engine/domain/follow_up_rules.py": {"outcomes"},
     "engine/domain/follow_ups.py": {"outcomes"},
+    "engine/webhooks/endpoint.py": {"outcomes"},
     "engine/owner/commands/move.py": {"moves"},  # its own argument: the caller's moves
     "engine/owner/views.py": {"success"},  # the jobs with a result
     "engine/testing/lab.py": {"awaiting_input", "exhausted_to"},  # the ends of a wait
