@@ -35,7 +35,7 @@ def removable_jobs(
 ) -> list[Record]:
     """Return about ``limit`` ended jobs to remove: whole families, oldest end of a root first.
 
-    Damaged ones are passed over: the time of their end is not known.
+    A family with a damaged job is passed over: the time of its end is not known.
 
     Args:
         connection: The file.
@@ -50,10 +50,17 @@ def removable_jobs(
         return []
     found: list[Record] = []
     for root in _roots(connection, final_statuses, before):
-        found += (root, *sound(connection.execute(_FOLLOW_UPS, (root.job_id,))))
+        found += _family(connection, root)
         if len(found) >= limit:
             break
     return found
+
+
+def _family(connection: sqlite3.Connection, root: Record) -> list[Record]:
+    """Return a job with its follow-ups; nothing if one of these is damaged."""
+    rows = connection.execute(_FOLLOW_UPS, (root.job_id,)).fetchall()
+    follow_ups = [*sound(rows)]
+    return [root, *follow_ups] if len(follow_ups) == len(rows) else []
 
 
 def _roots(

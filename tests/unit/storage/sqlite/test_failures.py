@@ -14,7 +14,9 @@ import anyio
 import pytest
 
 from engine import (
+    PAID_JOB_LIFECYCLE,
     DuplicateJobIdError,
+    FollowUp,
     JobEngine,
     JobStatus,
     Lifecycle,
@@ -216,6 +218,24 @@ async def test_damaged_jobs_are_not_removed_and_are_in_nobodys_way(path: Path) -
             kept = 2 if rule.max_jobs is None else 0
             assert page.jobs == tuple(jobs[4 - kept :])
             assert page.damaged == (jobs[0].job_id, jobs[1].job_id)
+
+
+async def test_a_family_stays_with_a_damaged_follow_up(path: Path) -> None:
+    rules = [FollowUp("settle", to={JobStatus.COMPLETED})]
+    families: list[set[str]] = []
+    async with JobEngine(path, follow_ups=rules) as engine:
+        for _ in range(2):
+            job = await finished(engine)
+            [settle] = await engine.follow_ups(job.job_id)
+            await engine.transition(settle.job_id, JobStatus.FAILED)
+            families.append({job.job_id, settle.job_id})
+    _change(path, "UPDATE jobs SET error = 'another' WHERE position = 2")
+    storage = SQLiteStorage(path)
+    await storage.open(PAID_JOB_LIFECYCLE.status_outcomes, {}, JobStatus.RUNNING)
+    for before, keep in ((datetime.max.replace(tzinfo=UTC), None), (None, 0)):
+        removed = {*await storage.remove_ended(before, keep, 10)}
+        assert removed == (families[1] if keep is None else set())
+    await storage.aclose()
 
 
 class Before(StrEnum):
