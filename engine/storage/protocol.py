@@ -112,8 +112,9 @@ class Storage(Protocol):
     async def keep_rules(self, text: str) -> StoredRules | None:
         """Keep other rules of follow-ups, with the next number; return them as they are kept.
 
-        A shared storage returns None, and keeps those that are there, if others have changed the
-        rules since the owner got them.
+        A private storage may leave the number as it is, for nobody else changes its rules. A shared
+        storage returns None, and keeps those that are there, if others have changed the rules since
+        the owner got them.
         """
         ...
 
@@ -177,9 +178,10 @@ class Storage(Protocol):
         Ends before the first job that `ReadLimit` does not admit. `StoredPage.of` counts, and takes
         jobs from an iterator: make it one that reads a job when it is asked for it.
 
-        A filter with one of status, kind (but for ``default``) and label, and one without any, has
-        full pages. A page by several of them, by the kind ``default`` or by the time of creation
-        may end early, with fewer jobs or none: no page takes longer than some milliseconds.
+        A filter with one of status, kind (but for ``default``), label and root, and one without
+        any, has full pages. A page by several of them, by the kind ``default``, by the time of
+        creation or without follow-ups may end early, with fewer jobs or none: no page takes longer
+        than some milliseconds.
 
         Args:
             jobs: Which jobs.

@@ -11,6 +11,7 @@ import pytest
 
 from engine.domain.exceptions import CommitUnknownError, LeaseLostError, StorageError
 from engine.storage.answers import Names
+from engine.storage.record import Origin
 from engine.testing.fixtures import NewStorage
 from engine.testing.party import Party, amended, claimed, compared, created, joined, moved, paid
 from engine.testing.shared_fixtures import EndLease, LoseAnswer, OpenPair, SharedFixtures
@@ -140,10 +141,12 @@ class AgreeingTests(SharedFixtures):
     ) -> None:
         async with open_pair() as (one, other):
             await other.apply(created("a"), created("b"))
-            changes = (created("c"), moved(await one.look("a"), _DONE))
+            origin = Origin("a", 2, "a")
+            changes = (created("c", origin=origin), moved(await one.look("a"), _DONE))
             with pytest.raises(CommitUnknownError):
                 async with lose_answer(one.storage):
                     await one.commit(*changes)
+            assert (await other.look("c")).origin == origin
             await other.apply(created("d"))
             with pytest.raises(StorageError):
                 await one.commit(created("not yet"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from msgspec.structs import replace
 
@@ -22,12 +22,34 @@ from engine.storage.record import (
     Change,
     Entry,
     Execution,
+    Origin,
     Record,
     dead_token,
     died_with,
     entries_of,
 )
 from engine.testing.values import NOON, STATUS_OUTCOMES, OddStatus
+
+
+class Family(NamedTuple):
+    """A job that is no follow-up, with its follow-ups, and theirs."""
+
+    jobs: Sequence[Record]
+    """The root first."""
+
+    @property
+    def end(self) -> datetime:
+        """The last of their ends."""
+        return max(each.updated_at for each in self.jobs)
+
+    def by_root(self) -> tuple[datetime, int]:
+        """Return its place by the end of the root."""
+        root = self.jobs[0]
+        return root.updated_at, root.position
+
+    def by_end(self) -> tuple[datetime, int]:
+        """Return its place by the last end."""
+        return self.end, self.jobs[0].position
 
 
 class Book:
@@ -97,10 +119,17 @@ class Book:
             execution = replace(record.execution, token=dead_token(len(held)))
             self.jobs[record.job_id] = replace(record, execution=execution)
 
-    def ended(self) -> list[Record]:
-        """Return the jobs that have ended, oldest end first."""
-        ended = [record for record in self.jobs.values() if record.outcome is not None]
-        return sorted(ended, key=lambda record: record.updated_at)
+    def count_ended(self) -> int:
+        """Return how many jobs have ended."""
+        return sum(record.outcome is not None for record in self.jobs.values())
+
+    def ended_families(self) -> list[Family]:
+        """Return the jobs that are no follow-ups with all of theirs, where all have ended."""
+        families: dict[str, list[Record]] = {}
+        for record in self.jobs.values():
+            families.setdefault(record.root_id, []).append(record)
+        ended = (jobs for jobs in families.values() if all(each.outcome for each in jobs))
+        return [Family(jobs) for jobs in ended]
 
     def up_to(self, sequence: int) -> Book:
         """Return the book as it was when this was the newest sequence number.
@@ -143,6 +172,7 @@ class Batch:
         labels: Mapping[str, str] | None = None,
         runs: bool = False,
         act: Act = NO_ACT,
+        origin: Origin | None = None,
     ) -> Self:
         """Add the creation of a job: running, or waiting."""
         self._position += 1
@@ -156,9 +186,16 @@ class Batch:
             labels=labels_text(labels),
             started_at=at if runs else None,
             sequence=self._sequence + 1,
+            origin=origin,
         )
         self._add(None, record, act)
         return self
+
+    def follow(self, job_id: str, parent_id: str, **how: Any) -> Self:  # noqa: ANN401 - of `create`
+        """Add the creation of a follow-up of a job, at its present version."""
+        parent = self._jobs[parent_id]
+        origin = Origin(parent_id, parent.version, parent.root_id)
+        return self.create(job_id, runs=True, origin=origin, **how)
 
     def move(
         self,

@@ -110,6 +110,7 @@ def _filters(records: Sequence[Record]) -> Iterator[JobFilter]:
         yield JobFilter(OddStatus.DONE, labels=(one,))
         yield from (JobFilter(kind=kind, labels=(one,)) for kind in kinds)
     yield from _ranges(records, labels)
+    yield from _families(records, kinds, labels)
 
 
 def _labels(records: Sequence[Record]) -> list[Label]:
@@ -129,6 +130,25 @@ def _ranges(records: Sequence[Record], labels: Sequence[Label]) -> Iterator[JobF
         yield JobFilter(created_after=times[0], created_before=time, labels=(labels[0],))
     if times:
         yield JobFilter(OddStatus.WAITING, created_after=times[0], created_before=times[-1])
+
+
+def _families(
+    records: Sequence[Record], kinds: Sequence[str], labels: Sequence[Label]
+) -> Iterator[JobFilter]:
+    """Return filters by the roots of follow-ups, and such as leave follow-ups out."""
+    roots = sorted({record.root_id for record in records if record.parent_id is not None})[:_FEW]
+    for root in (*roots, *(f"{root.swapcase()} " for root in roots)):
+        yield JobFilter(root_id=root)
+        yield JobFilter(OddStatus.RUNNING, root_id=root)
+        yield JobFilter(root_id=root, labels=(labels[0],))
+        yield from (JobFilter(kind=kind, root_id=root) for kind in kinds)
+        yield JobFilter(root_id=root, follow_ups=False)
+    yield JobFilter(follow_ups=False)
+    if roots:
+        yield from (JobFilter(status, follow_ups=False) for status in OddStatus)
+        yield from (JobFilter(kind=kind, follow_ups=False) for kind in {"default", *kinds})
+        yield JobFilter(OddStatus.RUNNING, labels=(labels[0],), follow_ups=False)
+        yield JobFilter(created_after=records[0].created_at, follow_ups=False)
 
 
 def fit(records: Sequence[Record]) -> bool:

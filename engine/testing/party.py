@@ -10,11 +10,12 @@ from typing import Any, Final
 import anyio
 from msgspec.structs import replace
 
+from engine.domain.follow_up_rules import StoredRules
 from engine.owner.numbers import PROVISIONAL
 from engine.storage.answers import CheckedOut, Committed, Names
 from engine.storage.filter import ALL_JOBS
 from engine.storage.protocol import Storage
-from engine.storage.record import NO_EXECUTION, Change, Entry, Execution, Record
+from engine.storage.record import NO_EXECUTION, Change, Entry, Execution, Origin, Record
 from engine.storage.shared import Shared
 from engine.testing.values import NOON, RUNNING, STATUS_OUTCOMES, OddStatus
 
@@ -29,6 +30,7 @@ def created(
     payment: str | None = None,
     kind: str = "default",
     execution: Execution = NO_EXECUTION,
+    origin: Origin | None = None,
 ) -> Change:
     """Return the creation of a job. Its numbers are those of the commit."""
     return Change(
@@ -41,6 +43,7 @@ def created(
             execution=execution,
             outcome=STATUS_OUTCOMES[status.value],
             started_at=NOON if status is OddStatus.RUNNING else None,
+            origin=origin,
         ),
     )
 
@@ -82,11 +85,13 @@ class Party:
     Args:
         storage: Its own.
         shared: The shared part of that.
+        rules: Those of follow-ups when it was opened.
     """
 
-    def __init__(self, storage: Storage, shared: Shared) -> None:
+    def __init__(self, storage: Storage, shared: Shared, rules: StoredRules) -> None:
         self.storage = storage
         self.shared = shared
+        self.rules = rules
         self._newest: Sequence[Change] = ()
 
     async def commit(self, *changes: Change) -> Committed:
@@ -179,7 +184,7 @@ async def joined(
         opened = await storage.open(outcomes, {}, RUNNING)
         assert opened.shared is not None
         assert not opened.table.records()
-        yield Party(storage, opened.shared)
+        yield Party(storage, opened.shared, opened.rules)
     finally:
         with anyio.CancelScope(shield=True):
             await storage.aclose()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -15,7 +15,7 @@ from engine.domain.exceptions import DuplicateJobIdError
 from engine.storage.answers import CheckedOut, Committed, Names
 from engine.storage.protocol import Opened, Storage
 from engine.storage.record import Change, Entry, Record, newest_records
-from engine.testing.book import Batch, Book
+from engine.testing.book import Batch, Book, Family
 from engine.testing.listings import Listings, check_record, check_times, fit
 from engine.testing.values import RUNNING, STATUS_OUTCOMES
 
@@ -59,6 +59,7 @@ class Session:
         self.book = book
         self.listings = Listings(storage, book)
         self.keeps_table = opening.keeps_table
+        self.rules = opening.rules
         self._outcomes = outcomes
         self._opening = opening
         self._is_shared = opening.shared is not None
@@ -116,28 +117,40 @@ class Session:
         removed = 0
         while step := await self.remove_some(before=before, keep=keep, limit=3):
             removed += step
-        assert not self._removable(before, keep), "the storage left jobs that the rule removes"
+        left = self._removable(before, keep, Family.by_root)
+        assert not left, "the storage left jobs that the rule removes"
         return removed
 
     async def remove_some(
         self, *, before: datetime | None = None, keep: int | None = None, limit: int
     ) -> int:
-        """Remove some jobs, check that they ended first, and return their number."""
-        removable = self._removable(before, keep)
+        """Remove some jobs, check that their families ended first, and return their number."""
+        possible = [
+            self._removable(before, keep, order) for order in (Family.by_root, Family.by_end)
+        ]
         removed = await self.storage.remove_ended(before, keep, limit)
-        assert bool(removed) is bool(removable)
-        assert len(removed) <= min(limit, len(removable))
-        oldest = removable[: len(removed)]
-        assert sorted(removed) == sorted(record.job_id for record in oldest)
-        self.book.strike(oldest)
+        assert bool(removed) is bool(possible[0])
+        firsts = [_first_families(families, len(removed), limit) for families in possible]
+        oldest = [each for each in firsts if sorted(removed) == sorted(job.job_id for job in each)]
+        assert oldest, f"{removed} are not the families that ended first"
+        self.book.strike(oldest[0])
         await self.check()
         return len(removed)
 
-    def _removable(self, before: datetime | None, keep: int | None) -> Sequence[Record]:
-        ended = self.book.ended()
-        too_many = 0 if keep is None else max(0, len(ended) - keep)
-        too_old = [each for each in ended if before is not None and each.updated_at < before]
-        return ended[: max(too_many, len(too_old))]
+    def _removable(
+        self,
+        before: datetime | None,
+        keep: int | None,
+        order: Callable[[Family], tuple[datetime, int]],
+    ) -> list[Family]:
+        """Return the families that a rule removes, in an order of their ends."""
+        removable: list[Family] = []
+        too_many = 0 if keep is None else self.book.count_ended() - keep
+        for family in sorted(self.book.ended_families(), key=order):
+            if too_many > 0 or (before is not None and family.end < before):
+                removable.append(family)
+            too_many -= len(family.jobs)
+        return removable
 
     def check_opening(self) -> None:
         """Compare the answer of `open` with the book."""
@@ -250,6 +263,16 @@ class Session:
             assert records or not any(names), "it leaves all out"
             parts.append(part)
         return parts
+
+
+def _first_families(families: Iterable[Family], jobs: int, limit: int) -> list[Record]:
+    """Return the jobs of the first families: so many, and no family more than a limit needs."""
+    found: list[Record] = []
+    for family in families:
+        if len(found) >= min(jobs, limit):
+            break
+        found += family.jobs
+    return found
 
 
 def near_misses(texts: Iterable[str]) -> set[str]:

@@ -6,6 +6,7 @@ from engine.testing.backing_up import BackingUpTests
 from engine.testing.committing import CommittingTests
 from engine.testing.engines import EngineTests
 from engine.testing.failing import FailingTests
+from engine.testing.following import FollowingTests
 from engine.testing.limiting import LimitingTests
 from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
@@ -19,6 +20,7 @@ class StorageSuite(
     LimitingTests,
     ReopeningTests,
     RemovingTests,
+    FollowingTests,
     BackingUpTests,
     EngineTests,
 ):

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.validation import MAX_INPUT_CHARACTERS, MAX_PRIORITY, MAX_RESULT_CHARACTERS
-from engine.storage.record import MAX_NUMBER, NO_EXECUTION, Execution
+from engine.storage.record import MAX_NUMBER, NO_EXECUTION, Execution, Origin
 
 
 class OddStatus(StrEnum):
@@ -140,6 +140,18 @@ EXECUTIONS: Final = (
             repeat_of=TEXTS[number - 9],
             repeated_by=TEXTS[number - 10],
         )
+        for number, text in enumerate(TEXTS)
+    ),
+)
+
+ORIGINS: Final = (
+    None,
+    Origin(first_id="a"),
+    Origin("a", 1, "a"),
+    Origin("a", MAX_NUMBER, "b", "c"),
+    # All fields, with other texts side by side each time: of follow-ups, and of repeats of them.
+    *(
+        Origin(text, number, TEXTS[number - 1], TEXTS[number - 2] if number % 2 else None)
         for number, text in enumerate(TEXTS)
     ),
 )

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from engine import DuplicateJobIdError, SQLiteStorage, StorageError, StorageInUseError
 from engine.domain.epochs import new_epoch
+from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.storage import (
     KEPT_ATTEMPTS,
     AttemptRecord,
@@ -31,6 +32,7 @@ from engine.storage import (
     StoredCount,
     StoredPage,
 )
+from engine.storage.answers import Committed
 from engine.storage.record import (
     NO_EXECUTION,
     Change,
@@ -40,7 +42,9 @@ from engine.storage.record import (
     newest_records,
 )
 from engine.testing import NewStorage, StorageSuite
+from engine.testing.ruling import RulingTests
 from engine.testing.values import MICROSECOND
+from tests.proof.shared_storage import Place, PlainShared
 from tests.proof.storages import PlainStorage
 
 
@@ -213,6 +217,94 @@ class ForgetsAmendments(PlainStorage):
         await super().aclose()
         moved = newest_records([each for each in self.changes if each.sequence is not None])
         self.jobs = {job_id: moved[job_id] for job_id in self.jobs}
+
+
+# Bugs of follow-ups.
+
+
+class LosesOrigins(PlainStorage):
+    """Keeps the origin of a job until that moves."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit(
+            [
+                _changed(each, origin=None) if each.sequence and each.from_status else each
+                for each in changes
+            ]
+        )
+
+
+class LosesTheFirstOfARow(PlainStorage):
+    """Keeps only follow-ups apart from others."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit(
+            [each if each.record.parent_id else _changed(each, origin=None) for each in changes]
+        )
+
+
+class ForgetsOrigins(PlainStorage):
+    """Keeps origins only until it is closed."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.jobs = {job_id: replace(job, origin=None) for job_id, job in self.jobs.items()}
+
+
+class RemovesFollowUpsAlone(PlainStorage):
+    """Removes each ended job by itself."""
+
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
+        jobs = self.jobs
+        self.jobs = {job_id: replace(job, origin=None) for job_id, job in jobs.items()}
+        removed = await super().remove_ended(before, keep, limit)
+        self.jobs = {job_id: jobs[job_id] for job_id in self.jobs}
+        return removed
+
+
+class RemovesByTheEndOfTheRoot(PlainStorage):
+    """Takes a family for as old as the job that all others follow."""
+
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
+        jobs = self.jobs
+        self.jobs = {
+            job_id: replace(job, updated_at=jobs[job.root_id].updated_at)
+            for job_id, job in jobs.items()
+        }
+        removed = await super().remove_ended(before, keep, limit)
+        self.jobs = {job_id: jobs[job_id] for job_id in self.jobs}
+        return removed
+
+
+class CountsFamilies(PlainStorage):
+    """Takes the number of ended jobs for that of families, which are fewer."""
+
+    async def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int
+    ) -> Sequence[str]:
+        follow_ups = sum(job.parent_id is not None for job in self.jobs.values())
+        return await super().remove_ended(
+            before, None if keep is None else keep + follow_ups, limit
+        )
+
+
+class ForgetsTheRules(PlainStorage):
+    """Keeps the rules of follow-ups only until it is closed."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.stored_rules = NO_RULES
+
+
+class KeepsTheFirstRules(PlainStorage):
+    """Keeps the rules that came first."""
+
+    async def keep_rules(self, text: str) -> StoredRules:
+        return await super().keep_rules(text if self.stored_rules == NO_RULES else "[]")
 
 
 class ForgetsTheLifecycle(PlainStorage):
@@ -518,6 +610,20 @@ class IncludesTheEnd(ChangesTheFilter):
     def other(self, jobs: JobFilter) -> JobFilter:
         end = jobs.created_before
         return jobs if end is None else jobs._replace(created_before=end + MICROSECOND)
+
+
+class IgnoresRoots(ChangesTheFilter):
+    """Takes the follow-ups of one job for those of any."""
+
+    def other(self, jobs: JobFilter) -> JobFilter:
+        return jobs if jobs.root_id is None else jobs._replace(root_id=None)
+
+
+class CountsFollowUps(ChangesTheFilter):
+    """Leaves follow-ups out only where nothing else is asked for."""
+
+    def other(self, jobs: JobFilter) -> JobFilter:
+        return jobs._replace(follow_ups=jobs.follow_ups or jobs != JobFilter(follow_ups=False))
 
 
 class CountsPastTheLimit(PlainStorage):
@@ -907,6 +1013,16 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     KeepsOldNames: "test_an_opening_renames_statuses_for_good",
     RenamesNoDeadlines: "test_an_opening_renames_statuses_for_good",
     LeavesEndedJobsAtWork: "test_live_jobs_may_have_ended_at_the_next_opening",
+    LosesOrigins: "test_origins_are_kept_through_every_change",
+    LosesTheFirstOfARow: "test_origins_are_kept_through_every_change",
+    ForgetsOrigins: "test_what_follows_is_there_after_a_restart",
+    IgnoresRoots: "test_follow_ups_are_found_and_left_out",
+    CountsFollowUps: "test_follow_ups_are_found_and_left_out",
+    RemovesFollowUpsAlone: "test_a_family_waits_for_its_last_end",
+    RemovesByTheEndOfTheRoot: "test_the_last_end_is_the_age_of_a_family",
+    CountsFamilies: "test_follow_ups_count",
+    ForgetsTheRules: "test_what_follows_is_there_after_a_restart",
+    KeepsTheFirstRules: "test_rules_are_kept",
     ForgetsTheLifecycle: "test_the_lifecycle_is_kept_until_the_next_opening",
     LetsTwoIn: "test_a_second_engine_is_refused",
     RefusesWithoutAReason: "test_a_second_opening_is_refused_and_harms_nothing",
@@ -938,3 +1054,85 @@ class TestBroken(StorageSuite):
             return kind
         storage = kind()
         return lambda _path: storage
+
+
+# Bugs of shared storages.
+
+
+class AppliesTransitionsByOlderRules(PlainShared):
+    """Does not compare the rules."""
+
+    def has_older_rules(self) -> bool:
+        return False
+
+
+class ComparesRulesWithEveryChange(PlainShared):
+    """Refuses changes that are no transitions, too."""
+
+    async def commit(self, changes: Sequence[Change]) -> Committed:
+        if self.has_older_rules():
+            return Committed(in_the_way=CheckedOut(), rules=await self.rules())
+        return await super().commit(changes)
+
+
+class HidesTheNewestRules(PlainShared):
+    """Refuses a batch, and does not say by which rules to decide again."""
+
+    async def commit(self, changes: Sequence[Change]) -> Committed:
+        return (await super().commit(changes))._replace(rules=None)
+
+
+class KeepsHalfABatchOfOlderRules(PlainShared):
+    """Notices the newer rules when the changes that are no creations are written."""
+
+    async def commit(self, changes: Sequence[Change]) -> Committed:
+        if not self.has_older_rules():
+            return await super().commit(changes)
+        rules = await self.rules()
+        await super().commit([each for each in changes if each.from_status is not None])
+        return Committed(in_the_way=CheckedOut(), rules=rules)
+
+
+class OverwritesNewerRules(PlainShared):
+    """Keeps the rules of whoever comes last."""
+
+    async def keep_rules(self, text: str) -> StoredRules | None:
+        await self.rules()
+        return await super().keep_rules(text)
+
+
+class TakesNoteOfNoRules(PlainShared):
+    """Goes by the rules of its opening, though the owner has asked for the newest."""
+
+    async def rules(self) -> StoredRules:
+        return self.place.content.stored_rules
+
+
+class FollowsRemovedJobs(PlainShared):
+    """Does not compare the jobs that a batch leaves as they are."""
+
+    async def commit(self, changes: Sequence[Change]) -> Committed:
+        return await super().commit([each for each in changes if not each.is_compared])
+
+
+SHARED_CAUGHT_BY: dict[type[PlainShared], str] = {
+    AppliesTransitionsByOlderRules: "test_a_transition_by_older_rules_is_not_applied",
+    ComparesRulesWithEveryChange: "test_what_is_no_transition_goes_by_no_rules",
+    HidesTheNewestRules: "test_a_transition_by_older_rules_is_not_applied",
+    KeepsHalfABatchOfOlderRules: "test_a_transition_by_older_rules_is_not_applied",
+    OverwritesNewerRules: "test_older_rules_replace_no_newer_ones",
+    TakesNoteOfNoRules: "test_whoever_has_asked_for_the_newest_rules_goes_by_them",
+    FollowsRemovedJobs: "test_a_removal_leaves_no_follow_up_behind",
+}
+
+
+class TestBrokenShared(RulingTests):
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
+
+    @pytest.fixture(params=SHARED_CAUGHT_BY, ids=lambda kind: kind.__name__)
+    def new_storage(self, request: pytest.FixtureRequest) -> NewStorage:
+        kind: type[PlainShared] = request.param
+        place = Place()
+        return lambda _path: kind(place, len(place.engines))

@@ -17,6 +17,7 @@ from engine.testing.committing import CommittingTests
 from engine.testing.engines import EngineTests
 from engine.testing.failing import FailingTests
 from engine.testing.fixtures import OpenStore
+from engine.testing.following import FollowingTests
 from engine.testing.limiting import LimitingTests
 from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
@@ -59,6 +60,7 @@ class TestMoreOfPostgresStorage(
     LimitingTests,
     ReopeningTests,
     RemovingTests,
+    FollowingTests,
     BackingUpTests,
 ):
     """The other parts, on one event loop: every call waits for the same thread."""

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from engine import CommitUnknownError, LeaseLostError, Progress, StorageError
 from engine.domain.deadlines import NEVER
+from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.owner.numbers import Renumbered
 from engine.storage import CheckedOut, DueJobs, Names, Opened, ReadyCounts
 from engine.storage.answers import Committed
@@ -113,6 +114,7 @@ class PlainShared:
         self._lost: Applied | None = None
         self._held_back: Container[str] = ()
         self._running = ""
+        self._rules = NO_RULES  # by which the owner decides
         self._news = anyio.Event()
         place.engines.append(self)
 
@@ -126,12 +128,28 @@ class PlainShared:
         self._running = running
         opened = await content.open(outcomes, renamed, running)
         await content.aclose()  # which lets one engine in at a time
-        return Opened(
-            Table(), opened.last_sequence, opened.last_position, opened.epochs, shared=self
-        )
+        self._rules = opened.rules
+        numbers = (opened.last_sequence, opened.last_position)
+        return Opened(Table(), *numbers, opened.epochs, rules=opened.rules, shared=self)
 
     async def aclose(self) -> None:
         self.place.free(self.number)
+
+    async def rules(self) -> StoredRules:
+        await self._let_others_run()
+        self._rules = self.place.content.stored_rules
+        return self._rules
+
+    async def keep_rules(self, text: str) -> StoredRules | None:
+        await self._let_others_run()
+        if self.has_older_rules():
+            return None
+        self._rules = await self.place.content.keep_rules(text)
+        return self._rules
+
+    def has_older_rules(self) -> bool:
+        """Return whether others have changed the rules since the owner got them."""
+        return self._rules != self.place.content.stored_rules
 
     async def checkout(self, names: Names) -> CheckedOut:
         await self._let_others_run()
@@ -161,6 +179,9 @@ class PlainShared:
         refused = self._in_the_way(changes)
         if refused is not None:
             return refused
+        if any(each.sequence is not None for each in changes) and self.has_older_rules():
+            self._rules = self.place.content.stored_rules
+            return Committed(in_the_way=CheckedOut(), rules=self._rules)
         changes = [each for each in changes if not each.is_compared]
         content = self.place.content
         numbered = [each.sequence for each in changes if each.sequence is not None]
