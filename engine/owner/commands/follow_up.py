@@ -56,14 +56,15 @@ class FollowJobs(Write):
             InvalidValueError: There is no such rule any more.
         """
         rule = rule_of(batch.rules, self.rule)
-        before, made = len(batch.changes), list[Record]()
+        made, self.made = list[Record](), 0
         for job_id in self.parents:
             parent = batch.newest(job_id)
             if parent is None or not batch.lifecycle.is_final(parent.status):
                 continue
+            before = len(batch.changes)
             if (job := batch.follow_up(parent, rule, self.act)) is not None:
                 made.append(job)
-        self.made = len(batch.changes) - before
+            self.made += len(batch.changes) > before  # with the follow-up, which may have its own
         return made
 
 
