@@ -147,17 +147,19 @@ class RulesOfStatus:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self._of_any = tuple(rule for rule in rules if rule.of is None)
         kinds = {kind for rule in rules for kind in rule.of or ()}
-        self._of_kind = {
-            kind: tuple(rule for rule in rules if kind in (rule.of or ())) for kind in kinds
-        }
-        self._of_root = {kind: (*self._of_any, *self._of_kind[kind]) for kind in kinds}
+        self._of_kind = {kind: _about(rules, kind, is_follow_up=True) for kind in kinds}
+        self._of_root = {kind: _about(rules, kind, is_follow_up=False) for kind in kinds}
         self.groups = (self._of_any, *self._of_root.values())
 
     def about(self, kind: str, *, is_follow_up: bool) -> Sequence[Rule]:
-        """Return the rules about a job."""
+        """Return the rules about a job, in the order of their kinds."""
         if is_follow_up:
             return self._of_kind.get(kind, ())
         return self._of_root.get(kind, self._of_any)
+
+
+def _about(rules: Sequence[Rule], kind: str, *, is_follow_up: bool) -> tuple[Rule, ...]:
+    return tuple(rule for rule in rules if rule.is_of(kind, is_follow_up=is_follow_up))
 
 
 class Rules:

@@ -1,4 +1,4 @@
-"""Follow-ups by hand: the count of a backfill, and errors that are about one job."""
+"""Follow-ups: their order, the count of a backfill, and errors that are about one job."""
 
 from __future__ import annotations
 
@@ -34,3 +34,16 @@ async def test_a_backfill_counts_its_own_follow_ups(facade: type[Any]) -> None:
         assert await engine.backfill("settle") == len(jobs)
         assert await engine.count(kind="notify") == len(jobs)
         assert await engine.backfill("settle") == 0
+
+
+async def test_follow_ups_of_one_transition_come_in_the_order_of_their_kinds(
+    facade: type[Any],
+) -> None:
+    """Whether their rules are about kinds or about all jobs that are no follow-ups."""
+    rules = [
+        FollowUp(kind, to={JobStatus.COMPLETED}, of="default" if kind in "bd" else None)
+        for kind in "dcba"
+    ]
+    async with opened_engine(facade, follow_ups=rules) as engine:
+        job = await finished(engine)
+        assert [each.kind for each in await engine.follow_ups(job.job_id)] == [*"abcd"]
