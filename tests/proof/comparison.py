@@ -6,40 +6,24 @@ clock and the ids.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable
+from contextlib import nullcontext
+from datetime import timedelta
+from typing import Any, TypeAlias
 
 import hypothesis
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
-from pydantic import BaseModel
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
-from engine import (
-    EngineError,
-    JobEngine,
-    JobPage,
-    Lifecycle,
-    Move,
-    NewJob,
-    Started,
-    Storage,
-    SyncJobEngine,
-)
+from engine import JobPage, Lifecycle, Move, NewJob, Storage
 from tests.tries import first_seed
 
-from .model import Fields, Model
+from .following import RULES, Following
+from .machine import BY, START, plain, single
 
-START = datetime(2025, 1, 1, tzinfo=UTC)
-
-Call: TypeAlias = Callable[..., Any]
 MakeStorage: TypeAlias = Callable[[], Storage]
-Plain: TypeAlias = Fields | list["Plain"]
 Drawn: TypeAlias = tuple[int, bool, int, str, str | None, str | None, str | None]
 
 FACADES = ["asyncio", "trio", "threads"]
@@ -66,6 +50,7 @@ WHICH = st.fixed_dictionaries(
         "created_before": st.sampled_from(
             [START + timedelta(seconds=1), START + timedelta(days=9)]
         ),
+        "follow_ups": st.sampled_from([False, False, True]),
     },
 )
 # The job, whether to draw a legal target, the target, the outcome, the version, the status before
@@ -89,72 +74,8 @@ STARTS = st.tuples(
 )
 
 
-@contextmanager
-def opened(portal: BlockingPortal | None, **how: Any) -> Iterator[Call]:  # noqa: ANN401 - an engine's
-    """Open an engine, awaited in the portal's event loop or blocking, and yield its caller."""
-    if portal is None:
-        with SyncJobEngine(**how) as blocking:
-            yield lambda name, *items, **named: getattr(blocking, name)(*items, **named)
-    else:
-        with portal.wrap_async_context_manager(JobEngine(**how)) as awaited:
-            yield lambda name, *items, **named: portal.call(
-                partial(getattr(awaited, name), *items, **named)
-            )
-
-
-class Comparison(RuleBasedStateMachine):
+class Comparison(Following):
     """An engine and the model, called in the same way."""
-
-    portal: ClassVar[BlockingPortal | None]
-    lifecycle: ClassVar[Lifecycle[Any]]
-    seen: ClassVar[Counter[str]]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.model = Model(self.lifecycle)
-        self.now = START
-        self.given: list[str] = []
-        self.forced: list[str] = []
-        self.held: tuple[str, int] | None = None
-        self._fresh = map("job-{}".format, itertools.count())
-        self.open(self.new_storage())
-
-    def new_storage(self) -> Storage:
-        raise NotImplementedError
-
-    def open(self, storage: Storage) -> None:
-        """Open an engine on this storage for the next calls."""
-        self._opened = opened(
-            self.portal,
-            storage=storage,
-            lifecycle=self.lifecycle,
-            clock=lambda: self.now,
-            new_id=self._new_id,
-        )
-        self.call = self._opened.__enter__()
-
-    def close(self) -> None:
-        """Close the current engine."""
-        self._opened.__exit__(None, None, None)
-
-    def _new_id(self) -> str:
-        self.given.append(self.forced.pop() if self.forced else next(self._fresh))
-        return self.given[-1]
-
-    def compare(self, kind: str, asked: Callable[[], Any], expected: Callable[[], Any]) -> Plain:
-        """Call both, and fail if their answers or errors differ."""
-        self.given.clear()
-        real, right = outcome(asked), outcome(expected)
-        assert real == right, f"{kind}: {real} instead of {right}"
-        self.seen[kind] += 1
-        if isinstance(right, dict) and "raised" in right:
-            self.seen[right["raised"]] += 1
-            self.seen["bulk refused behind its first item"] += bool(right["item"])
-        return right
-
-    def job_id(self, number: int) -> str:
-        jobs = list(self.model.state.jobs)
-        return jobs[number % len(jobs)] if jobs and number >= 0 else "nobody"
 
     def move(self, drawn: Drawn) -> Move[Any]:
         number, legal, to, outcome_kind, version_kind, status_kind, by = drawn
@@ -180,8 +101,10 @@ class Comparison(RuleBasedStateMachine):
             reason=by and f"{by} said so",
         )
 
-    @initialize()
-    def begin_with_some_jobs(self) -> None:
+    @initialize(drawn=RULES)
+    def begin_with_some_jobs(self, drawn: list[dict[str, Any]]) -> None:
+        self.open_with_rules([{"kind": "settle", "to": "ends"}])
+        self.open_with_rules(drawn)
         self.create_many(
             [
                 NewJob("h1"),
@@ -208,15 +131,17 @@ class Comparison(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 9))
     def create_again(self, number: int) -> None:
-        job = self.model.state.jobs.get(self.job_id(number))
-        if job and job["idempotency_key"]:
+        with_keys = [job for job in self.model.state.jobs.values() if job["idempotency_key"]]
+        if with_keys:
+            job = with_keys[number % len(with_keys)]
             fields = {name: job[name] for name in ("kind", "payment_id", "idempotency_key")}
             self.create(NewJob(job["input_hash"], **fields))
 
     @rule(number=st.integers(0, 9))
     def create_with_a_taken_id(self, number: int) -> None:
         job = self.model.state.jobs.get(self.job_id(number))
-        if job and job["repeat_of"] is None:  # an id source may not return the ids of repeats
+        # An id source may not return derived ids.
+        if job and job["repeat_of"] is None and job["parent_id"] is None:
             self.forced = [job["job_id"]]
             self.create(NewJob("h1"))
 
@@ -231,21 +156,6 @@ class Comparison(RuleBasedStateMachine):
     @rule(drawn=MOVES)
     def transition(self, drawn: Drawn) -> None:
         self.make(self.move(drawn))
-
-    def make(self, move: Move[Any]) -> None:
-        how = {
-            "result": move.result,
-            "error": move.error,
-            "expected_version": move.expected_version,
-            "expected_status": move.expected_status,
-            "by": move.by,
-            "reason": move.reason,
-        }
-        self.compare(
-            "transition",
-            lambda: self.call("transition", move.job_id, move.target, **how),
-            lambda: single(lambda: self.model.transition_many([move], self.now)),
-        )
 
     @rule(drawn=STARTS)
     def start(self, drawn: tuple[int | None, str | None, str | None]) -> None:
@@ -272,14 +182,7 @@ class Comparison(RuleBasedStateMachine):
         for payment in (first, second, first):
             self.start((number, f"p{payment}", None))
 
-    @rule(number=st.integers(0, 3), well=st.booleans())
-    def run_to_its_end(self, number: int, well: bool) -> None:  # noqa: FBT001 - Hypothesis's
-        job_id = self.job_id(number)
-        ends = self.lifecycle.success if well else self.lifecycle.failure
-        self.make(Move(job_id, self.lifecycle.running))
-        self.make(Move(job_id, min(ends), result="done" if well else None))
-
-    @rule(number=st.integers(-1, 9), by=st.sampled_from([None, "Ada"]))
+    @rule(number=st.integers(-1, 9), by=BY)
     def retry(self, number: int, by: str | None) -> None:
         job_id = self.job_id(number)
         self.compare(
@@ -288,7 +191,7 @@ class Comparison(RuleBasedStateMachine):
             lambda: self.model.retry(job_id, by, self.now),
         )
 
-    @rule(number=st.integers(-1, 9), by=st.sampled_from([None, "Ada"]))
+    @rule(number=st.integers(-1, 9), by=BY)
     def repeat(self, number: int, by: str | None) -> None:
         job_id, before = self.job_id(number), self.model.state.changes
         answer = self.compare(
@@ -316,6 +219,22 @@ class Comparison(RuleBasedStateMachine):
         before = self.model.state.changes
         self.retry(number, by="Ada")
         self.seen["retried"] += self.model.state.changes > before
+
+    @rule(number=st.integers(-1, 9), reason=st.sampled_from([None, "x"]), by=BY)
+    def cancel(self, number: int, reason: str | None, by: str | None) -> None:
+        job = self.model.state.jobs.get(self.job_id(number))
+        if (
+            job
+            and self.lifecycle.moves[job["status"]]
+            and job["status"] not in self.lifecycle.cancels_to
+        ):
+            return
+        job_id = self.job_id(number)
+        self.compare(
+            "cancel",
+            lambda: self.call("cancel", job_id, reason, by=by),
+            lambda: self.model.cancel(job_id, reason, by, self.now),
+        )
 
     @rule(drawn=st.lists(MOVES, max_size=4))
     def transition_many(self, drawn: list[Drawn]) -> None:
@@ -419,33 +338,6 @@ class Comparison(RuleBasedStateMachine):
                 self.history(number)
         finally:
             self.close()
-
-
-def outcome(function: Callable[[], Any]) -> Plain:
-    """Return the outcome of a call, an error included, as plain data."""
-    try:
-        return plain(function())
-    except EngineError as error:
-        told = {name: value for name, value in vars(error).items() if name != "problem"}
-        return {**told, "raised": type(error).__name__, "item": error.item}
-
-
-def plain(answer: BaseModel | Started | Fields | Sequence[BaseModel | Fields]) -> Plain:
-    if isinstance(answer, Started):
-        return {"job": plain(answer.job), "first": answer.first}
-    if isinstance(answer, BaseModel):
-        # Without a random name, and without values that follow from others.
-        return answer.model_dump(exclude={"epoch"}, round_trip=True)
-    return answer if isinstance(answer, dict) else [plain(each) for each in answer]
-
-
-def single(function: Callable[[], list[Fields]]) -> Fields:
-    """Make the model's bulk call for one job, and drop the item from its error."""
-    try:
-        return function()[0]
-    except EngineError as error:
-        error.item = None
-        raise
 
 
 def comparison_on(storage: MakeStorage) -> type[Comparison]:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeAlias, TypeVar
+from hashlib import sha256
+from typing import Any, TypeVar
 
 from engine import (
     DuplicateJobIdError,
     EngineError,
+    FollowUp,
     IdempotencyConflictError,
     InvalidStateTransitionError,
     InvalidValueError,
@@ -33,12 +35,14 @@ from engine import (
 )
 from engine.domain.ids import derived_id
 
-Fields: TypeAlias = dict[str, Any]
+from .model_rules import Fields, ModelRules, admits, follow_up_id, is_of
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _FIRST = datetime.min.replace(tzinfo=UTC)
 _LAST = datetime.max.replace(tzinfo=UTC)
+_HASH = sha256(b"null").hexdigest()  # of no input
 
 
 # The fields of handlers, which the model doesn't have.
@@ -75,6 +79,8 @@ class State:
     payments: dict[str, str] = field(default_factory=dict)
     lines: dict[str, list[Fields]] = field(default_factory=dict)
     changes: int = 0
+    followed: int = 0
+    """How many jobs transitions have created."""
 
 
 class Model:
@@ -83,6 +89,7 @@ class Model:
     def __init__(self, lifecycle: Lifecycle[Any]) -> None:
         self.lifecycle = lifecycle
         self.state = State()
+        self.rules = ModelRules()
 
     def create_many(
         self, jobs: Sequence[NewJob], ids: Sequence[str], now: datetime
@@ -113,7 +120,7 @@ class Model:
         return moved
 
     def repeat(self, job_id: str, by: str | None, now: datetime) -> Fields:
-        """Repeat an ended job, once."""
+        """Repeat an ended job, once. The repeat of a follow-up has the same parent."""
         state = deepcopy(self.state)
         job = _find(state, job_id)
         if self.lifecycle.moves[job["status"]]:
@@ -121,10 +128,92 @@ class Model:
         if job["repeated_by"] is None:
             alike = {name: job[name] for name in ("input_hash", "kind", "labels")}
             repeat_id = job["repeated_by"] = derived_id("repeat", job_id)
-            self._create(state, NewJob(**alike, start=True, by=by), repeat_id, now)
-            state.jobs[repeat_id]["repeat_of"] = job_id
+            parent = {name: job[name] for name in ("parent_id", "parent_version")}
+            new = NewJob(**alike, start=True, by=by)
+            self._create(state, new, repeat_id, now, repeat_of=job_id, **parent)
         self.state = state
         return dict(state.jobs[job["repeated_by"]])
+
+    def cancel(self, job_id: str, reason: str | None, by: str | None, now: datetime) -> Fields:
+        """Cancel a job that no handler has, in a status with a ``cancels_to``."""
+        state = deepcopy(self.state)
+        job = _find(state, job_id)
+        if not self.lifecycle.moves[job["status"]]:
+            if job["outcome"] == Outcome.CANCELLED:
+                return dict(job)
+            raise JobEndedError(job_id, job["status"].value, Outcome(job["outcome"]))
+        target = self.lifecycle.cancels_to[job["status"]]
+        job["cancel_reason"] = reason or ""
+        told = f"cancelled: {reason}" if reason else "cancelled"
+        error = told if target in self.lifecycle.failure else None
+        move = Move(job_id, target, error=error, by=by, reason=reason)
+        cancelled = self._moved(state, job, move, now, self._cancelled_in(target))
+        self.state = state
+        return cancelled
+
+    def _cancelled_in(self, status: Any) -> str:  # noqa: ANN401 - a status
+        return self.lifecycle.outcomes.get(status, Outcome.CANCELLED)
+
+    # Follow-ups.
+
+    def follow_ups(self, job_id: str) -> list[Fields]:
+        _find(self.state, job_id)
+        return [job for job in self.state.jobs.values() if job["parent_id"] == job_id]
+
+    def follow_up(
+        self, job_id: str, kind: str, by: str | None, reason: str | None, now: datetime
+    ) -> Fields:
+        """Create the follow-up of an ended job by a rule, whatever that says but its ``of``."""
+        state = deepcopy(self.state)
+        job = _find(state, job_id)
+        rule = self.rules.rule(kind)
+        if not is_of(rule, job):
+            raise InvalidValueError("rule", "")
+        if self.lifecycle.moves[job["status"]]:
+            status = job["status"].value
+            raise InvalidStateTransitionError(status, f"follow up by {kind}", (), job_id)
+        followed = self._follow(state, job, rule, by, reason, now)
+        self.state = state
+        return followed
+
+    def backfill(self, kind: str, since: datetime, by: str | None, now: datetime) -> Fields:
+        """Create the follow-ups of all ended jobs by a rule; count those that are new."""
+        state, rule, made = deepcopy(self.state), self.rules.rule(kind), 0
+        statuses = [each for each in self.lifecycle.statuses if each in rule.to]
+        for status in statuses:
+            ended = [] if self.lifecycle.moves[status] else [*state.jobs.values()]
+            for job in ended:
+                is_meant = job["status"] is status and job["updated_at"] >= since
+                if is_meant and admits(rule, job):
+                    made += follow_up_id(job, kind) not in state.jobs
+                    self._follow(state, job, rule, by, None, now)
+        self.state = state
+        return {"made": made}
+
+    def _follow_all(self, state: State, job: Fields, now: datetime) -> None:
+        """Create the follow-ups of a transition."""
+        for rule in self.rules.kept():
+            if job["status"] in rule.to and admits(rule, job):
+                state.followed += 1
+                self._follow(state, job, rule, "rule", None, now)
+
+    def _follow(
+        self,
+        state: State,
+        job: Fields,
+        rule: FollowUp[Any],
+        by: str | None,
+        reason: str | None,
+        now: datetime,
+    ) -> Fields:
+        job_id = follow_up_id(job, rule.kind)
+        if job_id in state.jobs:
+            return dict(state.jobs[job_id])
+        more: Fields = {"parent_id": job["job_id"], "parent_version": job["version"]}
+        if rule.delay is not None:
+            more["not_before"] = more["next_attempt_at"] = now + rule.delay
+        new = NewJob(_HASH, kind=rule.kind, labels=job["labels"], start=True, by=by, reason=reason)
+        return self._create(state, new, job_id, now, **more)
 
     def get_many(self, job_ids: Sequence[str]) -> list[Fields]:
         return each(job_ids, lambda job_id: dict(_find(self.state, job_id)))
@@ -137,6 +226,7 @@ class Model:
         labels: Mapping[str, str] | None = None,
         created_after: datetime = _FIRST,
         created_before: datetime = _LAST,
+        follow_ups: bool = True,
     ) -> list[Fields]:
         return [
             job
@@ -145,6 +235,7 @@ class Model:
             and kind in {None, job["kind"]}
             and (labels or {}).items() <= job["labels"].items()
             and created_after <= job["created_at"] < created_before
+            and (follow_ups or job["parent_id"] is None)
         ]
 
     def find(self, *, idempotency_key: str | None = None, payment_id: str | None = None) -> Fields:
@@ -166,7 +257,14 @@ class Model:
         if move.error is not None and move.target not in self.lifecycle.failure:
             raise InvalidValueError("error", "")
 
-    def _create(self, state: State, new: NewJob, job_id: str, now: datetime) -> Fields:
+    def _create(
+        self,
+        state: State,
+        new: NewJob,
+        job_id: str,
+        now: datetime,
+        **more: Any,  # noqa: ANN401 - the fields of a repeat or a follow-up
+    ) -> Fields:
         key = new.idempotency_key
         if key in state.keys:
             return _replayed(state.jobs[state.keys[key]], new)
@@ -195,8 +293,9 @@ class Model:
             "version": 1,
             "idempotency_key": key,
             **_NO_WORK,
+            **more,
         }
-        return _written(state, None, state.jobs[job_id], new.by, new.reason)
+        return self._written(state, None, state.jobs[job_id], new.by, new.reason, now)
 
     def _move(self, state: State, move: Move[Any], now: datetime) -> Fields:
         job = _find(state, move.job_id)
@@ -208,15 +307,51 @@ class Model:
             raise StatusConflictError(move.job_id, expected.value, before.value)
         silent = move.expected_version is None and move.expected_status is None
         self._check_way(job, move.target, silent=silent)
-        job["status"], job["version"] = move.target, version + 1
+        by_name = "succeeded" if move.target in self.lifecycle.success else "failed"
+        outcome = self.lifecycle.outcomes.get(move.target, by_name)
+        return self._moved(state, job, move, now, outcome)
+
+    def _moved(
+        self, state: State, job: Fields, move: Move[Any], now: datetime, outcome: str
+    ) -> Fields:
+        """Move a job, with an outcome if it ends."""
+        before, runs = job["status"], move.target is self.lifecycle.running
+        job["status"], job["version"] = move.target, job["version"] + 1
         job["result"], job["error"] = move.result, move.error
         job["updated_at"] = max(now, job["updated_at"])
-        if move.target is self.lifecycle.running and job["started_at"] is None:
+        if runs and job["started_at"] is None:
             job["started_at"] = job["updated_at"]
+        may_run_at = job["not_before"]
+        is_early = runs and may_run_at is not None and may_run_at > now
+        job["next_attempt_at"] = may_run_at if is_early else None
         if move.target in self.lifecycle.success | self.lifecycle.failure:
-            by_name = "succeeded" if move.target in self.lifecycle.success else "failed"
-            job["outcome"] = self.lifecycle.outcomes.get(move.target, by_name)
-        return _written(state, before, job, move.by, move.reason)
+            job["outcome"] = outcome
+        return self._written(state, before, job, move.by, move.reason, now)
+
+    def _written(
+        self,
+        state: State,
+        before: object,
+        job: Fields,
+        by: str | None,
+        reason: str | None,
+        now: datetime,
+    ) -> Fields:
+        """Add the change to the history, and its follow-ups; return the job after it."""
+        state.changes += 1
+        job["sequence"] = state.changes
+        line = {
+            "sequence": state.changes,
+            "job_id": job["job_id"],
+            "from_status": before,
+            "to_status": job["status"],
+            "at": job["updated_at"],
+            "by": by,
+            "reason": reason,
+        }
+        state.lines.setdefault(job["job_id"], []).append(line)
+        self._follow_all(state, job, now)
+        return dict(job)
 
     def _check_way(self, job: Fields, target: Any, *, silent: bool) -> None:  # noqa: ANN401 - a status
         before, running = job["status"], self.lifecycle.running
@@ -302,23 +437,4 @@ def _replayed(job: Fields, new: NewJob) -> Fields:
     for name, value in asked.items():
         if job[name] != value:
             raise IdempotencyConflictError(job["idempotency_key"], job["job_id"], name)
-    return dict(job)
-
-
-def _written(
-    state: State, before: object, job: Fields, by: str | None, reason: str | None
-) -> Fields:
-    """Add the change to the history, and return the job after it."""
-    state.changes += 1
-    job["sequence"] = state.changes
-    line = {
-        "sequence": state.changes,
-        "job_id": job["job_id"],
-        "from_status": before,
-        "to_status": job["status"],
-        "at": job["updated_at"],
-        "by": by,
-        "reason": reason,
-    }
-    state.lines.setdefault(job["job_id"], []).append(line)
     return dict(job)

@@ -23,7 +23,7 @@ from tests.tries import first_seed, report, rounds, thorough, tries
 from .comparison import FACADES, Comparison, compare_with_the_model
 
 EXAMPLES = 400
-TO_BE_SEEN = ("restart", "kill", "replay", "DuplicateJobIdError", "held page")
+TO_BE_SEEN = ("restart", "kill", "replay", "DuplicateJobIdError", "held page", "followed")
 SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=40)
 
 
@@ -36,6 +36,9 @@ class DurableComparison(Comparison):
 
     def storage(self) -> Storage:
         return SQLiteStorage(self.folder / "jobs.db")
+
+    def another(self) -> Storage:
+        return self.storage()
 
     @rule()
     def restart(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import hypothesis
 import pytest
+from msgspec.structs import replace
 
 from engine import (
     AGENT_JOB_LIFECYCLE,
@@ -22,8 +23,9 @@ from engine import (
     Lifecycle,
     MemoryStorage,
 )
+from engine.domain.follow_up_rules import NO_RULES
 from engine.storage import JobFilter, StoredCount, StoredPage
-from engine.storage.record import Entry, Record
+from engine.storage.record import Change, Entry, Record
 from tests.tries import first_seed, report, rounds, thorough, tries
 
 from .comparison import FACADES, MakeStorage, compare_with_the_model, comparison_on
@@ -56,6 +58,11 @@ TO_BE_SEEN = (
     "filtered",
     "found",
     "statistics",
+    "followed",
+    "followed by hand",
+    "followed before",
+    "backfilled",
+    "circle",
 )
 SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=30)
 
@@ -124,6 +131,33 @@ class SkipsNumbers(PlainStorage):
         return entries and [entry._replace(sequence=entry.sequence * 2) for entry in entries]
 
 
+class ForgetsTheRules(PlainStorage):
+    """Keeps the rules of follow-ups until it is closed."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.stored_rules = NO_RULES
+
+
+class TakesFollowUpsForRoots(PlainStorage):
+    """Leaves no follow-ups out."""
+
+    def listed(self, jobs: JobFilter, after: int, *, newest_first: bool) -> list[Record]:
+        return super().listed(jobs._replace(follow_ups=True), after, newest_first=newest_first)
+
+
+class LosesOrigins(PlainStorage):
+    """Loses the parents of jobs that move."""
+
+    async def commit(self, changes: Sequence[Change]) -> None:
+        await super().commit([_without_origin(each) for each in changes])
+
+
+def _without_origin(change: Change) -> Change:
+    moves = change.sequence is not None and change.from_status is not None
+    return replace(change, record=replace(change.record, origin=None)) if moves else change
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize(
     "storage",
@@ -135,6 +169,9 @@ class SkipsNumbers(PlainStorage):
         SkipsNumbers,
         LosesEnds,
         ForgetsKeys,
+        ForgetsTheRules,
+        TakesFollowUpsForRoots,
+        LosesOrigins,
     ],
 )
 def test_a_planted_fault_is_found(storage: MakeStorage) -> None:

@@ -6,6 +6,7 @@ The machine of `proof.comparison` calls them by turns. Each may close, and anoth
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -13,19 +14,28 @@ import hypothesis
 import pytest
 from hypothesis.stateful import rule
 
-from engine import ORDER_LIFECYCLE, Storage
+from engine import ORDER_LIFECYCLE, FollowUp, Storage
 from engine.storage.postgres import PostgresStorage
 from engine.storage.postgres.heartbeat import Heartbeat
 from tests.postgres import Databases
 from tests.tries import first_seed, report, rounds, thorough, tries
 
-from .comparison import FACADES, Call, Comparison, compare_with_the_model, opened
+from .comparison import FACADES, Comparison, compare_with_the_model
+from .machine import Call, opened
 from .shared_storage import Place, PlainShared
 from .storages import PlainStorage
 
 EXAMPLES = 400
 EXAMPLES_ON_A_DATABASE = 200
-TO_BE_SEEN = ("restart", "replay", "DuplicateJobIdError", "held page", "first start", "repeated")
+TO_BE_SEEN = (
+    "restart",
+    "replay",
+    "DuplicateJobIdError",
+    "held page",
+    "first start",
+    "repeated",
+    "followed",
+)
 SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=40)
 
 
@@ -42,8 +52,12 @@ class SharedComparison(Comparison):
     def storage(self) -> Storage:
         return PlainShared(self.place, len(self.place.engines))
 
-    def open(self, storage: Storage) -> None:
-        super().open(storage)
+    def another(self) -> Storage:
+        return self.storage()
+
+    def open(self, storage: Storage, follow_ups: Sequence[FollowUp[Any]] = ()) -> None:
+        """Open two engines, of which the second knows only the rules that are kept."""
+        super().open(storage, follow_ups)
         first, self._turns = self.call, 0
         self._second = opened(
             self.portal,
@@ -94,6 +108,20 @@ class ForgetsTheOther(SharedComparison):
         return PlainStorage()
 
 
+class ByOlderRules(PlainShared):
+    """Applies transitions that were decided before others have changed the rules."""
+
+    def has_older_rules(self) -> bool:
+        return False
+
+
+class DecidesByOlderRules(SharedComparison):
+    """A machine of two engines that do not tell each other of rules."""
+
+    def storage(self) -> Storage:
+        return ByOlderRules(self.place, len(self.place.engines))
+
+
 def check(facade: str, kind: type[SharedComparison], examples: int) -> None:
     settings = hypothesis.settings(SETTINGS, max_examples=tries(examples))
     seen = Counter[str]()
@@ -120,9 +148,10 @@ def test_engines_on_one_database_answer_as_the_model_does(
 
 
 @pytest.mark.thorough
-def test_engines_that_do_not_share_are_found() -> None:
+@pytest.mark.parametrize("kind", [ForgetsTheOther, DecidesByOlderRules])
+def test_engines_that_do_not_share_are_found(kind: type[SharedComparison]) -> None:
     settings = hypothesis.settings(
         SETTINGS, phases=[hypothesis.Phase.generate], report_multiple_bugs=False
     )
     with pytest.raises(AssertionError):
-        compare_with_the_model("threads", ORDER_LIFECYCLE, settings, ForgetsTheOther)
+        compare_with_the_model("threads", ORDER_LIFECYCLE, settings, kind)
