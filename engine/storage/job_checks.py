@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 from msgspec.structs import fields
 
 from engine.domain.exceptions import shown
+from engine.storage.family_checks import origin_problems
 from engine.storage.json_columns import json_problem
 from engine.storage.record import Execution
 
@@ -37,6 +38,7 @@ def job_problems(
     yield from _history_problems(job, moves)
     yield from _end_problems(job, is_final)
     yield from _execution_problems(job)
+    yield from origin_problems(job)
 
 
 def _history_problems(job: Mapping[str, Any], moves: Iterable[Move]) -> Iterator[str]:

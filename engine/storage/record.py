@@ -253,6 +253,12 @@ class Origin(Struct, frozen=True, gc=False):
     first_id: str | None = None
     """The id of the first job in a row of repeats, of which this one is no first."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all of a parent, or nothing of one."""
+        of_parent = (self.parent_id, self.parent_version, self.root_id)
+        return None not in of_parent or of_parent == (None, None, None)
+
 
 _DEFAULT: Final = "mock_bc_"
 MAX_DEFAULT_IDENTIFIER_CHARACTERS: Final = len(_DEFAULT) + MAX_IDENTIFIER_CHARACTERS

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from engine import FollowUp, Outcome
+from engine import FollowUp, Move, Outcome
 
 from .machine import BY, START, Machine
 from .model_rules import Fields
@@ -99,6 +99,14 @@ class Following(Machine):
         for _ in range(2):
             self.follow_up(number, kind, by=None)
         self.follow_ups(number)
+
+    @rule(number=st.integers(0, 3), kind=st.sampled_from(FOLLOWING))
+    def end_when_a_rule_has_gone(self, number: int, kind: str) -> None:
+        job_id = self.job_id(number)
+        self.open_with_rules([{"kind": kind, "to": "ends"}])
+        self.make(Move(job_id, self.lifecycle.running))
+        self.remove_rule(kind)
+        self.make(Move(job_id, min(self.lifecycle.failure)))
 
     @rule(number=st.integers(-1, 9))
     def follow_ups(self, number: int) -> None:

@@ -31,6 +31,7 @@ from msgspec import DecodeError
 from engine.domain.epochs import NAME_FORM
 from engine.domain.exceptions import shown
 from engine.domain.labels import read_labels
+from engine.storage.family_checks import rules_problem
 from engine.storage.findings import Findings, Report, printable_name
 from engine.storage.job_checks import Move, job_problems
 from engine.storage.postgres.columns import JOB_COLUMNS, RECORD_COLUMNS
@@ -137,6 +138,10 @@ class _Check:
                 self._values[name] = int(value)
             else:
                 self._add(f"note {name}", f"it can't be {shown(value)}")
+        if not notes.get("rules_number", "").isdecimal():
+            self._add("note rules_number", f"it can't be {shown(notes.get('rules_number'))}")
+        if (problem := rules_problem(notes.get("rules"))) is not None:
+            self._add("note rules", problem)
         if bool(self._values["last_sequence"]) != bool(self._values["last_position"]):
             self._add("the notes", "only one of last_sequence and last_position is 0")
         [[has_jobs]] = self._rows(f"SELECT EXISTS (SELECT FROM {self._quoted}.jobs)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from engine.storage.family_checks import FAMILY_RULES
 from engine.storage.postgres.claims import SEEN_FOR
 from engine.storage.postgres.columns import has_died
 from engine.storage.postgres.statements import FOUND_BY
@@ -185,7 +186,9 @@ _OF_HISTORIES: Final = (
     ),
 )
 
-RULES: Final = (*_OF_CLAIMS, *_OF_ATTEMPTS, *_OF_HISTORIES, *_OF_REMOVALS)
+_OF_FAMILIES: Final = tuple(Rule("job {0}", each.problem, each.query) for each in FAMILY_RULES)
+
+RULES: Final = (*_OF_CLAIMS, *_OF_ATTEMPTS, *_OF_HISTORIES, *_OF_REMOVALS, *_OF_FAMILIES)
 
 LEFT_BEHIND: Final = Rule(
     "job {0}",

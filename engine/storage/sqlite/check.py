@@ -32,12 +32,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.domain.exceptions import StorageDamagedError, shown
+from engine.storage.family_checks import rules_problem
 from engine.storage.findings import MAX_FINDINGS, Findings, Report, printable_name
 from engine.storage.job_checks import Move, job_problems
 from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.attempt_checks import attempt_problems
 from engine.storage.sqlite.epochs import SELECT_EPOCHS
 from engine.storage.sqlite.errors import storage_error
+from engine.storage.sqlite.family_checks import family_problems
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.interruptible import interruptible
 from engine.storage.sqlite.label_checks import label_problems
@@ -110,6 +112,7 @@ class _Check:
             self._check_rows,
             self._check_attempts,
             self._check_labels,
+            self._check_families,
             self._check_numbers,
         ):
             with self._surviving(), interruptible(self._connection, self._tell):
@@ -187,6 +190,8 @@ class _Check:
             ):
                 self._add("the notes", f"{kind} {newest} is there, and was to be removed")
         self._read_final_statuses(notes.get("final_statuses"))
+        if (problem := rules_problem(notes.get("rules", "[]"))) is not None:
+            self._add("note rules", problem)
 
     def _check_epochs(self) -> None:
         first_sequence = 1
@@ -264,6 +269,10 @@ class _Check:
 
     def _check_labels(self) -> None:
         for finding in label_problems(self._connection):
+            self._add(*finding)
+
+    def _check_families(self) -> None:
+        for finding in family_problems(self._connection):
             self._add(*finding)
 
     def _check_numbers(self) -> None:

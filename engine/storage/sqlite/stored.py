@@ -166,8 +166,7 @@ def _read_origin(values: Row) -> Origin:
         DamagedRowError: It is none.
     """
     origin = _converted(dict(zip(ORIGIN_COLUMNS, values, strict=True)), Origin)
-    parent = (origin.parent_id, origin.parent_version, origin.root_id)
-    if None in parent and any(each is not None for each in parent):
+    if not origin.is_whole:
         raise DamagedRowError("it has a part of a parent")
     return origin
 

@@ -10,7 +10,16 @@ import anyio
 import psycopg
 import pytest
 
-from engine import AGENT_JOB_LIFECYCLE, AgentJobStatus, Job, Retry, SyncJobEngine, Worker
+from engine import (
+    AGENT_JOB_LIFECYCLE,
+    AgentJobStatus,
+    FollowUp,
+    Job,
+    JobStatus,
+    Retry,
+    SyncJobEngine,
+    Worker,
+)
 from engine.storage.findings import Report
 from engine.storage.places import place_at
 from engine.storage.postgres.check import check_database
@@ -165,4 +174,48 @@ def test_a_check_finds(url: str, case: tuple[str, str]) -> None:
     damage, problem = case
     report = _found(url, damage)
     assert report.problems
+    assert any(problem in finding.problem for finding in report.findings), report.findings
+
+
+@pytest.fixture(scope="module")
+def family_url(databases: Databases) -> Iterator[str]:
+    """Return the URL of a database with a job, its follow-up, and the repeats of both."""
+    url, rules = databases.new(), [FollowUp("settle", to={JobStatus.COMPLETED})]
+    with SyncJobEngine(url, follow_ups=rules, new_id=iter(("root", "other")).__next__) as engine:
+        for _ in range(2):
+            engine.create(start=True)
+        engine.transition("root", JobStatus.COMPLETED)
+        [settle] = engine.follow_ups("root")
+        engine.transition(settle.job_id, JobStatus.FAILED)
+        for job_id in ("root", settle.job_id):
+            engine.repeat(job_id)
+    yield url
+    databases.drop(url)
+
+
+def test_a_database_with_families_is_sound(family_url: str) -> None:
+    assert place_at(family_url).check(_ignore) == Report(5, 7, 0, ())
+
+
+OF_FOLLOW_UP = "UPDATE jobs SET {} WHERE kind = 'settle' AND repeat_of IS NULL"
+OF_RULES = "UPDATE notes SET value = '{}' WHERE name = 'rules{}'"
+FAMILY_DAMAGE = [
+    (OF_FOLLOW_UP.format("parent_id = 'x'"), "it follows job 'x', and there is no such job"),
+    (OF_FOLLOW_UP.format("root_id = 'x'"), "its family is that of job 'x', and there is no such"),
+    (OF_FOLLOW_UP.format("root_id = 'other'"), "its family is that of job 'other', and that of"),
+    (OF_FOLLOW_UP.format("parent_version = 9"), "it follows version 9 of job 'root', whose"),
+    (OF_FOLLOW_UP.format("parent_version = 1"), "its id is not that of the settle which follows"),
+    (OF_FOLLOW_UP.format("job_id = 'x'"), "its id is not that of the settle which follows"),
+    (OF_FOLLOW_UP.format("root_id = NULL"), "it has a part of a parent"),
+    ("DELETE FROM jobs WHERE job_id = 'root'", "it follows job 'root', and there is no such job"),
+    (OF_RULES.format("[", ""), "it can't be '['"),
+    (OF_RULES.format('[{"kind":"a"}]', ""), "it can't be '[{"),
+    (OF_RULES.format("x", "_number"), "it can't be 'x'"),
+]
+
+
+@pytest.mark.parametrize("case", [*FAMILY_DAMAGE[::5], *thorough(*FAMILY_DAMAGE)])
+def test_a_check_finds_damage_of_families(family_url: str, case: tuple[str, str]) -> None:
+    damage, problem = case
+    report = _found(family_url, damage)
     assert any(problem in finding.problem for finding in report.findings), report.findings

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from engine import JobStatus, SQLiteStorage, SyncJobEngine
@@ -10,6 +12,7 @@ from engine.storage.sqlite import file
 from engine.storage.sqlite.check import check_file
 from engine.storage.sqlite.database import Database
 from engine.storage.sqlite.ownership import Ownership
+from engine.storage.sqlite.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, checksum
 
 FINAL = {"completed": "succeeded", "failed": "failed"}
 JOBS = [f"job-{number}" for number in range(1, 11)]
@@ -40,3 +43,28 @@ def make_file(folder: Path) -> Path:
     database.close()
     ownership.release()
     return path
+
+
+def findings(path: Path) -> list[str]:
+    return [f"{where}: {problem}" for where, problem in checked(path).findings]
+
+
+def written(path: Path, *statements: str) -> None:
+    """Change the file as no engine would."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount != 0
+
+
+def sealed(path: Path) -> None:
+    """Make every checksum match its row."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.create_function("checksum", -1, lambda *values: checksum(values))
+        for table, columns in (
+            ("jobs", JOB_COLUMNS),
+            ("transitions", TRANSITION_COLUMNS),
+            ("attempts", ATTEMPT_COLUMNS),
+            ("engine", ("name", "value", "checksum")),
+        ):
+            values = ", ".join(columns[:-1])
+            connection.execute(f"UPDATE {table} SET checksum = checksum({values})")  # noqa: S608 - our own names

@@ -21,9 +21,8 @@ from engine import (
 from engine.storage.findings import Report
 from engine.storage.sqlite import check, interruptible
 from engine.storage.sqlite.check import check_file
-from engine.storage.sqlite.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, checksum
 from engine.testing.values import TEXTS
-from tests.unit.storage.sqlite.checking import checked, make_file
+from tests.unit.storage.sqlite.checking import checked, findings, make_file, sealed, written
 
 
 @pytest.fixture(scope="module")
@@ -45,31 +44,6 @@ def test_a_file_without_jobs_is_sound(tmp_path: Path) -> None:
     with SyncJobEngine(SQLiteStorage(path)):
         pass
     assert checked(path) == Report(jobs=0, transitions=0, problems=0, findings=())
-
-
-def findings(path: Path) -> list[str]:
-    return [f"{where}: {problem}" for where, problem in checked(path).findings]
-
-
-def written(path: Path, *statements: str) -> None:
-    """Change the file as no engine would."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        for statement in statements:
-            assert connection.execute(statement).rowcount != 0
-
-
-def sealed(path: Path) -> None:
-    """Make every checksum match its row."""
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.create_function("checksum", -1, lambda *values: checksum(values))
-        for table, columns in (
-            ("jobs", JOB_COLUMNS),
-            ("transitions", TRANSITION_COLUMNS),
-            ("attempts", ATTEMPT_COLUMNS),
-            ("engine", ("name", "value", "checksum")),
-        ):
-            values = ", ".join(columns[:-1])
-            connection.execute(f"UPDATE {table} SET checksum = checksum({values})")  # noqa: S608 - our own names
 
 
 def test_sealing_a_sound_file_changes_nothing(path: Path) -> None:
