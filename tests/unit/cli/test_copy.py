@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from itertools import count, islice
 from json import loads
 from pathlib import Path
@@ -13,8 +14,10 @@ import psycopg
 import pytest
 
 from engine import (
+    FollowUp,
     Job,
     JobStatus,
+    Outcome,
     Storage,
     StorageDamagedError,
     StorageError,
@@ -187,6 +190,38 @@ def test_an_engine_goes_on_in_the_copy_where_it_was(
     listed = here("list", target, "--after", 3)
     assert [line.split()[3] for line in listed[1][1:]] == ["three"]
     assert here("check", target)[0] == 0
+
+
+@in_all_directions
+def test_a_copy_follows_by_the_same_rules(places: Places, here: Run, direction: str) -> None:
+    sort, _, sort_of_copy = direction.split()
+    source, target = places.new(sort), places.new(sort_of_copy)
+    ends = {JobStatus.COMPLETED, JobStatus.FAILED}
+    rules = [FollowUp("settle", to=ends, labels={"é": "ß"}, delay=timedelta(days=1))]
+    rules += [FollowUp("notify", of="settle", to=ends, outcomes={Outcome.FAILED}, started=True)]
+    with SyncJobEngine(source, follow_ups=rules) as engine:
+        jobs = [engine.create(start=True, labels={"é": "ß"}) for _ in range(2)]
+        engine.transition(jobs[0].job_id, JobStatus.COMPLETED)
+        [settle] = engine.follow_ups(jobs[0].job_id)
+        engine.transition(settle.job_id, JobStatus.FAILED)
+        engine.repeat(settle.job_id)
+        kept, followed = engine.rules(), engine.follow_ups(jobs[0].job_id)
+        assert (len(kept), len(followed)) == (2, 2)
+    assert here("copy", source, target)[0] == 0
+    assert here("check", target)[0] == 0
+    assert _shown(here, target) == _shown(here, source)
+    with place_at(source).contents() as before, place_at(target).contents() as after:
+        origins = [job.origin for job in before.jobs()]
+        assert [job.origin for job in after.jobs()] == origins
+        assert origins[3] is not None
+    with SyncJobEngine(target) as engine:
+        assert engine.rules() == kept
+        assert engine.follow_ups(jobs[0].job_id) == followed
+        engine.transition(jobs[1].job_id, JobStatus.FAILED)
+        [settle] = engine.follow_ups(jobs[1].job_id)
+        assert settle.next_attempt_at == settle.created_at + timedelta(days=1)
+        assert not engine.remove_rule("refund")
+        assert engine.remove_rule("notify")
 
 
 @pytest.mark.thorough
