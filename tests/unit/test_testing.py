@@ -6,7 +6,7 @@ Nothing here sleeps, and days pass in milliseconds.
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,7 @@ from engine import (
     ORDER_LIFECYCLE,
     AgentJobStatus,
     Context,
+    FollowUp,
     Gate,
     InvalidValueError,
     Job,
@@ -31,11 +32,12 @@ from engine import (
     Lifecycle,
     MemoryStorage,
     OrderStatus,
+    Outcome,
     Retry,
     StalePromptError,
     WaitingJobs,
 )
-from engine.testing import Lab, StandstillError
+from engine.testing import Lab, StandstillError, VirtualClock
 
 HOUR = timedelta(hours=1)
 HOURLY = Retry(max_attempts=3, first_delay_seconds=3_600, max_delay_seconds=86_400, jitter=0)
@@ -156,6 +158,74 @@ async def test_a_report_is_printed_when_it_is_paid() -> None:
         assert (await lab.engine.get(job.job_id)).status is JobStatus.AWAITING_PAYMENT
         paid.append(job.job_id)
         assert (await lab.finish(job)).result == "1 pages"
+
+
+class Bank:
+    """Gives money back, once it opens: another dependency, replaced by the test."""
+
+    def __init__(self, opens_in: timedelta) -> None:
+        self.clock = VirtualClock()
+        self.opens_at = self.clock() + opens_in
+        self.keys: list[str] = []
+
+    async def refund(self, _job: Job[OrderStatus], context: Context[OrderStatus]) -> str:
+        self.keys.append(context.key)
+        if self.clock() < self.opens_at:
+            raise ConnectionError("the bank is closed")
+        return f"{context.parent.payment_id} given back"
+
+    def lab(self) -> Lab[OrderStatus]:
+        """Return a lab in which an order takes ten minutes, and a refund follows its failure."""
+        work = Printer(minutes=10).print_report
+        handlers: dict[str, Callable[..., Any]] = {"report": work, "refund": self.refund}
+        failures = {OrderStatus.FAILED, OrderStatus.CANCELLED, OrderStatus.EXPIRED}
+        rules = [FollowUp("refund", to=failures, started=True)]
+        return Lab(handlers, lifecycle=ORDER_LIFECYCLE, follow_ups=rules, clock=self.clock)
+
+
+async def cancelled_order(lab: Lab[OrderStatus]) -> Job[OrderStatus]:
+    """Return an order that was paid, and is cancelled while it is at work."""
+    order = await lab.engine.create(kind="report", input={"pages": 3})
+    await lab.engine.start(order.job_id, payment_id="payment 7")
+    await anyio.wait_all_tasks_blocked()
+    return await lab.engine.cancel(order.job_id, "ordered twice")
+
+
+@pytest.mark.anyio
+async def test_a_refund_is_tried_for_days_until_the_bank_opens() -> None:
+    bank = Bank(opens_in=timedelta(days=2.5))
+    async with bank.lab() as lab:
+        order = await lab.finish(await cancelled_order(lab), follow_ups=True)
+        assert order.outcome is Outcome.CANCELLED
+        [refund] = await lab.engine.follow_ups(order.job_id)
+        assert (refund.status, refund.result) == (OrderStatus.COMPLETED, "payment 7 given back")
+        assert refund.updated_at - order.updated_at >= timedelta(days=2.5)
+        assert bank.keys == [refund.job_id] * refund.attempt
+
+
+@pytest.mark.anyio
+async def test_a_refund_that_can_not_be_made_needs_attention_after_three_days() -> None:
+    bank = Bank(opens_in=timedelta(days=30))
+    async with bank.lab() as lab:
+        order = await cancelled_order(lab)
+        with pytest.raises(StandstillError):  # a person has to look at it
+            await lab.finish(order, follow_ups=True)
+        [refund] = await lab.engine.follow_ups(order.job_id)
+        assert refund.status is OrderStatus.NEEDS_ATTENTION
+        assert timedelta(days=2.5) < refund.updated_at - order.updated_at < timedelta(days=4)
+        await lab.advance(timedelta(days=30))
+        assert (await lab.retry(refund)).result == "payment 7 given back"
+        assert {*bank.keys} == {refund.job_id}
+
+
+@pytest.mark.anyio
+async def test_an_order_that_was_never_paid_is_not_refunded() -> None:
+    async with Bank(opens_in=HOUR).lab() as lab:
+        expires = {OrderStatus.AWAITING_PAYMENT: HOUR}
+        order = await lab.engine.create(kind="report", deadlines=expires)
+        order = await lab.finish(order, follow_ups=True)
+        assert (order.status, order.outcome) == (OrderStatus.EXPIRED, Outcome.EXPIRED)
+        assert await lab.engine.follow_ups(order.job_id) == []
 
 
 def test_the_same_without_async() -> None:
