@@ -6,9 +6,9 @@
     PAYMENT_SECRET=secret uvicorn --app-dir examples shop:app
 
 One process, one file. An order is answered at once. A payment service calls back and starts the
-job; money that comes too late is given back, by a job of its own. The customer waits for the job,
-watches it, answers its question or cancels it. Kill the shop at any moment and start it again: it
-goes on. Authentication is missing: the shop believes the header ``Customer``.
+job. The customer waits for it, watches it, answers its question or cancels it. Money that comes too
+late, or for nothing, is given back. Kill the shop at any moment and start it again: it goes on.
+Authentication is missing: the shop believes the header ``Customer``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fastapi import Body, Depends, FastAPI, Header, HTTPException, Request, Resp
 from pydantic import BaseModel, Field, JsonValue, NonNegativeInt
 
 import engine
-from engine import Context, Handler, Job, JobEngine, OrderStatus, Retry, Worker
+from engine import Context, FollowUp, Handler, Job, JobEngine, OrderStatus, Retry, Worker
 from engine.web import event_stream, health_response, install_errors, wait_as_preferred
 
 if not (SECRET := os.environ.get("PAYMENT_SECRET", "").encode()):
@@ -53,7 +53,7 @@ class Report(BaseModel):
 
 
 class Payment(BaseModel):
-    """The payment service's callback, and the input of a refund."""
+    """The payment service's callback."""
 
     job_id: str
     payment_id: str = Field(min_length=1, max_length=200)
@@ -76,13 +76,17 @@ async def translate(order: Order) -> str:
     return " ".join(f"{word[1:]}{word[0]}ay" for word in order.text.split())
 
 
-async def give_back(payment: Payment) -> str:
-    """Tell the payment service to give money back, by the payment's name: it may be told twice."""
-    return f"{payment.payment_id} was given back"  # here it only says so
+async def give_back(job: Job[OrderStatus], context: Context[OrderStatus]) -> str:
+    """Tell the payment service to give money back, with `Context.key`: it may be told twice."""
+    order = job if job.parent_id is None else context.parent
+    return f"{order.payment_id} was given back"  # here it only says so
 
 
 # --- the server -----------------------------------------------------------------------------------
-jobs = JobEngine(os.environ.get("SHOP_JOBS", "shop.db"), lifecycle=engine.ORDER_LIFECYCLE)
+lost = {OrderStatus.FAILED, OrderStatus.CANCELLED, OrderStatus.EXPIRED}
+refund_rule = FollowUp("refund", of={"report", "translation"}, to=lost, started=True)
+place = os.environ.get("SHOP_JOBS", "shop.db")
+jobs = JobEngine(place, lifecycle=engine.ORDER_LIFECYCLE, follow_ups=[refund_rule])
 handlers: dict[str, Handler[Any, Any]] = {
     "report": Handler(write_report, concurrency=4),
     "translation": Handler(translate),
@@ -102,12 +106,14 @@ install_errors(app)
 
 Customer = Annotated[str, Header(min_length=1, max_length=100)]
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=100)]
+Answer = Annotated[JsonValue, Body()]
 Json = dict[str, Any]
 
 
 async def own_order(job_id: str, customer: Customer) -> str:
     """Return the id of an order that is the customer's own; for all others there is none."""
-    if (await jobs.get(job_id)).labels.get("customer") != customer:
+    job = await jobs.get(job_id)
+    if job.parent_id or job.labels.get("customer") != customer:  # a refund is the shop's
         raise engine.JobNotFoundError(job_id)
     return job_id
 
@@ -132,14 +138,9 @@ def shown(job: Job[OrderStatus]) -> Json:
 @app.post("/orders", status_code=202)
 async def take_order(order: Order, customer: Customer, response: Response, key: Key = None) -> Json:
     """Take an order. The same ``Idempotency-Key`` of the same customer gives the same job."""
-    job = await jobs.create(
-        kind=order.kind,
-        input=order,
-        idempotency_key=key and f"order\n{customer}\n{key}",
-        labels={"customer": customer},
-        deadlines=LIMITS,
-        by=customer,
-    )
+    own_key, labels = key and f"order\n{customer}\n{key}", {"customer": customer}
+    about: Json = {"kind": order.kind, "input": order, "deadlines": LIMITS}
+    job = await jobs.create(**about, idempotency_key=own_key, labels=labels, by=customer)
     response.headers["Location"] = f"/orders/{job.job_id}"
     return shown(job)
 
@@ -162,7 +163,8 @@ async def take_payment(payment: Payment) -> Json:
 @app.get("/orders")
 async def list_orders(customer: Customer, after: str | None = None) -> Json:
     """Return a page of the customer's orders, the newest first."""
-    page = await jobs.list_jobs(labels={"customer": customer}, newest_first=True, after=after)
+    whose = {"customer": customer}
+    page = await jobs.list_jobs(labels=whose, newest_first=True, after=after, follow_ups=False)
     return {"orders": [shown(job) for job in page.jobs], "next": page.next_cursor}
 
 
@@ -174,9 +176,7 @@ async def get_order(job_id: OwnOrder, request: Request) -> Json:
 
 
 @app.post("/orders/{job_id}/answers/{prompt_id}")
-async def give_answer(
-    job_id: OwnOrder, prompt_id: str, value: Annotated[JsonValue, Body()]
-) -> Json:
+async def give_answer(job_id: OwnOrder, prompt_id: str, value: Answer) -> Json:
     """Answer an order's question; the order shows its ``prompt_id`` and its schema."""
     return shown(await jobs.provide_input(job_id, prompt_id, value))
 

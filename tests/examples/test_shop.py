@@ -204,6 +204,23 @@ def test_an_order_is_cancelled_before_it_is_paid_and_while_it_runs(tmp_path: Pat
         )  # another cancel changes nothing
 
 
+def test_a_paid_order_that_is_cancelled_is_refunded_once_and_the_refund_is_the_shops(
+    tmp_path: Path,
+) -> None:
+    with served(tmp_path) as shop:
+        job_id, unpaid = shop.order(LONG_TEXT), shop.order("a text")
+        shop.pay(job_id, "of Ann")
+        assert shop.get(job_id, wait_seconds=30)["status"] == "awaiting_input"
+        for each in (job_id, unpaid):
+            shop.call("DELETE", f"/{each}")
+        while (kept := refund_in(tmp_path))["status"] != "completed":
+            pass
+        assert kept["result"] == "of Ann was given back"
+        assert len(shop.call("GET", "").json()["orders"]) == 2
+        for method in ("GET", "DELETE"):
+            assert shop.call(method, f"/{kept['job_id']}").status_code == 404
+
+
 @pytest.mark.thorough
 def test_refusals_say_what_is_wrong(shop: Shop) -> None:
     for body in ("{}", "no JSON", '{"text": 1}', '{"text": "a", "kind": "refund"}'):
