@@ -310,12 +310,15 @@ def test_every_exit_code_is_in_the_table() -> None:
     assert [int(code) for code in codes] == [*MEANINGS]
 
 
-def test_every_request_of_the_shop_is_in_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("example", "page"), [("shop", "service"), ("agent", "agent")])
+def test_every_request_of_an_example_is_in_the_table(
+    example: str, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PAYMENT_SECRET", "secret")
     monkeypatch.syspath_prepend(ROOT / "examples")
-    paths = import_module("shop").app.openapi()["paths"]
+    paths = import_module(example).app.openapi()["paths"]
     requests = [(method.upper(), path) for path, methods in paths.items() for method in methods]
-    rows = table("docs/service.md", "request")
+    rows = table(f"docs/{page}.md", "request")
     named = re.findall(r"^\| `(\w+) (/\S*)` \|", rows, re.MULTILINE)
     assert sorted(named) == sorted(requests)
 
