@@ -30,6 +30,7 @@ from engine.owner.ranked_jobs import rank
 from engine.owner.ready_queue import ReadyQueue
 from engine.owner.state import State
 from engine.storage.record import Record, died_with
+from engine.storage.shared import Shared
 
 _MOST_LATE: Final = 200  # ready jobs that a round expires: as many as a step of the timers
 
@@ -57,9 +58,10 @@ class WaitingClaims:
         self._unclaimed: dict[str, str] = {}
         self._reserved: dict[str, Record] = {}
         self._has_lost_some = False  # a shared storage keeps jobs for this engine, unknown here
-        self._is_shared = False
+        self._shared: Shared | None = None
         # Kinds of which a shared storage had no more jobs to give, until there may be news.
         self._empty: set[str] = set()
+        self._holds_back_suspects = False  # a shared storage may have more of the "empty" kinds
 
     def add(self, messages: Sequence[Write]) -> None:
         """Add the claims among the messages of a round."""
@@ -91,7 +93,7 @@ class WaitingClaims:
         shared = state.shared
         if shared is None:
             return ()
-        self._is_shared = True
+        self._shared = shared
         strays = self._ready_queue.strays
         if self._has_lost_some or strays.have_ended:
             strays.have_ended = False
@@ -104,18 +106,27 @@ class WaitingClaims:
             self._has_lost_some = False
         if wanted := self._wanted():
             self._has_lost_some = True
+            if self._holds_back_suspects and not self._ready_queue.has_suspect:
+                self._holds_back_suspects = False
+                self._empty.clear()
             for free, limit in wanted:
                 kinds = {kind: its for kind, its in free.items() if kind not in self._empty}
                 if not kinds:
                     continue
-                suspects = not self._ready_queue.has_suspect
-                taken = await shared.take(kinds, limit, suspects=suspects)
-                for record in taken:
-                    self._keep(record)
-                if len(taken) < limit:
-                    self._note_empty(kinds, taken)
+                await self._take(shared, kinds, limit)
             self._has_lost_some = False
         return tuple(self._reserved.values())
+
+    async def _take(self, shared: Shared, kinds: Mapping[str, int], limit: int) -> None:
+        """Have so many jobs reserved, one suspect among them, and none while one is at work."""
+        suspects = not self._ready_queue.has_suspect
+        taken = await shared.take(kinds, limit, suspects=suspects)
+        for record in taken:
+            self._keep(record)
+            suspects = suspects and record.execution.died_attempt is None
+        self._holds_back_suspects |= not suspects
+        if len(taken) < limit:
+            self._note_empty(kinds, taken)
 
     def _note_empty(self, kinds: Mapping[str, int], taken: Sequence[Record]) -> None:
         """Note which kinds gave less than they might have, though not for the size of the jobs."""
@@ -181,7 +192,7 @@ class WaitingClaims:
         In a shared storage, another engine may keep a job that was running before: for its claims,
         or because a stray thread holds it back.
         """
-        if not self._is_shared:
+        if self._shared is None:
             return changed.values()
         started = batch.started_ids()
         return [job for job in changed.values() if job.job_id in started or batch.holds(job.job_id)]
@@ -207,7 +218,14 @@ class WaitingClaims:
             self._waiting.remove(each.claim)
             each.claim.answer(each.records)
             each.claim.notify()
+        self._wake_for_suspects()
         self._unclaimed.clear()  # the same commit released those that this engine still had
+
+    def _wake_for_suspects(self) -> None:
+        """Let another round begin if the last suspect has ended, and there may be a next one."""
+        may_go_on = self._holds_back_suspects and not self._ready_queue.has_suspect
+        if may_go_on and self._waiting and self._shared is not None:
+            self._shared.wake()
 
     def doubt(self, served: Sequence[ServedClaim]) -> None:
         """Keep the claims of a commit of unknown outcome."""

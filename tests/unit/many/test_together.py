@@ -24,7 +24,7 @@ from engine import (
 )
 from engine.owner import handled_kinds, keeping_up, shared_progress
 from engine.owner.commands import look
-from tests.unit.claiming import AgentJob
+from tests.unit.claiming import AgentJob, Claim, claimed, running, token_of
 from tests.unit.many.conftest import NewEngine
 from tests.unit.worker.at_work import ASKING, COMPLETED, FAILED, RUNNING, SECONDS, until_progress
 
@@ -214,6 +214,30 @@ async def test_a_kind_that_nobody_has_is_told_and_one_that_another_has_is_not(
             while told() != ["c", "c"]:
                 await checkpoint()
             assert (await one.statistics()).unhandled == 1
+
+
+@both
+async def test_the_end_of_one_suspect_frees_the_way_for_the_next_one_that_is_waited_for(
+    new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine knows that by itself, long before it looks around."""
+    monkeypatch.setattr(keeping_up, "LONGEST_PAUSE_SECONDS", 1_000)
+    monkeypatch.setattr(look, "LONGEST_PAUSE_SECONDS", 1_000)
+    monkeypatch.setattr(keeping_up, "_POLL_SECONDS", 1_000)
+    at_once = Retry(first_delay_seconds=0)
+    async with new_engine() as dying:
+        for _ in range(3):
+            await running(dying)
+        assert len(await claimed(dying, 3)) == 3
+    async with new_engine() as engine:
+        [suspect] = await claimed(engine, 100, retry=at_once)
+        for _ in range(2):
+            claim = await Claim(engine.core, 100, retry=at_once).seen()
+            assert not claim.is_told
+            token = token_of(suspect)
+            await engine.transition(suspect.job_id, COMPLETED, attempt_token=token)
+            [suspect] = await claim.records()
+            assert suspect.execution.died_attempt == 1
 
 
 @pytest.mark.parametrize("new_engine", ["plain"], indirect=True)  # its steps can be counted
