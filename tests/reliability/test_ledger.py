@@ -8,24 +8,38 @@ never moves.
 from __future__ import annotations
 
 import signal
+import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, ExitStack
+from itertools import count
 from pathlib import Path
 from random import Random
 
+import anyio
 import pytest
 
+from engine import SQLiteStorage, Storage
+from engine.storage.postgres import PostgresStorage
 from tests.examples.agents import Json, Payments, payment_service
+from tests.proxy import Proxy, proxied
 from tests.reliability.programs.zygote import Life, Order, Zygote, zygote
+from tests.reliability.seller import RULES, Engine, Seller, orders_of
 from tests.systems import needs_fork
-from tests.tries import report, rounds, seeded, tries
+from tests.tries import report, rounds, seeded, thorough, tries
 
 FULL_KILLS = 1_000
 KILLS_OF_A_FILE = 10
 LANES = 2
 MOST_SECONDS_OF_A_LIFE = 0.15
 PLANTED_KILLS = 20
+FULL_RACES = 10_000
+CALLERS = 10
+ENGINES = 4
+CREW = "four engines"
+MOST_SECONDS_OF_A_SHARED_LIFE = 0.4
+MOST_SECONDS_BETWEEN_CUTS = 0.3
 FAULTS = ["500", "429", "drop", "drop"]
 
 
@@ -33,6 +47,12 @@ FAULTS = ["500", "429", "drop", "drop"]
 def payments() -> Iterator[Payments]:
     with payment_service() as payments:
         yield payments
+
+
+def port_of(payments: Payments) -> int:
+    port = payments.client.base_url.port
+    assert port is not None
+    return port
 
 
 def faulty(payments: Payments, random: Random, planted: str = "") -> None:
@@ -50,7 +70,7 @@ def order(payments: Payments, place: str, name: str, random: Random, planted: st
     return {
         "place": place,
         "name": name,
-        "port": payments.client.base_url.port,
+        "port": port_of(payments),
         "seed": random.random(),
         "backend": random.choice(["asyncio", "trio"]),
         "has_rules": random.random() < 0.5,
@@ -60,13 +80,22 @@ def order(payments: Payments, place: str, name: str, random: Random, planted: st
     }
 
 
-def problems_of(payments: Payments, name: str, life: Life, seen: Counter[str]) -> Iterator[str]:
+def problems_of_life(
+    payments: Payments, name: str, life: Life, seen: Counter[str]
+) -> Iterator[str]:
     """Compare the ledger with the orders of a seller, whose last process says that all ended."""
     if life.said[-1:] != [["all ended"]]:
         yield f"{name} has not ended: {life}"
         return
     statuses = {line[1]: line[2] for line in life.said if line[0] == "ended"}
     yield from (f"{line[2]} of {line[1]} were missing" for line in life.said if is_missing(line))
+    yield from problems_of(payments, name, statuses, seen)
+
+
+def problems_of(
+    payments: Payments, name: str, statuses: Mapping[str, str], seen: Counter[str]
+) -> Iterator[str]:
+    """Compare the ledger with the ends of a seller's orders, by their payments."""
     for payment_id, payment in payments.ledger().items():
         if payment["order"].get("seller") == name:
             status = statuses.get(payment_id)
@@ -102,7 +131,7 @@ def sell_in(
         last = {"sells": False, "backfills": backfills, "has_rules": True}
         life = lane.child(order(payments, name, name, random, planted) | last, 60)
         ways = Counter[str]()
-        found += problems_of(payments, name, life, ways)
+        found += problems_of_life(payments, name, life, ways)
     return found, seen + ways
 
 
@@ -162,3 +191,107 @@ def test_a_planted_bug_is_found_in_the_ledger(bug: str, tmp_path: Path, payments
         report(f"planted: {len(caught)} of {len(found)}: {caught[:1]}")
         if caught:
             break
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("place", ["memory", "a file", *thorough("a database")])
+async def test_cancels_expiries_ends_and_callbacks_race_in_one_process(
+    place: str,
+    anyio_backend_name: str,
+    tmp_path: Path,
+    payments: Payments,
+    request: pytest.FixtureRequest,
+) -> None:
+    name, seen = f"{place} {anyio_backend_name}", Counter[str]()
+    random = seeded(f"ledger, races, {name}")
+    seller = Seller(name, port_of(payments), random)
+    faulty(payments, random)
+    async with AsyncExitStack() as stack:
+        storages: list[Storage | None] = [None]
+        if place == "a file":
+            storages = [SQLiteStorage(tmp_path / "jobs.db")]
+        elif place == "a database":
+            url = request.getfixturevalue("postgres_url")
+            storages = [PostgresStorage(url), PostgresStorage(url)]
+        engines = [
+            await stack.enter_async_context(seller.opened(each, has_rules=not number))
+            for number, each in enumerate(storages)
+        ]
+        orders = tries(FULL_RACES, least=60)
+        async with anyio.create_task_group() as callers:
+            for caller in range(CALLERS):
+                its = engines[caller % len(engines)]
+                callers.start_soon(sell_some, seller, its, orders // CALLERS)
+        await seller.finish(engines[0])
+        missing = [await engines[0].backfill(rule.kind) for rule in RULES]
+        jobs = await orders_of(engines[0])
+        follow_ups = await engines[0].count(follow_ups=True) - len(jobs)
+    statuses = {payment_id: str(job.status) for payment_id, job in jobs.items()}
+    assert [*problems_of(payments, name, statuses, seen)] == []
+    report(f"ledger, races, {name}: {dict(sorted(seen.items()))}")
+    assert (missing, follow_ups) == ([0] * len(RULES), len(jobs))
+    assert len(jobs) == orders
+    assert {"completed, seller", "cancelled, buyer", "expired, buyer"} <= seen.keys()
+
+
+async def sell_some(seller: Seller, engine: Engine, count: int) -> None:
+    for _ in range(count):
+        await seller.sell(engine)
+
+
+@pytest.mark.thorough
+@needs_fork
+def test_four_engines_on_a_database_are_killed_and_two_of_them_cut_off(
+    postgres_url: str, payments: Payments
+) -> None:
+    kills, over, seen = tries(FULL_KILLS, least=40), threading.Event(), Counter[str]()
+    with ExitStack() as stack, zygote("paying") as first:
+        random = seeded(f"ledger, {CREW}")
+        last = order(payments, postgres_url, CREW, random) | {"sells": False, "has_rules": True}
+        first.child(last, 60)  # the rules are there from now on
+        ways = [stack.enter_context(proxied(postgres_url)) for _ in range(ENGINES // 2)]
+        places = [postgres_url] * (ENGINES - len(ways)) + [way for _, way in ways]
+        with ThreadPoolExecutor(ENGINES + 1) as threads:
+            cuts = threads.submit(cut, [proxy for proxy, _ in ways], over)
+            lanes = [
+                threads.submit(kill_some, payments, place, kills // ENGINES, number)
+                for number, place in enumerate(places)
+            ]
+            for lane in lanes:
+                seen += lane.result()
+            over.set()
+        found = list[str]()
+        for backfills in (False, True):
+            life, ends = first.child(last | {"backfills": backfills}, 60), Counter[str]()
+            found += problems_of_life(payments, CREW, life, ends)
+    report(f"ledger, {CREW}: {cuts.result()} cuts, {dict(sorted((seen + ends).items()))}")
+    assert found == []
+    assert seen["kills"] == kills // ENGINES * ENGINES
+    assert ends["completed, seller"] > kills / 10
+
+
+def kill_some(payments: Payments, place: str, kills: int, number: int) -> Counter[str]:
+    """Kill so many engines on a database, one after the other."""
+    random, seen = seeded(f"ledger, {CREW}, {number}"), Counter[str]()
+    with zygote("paying") as lane:
+        while seen["kills"] < kills:
+            faulty(payments, random)
+            seconds = random.uniform(0, MOST_SECONDS_OF_A_SHARED_LIFE)
+            its = order(payments, place, CREW, random)
+            life = lane.child(its, seconds, counted_from=["opened"])
+            seen["kills" if life.status == -signal.SIGKILL else "cut off while opening"] += 1
+    return seen
+
+
+def cut(proxies: list[Proxy], over: threading.Event) -> int:
+    """Cut connections, sometimes after an answer was swallowed; return how often."""
+    random = seeded(f"ledger, {CREW}, cuts")
+    for number in count():
+        if over.wait(random.uniform(0, MOST_SECONDS_BETWEEN_CUTS)):
+            return number
+        proxy = random.choice(proxies)
+        if random.random() < 0.5:
+            proxy.swallow()
+            over.wait(random.uniform(0, 0.02))
+        proxy.cut()
+    raise AssertionError

@@ -6,7 +6,7 @@ For `tests.reliability.programs.zygote`. A place is a file, or the URL of a data
 * ``["ended", payment_id, status]``: an order has ended so; ``["missing", kind, count]``: a backfill
   has found transitions without a follow-up
 * ``["all ended"]``: no job is left, and the last line
-* ``["crashed", text]``: the engine has crashed, because others took it for dead
+* ``["crashed", text]``: the engine can't be opened, or has crashed: others took it for dead
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from engine import Context, EngineCrashedError, EngineError, SQLiteStorage, Storage
+from engine import Context, EngineError, SQLiteStorage, Storage
 from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.ids import new_job_id
 from engine.owner.state import State
@@ -90,8 +90,8 @@ async def work(order: Order) -> None:
             for payment_id, job in (await orders_of(engine)).items():
                 say("ended", payment_id, job.status)
             say("all ended")
-    except EngineCrashedError as crash:
-        say("crashed", repr(crash.__cause__)[:1_000])
+    except EngineError as error:
+        say("crashed", repr(error.__cause__ or error)[:1_000])
 
 
 async def sell_on(seller: Seller, engine: Engine) -> None:
