@@ -17,7 +17,7 @@ import psycopg
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import CommitsLostError, CommitUnknownError, StorageError
-from engine.domain.follow_up_rules import NO_RULES, StoredRules
+from engine.domain.follow_up_rules import NO_RULES, Rules, StoredRules
 from engine.storage.answers import CheckedOut, Committed, Names
 from engine.storage.postgres import reading
 from engine.storage.postgres.arrays import numbers, texts
@@ -119,11 +119,17 @@ class Database:
         return self.call(keep)
 
     def rules(self) -> StoredRules:
-        """Return the rules of follow-ups, by which the owner decides from now on."""
-        self._rules = self.call(
+        """Return the rules of follow-ups, by which the owner decides from now on.
+
+        Raises:
+            StorageDamagedError: They can't be read, so no transition can be committed.
+        """
+        stored = self.call(
             lambda cursor, statements: StoredRules(*reading.one(cursor, statements.rules))
         )
-        return self._rules
+        Rules.read(stored)  # else the owner would go on by older ones, under the new number
+        self._rules = stored
+        return stored
 
     def keep_rules(self, text: str) -> StoredRules | None:
         """Keep other rules; see `engine.storage.Storage.keep_rules`."""

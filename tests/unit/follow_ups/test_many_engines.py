@@ -18,6 +18,7 @@ from engine import (
     Move,
     NewJob,
     Retention,
+    StorageDamagedError,
     Worker,
 )
 from engine import OrderStatus as S
@@ -26,6 +27,7 @@ from engine.storage.answers import Committed
 from engine.storage.postgres import PostgresStorage
 from engine.storage.record import Change
 from engine.testing.facades import FACADES, Engine, opened_engine
+from tests.interventions import Intruder
 from tests.unit.follow_ups.conftest import RULES
 from tests.unit.follow_ups.families import ended, kinds, numbers, only, started
 from tests.unit.storage.postgres.callers import calling
@@ -196,6 +198,25 @@ async def test_a_worker_elsewhere_does_it_and_a_wait_here_ends(postgres_url: str
             await web.wait(job.job_id, follow_ups=True)
         [settle] = await web.follow_ups(job.job_id)
         assert (settle.result, await kinds(web, settle)) == ("done", ["notify"])
+
+
+async def test_nothing_is_decided_by_older_rules_while_the_newest_cannot_be_read(
+    postgres_url: str, intruder: Intruder
+) -> None:
+    async with _open(postgres_url, *RULES) as engine:
+        job = await started(engine)
+        kept = intruder.value("SELECT value FROM notes WHERE name = 'rules'")
+        set_rules = "UPDATE notes SET value = %s WHERE name = 'rules'"
+        intruder.execute(set_rules, "[")
+        intruder.execute("UPDATE notes SET value = '100' WHERE name = 'rules_number'")
+        for _ in range(2):
+            with pytest.raises(StorageDamagedError, match="rules of follow-ups are damaged"):
+                await engine.transition(job.job_id, S.COMPLETED)
+            with pytest.raises(StorageDamagedError, match="rules of follow-ups are damaged"):
+                await engine.rules()
+        intruder.execute(set_rules, kept)
+        done = await engine.transition(job.job_id, S.COMPLETED)
+        assert await kinds(engine, done) == ["settle"]
 
 
 @pytest.mark.parametrize("kind", ["Connection", "Session"])
