@@ -609,6 +609,7 @@ class JobEngine(EngineBase[Status]):
         Raises:
             InvalidValueError: The id is no text of 1 to 256 characters.
             JobNotFoundError: No job has this id.
+            JobDamagedError: The job, or a follow-up in its family, can't be read.
         """
         self.core.check_caller()
         return await self._views.jobs_in_slices(await self.core.converse(read_follow_ups(job_id)))
@@ -768,6 +769,8 @@ class JobEngine(EngineBase[Status]):
         Raises:
             InvalidValueError: An argument is of the wrong type, size or form.
             JobNotFoundError: No job has this id.
+            JobDamagedError: The job can't be read; or a follow-up that is waited for, so nobody
+                knows whether it has ended.
             CallTimeoutError: The job did not get there in time, or a follow-up did not end, which
                 the error then names; it carries on.
         """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from engine.domain.exceptions import JobDamagedError
 from engine.domain.validation import MAX_PAGE_JOBS
 from engine.owner.commands.listing import ListJobs
 from engine.owner.commands.read import GetJobs
@@ -17,14 +18,14 @@ from engine.storage.record import Damaged, Record
 def descendants(job_id: str) -> Generator[Message[Any], Any, list[Record]]:
     """Return the follow-ups of a job, and theirs, in the order of their creation.
 
-    Damaged ones are left out.
-
     Yields:
         Messages; takes their answers.
 
     Raises:
         InvalidValueError: The id is no text of 1 to 256 characters.
         JobNotFoundError: No job has this id.
+        JobDamagedError: A job of the family can't be read: nobody knows whom it follows, or whether
+            it has ended.
     """
     [job] = yield GetJobs.one(job_id)
     jobs, found, ids = JobFilter(root_id=job.root_id), list[Record](), {job_id}
@@ -32,7 +33,9 @@ def descendants(job_id: str) -> Generator[Message[Any], Any, list[Record]]:
     while after is not None:
         page: StoredPage = yield ListJobs(jobs, MAX_PAGE_JOBS, after)
         for each in page.jobs:  # a follow-up is younger than its parent
-            if not isinstance(each, Damaged) and each.parent_id in ids:
+            if isinstance(each, Damaged):
+                raise JobDamagedError(each.job_id, each.problem)
+            if each.parent_id in ids:
                 ids.add(each.job_id)
                 found.append(each)
         after = page.next_after
