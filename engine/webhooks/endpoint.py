@@ -159,6 +159,7 @@ def _check_url(given: object, *, allow_private: bool) -> None:
 
 def _is_private(host: str) -> bool:
     """Return whether a host is not public, as far as its text says it."""
+    host = host.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

@@ -82,7 +82,7 @@ def verify(
     if not isinstance(body, bytes):
         raise InvalidValueError("body", f"must be bytes, not {shown(body)}")
     check_seconds("tolerance_seconds", tolerance_seconds)
-    given = {name.lower(): value for name, value in headers.items()}
+    given = _by_name(headers)
     message_id = _text(given, ID, MAX_IDENTIFIER_CHARACTERS)
     sent_at = _sent_at(_text(given, TIMESTAMP, _MAX_DIGITS))
     signatures = _text(given, SIGNATURE, _MAX_HEADER_CHARACTERS).split(" ")
@@ -101,6 +101,17 @@ def verify(
     if not any(found):
         raise InvalidWebhookError(SIGNATURE, "is by none of the secrets")
     return Incoming(message_id, sent_at, body)
+
+
+def _by_name(headers: object) -> dict[str, str]:
+    """Return headers by their names in small letters.
+
+    Raises:
+        InvalidValueError: They are no mapping, or one of its names is no text.
+    """
+    if isinstance(headers, Mapping) and all(isinstance(name, str) for name in headers):
+        return {name.lower(): value for name, value in headers.items()}
+    raise InvalidValueError("headers", f"must map names to texts, not {type(headers).__name__}")
 
 
 def _text(headers: Mapping[str, str], name: str, longest: int) -> str:

@@ -32,6 +32,8 @@ def made(**given: Any) -> Endpoint[JobStatus]:  # noqa: ANN401
                     "http://127.0.0.1/",
                     "http://[::1]/",
                     "http://localhost:80",
+                    "http://localhost./",
+                    "http://127.0.0.1./",
                     "https://a.localhost",
                 ),
                 *("http://10.1.2.3/", "http://[::ffff:10.1.2.3]/", "http://169.254.169.254/"),

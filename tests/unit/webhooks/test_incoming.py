@@ -124,11 +124,14 @@ def test_a_body_that_is_no_json_is_refused_when_it_is_read() -> None:
         ({"secrets": 7}, "secrets"),
         ({"body": BODY}, "body"),
         ({"tolerance_seconds": -1}, "tolerance_seconds"),
+        ({"headers": None}, "headers"),
+        ({"headers": [*signed().items()]}, "headers"),
+        ({"headers": {name.encode(): value for name, value in signed().items()}}, "headers"),
     ],
 )
 def test_a_wrong_argument_is_the_programs_own_fault(arguments: Any, field: str) -> None:  # noqa: ANN401
     with pytest.raises(InvalidValueError) as caught:
-        check(signed(), **arguments)
+        check(**{"headers": signed(), **arguments})
     assert caught.value.field == field
     assert not isinstance(caught.value, InvalidWebhookError)
     assert SECRET not in str(caught.value)
