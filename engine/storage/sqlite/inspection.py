@@ -111,7 +111,8 @@ class FilePlace:
                 try:
                     before = Rules.read(StoredRules(text=read_rules(connection.sqlite)))
                     after = change(before).text
-                    connection.transaction(lambda writer: write_note(writer, "rules", after))
+                    if after != before.text:
+                        connection.transaction(lambda writer: write_note(writer, "rules", after))
                 finally:
                     connection.close()
         finally:

@@ -11,6 +11,7 @@ import pytest
 
 from engine import FollowUp, JobEngine, JobStatus, Outcome, SyncJobEngine
 from engine.cli.exits import Exit
+from tests.interventions import intruding
 from tests.postgres import Databases
 from tests.unit.cli.programs import Run
 
@@ -105,4 +106,24 @@ async def test_engines_of_a_database_forget_a_rule_at_once(databases: Databases,
         assert here("rules", "remove", url, "settle")[0] is Exit.OK
         await engine.transition(jobs[1].job_id, JobStatus.COMPLETED)
         assert [len(await engine.follow_ups(job.job_id)) for job in jobs] == [1, 0]
+    databases.drop(url)
+
+
+@pytest.mark.parametrize("change", [("remove", "other"), ("enable", "settle")])
+def test_a_change_of_nothing_writes_nothing(
+    databases: Databases, path: Path, here: Run, change: tuple[str, str]
+) -> None:
+    action, kind = change
+    url = databases.new()
+    for place in (url, path):
+        with SyncJobEngine(place, follow_ups=RULES):
+            pass
+    before = path.read_bytes()
+    with intruding(url) as intruder:
+        number = "SELECT value FROM notes WHERE name = 'rules_number'"
+        assert intruder.value(number) == "1"
+        for place in (url, path):
+            here("rules", action, place, kind)
+        assert intruder.value(number) == "1"
+    assert path.read_bytes() == before
     databases.drop(url)
