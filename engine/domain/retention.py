@@ -11,7 +11,10 @@ from engine.domain.validation import check_integer, check_seconds, plain_duratio
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Removes ended jobs past a limit, with their histories, oldest end first.
+    """Removes ended jobs past a limit, with their histories and follow-ups, oldest end first.
+
+    A job and its follow-ups, and theirs, leave together: once all of them have ended, and by age
+    once all are old enough.
 
     A removed job is gone: its id is unknown, and its idempotency key and its payment are free
     again. So keep jobs for longer than a client may repeat a request, and for longer than the
@@ -21,7 +24,8 @@ class Retention:
     Attributes:
         max_age: Remove jobs that ended longer ago than this, by the engine's clock: one that ended
             while the clock was ahead stays for longer. None: no limit.
-        max_jobs: Keep at most this many ended jobs. None: no limit.
+        max_jobs: Keep at most this many ended jobs, beside those that wait for the end of a
+            follow-up. None: no limit.
         interval_seconds: The time between two searches for jobs to remove: above 0; 10 by default.
 
     Raises:

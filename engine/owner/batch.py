@@ -460,7 +460,11 @@ class Batch:
             return existing
         trace = parent.execution.trace
         new = NewRecord(
-            *(job_id, _NO_INPUT, None, None, None),
+            job_id,
+            input_hash=_NO_INPUT,
+            payment_id=None,
+            idempotency_key=None,
+            input=None,
             execution=NO_EXECUTION if trace is None else Execution(trace=trace),
             status=self.lifecycle.running_value,
             kind=rule.kind,

@@ -1,8 +1,8 @@
 """Inspection: what a program may ask of a place with jobs, while engines use it or not.
 
 The place is a file or a database. Its jobs stay as they are; only a new place can be made, and the
-rules of follow-ups can be changed. No lifecycle is
-needed: the statuses are the texts that are stored there.
+rules of follow-ups can be changed. No lifecycle is needed: the statuses are the texts that are
+stored there.
 """
 
 from __future__ import annotations

@@ -69,9 +69,8 @@ class MemoryStorage:
         self._epoch = new_epoch(1)
         self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
-        self._ends: list[tuple[datetime, int]] | None = (
-            None  # of jobs, by the rows of roots: a heap
-        )
+        # A heap: when jobs have ended, each with the row of its root.
+        self._ends: list[tuple[datetime, int]] | None = None
         self._outcomes: Mapping[str, str | None] = {}
         self._running = ""
         self._lifecycle: str | None = None

@@ -44,11 +44,11 @@ Only the engine may write to them.
   first transition (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
   ``renamed``, the new names of old statuses that all rows have, as JSON; ``rules``, those of
-  follow-ups (`engine.domain.follow_up_rules`), as JSON; ``lifecycle``, the tables
-  of the newest engine's (`engine.domain.lifecycle.description`), as JSON; ``last_sequence`` and
-  ``last_position``, the newest that were ever removed; ``failed_commits``,
-  how many commits have failed and were overwritten in the log; ``is_copy``, 1 in a backup until an
-  engine opens it, and begins an epoch.
+  follow-ups (`engine.domain.follow_up_rules`), as JSON; ``lifecycle``, the tables of the newest
+  engine's (`engine.domain.lifecycle.description`), as JSON; ``last_sequence`` and
+  ``last_position``, the newest that were ever removed; ``failed_commits``, how many commits have
+  failed and were overwritten in the log; ``is_copy``, 1 in a backup until an engine opens it, and
+  begins an epoch.
 
 Times are texts such as ``2026-11-22T13:01:02.123456Z``. `engine.storage.sqlite.rows` computes the
 checksums.
