@@ -136,10 +136,11 @@ def follow_up_id(parent_id: str, parent_version: int, rule: str) -> str:
 class RulesOfStatus:
     """The rules for jobs that enter one status, by the kinds that they are about.
 
-    A transition that no rule is about so costs a look into two dictionaries.
+    So a transition that no rule is about costs a look into two dictionaries.
 
     Attributes:
-        groups: The rules about the jobs of each kind that one names, and about the others.
+        groups: The sets of rules that one transition may meet: that of each kind which a rule
+            names, and that of all other kinds.
     """
 
     __slots__ = ("_of_any", "_of_kind", "_of_root", "groups")
@@ -275,8 +276,11 @@ class Rules:
             InvalidValueError: One may.
         """
         if (most := self.most(running)) > MAX_AT_ONCE:
-            problem = f"would let a transition create {most:,} jobs, and {MAX_AT_ONCE} are allowed"
-            raise InvalidValueError("follow_ups", problem)
+            raise InvalidValueError(
+                "follow_ups",
+                f"would let a transition create {most:,} jobs, and {MAX_AT_ONCE} are allowed: give "
+                "fewer for one status, or remove some that are kept by `engine rules remove`",
+            )
 
     def most(self, running: str) -> int:
         """Return how many jobs one transition can create; follow-ups are born ``running``."""

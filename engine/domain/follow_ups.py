@@ -57,9 +57,10 @@ class FollowUp(Generic[Status]):
         labels: Labels that the job has, besides any others. By default any.
         delay: No worker claims the follow-up before so much time has passed: above 0. None: at
             once.
-        disabled: True: it creates nothing. False: it does. None, the default: as the one that was
-            kept for the kind, or it does. An error of the follow-up's handler disables it, too, if
-            its attribute ``disables_rule`` is True; `JobEngine.enable_rule` enables it again.
+        disabled: True: it creates nothing. False: it creates jobs. None, the default: as the rule
+            that was kept for the kind; without one it creates jobs. An error of the follow-up's
+            handler disables it, too, if its attribute ``disables_rule`` is True;
+            `JobEngine.enable_rule` enables it again.
 
     Raises:
         InvalidValueError: A value has the wrong type, size or form. The engine checks the statuses.
