@@ -111,7 +111,7 @@ class _Delivery:
 
 async def _refusal(answer: httpx.Response) -> DeliveryError:
     """Return the error of an answer that is no success."""
-    status, phrase = answer.status_code, answer.reason_phrase
+    status, phrase = answer.status_code, _shown(answer.reason_phrase)
     delay = None
     if status in _NOT_NOW:
         delay = retry_after_seconds(answer.headers.get("retry-after"), datetime.now(UTC))
@@ -133,12 +133,16 @@ def _reason(error: BaseException) -> str:
 
 
 async def _beginning(answer: httpx.Response) -> str:
-    """Return the first characters of a body, on one line: as many as come soon."""
+    """Return the first characters of a body: as many as come soon."""
     body = b""
     with suppress(httpx.TransportError), anyio.move_on_after(_BODY_SECONDS) as scope:
         async for piece in answer.aiter_raw():
             body += piece[:_MAX_BODY_BYTES]
             if len(body) >= _MAX_BODY_BYTES:
                 scope.cancel()  # ends the generators inside httpx, too, as `break` does not
-    words = " ".join(body.decode(errors="replace").split())
-    return "".join(filter(str.isprintable, words))[:_SHOWN_CHARACTERS]
+    return _shown(body.decode(errors="replace"))
+
+
+def _shown(text: str) -> str:
+    """Return the first characters of a foreign text, on one line, without any for a terminal."""
+    return "".join(filter(str.isprintable, " ".join(text.split())))[:_SHOWN_CHARACTERS]

@@ -163,6 +163,8 @@ DELAYS = {
         6,
     ),
     "is endless": (raw("HTTP/1.1 500 No\r\n\r\n" + "x" * 1_000_000), "500 No: " + "x" * 200, 4, 6),
+    "paints a phrase": (raw("HTTP/1.1 500 \x1b[31mNo\t\r\n\r\n"), "500 [31mNo", 4, 6),
+    "has a long phrase": (raw(f"HTTP/1.1 500 {'x' * 9_000}\r\n\r\n"), "500 " + "x" * 200, 4, 6),
     "has a long head": (raw("HTTP/1.1 200 OK\r\nX: " + "x" * 500_000), "RemoteProtocolError", 4, 6),
 }
 
@@ -178,6 +180,7 @@ async def test_a_failure_is_told_and_tried_again_later(
             delay = (delivery.claimed_at - failure.ended_at).total_seconds()
     assert delivery.status is S.COMPLETED
     assert error in failure.error
+    assert len(failure.error) < 500
     assert least <= delay <= most
     assert [each.headers["webhook-id"] for each in receiver.requests] == [delivery.job_id] * 2
     assert receiver.requests[0].body == receiver.requests[1].body
