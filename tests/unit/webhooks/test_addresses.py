@@ -1,8 +1,16 @@
-"""Which addresses are public: those that lead to this machine or network are not."""
+"""Which addresses are public: none of this machine or network. A name is resolved on its own."""
 
+from __future__ import annotations
+
+import socket
+import threading
+from typing import Any
+
+import anyio
 import pytest
 
-from engine.webhooks.addresses import is_public
+from engine.webhooks.addresses import addresses_of, is_public
+from tests.unit.webhooks.receiver import SECONDS_AGAINST_HANGS
 
 PRIVATE = [
     *("127.0.0.1", "127.255.255.254", "0.0.0.0", "0.1.2.3"),  # noqa: S104 - it is refused
@@ -31,3 +39,28 @@ def test_these_are_not_public(address: str) -> None:
 @pytest.mark.parametrize("address", PUBLIC)
 def test_these_are_public(address: str) -> None:
     assert is_public(address)
+
+
+@pytest.mark.anyio
+async def test_a_resolver_that_hangs_holds_up_no_other_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """There are more of these than shared threads: 32 at most on asyncio, 40 on trio."""
+    real, answering = socket.getaddrinfo, threading.Event()
+
+    def resolve(host: Any, *arguments: Any, **others: Any) -> list[Any]:  # noqa: ANN401
+        if host == b"slow.example":
+            answering.wait(SECONDS_AGAINST_HANGS)
+        return real("127.0.0.1", *arguments, **others)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    try:
+        async with anyio.create_task_group() as tasks:
+            for _ in range(41):
+                tasks.start_soon(addresses_of, "slow.example", 80)
+            await anyio.wait_all_tasks_blocked()
+            with anyio.fail_after(SECONDS_AGAINST_HANGS / 6):
+                assert await addresses_of("fast.example", 80) == ["127.0.0.1"]
+            tasks.cancel_scope.cancel()
+    finally:
+        answering.set()
