@@ -654,6 +654,17 @@ class JobEngine(EngineBase[Status]):
         """
         return await self._ask(RemoveRule(kind))
 
+    async def disable_rule(self, kind: str) -> bool:
+        """Disable the rule of follow-ups for a kind, if it is not; return whether there is one.
+
+        It creates nothing until `enable_rule`, whatever engines are opened with. Jobs that it has
+        created go on.
+
+        Raises:
+            InvalidValueError: The kind is none.
+        """
+        return await self._ask(SwitchRule(kind, disabled=True))
+
     async def enable_rule(self, kind: str) -> bool:
         """Enable the rule of follow-ups for a kind if it is disabled; return if there is one.
 

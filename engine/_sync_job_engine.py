@@ -470,6 +470,10 @@ class SyncJobEngine(EngineBase[Status]):
         """Remove the rule of follow-ups for a kind; return whether there was one."""
         return self._change_rule(TimeLimit(timeout), RemoveRule(kind))
 
+    def disable_rule(self, kind: str, *, timeout: float | None = None) -> bool:
+        """Disable the rule of follow-ups for a kind, if it is not; return whether there is one."""
+        return self._change_rule(TimeLimit(timeout), SwitchRule(kind, disabled=True))
+
     def enable_rule(self, kind: str, *, timeout: float | None = None) -> bool:
         """Enable the rule of follow-ups for a kind if it is disabled; return if there is one."""
         return self._change_rule(TimeLimit(timeout), SwitchRule(kind, disabled=False))

@@ -26,7 +26,8 @@ from engine.domain.exceptions import (
     JobNotFoundError,
     StaleAttemptError,
 )
-from engine.domain.follow_up_rules import NONE, Rule, Rules, RulesOfStatus, follow_up_id
+from engine.domain.follow_up_rule import Rule, follow_up_id
+from engine.domain.follow_up_rules import NONE, Rules, RulesOfStatus
 from engine.domain.input_hash import hash_of
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.validation import MAX_READ_CHARACTERS

@@ -193,7 +193,7 @@ class Core(Generic[Status]):
         """Return a follow-up of a job, or one of theirs, that has not ended; None if all have."""
         with suppress(JobNotFoundError):
             for each in await self.converse(descendants(job_id)):
-                if each.outcome is None:
+                if each.outcome is None and each.status not in self.lifecycle.final_values:
                     return each
         return None
 

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import LifecycleError, shown
-from engine.domain.follow_up_rules import Rule, Rules, StoredRules
+from engine.domain.follow_up_rule import Rule
+from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.lifecycle import Lifecycle, description, differences
 from engine.owner.events import Events
 from engine.owner.following import Following

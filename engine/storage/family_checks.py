@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from engine.domain.exceptions import EngineError, shown
-from engine.domain.follow_up_rules import Rules, StoredRules, follow_up_id
+from engine.domain.follow_up_rule import follow_up_id
+from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.labels import DEFAULT_KIND
 from engine.storage.record import Origin
 

@@ -20,12 +20,16 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class PrivateAddressError(EngineError):
-    """A host name leads to an address that is not public."""
+    """A host name leads to an address that is not public.
 
-    def __init__(self, host: str, address: str) -> None:
+    The text doesn't say which: a customer who sees the attempts would learn addresses of networks
+    that he can't see.
+    """
+
+    def __init__(self, host: str) -> None:
         super().__init__(
-            f"{host} has the address {address}, which is not public: if it is meant, give the "
-            "endpoint allow_private=True"
+            f"{host} has an address that is not public: if it is meant, give the endpoint "
+            "allow_private=True"
         )
 
 
@@ -59,7 +63,7 @@ class CheckedTransport(httpx.AsyncBaseTransport):
         addresses = await addresses_of(host, request.url.port or _PORTS[request.url.scheme])
         for address in addresses:
             if not self._allow_private and not is_public(address):
-                raise PrivateAddressError(host, address)
+                raise PrivateAddressError(host)
         seconds = self._connect_seconds / len(addresses)
         for address in addresses[:-1]:
             try:

@@ -52,6 +52,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "backfill": lambda engine: engine.backfill("refund"),
     "rules": lambda engine: engine.rules(),
     "remove_rule": lambda engine: engine.remove_rule("refund"),
+    "disable_rule": lambda engine: engine.disable_rule("refund"),
     "enable_rule": lambda engine: engine.enable_rule("refund"),
     "extend": lambda engine: engine.extend("unheard of", JobStatus.RUNNING, None),
     "attempts": lambda engine: engine.attempts("unheard of"),

@@ -20,7 +20,7 @@ import pytest
 
 from engine import ORDER_LIFECYCLE, EngineError, FollowUp, JobEngine, SQLiteStorage, Worker
 from engine import OrderStatus as S
-from engine.domain.follow_up_rules import follow_up_id
+from engine.domain.follow_up_rule import follow_up_id
 from engine.storage import Change
 from tests.reliability.disk.recording import POWER_LOSSES, Recording
 from tests.reliability.disk.stored import DATABASE

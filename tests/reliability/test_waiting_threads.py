@@ -52,6 +52,7 @@ WRITES: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "repeat": lambda engine, job_id: engine.repeat(job_id, timeout=0.01),
     "extend": lambda engine, job_id: engine.extend(job_id, JobStatus.RUNNING, DAY, timeout=0.01),
     "remove_rule": lambda engine, _: engine.remove_rule("refund", timeout=0.01),
+    "disable_rule": lambda engine, _: engine.disable_rule("refund", timeout=0.01),
     "enable_rule": lambda engine, _: engine.enable_rule("refund", timeout=0.01),
 }
 READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
@@ -141,7 +142,7 @@ def test_a_write_that_times_out_is_unknown_and_still_applied(
             assert JobStatus.RUNNING in engine.get(job_id).deadlines
         elif call in {"retry", "repeat"}:  # refused when they are decided
             assert engine.get(job_id).status is JobStatus.AWAITING_PAYMENT
-        elif call in {"remove_rule", "enable_rule"}:
+        elif call in {"remove_rule", "disable_rule", "enable_rule"}:
             assert engine.rules() == []
         else:
             assert engine.get(job_id).status is JobStatus.RUNNING

@@ -231,6 +231,7 @@ TIMED: dict[str, Callable[[SyncJobEngine, Given], object]] = {
     "backfill": lambda engine, value: engine.backfill("refund", timeout=value),
     "rules": lambda engine, value: engine.rules(timeout=value),
     "remove_rule": lambda engine, value: engine.remove_rule("other", timeout=value),
+    "disable_rule": lambda engine, value: engine.disable_rule("other", timeout=value),
     "enable_rule": lambda engine, value: engine.enable_rule("other", timeout=value),
     "backup": lambda engine, value: engine.backup("copy.db", timeout=value),
     "statistics": lambda engine, value: engine.statistics(timeout=value),

@@ -33,6 +33,7 @@ def test_the_calls_are_those_that_are_promised() -> None:
         "count",
         "create",
         "create_many",
+        "disable_rule",
         "enable_rule",
         "extend",
         "find",

@@ -15,7 +15,8 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.texts import NOTHING, Cells, column_widths, printable, table_lines
 from engine.domain.exceptions import shown
-from engine.domain.follow_up_rules import Rule, Rules
+from engine.domain.follow_up_rule import Rule
+from engine.domain.follow_up_rules import Rules
 
 
 @dataclass(frozen=True)

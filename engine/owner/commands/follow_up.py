@@ -11,7 +11,8 @@ from typing import Any, Final, TypeGuard
 
 from engine.domain.deadlines import check_time
 from engine.domain.exceptions import InvalidStateTransitionError, InvalidValueError, shown
-from engine.domain.follow_up_rules import Rule, Rules, follow_up_id
+from engine.domain.follow_up_rule import Rule, follow_up_id
+from engine.domain.follow_up_rules import Rules
 from engine.domain.labels import check_kind
 from engine.domain.lifecycle import Lifecycle
 from engine.owner.acts import checked_act
@@ -25,6 +26,7 @@ from engine.storage.answers import StoredPage
 from engine.storage.filter import JobFilter
 from engine.storage.record import Act, Damaged, Record
 
+_SHOWN_RULES: Final = 20
 _PAGE_JOBS: Final = 200
 
 
@@ -75,7 +77,8 @@ def rule_of(rules: Rules, kind: str) -> Rule:
         InvalidValueError: There is none.
     """
     if (rule := rules.by_kind.get(kind)) is None:
-        known = ", ".join(sorted(rules.by_kind)) or "no rule"
+        some = sorted(rules.by_kind)[:_SHOWN_RULES]
+        known = ", ".join([*some, *["…"] * (len(rules.by_kind) > len(some))]) or "no rule"
         raise InvalidValueError("rule", f"{shown(kind)} is not one of those that are kept: {known}")
     return rule
 

@@ -9,7 +9,8 @@ import pytest
 
 from engine import ORDER_LIFECYCLE, FollowUp, InvalidValueError, JobEngine, Outcome
 from engine import OrderStatus as S
-from engine.domain.follow_up_rules import Rule, Rules, StoredRules, checked_rules, follow_up_id
+from engine.domain.follow_up_rule import Rule, follow_up_id
+from engine.domain.follow_up_rules import Rules, StoredRules, checked_rules
 
 FAILED: Any = {S.FAILED}
 UNKNOWN: Any = {"faild"}

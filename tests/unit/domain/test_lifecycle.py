@@ -500,7 +500,7 @@ RULES = {
 SHOWN = {  # tables that callers see, and arguments of theirs
     "engine/_job_engine.py": set[str](),
     "engine/cli/commands/rules.py": {"outcomes"},  # of a rule: the jobs' outcomes
-    "engine/domain/follow_up_rules.py": {"outcomes"},
+    "engine/domain/follow_up_rule.py": {"outcomes"},
     "engine/domain/follow_ups.py": {"outcomes"},
     "engine/webhooks/endpoint.py": {"outcomes"},
     "engine/owner/commands/move.py": {"moves"},  # its own argument: the caller's moves

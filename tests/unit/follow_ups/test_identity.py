@@ -15,7 +15,7 @@ from engine import (
     Job,
 )
 from engine import OrderStatus as S
-from engine.domain.follow_up_rules import follow_up_id
+from engine.domain.follow_up_rule import follow_up_id
 from engine.testing.facades import FACADES, Engine, opened_engine
 from tests.unit.follow_ups.conftest import RULES, Open
 from tests.unit.follow_ups.families import ended, numbers, only, started

@@ -20,7 +20,8 @@ from engine import (
     WriteTimeoutError,
 )
 from engine import OrderStatus as S
-from engine.domain.follow_up_rules import Rule, Rules
+from engine.domain.follow_up_rule import Rule
+from engine.domain.follow_up_rules import Rules
 from engine.portal.bridge import TimeLimit
 from engine.testing.facades import Engine
 from engine.testing.virtual_clock import VirtualClock

@@ -50,7 +50,7 @@ async def test_the_address_of_each_attempt_is_checked(monkeypatch: pytest.Monkey
         delivery, failures = await sent(receiver)
     assert delivery.status is JobStatus.FAILED
     assert "try again" in failures[0].error
-    assert f"{NAME} has the address 127.0.0.1, which is not public" in failures[1].error
+    assert f"{NAME} has an address that is not public" in failures[1].error
     assert (resolver.calls, receiver.requests) == (2, [])
 
 
@@ -60,7 +60,8 @@ async def test_no_address_may_be_private(private: str, monkeypatch: pytest.Monke
     with receiving(OK) as receiver:
         delivery, [failure, _] = await sent(receiver)
     assert delivery.status is JobStatus.FAILED
-    assert f"has the address {private}" in failure.error
+    assert "has an address that is not public" in failure.error
+    assert private not in failure.error
 
 
 async def test_a_name_is_resolved_once_in_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ async def test_httpx_gets_the_checked_address_and_the_name(monkeypatch: pytest.M
     assert request.headers["host"] == f"{NAME}:{receiver.port}"
     assert request.extensions["sni_hostname"] == NAME
     assert "this test reaches nobody" in first.error
-    assert "has the address 127.0.0.1" in second.error
+    assert "has an address that is not public" in second.error
 
 
 async def test_the_next_address_is_tried_if_one_takes_no_connection(

@@ -123,3 +123,14 @@ async def test_a_blocking_engine_enables_it(lasting_place: NewPlace) -> None:
     with SyncJobEngine(lasting_place(), may_block_event_loop=True) as engine:
         assert engine.enable_rule("tell")
         assert engine.rules() == [TELL]
+        assert engine.disable_rule("tell")
+        assert [rule.disabled for rule in engine.rules()] == [True]
+        assert not engine.disable_rule("unheard-of")
+
+
+async def test_a_disabled_rule_creates_nothing_until_it_is_enabled() -> None:
+    async with JobEngine(follow_ups=[TELL]) as engine, Worker(engine, {"tell": told}):
+        assert await engine.disable_rule("tell")
+        assert await followed(engine) == []
+        assert await engine.enable_rule("tell")
+        assert await followed(engine) == [COMPLETED]
