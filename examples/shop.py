@@ -26,13 +26,15 @@ from fastapi import Body, Depends, FastAPI, Header, HTTPException, Request, Resp
 from pydantic import BaseModel, Field, JsonValue, NonNegativeInt
 
 import engine
-from engine import Context, FollowUp, Handler, Job, JobEngine, OrderStatus, Retry, Worker
+from engine import Context, FollowUp, Handler, Job, JobEngine, Retry, Worker
+from engine import OrderStatus as S
 from engine.web import event_stream, health_response, install_errors, wait_as_preferred
+from engine.webhooks import Endpoint, Webhooks
 
 if not (SECRET := os.environ.get("PAYMENT_SECRET", "").encode()):
     raise SystemExit("set PAYMENT_SECRET: the payment service signs its calls with it")
 PAY_WITHIN = timedelta(seconds=float(os.environ.get("SHOP_PAY_WITHIN", "3600")))
-LIMITS = {OrderStatus.AWAITING_PAYMENT: PAY_WITHIN, OrderStatus.NEEDS_ATTENTION: timedelta(days=3)}
+LIMITS = {S.AWAITING_PAYMENT: PAY_WITHIN, S.NEEDS_ATTENTION: timedelta(days=3)}
 PAUSE_SECONDS = float(os.environ.get("SHOP_PAUSE", "0.1"))  # of work for each word
 LONG_WORDS = 100  # a longer text takes longer, so its customer is asked first
 
@@ -59,7 +61,7 @@ class Payment(BaseModel):
     payment_id: str = Field(min_length=1, max_length=200)
 
 
-async def write_report(order: Order, context: Context[OrderStatus]) -> Report:
+async def write_report(order: Order, context: Context[S]) -> Report:
     """Find the longest word of a text, slowly; ask first how much of a long text to read."""
     words = order.text.split()
     if len(words) > LONG_WORDS:
@@ -76,21 +78,27 @@ async def translate(order: Order) -> str:
     return " ".join(f"{word[1:]}{word[0]}ay" for word in order.text.split())
 
 
-async def give_back(job: Job[OrderStatus], context: Context[OrderStatus]) -> str:
+async def give_back(job: Job[S], context: Context[S]) -> str:
     """Tell the payment service to give money back, with `Context.key`: it may be told twice."""
     order = job if job.parent_id is None else context.parent
     return f"{order.payment_id} was given back"  # here it only says so
 
 
 # --- the server -----------------------------------------------------------------------------------
-lost = {OrderStatus.FAILED, OrderStatus.CANCELLED, OrderStatus.EXPIRED}
-refund_rule = FollowUp("refund", of={"report", "translation"}, to=lost, started=True)
+orders, lost = {"report", "translation"}, {S.FAILED, S.CANCELLED, S.EXPIRED}
+hooks = Webhooks[S]([])
+if told := os.environ.get("SHOP_WEBHOOK"):  # the URL and the secret of who hears of ended orders
+    url, secret = told.split()
+    ended = {S.COMPLETED, *lost}
+    hooks = Webhooks([Endpoint("ends", url, secret, of=orders, to=ended, allow_private=True)])
+rules = [FollowUp("refund", of=orders, to=lost, started=True), *hooks.rules]
 place = os.environ.get("SHOP_JOBS", "shop.db")
-jobs = JobEngine(place, lifecycle=engine.ORDER_LIFECYCLE, follow_ups=[refund_rule])
+jobs = JobEngine(place, lifecycle=engine.ORDER_LIFECYCLE, follow_ups=rules)
 handlers: dict[str, Handler[Any, Any]] = {
     "report": Handler(write_report, concurrency=4),
     "translation": Handler(translate),
     "refund": Handler(give_back, retry=Retry(50, 60)),
+    **hooks.handlers,
 }
 
 
@@ -128,7 +136,7 @@ async def check_signature(request: Request, x_signature: Annotated[str, Header()
         raise HTTPException(401, "the signature is wrong")
 
 
-def shown(job: Job[OrderStatus]) -> Json:
+def shown(job: Job[S]) -> Json:
     """Return the fields of a job that its customer sees."""
     seen = {"job_id", "kind", "status", "value", "error", "prompt", "progress", "deadline_at"}
     return job.model_dump(mode="json", include=seen)
@@ -171,7 +179,7 @@ async def list_orders(customer: Customer, after: str | None = None) -> Json:
 @app.get("/orders/{job_id}")
 async def get_order(job_id: OwnOrder, request: Request) -> Json:
     """Return an order; with ``Prefer: wait=10`` once it has ended or asks, or after 10 s."""
-    job = await wait_as_preferred(jobs, request, job_id, until=[OrderStatus.AWAITING_INPUT])
+    job = await wait_as_preferred(jobs, request, job_id, until=[S.AWAITING_INPUT])
     return shown(job)
 
 

@@ -96,6 +96,7 @@ def served(
     pause: float = 0,
     pay_within: float = 3_600,
     place: str | None = None,
+    webhook: str = "",
 ) -> Iterator[Shop]:
     """Run the shop; kill it at the end, if it still runs."""
     shop = Shop(
@@ -105,6 +106,7 @@ def served(
         SHOP_JOBS=place or str(folder / "shop.db"),
         SHOP_PAUSE=str(pause),
         SHOP_PAY_WITHIN=str(pay_within),
+        SHOP_WEBHOOK=webhook,
     )
     try:
         yield shop
@@ -118,9 +120,15 @@ def jobs_in(folder: Path, kind: str | None = None) -> list[Job[OrderStatus]]:
         return list(engine.list_jobs(kind=kind, limit=1_000).jobs)
 
 
+def jobs_at(folder: Path, kind: str, *status: str) -> list[Json]:
+    """Read the jobs of a kind in the file of a shop that is running."""
+    command = [sys.executable, "-m", "engine", "list", "--json", "--kind", kind]
+    lines = run([*command, str(folder / "shop.db")], ROOT).stdout.splitlines()
+    found: list[Json] = [json.loads(line) for line in lines]
+    return [job for job in found if not status or job["status"] in status]
+
+
 def refund_in(folder: Path) -> Json:
     """Read the one refund in the file of a shop that is running."""
-    command = [sys.executable, "-m", "engine", "list", "--json", "--kind", "refund"]
-    [refund] = run([*command, str(folder / "shop.db")], ROOT).stdout.splitlines()
-    found: Json = json.loads(refund)
-    return found
+    [refund] = jobs_at(folder, "refund")
+    return refund

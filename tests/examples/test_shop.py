@@ -13,10 +13,12 @@ import httpx
 import pytest
 
 from engine import Outcome
+from engine.webhooks import new_secret, verify
 from tests.examples.programs import EXAMPLES, TIMEOUT_SECONDS
-from tests.examples.serving import JSON, Shop, jobs_in, refund_in, served
+from tests.examples.serving import JSON, Shop, jobs_at, jobs_in, refund_in, served
 from tests.tries import report, thorough, tries
 from tests.unit.web.serving import ROOT, statuses
+from tests.unit.webhooks.receiver import receiving, status
 
 LONG_TEXT = "word " * 101  # about which its customer is asked
 
@@ -219,6 +221,21 @@ def test_a_paid_order_that_is_cancelled_is_refunded_once_and_the_refund_is_the_s
         assert len(shop.call("GET", "").json()["orders"]) == 2
         for method in ("GET", "DELETE"):
             assert shop.call(method, f"/{kept['job_id']}").status_code == 404
+
+
+def test_the_end_of_an_order_is_told_by_a_webhook(tmp_path: Path) -> None:
+    secret = new_secret()
+    with receiving(status(503), status(200)) as receiver:
+        with served(tmp_path, webhook=f"{receiver.url} {secret}") as shop:
+            job_id = shop.order("a text")
+            shop.pay(job_id)
+            assert shop.get(job_id, wait_seconds=30)["status"] == "completed"
+            while not jobs_at(tmp_path, "webhook.ends", "completed"):
+                pass
+        first, second = receiver.requests
+    assert first.headers["webhook-id"] == second.headers["webhook-id"]
+    event = verify(second.headers, second.body, secret).json()
+    assert (event["type"], event["data"]["job_id"]) == ("job.completed", job_id)
 
 
 @pytest.mark.thorough
