@@ -184,16 +184,17 @@ class Model:
             ended = [] if self.lifecycle.moves[status] else [*state.jobs.values()]
             for job in ended:
                 is_meant = job["status"] is status and job["updated_at"] >= since
-                if is_meant and admits(rule, job):
+                had_started = job["started_at"] is not None
+                if is_meant and admits(rule, job, had_started=had_started):
                     made += follow_up_id(job, kind) not in state.jobs
                     self._follow(state, job, rule, by, None, now)
         self.state = state
         return {"made": made}
 
-    def _follow_all(self, state: State, job: Fields, now: datetime) -> None:
+    def _follow_all(self, state: State, job: Fields, now: datetime, *, had_started: bool) -> None:
         """Create the follow-ups of a transition."""
         for rule in self.rules.kept():
-            if job["status"] in rule.to and admits(rule, job):
+            if job["status"] in rule.to and admits(rule, job, had_started=had_started):
                 state.followed += 1
                 self._follow(state, job, rule, "rule", None, now)
 
@@ -295,7 +296,9 @@ class Model:
             **_NO_WORK,
             **more,
         }
-        return self._written(state, None, state.jobs[job_id], new.by, new.reason, now)
+        written = _written(state, None, state.jobs[job_id], new.by, new.reason)
+        self._follow_all(state, written, now, had_started=False)
+        return written
 
     def _move(self, state: State, move: Move[Any], now: datetime) -> Fields:
         job = _find(state, move.job_id)
@@ -316,42 +319,20 @@ class Model:
     ) -> Fields:
         """Move a job, with an outcome if it ends."""
         before, runs = job["status"], move.target is self.lifecycle.running
+        had_started = job["started_at"] is not None
         job["status"], job["version"] = move.target, job["version"] + 1
         job["result"], job["error"] = move.result, move.error
         job["updated_at"] = max(now, job["updated_at"])
-        if runs and job["started_at"] is None:
+        if runs and not had_started:
             job["started_at"] = job["updated_at"]
         may_run_at = job["not_before"]
         is_early = runs and may_run_at is not None and may_run_at > now
         job["next_attempt_at"] = may_run_at if is_early else None
         if move.target in self.lifecycle.success | self.lifecycle.failure:
             job["outcome"] = outcome
-        return self._written(state, before, job, move.by, move.reason, now)
-
-    def _written(
-        self,
-        state: State,
-        before: object,
-        job: Fields,
-        by: str | None,
-        reason: str | None,
-        now: datetime,
-    ) -> Fields:
-        """Add the change to the history, and its follow-ups; return the job after it."""
-        state.changes += 1
-        job["sequence"] = state.changes
-        line = {
-            "sequence": state.changes,
-            "job_id": job["job_id"],
-            "from_status": before,
-            "to_status": job["status"],
-            "at": job["updated_at"],
-            "by": by,
-            "reason": reason,
-        }
-        state.lines.setdefault(job["job_id"], []).append(line)
-        self._follow_all(state, job, now)
-        return dict(job)
+        written = _written(state, before, job, move.by, move.reason)
+        self._follow_all(state, written, now, had_started=had_started)
+        return written
 
     def _check_way(self, job: Fields, target: Any, *, silent: bool) -> None:  # noqa: ANN401 - a status
         before, running = job["status"], self.lifecycle.running
@@ -437,4 +418,23 @@ def _replayed(job: Fields, new: NewJob) -> Fields:
     for name, value in asked.items():
         if job[name] != value:
             raise IdempotencyConflictError(job["idempotency_key"], job["job_id"], name)
+    return dict(job)
+
+
+def _written(
+    state: State, before: object, job: Fields, by: str | None, reason: str | None
+) -> Fields:
+    """Add the change to the history, and return the job after it."""
+    state.changes += 1
+    job["sequence"] = state.changes
+    line = {
+        "sequence": state.changes,
+        "job_id": job["job_id"],
+        "from_status": before,
+        "to_status": job["status"],
+        "at": job["updated_at"],
+        "by": by,
+        "reason": reason,
+    }
+    state.lines.setdefault(job["job_id"], []).append(line)
     return dict(job)

@@ -49,10 +49,10 @@ def is_of(rule: FollowUp[Any], job: Fields) -> bool:
     return job["kind"] in ({rule.of} if isinstance(rule.of, str) else rule.of)
 
 
-def admits(rule: FollowUp[Any], job: Fields) -> bool:
+def admits(rule: FollowUp[Any], job: Fields, *, had_started: bool) -> bool:
     return (
         is_of(rule, job)
-        and rule.started in {None, job["started_at"] is not None}
+        and rule.started in {None, had_started}
         and (rule.outcomes is None or job["outcome"] in rule.outcomes)
         and (rule.labels or {}).items() <= job["labels"].items()
     )
