@@ -330,8 +330,8 @@ class Comparison(Following):
     def teardown(self) -> None:
         try:
             self.counts()
-            labels = {"customer": "c17"}
-            for which in ({}, {"kind": "report"}, {"kind": "default", "labels": labels}):
+            default = {"kind": "default", "labels": {"customer": "c17"}}
+            for which in ({}, {"kind": "report"}, default, {"follow_ups": False}):
                 for newest_first in (False, True):
                     self.walk_all_pages(0, which, 3, newest_first)
             for number in range(len(self.model.state.jobs)):

@@ -162,7 +162,9 @@ class PlainShared:
         committed = None if is_lost and self._random.random() < 0.5 else self._apply(changes)
         await self._let_others_run()
         if not is_lost:
-            return committed or Committed()
+            committed = committed or Committed()
+            self._rules = committed.rules or self._rules
+            return committed
         is_applied = committed is not None and committed.in_the_way is None
         self._lost = Applied(changes, committed if committed and is_applied else False)
         raise CommitUnknownError(StorageError("the answer was lost"))
@@ -180,8 +182,8 @@ class PlainShared:
         if refused is not None:
             return refused
         if any(each.sequence is not None for each in changes) and self.has_older_rules():
-            self._rules = self.place.content.stored_rules
-            return Committed(in_the_way=CheckedOut(), rules=self._rules)
+            rules = self.place.content.stored_rules
+            return Committed(in_the_way=CheckedOut(), rules=rules)
         changes = [each for each in changes if not each.is_compared]
         content = self.place.content
         numbered = [each.sequence for each in changes if each.sequence is not None]
