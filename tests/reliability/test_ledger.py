@@ -1,4 +1,4 @@
-"""Row 40: a ledger outside balances, whatever becomes of the engines that move its money.
+"""Rows 40 to 42: a ledger outside balances, whatever becomes of the engines that move its money.
 
 Orders are paid for at a payment service, which is another process. Once everything has ended, each
 order that was paid for is delivered and settled once, or refunded once, and money that nobody paid
