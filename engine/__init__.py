@@ -83,7 +83,7 @@ from engine.domain.exceptions import (
     WrongLoopError,
 )
 from engine.domain.failed_attempt import FailedAttempt
-from engine.domain.follow_ups import FollowUp
+from engine.domain.follow_ups import FOLLOW_UP_RETRY, FollowUp
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.models import (
     LEGAL_TRANSITIONS,
@@ -118,6 +118,7 @@ __version__ = "0.1.0"  # of the distribution, too: pyproject.toml reads it here
 
 __all__ = [
     "AGENT_JOB_LIFECYCLE",
+    "FOLLOW_UP_RETRY",
     "LEGAL_TRANSITIONS",
     "ORDER_LIFECYCLE",
     "PAID_JOB_LIFECYCLE",

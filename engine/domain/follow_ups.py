@@ -30,8 +30,9 @@ from engine.domain.validation import check_flag
 MAX_KINDS: Final = 64
 """A rule names so many kinds at most."""
 
-FOLLOW_UP_RETRY: Final = Retry(36, first_delay_seconds=5, factor=2, max_delay_seconds=10_800)
-"""The rule of retries for follow-ups that are told no other: over three days."""
+FOLLOW_UP_RETRY: Final = Retry(42, first_delay_seconds=5, factor=2, max_delay_seconds=10_800)
+"""The rule of retries for follow-ups that are told no other: over three days, at the least jitter,
+too. A `Handler` may have another one: ``dataclasses.replace(FOLLOW_UP_RETRY, factor=3)``."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Handler(Generic[Input, Result]):
             has none, and with ``idempotent=False`` it still runs again after an error if the
             worker has a ``retry``: then give it ``retry=Retry(max_attempts=1)``. Each handler with
             ``processes`` has processes of its own. Follow-ups do not have the worker's ``retry``:
-            without one here they are tried again over three days, 36 times at most.
+            without one here they are tried again over three days, by `FOLLOW_UP_RETRY`.
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range. Making the worker

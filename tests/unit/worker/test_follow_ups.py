@@ -135,13 +135,13 @@ async def _failures(settle: Any, **worker: Any) -> tuple[int, timedelta]:  # noq
 
 async def test_it_is_tried_over_three_days() -> None:
     attempts, seconds = await _failures(_down)
-    assert attempts == FOLLOW_UP_RETRY.max_attempts == 36
-    assert timedelta(days=3) < seconds < timedelta(days=4)
+    assert attempts == FOLLOW_UP_RETRY.max_attempts == 42
+    assert timedelta(days=3) < seconds < timedelta(days=5)
 
 
 async def test_the_retry_of_the_worker_is_for_other_jobs() -> None:
-    assert (await _failures(_down, retry=ONCE))[0] == 36
-    assert (await _failures(Handler(_down), retry=ONCE))[0] == 36
+    assert (await _failures(_down, retry=ONCE))[0] == 42
+    assert (await _failures(Handler(_down), retry=ONCE))[0] == 42
 
 
 async def test_its_own_retry_is_its_own() -> None:
