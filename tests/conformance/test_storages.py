@@ -16,6 +16,7 @@ class Suite(StorageSuite):
         return str(request.param)
 
 
+@pytest.mark.thorough
 class TestMemoryStorage(Suite):
     backs_up = False
 

@@ -18,6 +18,7 @@ from engine import (
     Worker,
 )
 from engine.worker.handler import HandlerFunction
+from tests.tries import thorough
 from tests.unit.claiming import NewPlace
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +65,7 @@ async def followed(engine: JobEngine[JobStatus]) -> list[JobStatus]:
     return [each.status for each in await engine.follow_ups(job.job_id)]
 
 
-@pytest.mark.parametrize("handler", [gone, gone_in_a_process])
+@pytest.mark.parametrize("handler", [gone, *thorough(gone_in_a_process)])
 async def test_a_rule_stays_disabled_through_openings_until_it_is_enabled(
     lasting_place: NewPlace, handler: HandlerFunction
 ) -> None:

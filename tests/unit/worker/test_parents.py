@@ -9,6 +9,7 @@ import pytest
 
 from engine import Context, FollowUp, InvalidValueError, JobEngine, JobStatus, Worker
 from engine.testing import Lab, VirtualClock
+from tests.tries import thorough
 from tests.unit.claiming import NewPlace
 from tests.unit.worker.at_work import ONCE
 
@@ -27,7 +28,7 @@ async def told_of_async(context: Context[Any]) -> list[str]:
     return told_of(context)
 
 
-@pytest.mark.parametrize("options", [{}, {"processes": True}], ids=["task", "process"])
+@pytest.mark.parametrize("options", [{}, *thorough({"processes": True})], ids=["task", "process"])
 async def test_it_is_told_the_status_that_made_it(
     new_place: NewPlace, options: dict[str, Any]
 ) -> None:
