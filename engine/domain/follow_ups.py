@@ -54,7 +54,8 @@ class FollowUp(Generic[Status]):
             that is no follow-up itself.
         outcomes: The outcomes that the job may have; by default any, or none yet.
         started: True: only jobs that have been running before they entered the status, as paid ones
-            have; False: only others. None, the default: all.
+            have; False: only others. A repeat of an order counts as started once it has a payment
+            of its own. None, the default: all.
         labels: Labels that the job has, besides any others. By default any.
         delay: No worker claims the follow-up before so much time has passed: above 0. None: at
             once.

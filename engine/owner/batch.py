@@ -53,6 +53,16 @@ _NO_INPUT: Final = hash_of(None)
 Item = TypeVar("Item")
 
 
+def start_for_rules(record: Record) -> datetime | None:
+    """Return when a job has started, as the rules of follow-ups see it; None if it has not.
+
+    The payment of an order stays with it when it is repeated: what was paid is settled or refunded
+    there. So a repeat has started for them once a payment of its own is recorded.
+    """
+    is_repeat = record.execution.repeat_of is not None and record.parent_id is None
+    return None if is_repeat and record.blockchain_identifier is None else record.started_at
+
+
 class NewRecord(Struct, frozen=True, gc=False):
     """A job to create, whose arguments were checked."""
 
@@ -443,7 +453,7 @@ class Batch:
 
     def _follow(self, before: Record | None, record: Record, rules: RulesOfStatus) -> None:
         """Create the follow-ups of a transition, and theirs."""
-        started_at = None if before is None else before.started_at
+        started_at = None if before is None else start_for_rules(before)
         for rule in rules.about(record.kind, is_follow_up=record.parent_id is not None):
             if rule.admits(started_at, record.outcome, record.labels):
                 self.follow_up(record, rule, BY_RULE)

@@ -49,10 +49,16 @@ def is_of(rule: FollowUp[Any], job: Fields) -> bool:
     return job["kind"] in ({rule.of} if isinstance(rule.of, str) else rule.of)
 
 
+def _is_unpaid_repeat(job: Fields) -> bool:
+    """Return whether a job repeats an order, whose payment stays there, and has none itself."""
+    is_repeat = job["repeat_of"] is not None and job["parent_id"] is None
+    return is_repeat and job["payment_id"] is None
+
+
 def admits(rule: FollowUp[Any], job: Fields, *, had_started: bool) -> bool:
     return (
         is_of(rule, job)
-        and rule.started in {None, had_started}
+        and rule.started in {None, had_started and not _is_unpaid_repeat(job)}
         and (rule.outcomes is None or job["outcome"] in rule.outcomes)
         and (rule.labels or {}).items() <= job["labels"].items()
     )

@@ -16,7 +16,7 @@ from engine.domain.follow_up_rules import Rules
 from engine.domain.labels import check_kind
 from engine.domain.lifecycle import Lifecycle
 from engine.owner.acts import checked_act
-from engine.owner.batch import Batch
+from engine.owner.batch import Batch, start_for_rules
 from engine.owner.commands.command import Write
 from engine.owner.commands.listing import ListJobs
 from engine.owner.commands.read import GetJobs
@@ -155,4 +155,4 @@ def _is_owed(job: Record | Damaged, rule: Rule, since: datetime | None) -> TypeG
     if isinstance(job, Damaged) or (since is not None and job.updated_at < since):
         return False
     is_about = rule.is_of(job.kind, is_follow_up=job.parent_id is not None)
-    return is_about and rule.admits(job.started_at, job.outcome, job.labels)
+    return is_about and rule.admits(start_for_rules(job), job.outcome, job.labels)

@@ -122,6 +122,20 @@ async def test_a_paid_job_that_expires_while_it_asks_is_owed(open_engine: Open) 
         assert [await kinds(engine, each) for each in (asking, unpaid)] == [["refund"], []]
 
 
+async def test_a_repeat_is_owed_only_what_was_paid_for_it(open_engine: Open) -> None:
+    rule = FollowUp("refund", to={S.FAILED}, started=True)
+    async with open_engine(rule) as engine:
+        first = await ended(engine, S.FAILED)
+        unpaid = await engine.repeat(first.job_id)
+        await engine.transition(unpaid.job_id, S.FAILED)
+        paid = await engine.repeat(unpaid.job_id)
+        await engine.start(paid.job_id, payment_id="another")
+        await engine.transition(paid.job_id, S.FAILED)
+        assert await engine.backfill("refund") == 0
+        jobs = (first, unpaid, paid)
+        assert [await kinds(engine, job) for job in jobs] == [["refund"], [], ["refund"]]
+
+
 async def test_a_rule_of_a_kind_is_about_any_job_of_that_kind(open_engine: Open) -> None:
     rules = [FollowUp("settle", to={S.COMPLETED}), FollowUp("note", of="settle", to={S.COMPLETED})]
     async with open_engine(*rules) as engine:
