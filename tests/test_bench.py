@@ -88,6 +88,7 @@ def test_the_benchmark_prints_every_table() -> None:
         "### Start on a large file",
         "### Jobs with a handler",
         "### One job at a time",
+        "### Jobs with follow-ups",
         "### Handlers in processes",
         "### Jobs that wait at a gate",
         "### Finding jobs",
@@ -97,8 +98,8 @@ def test_the_benchmark_prints_every_table() -> None:
     ]
     judged = 6 if find_spec("jsonschema") is None else 9
     # The tables in the order of their titles, each with its head.
-    assert len(_rows(lines)) == 8 + 3 + 9 + 10 + 13 + 4 + 9 + 17 + 10 + 4 + 17 + judged + 11
-    assert sum(line.startswith("Measured on ") for line in lines) == 14
+    assert len(_rows(lines)) == 8 + 3 + 9 + 10 + 13 + 4 + 9 + 17 + 3 + 10 + 4 + 17 + judged + 11
+    assert sum(line.startswith("Measured on ") for line in lines) == 15
 
 
 @_in_repository

@@ -35,7 +35,8 @@ _NO_ORDER: Final = (
     """
     CREATE OR REPLACE VIEW engine.numbers AS SELECT
         nextval('engine.sequence_blocks') AS last_sequence,
-        nextval('engine.position_blocks') AS last_position
+        nextval('engine.position_blocks') AS last_position,
+        0::bigint AS rules_number
     """,
 )
 _READY: Final = (
