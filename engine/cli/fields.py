@@ -9,12 +9,16 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from engine.domain.epochs import Epochs
-from engine.domain.models import Job
+from engine.domain.models import Job, Progress
 from engine.owner.views import job_maker
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 from engine.storage.sqlite.rows import time_text
 
 _ALWAYS_SHOWN: Final = {"result", "error", "version", "idempotency_key"}
+_OF_FOLLOW_UPS: Final = (
+    *("job_id", "damaged", "kind", "status", "outcome", "updated_at", "attempt"),
+    *("error", "last_error"),
+)
 
 
 class _StatusTexts(dict[str, Any]):
@@ -24,7 +28,8 @@ class _StatusTexts(dict[str, Any]):
         return status
 
 
-_job: Final = job_maker(Job, _StatusTexts(), progress={})
+_STATUSES: Final = _StatusTexts()
+_job: Final = job_maker(Job, _STATUSES, progress={})
 _DEFAULTS: Final = {
     name: field.get_default(call_default_factory=True)
     for name, field in Job.model_fields.items()
@@ -33,15 +38,27 @@ _DEFAULTS: Final = {
 """Of the fields that few jobs have: a job without one has its default."""
 
 
-def job_fields(job: Record | Damaged) -> dict[str, Any]:
-    """Return a job's fields; of those that few jobs have, the ones that this job has."""
+def job_fields(job: Record | Damaged, progress: Progress | None = None) -> dict[str, Any]:
+    """Return a job's fields; of those that few jobs have, the ones that this job has.
+
+    Args:
+        job: The job.
+        progress: The newest report of one of its attempts.
+    """
     if isinstance(job, Damaged):
         return {"job_id": job.job_id, "damaged": job.problem}
+    make = _job if progress is None else job_maker(Job, _STATUSES, {job.job_id: progress})
     return {
         name: _json(value)
-        for name, value in _job(job)
+        for name, value in make(job)
         if name not in _DEFAULTS or value != _DEFAULTS[name]
     }
+
+
+def follow_up_fields(job: Record | Damaged) -> dict[str, Any]:
+    """Return the fields of a follow-up that say how far it is."""
+    fields = job_fields(job)
+    return {name: fields[name] for name in _OF_FOLLOW_UPS if name in fields}
 
 
 def entry_fields(entry: Entry, epochs: Epochs) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import Rules
+from engine.domain.models import Progress
 from engine.storage.answers import StoredPage
 from engine.storage.copying import Contents, Counts, Draft
 from engine.storage.filter import JobFilter
@@ -56,6 +57,18 @@ class View(Protocol):
         Raises:
             JobDamagedError: One of them can't be read.
         """
+        ...
+
+    def ids_from(self, beginning: str, most: int) -> Sequence[str]:
+        """Return the first ids that begin with a text, in their order, up to a number of them."""
+        ...
+
+    def holder(self, job_id: str) -> str | None:
+        """Return the name of the engine that holds a job; None if none does, and in a file."""
+        ...
+
+    def progress(self, job_id: str) -> Progress | None:
+        """Return the newest progress of a job; None without any, and in a file."""
         ...
 
     def epochs(self) -> Sequence[Epoch]:

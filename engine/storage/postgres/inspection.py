@@ -6,28 +6,23 @@ the tables, and no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import psycopg
 from psycopg import Connection, IsolationLevel
 
-from engine.domain.epochs import Epoch
 from engine.domain.exceptions import (
-    JobDamagedError,
     StorageDamagedError,
     StorageError,
     StorageFormatError,
     StorageInUseError,
 )
 from engine.domain.follow_up_rules import Rules, StoredRules
-from engine.storage.answers import Names, StoredPage
 from engine.storage.copying import Counts
-from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
-from engine.storage.postgres import listing, reading
+from engine.storage.postgres import reading
 from engine.storage.postgres.check import check_database
 from engine.storage.postgres.connection import connect, use_utc
 from engine.storage.postgres.copying import (
@@ -42,9 +37,8 @@ from engine.storage.postgres.location import Location
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.schema import STEPS, try_lock_opening, version_of
 from engine.storage.postgres.statements import Statements
+from engine.storage.postgres.view import DatabaseView
 from engine.storage.protocol import ProgressCallback
-from engine.storage.record import AttemptRecord, Damaged, Entry, Record
-from engine.storage.record_checks import record_problem
 
 
 class DatabasePlace:
@@ -177,74 +171,3 @@ def translated_values(subject: str) -> Iterator[None]:
             if error.sqlstate is not None:
                 raise
             raise StorageDamagedError(f"{subject}: a value can't be: {error}") from error
-
-
-class DatabaseView:
-    """One state of a shared database; an `engine.storage.inspection.View`.
-
-    Args:
-        cursor: Has a transaction, which sees that state.
-        statements: Those of its schema.
-    """
-
-    def __init__(self, cursor: Reader, statements: Statements) -> None:
-        self._cursor = cursor
-        self._statements = statements
-
-    def page(
-        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
-    ) -> StoredPage:
-        """Return a page of jobs."""
-        page = listing.page(
-            self._cursor, self._statements, jobs, after, limit, newest_first=newest_first
-        )
-        return replace(page, jobs=[_or_damaged(job) for job in page.jobs])
-
-    def counts(self) -> Mapping[str, int]:
-        """Count the jobs of each status."""
-        query = f"SELECT status, count(*) FROM {self._statements.schema}.jobs GROUP BY status"
-        return dict(self._cursor.execute(query.encode()).fetchall())
-
-    def job(self, job_id: str) -> Record | None:
-        """Return a job; None for an unknown one.
-
-        Raises:
-            JobDamagedError: It can't be read.
-        """
-        found = reading.checkout(self._cursor, self._statements, Names([job_id])).ids
-        job = found.jobs.get(job_id)
-        if job is not None and (problem := record_problem(job)) is not None:
-            raise JobDamagedError(job_id, problem)
-        return job
-
-    def history(self, job_id: str) -> Sequence[Entry]:
-        """Return the transitions of a job, oldest first; none of an unknown job.
-
-        Raises:
-            JobDamagedError: One of them is missing.
-        """
-        entries = reading.history(self._cursor, self._statements, job_id)
-        job = self.job(job_id)
-        if entries is None or job is None:
-            return []
-        if len(entries) != job.version:
-            raise JobDamagedError(job_id, "its history is not complete")
-        return entries
-
-    def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
-        """Return the failed attempts of a job that are kept, oldest first."""
-        return reading.attempts(self._cursor, self._statements, job_id) or []
-
-    def epochs(self) -> Sequence[Epoch]:
-        """Return the epochs in the order in which they began."""
-        return [Epoch(*row) for row in self._cursor.execute(self._statements.epochs)]
-
-    def rules(self) -> Rules:
-        """Return the rules of follow-ups."""
-        return Rules.read(StoredRules(*reading.one(self._cursor, self._statements.rules)))
-
-
-def _or_damaged(job: Record | Damaged) -> Record | Damaged:
-    if isinstance(job, Damaged) or (problem := record_problem(job)) is None:
-        return job
-    return Damaged(job.job_id, job.position, problem)

@@ -112,6 +112,16 @@ def attempts(cursor: Reader, statements: Statements, job_id: str) -> list[Attemp
     return [AttemptRecord(*row) for row in rows if row[0] is not None] if rows else None
 
 
+def ids_from(cursor: Reader, statements: Statements, beginning: str, most: int) -> list[str]:
+    """Return the first ids that begin with a text, in their order."""
+    ids = cursor.execute(
+        f"SELECT job_id FROM {statements.schema}.jobs WHERE job_id >= %b "
+        "ORDER BY job_id LIMIT %b".encode(),
+        (beginning, most),
+    )
+    return [job_id for [job_id] in ids if job_id.startswith(beginning)]
+
+
 def transitions(
     cursor: Reader, statements: Statements, after: int, limit: int, job_id: str | None
 ) -> list[Entry]:

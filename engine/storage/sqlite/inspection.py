@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from engine.domain.epochs import Epoch
 from engine.domain.exceptions import StorageDamagedError
 from engine.domain.follow_up_rules import Rules, StoredRules
-from engine.storage.answers import StoredPage
 from engine.storage.copying import Counts
-from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
 from engine.storage.protocol import ProgressCallback
-from engine.storage.record import AttemptRecord, Entry, Record
-from engine.storage.sqlite import reading
 from engine.storage.sqlite.check import check_file
 from engine.storage.sqlite.connection import WritingConnection
 from engine.storage.sqlite.copying import FileContents, FileDraft, make_file
-from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect, connect_reader, definitions, new_database
-from engine.storage.sqlite.listing import page
 from engine.storage.sqlite.notes import read_rules
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.paths import check_usable
+from engine.storage.sqlite.view import FileView
 from engine.storage.sqlite.writing import write_note
 
 
@@ -122,51 +116,6 @@ class FilePlace:
     def make(self, write: Callable[[FileDraft], Counts]) -> Counts:
         """Make the file; see `make_file`."""
         return make_file(self.path, write)
-
-
-class FileView:
-    """One state of an engine's file; an `engine.storage.inspection.View`.
-
-    Args:
-        connection: Has a transaction, which sees that state.
-    """
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def page(
-        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
-    ) -> StoredPage:
-        """Return a page of jobs."""
-        return page(self._connection, jobs, after, limit, newest_first=newest_first)
-
-    def counts(self) -> Mapping[str, int]:
-        """Count the jobs of each status."""
-        return reading.counts(self._connection)
-
-    def job(self, job_id: str) -> Record | None:
-        """Return a job; None for an unknown one.
-
-        Raises:
-            JobDamagedError: It can't be read.
-        """
-        return reading.find_job(self._connection, job_id)
-
-    def history(self, job_id: str) -> Sequence[Entry]:
-        """Return the transitions of a job, oldest first."""
-        return reading.history(self._connection, job_id) or []
-
-    def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
-        """Return the failed attempts of a job that are kept, oldest first."""
-        return reading.attempts(self._connection, job_id) or []
-
-    def epochs(self) -> Sequence[Epoch]:
-        """Return the epochs in the order in which they began."""
-        return read_epochs(self._connection)
-
-    def rules(self) -> Rules:
-        """Return the rules of follow-ups."""
-        return Rules.read(StoredRules(text=read_rules(self._connection)))
 
 
 def check_tables(path: Path, connection: sqlite3.Connection) -> None:

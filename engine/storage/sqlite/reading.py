@@ -190,6 +190,14 @@ def find_job(connection: sqlite3.Connection, job_id: str) -> Record | None:
     return found.jobs.get(job_id)
 
 
+def ids_from(connection: sqlite3.Connection, beginning: str, most: int) -> list[str]:
+    """Return the first ids that begin with a text, in their order."""
+    ids = connection.execute(
+        "SELECT job_id FROM jobs WHERE job_id >= ? ORDER BY job_id LIMIT ?", (beginning, most)
+    )
+    return [job_id for [job_id] in ids if isinstance(job_id, str) and job_id.startswith(beginning)]
+
+
 def transitions(
     connection: sqlite3.Connection, after: int, limit: int, job_id: str | None
 ) -> list[Entry]:

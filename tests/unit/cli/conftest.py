@@ -17,6 +17,13 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "jobs.db"
 
 
+@pytest.fixture(params=["file", "database"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Return a place without jobs."""
+    name = "path" if request.param == "file" else "postgres_url"
+    return str(request.getfixturevalue(name))
+
+
 @pytest.fixture
 def used(path: Path) -> Iterator[SyncJobEngine]:
     """Open an engine on the file, with a job in each of three statuses."""

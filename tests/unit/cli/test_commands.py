@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing
 from json import loads
@@ -285,7 +286,7 @@ def test_show_gives_what_a_job_at_work_has(path: Path, here: Run) -> None:
     anyio.run(_commit_job_at_work, path)
     code, lines, notes = here("show", path, "job")
     assert (code, notes) == (0, [])
-    assert lines[11:-3] == [
+    assert [re.sub(r" \(\d+ d( \d+ h)? ago\)$", "", line) for line in lines[11:-3]] == [
         'input                  {"a": ["ä"]}',
         "priority               7",
         "attempt                3",
@@ -356,7 +357,9 @@ def test_show_gives_the_failed_attempts_and_the_beginning_of_their_errors(
 
 def test_show_says_that_there_is_no_such_job(used: SyncJobEngine, path: Path, here: Run) -> None:
     assert used.count() == 3
-    assert here("show", path, "job-4") == (4, [], [f"engine: {path} has no job 'job-4'"])
+    look = f"engine list {path} --newest"
+    told = f"engine: {path} has no job 'job-4'; to look for it: {look}"
+    assert here("show", path, "job-4") == (4, [], [told])
 
 
 def test_show_gives_no_field_of_a_damaged_job(used: SyncJobEngine, path: Path, here: Run) -> None:

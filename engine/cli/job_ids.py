@@ -1,0 +1,51 @@
+"""Job ids: the argument that names a job, by its id or by the beginning of it."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import ArgumentParser, Namespace
+from typing import Final
+
+from engine.cli.arguments import identifier
+from engine.cli.console import Console
+from engine.cli.exits import Exit
+from engine.cli.texts import printable
+from engine.domain.exceptions import shown
+from engine.storage.inspection import View
+
+_FEWEST_CHARACTERS: Final = 6  # of a beginning
+_CANDIDATES: Final = 10
+
+
+def add_job_id(parser: ArgumentParser, *, optional: bool = False) -> None:
+    """Add the argument ``JOB_ID``."""
+    parser.add_argument(
+        "job_id",
+        type=identifier,
+        nargs="?" if optional else None,
+        metavar="JOB_ID",
+        help=f"the job's id, or its beginning: {_FEWEST_CHARACTERS} characters at least",
+    )
+
+
+def find_job_id(view: View, arguments: Namespace, console: Console) -> str | Exit:
+    """Return the id of the job that the arguments name; or tell why none is, and return the code.
+
+    An id that is there counts as such, even if others begin with it.
+    """
+    text, place = arguments.job_id, arguments.place.name
+    found = view.ids_from(text, _CANDIDATES + 1)
+    if text in found:
+        return str(text)
+    if len(text) < _FEWEST_CHARACTERS or not found:
+        look = f"{arguments.program} list {shlex.quote(place)} --newest"
+        console.note(f"engine: {place} has no job {shown(text)}; to look for it: {look}")
+        return Exit.NOT_FOUND
+    if len(found) > 1:
+        console.note(f"engine: several jobs of {place} have an id that begins with {shown(text)}:")
+        for job_id in found[:_CANDIDATES]:
+            console.note(f"  {printable(job_id)}")
+        if len(found) > _CANDIDATES:
+            console.note("  and others: give more of it")
+        return Exit.USAGE
+    return found[0]

@@ -1,0 +1,73 @@
+"""Views: one state of an engine's file, for a program that is no engine."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from engine.domain.epochs import Epoch
+from engine.domain.follow_up_rules import Rules, StoredRules
+from engine.storage.answers import StoredPage
+from engine.storage.filter import JobFilter
+from engine.storage.record import AttemptRecord, Entry, Record
+from engine.storage.sqlite import reading
+from engine.storage.sqlite.epochs import read_epochs
+from engine.storage.sqlite.listing import page
+from engine.storage.sqlite.notes import read_rules
+
+
+class FileView:
+    """One state of an engine's file; an `engine.storage.inspection.View`.
+
+    Args:
+        connection: Has a transaction, which sees that state.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def page(
+        self, jobs: JobFilter, after: int, limit: int, *, newest_first: bool = False
+    ) -> StoredPage:
+        """Return a page of jobs."""
+        return page(self._connection, jobs, after, limit, newest_first=newest_first)
+
+    def counts(self) -> Mapping[str, int]:
+        """Count the jobs of each status."""
+        return reading.counts(self._connection)
+
+    def job(self, job_id: str) -> Record | None:
+        """Return a job; None for an unknown one.
+
+        Raises:
+            JobDamagedError: It can't be read.
+        """
+        return reading.find_job(self._connection, job_id)
+
+    def history(self, job_id: str) -> Sequence[Entry]:
+        """Return the transitions of a job, oldest first."""
+        return reading.history(self._connection, job_id) or []
+
+    def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
+        """Return the failed attempts of a job that are kept, oldest first."""
+        return reading.attempts(self._connection, job_id) or []
+
+    def ids_from(self, beginning: str, most: int) -> Sequence[str]:
+        """Return the first ids that begin with a text."""
+        return reading.ids_from(self._connection, beginning, most)
+
+    def holder(self, job_id: str) -> None:
+        """Return None: the engine that has the file has each of its jobs."""
+        del job_id
+
+    def progress(self, job_id: str) -> None:
+        """Return None: a file keeps no progress."""
+        del job_id
+
+    def epochs(self) -> Sequence[Epoch]:
+        """Return the epochs in the order in which they began."""
+        return read_epochs(self._connection)
+
+    def rules(self) -> Rules:
+        """Return the rules of follow-ups."""
+        return Rules.read(StoredRules(text=read_rules(self._connection)))
