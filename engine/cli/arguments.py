@@ -6,12 +6,15 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
 
+from engine.cli.times import duration, moment
 from engine.domain.exceptions import InvalidValueError
 from engine.domain.labels import check_kind, check_label
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
+from engine.portal.time import utc_now
 from engine.storage.inspection import Place
 from engine.storage.locations import POSTGRES_URLS
 from engine.storage.places import place_at
+from engine.storage.record import MAX_DEFAULT_IDENTIFIER_CHARACTERS
 from engine.storage.sqlite.inspection import FilePlace
 from engine.storage.sqlite.paths import path_at
 
@@ -99,6 +102,38 @@ def label(text: str) -> tuple[str, str]:
     except InvalidValueError as error:
         problem = f"must be NAME=VALUE, and its {'value' if name else 'name'} {error.problem}"
         raise ArgumentTypeError(problem) from error
+
+
+def payment(text: str) -> str:
+    """Return a text that can name a payment.
+
+    Raises:
+        ArgumentTypeError: It can't be one.
+    """
+    try:
+        return check_text("payment", text, MAX_DEFAULT_IDENTIFIER_CHARACTERS)
+    except InvalidValueError as error:
+        raise ArgumentTypeError(error.problem) from error
+
+
+def age(text: str) -> str:
+    """Return a text that says a length of time.
+
+    Raises:
+        ArgumentTypeError: It says none, or one that reaches before the calendar.
+    """
+    duration(text)
+    return time(text)
+
+
+def time(text: str) -> str:
+    """Return a text that says a time, or an age.
+
+    Raises:
+        ArgumentTypeError: It says none.
+    """
+    moment(text, utc_now())
+    return text
 
 
 def whole_number(smallest: int) -> Callable[[str], int]:

@@ -111,6 +111,14 @@ class CheckedOut:
         """Those by ids, by keys and by payments, in the order of `Names`."""
         return (self.ids, self.keys, self.payments)
 
+    def all(self) -> list[Record | Damaged]:
+        """Return each of the jobs once, by position; and those that can't be read."""
+        found: dict[int, Record | Damaged] = {}
+        for part in self.parts:
+            found.update((each.position, each) for each in part.jobs.values())
+            found.update((each.position, each) for each in part.damaged.values())
+        return [found[position] for position in sorted(found)]
+
     def take_left_out(self) -> Names:
         """Return the names that were not looked for, and forget them here."""
         left_out = Names(*(tuple(part.left_out) for part in self.parts))

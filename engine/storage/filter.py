@@ -31,6 +31,11 @@ class JobFilter(NamedTuple):
     """The job is a follow-up of the one with this id, or one of such a follow-up."""
     follow_ups: bool = True
     """Whether a follow-up may be among them."""
+    still_since: datetime | None = None
+    """Up to this time the job came to its status, its newest attempt began, and the time of its
+    next attempt came: whichever it has of these. Nothing has begun since then."""
+    due_by: datetime | None = None
+    """The job's deadline or the time of its next attempt comes up to this time."""
 
     @property
     def is_simple(self) -> bool:
@@ -40,9 +45,9 @@ class JobFilter(NamedTuple):
         """
         named = (self.status, self.kind, self.root_id)
         parts = sum(each is not None for each in named) + len(self.labels)
-        times = (self.created_after, self.created_before)
-        is_indexed = self.kind != DEFAULT_KIND and times == (None, None) and self.follow_ups
-        return parts <= 1 and is_indexed
+        times = (self.created_after, self.created_before, self.still_since, self.due_by)
+        has_no_time = times == (None, None, None, None)
+        return parts <= 1 and self.kind != DEFAULT_KIND and has_no_time and self.follow_ups
 
     def admits(self, job: Record) -> bool:
         """Return whether a job is among those that the filter is about."""
@@ -51,16 +56,28 @@ class JobFilter(NamedTuple):
             and self.kind in {None, job.kind}
             and (self.created_after is None or job.created_at >= self.created_after)
             and (self.created_before is None or job.created_at < self.created_before)
+            and (self.still_since is None or _newest_time(job) <= self.still_since)
+            and (self.due_by is None or self._is_due(job, self.due_by))
             and (not self.labels or self._has_labels(job))
             and (self.follow_ups or job.parent_id is None)
             and self.root_id in {None, job.origin and job.origin.root_id}
         )
+
+    @staticmethod
+    def _is_due(job: Record, by: datetime) -> bool:
+        times = (job.execution.deadline_at, job.execution.retry_at)
+        return any(time is not None and time <= by for time in times)
 
     def _has_labels(self, job: Record) -> bool:
         if job.labels is None:
             return False
         labels = read_labels(job.labels)
         return all(labels.get(name) == value for name, value in self.labels)
+
+
+def _newest_time(job: Record) -> datetime:
+    times = (job.updated_at, job.execution.claimed_at, job.execution.retry_at)
+    return max(time for time in times if time is not None)
 
 
 ALL_JOBS: Final = JobFilter()

@@ -14,12 +14,13 @@ from typing import Protocol
 from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import Rules
 from engine.domain.models import Progress
-from engine.storage.answers import StoredPage
+from engine.storage.answers import Names, StoredPage
 from engine.storage.copying import Contents, Counts, Draft
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
+from engine.storage.overview import Statuses
 from engine.storage.protocol import ProgressCallback
-from engine.storage.record import AttemptRecord, Entry, Record
+from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 
 
 class View(Protocol):
@@ -41,6 +42,14 @@ class View(Protocol):
         Raises:
             JobDamagedError: It can't be read.
         """
+        ...
+
+    def find(self, names: Names) -> Sequence[Record | Damaged]:
+        """Return the jobs that have one of these names."""
+        ...
+
+    def statuses(self) -> Statuses | None:
+        """Return the statuses of the newest engine's lifecycle; None if they can't be read."""
         ...
 
     def history(self, job_id: str) -> Sequence[Entry]:

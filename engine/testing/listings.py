@@ -14,7 +14,7 @@ from engine.storage.filter import ALL_JOBS, JobFilter, Label
 from engine.storage.protocol import Storage
 from engine.storage.record import Damaged, Record
 from engine.testing.book import Book
-from engine.testing.values import OddStatus
+from engine.testing.values import MICROSECOND, OddStatus
 
 _PAGE_JOBS: Final = 7  # small and odd: pages end in all places
 _FEW: Final = 2
@@ -130,6 +130,25 @@ def _ranges(records: Sequence[Record], labels: Sequence[Label]) -> Iterator[JobF
         yield JobFilter(created_after=times[0], created_before=time, labels=(labels[0],))
     if times:
         yield JobFilter(OddStatus.WAITING, created_after=times[0], created_before=times[-1])
+    yield from _awaited(records)
+
+
+def _awaited(records: Sequence[Record]) -> Iterator[JobFilter]:
+    """Return filters by the times at which jobs came to their statuses, began, and become due."""
+    executions = [record.execution for record in records]
+    newest = [*(each.updated_at for each in records), *(each.claimed_at for each in executions)]
+    due = [*(each.deadline_at for each in executions), *(each.retry_at for each in executions)]
+    for time in _few([*newest, *due]):
+        yield JobFilter(still_since=time)
+        yield JobFilter(OddStatus.RUNNING, still_since=time - MICROSECOND)
+    for time in _few(due):
+        yield JobFilter(due_by=time)
+        yield JobFilter(OddStatus.RUNNING, due_by=time - MICROSECOND)
+
+
+def _few(times: Iterable[datetime | None]) -> list[datetime]:
+    ordered = sorted({time for time in times if time is not None})
+    return ordered[:: max(1, len(ordered) // _FEW)]
 
 
 def _families(

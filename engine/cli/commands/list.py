@@ -8,37 +8,28 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from engine.cli.arguments import add_json, add_place, identifier, kind, label, whole_number
+from engine.cli.arguments import add_json, add_place, whole_number
+from engine.cli.chosen_jobs import Choice, add_filters, status_hint
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.fields import job_fields
-from engine.cli.texts import NOTHING, Cells, column_widths, printable, table_lines
-from engine.domain.exceptions import shown
-from engine.storage.filter import JobFilter, Label
-from engine.storage.findings import printable_name
+from engine.cli.texts import NOTHING, Cells, column_widths, cut, printable, table_lines
+from engine.domain.labels import DEFAULT_KIND
 from engine.storage.inspection import View
 from engine.storage.record import Damaged, Record
 from engine.storage.sqlite.rows import time_text
 
 _LIMIT: Final = 100
 _BLOCK_JOBS: Final = 100  # read at once
-_HEAD: Final = ("JOB ID", "STATUS", "UPDATED", "INPUT HASH", "RESULT OR ERROR")
+_HEAD: Final = ("JOB ID", "STATUS", "KIND", "UPDATED", "INPUT HASH", "RESULT OR ERROR")
+_OUTCOME_COLUMNS: Final = 80  # where there is no terminal: a line is bounded everywhere
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``list``."""
     add_place(parser)
-    parser.add_argument("--status", type=identifier, help="only jobs that have this status")
-    parser.add_argument("--kind", type=kind, help="only jobs of this kind")
-    parser.add_argument(
-        "--label",
-        type=label,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="only jobs that have this label; may be given again",
-    )
+    add_filters(parser)
     parser.add_argument("--newest", action="store_true", help="begin with the newest job")
     parser.add_argument(
         "--limit",
@@ -60,7 +51,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def list_jobs(arguments: Namespace, console: Console) -> Exit:
     """Write a page of jobs, and the command for the next page."""
     with arguments.place.reading() as view:
-        found = _jobs(view, arguments)
+        choice = Choice.of(view, arguments)
+        found = choice.jobs(view, arguments.after, newest_first=arguments.newest)
         jobs = _Counted(islice(found, arguments.limit))
         if arguments.json:
             for job in jobs:
@@ -69,12 +61,12 @@ def list_jobs(arguments: Namespace, console: Console) -> Exit:
             _write_table(jobs, console)
         has_more = next(found, None) is not None
         if not jobs.count:
-            console.note(_reason_for_none(view, arguments))
+            console.note(_reason_for_none(view, choice))
     if jobs.damaged:
         check = f"{arguments.program} check {shlex.quote(arguments.place.name)}"
         console.note(f"damaged jobs: {jobs.damaged:,}; to learn more: {check}")
     if has_more:
-        console.note(f"the next ones: {_next_page(arguments, jobs.last_position)}")
+        console.note(f"the next ones: {_next_page(choice, jobs.last_position)}")
     return Exit.DAMAGED if jobs.damaged else Exit.OK
 
 
@@ -95,61 +87,58 @@ class _Counted:
             yield job
 
 
-def _jobs(view: View, arguments: Namespace) -> Iterator[Record | Damaged]:
-    labels = tuple(Label(*each) for each in arguments.label)
-    wanted = JobFilter(arguments.status, arguments.kind, labels)
-    after: int | None = arguments.after
-    while after is not None:
-        block = view.page(wanted, after, _BLOCK_JOBS, newest_first=arguments.newest)
-        yield from block.jobs
-        after = block.next_after
-
-
 def _write_table(jobs: Iterable[Record | Damaged], console: Console) -> None:
-    """Write a line for each job. The first block determines the widths of the columns."""
-    waiting, head, widths = iter(jobs), [_HEAD], []
+    """Write a line for each job. The first block determines the columns and their widths."""
+    waiting, outcome_room = iter(jobs), console.room or _OUTCOME_COLUMNS
+    columns: list[int] = []
+    widths: list[int] = []
     while block := list(islice(waiting, _BLOCK_JOBS)):
-        rows = [*head, *(_cells(job, console.room) for job in block)]
-        if head:
-            head, widths = [], column_widths(rows, console.room)
+        rows = [_cells(job, outcome_room) for job in block]
+        if not widths:
+            columns = _columns(block)
+            rows = [_HEAD, *rows]
+        rows = [[row[column] for column in columns] for row in rows]
+        widths = widths or column_widths(rows, console.room)
         for line in table_lines(rows, widths, console.room):
             console.line(line)
 
 
-def _cells(job: Record | Damaged, room: int | None) -> Cells:
+def _columns(jobs: Iterable[Record | Damaged]) -> list[int]:
+    """Return the numbers of the columns: kinds are shown if there is another than the default."""
+    kinds = {job.kind for job in jobs if not isinstance(job, Damaged)}
+    left_out = set() if kinds - {DEFAULT_KIND} else {_HEAD.index("KIND")}
+    return [number for number in range(len(_HEAD)) if number not in left_out]
+
+
+def _cells(job: Record | Damaged, room: int) -> Cells:
+    """Return the cells of a job. Its result or error is cut, as it may have a million characters.
+
+    It is cut before it is made printable, and again afterwards, which makes it longer.
+    """
     if isinstance(job, Damaged):
-        cells = (job.job_id, "(damaged)", NOTHING, NOTHING, job.problem)
+        *cells, outcome = job.job_id, "(damaged)", NOTHING, NOTHING, NOTHING, job.problem
     else:
         seconds = time_text(job.updated_at).partition(".")[0] + "Z"
-        outcome = job.result or job.error or NOTHING
-        cells = (job.job_id, job.status, seconds, job.input_hash, outcome)
-    # A long result is cut before it is made printable, as only its beginning is shown.
-    return [printable(cell if room is None else cell[: room + 1]) for cell in cells]
+        *cells, outcome = (
+            *(job.job_id, job.status, job.kind, seconds, job.input_hash),
+            job.result or job.error or job.execution.last_error or NOTHING,
+        )
+    return [*map(printable, cells), cut(printable(outcome[: room + 1]), room)]
 
 
-def _reason_for_none(view: View, arguments: Namespace) -> str:
-    jobs = "no jobs"
-    if arguments.status is not None:
-        statuses = sorted(map(printable_name, view.counts()))
-        known = ", ".join(statuses) or "none"
-        jobs += f" with the status {shown(arguments.status)} (statuses there: {known})"
-    if arguments.kind is not None:
-        jobs += f" of the kind {arguments.kind}"
-    for each in arguments.label:
-        jobs += f" with the label {shown('='.join(each))}"
+def _reason_for_none(view: View, choice: Choice) -> str:
+    arguments = choice.arguments
+    words = f"no jobs{choice.words()}"
+    if arguments.status:
+        words += f" ({status_hint(view)})"
     if not arguments.after:
-        return jobs
-    return f"{jobs} {'before' if arguments.newest else 'after'} {arguments.after}"
+        return words
+    return f"{words} {'before' if arguments.newest else 'after'} {arguments.after}"
 
 
-def _next_page(arguments: Namespace, after: int) -> str:
-    command = ["list", arguments.place.name]
-    if arguments.status is not None:
-        command += ["--status", arguments.status]
-    if arguments.kind is not None:
-        command += ["--kind", arguments.kind]
-    for each in arguments.label:
-        command += ["--label", "=".join(each)]
+def _next_page(choice: Choice, after: int) -> str:
+    arguments = choice.arguments
+    command = ["list", arguments.place.name, *choice.command()]
     if arguments.newest:
         command.append("--newest")
     command += ["--limit", str(arguments.limit), "--after", str(after)]

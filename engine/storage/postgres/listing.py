@@ -136,6 +136,12 @@ def _parts(jobs: JobFilter, schema: str) -> list[_Part]:
         parts.append(_Part("job.created_at >= %b", (jobs.created_after,)))
     if jobs.created_before is not None:
         parts.append(_Part("job.created_at < %b", (jobs.created_before,)))
+    if jobs.still_since is not None:
+        newest = "greatest(job.updated_at, job.claimed_at, job.retry_at)"  # of those not NULL
+        parts.append(_Part(f"{newest} <= %b", (jobs.still_since,)))
+    if jobs.due_by is not None:
+        due = "(job.deadline_at <= %b OR job.retry_at <= %b)"
+        parts.append(_Part(due, (jobs.due_by, jobs.due_by)))
     return parts
 
 

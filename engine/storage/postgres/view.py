@@ -12,6 +12,7 @@ from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.models import Progress
 from engine.storage.answers import Names, StoredPage
 from engine.storage.filter import JobFilter
+from engine.storage.overview import Statuses
 from engine.storage.postgres import listing, reading
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.statements import Statements
@@ -58,6 +59,15 @@ class DatabaseView:
         if job is not None and (problem := record_problem(job)) is not None:
             raise JobDamagedError(job_id, problem)
         return job
+
+    def find(self, names: Names) -> Sequence[Record | Damaged]:
+        """Return the jobs that have one of these names."""
+        found = reading.checkout(self._cursor, self._statements, names).all()
+        return [_or_damaged(job) for job in found]
+
+    def statuses(self) -> Statuses | None:
+        """Return the statuses of the newest engine's lifecycle; None if they can't be read."""
+        return Statuses.of(reading.note(self._cursor, self._statements, "lifecycle"))
 
     def history(self, job_id: str) -> Sequence[Entry]:
         """Return the transitions of a job, oldest first; none of an unknown job.

@@ -126,6 +126,12 @@ def _parts(jobs: JobFilter) -> list[_Part]:
         parts.append(_Part("created_at >= ?", (time_text(jobs.created_after),)))
     if jobs.created_before is not None:
         parts.append(_Part("created_at < ?", (time_text(jobs.created_before),)))
+    if jobs.still_since is not None:
+        newest = "max(updated_at, coalesce(claimed_at, ''), coalesce(retry_at, ''))"
+        parts.append(_Part(f"{newest} <= ?", (time_text(jobs.still_since),)))
+    if jobs.due_by is not None:
+        by = time_text(jobs.due_by)
+        parts.append(_Part("(deadline_at <= ? OR retry_at <= ?)", (by, by)))
     return parts
 
 

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 
 from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import Rules, StoredRules
-from engine.storage.answers import StoredPage
+from engine.storage.answers import Names, StoredPage
 from engine.storage.filter import JobFilter
-from engine.storage.record import AttemptRecord, Entry, Record
+from engine.storage.overview import Statuses
+from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.listing import page
-from engine.storage.sqlite.notes import read_rules
+from engine.storage.sqlite.notes import read_rules, read_text
 
 
 class FileView:
@@ -43,6 +44,14 @@ class FileView:
             JobDamagedError: It can't be read.
         """
         return reading.find_job(self._connection, job_id)
+
+    def find(self, names: Names) -> Sequence[Record | Damaged]:
+        """Return the jobs that have one of these names."""
+        return reading.checkout(self._connection, names).all()
+
+    def statuses(self) -> Statuses | None:
+        """Return the statuses of the newest engine's lifecycle; None if they can't be read."""
+        return Statuses.of(read_text(self._connection, "lifecycle"))
 
     def history(self, job_id: str) -> Sequence[Entry]:
         """Return the transitions of a job, oldest first."""

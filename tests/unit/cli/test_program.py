@@ -171,14 +171,14 @@ def test_an_interrupt_ends_it_quietly(path: Path) -> None:
         engine.transition(job.job_id, JobStatus.RUNNING)
         engine.transition(job.job_id, JobStatus.COMPLETED, result="x" * 1_000_000)
     with subprocess.Popen(
-        [*PROGRAM, "list", str(path)],
+        [*PROGRAM, "list", str(path), "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
         env=ENVIRONMENT,
     ) as program:
         assert program.stdout is not None
-        assert program.stdout.read(6) == "JOB ID"  # the rest is more than a pipe holds
+        assert program.stdout.read(8) == '{"job_id'  # the rest is more than a pipe holds
         program.send_signal(signal.SIGINT)
         _, errors = program.communicate(timeout=SECONDS_AGAINST_HANGS)
     assert (program.returncode, errors) == (Exit.INTERRUPTED, "")
