@@ -15,9 +15,14 @@ The exit codes::
 
     0    all is well
     1    something is damaged
-    2    wrong usage
+    2    wrong usage, or the beginning of several ids
     3    it can't be read, or the copy or the output can't be written
     4    there is no such job, or no such rule
+    10   `wait`: the job has failed
+    11   `wait`: it was cancelled
+    12   `wait`: its deadline has passed
+    13   `wait`: its handler's process has died
+    124  `wait`: it has not ended within the timeout
     130  stopped by Ctrl-C
     141  the reader of the output closed it
 

@@ -7,13 +7,18 @@ from typing import Final
 
 
 class Exit(IntEnum):
-    """An exit code. 130 and 141 are those that shells give for the signals."""
+    """An exit code. 130 and 141 are those that shells give for the signals; 124 is timeout(1)'s."""
 
     OK = 0
     DAMAGED = 1
     USAGE = 2
     UNREADABLE = 3
     NOT_FOUND = 4
+    JOB_FAILED = 10
+    JOB_CANCELLED = 11
+    JOB_EXPIRED = 12
+    JOB_DIED = 13
+    TIME_IS_UP = 124
     INTERRUPTED = 130
     PIPE_CLOSED = 141
 
@@ -21,9 +26,14 @@ class Exit(IntEnum):
 MEANINGS: Final = {
     Exit.OK: "all is well",
     Exit.DAMAGED: "something is damaged",
-    Exit.USAGE: "wrong usage",
+    Exit.USAGE: "wrong usage, or the beginning of several ids",
     Exit.UNREADABLE: "it can't be read, or the copy or the output can't be written",
     Exit.NOT_FOUND: "there is no such job, or no such rule",
+    Exit.JOB_FAILED: "`wait`: the job has failed",
+    Exit.JOB_CANCELLED: "`wait`: it was cancelled",
+    Exit.JOB_EXPIRED: "`wait`: its deadline has passed",
+    Exit.JOB_DIED: "`wait`: its handler's process has died",
+    Exit.TIME_IS_UP: "`wait`: it has not ended within the timeout",
     Exit.INTERRUPTED: "stopped by Ctrl-C",
     Exit.PIPE_CLOSED: "the reader of the output closed it",
 }

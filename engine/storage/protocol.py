@@ -179,9 +179,9 @@ class Storage(Protocol):
         jobs from an iterator: make it one that reads a job when it is asked for it.
 
         A filter with one of status, kind (but for ``default``), label and root, and one without
-        any, has full pages. A page by several of them, by the kind ``default``, by the time of
-        creation or without follow-ups may end early, with fewer jobs or none: no page takes longer
-        than some milliseconds.
+        any, has full pages. A page by several of them, by the kind ``default``, by a time or
+        without follow-ups may end early, with fewer jobs or none: no page takes longer than some
+        milliseconds.
 
         Args:
             jobs: Which jobs.

@@ -126,7 +126,7 @@ def _change(arguments: Namespace, console: Console) -> Exit:
 
 COMMAND: Final = Command(
     name="rules",
-    help_order=6,
+    help_order=9,
     help="list the rules of follow-ups; remove, disable or enable one",
     add_arguments=add_arguments,
     run=rules,
