@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Protocol
 
 from engine.domain.epochs import Epoch
@@ -18,7 +19,7 @@ from engine.storage.answers import Names, StoredPage
 from engine.storage.copying import Contents, Counts, Draft
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
-from engine.storage.overview import Statuses
+from engine.storage.overview import EngineRow, KindCounts, Statuses
 from engine.storage.protocol import ProgressCallback
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 
@@ -50,6 +51,14 @@ class View(Protocol):
 
     def statuses(self) -> Statuses | None:
         """Return the statuses of the newest engine's lifecycle; None if they can't be read."""
+        ...
+
+    def kinds(self, statuses: Statuses, now: datetime) -> Sequence[KindCounts]:
+        """Count the live jobs of each kind: of each status, the oldest `COUNTED_JOBS`."""
+        ...
+
+    def engines(self) -> Sequence[EngineRow]:
+        """Return the engines of a database, the oldest first; none of a file."""
         ...
 
     def history(self, job_id: str) -> Sequence[Entry]:

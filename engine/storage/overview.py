@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
 
 from msgspec import DecodeError, Struct
 from msgspec.json import Decoder
+
+COUNTED_JOBS: Final = 100_000
+"""Of each live status, so many jobs are counted by kind: the oldest."""
 
 
 class Statuses(Struct, frozen=True):
@@ -32,3 +37,32 @@ class Statuses(Struct, frozen=True):
 
 
 _decoder: Final = Decoder(Statuses)
+
+
+class KindCounts(NamedTuple):
+    """The live jobs of a kind."""
+
+    kind: str
+    ready: int
+    """In the running status without an attempt, and the time of their next one has come."""
+    running: int
+    """An attempt has them."""
+    waiting: int
+    """All others: they wait for a payment, an answer, or the time of their next attempt."""
+    oldest_ready: datetime | None
+    """Since when the one is ready that has been it longest; see `JobFilter.still_since`."""
+
+
+class EngineRow(NamedTuple):
+    """An engine of a shared database."""
+
+    engine_id: int
+    name: str
+    is_dead: bool
+    """Whether the others take it for dead: what it had becomes free."""
+    lease_seconds: float
+    """After a silence of so long the others take it for dead."""
+    kinds: Sequence[str]
+    """Those that have a handler there."""
+    jobs: int
+    """Those that it holds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from engine.domain.epochs import Epoch
@@ -12,8 +13,8 @@ from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.models import Progress
 from engine.storage.answers import Names, StoredPage
 from engine.storage.filter import JobFilter
-from engine.storage.overview import Statuses
-from engine.storage.postgres import listing, reading
+from engine.storage.overview import EngineRow, KindCounts, Statuses
+from engine.storage.postgres import listing, live, reading
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.statements import Statements
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
@@ -68,6 +69,14 @@ class DatabaseView:
     def statuses(self) -> Statuses | None:
         """Return the statuses of the newest engine's lifecycle; None if they can't be read."""
         return Statuses.of(reading.note(self._cursor, self._statements, "lifecycle"))
+
+    def kinds(self, statuses: Statuses, now: datetime) -> Sequence[KindCounts]:
+        """Count the live jobs of each kind."""
+        return live.kinds(self._cursor, self._statements, statuses, now)
+
+    def engines(self) -> Sequence[EngineRow]:
+        """Return the engines, the oldest first."""
+        return live.engines(self._cursor, self._statements)
 
     def history(self, job_id: str) -> Sequence[Entry]:
         """Return the transitions of a job, oldest first; none of an unknown job.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.storage.answers import Names, StoredPage
 from engine.storage.filter import JobFilter
-from engine.storage.overview import Statuses
+from engine.storage.overview import EngineRow, KindCounts, Statuses
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 from engine.storage.sqlite import reading
 from engine.storage.sqlite.epochs import read_epochs
+from engine.storage.sqlite.kinds import kinds
 from engine.storage.sqlite.listing import page
 from engine.storage.sqlite.notes import read_rules, read_text
 
@@ -52,6 +54,14 @@ class FileView:
     def statuses(self) -> Statuses | None:
         """Return the statuses of the newest engine's lifecycle; None if they can't be read."""
         return Statuses.of(read_text(self._connection, "lifecycle"))
+
+    def kinds(self, statuses: Statuses, now: datetime) -> Sequence[KindCounts]:
+        """Count the live jobs of each kind."""
+        return kinds(self._connection, statuses, now)
+
+    def engines(self) -> Sequence[EngineRow]:
+        """Return no engine: a file has one at most, and does not say whether it has."""
+        return ()
 
     def history(self, job_id: str) -> Sequence[Entry]:
         """Return the transitions of a job, oldest first."""

@@ -1,0 +1,109 @@
+"""Count the jobs of a place by status and by kind, and list the engines of a database."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from engine.cli.arguments import add_json, add_place
+from engine.cli.command import Command
+from engine.cli.console import Console
+from engine.cli.exits import Exit
+from engine.cli.texts import NOTHING, Cells, column_widths, counted, printable, table_lines
+from engine.cli.times import distance
+from engine.portal.time import utc_now
+from engine.storage.findings import printable_name
+from engine.storage.overview import COUNTED_JOBS, EngineRow, KindCounts, Statuses
+from engine.storage.sqlite.rows import time_text
+
+_STATUSES_HEAD: Final = ("STATUS", "JOBS")
+_KINDS_HEAD: Final = ("KIND", "READY", "RUNNING", "WAITING", "OLDEST READY")
+_ENGINES_HEAD: Final = ("ENGINE", "NAME", "STATE", "JOBS", "KINDS")
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``stats``."""
+    add_place(parser)
+    add_json(parser, "write one JSON object")
+
+
+def stats(arguments: Namespace, console: Console) -> Exit:
+    """Write the counts, and the engines of a database."""
+    now = utc_now()
+    with arguments.place.reading() as view:
+        statuses, counts, engines = view.statuses(), view.counts(), view.engines()
+        kinds = () if statuses is None else view.kinds(statuses, now)
+    jobs = _ordered(statuses, counts)
+    is_complete = statuses is not None and all(
+        counts.get(status, 0) <= COUNTED_JOBS for status in statuses.live
+    )
+    if arguments.json:
+        console.json(_fields(jobs, kinds, engines, is_complete=is_complete))
+        return Exit.OK
+    _write_table(_STATUSES_HEAD, [(name, f"{number:,}") for name, number in jobs.items()], console)
+    _write_table(_KINDS_HEAD, [_kind_cells(each, now) for each in kinds], console)
+    _write_table(_ENGINES_HEAD, [*map(_engine_cells, engines)], console)
+    if statuses is None:
+        console.note("kinds are not counted: no engine has kept its lifecycle here")
+    elif not is_complete:
+        console.note(f"kinds: of each status, the oldest {counted(COUNTED_JOBS, 'job')} alone")
+    return Exit.OK
+
+
+def _ordered(statuses: Statuses | None, counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts in the lifecycle's order, and those of other statuses behind them."""
+    known = () if statuses is None else statuses.statuses
+    others = sorted(counts, key=printable_name)  # a damaged one may be no text
+    return {printable_name(status): counts.get(status, 0) for status in (*known, *others)}
+
+
+def _fields(
+    jobs: Mapping[str, int],
+    kinds: Sequence[KindCounts],
+    engines: Sequence[EngineRow],
+    *,
+    is_complete: bool,
+) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "jobs": jobs,
+        "kinds": [{**each._asdict(), "oldest_ready": _time(each.oldest_ready)} for each in kinds],
+        "all_kinds_counted": is_complete,
+    }
+    return {**fields, "engines": [each._asdict() for each in engines]} if engines else fields
+
+
+def _time(time: datetime | None) -> str | None:
+    return None if time is None else time_text(time)
+
+
+def _kind_cells(kind: KindCounts, now: datetime) -> Cells:
+    oldest = NOTHING if kind.oldest_ready is None else distance(kind.oldest_ready, now)
+    return (kind.kind, f"{kind.ready:,}", f"{kind.running:,}", f"{kind.waiting:,}", oldest)
+
+
+def _engine_cells(engine: EngineRow) -> Cells:
+    state = "dead" if engine.is_dead else "alive"
+    kinds = ", ".join(engine.kinds) or NOTHING
+    return (str(engine.engine_id), engine.name, state, f"{engine.jobs:,}", kinds)
+
+
+def _write_table(head: Cells, rows: Sequence[Cells], console: Console) -> None:
+    """Write a table, if it has a row; an empty line stands before all but the first."""
+    if not rows:
+        return
+    if head is not _STATUSES_HEAD:
+        console.line("")
+    table = [head, *([*map(printable, row)] for row in rows)]
+    for line in table_lines(table, column_widths(table, console.room), console.room):
+        console.line(line)
+
+
+COMMAND: Final = Command(
+    name="stats",
+    help_order=4,
+    help="count jobs by status and by kind, and list engines",
+    add_arguments=add_arguments,
+    run=stats,
+)
