@@ -17,7 +17,7 @@ The exit codes::
     1    something is damaged
     2    wrong usage, or the beginning of several ids
     3    it can't be read, or the copy or the output can't be written
-    4    there is no such job, or no such rule
+    4    there is no such job, rule or cursor
     10   `wait`: the job has failed
     11   `wait`: it was cancelled
     12   `wait`: its deadline has passed

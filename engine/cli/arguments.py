@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.cli.times import duration, moment
+from engine.domain.epochs import Cursor, parsed_cursor
 from engine.domain.exceptions import InvalidValueError
 from engine.domain.labels import check_kind, check_label
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
@@ -134,6 +135,18 @@ def time(text: str) -> str:
     """
     moment(text, utc_now())
     return text
+
+
+def cursor(text: str) -> Cursor:
+    """Return the cursor in a text; 0 is the beginning.
+
+    Raises:
+        ArgumentTypeError: It can't be one.
+    """
+    try:
+        return Cursor(0) if text == "0" else parsed_cursor(text)
+    except InvalidValueError as error:
+        raise ArgumentTypeError(error.problem) from error
 
 
 def whole_number(smallest: int) -> Callable[[str], int]:

@@ -28,7 +28,7 @@ MEANINGS: Final = {
     Exit.DAMAGED: "something is damaged",
     Exit.USAGE: "wrong usage, or the beginning of several ids",
     Exit.UNREADABLE: "it can't be read, or the copy or the output can't be written",
-    Exit.NOT_FOUND: "there is no such job, or no such rule",
+    Exit.NOT_FOUND: "there is no such job, rule or cursor",
     Exit.JOB_FAILED: "`wait`: the job has failed",
     Exit.JOB_CANCELLED: "`wait`: it was cancelled",
     Exit.JOB_EXPIRED: "`wait`: its deadline has passed",

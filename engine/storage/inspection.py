@@ -69,6 +69,22 @@ class View(Protocol):
         """
         ...
 
+    def transitions(self, after: int, limit: int, job_id: str | None = None) -> Sequence[Entry]:
+        """Return transitions in their order; see `engine.storage.Storage.transitions`.
+
+        Raises:
+            StorageDamagedError: One of them can't be read.
+        """
+        ...
+
+    def last_sequence(self) -> int:
+        """Return the number of the newest transition that was ever made.
+
+        Raises:
+            StorageDamagedError: It can't be read.
+        """
+        ...
+
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return the failed attempts of a job that are kept, oldest first; none of an unknown job.
 

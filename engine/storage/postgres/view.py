@@ -92,6 +92,14 @@ class DatabaseView:
             raise JobDamagedError(job_id, "its history is not complete")
         return entries
 
+    def transitions(self, after: int, limit: int, job_id: str | None = None) -> Sequence[Entry]:
+        """Return transitions in their order."""
+        return reading.transitions(self._cursor, self._statements, after, limit, job_id)
+
+    def last_sequence(self) -> int:
+        """Return the number of the newest transition that was ever made."""
+        return int(reading.one(self._cursor, self._statements.numbers)[0])
+
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return the failed attempts of a job that are kept, oldest first."""
         return reading.attempts(self._cursor, self._statements, job_id) or []

@@ -16,7 +16,7 @@ from engine.storage.sqlite import reading
 from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.kinds import kinds
 from engine.storage.sqlite.listing import page
-from engine.storage.sqlite.notes import read_rules, read_text
+from engine.storage.sqlite.notes import newest_number, read_rules, read_text
 
 
 class FileView:
@@ -66,6 +66,14 @@ class FileView:
     def history(self, job_id: str) -> Sequence[Entry]:
         """Return the transitions of a job, oldest first."""
         return reading.history(self._connection, job_id) or []
+
+    def transitions(self, after: int, limit: int, job_id: str | None = None) -> Sequence[Entry]:
+        """Return transitions in their order."""
+        return reading.transitions(self._connection, after, limit, job_id)
+
+    def last_sequence(self) -> int:
+        """Return the number of the newest transition that was ever made."""
+        return newest_number(self._connection, "sequence", "transitions")
 
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return the failed attempts of a job that are kept, oldest first."""
