@@ -29,6 +29,7 @@ from engine import (
     SyncJobEngine,
     Worker,
 )
+from engine.cli import polling
 from engine.storage.record import Execution
 from engine.storage.sqlite.rows import (
     ATTEMPT_COLUMNS,
@@ -58,6 +59,11 @@ COMMANDS = [
     *(["list"], ["list", "--json"], ["list", "--status", "none"], ["check"], ["check", "--json"]),
     *(["show", "job"], ["show", "job", "--json"]),
 ]
+OTHERS = [
+    *(["stats"], ["list", "--stuck", "1h"], ["list", "--due", "--json"]),
+    *(["wait", "job", "--timeout", "0s"], ["watch", "--after", "0"]),
+]
+"""Commands that don't say of each damage that there is one."""
 FIRST, LAST = "'0001-01-01T00:00:00.000000Z'", "'9999-12-31T00:00:00.000000Z'"
 LARGEST = str(2**63 - 1)
 
@@ -182,15 +188,24 @@ def test_the_file_is_sound_before_it_is_forged(made: Path, here: Run) -> None:
     assert [here(name, made, *more)[0] for name, *more in COMMANDS] == [0] * len(COMMANDS)
 
 
+def _interrupt(_: float) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("value", ["deep JSON", *thorough(*sorted({*FORGED} - {"deep JSON"}))])
 def test_no_forged_value_ends_a_command_in_a_traceback(
-    made: Path, tmp_path: Path, here: Run, value: str
+    made: Path, tmp_path: Path, here: Run, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(polling, "sleep", _interrupt)
     for table, column in WITH_JSON if value in {"deep JSON", "too many digits"} else COLUMNS:
         path = _forge(made, tmp_path, table, column, FORGED[value])
         for name, *more in COMMANDS:
             code, _, notes = here(name, path, *more)
             assert code in {0, 1, 4}, (table, column, name, notes)
+        for name, *more in OTHERS:
+            code, lines, notes = here(name, path, *more)
+            assert code in {0, 1, 3, 4, 10, 124, 130}, (table, column, name, notes)
+            assert all(line.isprintable() for line in (*lines, *notes)), (table, column, name)
 
 
 @pytest.mark.parametrize("value", ["a blob", *thorough("no UTF-8")])
