@@ -26,3 +26,5 @@ class Command:
     """Adds its arguments; the first one has the name ``place``."""
     run: Callable[[Namespace, Console], Exit]
     """Runs it. Among its arguments is ``program``, the program's name, for hints."""
+    examples: tuple[str, ...] = ()
+    """What its help shows, behind the program's name."""

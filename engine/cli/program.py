@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from engine import __version__
+from engine.cli.command import Command
 from engine.cli.commands import COMMANDS
 from engine.cli.console import Console
 from engine.cli.exits import MEANINGS, Exit
@@ -87,6 +88,13 @@ def _outcome(error: Exception, name: str) -> tuple[Exit, str]:
     return Exit.DAMAGED, f"{name} is damaged: {error}"
 
 
+def _epilog(command: Command, program: str) -> str:
+    if not command.examples:
+        return EPILOG
+    lines = [f"  {program} {example}" for example in command.examples]
+    return "\n".join(["examples:", *lines, "", EPILOG])
+
+
 def _parser(program: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=program,
@@ -100,7 +108,7 @@ def _parser(program: str) -> ArgumentParser:
             command.name,
             help=command.help,
             description=f"{command.help[0].upper()}{command.help[1:]}.",
-            **_SHARED,
+            **{**_SHARED, "epilog": _epilog(command, program)},
         )
         command.add_arguments(own)
         own.set_defaults(run=command.run, program=program)

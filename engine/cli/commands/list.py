@@ -153,4 +153,10 @@ COMMAND: Final = Command(
     help="list jobs in the order of their creation",
     add_arguments=add_arguments,
     run=list_jobs,
+    examples=(
+        "list jobs.db --newest --limit 20",
+        "list jobs.db --stuck 1h",
+        "list jobs.db --payment pay_17 --json",
+        "list jobs.db --status failed --since 2026-11-22 --kind report",
+    ),
 )

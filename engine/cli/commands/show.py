@@ -231,4 +231,5 @@ COMMAND: Final = Command(
     help="show a job, its failed attempts, its follow-ups and its history",
     add_arguments=add_arguments,
     run=show_job,
+    examples=("show jobs.db 0190f3a7", "show jobs.db 0190f3a7 --json"),
 )

@@ -106,4 +106,5 @@ COMMAND: Final = Command(
     help="count jobs by status and by kind, and list engines",
     add_arguments=add_arguments,
     run=stats,
+    examples=("stats jobs.db", "stats postgresql://localhost/jobs --json"),
 )

@@ -79,4 +79,5 @@ COMMAND: Final = Command(
     help="wait for the end of a job; the exit code says how it ended",
     add_arguments=add_arguments,
     run=wait,
+    examples=("wait jobs.db 0190f3a7 --timeout 10min",),
 )

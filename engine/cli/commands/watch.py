@@ -123,4 +123,9 @@ COMMAND: Final = Command(
     help="show each transition as it comes, of all jobs or of one",
     add_arguments=add_arguments,
     run=watch,
+    examples=(
+        "watch jobs.db",
+        "watch jobs.db 0190f3a7",
+        "watch jobs.db --after 5f0c2a91-1234 --json",
+    ),
 )

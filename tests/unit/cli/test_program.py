@@ -68,6 +68,18 @@ def test_each_file_of_the_commands_is_a_command_in_the_help(here: Run) -> None:
     assert (code, listed) == (0, [command.name for command in COMMANDS])
 
 
+def test_the_examples_of_the_help_are_right_usage(here: Run) -> None:
+    shown = [(each.name, words.split()) for each in COMMANDS for words in each.examples]
+    assert {name for name, _ in shown} >= {"list", "show", "wait", "watch", "stats"}
+    for name, words in shown:
+        _, lines, _ = here(name, "--help")
+        assert f"  engine {' '.join(words)}" in lines
+        assert words[0] == name
+        lost = [word.replace("jobs.db", "lost.db").replace("host/", "host:1/") for word in words]
+        code, _, _ = here(*lost)
+        assert code == Exit.UNREADABLE
+
+
 @needs_named_pipes
 def test_a_named_pipe_is_not_waited_for(path: Path, here: Run) -> None:
     subprocess.run(["mkfifo", str(path)], check=True)  # noqa: S607 - every system has its own place
