@@ -505,6 +505,7 @@ SHOWN = {  # tables that callers see, and arguments of theirs
     "engine/webhooks/endpoint.py": {"outcomes"},
     "engine/owner/commands/move.py": {"moves"},  # its own argument: the caller's moves
     "engine/owner/views.py": {"success"},  # the jobs with a result
+    "engine/storage/overview.py": {"success", "failure"},  # of a description that is kept
     "engine/testing/lab.py": {"awaiting_input", "exhausted_to"},  # the ends of a wait
 }
 
