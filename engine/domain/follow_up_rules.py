@@ -65,7 +65,7 @@ def _about(rules: Sequence[Rule], kind: str, *, is_follow_up: bool) -> tuple[Rul
 
 
 class Rules:
-    """The rules of a storage, each by the kind that it creates.
+    """The rules of a storage, each by the kind that it creates, in the order of the kinds.
 
     Args:
         rules: Those; of two for one kind the last one counts.
@@ -78,7 +78,7 @@ class Rules:
 
     def __init__(self, rules: Iterable[Rule] = (), number: int = 0) -> None:
         self.number = number
-        self.by_kind = {rule.kind: rule for rule in rules}
+        self.by_kind = {rule.kind: rule for rule in sorted(rules, key=lambda rule: rule.kind)}
         to: dict[str, list[Rule]] = {}
         for rule in self.by_kind.values():
             for status in rule.to:
@@ -102,8 +102,8 @@ class Rules:
 
     @cached_property
     def text(self) -> str:
-        """The stored form: a JSON array, in the order of the kinds."""
-        return encode(sorted(self, key=lambda rule: rule.kind)).decode()
+        """The stored form: a JSON array."""
+        return encode([*self]).decode()
 
     def with_these(self, given: Sequence[Rule], names: Mapping[str, str]) -> Rules:
         """Return the rules with others added, or replaced by them.

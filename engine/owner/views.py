@@ -205,8 +205,7 @@ class Views(Generic[Status]):
 
     def rules(self, rules: Rules) -> list[FollowUp[Status]]:
         """Return the rules of follow-ups, in the order of their kinds."""
-        ordered = sorted(rules, key=lambda rule: rule.kind)
-        return [rule.follow_up(self._member_of) for rule in ordered]
+        return [rule.follow_up(self._member_of) for rule in rules]
 
     def statistics(self, fields: dict[str, Any]) -> Statistics[Status]:
         """Build the statistics from these fields."""

@@ -77,7 +77,7 @@ def rule_of(rules: Rules, kind: str) -> Rule:
         InvalidValueError: There is none.
     """
     if (rule := rules.by_kind.get(kind)) is None:
-        some = sorted(rules.by_kind)[:_SHOWN_RULES]
+        some = [*rules.by_kind][:_SHOWN_RULES]
         known = ", ".join([*some, *["…"] * (len(rules.by_kind) > len(some))]) or "no rule"
         raise InvalidValueError("rule", f"{shown(kind)} is not one of those that are kept: {known}")
     return rule

@@ -15,10 +15,8 @@ class ReadRules(Read[Rules]):
 
     async def read(self, sources: Sources) -> Rules:
         """See `Read.read`."""
-        state = sources.state
-        if state.shared is not None:
-            state.take_rules(await sources.storage.rules())
-        return state.rules
+        await sources.state.read_rules()
+        return sources.state.rules
 
 
 class ChangeRule(Read[bool]):
@@ -38,8 +36,7 @@ class ChangeRule(Read[bool]):
         """See `Read.read`. Returns whether there was one."""
         await sources.settle()
         state = sources.state
-        if state.shared is not None:
-            state.take_rules(await sources.storage.rules())
+        await state.read_rules()
         was_there = self.kind in state.rules.by_kind
         await state.change_rules(self.changed)
         return was_there
