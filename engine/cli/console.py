@@ -7,12 +7,13 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, TextIO
 
+from engine.cli.texts import Cells, column_widths, printable, table_lines
 from engine.storage.protocol import ProgressCallback
 
 _PROGRESS_SECONDS: Final = 0.1
@@ -43,6 +44,12 @@ class Console:
     def json(self, fields: object) -> None:
         """Write an object as a line of the result; in ASCII, for any encoding."""
         self.line(json.dumps(fields))
+
+    def table(self, head: Cells, rows: Iterable[Cells], room: int | None) -> None:
+        """Write a table, each line cut to the room; its cells are made printable."""
+        lines = [head, *(tuple(map(printable, row)) for row in rows)]
+        for text in table_lines(lines, column_widths(lines, room), room):
+            self.line(text)
 
     def note(self, text: str) -> None:
         """Write a line beside the result: a hint or an error."""

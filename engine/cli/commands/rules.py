@@ -13,7 +13,7 @@ from engine.cli.arguments import add_json, add_place, kind
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import NOTHING, Cells, column_widths, printable, table_lines
+from engine.cli.texts import NOTHING, Cells
 from engine.domain.exceptions import shown
 from engine.domain.follow_up_rule import Rule
 from engine.domain.follow_up_rules import Rules
@@ -77,7 +77,7 @@ def rules(arguments: Namespace, console: Console) -> Exit:
 
 def _list(arguments: Namespace, console: Console) -> Exit:
     with arguments.place.reading() as view:
-        found = sorted(view.rules(), key=lambda rule: rule.kind)
+        found = [*view.rules()]
     if arguments.json:
         for rule in found:
             console.json(to_builtins(rule))
@@ -85,9 +85,7 @@ def _list(arguments: Namespace, console: Console) -> Exit:
     if not found:
         console.note("there are no rules: give an engine `follow_ups`")
         return Exit.OK
-    rows = [_HEAD, *map(_cells, found)]
-    for line in table_lines(rows, column_widths(rows, console.room), console.room):
-        console.line(line)
+    console.table(_HEAD, map(_cells, found), console.room)
     return Exit.OK
 
 
@@ -95,8 +93,8 @@ def _cells(rule: Rule) -> Cells:
     return (
         rule.kind,
         "no follow-ups" if rule.of is None else ", ".join(rule.of),
-        printable(", ".join(rule.to)),
-        printable(", ".join(_conditions(rule))) or NOTHING,
+        ", ".join(rule.to),
+        ", ".join(_conditions(rule)) or NOTHING,
         NOTHING if rule.delay is None else str(rule.delay),
     )
 
@@ -115,7 +113,7 @@ def _change(arguments: Namespace, console: Console) -> Exit:
     change = arguments.change
     before = arguments.place.change_rules(lambda kept: change.of(kept, arguments.kind))
     if arguments.kind not in before.by_kind:
-        known = ", ".join(sorted(before.by_kind)) or "none"
+        known = ", ".join(before.by_kind) or "none"
         console.note(
             f"engine: there is no rule {shown(arguments.kind)}; those that are kept: {known}"
         )

@@ -16,7 +16,7 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.fields import attempt_fields, entry_fields, follow_up_fields, job_fields
 from engine.cli.job_ids import add_job_id, find_job_id
-from engine.cli.texts import NOTHING, Cells, column_widths, cut, printable, table_lines
+from engine.cli.texts import NOTHING, Cells, cut, printable
 from engine.cli.times import distance
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import JobDamagedError
@@ -219,10 +219,8 @@ def _write_table(head: Cells, rows: Sequence[Cells], console: Console) -> None:
     """Write a table, if it has a row."""
     if not rows:
         return
-    table = [head, *(tuple(map(printable, row)) for row in rows)]
     console.line("")
-    for text in table_lines(table, column_widths(table, None), None):
-        console.line(text)
+    console.table(head, rows, None)
 
 
 COMMAND: Final = Command(

@@ -11,7 +11,7 @@ from engine.cli.arguments import add_json, add_place
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import NOTHING, Cells, column_widths, counted, printable, table_lines
+from engine.cli.texts import NOTHING, Cells, counted
 from engine.cli.times import distance
 from engine.portal.time import utc_now
 from engine.storage.findings import printable_name
@@ -95,9 +95,7 @@ def _write_table(head: Cells, rows: Sequence[Cells], console: Console) -> None:
         return
     if head is not _STATUSES_HEAD:
         console.line("")
-    table = [head, *([*map(printable, row)] for row in rows)]
-    for line in table_lines(table, column_widths(table, console.room), console.room):
-        console.line(line)
+    console.table(head, rows, console.room)
 
 
 COMMAND: Final = Command(
