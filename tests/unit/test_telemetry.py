@@ -1,7 +1,5 @@
 """Metrics and spans, collected in memory by OpenTelemetry's SDK."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from engine import AGENT_JOB_LIFECYCLE, Context, Job, JobStatus, Retry
 from engine.telemetry import Telemetry
 from engine.testing import Lab
 from engine.testing.facades import FACADES, opened_engine
+from tests.python import run_python
 from tests.unit.finishing import finished
 
 pytestmark = pytest.mark.anyio
@@ -244,14 +243,7 @@ async def test_without_an_sdk_nothing_is_told_and_nothing_fails() -> None:
 @pytest.mark.thorough
 def test_without_opentelemetry_it_says_what_to_install(tmp_path: Path) -> None:
     program = "import sys; sys.modules['opentelemetry'] = None; import engine, engine.telemetry"
-    run = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    run = run_python(program, tmp_path)
     assert run.stderr.splitlines()[-1] == (
         "ModuleNotFoundError: engine.telemetry needs OpenTelemetry: pip install 'engine[telemetry]'"
     )

@@ -3,8 +3,6 @@
 Nothing here sleeps, and days pass in milliseconds.
 """
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -38,6 +36,7 @@ from engine import (
     WaitingJobs,
 )
 from engine.testing import Lab, StandstillError, VirtualClock
+from tests.python import run_python
 
 HOUR = timedelta(hours=1)
 HOURLY = Retry(max_attempts=3, first_delay_seconds=3_600, max_delay_seconds=86_400, jitter=0)
@@ -375,22 +374,9 @@ async def test_arguments_are_refused_as_by_those_that_take_them() -> None:
 # The imports.
 
 
-def _python(folder: Path, program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", dedent(program)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 @pytest.mark.thorough
 def test_only_the_suite_needs_pytest(tmp_path: Path) -> None:
-    run = _python(
-        tmp_path,
-        """
+    program = """
         import sys
         sys.modules["pytest"] = None
         import engine.testing
@@ -398,8 +384,8 @@ def test_only_the_suite_needs_pytest(tmp_path: Path) -> None:
         assert "engine.testing.suite" not in sys.modules
         assert not hasattr(engine.testing, "Suite")
         from engine.testing import StorageSuite
-        """,
-    )
+    """
+    run = run_python(dedent(program), tmp_path)
     last = run.stderr.splitlines()[-1]
     assert last == (
         "ModuleNotFoundError: engine.testing.StorageSuite needs pytest: "
@@ -411,7 +397,7 @@ def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
     documentation = engine.testing.__doc__ or ""
     example = documentation.split("::\n", 1)[1].split("\n\nAny runner")[0]
     calls = "anyio.run(test_a_report_is_tried_again); test_a_report_that_hangs_times_out()"
-    run = _python(tmp_path, f"{dedent(example)}\n{calls}")
+    run = run_python(f"{dedent(example)}\n{calls}", tmp_path)
     assert run.returncode == 0, run.stderr
 
 
