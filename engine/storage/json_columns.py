@@ -52,9 +52,9 @@ def json_problem(column: str, text: str, read: Callable[[str], object] = _decode
         read: Reads it; by default as any JSON.
     """
     try:
-        _decode(text)
         if text.count("[") + text.count("{") > _SAFE_LEVELS:
-            from_json(text)
+            from_json(text)  # first, because this one doesn't go to the limit of Python's recursion
+        _decode(text)
         if read is not _decode:
             read(text)
     except (DecodeError, ValueError, RecursionError):  # pydantic's error is a ValueError

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hmac import compare_digest
 from typing import Any, Final
+
+from pydantic_core import from_json
 
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, check_seconds, check_text
@@ -47,8 +48,8 @@ class Incoming:
             InvalidWebhookError: It is none.
         """
         try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
+            return from_json(self.body)
+        except ValueError:
             raise InvalidWebhookError("body", "must be JSON") from None
 
 

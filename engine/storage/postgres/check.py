@@ -18,7 +18,6 @@ Flipped bits are the server's matter: it finds them by its own checksums (``init
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from heapq import merge
@@ -27,6 +26,7 @@ from operator import itemgetter
 from typing import Final
 
 from msgspec import DecodeError
+from pydantic_core import from_json
 
 from engine.domain.epochs import NAME_FORM
 from engine.domain.exceptions import shown
@@ -150,10 +150,10 @@ class _Check:
 
     def _read_statuses(self, text: str | None) -> None:
         try:
-            found = json.loads(text or "")
+            found = from_json(text or "")
             self._ends = dict.fromkeys(found["final"], True) | dict.fromkeys(found["live"], False)
             self._values["running"] = str(found["running"])
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             self._add("note statuses", f"it can't be {shown(text)}")
 
     def _check_epochs(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import psycopg
 from msgspec.structs import replace
 from psycopg import Connection
+from pydantic_core import from_json
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import StorageDamagedError, StorageError, StorageInUseError
@@ -56,7 +57,7 @@ class DatabaseContents:
             StorageDamagedError: Its notes are not as engines write them.
         """
         try:
-            statuses = json.loads(
+            statuses = from_json(
                 self._note("statuses") or '{"final": [], "live": [], "renamed": {}}'
             )
             return Head(
@@ -68,7 +69,7 @@ class DatabaseContents:
                 int(self._note("last_position") or 0),
                 tuple(Epoch(*row) for row in self._cursor.execute(self._statements.epochs)),
             )
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise StorageDamagedError(f"{self._name}: its notes are damaged: {error}") from error
 
     def _other_ends(self, live: Sequence[str]) -> Iterator[str]:

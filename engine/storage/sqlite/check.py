@@ -21,7 +21,6 @@ that was written no further: the newest commits may be gone.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -30,6 +29,8 @@ from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
+
+from pydantic_core import from_json
 
 from engine.domain.exceptions import StorageDamagedError, shown
 from engine.storage.family_checks import rules_problem
@@ -217,8 +218,8 @@ class _Check:
 
     def _read_final_statuses(self, text: object) -> None:
         try:
-            self._is_final = frozenset(json.loads(str(text))).__contains__
-        except (ValueError, TypeError, RecursionError):
+            self._is_final = frozenset(from_json(str(text))).__contains__
+        except (ValueError, TypeError):
             self._add("note final_statuses", f"it can't be {shown(text)}")
 
     def _check_rows(self) -> None:
