@@ -13,9 +13,9 @@ from engine.cli.chosen_jobs import Choice, add_filters, status_hint
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.fields import job_fields
 from engine.cli.texts import NOTHING, Cells, column_widths, cut, printable, table_lines
 from engine.domain.labels import DEFAULT_KIND
+from engine.operations.fields import job_fields
 from engine.storage.inspection import View
 from engine.storage.record import Damaged, Record
 from engine.storage.sqlite.rows import time_text

@@ -9,13 +9,13 @@ from engine.cli.arguments import add_json, add_place, age
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.fields import job_fields
 from engine.cli.job_ids import add_job_id, find_job_id
 from engine.cli.polling import looks
 from engine.cli.texts import cut, printable
 from engine.cli.times import duration
 from engine.domain.exceptions import shown
 from engine.domain.outcomes import Outcome
+from engine.operations.fields import job_fields
 from engine.storage.record import Record
 
 _ERROR_COLUMNS: Final = 80

@@ -10,12 +10,12 @@ from engine.cli.arguments import add_json, add_place, cursor
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.fields import entry_fields
 from engine.cli.job_ids import add_job_id, find_job_id
 from engine.cli.polling import looks
 from engine.cli.texts import NOTHING, counted, cut, printable
 from engine.domain.epochs import Cursor, Epochs
 from engine.domain.exceptions import shown
+from engine.operations.fields import entry_fields
 from engine.storage.inspection import View
 from engine.storage.record import Entry
 from engine.storage.sqlite.rows import time_text

@@ -49,7 +49,7 @@ def job_fields(job: Record | Damaged, progress: Progress | None = None) -> dict[
         return {"job_id": job.job_id, "damaged": job.problem}
     make = _job if progress is None else job_maker(Job, _STATUSES, {job.job_id: progress})
     return {
-        name: _json(value)
+        name: plain(value)
         for name, value in make(job)
         if name not in _DEFAULTS or value != _DEFAULTS[name]
     }
@@ -63,18 +63,19 @@ def follow_up_fields(job: Record | Damaged) -> dict[str, Any]:
 
 def entry_fields(entry: Entry, epochs: Epochs) -> dict[str, Any]:
     """Return the fields of a line of history, as `engine.Transition` has them."""
-    fields = {name: _json(value) for name, value in entry._asdict().items()}
+    fields = {name: plain(value) for name, value in entry._asdict().items()}
     return {**fields, "epoch": epochs.name_at(entry.sequence)}
 
 
 def attempt_fields(attempt: AttemptRecord) -> dict[str, Any]:
     """Return the fields of a failed attempt, as `engine.FailedAttempt` has them."""
-    return {name: _json(value) for name, value in attempt._asdict().items()}
+    return {name: plain(value) for name, value in attempt._asdict().items()}
 
 
-def _json(value: object) -> object:
+def plain(value: object) -> object:
+    """Return a value of a snapshot as JSON."""
     if isinstance(value, datetime):
         return time_text(value)
     if isinstance(value, dict):
-        return {name: _json(each) for name, each in value.items()}
+        return {name: plain(each) for name, each in value.items()}
     return to_jsonable_python(value) if isinstance(value, BaseModel | timedelta) else value

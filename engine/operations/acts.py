@@ -1,0 +1,175 @@
+"""Acts: the operations that change jobs."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from engine.domain.deadlines import Deadline
+from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.moves import Move
+from engine.domain.validation import check_seconds
+from engine.operations.fields import job_fields
+from engine.operations.operation import Arguments, Operation
+from engine.owner.commands.answer import AnswerPrompt
+from engine.owner.commands.cancel import CancelJob
+from engine.owner.commands.command import Write
+from engine.owner.commands.extend import ExtendJob
+from engine.owner.commands.follow_up import following
+from engine.owner.commands.guarded import Guarded, check_as_seen
+from engine.owner.commands.move import MoveJobs, checked_move
+from engine.owner.commands.read import GetJobs
+from engine.owner.commands.repeat import RepeatJob
+from engine.owner.commands.retry import RetryJob
+from engine.owner.commands.start import StartJob
+from engine.owner.core import Core
+from engine.owner.prompts import check_answer
+from engine.storage.record import Record
+
+
+class OfJob(Arguments, kw_only=True, frozen=True):
+    """The job of an act, and its state as the caller has seen it."""
+
+    job_id: str
+    reason: str | None = None
+    expected_status: str | None = None
+    expected_version: int | None = None
+
+
+class OfStart(OfJob, kw_only=True, frozen=True):
+    """Of a start."""
+
+    payment_id: str | None = None
+
+
+class OfAnswer(OfJob, kw_only=True, frozen=True):
+    """Of an answer to a prompt."""
+
+    prompt_id: str
+    value: Any
+
+
+class OfMove(OfJob, kw_only=True, frozen=True):
+    """Of a move."""
+
+    status: str
+    result: str | None = None
+    error: str | None = None
+
+
+class OfExtension(OfJob, kw_only=True, frozen=True):
+    """Of another deadline: seconds from now or from entering the status, a time, or null for none.
+
+    Without a status it is the present one.
+    """
+
+    deadline: float | datetime | None
+    status: str | None = None
+
+
+class OfFollowUp(OfJob, kw_only=True, frozen=True):
+    """Of a follow-up by hand."""
+
+    rule: str
+
+
+async def _retry(core: Core[Any], given: OfJob, by: str | None) -> dict[str, Any]:
+    return await _act(core, given, RetryJob.checked(given.job_id, by, given.reason))
+
+
+async def _cancel(core: Core[Any], given: OfJob, by: str | None) -> dict[str, Any]:
+    return await _act(core, given, CancelJob.checked(given.job_id, given.reason, by))
+
+
+async def _repeat(core: Core[Any], given: OfJob, by: str | None) -> dict[str, Any]:
+    return await _act(core, given, RepeatJob.checked(given.job_id, by, given.reason))
+
+
+async def _start(core: Core[Any], given: OfStart, by: str | None) -> dict[str, Any]:
+    lifecycle, payment = core.lifecycle, given.payment_id
+    message = StartJob.checked(lifecycle, given.job_id, payment, by, given.reason)
+    return await _act(core, given, message)
+
+
+async def _answer(core: Core[Any], given: OfAnswer, by: str | None) -> dict[str, Any]:
+    message = AnswerPrompt.checked(given.job_id, given.prompt_id, given.value, by, given.reason)
+    [job] = await core.ask(GetJobs.one(given.job_id))
+    check_answer(core.views.job(job), given.prompt_id, message.value)
+    return await _act(core, given, message)
+
+
+async def _move(core: Core[Any], given: OfMove, by: str | None) -> dict[str, Any]:
+    move: Move[Any] = Move(
+        given.job_id,
+        given.status,
+        result=given.result,
+        error=given.error,
+        expected_status=given.expected_status,  # by itself, because a move may need it
+        expected_version=given.expected_version,
+        by=by,
+        reason=given.reason,
+    )
+    return await _changed(core, MoveJobs([checked_move(core.lifecycle, move)]))
+
+
+async def _extend(core: Core[Any], given: OfExtension, _: str | None) -> dict[str, Any]:
+    status = given.status
+    if status is None:
+        [job] = await core.ask(GetJobs.one(given.job_id))
+        status = job.status
+    lifecycle, deadline = core.lifecycle, _deadline(given.deadline)
+    message = ExtendJob.checked(lifecycle, given.job_id, status, deadline)
+    return await _act(core, given, message)
+
+
+def _deadline(given: float | datetime | None) -> Deadline | None:
+    """Return a deadline.
+
+    Raises:
+        InvalidValueError: The seconds are no length of time.
+    """
+    if given is None or isinstance(given, datetime):
+        return given
+    try:
+        return timedelta(seconds=check_seconds("deadline", given))
+    except OverflowError:
+        problem = f"must be seconds that a calendar has, not {shown(given)}"
+        raise InvalidValueError("deadline", problem) from None
+
+
+async def _follow_up(core: Core[Any], given: OfFollowUp, by: str | None) -> dict[str, Any]:
+    if given.expected_status is not None or given.expected_version is not None:
+        [job] = await core.ask(GetJobs.one(given.job_id))  # has ended, and so stays as it is
+        check_as_seen(job, given.expected_status, given.expected_version)
+    steps = following(core.lifecycle, given.job_id, given.rule, by, given.reason)
+    return _fields(core, await core.converse(steps))
+
+
+async def _act(core: Core[Any], given: OfJob, message: Write) -> dict[str, Any]:
+    status, version = given.expected_status, given.expected_version
+    if status is not None or version is not None:
+        message = Guarded(message, given.job_id, status, version)
+    return await _changed(core, message)
+
+
+async def _changed(core: Core[Any], message: Write) -> dict[str, Any]:
+    [record] = await core.ask(message)
+    return _fields(core, record)
+
+
+def _fields(core: Core[Any], record: Record) -> dict[str, Any]:
+    return job_fields(record, core.state.events.progress.get(record.job_id))
+
+
+ACTS: Final[tuple[Operation[Any], ...]] = (
+    Operation("retry", "let a job run again now, with fresh attempts", OfJob, _retry, acts=True),
+    Operation("cancel", "cancel a job", OfJob, _cancel, acts=True),
+    Operation("start", "start a job, as its payment does", OfStart, _start, acts=True),
+    Operation("answer", "answer the prompt of a job", OfAnswer, _answer, acts=True),
+    Operation("move", "move a job to another status", OfMove, _move, acts=True),
+    Operation("extend", "give a job another deadline", OfExtension, _extend, acts=True),
+    Operation("repeat", "create a job like an ended one", OfJob, _repeat, acts=True),
+    Operation("follow-up", "create a follow-up by its rule", OfFollowUp, _follow_up, acts=True),
+)
+"""The acts on one job. Each answers the job as it is then; ``repeat`` and ``follow-up`` the new
+one."""

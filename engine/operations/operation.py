@@ -1,0 +1,51 @@
+"""An operation: a name, the form of its arguments, and what it does with an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from msgspec import Struct, ValidationError, convert
+
+from engine.domain.exceptions import InvalidValueError
+from engine.owner.core import Core
+
+
+class Arguments(Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """The arguments of an operation, as a JSON object has them."""
+
+
+Given = TypeVar("Given", bound=Arguments)
+
+
+@dataclass(frozen=True)
+class Operation(Generic[Given]):
+    """One operation.
+
+    Attributes:
+        name: As all doors have it.
+        summary: One line for documents and helps, without a full stop.
+        arguments: Their form.
+        run: Does it; gets the engine's core, the arguments and who asks, and returns JSON.
+        acts: Whether it changes anything.
+    """
+
+    name: str
+    summary: str
+    arguments: type[Given]
+    run: Callable[[Core[Any], Given, str | None], Awaitable[Any]]
+    acts: bool = False
+
+    def checked(self, arguments: Mapping[str, Any]) -> Given:
+        """Return the arguments.
+
+        Raises:
+            InvalidValueError: One is missing, unknown or of the wrong type.
+        """
+        try:
+            return convert(arguments, self.arguments)
+        except ValidationError as error:
+            text, _, place = str(error).partition(" - at ")
+            field = place.strip("`").removeprefix("$.") or self.name
+            raise InvalidValueError(field, f"can't be read: {text}") from None

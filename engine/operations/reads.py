@@ -1,0 +1,152 @@
+"""Reads: the operations that change nothing."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from engine.domain.lifecycle.description import description
+from engine.domain.validation import MAX_PAGE_JOBS, check_seconds
+from engine.operations.fields import (
+    attempt_fields,
+    entry_fields,
+    follow_up_fields,
+    job_fields,
+    plain,
+)
+from engine.operations.operation import Arguments, Operation
+from engine.owner.commands.family import descendants
+from engine.owner.commands.listing import ListJobs, checked_filter
+from engine.owner.commands.read import (
+    FindJob,
+    GetJobs,
+    ReadAttempts,
+    ReadHistory,
+    ReadStatistics,
+)
+from engine.owner.commands.rules import ReadRules
+from engine.owner.core import Core
+from engine.owner.cursors import cursor_of
+from engine.portal.time import utc_now
+from engine.storage.answers import StoredPage
+from engine.storage.filter import JobFilter
+
+_PAGE_JOBS: Final = 50
+
+
+class OfNothing(Arguments, kw_only=True, frozen=True):
+    """No arguments."""
+
+
+class OfOne(Arguments, kw_only=True, frozen=True):
+    """A job by its id."""
+
+    job_id: str
+
+
+class OfNames(Arguments, kw_only=True, frozen=True):
+    """The job that has one of these names: one of them is given."""
+
+    key: str | None = None
+    payment: str | None = None
+
+
+class OfPage(Arguments, kw_only=True, frozen=True):
+    """A page of jobs.
+
+    ``stuck`` is in seconds: jobs in the running status where nothing has begun for so long. ``due``
+    are those whose deadline, or the time of whose next attempt, has passed. Both are of live jobs
+    in the status that is given; of ``stuck`` in the running one.
+    """
+
+    status: str | None = None
+    kind: str | None = None
+    labels: dict[str, str] | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    follow_ups: bool = True
+    stuck: float | None = None
+    due: bool = False
+    newest_first: bool = True
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_JOBS)] = _PAGE_JOBS
+    after: str | None = None
+
+
+async def _lifecycle(core: Core[Any], _: OfNothing, __: str | None) -> dict[str, Any]:
+    tables: dict[str, Any] = json.loads(description(core.lifecycle))
+    return tables
+
+
+async def _statistics(core: Core[Any], _: OfNothing, __: str | None) -> dict[str, Any]:
+    fields = core.statistics(await core.ask(ReadStatistics()))
+    return {name: plain(value) for name, value in fields}
+
+
+async def _jobs(core: Core[Any], given: OfPage, _: str | None) -> dict[str, Any]:
+    message = ListJobs.checked(
+        _filter(core, given), given.limit, given.after, newest_first=given.newest_first
+    )
+    page: StoredPage = await core.ask(message)
+    progress = core.state.events.progress
+    return {
+        "jobs": [job_fields(job, progress.get(job.job_id)) for job in page.jobs],
+        "next": None
+        if page.next_after is None
+        else cursor_of(page.next_after, newest_first=given.newest_first),
+    }
+
+
+def _filter(core: Core[Any], given: OfPage) -> JobFilter:
+    lifecycle, now = core.lifecycle, utc_now()
+    status = given.status
+    if given.stuck is not None and status is None:
+        status = lifecycle.running_value
+    jobs = checked_filter(
+        *(lifecycle, status, given.kind, given.labels),
+        *(given.created_after, given.created_before),
+        follow_ups=given.follow_ups,
+    )
+    if given.stuck is not None:
+        seconds = min(check_seconds("stuck", given.stuck), _LONGEST_SECONDS)
+        jobs = jobs._replace(still_since=now - timedelta(seconds=seconds))
+    return jobs._replace(due_by=now) if given.due else jobs
+
+
+_LONGEST_SECONDS: Final = 1e10  # about 300 years: no job is so old
+
+
+async def _job(core: Core[Any], given: OfOne, _: str | None) -> dict[str, Any]:
+    [job] = await core.ask(GetJobs.one(given.job_id))
+    history = await core.ask(ReadHistory.checked(given.job_id))
+    attempts = await core.ask(ReadAttempts.checked(given.job_id))
+    family = await core.converse(descendants(given.job_id))
+    return {
+        "job": job_fields(job, core.state.events.progress.get(job.job_id)),
+        "history": [entry_fields(entry, core.state.epochs) for entry in history],
+        "attempts": [attempt_fields(attempt) for attempt in attempts],
+        "follow_ups": [follow_up_fields(each) for each in family],
+    }
+
+
+async def _find(core: Core[Any], given: OfNames, _: str | None) -> dict[str, Any]:
+    [job] = await core.ask(FindJob.checked(given.key, given.payment))
+    return job_fields(job, core.state.events.progress.get(job.job_id))
+
+
+async def _rules(core: Core[Any], _: OfNothing, __: str | None) -> list[Any]:
+    rules: list[Any] = json.loads((await core.ask(ReadRules())).text)
+    return rules
+
+
+READS: Final[tuple[Operation[Any], ...]] = (
+    Operation("lifecycle", "the statuses and moves of the jobs", OfNothing, _lifecycle),
+    Operation("statistics", "the engine's figures", OfNothing, _statistics),
+    Operation("jobs", "a page of jobs", OfPage, _jobs),
+    Operation("job", "a job with its history, attempts and follow-ups", OfOne, _job),
+    Operation("find", "the job with a key or a payment", OfNames, _find),
+    Operation("rules", "the rules of follow-ups", OfNothing, _rules),
+)
+"""The reads."""

@@ -1,0 +1,16 @@
+"""The table of all operations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from engine.operations.acts import ACTS
+from engine.operations.bulk import EACH
+from engine.operations.operation import Operation
+from engine.operations.reads import READS
+
+OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
+    operation.name: operation for operation in (*READS, *ACTS, EACH)
+}
+"""By name, reads first."""

@@ -1,0 +1,143 @@
+"""Operations: what an operator asks of an engine and does with its jobs, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from engine import (
+    ORDER_LIFECYCLE,
+    FollowUp,
+    InvalidValueError,
+    JobEngine,
+    JobNotFoundError,
+    StatusConflictError,
+    VersionConflictError,
+)
+from engine import OrderStatus as S
+from engine.operations import OPERATIONS, EngineDesk
+
+pytestmark = pytest.mark.anyio
+
+REFUND: FollowUp[Any] = FollowUp("refund", to={S.FAILED})
+
+
+@pytest.fixture
+async def engine() -> AsyncIterator[JobEngine[S]]:
+    async with JobEngine(lifecycle=ORDER_LIFECYCLE, follow_ups=[REFUND]) as engine:
+        yield engine
+
+
+@pytest.fixture
+def desk(engine: JobEngine[S]) -> EngineDesk:
+    return EngineDesk(engine.core)
+
+
+async def _do(desk: EngineDesk, operation: str, **arguments: object) -> Any:  # noqa: ANN401 - JSON
+    answer = await desk.do(operation, arguments, by="ann")
+    assert json.loads(json.dumps(answer)) == answer
+    return answer
+
+
+async def test_a_job_is_started_moved_and_repeated(engine: JobEngine[S], desk: EngineDesk) -> None:
+    job = await engine.create("hash", labels={"customer": "bob"})
+    started = await _do(desk, "start", job_id=job.job_id, payment_id="p1", reason="paid by hand")
+    assert started["status"] == "running"
+    assert (await _do(desk, "find", payment="p1"))["job_id"] == job.job_id
+    moved = await _do(desk, "move", job_id=job.job_id, status="completed", result="42")
+    assert (moved["status"], moved["result"]) == ("completed", "42")
+    repeat = await _do(desk, "repeat", job_id=job.job_id)
+    assert (repeat["status"], repeat["repeat_of"]) == ("running", job.job_id)
+    history = await engine.history(job.job_id)
+    assert [(each.by, each.reason) for each in history[1:]] == [
+        ("ann", "paid by hand"),
+        ("ann", None),
+    ]
+
+
+async def test_a_job_is_told_with_all_that_is_kept_of_it(
+    engine: JobEngine[S], desk: EngineDesk
+) -> None:
+    job = await engine.create("hash", start=True)
+    await engine.transition(job.job_id, S.FAILED, error="broke")
+    told = await _do(desk, "job", job_id=job.job_id)
+    assert told["job"]["error"] == "broke"
+    assert [line["to_status"] for line in told["history"]] == ["running", "failed"]
+    assert [each["kind"] for each in told["follow_ups"]] == ["refund"]
+    by_hand = await _do(desk, "follow-up", job_id=job.job_id, rule="refund")
+    assert by_hand["job_id"] == told["follow_ups"][0]["job_id"]
+    assert [rule["kind"] for rule in await _do(desk, "rules")] == ["refund"]
+
+
+async def test_jobs_come_in_pages(engine: JobEngine[S], desk: EngineDesk) -> None:
+    made = [(await engine.create("hash")).job_id for _ in range(3)]
+    first = await _do(desk, "jobs", limit=2)
+    assert [job["job_id"] for job in first["jobs"]] == made[:0:-1]
+    second = await _do(desk, "jobs", limit=2, after=first["next"])
+    assert ([job["job_id"] for job in second["jobs"]], second["next"]) == (made[:1], None)
+    assert (await _do(desk, "jobs", stuck=60))["jobs"] == []
+    assert (await _do(desk, "statistics"))["jobs"]["awaiting_payment"] == 3
+    assert (await _do(desk, "lifecycle"))["initial"] == "awaiting_payment"
+
+
+async def test_an_act_is_guarded_by_what_was_seen(engine: JobEngine[S], desk: EngineDesk) -> None:
+    job = await engine.create("hash", start=True)
+    for name in ("cancel", "repeat", "retry", "start", "follow-up", "move", "extend"):
+        more: dict[str, Any] = {
+            "follow-up": {"rule": "refund"},
+            "move": {"status": "completed"},
+            "extend": {"deadline": 60.5},
+        }.get(name, {})
+        with pytest.raises(StatusConflictError, match="is in running, not in awaiting_payment"):
+            await _do(desk, name, job_id=job.job_id, expected_status="awaiting_payment", **more)
+        with pytest.raises(VersionConflictError):
+            await _do(desk, name, job_id=job.job_id, expected_version=7, **more)
+    assert await engine.get(job.job_id) == job
+    cancelled = await _do(desk, "cancel", job_id=job.job_id, expected_status="running")
+    assert cancelled["outcome"] == "cancelled"
+
+
+async def test_a_deadline_is_given_in_seconds_or_as_a_time(
+    engine: JobEngine[S], desk: EngineDesk
+) -> None:
+    job = await engine.create("hash")
+    later = await _do(desk, "extend", job_id=job.job_id, deadline=90)
+    assert later["deadlines"] == {"awaiting_payment": "PT1M30S"}
+    fixed = await _do(desk, "extend", job_id=job.job_id, deadline="2199-01-01T00:00:00Z")
+    assert fixed["deadlines"] == {"awaiting_payment": "2199-01-01T00:00:00.000000Z"}
+    assert "deadlines" not in await _do(desk, "extend", job_id=job.job_id, deadline=None)
+    for wrong in (1e300, -1, "soon", True):
+        with pytest.raises(InvalidValueError, match=r"^deadline"):
+            await _do(desk, "extend", job_id=job.job_id, deadline=wrong)
+
+
+async def test_an_act_on_several_jobs_tells_of_each(engine: JobEngine[S], desk: EngineDesk) -> None:
+    made = [(await engine.create("hash")).job_id for _ in range(3)]
+    await engine.start(made[1])
+    seen = [{"job_id": each, "expected_status": "awaiting_payment"} for each in [*made, "none"]]
+    outcomes = await _do(desk, "each", act="cancel", jobs=seen, arguments={"reason": "closed"})
+    assert [each["job_id"] for each in outcomes] == [*made, "none"]
+    assert [each.get("error", {}).get("name") for each in outcomes] == [
+        *(None, "StatusConflictError", None, "JobNotFoundError")
+    ]
+    assert outcomes[0]["job"]["outcome"] == "cancelled"
+    with pytest.raises(InvalidValueError, match="jobs must be up to 100, not 101"):
+        await _do(desk, "each", act="cancel", jobs=[{"job_id": "a"}] * 101)
+    with pytest.raises(InvalidValueError, match=r"^act 'list' is not one of retry, cancel"):
+        await _do(desk, "each", act="list", jobs=[])
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_wrong_arguments_are_told_by_their_names(desk: EngineDesk, operation: str) -> None:
+    with pytest.raises(InvalidValueError, match=r"unknown field|missing required"):
+        OPERATIONS[operation].checked({"unheard_of": 1})
+    with pytest.raises(InvalidValueError, match="operation 'unheard of' is not one of lifecycle"):
+        await desk.do("unheard of", {})
+    if operation in {"job", "retry", "cancel", "start", "repeat"}:
+        with pytest.raises(JobNotFoundError):
+            await desk.do(operation, {"job_id": "unheard of"})
+        with pytest.raises(InvalidValueError, match=r"^job_id can't be read: Expected `str`"):
+            await desk.do(operation, {"job_id": 7})
