@@ -22,6 +22,11 @@ from engine.operations import OPERATIONS, EngineDesk
 
 pytestmark = pytest.mark.anyio
 
+MORE: dict[str, dict[str, Any]] = {
+    "follow-up": {"rule": "refund"},
+    "move": {"status": "completed"},
+    "extend": {"deadline": 60.5},
+}
 REFUND: FollowUp[Any] = FollowUp("refund", to={S.FAILED})
 
 
@@ -86,11 +91,7 @@ async def test_jobs_come_in_pages(engine: JobEngine[S], desk: EngineDesk) -> Non
 async def test_an_act_is_guarded_by_what_was_seen(engine: JobEngine[S], desk: EngineDesk) -> None:
     job = await engine.create("hash", start=True)
     for name in ("cancel", "repeat", "retry", "start", "follow-up", "move", "extend"):
-        more: dict[str, Any] = {
-            "follow-up": {"rule": "refund"},
-            "move": {"status": "completed"},
-            "extend": {"deadline": 60.5},
-        }.get(name, {})
+        more = MORE.get(name, {})
         with pytest.raises(StatusConflictError, match="is in running, not in awaiting_payment"):
             await _do(desk, name, job_id=job.job_id, expected_status="awaiting_payment", **more)
         with pytest.raises(VersionConflictError):
