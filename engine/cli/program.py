@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from engine import __version__
 from engine.cli.command import Command
@@ -88,6 +88,28 @@ def _outcome(error: Exception, name: str) -> tuple[Exit, str]:
     return Exit.DAMAGED, f"{name} is damaged: {error}"
 
 
+class _WriteCompletion(Action):
+    """Writes a completion script for a shell, and ends the program."""
+
+    def __call__(
+        self,
+        parser: ArgumentParser,
+        _namespace: Namespace,
+        values: object,
+        _option: str | None = None,
+    ) -> NoReturn:
+        """See `argparse.Action`."""
+        try:
+            import shtab  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError:
+            parser.error("completion needs the package shtab: pip install 'engine[cli]'")
+        if values not in shtab.SUPPORTED_SHELLS:
+            known = ", ".join(shtab.SUPPORTED_SHELLS)
+            parser.error(f"argument --completion: must be one of {known}, not {values!r}")
+        print(shtab.complete(_parser("engine"), values))  # noqa: T201 - the result, before there is a console
+        parser.exit()
+
+
 def _epilog(command: Command, program: str) -> str:
     if not command.examples:
         return EPILOG
@@ -102,6 +124,12 @@ def _parser(program: str) -> ArgumentParser:
         **_SHARED,
     )
     parser.add_argument("--version", action="version", version=f"engine {__version__}")
+    parser.add_argument(
+        "--completion",
+        action=_WriteCompletion,
+        metavar="SHELL",
+        help="write the script by which a shell, such as bash or zsh, completes the command line",
+    )
     added = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         own: ArgumentParser = added.add_parser(

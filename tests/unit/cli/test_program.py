@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -64,7 +65,8 @@ def test_each_file_of_the_commands_is_a_command_in_the_help(here: Run) -> None:
     names = {path.stem for path in Path(*commands.__path__).glob("[!_]*.py")}
     assert {command.name for command in COMMANDS} == names
     code, lines, _ = here("--help")
-    listed = [line.split()[0] for line in lines if line.startswith("    ") and line.strip()]
+    shown = lines[lines.index("commands:") :]
+    listed = [line.split()[0] for line in shown if re.match(r" {4}\w", line)]
     assert (code, listed) == (0, [command.name for command in COMMANDS])
 
 
