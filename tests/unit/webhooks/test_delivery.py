@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -133,12 +135,17 @@ async def test_both_secrets_sign_while_one_replaces_the_other() -> None:
         assert verify(request.headers, request.body, secret).message_id == delivery.job_id
 
 
-LATER = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=5)
+def until_a_date(connection: socket.socket, stopped: threading.Event) -> None:
+    """Answer that the server is back in five hours."""
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=5)
+    status(503, f"Retry-After: {format_datetime(later, usegmt=True)}")(connection, stopped)
+
+
 DELAYS = {
     "error": (status(500, body="no\n\x00disk"), "500 Internal Server Error: no disk", 4, 6),
     "too many": (status(429, "Retry-After: 7200"), "429 Too Many Requests", 7_200, 7_201),
     "until a date": (
-        status(503, f"Retry-After: {format_datetime(LATER, usegmt=True)}"),
+        until_a_date,
         "503 Service Unavailable",
         4.5 * 3_600,
         5 * 3_600,

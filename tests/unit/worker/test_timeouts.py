@@ -13,7 +13,16 @@ from engine import Context
 from engine.testing.virtual_clock import VirtualClock
 from tests.systems import needs_proc
 from tests.unit.claiming import AgentJob, running
-from tests.unit.worker.at_work import COMPLETED, FAILED, ONCE, SECONDS, ended, until_killed, working
+from tests.unit.worker.at_work import (
+    COMPLETED,
+    FAILED,
+    ONCE,
+    SECONDS,
+    ended,
+    until,
+    until_killed,
+    working,
+)
 from tests.unit.worker.in_processes import sleep_for_ever
 
 pytestmark = pytest.mark.anyio
@@ -58,17 +67,23 @@ async def test_a_time_limit_of_the_handlers_own_is_its_own_error() -> None:
 
 
 async def test_a_thread_keeps_its_place_until_it_ends() -> None:
-    let_go, ran = threading.Event(), threading.Event()
+    clock = VirtualClock()
+    let_go, began, ran = threading.Event(), threading.Event(), threading.Event()
 
     def handler(job: AgentJob) -> str:
         if job.input == "stuck":
+            began.set()
             let_go.wait(SECONDS)
         else:
             ran.set()
         return "done"
 
-    async with working(handler, concurrency=1, timeout_seconds=0.05, retry=ONCE) as engine:
-        stuck = await ended(engine, "stuck")
+    how: dict[str, Any] = {"clock": clock, "timeout_seconds": 60, "retry": ONCE}
+    async with working(handler, concurrency=1, **how) as engine:
+        job = await running(engine, input="stuck")
+        await until(began.is_set)
+        await clock.advance(60)
+        stuck = await engine.wait(job.job_id)
         assert (stuck.error or "").startswith("AttemptTimeoutError")
         waiting = await running(engine)
         statistics = await engine.statistics()
@@ -80,13 +95,19 @@ async def test_a_thread_keeps_its_place_until_it_ends() -> None:
 
 
 async def test_many_threads_may_be_left_at_once() -> None:
-    let_go = threading.Event()
+    clock = VirtualClock()
+    let_go, began = threading.Event(), threading.Semaphore(0)
 
     def handler(_: AgentJob) -> None:
+        began.release()
         let_go.wait(SECONDS)
 
-    async with working(handler, concurrency=3, timeout_seconds=0.05, retry=ONCE) as engine:
+    how: dict[str, Any] = {"clock": clock, "timeout_seconds": 60, "retry": ONCE}
+    async with working(handler, concurrency=3, **how) as engine:
         jobs = [await running(engine) for _ in range(3)]
+        for _ in jobs:
+            await until(lambda: began.acquire(blocking=False))
+        await clock.advance(60)
         for job in jobs:
             assert (await engine.wait(job.job_id)).status is FAILED
         let_go.set()
