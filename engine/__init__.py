@@ -35,6 +35,7 @@ Public are the names in ``__all__``, and the modules `engine.domain.models`,
 
 from engine._job_engine import JobEngine
 from engine._sync_job_engine import SyncJobEngine
+from engine.domain.audit_entry import AuditEntry
 from engine.domain.exceptions import (
     AttemptTimeoutError,
     CallTimeoutError,
@@ -124,6 +125,7 @@ __all__ = [
     "PAID_JOB_LIFECYCLE",
     "AgentJobStatus",
     "AttemptTimeoutError",
+    "AuditEntry",
     "CallTimeoutError",
     "CommitCrashedError",
     "CommitUnknownError",

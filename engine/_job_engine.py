@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from anyio import from_thread, to_thread
 from typing_extensions import TypeAliasType, TypeVar
 
+from engine.domain.audit_entry import AuditEntry
 from engine.domain.deadlines import Deadline
 from engine.domain.exceptions import (
     EngineNotStartedError,
@@ -37,8 +38,10 @@ from engine.domain.models import (
 from engine.domain.moves import Move, Started
 from engine.domain.retention import Retention
 from engine.domain.validation import check_flag, check_timeout
+from engine.owner.acts import acted, checked_act
 from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
+from engine.owner.commands.audit import NoteAct, ReadAudit
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.extend import ExtendJob
@@ -644,39 +647,68 @@ class JobEngine(EngineBase[Status]):
         """Return the rules of follow-ups that are kept with the jobs, whoever gave them."""
         return self._views.rules(await self._ask(ReadRules()))
 
-    async def remove_rule(self, kind: str) -> bool:
+    async def remove_rule(
+        self, kind: str, *, by: str | None = None, reason: str | None = None
+    ) -> bool:
         """Remove the rule of follow-ups for a kind; return whether there was one.
 
         Jobs that it has created stay. An engine that is opened with the rule adds it again.
 
-        Raises:
-            InvalidValueError: The kind is none.
-        """
-        return await self._ask(RemoveRule(kind))
+        Args:
+            kind: The kind.
+            by: Who removes it: 1 to 256 characters, for the audit.
+            reason: Why: up to 4,096 characters, for the same.
 
-    async def disable_rule(self, kind: str) -> bool:
+        Raises:
+            InvalidValueError: The kind is none; or another argument is of the wrong type or size.
+        """
+        return await self._ask(RemoveRule(kind, by, reason))
+
+    async def disable_rule(
+        self, kind: str, *, by: str | None = None, reason: str | None = None
+    ) -> bool:
         """Disable the rule of follow-ups for a kind, if it is not; return whether there is one.
 
         It creates nothing until `enable_rule`, whatever engines are opened with. Jobs that it has
         created go on.
 
-        Raises:
-            InvalidValueError: The kind is none.
-        """
-        return await self._ask(SwitchRule(kind, disabled=True))
+        Args:
+            kind: The kind.
+            by: Who disables it: 1 to 256 characters, for the audit.
+            reason: Why: up to 4,096 characters, for the same.
 
-    async def enable_rule(self, kind: str) -> bool:
+        Raises:
+            InvalidValueError: The kind is none; or another argument is of the wrong type or size.
+        """
+        return await self._ask(SwitchRule(kind, by, reason, disabled=True))
+
+    async def enable_rule(
+        self, kind: str, *, by: str | None = None, reason: str | None = None
+    ) -> bool:
         """Enable the rule of follow-ups for a kind if it is disabled; return if there is one.
 
         An error of a handler may have disabled it; see `FollowUp`. What has happened meanwhile has
         no follow-ups by it: `backfill` creates those of jobs that have ended.
 
-        Raises:
-            InvalidValueError: The kind is none.
-        """
-        return await self._ask(SwitchRule(kind, disabled=False))
+        Args:
+            kind: The kind.
+            by: Who enables it: 1 to 256 characters, for the audit.
+            reason: Why: up to 4,096 characters, for the same.
 
-    async def extend(self, job_id: str, status: Status, deadline: Deadline | None) -> Job[Status]:
+        Raises:
+            InvalidValueError: The kind is none; or another argument is of the wrong type or size.
+        """
+        return await self._ask(SwitchRule(kind, by, reason, disabled=False))
+
+    async def extend(
+        self,
+        job_id: str,
+        status: Status,
+        deadline: Deadline | None,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> Job[Status]:
         """Give a job another deadline in a status.
 
         Args:
@@ -684,14 +716,16 @@ class JobEngine(EngineBase[Status]):
             status: The present status of the job, or one that it may enter later.
             deadline: A `timedelta` above 0: from now in the present status, or else from entering
                 the status. Or an aware `datetime`. None: no limit.
+            by: Who extends it: 1 to 256 characters, for the audit.
+            reason: Why: up to 4,096 characters, for the same.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type, or the status has no
+            InvalidValueError: An argument is of the wrong type or size, or the status has no
                 ``expires_to``.
             JobNotFoundError: No job has this id.
             JobEndedError: The job has ended.
         """
-        message = ExtendJob.checked(self._lifecycle, job_id, status, deadline)
+        message = ExtendJob.checked(self._lifecycle, job_id, status, deadline, by, reason)
         await self._sent(message)
         return self._views.one(message)
 
@@ -981,11 +1015,33 @@ class JobEngine(EngineBase[Status]):
         """
         return self._views.attempts(await self._ask(ReadAttempts.checked(job_id)))
 
+    async def audit(
+        self, *, job_id: str | None = None, limit: int = 100, before: int | None = None
+    ) -> list[AuditEntry]:
+        """Return the newest entries of the audit, newest first: who has acted, and why.
+
+        Every call that is given ``by`` and changes something leaves an entry for each job that it
+        changes, in the commit that changes the job. Creations leave none, and neither do workers,
+        gates, deadlines and the follow-ups that rules create. The newest 10,000 entries are kept,
+        also those of jobs that were removed.
+
+        Args:
+            job_id: Only acts on this job, which need not be there; None: all acts.
+            limit: The most entries to return: 1 to 1,000.
+            before: The number of an entry: only older ones. None: from the newest on.
+
+        Raises:
+            InvalidValueError: An argument is of the wrong type or out of its range.
+        """
+        return self._views.audit(await self._ask(ReadAudit.checked(job_id, limit, before)))
+
     async def statistics(self) -> Statistics[Status]:
         """Count the jobs that the engine holds, and its work since it started."""
         return self.core.statistics(await self._ask(ReadStatistics()))
 
-    async def backup(self, path: str | PathLike[str]) -> None:
+    async def backup(
+        self, path: str | PathLike[str], *, by: str | None = None, reason: str | None = None
+    ) -> None:
         """Write a consistent copy of all jobs into a new file, while other calls go on.
 
         The copy has every change that was acknowledged before this call. Cancelling the backup
@@ -993,13 +1049,17 @@ class JobEngine(EngineBase[Status]):
 
         Args:
             path: The new file. Its folder has to exist.
+            by: Who makes it: 1 to 256 characters, for the audit, which notes it behind the copy.
+            reason: Why: up to 4,096 characters, for the same.
 
         Raises:
             StorageError: The file exists already or can't be written, or the engine keeps its jobs
                 in memory, or in a database: `pg_dump` copies that.
-            InvalidValueError: The path is no path.
+            InvalidValueError: The path is no path; or another argument is of the wrong type or
+                size.
         """
         target = path_at(path, "path")
+        act = acted("backup", checked_act(by, reason), {"path": str(target)})
         await self._ask(Count(ALL_JOBS).first())  # fails if the engine can't be called
 
         is_abandoned = False
@@ -1013,6 +1073,8 @@ class JobEngine(EngineBase[Status]):
             await to_thread.run_sync(self._storage.backup, target, check_cancelled)
         finally:
             is_abandoned = True
+        if act is not None:
+            await self.core.ask(NoteAct(act), internal=True)
 
     async def _ask(self, message: Message[Answer]) -> Answer:
         await self._sent(message)

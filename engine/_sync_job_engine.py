@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from typing_extensions import TypeAliasType, TypeVar
 
+from engine.domain.audit_entry import AuditEntry
 from engine.domain.deadlines import Deadline
 from engine.domain.exceptions import (
     CallTimeoutError,
@@ -37,8 +38,10 @@ from engine.domain.models import (
 from engine.domain.moves import Move, Started
 from engine.domain.retention import Retention
 from engine.domain.validation import check_flag
+from engine.owner.acts import acted, checked_act
 from engine.owner.base import EngineBase
 from engine.owner.commands.answer import AnswerPrompt
+from engine.owner.commands.audit import NoteAct, ReadAudit
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.extend import ExtendJob
@@ -57,7 +60,7 @@ from engine.owner.commands.read import (
 )
 from engine.owner.commands.repeat import RepeatJob
 from engine.owner.commands.retry import RetryJob
-from engine.owner.commands.rules import ChangeRule, ReadRules, RemoveRule, SwitchRule
+from engine.owner.commands.rules import ReadRules, RemoveRule, SwitchRule
 from engine.owner.commands.start import StartJob
 from engine.owner.hooks import OnTransition
 from engine.owner.inside import check_outside
@@ -466,19 +469,43 @@ class SyncJobEngine(EngineBase[Status]):
         """Return the rules of follow-ups that are kept with the jobs, whoever gave them."""
         return self._views.rules(self._bridge.ask(TimeLimit(timeout), ReadRules()))
 
-    def remove_rule(self, kind: str, *, timeout: float | None = None) -> bool:
+    def remove_rule(
+        self,
+        kind: str,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> bool:
         """Remove the rule of follow-ups for a kind; return whether there was one."""
-        return self._change_rule(TimeLimit(timeout), RemoveRule(kind))
+        return self._ask_of_write(TimeLimit(timeout), RemoveRule(kind, by, reason))
 
-    def disable_rule(self, kind: str, *, timeout: float | None = None) -> bool:
+    def disable_rule(
+        self,
+        kind: str,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> bool:
         """Disable the rule of follow-ups for a kind, if it is not; return whether there is one."""
-        return self._change_rule(TimeLimit(timeout), SwitchRule(kind, disabled=True))
+        message = SwitchRule(kind, by, reason, disabled=True)
+        return self._ask_of_write(TimeLimit(timeout), message)
 
-    def enable_rule(self, kind: str, *, timeout: float | None = None) -> bool:
+    def enable_rule(
+        self,
+        kind: str,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> bool:
         """Enable the rule of follow-ups for a kind if it is disabled; return if there is one."""
-        return self._change_rule(TimeLimit(timeout), SwitchRule(kind, disabled=False))
+        message = SwitchRule(kind, by, reason, disabled=False)
+        return self._ask_of_write(TimeLimit(timeout), message)
 
-    def _change_rule(self, limit: TimeLimit, message: ChangeRule) -> bool:
+    def _ask_of_write(self, limit: TimeLimit, message: Message[Outcome]) -> Outcome:
+        """Send a message that is no write for the owner, and writes nevertheless."""
         try:
             return self._bridge.ask(limit, message)
         except CallTimeoutError as error:
@@ -511,11 +538,13 @@ class SyncJobEngine(EngineBase[Status]):
         status: Status,
         deadline: Deadline | None,
         *,
+        by: str | None = None,
+        reason: str | None = None,
         timeout: float | None = None,
     ) -> Job[Status]:
         """Give a job another deadline in a status."""
         limit = TimeLimit(timeout)
-        message = ExtendJob.checked(self._lifecycle, job_id, status, deadline)
+        message = ExtendJob.checked(self._lifecycle, job_id, status, deadline, by, reason)
         self._bridge.send(limit, message)
         return self._views.one(message)
 
@@ -653,11 +682,34 @@ class SyncJobEngine(EngineBase[Status]):
             self._bridge.ask(TimeLimit(timeout), ReadAttempts.checked(job_id))
         )
 
-    def backup(self, path: str | PathLike[str], *, timeout: float | None = None) -> None:
+    def audit(
+        self,
+        *,
+        job_id: str | None = None,
+        limit: int = 100,
+        before: int | None = None,
+        timeout: float | None = None,
+    ) -> list[AuditEntry]:
+        """Return the newest entries of the audit, newest first: who has acted, and why."""
+        time_limit = TimeLimit(timeout)
+        message = ReadAudit.checked(job_id, limit, before)
+        return self._views.audit(self._bridge.ask(time_limit, message))
+
+    def backup(
+        self,
+        path: str | PathLike[str],
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
         """Write a consistent copy of all jobs into a new file, while other calls go on."""
         limit, target = TimeLimit(timeout), path_at(path, "path")
+        act = acted("backup", checked_act(by, reason), {"path": str(target)})
         self._bridge.ask(limit, Count(ALL_JOBS).first())  # fails if the engine can't be called
         self._storage.backup(target, limit.check)
+        if act is not None:
+            self._ask_of_write(limit, NoteAct(act))
 
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
         """Count the jobs that the engine holds, and its work since it started."""

@@ -72,7 +72,7 @@ def deadlines_text(
     for status, deadline in deadlines.items():
         value = lifecycle.value(status)
         check_expires(lifecycle, value, "deadlines")
-        kept[value] = _kept(check_deadline(f"deadlines[{value!r}]", deadline))
+        kept[value] = kept_deadline(check_deadline(f"deadlines[{value!r}]", deadline))
     return _text(kept)
 
 
@@ -80,7 +80,7 @@ def with_deadline(text: str | None, status: str, deadline: Deadline | None) -> s
     """Return the stored form with another deadline of a status; None removes it."""
     kept: dict[str, float | str] = {} if text is None else json.loads(text)
     kept.pop(status, None)
-    return _text(kept if deadline is None else {**kept, status: _kept(deadline)})
+    return _text(kept if deadline is None else {**kept, status: kept_deadline(deadline)})
 
 
 def durations_text(text: str | None) -> str | None:
@@ -89,7 +89,8 @@ def durations_text(text: str | None) -> str | None:
     return _text({status: each for status, each in kept.items() if not isinstance(each, str)})
 
 
-def _kept(deadline: Deadline) -> float | str:
+def kept_deadline(deadline: Deadline) -> float | str:
+    """Return the stored form of one deadline: seconds, or a time."""
     if isinstance(deadline, datetime):
         return deadline.isoformat()
     return min(deadline, _LONGEST).total_seconds()

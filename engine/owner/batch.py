@@ -34,6 +34,7 @@ from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.owner.failed_attempts import death_text, failed_attempt
 from engine.owner.message import Message
 from engine.storage.answers import CheckedOut, Found
+from engine.storage.audit import AuditLine
 from engine.storage.record import (
     NO_ACT,
     NO_EXECUTION,
@@ -108,6 +109,7 @@ class Batch:
     Attributes:
         lifecycle, now, rules: The same.
         changes: The changes to commit, in order.
+        lines: Those of the audit to commit with them.
         last_position: The position of the newest job, new ones included.
         expired: The jobs that a deadline has moved on.
         has_late: Whether the deadline of a job that was named or changed may have passed.
@@ -133,6 +135,7 @@ class Batch:
         self._rules_of = rules.by_status
         self._strays = strays
         self.changes: list[Change] = []
+        self.lines: list[AuditLine] = []
         self.last_position = last_position
         self.expired: list[Record] = []
         self.retried = 0

@@ -83,7 +83,7 @@ class Committer:
             return _as_decided
         self.is_committing = True
         try:
-            committed = await self._storage.commit(batch.changes)
+            committed = await self._storage.commit(batch.changes, batch.lines)
         except DuplicateJobIdError as taken:
             if taken.job_id not in batch.new_ids():
                 raise

@@ -165,8 +165,8 @@ class State:
         if self.shared is not None:
             self.take_rules(await self._storage.rules())
 
-    async def change_rules(self, change: Callable[[Rules], Rules]) -> None:
-        """Keep other rules of follow-ups.
+    async def change_rules(self, change: Callable[[Rules], Rules]) -> bool:
+        """Keep other rules of follow-ups; return whether they differ from those before.
 
         Args:
             change: Makes them from those that are kept; called again if others have changed these.
@@ -174,9 +174,12 @@ class State:
         Raises:
             StorageError: They can't be written.
         """
+        is_changed = False
         while (changed := change(self.rules)).text != self.rules.text:
             kept = await self._storage.keep_rules(changed.text)
+            is_changed = kept is not None
             self.take_rules(await self._storage.rules() if kept is None else kept)
+        return is_changed
 
     def _with_given_rules(self, rules: Rules) -> Rules:
         changed = rules.with_these(self._given_rules, self.lifecycle.renamed_values)

@@ -9,6 +9,7 @@ compares the outcome with a validated model.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Generic, cast
 
@@ -16,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from pydantic import BaseModel
 from typing_extensions import TypeVar
 
+from engine.domain.audit_entry import AuditEntry
 from engine.domain.deadlines import shown_deadlines
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import (
@@ -44,6 +46,7 @@ from engine.owner.cursors import cursor_of
 from engine.owner.message import Message
 from engine.owner.results import result_as
 from engine.storage.answers import StoredPage
+from engine.storage.audit import KeptAuditLine
 from engine.storage.record import (
     NO_EXECUTION,
     AttemptRecord,
@@ -201,6 +204,19 @@ class Views(Generic[Status]):
         return [
             _build(FailedAttempt, {**record._asdict(), "outcome": Outcome(record.outcome)})
             for record in records
+        ]
+
+    def audit(self, lines: Sequence[KeptAuditLine]) -> list[AuditEntry]:
+        """Return entries of the audit."""
+        return [
+            _build(
+                AuditEntry,
+                {
+                    **line._asdict(),
+                    "arguments": {} if line.arguments is None else json.loads(line.arguments),
+                },
+            )
+            for line in lines
         ]
 
     def rules(self, rules: Rules) -> list[FollowUp[Status]]:

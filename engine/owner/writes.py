@@ -215,7 +215,10 @@ class Writes:
             try:
                 if batch.has_late:
                     apply_deadlines(batch, message)
+                before = len(batch.changes)
                 answers.append(message.decide(batch))
+                if message.acted is not None:
+                    batch.lines += message.lines(batch.changes[before:], now)
             except EngineError as error:
                 # Its traceback holds this frame: do not let this frame hold the traceback.
                 answers.append(error.with_traceback(None))

@@ -12,6 +12,7 @@ from engine.storage.answers import (
     StoredCount,
     StoredPage,
 )
+from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine
 from engine.storage.filter import JobFilter, Label
 from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import Opened, ProgressCallback, Storage
@@ -31,8 +32,10 @@ from engine.storage.table import Table
 
 __all__ = [
     "KEPT_ATTEMPTS",
+    "KEPT_AUDIT_LINES",
     "Act",
     "AttemptRecord",
+    "AuditLine",
     "Change",
     "CheckedOut",
     "Committed",
@@ -42,6 +45,7 @@ __all__ = [
     "Execution",
     "Found",
     "JobFilter",
+    "KeptAuditLine",
     "Label",
     "MemoryStorage",
     "Names",

@@ -1,8 +1,9 @@
 """Copying: all of a place, written into an empty one, whatever keeps the jobs of either.
 
 The copy goes on where the source ends: ids, positions, numbers of transitions, epochs, failed
-attempts and links are the same, so a cursor from the source leads to the same place in the copy.
-Only a job at work changes. Its attempt has died in the copy, as in a file whose engine was killed.
+attempts, links and the audit are the same, so a cursor from the source leads to the same place in
+the copy. Only a job at work changes. Its attempt has died in the copy, as in a file whose engine
+was killed.
 
 The rows of the copy are read back and compared with those of the source before the copy is there
 for anybody.
@@ -19,6 +20,7 @@ from msgspec.structs import replace
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import StorageDamagedError
+from engine.storage.audit import KeptAuditLine
 from engine.storage.protocol import ProgressCallback
 from engine.storage.record import AttemptRecord, Entry, Record, dead_token, died_with
 
@@ -105,6 +107,10 @@ class Contents(Protocol):
         """Return the failed attempts by the position of their jobs, and by number."""
         ...
 
+    def audit(self) -> Iterator[KeptAuditLine]:
+        """Return the lines of the audit by their numbers."""
+        ...
+
 
 class Draft(Protocol):
     """A new place that is being written. Nobody else sees it yet."""
@@ -123,6 +129,10 @@ class Draft(Protocol):
 
     def put_attempts(self, attempts: Iterable[FailedAttempt]) -> None:
         """Write the failed attempts."""
+        ...
+
+    def put_audit(self, lines: Iterable[KeptAuditLine]) -> None:
+        """Write the lines of the audit."""
         ...
 
     def contents(self) -> Contents:
@@ -155,11 +165,13 @@ def copy_contents(source: Contents, draft: Draft, progress: ProgressCallback) ->
     draft.put_jobs(written.of("jobs", _without_attempts(source.jobs(), held)))
     draft.put_transitions(written.of("transitions", source.transitions()))
     draft.put_attempts(written.of("attempts", source.attempts()))
+    draft.put_audit(written.of("audit", source.audit()))
     written.add("labels", source.labels())
     copy = draft.contents()
     found.add("jobs", copy.jobs())
     found.add("transitions", copy.transitions())
     found.add("attempts", copy.attempts())
+    found.add("audit", copy.audit())
     found.add("labels", copy.labels())
     _compare({"head": head, **written.sums}, {"head": copy.head(), **found.sums})
     return Counts(written.sums["jobs"].rows, written.sums["transitions"].rows)

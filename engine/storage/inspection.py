@@ -16,6 +16,7 @@ from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import Rules
 from engine.domain.models import Progress
 from engine.storage.answers import Names, StoredPage
+from engine.storage.audit import KeptAuditLine
 from engine.storage.copying import Contents, Counts, Draft
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
@@ -90,6 +91,16 @@ class View(Protocol):
 
         Raises:
             JobDamagedError: One of them can't be read.
+        """
+        ...
+
+    def audit(
+        self, before: int | None, limit: int, job_id: str | None = None
+    ) -> Sequence[KeptAuditLine]:
+        """Return lines of the audit, newest first; see `engine.storage.Storage.audit`.
+
+        Raises:
+            StorageDamagedError: One of them can't be read.
         """
         ...
 

@@ -9,6 +9,7 @@ a job is a chain from its newest transition backwards.
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
@@ -21,6 +22,7 @@ from engine.domain.exceptions import StorageError, StorageInUseError
 from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.domain.labels import DEFAULT_KIND
 from engine.storage.answers import CheckedOut, Names, StoredCount, StoredPage
+from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine
 from engine.storage.columns import Lead, RowIndex, Statuses, Texts, names_in, names_of, root_name
 from engine.storage.filter import JobFilter
 from engine.storage.protocol import Opened, ProgressCallback
@@ -66,6 +68,7 @@ class MemoryStorage:
         self._rows = array("q")  # of the jobs
         self._acts: dict[int, Act] = {}  # by sequence number, where somebody has said it
         self._attempts: dict[int, Sequence[AttemptRecord]] = {}  # failed ones, by the job's row
+        self._audit: deque[KeptAuditLine] = deque(maxlen=KEPT_AUDIT_LINES)
         self._epoch = new_epoch(1)
         self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
@@ -129,8 +132,9 @@ class MemoryStorage:
         del names
         return CheckedOut()
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         """Apply the changes; it can't fail."""
+        self._keep_lines(lines)
         code_of, newest = self._statuses.code_of, self._newest
         codes, counts = self._statuses.codes, self._statuses.counts
         new_codes: list[int] = []
@@ -176,6 +180,26 @@ class MemoryStorage:
         if self._ends is not None:
             moved = {change.record.job_id for change in changes if change.sequence is not None}
             self._note_ends(self._ends, map(newest_of.__getitem__, moved))
+
+    def _keep_lines(self, lines: Sequence[AuditLine]) -> None:
+        for line in lines:
+            number = self._audit[-1].number + 1 if self._audit else 1
+            self._audit.append(KeptAuditLine(number, *line))
+
+    async def note_acts(self, lines: Sequence[AuditLine]) -> None:
+        """Keep lines of the audit."""
+        self._keep_lines(lines)
+
+    async def audit(
+        self, before: int | None, limit: int, job_id: str | None = None
+    ) -> Sequence[KeptAuditLine]:
+        """Return lines of the audit, newest first."""
+        lines = (
+            line
+            for line in reversed(self._audit)
+            if (before is None or line.number < before) and job_id in {None, line.job_id}
+        )
+        return list(islice(lines, limit))
 
     def _keep_attempt(self, row: int, attempt: AttemptRecord) -> None:
         self._attempts[row] = (*self._attempts.get(row, ()), attempt)[-KEPT_ATTEMPTS:]

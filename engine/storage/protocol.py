@@ -29,6 +29,7 @@ from typing import Protocol, TypeAlias
 from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.storage.answers import CheckedOut, Committed, Names, StoredCount, StoredPage
+from engine.storage.audit import AuditLine, KeptAuditLine
 from engine.storage.filter import JobFilter
 from engine.storage.record import AttemptRecord, Change, Entry
 from engine.storage.shared import Shared
@@ -127,8 +128,14 @@ class Storage(Protocol):
         """
         ...
 
-    async def commit(self, changes: Sequence[Change]) -> Committed | None:
+    async def commit(
+        self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()
+    ) -> Committed | None:
         """Make the changes durable, all or none, in their order. Returning promises that they are.
+
+        The lines of the audit are part of the batch: they are there if and only if the changes are,
+        behind all lines before. Of all lines a storage keeps the newest `KEPT_AUDIT_LINES`. There
+        is no line without a change.
 
         A private storage returns None: it keeps the numbers as they are. A shared one returns
         `Committed`, which may say that nothing was applied.
@@ -152,6 +159,8 @@ class Storage(Protocol):
 
     async def resolve(self, changes: Sequence[Change]) -> bool | Committed:
         """Find out the outcome of the changes whose commit raised `CommitUnknownError`.
+
+        The lines of the audit that went with them share it.
 
         Returning True promises that they are durable, False that they are not applied and never
         will be. A shared storage returns `Committed` instead of True. Until then `count`, `page`,
@@ -207,6 +216,23 @@ class Storage(Protocol):
 
         Raises:
             JobDamagedError: One of them can't be read.
+        """
+        ...
+
+    async def note_acts(self, lines: Sequence[AuditLine]) -> None:
+        """Make lines of the audit durable that belong to no change of a job; see `commit`."""
+        ...
+
+    async def audit(
+        self, before: int | None, limit: int, job_id: str | None = None
+    ) -> Sequence[KeptAuditLine]:
+        """Return up to ``limit`` lines of the audit with a number below ``before``, newest first.
+
+        They are of all acts or of those on one job, which may be unknown. None begins with the
+        newest line.
+
+        Raises:
+            StorageDamagedError: A line can't be read.
         """
         ...
 

@@ -11,6 +11,7 @@ import pytest
 
 from engine.domain.exceptions import CommitUnknownError, LeaseLostError, StorageError
 from engine.storage.answers import Names
+from engine.storage.audit import AuditLine, KeptAuditLine
 from engine.storage.record import Origin
 from engine.testing.fixtures import NewStorage
 from engine.testing.party import Party, amended, claimed, compared, created, joined, moved, paid
@@ -45,6 +46,28 @@ class AgreeingTests(SharedFixtures):
             newer = moved(found.ids.jobs["a"], OddStatus.DONE)
             await other.apply(changes[0], newer, changes[2])
             assert (await one.look("a")).version == 3
+
+    async def test_a_commit_that_is_refused_leaves_no_line(
+        self, open_pair: OpenPair, lose_answer: LoseAnswer
+    ) -> None:
+        async with open_pair() as (one, other):
+            await one.apply(created("a"))
+            line, stale = AuditLine(NOON, "us", "extend", "a"), await other.look("a")
+            committed = await one.commit(amended(stale), lines=[line])
+            assert committed.in_the_way is None
+            late = line._replace(by="them")
+            committed = await other.commit(amended(stale), lines=[late])
+            assert committed.in_the_way is not None
+            assert list(await other.storage.audit(None, 9)) == [KeptAuditLine(1, *line)]
+            async with lose_answer(other.storage):
+                with pytest.raises(CommitUnknownError):
+                    await other.commit(amended(await other.look("a")), lines=[late])
+            await other.resolve()
+            await one.storage.note_acts([line])
+            kept = [KeptAuditLine(number, *each) for number, each in enumerate((line, late, line))]
+            expected = [each._replace(number=each.number + 1) for each in kept[::-1]]
+            for party in (one, other):
+                assert list(await party.storage.audit(None, 9)) == expected
 
     async def test_every_write_makes_others_stale(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):

@@ -11,11 +11,12 @@ from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from engine.domain.exceptions import StorageError
+from engine.storage.audit import AuditLine
 from engine.storage.protocol import Opened, Storage
 from engine.testing.fixtures import NewStorage, OpenStore, StorageFixtures
 from engine.testing.removing import fill
 from engine.testing.store import Session, opened
-from engine.testing.values import RUNNING, STATUS_OUTCOMES, OddStatus
+from engine.testing.values import NOON, RUNNING, STATUS_OUTCOMES, OddStatus
 
 _PRECIOUS = b"precious"
 _SECONDS_AGAINST_HANGS = 60
@@ -57,6 +58,7 @@ class BackingUpTests(StorageFixtures):
         self.needs_backup()
         async with open_store() as session:
             await fill(session)
+            await session.note_acts([AuditLine(NOON, "us", "prune")])
             await session.remove(keep=5)
             await _back_up(session, copy_path)
             copied = deepcopy(session.book)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 from msgspec.structs import replace
 
 from engine.domain.labels import DEFAULT_KIND, labels_text
+from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine
 from engine.storage.record import (
     KEPT_ATTEMPTS,
     NO_ACT,
@@ -60,6 +61,7 @@ class Book:
         jobs: The jobs by id, in the order of their creation.
         lines: Their histories, by job id.
         attempts: Their failed attempts that are kept, by job id.
+        audit: The lines of the audit that are kept.
         last_sequence, last_position: The highest numbers ever given.
         removed_up_to: The highest number of a removed transition.
     """
@@ -69,6 +71,7 @@ class Book:
         self.jobs: dict[str, Record] = {}
         self.lines: dict[str, list[Entry]] = {}
         self.attempts: dict[str, list[AttemptRecord]] = {}
+        self.audit: list[KeptAuditLine] = []
         self.last_sequence = 0
         self.last_position = 0
         self.removed_up_to = 0
@@ -89,6 +92,13 @@ class Book:
         for line in entries_of(changes):
             self.lines.setdefault(line.job_id, []).append(line)
             self.last_sequence = line.sequence
+
+    def note(self, lines: Iterable[AuditLine]) -> None:
+        """Record lines of the audit."""
+        for line in lines:
+            number = self.audit[-1].number + 1 if self.audit else 1
+            self.audit.append(KeptAuditLine(number, *line))
+        del self.audit[:-KEPT_AUDIT_LINES]
 
     def strike(self, records: Iterable[Record]) -> None:
         """Delete removed jobs; their numbers stay taken."""

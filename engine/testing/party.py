@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from engine.domain.follow_up_rules import StoredRules
 from engine.owner.numbers import PROVISIONAL
 from engine.storage.answers import CheckedOut, Committed, Names
+from engine.storage.audit import AuditLine
 from engine.storage.filter import ALL_JOBS
 from engine.storage.protocol import Storage
 from engine.storage.record import NO_EXECUTION, Change, Entry, Execution, Origin, Record
@@ -94,10 +95,10 @@ class Party:
         self.rules = rules
         self._newest: Sequence[Change] = ()
 
-    async def commit(self, *changes: Change) -> Committed:
-        """Commit changes, numbered as the owner does it."""
+    async def commit(self, *changes: Change, lines: Sequence[AuditLine] = ()) -> Committed:
+        """Commit changes, numbered as the owner does it, and lines of the audit."""
         self._newest = numbered(changes)
-        committed = await self.storage.commit(self._newest)
+        committed = await self.storage.commit(self._newest, lines)
         assert committed is not None
         return committed
 

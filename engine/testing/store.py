@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from engine.domain.exceptions import DuplicateJobIdError
 from engine.storage.answers import CheckedOut, Committed, Names
+from engine.storage.audit import AuditLine, KeptAuditLine
 from engine.storage.protocol import Opened, Storage
 from engine.storage.record import Change, Entry, Record, newest_records
 from engine.testing.book import Batch, Book, Family
@@ -69,12 +70,13 @@ class Session:
         """Return an empty batch; commit it next."""
         return Batch(self.book)
 
-    async def commit(self, batch: Batch) -> None:
-        """Commit and publish a batch, as the owner does."""
-        committed = await self.storage.commit(await self._changes_of(batch))
+    async def commit(self, batch: Batch, lines: Sequence[AuditLine] = ()) -> None:
+        """Commit and publish a batch with lines of the audit, as the owner does."""
+        committed = await self.storage.commit(await self._changes_of(batch), lines)
         assert (committed is not None) is self._is_shared
         assert committed is None or committed == Committed(), "no other engine is there"
         self.book.enter(batch.changes)
+        self.book.note(lines)
         if not (self.keeps_table or self._is_shared):
             changed = newest_records(batch.changes)
             self._table.update(changed)
@@ -99,15 +101,20 @@ class Session:
             for job_id in [change.record.job_id]
         ]
 
-    async def refuse(self, batch: Batch, job_id: str) -> None:
+    async def note_acts(self, lines: Sequence[AuditLine]) -> None:
+        """Note acts on no job."""
+        await self.storage.note_acts(lines)
+        self.book.note(lines)
+
+    async def refuse(self, batch: Batch, job_id: str, lines: Sequence[AuditLine] = ()) -> None:
         """Check that a batch that creates the job of an ended one again is refused as a whole."""
         changes = await self._changes_of(batch)
         if not self._is_shared:
             with pytest.raises(DuplicateJobIdError) as caught:
-                await self.storage.commit(changes)
+                await self.storage.commit(changes, lines)
             assert caught.value.job_id == job_id
             return
-        committed = await self.storage.commit(changes)
+        committed = await self.storage.commit(changes, lines)
         assert committed is not None
         assert committed.in_the_way is not None
         assert list(committed.in_the_way.ids.jobs) == [job_id]
@@ -188,6 +195,23 @@ class Session:
         await self._check_transitions(None, sorted(lines))
         assert list(await self.storage.transitions(0, 1, "unheard of")) == []
         assert await self.storage.removed_up_to() == self.book.removed_up_to
+        await self.check_audit()
+
+    async def check_audit(self) -> None:
+        """Compare the audit with the book: in pages, whole, and of each job that it names."""
+        expected, found = self.book.audit[::-1], list[KeptAuditLine]()
+        limit = max(_PAGE_JOBS, len(expected) // 5)
+        while page := await self.storage.audit(found[-1].number if found else None, limit):
+            assert len(page) <= limit
+            found += page
+        assert found == expected
+        check_times(line.at for line in found)
+        for job_id in {line.job_id for line in expected[:_NEARLY]} - {None}:
+            of_job = [line for line in expected if line.job_id == job_id]
+            assert list(await self.storage.audit(None, len(expected), job_id)) == of_job
+            assert list(await self.storage.audit(of_job[0].number, 2, job_id)) == of_job[1:3]
+        assert list(await self.storage.audit(1, 1)) == []
+        assert list(await self.storage.audit(None, 1, "unheard of")) == []
 
     async def _check_transitions(self, job_id: str | None, expected: list[Entry]) -> None:
         limit = max(_PAGE_JOBS, len(expected) // 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.testing.auditing import AuditingTests
 from engine.testing.backing_up import BackingUpTests
 from engine.testing.committing import CommittingTests
 from engine.testing.engines import EngineTests
@@ -21,6 +22,7 @@ class StorageSuite(
     ReopeningTests,
     RemovingTests,
     FollowingTests,
+    AuditingTests,
     BackingUpTests,
     EngineTests,
 ):

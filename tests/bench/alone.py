@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 
 from engine import Job, JobEngine, JobStatus, Worker
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 from engine.storage.sqlite.storage import SQLiteStorage
 from tests.bench.durable import new_folder
@@ -41,9 +42,9 @@ class CountingStorage(SQLiteStorage):
         super().__init__(path, **options_of(inline=inline))
         self.commits = 0
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         self.commits += 1
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
 
 def rows(rounds: Rounds, jobs: int, turns: int) -> list[Row]:

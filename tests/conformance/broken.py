@@ -5,6 +5,7 @@ pytest does not collect this file; `test_suite_catches` runs it in a process of 
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as replaced
@@ -33,6 +34,7 @@ from engine.storage import (
     StoredPage,
 )
 from engine.storage.answers import Committed
+from engine.storage.audit import AuditLine, KeptAuditLine
 from engine.storage.record import (
     NO_EXECUTION,
     Change,
@@ -59,25 +61,26 @@ def _changed(change: Change, **fields: Any) -> Change:  # noqa: ANN401 - of a re
 class AppliesHalfABatch(PlainStorage):
     """Notices a taken id only when it reaches it, and keeps the changes before it."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         for change in changes:
-            await super().commit([change])
+            await super().commit([change], lines)
 
 
 class OverwritesEndedJobs(PlainStorage):
     """Does not notice a taken id."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         self.changes += changes
         self.jobs |= newest_records(changes)
+        self.keep_lines(lines)
 
 
 class NamesTheWrongJob(PlainStorage):
     """Names another id as taken."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         try:
-            await super().commit(changes)
+            await super().commit(changes, lines)
         except DuplicateJobIdError as error:
             raise DuplicateJobIdError(changes[-1].record.job_id) from error
 
@@ -85,39 +88,41 @@ class NamesTheWrongJob(PlainStorage):
 class KeepsTheLastChangeOfABatch(PlainStorage):
     """Keeps only the newest change of each job in a batch."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit(list({each.record.job_id: each for each in changes}.values()))
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit(list({each.record.job_id: each for each in changes}.values()), lines)
 
 
 class TakesEmptyForNone(PlainStorage):
     """Keeps no empty texts."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         await super().commit(
             [
                 _changed(each, result=each.record.result or None, error=each.record.error or None)
                 for each in changes
-            ]
+            ],
+            lines,
         )
 
 
 class CutsLongResults(PlainStorage):
     """Keeps 65,535 characters of a result."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         await super().commit(
             [
                 _changed(each, result=each.record.result and each.record.result[:65_535])
                 for each in changes
-            ]
+            ],
+            lines,
         )
 
 
 class CutsMicroseconds(PlainStorage):
     """Keeps times to the millisecond."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit([_changed(each, updated_at=_cut(each)) for each in changes])
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit([_changed(each, updated_at=_cut(each)) for each in changes], lines)
 
 
 def _cut(change: Change) -> datetime:
@@ -128,21 +133,22 @@ def _cut(change: Change) -> datetime:
 class ForgetsLaterPayments(PlainStorage):
     """Keeps the payment with which a job was created."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         later = {each.record.job_id for each in changes if each.is_payment}
         await super().commit(
             [
                 _changed(each, blockchain_identifier=None) if each.record.job_id in later else each
                 for each in changes
-            ]
+            ],
+            lines,
         )
 
 
 class FindsNoLaterPayments(SQLiteStorage):
     """Does not write the payment of a job that exists, but its checksum."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit([replace(each, is_payment=False) for each in changes])
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit([replace(each, is_payment=False) for each in changes], lines)
 
 
 # Bugs of executions, and of changes that are no transitions.
@@ -151,30 +157,31 @@ class FindsNoLaterPayments(SQLiteStorage):
 class LosesInputs(PlainStorage):
     """Keeps the input until a job changes."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         await super().commit(
-            [_changed(each, input=None) if each.from_status else each for each in changes]
+            [_changed(each, input=None) if each.from_status else each for each in changes], lines
         )
 
 
 class LosesExecutions(PlainStorage):
     """Loses the execution of an ended job."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         await super().commit(
             [
                 _changed(each, execution=NO_EXECUTION) if each.record.outcome else each
                 for each in changes
-            ]
+            ],
+            lines,
         )
 
 
 class NeverTakesAnExecutionAway(PlainStorage):
     """Keeps the old execution of a job that has none any more."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         executions = {job_id: job.execution for job_id, job in self.jobs.items()}
-        await super().commit([_left(each, executions) for each in changes])
+        await super().commit([_left(each, executions) for each in changes], lines)
 
 
 def _left(change: Change, executions: Mapping[str, Execution]) -> Change:
@@ -187,27 +194,29 @@ def _left(change: Change, executions: Mapping[str, Execution]) -> Change:
 class DropsAmendments(PlainStorage):
     """Commits only transitions."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit([each for each in changes if each.sequence is not None])
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit([each for each in changes if each.sequence is not None], lines)
 
 
 class NumbersAmendments(PlainStorage):
     """Gives the previous transition's number to a change that is no transition."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         number = max((line.sequence for line in self._entries()), default=0)
         numbered: list[Change] = []
         for change in changes:
             number = change.sequence or number
             numbered.append(replace(change, sequence=number))
-        await super().commit(numbered)
+        await super().commit(numbered, lines)
 
 
 class KeepsTheFirstAmendment(PlainStorage):
     """Takes the first of several changes with a job's newest version."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit([*changes, *(each for each in reversed(changes) if not each.sequence)])
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit(
+            [*changes, *(each for each in reversed(changes) if not each.sequence)], lines
+        )
 
 
 class ForgetsAmendments(PlainStorage):
@@ -225,21 +234,23 @@ class ForgetsAmendments(PlainStorage):
 class LosesOrigins(PlainStorage):
     """Keeps the origin of a job until that moves."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         await super().commit(
             [
                 _changed(each, origin=None) if each.sequence and each.from_status else each
                 for each in changes
-            ]
+            ],
+            lines,
         )
 
 
 class LosesTheFirstOfARow(PlainStorage):
     """Keeps only follow-ups apart from others."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         await super().commit(
-            [each if each.record.parent_id else _changed(each, origin=None) for each in changes]
+            [each if each.record.parent_id else _changed(each, origin=None) for each in changes],
+            lines,
         )
 
 
@@ -321,9 +332,10 @@ class ForgetsTheLifecycle(PlainStorage):
 class LosesAttempts(PlainStorage):
     """Keeps the failed attempts of changes that are no transitions."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         await super().commit(
-            [replace(each, failed_attempt=None) if each.sequence else each for each in changes]
+            [replace(each, failed_attempt=None) if each.sequence else each for each in changes],
+            lines,
         )
 
 
@@ -371,12 +383,36 @@ class CutsErrors(PlainStorage):
 class KeepsAttemptsOfRefusedBatches(PlainStorage):
     """Keeps the failed attempts of a batch before it is refused."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         try:
-            await super().commit(changes)
+            await super().commit(changes, lines)
         except DuplicateJobIdError:
             self.changes += [each for each in changes if each.failed_attempt]
             raise
+
+
+class LosesLinesOfTheAudit(PlainStorage):
+    """Keeps no line that comes with changes."""
+
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        del lines
+        await super().commit(changes)
+
+
+class KeepsLinesOfRefusedBatches(PlainStorage):
+    """Keeps the lines of the audit before it refuses their batch."""
+
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        self.keep_lines(lines)
+        await super().commit(changes)
+
+
+class KeepsAllLinesOfTheAudit(PlainStorage):
+    """Drops none of the oldest lines."""
+
+    def keep_lines(self, lines: Sequence[AuditLine]) -> None:
+        numbers = itertools.count(len(self.audit_lines) + 1)
+        self.audit_lines += [KeptAuditLine(next(numbers), *line) for line in lines]
 
 
 class KeepsAttemptsOfRemovedJobs(PlainStorage):
@@ -687,8 +723,8 @@ class LosesTheLastBatch(PlainStorage):
         super().__init__()
         self._commits: list[Sequence[Change]] = []
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit(changes)
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit(changes, lines)
         self._commits.append(changes)
 
     async def aclose(self) -> None:
@@ -975,6 +1011,9 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     InventsAttempts: "test_a_new_storage_is_empty",
     CutsErrors: "test_failed_attempts_are_kept_as_they_are",
     KeepsAttemptsOfRefusedBatches: "test_a_batch_that_is_refused_leaves_no_failed_attempt",
+    LosesLinesOfTheAudit: "test_lines_of_the_audit_are_kept_as_they_are",
+    KeepsLinesOfRefusedBatches: "test_a_batch_that_is_refused_leaves_no_line",
+    KeepsAllLinesOfTheAudit: "test_only_the_newest_lines_are_kept",
     KeepsAttemptsOfRemovedJobs: "test_failed_attempts_go_with_their_jobs",
     WatchesOneTooFew: "test_every_batch_can_be_read_when_it_is_committed",
     WatchesEveryJob: "test_every_batch_can_be_read_when_it_is_committed",
@@ -1069,27 +1108,27 @@ class AppliesTransitionsByOlderRules(PlainShared):
 class ComparesRulesWithEveryChange(PlainShared):
     """Refuses changes that are no transitions, too."""
 
-    async def commit(self, changes: Sequence[Change]) -> Committed:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> Committed:
         if self.has_older_rules():
             return Committed(in_the_way=CheckedOut(), rules=await self.rules())
-        return await super().commit(changes)
+        return await super().commit(changes, lines)
 
 
 class HidesTheNewestRules(PlainShared):
     """Refuses a batch, and does not say by which rules to decide again."""
 
-    async def commit(self, changes: Sequence[Change]) -> Committed:
-        return (await super().commit(changes))._replace(rules=None)
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> Committed:
+        return (await super().commit(changes, lines))._replace(rules=None)
 
 
 class KeepsHalfABatchOfOlderRules(PlainShared):
     """Notices the newer rules when the changes that are no creations are written."""
 
-    async def commit(self, changes: Sequence[Change]) -> Committed:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> Committed:
         if not self.has_older_rules():
-            return await super().commit(changes)
+            return await super().commit(changes, lines)
         rules = await self.rules()
-        await super().commit([each for each in changes if each.from_status is not None])
+        await super().commit([each for each in changes if each.from_status is not None], lines)
         return Committed(in_the_way=CheckedOut(), rules=rules)
 
 
@@ -1111,8 +1150,8 @@ class TakesNoteOfNoRules(PlainShared):
 class FollowsRemovedJobs(PlainShared):
     """Does not compare the jobs that a batch leaves as they are."""
 
-    async def commit(self, changes: Sequence[Change]) -> Committed:
-        return await super().commit([each for each in changes if not each.is_compared])
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> Committed:
+        return await super().commit([each for each in changes if not each.is_compared], lines)
 
 
 SHARED_CAUGHT_BY: dict[type[PlainShared], str] = {

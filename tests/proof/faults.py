@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from engine import Job, JobEngine, Move, SyncJobEngine
 from engine.storage import CheckedOut, Names
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 
 from .specification import LIFECYCLE
@@ -35,10 +36,10 @@ class BlockingReadsStale(SyncJobEngine[Any]):
 class LosesEnds(PlainStorage):
     """Keeps an ended job as it was before its end."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         ends = LIFECYCLE.final_values
         await super().commit(
-            [_undone(each) if each.record.status in ends else each for each in changes]
+            [_undone(each) if each.record.status in ends else each for each in changes], lines
         )
 
 
@@ -54,8 +55,8 @@ class AnswersBeforeCommit(PlainStorage):
         super().__init__()
         self._commits: list[Sequence[Change]] = []
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit(changes)
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit(changes, lines)
         self._commits.append(changes)
 
     async def aclose(self) -> None:

@@ -21,6 +21,7 @@ from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.owner.numbers import Renumbered
 from engine.storage import CheckedOut, DueJobs, Names, Opened, ReadyCounts
 from engine.storage.answers import Committed
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change, Record, dead_token, died_with, newest_records
 from engine.storage.table import Table
 
@@ -155,11 +156,11 @@ class PlainShared:
         await self._let_others_run()
         return await self.place.content.checkout(names)
 
-    async def commit(self, changes: Sequence[Change]) -> Committed:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> Committed:
         await self._let_others_run()
         self._check_alive()
         is_lost = self._random.randrange(100) < self._loses
-        committed = None if is_lost and self._random.random() < 0.5 else self._apply(changes)
+        committed = None if is_lost and self._random.random() < 0.5 else self._apply(changes, lines)
         await self._let_others_run()
         if not is_lost:
             committed = committed or Committed()
@@ -177,7 +178,7 @@ class PlainShared:
         assert self._lost.changes is changes
         return self._lost.outcome
 
-    def _apply(self, changes: Sequence[Change]) -> Committed:
+    def _apply(self, changes: Sequence[Change], lines: Sequence[AuditLine]) -> Committed:
         refused = self._in_the_way(changes)
         if refused is not None:
             return refused
@@ -196,6 +197,7 @@ class PlainShared:
         )
         stored = Renumbered(changes, committed).changes
         content.changes += stored
+        content.keep_lines(lines)
         for record in newest_records(stored).values():
             self._write(record)
         self.place.tell()

@@ -32,6 +32,7 @@ from engine.storage import (
     StoredCount,
     StoredPage,
 )
+from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine
 from engine.storage.record import Change, Entry, Record, entries_of, newest_records
 from engine.storage.table import Table
 
@@ -52,6 +53,7 @@ class PlainStorage:
         self._users = 0
         self.lifecycle: str | None = None
         self.stored_rules = NO_RULES
+        self.audit_lines: list[KeptAuditLine] = []
 
     async def open(
         self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
@@ -105,13 +107,31 @@ class PlainStorage:
                     part.jobs[name] = job
         return found
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         for change in changes:
             is_new = change.sequence and change.from_status is None
             if is_new and change.record.job_id in self.jobs:
                 raise DuplicateJobIdError(change.record.job_id)
         self.changes += changes
         self.jobs |= newest_records(changes)
+        self.keep_lines(lines)
+
+    def keep_lines(self, lines: Sequence[AuditLine]) -> None:
+        """Keep lines of the audit behind all others."""
+        for line in lines:
+            number = self.audit_lines[-1].number + 1 if self.audit_lines else 1
+            self.audit_lines.append(KeptAuditLine(number, *line))
+        del self.audit_lines[:-KEPT_AUDIT_LINES]
+
+    async def note_acts(self, lines: Sequence[AuditLine]) -> None:
+        self.keep_lines(lines)
+
+    async def audit(
+        self, before: int | None, limit: int, job_id: str | None = None
+    ) -> Sequence[KeptAuditLine]:
+        below = [each for each in self.audit_lines if before is None or each.number < before]
+        of_job = [each for each in below if job_id is None or each.job_id == job_id]
+        return of_job[::-1][:limit]
 
     async def resolve(self, changes: Sequence[Change]) -> bool:
         return changes[-1] in self.changes
@@ -205,9 +225,9 @@ class Yielding:
         super().__init__()
         self._random = random.Random(seed)
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         await pause(self._random.randrange(3))
-        await super().commit(changes)  # type: ignore[misc]
+        await super().commit(changes, lines)  # type: ignore[misc]
         await pause(self._random.randrange(3))
 
 

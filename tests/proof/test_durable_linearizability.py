@@ -24,6 +24,7 @@ from engine import (
     Storage,
     SyncJobEngine,
 )
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 from tests.tries import first_seed, repeatable, report, rounds, seeds
 
@@ -56,12 +57,12 @@ class CrashingFile(YieldingFile):
         super().__init__(path, seed)
         self.until_crash = self._random.randrange(1, 12)
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         self.until_crash -= 1
         if self.until_crash != 0:
-            return await super().commit(changes)
+            return await super().commit(changes, lines)
         if self._random.random() < 0.5:
-            await super().commit(changes)
+            await super().commit(changes, lines)
         return self.crash()
 
     def crash(self) -> None:

@@ -25,6 +25,7 @@ from engine import (
 )
 from engine.domain.follow_up_rules import NO_RULES
 from engine.storage import JobFilter, StoredCount, StoredPage
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change, Entry, Record
 from tests.tries import first_seed, report, rounds, thorough, tries
 
@@ -149,8 +150,8 @@ class TakesFollowUpsForRoots(PlainStorage):
 class LosesOrigins(PlainStorage):
     """Loses the parents of jobs that move."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit([_without_origin(each) for each in changes])
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit([_without_origin(each) for each in changes], lines)
 
 
 def _without_origin(change: Change) -> Change:

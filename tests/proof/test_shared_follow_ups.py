@@ -19,6 +19,7 @@ import pytest
 from engine import AgentJobStatus, EngineError, FollowUp, JobEngine, Storage
 from engine.domain.follow_up_rules import Rules
 from engine.storage.answers import Committed
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 from tests.tries import repeatable, report, seeds
 
@@ -46,9 +47,9 @@ class Judging(PlainShared):
 
     seen: ClassVar[Counter[int | str]]
 
-    def _apply(self, changes: Sequence[Change]) -> Committed:
+    def _apply(self, changes: Sequence[Change], lines: Sequence[AuditLine]) -> Committed:
         kept = {*Rules.read(self.place.content.stored_rules).by_kind}
-        committed = super()._apply(changes)
+        committed = super()._apply(changes, lines)
         if committed.in_the_way is None:
             records = [each.record for each in changes if each.sequence is not None]
             for job in records:

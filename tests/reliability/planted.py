@@ -10,6 +10,7 @@ from anyio import sleep_forever, to_thread
 from anyio.lowlevel import checkpoint
 
 from engine import MemoryStorage
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 
 SECONDS_AGAINST_HANGS = 60
@@ -76,7 +77,7 @@ class PlantedStorage(MemoryStorage):
         self._raise("checkout")
         return await super().checkout(*arguments)
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         self.committing = {change.record.input_hash for change in changes}
         if not self._let_go.is_set():
             self.begun.set()
@@ -85,7 +86,7 @@ class PlantedStorage(MemoryStorage):
             await to_thread.run_sync(self._let_go.wait, SECONDS_AGAINST_HANGS)
         await checkpoint()
         self._raise("commit")
-        await super().commit(changes)
+        await super().commit(changes, lines)
         self._raise("commit", applied=True)
 
     async def remove_ended(self, *arguments: Any) -> Any:

@@ -103,10 +103,10 @@ async def test_memory_does_not_grow_with_the_load() -> None:
 class BlockingStorage(PlantedStorage):
     """Blocks the event loop itself, so it can't even take the messages of the threads."""
 
-    async def commit(self, changes: Any) -> None:  # noqa: ANN401 - see Storage
+    async def commit(self, changes: Any, lines: Any = ()) -> None:  # noqa: ANN401 - see Storage
         self.blocking.set()
         assert self.go_on.wait(SECONDS_AGAINST_HANGS)
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ from engine import ORDER_LIFECYCLE, EngineError, FollowUp, JobEngine, SQLiteStor
 from engine import OrderStatus as S
 from engine.domain.follow_up_rule import follow_up_id
 from engine.storage import Change
+from engine.storage.audit import AuditLine
 from tests.reliability.disk.recording import POWER_LOSSES, Recording
 from tests.reliability.disk.stored import DATABASE
 from tests.reliability.disk.vfs import Disk, recorded
@@ -57,24 +58,24 @@ class RecordedStorage(SQLiteStorage):
     def connect(self, path: Path) -> sqlite3.Connection:
         return self._disk.connect(path)
 
-    async def commit_in_parts(self, *parts: Sequence[Change]) -> None:
+    async def commit_in_parts(self, lines: Sequence[AuditLine], *parts: Sequence[Change]) -> None:
         for part in parts:
             if part:
-                await super().commit(part)
+                await super().commit(part, lines)
 
 
 class FollowUpsLater(RecordedStorage):
     """Its bug: it commits follow-ups after what they follow."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await self.commit_in_parts(*parted(changes))
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await self.commit_in_parts(lines, *parted(changes))
 
 
 class FollowUpsFirst(RecordedStorage):
     """Its bug: it commits follow-ups before what they follow."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await self.commit_in_parts(*reversed(parted(changes)))
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await self.commit_in_parts(lines, *reversed(parted(changes)))
 
 
 def parted(changes: Sequence[Change]) -> tuple[list[Change], list[Change]]:

@@ -34,6 +34,7 @@ from engine import (
     WriteTimeoutError,
 )
 from engine.portal import bridge
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 from tests.reliability.planted import SECONDS_AGAINST_HANGS, PlantedStorage
 from tests.reliability.test_misuse import CALLS
@@ -79,11 +80,11 @@ READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
 class Blocked(PlantedStorage):
     """Blocks the event loop of its engine in a commit, instead of awaiting."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         if not self.is_let_go:
             self.begun.set()
             self.wait()
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine import MemoryStorage, StorageError
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 
 
@@ -14,6 +15,7 @@ class FailingStorage(MemoryStorage):
     Attributes:
         failures: The errors of the next commits.
         applied: Whether a commit of unknown outcome has been applied, as `resolve` finds out.
+        lines: Those of the newest commit.
         silent: The number of times that `resolve` can't tell.
     """
 
@@ -23,17 +25,19 @@ class FailingStorage(MemoryStorage):
         self.failures: list[Exception] = []
         self.applied = False
         self.silent = 0
+        self.lines: Sequence[AuditLine] = ()
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        self.lines = lines
         if self.failures:
             raise self.failures.pop(0)
         self.batches.append(list(changes))
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
     async def resolve(self, changes: Sequence[Change]) -> bool:
         if self.silent:
             self.silent -= 1
             raise StorageError("it can't be asked")
         if self.applied:
-            await super().commit(changes)
+            await super().commit(changes, self.lines)
         return self.applied

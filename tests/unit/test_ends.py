@@ -27,6 +27,7 @@ from engine import (
     SyncJobEngine,
     VersionConflictError,
 )
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 from tests.reliability.planted import PlantedStorage
 
@@ -56,11 +57,11 @@ class Stray(MemoryStorage):
 
     commits = 0
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         self.commits += 1
         if self.commits > 1:
             raise asyncio.CancelledError
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
 
 def test_a_stray_cancellation_is_a_crash_and_not_silent() -> None:
@@ -141,9 +142,9 @@ def test_an_error_of_closing_does_not_hide_the_bodys_own() -> None:
 
 def test_an_exit_out_of_a_callback_does_not_end_the_loop_of_all_engines() -> None:
     class Exits(MemoryStorage):
-        async def commit(self, changes: Sequence[Change]) -> None:
+        async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
             asyncio.get_running_loop().call_soon(self._exit)
-            await super().commit(changes)
+            await super().commit(changes, lines)
 
         def _exit(self) -> None:
             raise SystemExit

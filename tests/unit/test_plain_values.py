@@ -25,6 +25,7 @@ from engine.domain.deadlines import check_deadline
 from engine.domain.validation import check_integer, check_number, check_seconds, check_timeout
 from engine.portal.time import read_clock
 from engine.storage import Change, MemoryStorage
+from engine.storage.audit import AuditLine
 from engine.testing.facades import FACADES, opened_engine
 from engine.worker.context import Context
 
@@ -131,9 +132,9 @@ class WatchedStorage(MemoryStorage):
         super().__init__()
         self.changes: list[Change] = []
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         self.changes += changes
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
 
 @pytest.mark.parametrize("facade", FACADES)

@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from engine import JobEngine, JobStatus, MemoryStorage, Move, NewJob
 from engine.domain.validation import MAX_INPUT_CHARACTERS
 from engine.storage import JobFilter, StoredPage
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 from tests.unit.test_large_reads import INPUT
 
@@ -41,8 +42,8 @@ class Turns(MemoryStorage):
             yield
             tasks.cancel_scope.cancel()
 
-    async def commit(self, changes: Sequence[Change]) -> None:
-        await super().commit(changes)
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit(changes, lines)
         self.turns = 0
 
     async def page(

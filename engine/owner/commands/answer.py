@@ -16,7 +16,7 @@ from engine.domain.validation import (
     check_job_id,
     check_text,
 )
-from engine.owner.acts import checked_act
+from engine.owner.acts import Acted, acted, checked_act
 from engine.owner.batch import Batch
 from engine.owner.commands.command import WriteOne
 from engine.owner.message import CHARACTERS_OF_WEIGHT
@@ -28,8 +28,15 @@ class AnswerPrompt(WriteOne):
 
     __slots__ = ("act", "prompt_id", "value")
 
-    def __init__(self, job_id: str, prompt_id: str, value: str, act: Act = NO_ACT) -> None:
-        super().__init__(job_id, 1 + len(value) // CHARACTERS_OF_WEIGHT)
+    def __init__(
+        self,
+        job_id: str,
+        prompt_id: str,
+        value: str,
+        act: Act = NO_ACT,
+        acted: Acted | None = None,
+    ) -> None:
+        super().__init__(job_id, 1 + len(value) // CHARACTERS_OF_WEIGHT, acted)
         self.prompt_id = prompt_id
         self.value = value
         self.act = act
@@ -43,12 +50,10 @@ class AnswerPrompt(WriteOne):
         Raises:
             InvalidValueError: An argument is of the wrong type, size or form.
         """
-        return cls(
-            check_job_id(job_id),
-            check_text("prompt_id", prompt_id, MAX_IDENTIFIER_CHARACTERS),
-            json_text("value", value, MAX_ANSWER_CHARACTERS),
-            checked_act(by, reason),
-        )
+        job_id = check_job_id(job_id)
+        prompt_id = check_text("prompt_id", prompt_id, MAX_IDENTIFIER_CHARACTERS)
+        text, act = json_text("value", value, MAX_ANSWER_CHARACTERS), checked_act(by, reason)
+        return cls(job_id, prompt_id, text, act, acted("answer", act, {"prompt_id": prompt_id}))
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`. A prompt takes one answer.

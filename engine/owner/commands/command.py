@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
-from engine.owner.batch import Batch
+from engine.owner.acts import Acted
+from engine.owner.batch import BY_RULE, Batch
 from engine.owner.message import UNANSWERED, Answer, Message
 from engine.owner.sources import Sources
-from engine.storage.record import Record
+from engine.storage.audit import AuditLine
+from engine.storage.record import Change, Record
 
 
 class Write(Message[Sequence[Record]]):
-    """Changes all jobs that it names, or none."""
+    """Changes all jobs that it names, or none.
+
+    Attributes:
+        acted: What the audit keeps of it; None if no caller says that he acts.
+    """
 
     __slots__ = ()
     writes = True
+    acted: Acted | None = None
 
     def decide(self, batch: Batch) -> Sequence[Record] | None:
         """Decide the write and add its changes to a batch. Pure code, without I/O.
@@ -28,13 +36,24 @@ class Write(Message[Sequence[Record]]):
         """
         raise NotImplementedError
 
+    def lines(self, changes: Sequence[Change], at: datetime) -> Iterable[AuditLine]:
+        """Return the lines of the audit for the changes that this write has made.
+
+        The follow-ups that rules create are no act of the caller.
+        """
+        if self.acted is None:
+            return ()
+        own = dict.fromkeys(each.record.job_id for each in changes if each.act is not BY_RULE)
+        return [self.acted.line(job_id, at) for job_id in own]
+
 
 class WriteOne(Write):
     """Changes one job."""
 
-    __slots__ = ("job_ids",)
+    __slots__ = ("acted", "job_ids")
 
-    def __init__(self, job_id: str, weight: int = 1) -> None:
+    def __init__(self, job_id: str, weight: int = 1, acted: Acted | None = None) -> None:
+        self.acted = acted
         self.weight = weight
         self.is_abandoned = False
         self._outcome = UNANSWERED

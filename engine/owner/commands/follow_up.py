@@ -15,7 +15,7 @@ from engine.domain.follow_up_rule import Rule, follow_up_id
 from engine.domain.follow_up_rules import Rules
 from engine.domain.labels import check_kind
 from engine.domain.lifecycle import Lifecycle
-from engine.owner.acts import checked_act
+from engine.owner.acts import Acted, acted, checked_act
 from engine.owner.batch import Batch, start_for_rules
 from engine.owner.commands.command import Write
 from engine.owner.commands.listing import ListJobs
@@ -40,10 +40,13 @@ class FollowJobs(Write):
         made: How many were new; set by `decide`.
     """
 
-    __slots__ = ("act", "job_ids", "made", "parents", "rule")
+    __slots__ = ("act", "acted", "job_ids", "made", "parents", "rule")
 
-    def __init__(self, rule: str, parents: Sequence[Record], act: Act) -> None:
+    def __init__(
+        self, rule: str, parents: Sequence[Record], act: Act, acted: Acted | None = None
+    ) -> None:
         super().__init__(2 * len(parents))
+        self.acted = acted
         self.rule = rule
         self.parents = [job.job_id for job in parents]
         self.act = act
@@ -110,7 +113,7 @@ def following(
             *(parent.status, f"follow up by {rule}", (), job_id),
             why="can't be followed up by hand before it has ended: `wait` for that, or `cancel` it",
         )
-    made = yield FollowJobs(rule, [parent], act)
+    made = yield FollowJobs(rule, [parent], act, acted("follow-up", act, {"rule": rule}))
     if not made:  # it is there and can't be read, or the job has been removed
         made = yield GetJobs([job_id, follow_up_id(job_id, parent.version, rule)])
     found: Record = made[-1]
@@ -133,9 +136,9 @@ def backfilling(
         InvalidValueError: An argument is of the wrong type or size, or there is no such rule.
     """
     act = checked_act(by, reason)
-    check_kind(rule)
+    arguments: dict[str, object] = {"rule": check_kind(rule)}
     if since is not None:
-        check_time("since", since)
+        arguments["since"] = check_time("since", since).isoformat()
     its = rule_of((yield ReadRules()), rule)
     made = 0
     for status in its.to:
@@ -145,7 +148,7 @@ def backfilling(
             after = page.next_after
             parents = [job for job in page.jobs if _is_owed(job, its, since)]
             if parents:
-                message = FollowJobs(rule, parents, act)
+                message = FollowJobs(rule, parents, act, acted("backfill", act, arguments))
                 yield message
                 made += message.made
     return made

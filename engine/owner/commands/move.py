@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.domain.exceptions import (
     InvalidStateTransitionError,
@@ -25,11 +27,12 @@ from engine.domain.validation import (
     check_optional_text,
     check_text,
 )
-from engine.owner.acts import checked_act
+from engine.owner.acts import Acted, acted, checked_act
 from engine.owner.batch import Batch
 from engine.owner.commands.command import Write
 from engine.owner.message import CHARACTERS_OF_WEIGHT, UNANSWERED
-from engine.storage.record import NO_ACT, NO_EXECUTION, Act, Record
+from engine.storage.audit import AuditLine
+from engine.storage.record import NO_ACT, NO_EXECUTION, Act, Change, Record
 
 
 class CheckedMove(Struct, frozen=True, gc=False):
@@ -44,18 +47,25 @@ class CheckedMove(Struct, frozen=True, gc=False):
     token: str | None = None
     """Of the attempt that moves the job; None for any other caller."""
     act: Act = NO_ACT
+    acted: Acted | None = None
 
 
 class MoveJobs(Write):
-    """Make moves in their order, all or none."""
+    """Make moves in their order, all or none.
 
-    __slots__ = ("job_ids", "moves")
+    Attributes:
+        acted: That of the first move that has one.
+    """
+
+    __slots__ = ("acted", "job_ids", "moves")
 
     def __init__(self, moves: Sequence[CheckedMove]) -> None:
         job_ids: list[str] = []
         characters = 0
+        self.acted = None
         for move in moves:
             job_ids.append(move.job_id)
+            self.acted = self.acted or move.acted
             if move.result or move.error:
                 characters += len(move.result or "") + len(move.error or "")
         self.weight = (len(moves) or 1) + characters // CHARACTERS_OF_WEIGHT
@@ -88,6 +98,11 @@ class MoveJobs(Write):
         """
         return batch.all_or_none(self.moves, _move)
 
+    def lines(self, changes: Sequence[Change], at: datetime) -> Iterable[AuditLine]:
+        """Return a line for each move whose caller acts; see `Write.lines`."""
+        del changes
+        return [move.acted.line(move.job_id, at) for move in self.moves if move.acted is not None]
+
 
 def checked_move(lifecycle: Lifecycle[Any], move: Move[Any]) -> CheckedMove:
     """Return a move, after the checks of its arguments.
@@ -102,7 +117,7 @@ def checked_move(lifecycle: Lifecycle[Any], move: Move[Any]) -> CheckedMove:
         error = check_optional_text("error", error, MAX_ERROR_CHARACTERS, shortest=0)
         lifecycle.validate_outcome(target, result, error)
     version, status, token = move.expected_version, move.expected_status, move.attempt_token
-    return CheckedMove(
+    checked = CheckedMove(
         check_job_id(move.job_id),
         target,
         result,
@@ -110,8 +125,11 @@ def checked_move(lifecycle: Lifecycle[Any], move: Move[Any]) -> CheckedMove:
         None if version is None else check_integer("expected_version", version, 1),
         None if status is None else lifecycle.value(status, "expected_status"),
         None if token is None else check_text("attempt_token", token, MAX_IDENTIFIER_CHARACTERS),
-        NO_ACT if move.by is None and move.reason is None else checked_act(move.by, move.reason),
     )
+    if move.by is None and move.reason is None:
+        return checked
+    act = checked_act(move.by, move.reason)
+    return replace(checked, act=act, acted=acted("move", act, {"status": target}))
 
 
 def _move(batch: Batch, move: CheckedMove) -> Record:

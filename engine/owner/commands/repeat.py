@@ -11,7 +11,7 @@ from engine.domain.deadlines import durations_text
 from engine.domain.exceptions import InvalidStateTransitionError
 from engine.domain.ids import derived_id
 from engine.domain.validation import check_job_id
-from engine.owner.acts import checked_act
+from engine.owner.acts import Acted, acted, checked_act
 from engine.owner.batch import Batch, NewRecord
 from engine.owner.commands.command import Write
 from engine.storage.record import Act, Execution, Origin, Record
@@ -25,10 +25,11 @@ class RepeatJob(Write):
     of a follow-up has the same parent.
     """
 
-    __slots__ = ("act", "job_ids")
+    __slots__ = ("act", "acted", "job_ids")
 
-    def __init__(self, job_id: str, act: Act) -> None:
+    def __init__(self, job_id: str, act: Act, acted: Acted | None = None) -> None:
         super().__init__()
+        self.acted = acted
         self.act = act
         self.job_ids = (job_id, derived_id("repeat", job_id))
 
@@ -39,7 +40,8 @@ class RepeatJob(Write):
         Raises:
             InvalidValueError: An argument is of the wrong type or size.
         """
-        return cls(check_job_id(job_id), checked_act(by, reason))
+        act = checked_act(by, reason)
+        return cls(check_job_id(job_id), act, acted("repeat", act))
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`.

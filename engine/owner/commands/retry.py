@@ -9,7 +9,7 @@ from engine.domain.deadlines import NEVER
 from engine.domain.exceptions import NotRetryableError
 from engine.domain.lifecycle import Event
 from engine.domain.validation import check_job_id
-from engine.owner.acts import checked_act
+from engine.owner.acts import Acted, acted, checked_act
 from engine.owner.batch import Batch
 from engine.owner.commands.command import WriteOne
 from engine.storage.record import Act, Execution, Record
@@ -27,8 +27,8 @@ class RetryJob(WriteOne):
 
     __slots__ = ("act",)
 
-    def __init__(self, job_id: str, act: Act) -> None:
-        super().__init__(job_id)
+    def __init__(self, job_id: str, act: Act, acted: Acted | None = None) -> None:
+        super().__init__(job_id, acted=acted)
         self.act = act
 
     @classmethod
@@ -38,7 +38,8 @@ class RetryJob(WriteOne):
         Raises:
             InvalidValueError: One is of the wrong type or size.
         """
-        return cls(check_job_id(job_id), checked_act(by, reason))
+        act = checked_act(by, reason)
+        return cls(check_job_id(job_id), act, acted("retry", act))
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from engine.domain.follow_up_rules import Rules
 from engine.domain.labels import check_kind
+from engine.owner.acts import acted, checked_act
+from engine.owner.commands.audit import note_act
 from engine.owner.commands.command import Read
 from engine.owner.sources import Sources
 
@@ -20,13 +22,24 @@ class ReadRules(Read[Rules]):
 
 
 class ChangeRule(Read[bool]):
-    """Change the rule for a kind. That changes no job, so it is no write."""
+    """Change the rule for a kind. That changes no job, so it is no write.
 
-    __slots__ = ("kind",)
+    Args:
+        kind: The kind.
+        action: The name of the change in the audit.
+        by: Who changes it.
+        reason: Why.
 
-    def __init__(self, kind: str) -> None:
+    Raises:
+        InvalidValueError: An argument is of the wrong type, size or form.
+    """
+
+    __slots__ = ("acted", "kind")
+
+    def __init__(self, kind: str, action: str, by: str | None, reason: str | None) -> None:
         super().__init__()
         self.kind = check_kind(kind)
+        self.acted = acted(action, checked_act(by, reason), {"kind": self.kind})
 
     def changed(self, rules: Rules) -> Rules:
         """Return the rules with the change."""
@@ -38,14 +51,19 @@ class ChangeRule(Read[bool]):
         state = sources.state
         await state.read_rules()
         was_there = self.kind in state.rules.by_kind
-        await state.change_rules(self.changed)
+        is_changed = await state.change_rules(self.changed)
+        if is_changed and self.acted is not None:
+            await note_act(sources, self.acted)
         return was_there
 
 
 class RemoveRule(ChangeRule):
-    """Remove the rule for a kind."""
+    """Remove the rule for a kind; see `ChangeRule`."""
 
     __slots__ = ()
+
+    def __init__(self, kind: str, by: str | None = None, reason: str | None = None) -> None:
+        super().__init__(kind, "remove rule", by, reason)
 
     def changed(self, rules: Rules) -> Rules:
         """See `ChangeRule.changed`."""
@@ -53,12 +71,14 @@ class RemoveRule(ChangeRule):
 
 
 class SwitchRule(ChangeRule):
-    """Disable the rule for a kind, or enable it."""
+    """Disable the rule for a kind, or enable it; see `ChangeRule`."""
 
     __slots__ = ("disabled",)
 
-    def __init__(self, kind: str, *, disabled: bool) -> None:
-        super().__init__(kind)
+    def __init__(
+        self, kind: str, by: str | None = None, reason: str | None = None, *, disabled: bool
+    ) -> None:
+        super().__init__(kind, "disable rule" if disabled else "enable rule", by, reason)
         self.disabled = disabled
 
     def changed(self, rules: Rules) -> Rules:

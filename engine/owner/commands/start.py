@@ -20,7 +20,7 @@ from engine.domain.exceptions import (
 )
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.validation import check_job_id
-from engine.owner.acts import checked_act
+from engine.owner.acts import Acted, acted, checked_act
 from engine.owner.batch import Batch
 from engine.owner.commands.cancel import outcome_of
 from engine.owner.commands.command import Write
@@ -42,12 +42,19 @@ class StartJob(Write):
     """
 
     __slots__ = (
-        *("_default_of", "act", "given_id", "is_first"),
+        *("_default_of", "act", "acted", "given_id", "is_first"),
         *("job_ids", "payment_id", "payments"),
     )
 
-    def __init__(self, job_id: str | None, payment_id: str | None, act: Act) -> None:
+    def __init__(
+        self,
+        job_id: str | None,
+        payment_id: str | None,
+        act: Act,
+        acted: Acted | None = None,
+    ) -> None:
         super().__init__()
+        self.acted = acted
         self._default_of = None if payment_id is None else job_id_in(payment_id)
         name = self._default_of if job_id is None else job_id
         self.job_ids = () if name is None else (name,)
@@ -85,7 +92,9 @@ class StartJob(Write):
         if payment_id is not None:
             payment_id = check_payment_name(payment_id)
         job_id = None if job_id is None else check_job_id(job_id)
-        return cls(job_id, payment_id, checked_act(by, reason))
+        act = checked_act(by, reason)
+        arguments = None if payment_id is None else {"payment_id": payment_id}
+        return cls(job_id, payment_id, act, acted("start", act, arguments))
 
     def decide(self, batch: Batch) -> Sequence[Record]:
         """See `Write.decide`.

@@ -16,8 +16,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from engine.storage.audit import KEPT_AUDIT_LINES
 from engine.storage.postgres.columns import (
     ATTEMPT_COLUMNS,
+    AUDIT_COLUMNS,
     FIXED_COLUMNS,
     JOB_COLUMNS,
     TRANSITION_COLUMNS,
@@ -48,6 +50,7 @@ COMPARED_JOB: Final = Composite(("position", "job_id", "revision"))
 """What it says of one that it leaves as it is."""
 TRANSITION: Final = Composite(TRANSITION_COLUMNS)
 ATTEMPT: Final = Composite(ATTEMPT_COLUMNS)
+AUDIT_LINE: Final = Composite(AUDIT_COLUMNS)
 
 TYPES: Final = {
     "new_job_1": NEW_JOB,
@@ -55,6 +58,7 @@ TYPES: Final = {
     "compared_job_1": COMPARED_JOB,
     "transition_1": TRANSITION,
     "attempt_1": ATTEMPT,
+    "audit_line_1": AUDIT_LINE,
 }
 """The composite types in the order of the arguments. A new column is for a new type: engines of an
 older version send rows without it."""
@@ -131,6 +135,23 @@ BEGIN
 END $$
 """
 
+# Writes lines of the audit, numbered under the order of all transitions, and drops the oldest.
+_NOTE_ACTS: Final = f"""
+CREATE FUNCTION note_acts_1(p_audit audit_line_1[]) RETURNS void
+LANGUAGE plpgsql {BY_INDEX} AS $$
+DECLARE
+    newest bigint;
+BEGIN
+    {IN_READ_COMMITTED}
+    {TAKE_ORDER}
+    SELECT coalesce(max(number), 0) INTO newest FROM audit;
+    INSERT INTO audit (number, {", ".join(AUDIT_COLUMNS)})
+        SELECT newest + given.ordinality, {", ".join(f"given.{each}" for each in AUDIT_COLUMNS)}
+        FROM unnest(p_audit) WITH ORDINALITY AS given;
+    DELETE FROM audit WHERE number <= newest + cardinality(p_audit) - {KEPT_AUDIT_LINES};
+END $$
+"""
+
 # `stale` has the ids of jobs that others have written or removed; `is_taken` says that other jobs
 # have names that the batch gives. Nothing is then applied. An error takes back the moves that are
 # written already. No answer says a name: the server logs errors.
@@ -138,7 +159,7 @@ _COMMIT: Final = f"""
 CREATE FUNCTION commit_1(
     p_engine bigint, p_number bigint, p_rules bigint,
     p_new new_job_1[], p_moved moved_job_1[], p_compared compared_job_1[],
-    p_lines transition_1[], p_attempts attempt_1[],
+    p_lines transition_1[], p_attempts attempt_1[], p_audit audit_line_1[],
     OUT stale text[], OUT is_taken boolean, OUT sequence_base bigint, OUT position_base bigint
 ) LANGUAGE plpgsql {BY_INDEX} AS $$
 DECLARE
@@ -213,6 +234,9 @@ BEGIN
                 ORDER BY kept.number DESC LIMIT 1 OFFSET {KEPT_ATTEMPTS}
             );
     END IF;
+    IF p_audit <> '{{}}' THEN
+        PERFORM note_acts_1(p_audit);
+    END IF;
     UPDATE batches SET number = p_number, applied = true,
             sequence_base = commit_1.sequence_base, position_base = commit_1.position_base
         WHERE engine_id = p_engine AND number = p_number - 1;
@@ -262,5 +286,5 @@ END $$
 
 BATCH_FUNCTIONS: Final = (
     *(_type(name, its.columns) for name, its in TYPES.items()),
-    *(_ORDER, _COMMIT, _RESOLVE, _KEEP_RULES),
+    *(_ORDER, _NOTE_ACTS, _COMMIT, _RESOLVE, _KEEP_RULES),
 )

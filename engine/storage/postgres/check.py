@@ -9,8 +9,8 @@ the server keeps the old rows that they replace. It compares, in this order:
 * each job's values with their ranges and forms (`engine.storage.record_checks`), and each job with
   its transitions, as `engine.storage.job_checks` says for any storage;
 * all that one statement can find (`engine.storage.postgres.rules`): labels, failed attempts,
-  names that two jobs have, numbers that are missing, and whether each job can be claimed, is held
-  by an engine that is there, and becomes due.
+  names that two jobs have, numbers that are missing, also in the audit, and whether each job can
+  be claimed, is held by an engine that is there, and becomes due.
 
 Flipped bits are the server's matter: it finds them by its own checksums (``initdb -k``), and
 ``pg_amcheck`` compares tables with their indexes.
@@ -31,6 +31,7 @@ from pydantic_core import from_json
 from engine.domain.epochs import NAME_FORM
 from engine.domain.exceptions import shown
 from engine.domain.labels import read_labels
+from engine.storage.audit import arguments_problem
 from engine.storage.family_checks import rules_problem
 from engine.storage.findings import Findings, Report, printable_name
 from engine.storage.job_checks import Move, job_problems
@@ -109,6 +110,7 @@ class _Check:
             self._check_epochs()
             self._check_jobs()
             self._check_by_rules()
+            self._check_arguments()
         return self._findings.report(self._checked["jobs"], self._checked["transitions"])
 
     # What was made.
@@ -222,6 +224,12 @@ class _Check:
                 names = map(printable_name, row)
                 values = [each if isinstance(each, int) else shown(each) for each in row]
                 self._add(rule.where.format(*names), rule.problem.format(*values))
+
+    def _check_arguments(self) -> None:
+        query = f"SELECT number, arguments FROM {self._quoted}.audit ORDER BY number"
+        for number, arguments in stream(self._cursor, "audit", query.encode()):
+            if (problem := arguments_problem(arguments)) is not None:
+                self._add(f"line {number} of the audit", problem)
 
     def _check_labels(self) -> None:
         query = _LABELS.format(schema=self._quoted).encode()

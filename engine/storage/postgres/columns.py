@@ -1,4 +1,4 @@
-"""Columns: those of jobs, of transitions and of attempts, with their types in PostgreSQL."""
+"""Columns: those of jobs, transitions, attempts and the audit, with their types in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 from msgspec.structs import fields
 
 from engine.domain.validation import MAX_READ_CHARACTERS
+from engine.storage.audit import AuditLine
 from engine.storage.record import DEAD, Execution, Origin
 
 _NUMBERS: Final = frozenset(
@@ -56,6 +57,8 @@ LONG_TEXTS: Final = (
 """Those of `engine.storage.record.Record.characters`."""
 TRANSITION_COLUMNS: Final = ("position", "job_id", "from_status", "to_status", "at", "by", "reason")
 ATTEMPT_COLUMNS: Final = ("position", "number", "began_at", "ended_at", "outcome", "error")
+AUDIT_COLUMNS: Final[tuple[str, ...]] = AuditLine._fields
+"""But for the number."""
 
 
 MOST_OCTETS: Final = 4 * MAX_READ_CHARACTERS

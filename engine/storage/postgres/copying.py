@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import StorageDamagedError, StorageError, StorageInUseError
 from engine.domain.follow_up_rules import NO_RULES
+from engine.storage.audit import KeptAuditLine, arguments_problem
 from engine.storage.copying import Counts, FailedAttempt, Head, LabelOfJob, Line
 from engine.storage.findings import printable_name
 from engine.storage.postgres import reading
@@ -32,7 +33,7 @@ from engine.storage.postgres.statements import Statements
 from engine.storage.record import AttemptRecord, Entry, Record
 from engine.storage.record_checks import record_problem
 
-_TABLES: Final = ("jobs", "labels", "transitions", "attempts")
+_TABLES: Final = ("jobs", "labels", "transitions", "attempts", "audit")
 
 
 class DatabaseContents:
@@ -126,6 +127,21 @@ class DatabaseContents:
         """Return the failed attempts by the position of their jobs, and by number."""
         for position, *rest in self._table("attempts", ", ".join(ATTEMPT_COLUMNS), 2):
             yield FailedAttempt(position, AttemptRecord(*rest))
+
+    def audit(self) -> Iterator[KeptAuditLine]:
+        """Return the lines of the audit by their numbers.
+
+        Raises:
+            StorageDamagedError: One is not as engines write it.
+        """
+        for row in self._table("audit", ", ".join(KeptAuditLine._fields), 1):
+            line = KeptAuditLine(*row)
+            if (problem := arguments_problem(line.arguments)) is not None:
+                raise StorageDamagedError(
+                    f"{self._name}: line {line.number} of the audit is damaged, so there is no "
+                    f"copy: {problem}"
+                )
+            yield line
 
     def _table(self, table: str, columns: str, key: int) -> Iterator[Row]:
         """Return the rows of a table in the order of its first columns."""
@@ -263,6 +279,10 @@ class DatabaseDraft:
         """Write the failed attempts."""
         rows = ((each.position, *each.attempt) for each in attempts)
         self._put("attempts", ATTEMPT_COLUMNS, rows)
+
+    def put_audit(self, lines: Iterable[KeptAuditLine]) -> None:
+        """Write the lines of the audit."""
+        self._put("audit", KeptAuditLine._fields, lines)
 
     def _put(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
         statement = f"COPY {self._s}.{table} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"

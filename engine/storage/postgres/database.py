@@ -19,9 +19,11 @@ from engine.domain.epochs import Epoch
 from engine.domain.exceptions import CommitsLostError, CommitUnknownError, StorageError
 from engine.domain.follow_up_rules import NO_RULES, Rules, StoredRules
 from engine.storage.answers import CheckedOut, Committed, Names
+from engine.storage.audit import AuditLine
 from engine.storage.postgres import reading
 from engine.storage.postgres.arrays import numbers, texts
 from engine.storage.postgres.arriving import Arriving
+from engine.storage.postgres.batches import AUDIT_LINE
 from engine.storage.postgres.connection import connect, use_utc
 from engine.storage.postgres.errors import (
     FENCED,
@@ -237,11 +239,11 @@ class Database:
 
     # Writing.
 
-    def commit(self, changes: Sequence[Change]) -> Committed:
+    def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine]) -> Committed:
         """Write a round's changes; see `engine.storage.Storage.commit`."""
         self._check_decided()
         types = self._known_types()
-        batch = batch_rows(changes, self.running, self.engine, self.held_back, types)
+        batch = batch_rows(changes, lines, self.running, self.engine, self.held_back, types)
         cursor = self._connected()
         values = (self.engine, self._number + 1, self._rules.number, *batch.arrays)
         try:
@@ -283,6 +285,11 @@ class Database:
             raise translated from error
         self._undecided = batch
         raise CommitUnknownError(translated) from translated
+
+    def note_acts(self, lines: Sequence[AuditLine]) -> None:
+        """Keep lines of the audit that belong to no change."""
+        rows = AUDIT_LINE.rows(self._known_types().audit_line, lines)
+        self.call(lambda cursor, statements: cursor.execute(statements.note_acts, (rows,)))
 
     def _changed(self, job_ids: Sequence[str]) -> Committed:
         """Return the jobs that others have written, and which of them are gone."""

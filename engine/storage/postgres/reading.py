@@ -7,11 +7,13 @@ from typing import Any, Final, TypeAlias
 
 from psycopg import Cursor, ServerCursor
 
+from engine.domain.exceptions import StorageDamagedError
 from engine.storage.answers import CheckedOut, Found, Names, ReadLimit
+from engine.storage.audit import KeptAuditLine, arguments_problem
 from engine.storage.postgres.arrays import texts
 from engine.storage.postgres.rows import Row, record_of
 from engine.storage.postgres.statements import FOUND_BY, Statements
-from engine.storage.record import AttemptRecord, Entry, Record
+from engine.storage.record import MAX_NUMBER, AttemptRecord, Entry, Record
 
 Reader: TypeAlias = Cursor[Row]
 
@@ -110,6 +112,27 @@ def attempts(cursor: Reader, statements: Statements, job_id: str) -> list[Attemp
         (job_id,),
     ).fetchall()
     return [AttemptRecord(*row) for row in rows if row[0] is not None] if rows else None
+
+
+def audit(
+    cursor: Reader, statements: Statements, before: int | None, limit: int, job_id: str | None
+) -> list[KeptAuditLine]:
+    """Return the lines of the audit with a number below ``before``, newest first.
+
+    Raises:
+        StorageDamagedError: The arguments of a line can't be read.
+    """
+    chosen, names = ("", ()) if job_id is None else ("AND job_id = %b", (job_id,))
+    rows = cursor.execute(
+        f"SELECT {', '.join(KeptAuditLine._fields)} FROM {statements.schema}.audit "
+        f"WHERE number < %b {chosen} ORDER BY number DESC LIMIT %b".encode(),
+        (MAX_NUMBER if before is None else before, *names, limit),
+    )
+    lines = [KeptAuditLine(*row) for row in rows]
+    for line in lines:
+        if (problem := arguments_problem(line.arguments)) is not None:
+            raise StorageDamagedError(f"line {line.number} of the audit is damaged: {problem}")
+    return lines
 
 
 def ids_from(cursor: Reader, statements: Statements, beginning: str, most: int) -> list[str]:

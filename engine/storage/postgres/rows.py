@@ -11,8 +11,16 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from msgspec.structs import astuple
 
 from engine.storage.answers import Committed, Names
+from engine.storage.audit import AuditLine
 from engine.storage.postgres.arrays import Rows
-from engine.storage.postgres.batches import ATTEMPT, COMPARED_JOB, MOVED_JOB, NEW_JOB, TRANSITION
+from engine.storage.postgres.batches import (
+    ATTEMPT,
+    AUDIT_LINE,
+    COMPARED_JOB,
+    MOVED_JOB,
+    NEW_JOB,
+    TRANSITION,
+)
 from engine.storage.postgres.columns import (
     EXECUTION_COLUMNS,
     JOB_COLUMNS,
@@ -132,6 +140,7 @@ class RowTypes(NamedTuple):
     compared_job: int
     transition: int
     attempt: int
+    audit_line: int
 
 
 class BatchRows(NamedTuple):
@@ -156,12 +165,22 @@ def _shift(given: int | None, base: int | None) -> int:
 
 def batch_rows(
     changes: Sequence[Change],
+    audit: Sequence[AuditLine],
     running: str,
     engine: int,
     held_back: Container[str],
     types: RowTypes,
 ) -> BatchRows:
-    """Return a round's changes: each job once, as it is afterwards, and what else is kept."""
+    """Return a round's changes: each job once, as it is afterwards, and what else is kept.
+
+    Args:
+        changes: The changes.
+        audit: The lines of the audit that go with them.
+        running: The running status.
+        engine: The number of the engine.
+        held_back: The ids of jobs that it keeps without an attempt.
+        types: Those of the database.
+    """
     newest = {each.record.job_id: each.record for each in changes if not each.is_compared}
     left = [each.record for each in changes if each.is_compared]
     compared = [(record.position, record.job_id, record.revision) for record in left]
@@ -183,6 +202,7 @@ def batch_rows(
             COMPARED_JOB.rows(types.compared_job, compared),
             TRANSITION.rows(types.transition, [_line(change, places) for change in lines]),
             ATTEMPT.rows(types.attempt, [*_attempts(changes, places)]),
+            AUDIT_LINE.rows(types.audit_line, audit),
         ),
         lines[0].sequence if lines else None,
         new[0].position if new else None,

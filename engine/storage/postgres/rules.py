@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from engine.storage.audit import KEPT_AUDIT_LINES
 from engine.storage.family_checks import FAMILY_RULES
 from engine.storage.postgres.claims import SEEN_FOR
 from engine.storage.postgres.columns import has_died
@@ -186,9 +187,31 @@ _OF_HISTORIES: Final = (
     ),
 )
 
+_OF_AUDIT: Final = (
+    Rule(
+        "line {0} of the audit",
+        "the line before it is missing",
+        "SELECT number FROM {schema}.audit AS this WHERE number > "
+        "(SELECT min(number) FROM {schema}.audit) AND NOT EXISTS (SELECT FROM {schema}.audit "
+        "AS before WHERE before.number = this.number - 1) ORDER BY number",
+    ),
+    Rule(
+        "the audit",
+        f"it has {{0}} lines, and not {KEPT_AUDIT_LINES} at most",
+        f"SELECT count(*) FROM {{schema}}.audit HAVING count(*) > {KEPT_AUDIT_LINES}",
+    ),
+)
+
 _OF_FAMILIES: Final = tuple(Rule("job {0}", each.problem, each.query) for each in FAMILY_RULES)
 
-RULES: Final = (*_OF_CLAIMS, *_OF_ATTEMPTS, *_OF_HISTORIES, *_OF_REMOVALS, *_OF_FAMILIES)
+RULES: Final = (
+    *_OF_CLAIMS,
+    *_OF_ATTEMPTS,
+    *_OF_HISTORIES,
+    *_OF_REMOVALS,
+    *_OF_AUDIT,
+    *_OF_FAMILIES,
+)
 
 LEFT_BEHIND: Final = Rule(
     "job {0}",

@@ -144,6 +144,18 @@ _TABLES: Final = (
     )
     """,
     """
+    CREATE TABLE audit (
+        number bigint PRIMARY KEY,
+        at timestamptz NOT NULL,
+        by text NOT NULL,
+        action text NOT NULL,
+        job_id text COLLATE "C",
+        reason text,
+        arguments text
+    )
+    """,
+    "CREATE INDEX audit_by_job ON audit (job_id, number) WHERE job_id IS NOT NULL",
+    """
     CREATE TABLE labels (
         name text COLLATE "C" NOT NULL,
         value text COLLATE "C" NOT NULL,

@@ -28,6 +28,7 @@ class Statements:
             f"SELECT * FROM {s}.commit_1(%b, %b, %b, {', '.join(['%b'] * len(TYPES))})"
         )
         types = ", ".join(f"pg_typeof(NULL::{s}.{each})::oid::bigint" for each in TYPES)
+        self.note_acts = _bytes(f"SELECT {s}.note_acts_1(%b)")
         self.row_types = _bytes(f"SELECT {types}")
         self.resolve = _bytes(f"SELECT * FROM {s}.resolve_1(%b, %b)")
         self.rules = _bytes(

@@ -18,6 +18,7 @@ from engine.domain.validation import (
     check_text,
 )
 from engine.storage.answers import CheckedOut, Committed, Names, StoredCount, StoredPage
+from engine.storage.audit import AuditLine, KeptAuditLine
 from engine.storage.filter import JobFilter
 from engine.storage.postgres import listing, reading
 from engine.storage.postgres.beat_connection import connector
@@ -131,9 +132,9 @@ class PostgresStorage:
         """Read jobs."""
         return await self._thread.run(self._database.checkout, names)
 
-    async def commit(self, changes: Sequence[Change]) -> Committed:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> Committed:
         """Write the changes in one statement."""
-        committed = await self._thread.run(self._database.commit, changes)
+        committed = await self._thread.run(self._database.commit, changes, lines)
         if committed.in_the_way is None:
             self._heartbeat.tell()
         return committed
@@ -175,6 +176,18 @@ class PostgresStorage:
         """Read the failed attempts of a job."""
         return await self._call(
             lambda cursor, statements: reading.attempts(cursor, statements, job_id)
+        )
+
+    async def note_acts(self, lines: Sequence[AuditLine]) -> None:
+        """Write lines of the audit in one statement."""
+        await self._thread.run(self._database.note_acts, lines)
+
+    async def audit(
+        self, before: int | None, limit: int, job_id: str | None = None
+    ) -> Sequence[KeptAuditLine]:
+        """Read lines of the audit."""
+        return await self._call(
+            lambda cursor, statements: reading.audit(cursor, statements, before, limit, job_id)
         )
 
     async def transitions(

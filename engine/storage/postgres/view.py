@@ -12,6 +12,7 @@ from engine.domain.exceptions import JobDamagedError
 from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.models import Progress
 from engine.storage.answers import Names, StoredPage
+from engine.storage.audit import KeptAuditLine
 from engine.storage.filter import JobFilter
 from engine.storage.overview import EngineRow, KindCounts, Statuses
 from engine.storage.postgres import listing, live, reading
@@ -103,6 +104,12 @@ class DatabaseView:
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return the failed attempts of a job that are kept, oldest first."""
         return reading.attempts(self._cursor, self._statements, job_id) or []
+
+    def audit(
+        self, before: int | None, limit: int, job_id: str | None = None
+    ) -> Sequence[KeptAuditLine]:
+        """Return lines of the audit, newest first."""
+        return reading.audit(self._cursor, self._statements, before, limit, job_id)
 
     def ids_from(self, beginning: str, most: int) -> Sequence[str]:
         """Return the first ids that begin with a text."""

@@ -13,6 +13,7 @@ this order:
 * each job's labels with the table of labels, both ways;
 * each job's execution: it is complete or not there; a result that should be JSON is;
 * each failed attempt: its checksum and values, its job, and whether it is the job's last error;
+* each line of the audit: its checksum and values, and whether none between two is missing;
 * the numbers of jobs and transitions: none is missing above the newest that was ever removed.
 
 It can't find one kind of damage. SQLite takes a log, ``jobs.db-wal``, whose end is damaged for one
@@ -38,6 +39,7 @@ from engine.storage.findings import MAX_FINDINGS, Findings, Report, printable_na
 from engine.storage.job_checks import Move, job_problems
 from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.attempt_checks import attempt_problems
+from engine.storage.sqlite.audit import audit_problems
 from engine.storage.sqlite.epochs import SELECT_EPOCHS
 from engine.storage.sqlite.errors import storage_error
 from engine.storage.sqlite.family_checks import family_problems
@@ -112,6 +114,7 @@ class _Check:
             self._check_epochs,
             self._check_rows,
             self._check_attempts,
+            self._check_audit,
             self._check_labels,
             self._check_families,
             self._check_numbers,
@@ -267,6 +270,10 @@ class _Check:
     def _check_attempts(self) -> None:
         for where, problem in attempt_problems(self._connection):
             self._add(where, problem)
+
+    def _check_audit(self) -> None:
+        for finding in audit_problems(self._connection):
+            self._add(*finding)
 
     def _check_labels(self) -> None:
         for finding in label_problems(self._connection):

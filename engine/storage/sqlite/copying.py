@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from engine.domain.exceptions import StorageDamagedError
+from engine.storage.audit import KeptAuditLine
 from engine.storage.copying import Counts, FailedAttempt, Head, LabelOfJob, Line
 from engine.storage.findings import printable_name
 from engine.storage.record import DEAD, Record
+from engine.storage.sqlite.audit import SELECT_AUDIT
 from engine.storage.sqlite.epochs import read_epochs, sound_epochs, write_epochs
 from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.file import take_steps
@@ -22,20 +24,28 @@ from engine.storage.sqlite.reading import SELECT_ATTEMPTS, SELECT_JOBS
 from engine.storage.sqlite.rights import PRIVATE, Rights
 from engine.storage.sqlite.rows import (
     ATTEMPT_COLUMNS,
+    AUDIT_COLUMNS,
     JOB_COLUMNS,
     TRANSITION_COLUMNS,
     Row,
     attempt_row,
+    audit_row,
     job_row,
     line_row,
 )
 from engine.storage.sqlite.schema import STEPS
-from engine.storage.sqlite.stored import DamagedRowError, read_attempt, read_entry, read_record
+from engine.storage.sqlite.stored import (
+    DamagedRowError,
+    read_attempt,
+    read_audit_line,
+    read_entry,
+    read_record,
+)
 from engine.storage.sqlite.writing import labels_of, write_note
 
 Item = TypeVar("Item")
 
-_TABLES: Final = ("jobs", "labels", "transitions", "attempts")
+_TABLES: Final = ("jobs", "labels", "transitions", "attempts", "audit")
 _STEP_ROWS: Final = 20  # at once: each may have some megabytes
 _SELECT_LINES: Final = f"""
     SELECT {", ".join(f"transitions.{column}" for column in TRANSITION_COLUMNS)}, job_id
@@ -108,6 +118,11 @@ class FileContents:
         return self._sound(
             "an attempt of position", 0, query, lambda row: FailedAttempt(row[0], read_attempt(row))
         )
+
+    def audit(self) -> Iterator[KeptAuditLine]:
+        """Return the lines of the audit by their numbers."""
+        query = f"{SELECT_AUDIT} ORDER BY number"
+        return self._sound("line of the audit", 0, query, read_audit_line)
 
     def _sound(
         self, what: str, name: int, query: str, read: Callable[[Row], Item]
@@ -194,6 +209,10 @@ class FileDraft:
         """Write the failed attempts."""
         rows = (attempt_row(each.position, each.attempt) for each in attempts)
         self._put("attempts", ATTEMPT_COLUMNS, rows)
+
+    def put_audit(self, lines: Iterable[KeptAuditLine]) -> None:
+        """Write the lines of the audit."""
+        self._put("audit", AUDIT_COLUMNS, map(audit_row, lines))
 
     def _put(self, table: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
         places = ", ".join("?" * len(columns))

@@ -23,6 +23,7 @@ from engine.domain.exceptions import (
 from engine.domain.follow_up_rules import StoredRules
 from engine.portal.logs import TaskLogger
 from engine.storage.answers import CheckedOut, Names
+from engine.storage.audit import AuditLine
 from engine.storage.protocol import Opened
 from engine.storage.record import Change
 from engine.storage.sqlite import notes, reading, removing, writing
@@ -226,11 +227,17 @@ class Database:
 
     # Writing.
 
-    def commit(self, changes: Sequence[Change]) -> None:
+    def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         """Write a round's changes; see `engine.storage.Storage.commit`."""
         rows = batch_rows(changes)
+
+        def write(connection: sqlite3.Connection) -> None:
+            writing.write_batch(connection, rows)
+            if lines:
+                writing.write_audit(connection, lines)
+
         try:
-            self._write(lambda connection: writing.write_batch(connection, rows))
+            self._write(write)
         except CommitUnknownError:
             self._is_undecided = True
             raise
@@ -243,6 +250,14 @@ class Database:
                 self._count(status, 1)
                 if change.from_status is not None:
                     self._count(change.from_status, -1)
+
+    def note_acts(self, lines: Sequence[AuditLine]) -> None:
+        """Keep lines of the audit that belong to no change.
+
+        Raises:
+            StorageError: They can't be written.
+        """
+        self._write_repeatably(lambda writer: writing.write_audit(writer, lines))
 
     def _count(self, status: str, jobs: int) -> None:
         self.counts[status] = self.counts.get(status, 0) + jobs

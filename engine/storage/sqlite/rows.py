@@ -20,6 +20,7 @@ from zlib import crc32
 from msgspec.structs import astuple, fields
 
 from engine.domain.labels import DEFAULT_KIND
+from engine.storage.audit import KeptAuditLine
 from engine.storage.record import (
     NO_ACT,
     NO_EXECUTION,
@@ -89,6 +90,7 @@ ATTEMPT_COLUMNS: Final = (
     "error",
     "checksum",
 )
+AUDIT_COLUMNS: Final = (*KeptAuditLine._fields, "checksum")
 
 _SHORT: Final = len(SHORT_COLUMNS) - 1
 _PLAIN: Final = len(PLAIN_COLUMNS) - 1
@@ -281,4 +283,10 @@ def line_row(position: int, entry: Entry) -> Row:
     """Return the row of one transition of a job, with all columns."""
     sequence, _, *statuses, at, by, reason = entry
     values: Row = (sequence, position, *statuses, time_text(at), by, reason)
+    return (*values, checksum(values))
+
+
+def audit_row(line: KeptAuditLine) -> Row:
+    """Return the row of a line of the audit."""
+    values: Row = (line.number, time_text(line.at), *line[2:])
     return (*values, checksum(values))

@@ -40,6 +40,8 @@ Only the engine may write to them.
   removed jobs. ``position`` is the job's; ``by`` and ``reason`` say who made it, and why.
 * ``attempts``: a row for each attempt that failed or died, of each job the newest 20. ``number`` is
   the attempt's, ``outcome`` is ``failed`` or ``died``.
+* ``audit``: a row for each act, the newest 10,000; their numbers have no gaps. ``job_id`` is NULL
+  for an act on no job, and may name one that was removed; ``arguments`` are a JSON object.
 * ``epochs``: a row for each epoch of the history, in their order: its name, and the number of its
   first transition (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
@@ -189,5 +191,20 @@ STEPS: Final[tuple[Step, ...]] = (
         "ALTER TABLE jobs ADD COLUMN first_id TEXT",
         "CREATE INDEX jobs_by_root ON jobs (root_id) WHERE root_id IS NOT NULL",
         f"INSERT INTO engine VALUES ('rules', '[]', {checksum(('rules', '[]'))})",
+    ),
+    (
+        """
+        CREATE TABLE audit (
+            number INTEGER PRIMARY KEY,
+            at TEXT NOT NULL,
+            by TEXT NOT NULL,
+            action TEXT NOT NULL,
+            job_id TEXT,
+            reason TEXT,
+            arguments TEXT,
+            checksum INTEGER NOT NULL
+        )
+        """,
+        "CREATE INDEX audit_by_job ON audit (job_id) WHERE job_id IS NOT NULL",
     ),
 )

@@ -14,10 +14,11 @@ from engine.domain.follow_up_rules import StoredRules
 from engine.domain.validation import check_flag
 from engine.portal import WorkThread, is_loop_thread
 from engine.storage.answers import CheckedOut, Names, StoredCount, StoredPage
+from engine.storage.audit import AuditLine, KeptAuditLine
 from engine.storage.filter import JobFilter
 from engine.storage.protocol import Opened, ProgressCallback
 from engine.storage.record import AttemptRecord, Change, Entry
-from engine.storage.sqlite import file, listing, notes, reading
+from engine.storage.sqlite import audit, file, listing, notes, reading
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.database import Database
 from engine.storage.sqlite.ownership import Ownership
@@ -130,10 +131,10 @@ class SQLiteStorage:
     async def _read(self, read: Callable[[sqlite3.Connection], Result]) -> Result:
         return await self._thread.run(self._database.read, read)
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         """Write the changes in one transaction, synced to the disk."""
         may_stay = self._is_inline and _are_small(changes)
-        await self._run(self._commits, may_stay, self._database.commit, changes)
+        await self._run(self._commits, may_stay, self._database.commit, changes, lines)
         self._checkpoint_if_due()
 
     async def _run(
@@ -188,6 +189,18 @@ class SQLiteStorage:
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
         """Read the failed attempts of a job."""
         return await self._read(lambda connection: reading.attempts(connection, job_id))
+
+    async def note_acts(self, lines: Sequence[AuditLine]) -> None:
+        """Write lines of the audit in a transaction."""
+        await self._thread.run(self._database.note_acts, lines)
+
+    async def audit(
+        self, before: int | None, limit: int, job_id: str | None = None
+    ) -> Sequence[KeptAuditLine]:
+        """Read lines of the audit."""
+        return await self._read(
+            lambda connection: audit.read_lines(connection, before, limit, job_id)
+        )
 
     async def transitions(
         self, after: int, limit: int, job_id: str | None = None

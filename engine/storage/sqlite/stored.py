@@ -20,6 +20,7 @@ from engine.domain.deadlines import Due
 from engine.domain.epochs import NAME_FORM, Epoch
 from engine.domain.exceptions import shown
 from engine.domain.labels import DEFAULT_KIND, KIND_FORM, read_labels
+from engine.storage.audit import KeptAuditLine, arguments_problem
 from engine.storage.json_columns import execution_problem, json_problem
 from engine.storage.record import (
     NO_EXECUTION,
@@ -198,6 +199,19 @@ def read_attempt(row: Row) -> AttemptRecord:
     attempt = _converted(values, AttemptRecord, AttemptRecord._fields)
     _check_utc(attempt.began_at, attempt.ended_at)
     return attempt
+
+
+def read_audit_line(row: Row) -> KeptAuditLine:
+    """Return the line in a row of the audit.
+
+    Raises:
+        DamagedRowError: The row is not as an engine writes it.
+    """
+    check_row(row)
+    line = _converted(row[:-1], KeptAuditLine, KeptAuditLine._fields)
+    _check_utc(line.at)
+    _refuse(arguments_problem(line.arguments))
+    return line
 
 
 def read_epoch(row: Row) -> Epoch:

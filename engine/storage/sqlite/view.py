@@ -9,10 +9,11 @@ from datetime import datetime
 from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.storage.answers import Names, StoredPage
+from engine.storage.audit import KeptAuditLine
 from engine.storage.filter import JobFilter
 from engine.storage.overview import EngineRow, KindCounts, Statuses
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
-from engine.storage.sqlite import reading
+from engine.storage.sqlite import audit, reading
 from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.kinds import kinds
 from engine.storage.sqlite.listing import page
@@ -78,6 +79,12 @@ class FileView:
     def attempts(self, job_id: str) -> Sequence[AttemptRecord]:
         """Return the failed attempts of a job that are kept, oldest first."""
         return reading.attempts(self._connection, job_id) or []
+
+    def audit(
+        self, before: int | None, limit: int, job_id: str | None = None
+    ) -> Sequence[KeptAuditLine]:
+        """Return lines of the audit, newest first."""
+        return audit.read_lines(self._connection, before, limit, job_id)
 
     def ids_from(self, beginning: str, most: int) -> Sequence[str]:
         """Return the first ids that begin with a text."""

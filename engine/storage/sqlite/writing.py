@@ -17,10 +17,12 @@ from operator import itemgetter
 from typing import Final
 
 from engine.domain.exceptions import StorageDamagedError
+from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine
 from engine.storage.record import KEPT_ATTEMPTS
 from engine.storage.sqlite.notes import read_number
 from engine.storage.sqlite.rows import (
     ATTEMPT_COLUMNS,
+    AUDIT_COLUMNS,
     EXECUTION_COLUMNS,
     JOB_COLUMNS,
     PLAIN_COLUMNS,
@@ -30,6 +32,7 @@ from engine.storage.sqlite.rows import (
     TRANSITION_COLUMNS,
     BatchRows,
     Row,
+    audit_row,
     checksum,
 )
 
@@ -108,6 +111,7 @@ _DROP_OLD_ATTEMPTS: Final = f"""
         ORDER BY number DESC LIMIT 1 OFFSET {KEPT_ATTEMPTS}
     )
 """
+_PUT_AUDIT: Final = _insert("audit", AUDIT_COLUMNS)
 _PUT_NEW_JOBS: Final = _insert("jobs", JOB_COLUMNS)
 _PUT_PLAIN_NEW_JOBS: Final = _insert("jobs", PLAIN_COLUMNS)
 # A new job has no other columns; writing only these takes a third less time.
@@ -230,6 +234,15 @@ def _put(connection: sqlite3.Connection, statement: _Statement, rows: Sequence[R
         if connection.execute(statement[size], values).rowcount != size:
             raise sqlite3.IntegrityError("a row of another job is there")
         start += size
+
+
+def write_audit(connection: sqlite3.Connection, lines: Sequence[AuditLine]) -> None:
+    """Write lines of the audit behind all others, and drop the oldest."""
+    [newest] = connection.execute("SELECT coalesce(max(number), 0) FROM audit").fetchone()
+    numbered = (KeptAuditLine(number, *line) for number, line in enumerate(lines, newest + 1))
+    _put(connection, _PUT_AUDIT, list(map(audit_row, numbered)))
+    dropped = newest + len(lines) - KEPT_AUDIT_LINES
+    connection.execute("DELETE FROM audit WHERE number <= ?", (dropped,))
 
 
 def write_note(connection: sqlite3.Connection, name: str, value: str | int) -> None:

@@ -15,6 +15,7 @@ import anyio
 
 from engine import JobEngine, SQLiteStorage, StorageError
 from engine.storage import Change, Opened
+from engine.storage.audit import AuditLine
 from tests.inline import InlineStorage
 from tests.reliability.disk.account import Account, Told
 from tests.reliability.disk.callers import Caller
@@ -43,10 +44,10 @@ class RecordedStorage(SQLiteStorage):
         connection.execute(f"PRAGMA cache_size = {PAGES_IN_MEMORY}")
         return connection
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         self._account.begin_commit(changes)
         try:
-            await self.write(changes)
+            await self.write(changes, lines)
         except StorageError:
             self._account.end_commit(Told.REFUSED, had_failed=True)
             raise
@@ -58,9 +59,9 @@ class RecordedStorage(SQLiteStorage):
         self._account.end_commit(told, had_failed=True)
         return applied
 
-    async def write(self, changes: Sequence[Change]) -> None:
+    async def write(self, changes: Sequence[Change], lines: Sequence[AuditLine]) -> None:
         """Commit. Bugs are planted here."""
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
     async def look_up(self, changes: Sequence[Change]) -> bool:
         """Find out the outcome of a commit. Bugs are planted here."""
@@ -89,11 +90,11 @@ class UnsyncedStorage(RecordedStorage):
 class HalvingStorage(RecordedStorage):
     """Its bug: it commits a batch in two transactions."""
 
-    async def write(self, changes: Sequence[Change]) -> None:
+    async def write(self, changes: Sequence[Change], lines: Sequence[AuditLine]) -> None:
         half = len(changes) // 2
         for part in (changes[:half], changes[half:]):
             if part:
-                await super().write(part)
+                await super().write(part, lines)
 
 
 class SaysNo(RecordedStorage):

@@ -25,6 +25,7 @@ from engine import Context, EngineError, SQLiteStorage, Storage
 from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.ids import new_job_id
 from engine.owner.state import State
+from engine.storage.audit import AuditLine
 from engine.storage.postgres import PostgresStorage
 from engine.storage.record import Change
 from tests.reliability.programs.zygote import Order, say
@@ -38,12 +39,12 @@ LEASE_SECONDS = 1.0
 class LateStorage(SQLiteStorage):
     """Its bug: it commits follow-ups after the transitions that they follow."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         late = [each for each in changes if each.record.parent_id is not None]
         soon = [each for each in changes if each.record.parent_id is None]
         for some in (soon, late):
             if some:
-                await super().commit(some)
+                await super().commit(some, lines)
 
 
 def plant(bug: str) -> None:

@@ -17,6 +17,7 @@ import anyio
 import trio
 
 from engine import JobEngine, JobStatus, Move, NewJob, Retention, SQLiteStorage
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 
 ROUNDS = 10
@@ -144,9 +145,9 @@ class LeakingStorage(SQLiteStorage):
         super().__init__(path)
         self.kept: list[tuple[bytes, int]] = []
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         self.kept.append((b"x" * 1_000_000, os.dup(0)))
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from engine import Job, JobEngine, JobStatus, Move, NewJob, SQLiteStorage, SyncJobEngine
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 from tests.inline import InlineStorage
 from tests.reliability.programs.zygote import Order, say
@@ -47,10 +48,10 @@ class EarlyStorage(SQLiteStorage):
 
     _late: Sequence[Change] = ()
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         late, self._late = self._late, changes
         if late:
-            await super().commit(late)
+            await super().commit(late, lines)
 
     async def aclose(self) -> None:
         await self.commit(())
@@ -60,11 +61,11 @@ class EarlyStorage(SQLiteStorage):
 class SplitStorage(SQLiteStorage):
     """Its bug: it commits a batch in two halves."""
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         middle = len(changes) // 2
         for half in (changes[:middle], changes[middle:]):
             if half:
-                await super().commit(half)
+                await super().commit(half, lines)
 
 
 KINDS = {

@@ -25,6 +25,7 @@ from engine import (
     SyncJobEngine,
     Worker,
 )
+from engine.storage.audit import AuditLine, KeptAuditLine
 from engine.storage.copying import (
     Contents,
     Counts,
@@ -68,7 +69,10 @@ async def _write_life(storage: Storage) -> None:
         batch.create("at work", runs=True, execution=Execution(2, 1, 0, "token"))
         batch.amend("full", **{name: getattr(full, name) for name in full.__struct_fields__})
         batch.move("plain", OddStatus.DONE, at=NOON + MICROSECOND, act=Act("us", "a\n"))
-        await session.commit(batch.create("paid later").pay("paid later", "other payment"))
+        line = AuditLine(NOON, "us", "move", "plain", "a\n", '{"status":"ä"}')
+        batch.create("paid later").pay("paid later", "other payment")
+        await session.commit(batch, [line, line._replace(job_id="removed", arguments=None)])
+        await session.note_acts([AuditLine(NOON, "us", "backup")])
         await session.commit(session.batch().move("removed", OddStatus.LOST, error="bad"))
         await session.commit(session.batch().create("last").move("last", OddStatus.DONE))
         await session.remove(before=NOON + MICROSECOND, keep=None)
@@ -432,6 +436,9 @@ class _Losing:
     def put_attempts(self, attempts: Iterable[FailedAttempt]) -> None:
         self._draft.put_attempts(self._kept("attempts", attempts))
 
+    def put_audit(self, lines: Iterable[KeptAuditLine]) -> None:
+        self._draft.put_audit(self._kept("audit", lines))
+
     def _kept(self, table: str, rows: Iterable[Item]) -> list[Item]:
         return [*rows][: -1 if table == self._lost else None]
 
@@ -452,7 +459,7 @@ def _copy_losing(source: str, target: str, lost: str) -> None:
 def test_a_copy_that_differs_is_none(places: Places, sort: str) -> None:
     source = places.life("file")
     target = places.new(sort)
-    for lost in ("head", "jobs", "transitions", "attempts"):
+    for lost in ("head", "jobs", "transitions", "attempts", "audit"):
         with pytest.raises(StorageDamagedError):
             _copy_losing(source, target, lost)
         assert _is_empty(target)

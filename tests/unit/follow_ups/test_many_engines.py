@@ -24,6 +24,7 @@ from engine import (
 from engine import OrderStatus as S
 from engine.owner.commands.remove import RemoveEnded
 from engine.storage.answers import Committed
+from engine.storage.audit import AuditLine
 from engine.storage.postgres import PostgresStorage
 from engine.storage.record import Change
 from engine.testing.facades import FACADES, Engine, opened_engine
@@ -50,11 +51,11 @@ class Interrupted(PostgresStorage):
         self.before_commit: Callable[[], Awaitable[object]] = _nothing
         self.commits = 0
 
-    async def commit(self, changes: Sequence[Change]) -> Committed:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> Committed:
         self.commits += 1
         do, self.before_commit = self.before_commit, _nothing
         await do()
-        return await super().commit(changes)
+        return await super().commit(changes, lines)
 
 
 @asynccontextmanager

@@ -28,6 +28,7 @@ from engine.owner.commands.look import LookAround
 from engine.owner.commands.release import ReleaseJob
 from engine.storage import CheckedOut, Names
 from engine.storage.answers import Committed
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change, Record
 from tests.proof.shared_storage import Place, PlainShared
 from tests.unit.claiming import AgentJob, Claim, agents, claimed_one, release, token_of
@@ -56,11 +57,11 @@ class Told(PlainShared):
         await do()
         return found
 
-    async def commit(self, changes: Sequence[Change]) -> Committed:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> Committed:
         self.calls.append("commit")
         do, self.before_commit = self.before_commit, nothing
         await do()
-        return await super().commit(changes)
+        return await super().commit(changes, lines)
 
     async def take(
         self, kinds: Mapping[str, int], limit: int, *, suspects: bool

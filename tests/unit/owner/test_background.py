@@ -134,8 +134,8 @@ async def test_an_error_of_logging_is_not_an_error_of_the_timers_or_the_cleaner(
 @pytest.mark.usefixtures("broken_logging")
 async def test_an_error_of_logging_does_not_keep_a_crash_from_its_callers() -> None:
     class Broken(MemoryStorage):
-        async def commit(self, changes: object) -> None:
-            raise BrokenTimeError(changes)
+        async def commit(self, changes: object, lines: object = ()) -> None:
+            raise BrokenTimeError(changes, lines)
 
     with pytest.raises(EngineCrashedError):
         async with JobEngine(Broken()) as engine:

@@ -25,6 +25,7 @@ from engine import (
     StorageFullError,
 )
 from engine.owner.commands.expire import ExpireJobs
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 from engine.testing.facades import FACADES, opened_engine
 from engine.testing.virtual_clock import VirtualClock
@@ -188,11 +189,11 @@ async def test_deadlines_that_passed_while_the_engine_was_closed_fire_at_the_sta
 class Failing(MemoryStorage):
     failures = 0
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         if self.failures:
             self.failures -= 1
             raise StorageFullError("full")
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
 
 async def test_a_deadline_that_could_not_be_kept_is_tried_again(

@@ -10,6 +10,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from engine import Job, JobEngine, JobStatus, MemoryStorage
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 
 pytestmark = pytest.mark.anyio
@@ -25,10 +26,10 @@ class Gated(MemoryStorage):
         for gate in self.gates[:2]:
             gate.set()
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         self.begun += 1
         await self.gates[self.begun - 1].wait()
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
     async def until_begun(self, commits: int) -> None:
         with anyio.fail_after(60):

@@ -18,6 +18,7 @@ from engine import (
     StorageError,
     StorageFullError,
 )
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 from engine.testing.facades import FACADES, Engine, opened_engine
 
@@ -39,12 +40,14 @@ class Doubtful(MemoryStorage):
         self.applied = False
         self.silent = 0
         self.resolved: list[int] = []
+        self.lines: Sequence[AuditLine] = ()
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        self.lines = lines
         if self.failures:
             self.failures -= 1
             raise CommitUnknownError(StorageFullError("the sync failed"))
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
     async def resolve(self, changes: Sequence[Change]) -> bool:
         if self.silent:
@@ -52,7 +55,7 @@ class Doubtful(MemoryStorage):
             raise StorageError("it can't be asked")
         self.resolved.append(len(changes))
         if self.applied:
-            await super().commit(changes)
+            await super().commit(changes, self.lines)
         return self.applied
 
 

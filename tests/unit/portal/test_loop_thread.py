@@ -13,6 +13,7 @@ import pytest
 
 from engine import JobStatus, MemoryStorage, SyncJobEngine
 from engine.storage import Opened
+from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 
 
@@ -38,13 +39,13 @@ class _Remote(MemoryStorage):
         self.stream = await anyio.connect_tcp("127.0.0.1", self._port)
         return await super().open(outcomes, renamed, running)
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         await self.stream.send(b"commit\n")
         received = b""
         while not received.endswith(b"\n"):
             received += await self.stream.receive()
         self.echoed += 1
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
     async def aclose(self) -> None:
         await self.stream.aclose()
@@ -81,9 +82,9 @@ def test_threads_are_answered_while_the_loop_has_sockets(port: int) -> None:
 
 def test_timers_of_the_loop_go_on() -> None:
     class Slow(MemoryStorage):
-        async def commit(self, changes: Sequence[Change]) -> None:
+        async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
             await anyio.sleep(0.001)
-            await super().commit(changes)
+            await super().commit(changes, lines)
 
     with SyncJobEngine(Slow()) as engine:
         assert [engine.create(f"input {number}", timeout=30).version for number in range(10)]

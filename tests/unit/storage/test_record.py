@@ -12,6 +12,7 @@ from msgspec.structs import astuple, fields, replace
 
 from engine import Job, JobStatus, MemoryStorage, SyncJobEngine
 from engine.domain.deadlines import Due
+from engine.storage.audit import AuditLine
 from engine.storage.record import (
     NO_EXECUTION,
     AttemptRecord,
@@ -45,9 +46,9 @@ class KeepingStorage(MemoryStorage):
         super().__init__()
         self.changes: list[Change] = []
 
-    async def commit(self, changes: Sequence[Change]) -> None:
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
         self.changes += changes
-        await super().commit(changes)
+        await super().commit(changes, lines)
 
 
 def test_a_move_changes_status_time_outcome_and_version_and_nothing_else() -> None:

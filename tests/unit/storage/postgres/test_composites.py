@@ -55,7 +55,7 @@ def test_a_move_sends_nothing_that_it_cannot_change() -> None:
 
     def octets(revision: int) -> int:
         change = Change(1, "new", replace(record, revision=revision))
-        return sum(map(len, batch_rows([change], "running", 1, (), types).arrays))
+        return sum(map(len, batch_rows([change], [], "running", 1, (), types).arrays))
 
     assert octets(revision=0) > len(long)
     assert octets(revision=1) < 1_000 + 8 * len(MOVED_JOB.columns)

@@ -186,9 +186,9 @@ async def test_many_ids_of_ended_jobs_are_refused_at_once(path: Path) -> None:
     class Counting(SQLiteStorage):
         commits = 0
 
-        async def commit(self, changes: Any) -> None:  # noqa: ANN401 - handed on
+        async def commit(self, changes: Any, lines: Any = ()) -> None:  # noqa: ANN401 - handed on
             self.commits += 1
-            await super().commit(changes)
+            await super().commit(changes, lines)
 
     storage = Counting(path)
     async with JobEngine(storage, new_id=iter([*taken, "new"]).__next__) as engine:
