@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from os import PathLike
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -36,10 +36,11 @@ from engine.domain.models import (
     Transition,
 )
 from engine.domain.moves import Move, Started
-from engine.domain.retention import Retention
+from engine.domain.retention import Retention, pruned_by
 from engine.domain.validation import check_flag, check_timeout
 from engine.owner.acts import acted, checked_act
 from engine.owner.base import EngineBase
+from engine.owner.cleaner import prune
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.audit import NoteAct, ReadAudit
 from engine.owner.commands.cancel import CancelJob
@@ -1075,6 +1076,37 @@ class JobEngine(EngineBase[Status]):
             is_abandoned = True
         if act is not None:
             await self.core.ask(NoteAct(act), internal=True)
+
+    async def prune(
+        self,
+        *,
+        older_than: timedelta | None = None,
+        keep: int | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> int:
+        """Remove ended jobs now, as a `Retention` does; return how many jobs were removed.
+
+        It goes in steps of 200 jobs, and other calls are answered in between. A cancellation stops
+        it between two steps; what is removed stays so. The audit gets one entry with their number,
+        at the end or at the cancellation.
+
+        Args:
+            older_than: Remove jobs that ended longer ago than this, with their follow-ups; see
+                `Retention.max_age`. None: no limit.
+            keep: Keep at most this many ended jobs; see `Retention.max_jobs`. None: no limit.
+            by: Who prunes: 1 to 256 characters, for the audit.
+            reason: Why: up to 4,096 characters, for the same.
+
+        Raises:
+            InvalidValueError: An argument is of the wrong type or out of its range, or neither
+                limit is given.
+            StorageError: The storage can't remove more. What the steps before have removed stays
+                so.
+        """
+        retention, act = pruned_by(older_than, keep), checked_act(by, reason)
+        self.core.check_caller()
+        return await prune(self._inbox, retention, act)
 
     async def _ask(self, message: Message[Answer]) -> Answer:
         await self._sent(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from os import PathLike
 from types import TracebackType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
@@ -36,10 +36,11 @@ from engine.domain.models import (
     Transition,
 )
 from engine.domain.moves import Move, Started
-from engine.domain.retention import Retention
+from engine.domain.retention import Retention, pruned_by
 from engine.domain.validation import check_flag
 from engine.owner.acts import acted, checked_act
 from engine.owner.base import EngineBase
+from engine.owner.cleaner import prune
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.audit import NoteAct, ReadAudit
 from engine.owner.commands.cancel import CancelJob
@@ -710,6 +711,23 @@ class SyncJobEngine(EngineBase[Status]):
         self._storage.backup(target, limit.check)
         if act is not None:
             self._ask_of_write(limit, NoteAct(act))
+
+    def prune(
+        self,
+        *,
+        older_than: timedelta | None = None,
+        keep: int | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Remove ended jobs now, as a `Retention` does; return how many jobs were removed."""
+        limit = TimeLimit(timeout)
+        retention, act = pruned_by(older_than, keep), checked_act(by, reason)
+        try:
+            return self._bridge.run(lambda: prune(self._inbox, retention, act), limit)
+        except CallTimeoutError as error:
+            raise WriteTimeoutError(error.timeout) from None
 
     def statistics(self, *, timeout: float | None = None) -> Statistics[Status]:
         """Count the jobs that the engine holds, and its work since it started."""

@@ -10,7 +10,12 @@ from engine.cli.times import duration, moment
 from engine.domain.epochs import Cursor, parsed_cursor
 from engine.domain.exceptions import InvalidValueError
 from engine.domain.labels import check_kind, check_label
-from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, MAX_INTEGER, check_text
+from engine.domain.validation import (
+    MAX_BY_CHARACTERS,
+    MAX_IDENTIFIER_CHARACTERS,
+    MAX_INTEGER,
+    check_text,
+)
 from engine.portal.time import utc_now
 from engine.storage.inspection import Place
 from engine.storage.locations import POSTGRES_URLS
@@ -75,6 +80,18 @@ def identifier(text: str) -> str:
     """
     try:
         return check_text("text", text, MAX_IDENTIFIER_CHARACTERS)
+    except InvalidValueError as error:
+        raise ArgumentTypeError(error.problem) from error
+
+
+def actor(text: str) -> str:
+    """Return a text that can say who has acted.
+
+    Raises:
+        ArgumentTypeError: It can't.
+    """
+    try:
+        return check_text("by", text, MAX_BY_CHARACTERS)
     except InvalidValueError as error:
         raise ArgumentTypeError(error.problem) from error
 

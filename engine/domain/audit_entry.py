@@ -20,7 +20,7 @@ class AuditEntry(Snapshot):
     action: str
     """What was done: ``move``, ``start``, ``cancel``, ``retry``, ``repeat``, ``extend``,
     ``answer``, ``follow-up``, ``backfill``, ``remove rule``, ``disable rule``, ``enable rule``,
-    ``backup``."""
+    ``backup``, ``prune``."""
     job_id: str | None = None
     """The job that was changed, which may have been removed since; None for an act on no job."""
     reason: str | None = None

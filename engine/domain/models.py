@@ -260,7 +260,7 @@ class Statistics(Snapshot, Generic[Status]):
     queued: int
     """Jobs named by the calls that wait for a decision."""
     removed: int
-    """Ended jobs removed by the retention rule."""
+    """Ended jobs removed, by the retention rule and by `JobEngine.prune`."""
     ready: int
     """Jobs in the running status that a worker may claim now."""
     running: int

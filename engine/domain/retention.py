@@ -41,11 +41,33 @@ class Retention:
         """Check the values."""
         if self.max_age is None and self.max_jobs is None:
             raise InvalidValueError("retention", "needs a max_age or a max_jobs")
-        age: object = self.max_age
-        if age is not None and not (isinstance(age, timedelta) and age >= timedelta(0)):
-            raise InvalidValueError("max_age", f"must be a timedelta, 0 or more, not {shown(age)}")
-        if age is not None:
-            object.__setattr__(self, "max_age", plain_duration(age))
+        if self.max_age is not None:
+            object.__setattr__(self, "max_age", checked_age("max_age", self.max_age))
         if self.max_jobs is not None:
             check_integer("max_jobs", self.max_jobs, 0)
         check_seconds("interval_seconds", self.interval_seconds, above_zero=True)
+
+
+def checked_age(field: str, age: object) -> timedelta:
+    """Return an age, as a plain timedelta.
+
+    Raises:
+        InvalidValueError: It is no timedelta, or below 0.
+    """
+    if not (isinstance(age, timedelta) and age >= timedelta(0)):
+        raise InvalidValueError(field, f"must be a timedelta, 0 or more, not {shown(age)}")
+    return plain_duration(age)
+
+
+def pruned_by(older_than: timedelta | None, keep: int | None) -> Retention:
+    """Return the rule of `JobEngine.prune`.
+
+    Raises:
+        InvalidValueError: A value has the wrong type or is out of its range, or neither is given.
+    """
+    if older_than is None and keep is None:
+        raise InvalidValueError("older_than", "is missing, and so is keep: give one of them")
+    return Retention(
+        None if older_than is None else checked_age("older_than", older_than),
+        None if keep is None else check_integer("keep", keep, 0),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from pydantic_core import to_jsonable_python
 from engine.domain.epochs import Epochs
 from engine.domain.models import Job, Progress
 from engine.owner.views import job_maker
+from engine.storage.audit import KeptAuditLine
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 from engine.storage.sqlite.rows import time_text
 
@@ -70,6 +72,12 @@ def entry_fields(entry: Entry, epochs: Epochs) -> dict[str, Any]:
 def attempt_fields(attempt: AttemptRecord) -> dict[str, Any]:
     """Return the fields of a failed attempt, as `engine.FailedAttempt` has them."""
     return {name: plain(value) for name, value in attempt._asdict().items()}
+
+
+def audit_fields(line: KeptAuditLine) -> dict[str, Any]:
+    """Return the fields of a line of the audit, as `engine.AuditEntry` has them."""
+    fields = {name: plain(value) for name, value in line._asdict().items()}
+    return {**fields, "arguments": json.loads(line.arguments or "{}")}
 
 
 def plain(value: object) -> object:

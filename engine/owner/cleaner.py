@@ -1,15 +1,17 @@
-"""The cleaner: deletes ended jobs as the retention rule says, a few at a time."""
+"""The cleaner: deletes ended jobs a few at a time, as the retention rule or a caller says."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 
-from engine.domain.exceptions import EngineUnavailableError, StorageError
+from engine.domain.exceptions import EngineError, EngineUnavailableError, StorageError
 from engine.domain.retention import Retention
-from engine.owner.commands.remove import RemoveEnded
+from engine.owner.commands.remove import NotePruning, RemoveEnded
 from engine.owner.inbox import Inbox
 from engine.portal.logs import TaskLogger
 from engine.portal.time import Time
+from engine.storage.record import Act
 
 logger = TaskLogger("engine")
 
@@ -44,3 +46,32 @@ async def _remove_all(inbox: Inbox, retention: Retention) -> None:
     finally:
         if removed:
             logger.info("removed %s ended jobs with their histories", removed)
+
+
+async def prune(inbox: Inbox, retention: Retention, act: Act) -> int:
+    """Delete all ended jobs that a caller's rule doesn't keep now; return their number.
+
+    A cancellation ends it behind the step that is under way. The audit has what was removed by
+    then, too.
+
+    Args:
+        inbox: That of the engine.
+        retention: The rule.
+        act: Who prunes, and why.
+
+    Raises:
+        EngineError: The jobs can't be removed, or not any more; or the act can't be noted.
+    """
+    note = NotePruning(retention, act)
+    try:
+        step = -1
+        while step:
+            message = RemoveEnded(retention, _STEP_JOBS, note)
+            await inbox.put(message, internal=note.removed > 0).wait()
+            step = message.outcome()
+    except BaseException:
+        with suppress(EngineError):
+            inbox.put(note, internal=True)  # it comes behind the step that is under way
+        raise
+    await inbox.put(note, internal=True).wait()
+    return note.outcome()

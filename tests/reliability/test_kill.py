@@ -7,9 +7,11 @@ repeats the calls that the one before had begun.
 """
 
 import shutil
+import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -17,6 +19,7 @@ from random import Random
 import pytest
 
 from engine import NewJob, SyncJobEngine
+from engine.storage import KEPT_AUDIT_LINES
 from tests.files import as_killed
 from tests.reliability.disk.stored import DATABASE, StoredJob, read
 from tests.reliability.programs.writer import key_of, text_of
@@ -113,7 +116,7 @@ class File:
             return {}
         self.seen["log was moved"] += _rounds(image / f"{DATABASE}-wal") > 0
         stored, problems = read(image)
-        self.problems += problems
+        self.problems += [*problems, *_wrong_audit(image)]
         self.ids = {each: stored[each].job_id for each in self.asked if each in stored}
         batches: dict[str, list[StoredJob]] = defaultdict(list)
         for input_hash, job in stored.items():
@@ -169,6 +172,25 @@ class File:
 def _rounds(log: Path) -> int:
     """Return the number of restarts of a log (https://www.sqlite.org/fileformat2.html, 4.1)."""
     return int.from_bytes(log.read_bytes()[12:16], "big") if log.exists() else 0
+
+
+def _wrong_audit(image: Path) -> Iterator[str]:
+    """Compare the audit with the transitions that a caller has made: each is there with its line.
+
+    The oldest lines may have been dropped.
+    """
+    with closing(sqlite3.connect(image / DATABASE)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'audit'").fetchall():
+            return  # it was killed while it made the tables
+        made = connection.execute(
+            "SELECT job_id, to_status FROM transitions JOIN jobs USING (position) "
+            "WHERE by IS NOT NULL ORDER BY sequence"
+        ).fetchall()
+        kept = connection.execute(
+            "SELECT job_id, arguments ->> 'status' FROM audit ORDER BY number"
+        ).fetchall()
+    if kept != made[-len(kept) or len(made) :] or len(kept) < min(len(made), KEPT_AUDIT_LINES):
+        yield f"the audit has {len(kept)} lines, and there are {len(made)} moves"
 
 
 def _wrong(input_hash: str, job: StoredJob) -> Iterator[str]:
@@ -277,7 +299,14 @@ def test_a_file_whose_log_was_being_moved_is_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize(("storage", "told"), [("early", "lost"), ("split", "half a batch")])
+@pytest.mark.parametrize(
+    ("storage", "told"),
+    [
+        ("early", "lost"),
+        ("split", "half a batch"),
+        ("late audit", "the audit"),
+    ],
+)
 def test_a_storage_with_a_planted_bug_is_caught(storage: str, told: str, tmp_path: Path) -> None:
     for number in rounds():
         files = _kill(tmp_path / f"round {number}", "asyncio", 10, storage=storage)

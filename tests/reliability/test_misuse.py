@@ -59,6 +59,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "count": lambda engine: engine.count(),
     "list_jobs": lambda engine: engine.list_jobs(),
     "history": lambda engine: engine.history("unheard of"),
+    "audit": lambda engine: engine.audit(),
+    "prune": lambda engine: engine.prune(keep=1),
     "statistics": lambda engine: engine.statistics(),
 }
 every_call = pytest.mark.parametrize("call", CALLS)

@@ -55,6 +55,7 @@ WRITES: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "remove_rule": lambda engine, _: engine.remove_rule("refund", timeout=0.01),
     "disable_rule": lambda engine, _: engine.disable_rule("refund", timeout=0.01),
     "enable_rule": lambda engine, _: engine.enable_rule("refund", timeout=0.01),
+    "prune": lambda engine, _: engine.prune(keep=1, timeout=0.01),
 }
 READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "get": lambda engine, job_id: engine.get(job_id, timeout=0.01),
@@ -64,6 +65,7 @@ READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "list_jobs": lambda engine, _: engine.list_jobs(timeout=0.01),
     "history": lambda engine, job_id: engine.history(job_id, timeout=0.01),
     "attempts": lambda engine, job_id: engine.attempts(job_id, timeout=0.01),
+    "audit": lambda engine, _: engine.audit(timeout=0.01),
     "statistics": lambda engine, _: engine.statistics(timeout=0.01),
     "wait": lambda engine, job_id: engine.wait(job_id, timeout=0.01),
     "result": lambda engine, job_id: engine.result(job_id, timeout=0.01),
@@ -141,7 +143,7 @@ def test_a_write_that_times_out_is_unknown_and_still_applied(
             assert engine.get(job_id).status is JobStatus.FAILED
         elif call == "extend":
             assert JobStatus.RUNNING in engine.get(job_id).deadlines
-        elif call in {"retry", "repeat"}:  # refused when they are decided
+        elif call in {"retry", "repeat", "prune"}:  # refused when they are decided, or no job ended
             assert engine.get(job_id).status is JobStatus.AWAITING_PAYMENT
         elif call in {"remove_rule", "disable_rule", "enable_rule"}:
             assert engine.rules() == []

@@ -191,6 +191,12 @@ def _called(engine: Any, name: str) -> Arguments:  # noqa: ANN401 - either facad
             ),
         ),
         f"{name}.list_jobs limit": (INTEGER, lambda value: engine.list_jobs(limit=value)),
+        f"{name}.audit limit": (INTEGER, lambda value: engine.audit(limit=value)),
+        f"{name}.audit before": (INTEGER | NONE, lambda value: engine.audit(before=value)),
+        f"{name}.prune keep": (
+            INTEGER | NONE,
+            lambda value: engine.prune(older_than=timedelta(1), keep=value),
+        ),
         f"{name}.list_jobs newest_first": (
             FLAG,
             lambda value: engine.list_jobs(newest_first=value),
@@ -234,6 +240,8 @@ TIMED: dict[str, Callable[[SyncJobEngine, Given], object]] = {
     "disable_rule": lambda engine, value: engine.disable_rule("other", timeout=value),
     "enable_rule": lambda engine, value: engine.enable_rule("other", timeout=value),
     "backup": lambda engine, value: engine.backup("copy.db", timeout=value),
+    "prune": lambda engine, value: engine.prune(keep=1, timeout=value),
+    "audit": lambda engine, value: engine.audit(timeout=value),
     "statistics": lambda engine, value: engine.statistics(timeout=value),
 }
 

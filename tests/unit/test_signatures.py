@@ -27,6 +27,7 @@ CALLS = sorted(_calls(JobEngine))
 def test_the_calls_are_those_that_are_promised() -> None:
     assert CALLS == [
         "attempts",
+        "audit",
         "backfill",
         "backup",
         "cancel",
@@ -44,6 +45,7 @@ def test_the_calls_are_those_that_are_promised() -> None:
         "history",
         "list_jobs",
         "provide_input",
+        "prune",
         "remove_rule",
         "repeat",
         "result",

@@ -34,7 +34,7 @@ def backup(arguments: Namespace, console: Console) -> Exit:
 
 COMMAND: Final = Command(
     name="backup",
-    help_order=7,
+    help_order=8,
     help="make a consistent copy",
     add_arguments=add_arguments,
     run=backup,

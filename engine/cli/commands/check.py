@@ -46,7 +46,7 @@ def _write_report(report: Report, name: str, console: Console) -> None:
 
 COMMAND: Final = Command(
     name="check",
-    help_order=6,
+    help_order=7,
     help="verify all of it",
     add_arguments=add_arguments,
     run=check,

@@ -37,7 +37,7 @@ def copy(arguments: Namespace, console: Console) -> Exit:
 
 COMMAND: Final = Command(
     name="copy",
-    help_order=8,
+    help_order=9,
     help="move jobs to another file or database (export and import)",
     add_arguments=add_arguments,
     run=copy,

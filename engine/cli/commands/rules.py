@@ -124,7 +124,7 @@ def _change(arguments: Namespace, console: Console) -> Exit:
 
 COMMAND: Final = Command(
     name="rules",
-    help_order=9,
+    help_order=10,
     help="list the rules of follow-ups; remove, disable or enable one",
     add_arguments=add_arguments,
     run=rules,

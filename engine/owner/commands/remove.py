@@ -1,16 +1,51 @@
-"""Remove ended jobs as the retention rule says."""
+"""Remove ended jobs as a retention rule says, and note it if a caller has asked for it."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Final
 
+from engine.domain.deadlines import kept_deadline
 from engine.domain.retention import Retention
+from engine.owner.acts import acted
+from engine.owner.commands.audit import note_act
 from engine.owner.commands.command import Read
 from engine.owner.sources import Sources
 from engine.portal.time import read_clock
+from engine.storage.audit import arguments_text
+from engine.storage.record import Act
 
 _FIRST_TIME: Final = datetime.min.replace(tzinfo=UTC)
+
+
+class NotePruning(Read[int]):
+    """Note what a caller has removed by the messages before this one; answer how many jobs.
+
+    Attributes:
+        acted: What the audit keeps of the call; None: nothing.
+        arguments: Those of the call.
+        removed: How many jobs are removed so far.
+    """
+
+    __slots__ = ("acted", "arguments", "removed")
+
+    def __init__(self, retention: Retention, act: Act) -> None:
+        super().__init__()
+        age = retention.max_age
+        self.arguments: dict[str, object] = {
+            "older_than": None if age is None else kept_deadline(age),
+            "keep": retention.max_jobs,
+        }
+        self.acted = acted("prune", act)
+        self.removed = 0
+
+    async def read(self, sources: Sources) -> int:
+        """See `Read.read`."""
+        if self.acted is not None and self.removed:
+            arguments = arguments_text({**self.arguments, "removed": self.removed})
+            await sources.settle()
+            await note_act(sources, self.acted._replace(arguments=arguments))
+        return self.removed
 
 
 class RemoveEnded(Read[int]):
@@ -22,12 +57,14 @@ class RemoveEnded(Read[int]):
     Attributes:
         retention: The rule.
         limit: The most jobs to remove.
+        note: Counts the jobs for a caller; None for the engine's own rule.
     """
 
-    __slots__ = ("limit", "retention")
+    __slots__ = ("limit", "note", "retention")
 
-    def __init__(self, retention: Retention, limit: int) -> None:
+    def __init__(self, retention: Retention, limit: int, note: NotePruning | None = None) -> None:
         super().__init__()
+        self.note = note
         self.retention = retention
         self.limit = limit
 
@@ -46,4 +83,6 @@ class RemoveEnded(Read[int]):
             raise
         sources.state.forget(removed)
         sources.counters.removed += len(removed)
+        if self.note is not None:
+            self.note.removed += len(removed)
         return len(removed)

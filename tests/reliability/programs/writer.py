@@ -40,6 +40,7 @@ MOVES: tuple[list[JobStatus], ...] = (
     [JobStatus.RUNNING, JobStatus.COMPLETED],
     [JobStatus.RUNNING, JobStatus.FAILED],
 )
+WHO = "writer"
 Calls: TypeAlias = Generator[tuple[str, Sequence[Any]], list[Job], None]
 
 
@@ -58,6 +59,15 @@ class EarlyStorage(SQLiteStorage):
         await super().aclose()
 
 
+class LateAuditStorage(SQLiteStorage):
+    """Its bug: it commits the lines of the audit behind their transitions."""
+
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit(changes)
+        if lines:
+            await self.note_acts(lines)
+
+
 class SplitStorage(SQLiteStorage):
     """Its bug: it commits a batch in two halves."""
 
@@ -73,6 +83,7 @@ KINDS = {
     "inline": InlineStorage,
     "early": EarlyStorage,
     "split": SplitStorage,
+    "late audit": LateAuditStorage,
 }
 
 
@@ -110,6 +121,7 @@ def _move(job: Job, target: JobStatus) -> Move[JobStatus]:
         result=text if target is JobStatus.COMPLETED else None,
         error=text if target is JobStatus.FAILED else None,
         expected_version=job.version,
+        by=WHO,
     )
 
 

@@ -107,7 +107,7 @@ def test_a_storage_that_lacks_a_call_is_refused() -> None:
     class Incomplete:
         commit = MemoryStorage.commit
 
-    with pytest.raises(InvalidValueError, match=r"storage .* has no aclose, attempts, b"):
+    with pytest.raises(InvalidValueError, match=r"storage .* has no aclose, attempts, audit, b"):
         SyncJobEngine(Incomplete())  # type: ignore[call-overload]
 
 

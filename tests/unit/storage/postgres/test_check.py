@@ -102,7 +102,15 @@ LEFT_BEHIND = (
     "VALUES ('x', 0, 'waiting', '', now(), now(), 1, 'default', false)"
 )
 INVALID = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'jobs_by_end'::regclass"
+SOME_ACTS = (
+    "INSERT INTO audit SELECT number, now(), 'us', 'retry', 'done', NULL, NULL "
+    "FROM generate_series({}, {}) AS number"
+)
 DAMAGE = [
+    # The audit.
+    (f"{SOME_ACTS.format(3, 4)}; {SOME_ACTS.format(6, 6)}", "the line before it is missing"),
+    (SOME_ACTS.format(1, 10_001), "it has 10001 lines, and not 10000 at most"),
+    (SOME_ACTS.format(1, 1).replace("NULL, NULL", "NULL, '[]'"), "its arguments can't be '[]'"),
     # Claims.
     (OF_JOB.format("ready = true", "waiting"), "it is ready, and its status 'awaiting_payment'"),
     (OF_JOB.format("ready = true", "at work"), "it is ready, and an attempt has it"),

@@ -12,7 +12,13 @@ from engine.storage.sqlite import file
 from engine.storage.sqlite.check import check_file
 from engine.storage.sqlite.database import Database
 from engine.storage.sqlite.ownership import Ownership
-from engine.storage.sqlite.rows import ATTEMPT_COLUMNS, JOB_COLUMNS, TRANSITION_COLUMNS, checksum
+from engine.storage.sqlite.rows import (
+    ATTEMPT_COLUMNS,
+    AUDIT_COLUMNS,
+    JOB_COLUMNS,
+    TRANSITION_COLUMNS,
+    checksum,
+)
 
 FINAL = {"completed": "succeeded", "failed": "failed"}
 JOBS = [f"job-{number}" for number in range(1, 11)]
@@ -27,7 +33,7 @@ def checked(path: Path) -> Report:
 
 
 def make_file(folder: Path) -> Path:
-    """Return a file with 7 jobs and 13 transitions, after the removal of 3 ended jobs."""
+    """Return a file with 7 jobs, 13 transitions and 6 acts, after the removal of 3 ended jobs."""
     path = folder / "jobs.db"
     ids = iter(JOBS)
     with SyncJobEngine(SQLiteStorage(path), new_id=lambda: next(ids)) as engine:
@@ -35,7 +41,8 @@ def make_file(folder: Path) -> Path:
             engine.create(f"input {number}", idempotency_key=f"key {number}")
             if number % 3 != 1:
                 engine.transition(job_id, JobStatus.RUNNING)
-                engine.transition(job_id, JobStatus.COMPLETED, result=f"result {number}")
+                result = f"result {number}"
+                engine.transition(job_id, JobStatus.COMPLETED, result=result, by="us")
     database = Database(path, lambda path: file.connect(path, "rw"))
     ownership = Ownership(path)
     database.open(FINAL, {}, "running", ownership)
@@ -64,6 +71,7 @@ def sealed(path: Path) -> None:
             ("jobs", JOB_COLUMNS),
             ("transitions", TRANSITION_COLUMNS),
             ("attempts", ATTEMPT_COLUMNS),
+            ("audit", AUDIT_COLUMNS),
             ("engine", ("name", "value", "checksum")),
         ):
             values = ", ".join(columns[:-1])

@@ -57,6 +57,57 @@ def test_a_changed_value_of_a_job_is_found(path: Path) -> None:
     assert finding.startswith("job job-6: its checksum is ")
 
 
+def test_a_changed_value_of_the_audit_is_found(path: Path) -> None:
+    written(path, "UPDATE audit SET by = 'them' WHERE number = 3")
+    [finding] = findings(path)
+    assert finding.startswith("line 3 of the audit: its checksum is ")
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        (
+            "DELETE FROM audit WHERE number = 3",
+            "line 4 of the audit: the line before it is missing",
+        ),
+        (
+            "UPDATE audit SET arguments = '[]' WHERE number = 3",
+            "line 3 of the audit: its arguments can't be '[]'",
+        ),
+        (
+            "UPDATE audit SET arguments = '{' WHERE number = 3",
+            "line 3 of the audit: its arguments can't be '{'",
+        ),
+        (
+            "UPDATE audit SET at = 'noon' WHERE number = 3",
+            "line 3 of the audit: a value can't be: Invalid RFC3339 encoded datetime",
+        ),
+        (
+            "UPDATE audit SET by = x'00' WHERE number = 3",
+            "line 3 of the audit: a value can't be: Expected `str`, got `bytes` - at `by`",
+        ),
+    ],
+)
+def test_what_no_engine_writes_into_the_audit_is_found(
+    path: Path, statement: str, expected: str
+) -> None:
+    written(path, statement)
+    sealed(path)
+    [finding] = findings(path)
+    assert finding.startswith(expected)
+
+
+def test_too_many_lines_of_the_audit_are_found(path: Path) -> None:
+    written(
+        path,
+        "WITH RECURSIVE more (number) AS (SELECT 7 UNION ALL SELECT number + 1 FROM more "
+        "WHERE number < 10001) INSERT INTO audit SELECT more.number, at, by, action, job_id, "
+        "reason, arguments, 0 FROM more, (SELECT * FROM audit LIMIT 1) AS line",
+    )
+    sealed(path)
+    assert findings(path) == ["the audit: it has 10001 lines, and not 10000 at most"]
+
+
 def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
     written(path, "UPDATE transitions SET to_status = 'running' WHERE sequence = 22")
     assert [finding.partition(" is ")[0] for finding in findings(path)] == [

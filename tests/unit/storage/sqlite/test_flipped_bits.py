@@ -12,7 +12,7 @@ import pytest
 
 from engine import JobEngine, StorageError
 from engine.storage import JobFilter, Names
-from engine.storage.sqlite import file, listing, notes, reading
+from engine.storage.sqlite import audit, file, listing, notes, reading
 from tests.tries import report, seeded, tries
 from tests.unit.claiming import claimed_one, release
 from tests.unit.storage.sqlite.checking import JOBS, checked, make_file
@@ -56,6 +56,8 @@ def _answers(path: Path) -> Iterator[object]:
         for job_id in JOBS:
             yield reading.history(connection, job_id)
         yield reading.attempts(connection, FAILING)
+        yield audit.read_lines(connection, None, 100, None)
+        yield audit.read_lines(connection, None, 100, "job-2")
 
 
 def changes_an_answer(path: Path, right: list[object]) -> bool:

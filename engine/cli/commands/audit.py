@@ -1,0 +1,118 @@
+"""Show who has acted: the newest lines of the audit first."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from json import dumps, loads
+from typing import Final
+
+from engine.cli.arguments import actor, add_json, add_place, identifier, time, whole_number
+from engine.cli.command import Command
+from engine.cli.console import Console
+from engine.cli.exits import Exit
+from engine.operations.fields import audit_fields
+from engine.cli.texts import NOTHING, Cells, cut, printable
+from engine.cli.times import moment
+from engine.portal.time import utc_now
+from engine.storage.audit import KeptAuditLine
+from engine.storage.inspection import View
+from engine.storage.sqlite.rows import time_text
+
+_LIMIT: Final = 100
+_BLOCK_LINES: Final = 1_000  # read at once
+_HEAD: Final = ("AT", "BY", "ACTION", "JOB ID", "REASON", "ARGUMENTS")
+_TEXT_COLUMNS: Final = 80  # where there is no terminal: a line is bounded everywhere
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``audit``."""
+    add_place(parser)
+    parser.add_argument(
+        "--job", type=identifier, metavar="ID", help="only acts on this job, also a removed one"
+    )
+    parser.add_argument("--by", type=actor, metavar="WHO", help="only what WHO has done")
+    parser.add_argument(
+        "--since",
+        type=time,
+        metavar="TIME",
+        help="only acts from this time on: an age such as 2h, or a time such as 2026-11-22",
+    )
+    parser.add_argument(
+        "--limit",
+        type=whole_number(1),
+        default=_LIMIT,
+        metavar="N",
+        help="how many; 100 by default",
+    )
+    add_json(parser, "write each act as a JSON object, one a line")
+
+
+def audit(arguments: Namespace, console: Console) -> Exit:
+    """Write the newest acts, a line each."""
+    since = None if arguments.since is None else moment(arguments.since, utc_now())
+    with arguments.place.reading() as view:
+        found = _chosen(_all_lines(view, arguments.job), arguments.by, since)
+        lines = [*islice(found, arguments.limit)]
+        has_more = next(found, None) is not None
+    if arguments.json:
+        for line in lines:
+            console.json(audit_fields(line))
+    elif lines:
+        room = console.room or _TEXT_COLUMNS
+        console.table(_HEAD, (_cells(line, room) for line in lines), console.room)
+    else:
+        console.note("nobody has acted so: the audit has the calls that were given `by`")
+    if has_more:
+        console.note(f"there are older ones: --limit {2 * arguments.limit} shows more")
+    return Exit.OK
+
+
+def _all_lines(view: View, job_id: str | None) -> Iterator[KeptAuditLine]:
+    before: int | None = None
+    while lines := view.audit(before, _BLOCK_LINES, job_id):
+        yield from lines
+        before = lines[-1].number
+
+
+def _chosen(
+    lines: Iterator[KeptAuditLine], by: str | None, since: datetime | None
+) -> Iterator[KeptAuditLine]:
+    """Return those of somebody, and since a time. All are looked at: a clock may be set back."""
+    for line in lines:
+        if by in {None, line.by} and (since is None or line.at >= since):
+            yield line
+
+
+def _cells(line: KeptAuditLine, room: int) -> Cells:
+    """Return the cells of a line. Long texts are cut, also in a pipe."""
+    given = {} if line.arguments is None else loads(line.arguments)
+    pairs = ", ".join(f"{name}={_shown(value)}" for name, value in given.items())
+    return (
+        time_text(line.at).partition(".")[0] + "Z",
+        line.by,
+        line.action,
+        line.job_id or NOTHING,
+        cut(printable((line.reason or NOTHING)[: room + 1]), room),
+        cut(printable((pairs or NOTHING)[: room + 1]), room),
+    )
+
+
+def _shown(value: object) -> str:
+    return value if isinstance(value, str) else dumps(value)
+
+
+COMMAND: Final = Command(
+    name="audit",
+    help_order=6,
+    help="show who has acted on jobs, and why, the newest first",
+    add_arguments=add_arguments,
+    run=audit,
+    examples=(
+        "audit jobs.db --since 24h",
+        "audit jobs.db --job 019aabb3-5a0c-7c1f-9d5b-9f3c6a4f1f0e",
+        "audit jobs.db --by ann --json",
+    ),
+)

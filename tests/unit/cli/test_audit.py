@@ -1,0 +1,84 @@
+"""The command that shows who has acted."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from json import loads
+from pathlib import Path
+
+import pytest
+
+from engine import AuditEntry, JobStatus, SyncJobEngine
+from engine.cli.exits import Exit
+from engine.testing.values import NOON
+from tests.unit.cli.programs import Run, damage
+
+
+@pytest.fixture
+def acted(place: str) -> str:
+    """Return a place where two people have acted, an hour apart, and an engine has closed."""
+    times, ids = [NOON], iter(["job-1", "job-2"])
+    with SyncJobEngine(place, clock=lambda: times[-1], new_id=lambda: next(ids)) as engine:
+        for _ in range(2):
+            engine.create("hash")
+        engine.start("job-1", by="ann", reason="paid\x1b[31m")
+        times.append(NOON + timedelta(hours=1))
+        engine.transition("job-1", JobStatus.COMPLETED, result="secret", by="bob")
+        engine.start("job-2", by="ann", payment_id="p", reason="r" * 4_096)
+    return place
+
+
+def test_acts_are_shown_the_newest_first(acted: str, here: Run) -> None:
+    code, lines, notes = here("audit", acted)
+    assert (code, notes) == (Exit.OK, [])
+    assert lines[0].split() == ["AT", "BY", "ACTION", "JOB", "ID", "REASON", "ARGUMENTS"]
+    assert [line.split()[1:4] for line in lines[1:]] == [
+        ["ann", "start", "job-2"],
+        ["bob", "move", "job-1"],
+        ["ann", "start", "job-1"],
+    ]
+    assert lines[1].endswith("payment_id=p")
+    assert "rrr…" in lines[1]
+    assert len(lines[1]) < 200
+    assert lines[2].endswith("status=completed")
+    assert "paid\\x1b[31m" in lines[3]
+    assert "secret" not in "".join(lines)
+
+
+def test_acts_are_chosen(acted: str, here: Run) -> None:
+    def chosen(*arguments: object) -> list[str]:
+        _, lines, _ = here("audit", acted, *arguments)
+        return [line.split()[3] for line in lines[1:]]
+
+    assert chosen("--by", "ann") == ["job-2", "job-1"]
+    assert chosen("--job", "job-1") == ["job-1", "job-1"]
+    assert chosen("--job", "job-1", "--by", "bob") == ["job-1"]
+    later = NOON + timedelta(hours=1)
+    assert chosen("--since", later.isoformat()) == ["job-2", "job-1"]
+    assert chosen("--since", later.isoformat(), "--by", "bob") == ["job-1"]
+    assert chosen("--since", (later + timedelta(seconds=1)).isoformat()) == []
+    code, lines, notes = here("audit", acted, "--limit", 2)
+    assert (code, len(lines)) == (Exit.OK, 3)
+    assert notes == ["there are older ones: --limit 4 shows more"]
+    code, lines, [note] = here("audit", acted, "--job", "unheard of")
+    assert (code, lines) == (Exit.OK, [])
+    assert note.startswith("nobody has acted so")
+    for wrong in (("--limit", 0), ("--since", "?"), ("--by", ""), ("--job", "")):
+        assert here("audit", acted, *wrong)[0] == Exit.USAGE
+
+
+def test_json_has_the_fields_of_an_entry(acted: str, here: Run) -> None:
+    _, lines, _ = here("audit", acted, "--json")
+    with SyncJobEngine(acted) as engine:
+        assert [AuditEntry.model_validate(loads(line)) for line in lines] == engine.audit()
+    assert loads(lines[1])["arguments"] == {"status": "completed"}
+    assert loads(lines[2])["arguments"] == {}
+
+
+def test_a_damaged_line_is_told_of(path: Path, here: Run) -> None:
+    with SyncJobEngine(path) as engine:
+        engine.start(engine.create("hash").job_id, by="ann")
+    damage(path, "UPDATE audit SET by = 'bob'")
+    code, lines, [note] = here("audit", path)
+    assert (code, lines) == (Exit.DAMAGED, [])
+    assert "line 1 of the audit is damaged: its checksum" in note
