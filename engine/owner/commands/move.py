@@ -62,10 +62,10 @@ class MoveJobs(Write):
     def __init__(self, moves: Sequence[CheckedMove]) -> None:
         job_ids: list[str] = []
         characters = 0
-        self.acted = None
+        first: Acted | None = None
         for move in moves:
             job_ids.append(move.job_id)
-            self.acted = self.acted or move.acted
+            first = first or move.acted
             if move.result or move.error:
                 characters += len(move.result or "") + len(move.error or "")
         self.weight = (len(moves) or 1) + characters // CHARACTERS_OF_WEIGHT
@@ -73,6 +73,7 @@ class MoveJobs(Write):
         self._outcome = UNANSWERED
         self.moves = moves
         self.job_ids = job_ids
+        self.acted = first
 
     @classmethod
     def many(cls, lifecycle: Lifecycle[Any], moves: Iterable[Move[Any]]) -> Self:
