@@ -12,6 +12,7 @@ from anyio import to_thread
 from engine.storage import Storage
 from engine.storage.postgres import PostgresStorage
 from engine.testing import NewStorage, SharedSuite, StorageSuite
+from engine.testing.auditing import AuditingTests
 from engine.testing.backing_up import BackingUpTests
 from engine.testing.committing import CommittingTests
 from engine.testing.engines import EngineTests
@@ -61,6 +62,7 @@ class TestMoreOfPostgresStorage(
     ReopeningTests,
     RemovingTests,
     FollowingTests,
+    AuditingTests,
     BackingUpTests,
 ):
     """The other parts, on one event loop: every call waits for the same thread."""

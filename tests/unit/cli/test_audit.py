@@ -11,12 +11,14 @@ import pytest
 from engine import AuditEntry, JobStatus, SyncJobEngine
 from engine.cli.exits import Exit
 from engine.testing.values import NOON
+from tests.tries import thorough
 from tests.unit.cli.programs import Run, damage
 
 
-@pytest.fixture
-def acted(place: str) -> str:
+@pytest.fixture(params=["path", *thorough("postgres_url")])
+def acted(request: pytest.FixtureRequest) -> str:
     """Return a place where two people have acted, an hour apart, and an engine has closed."""
+    place = str(request.getfixturevalue(request.param))
     times, ids = [NOON], iter(["job-1", "job-2"])
     with SyncJobEngine(place, clock=lambda: times[-1], new_id=lambda: next(ids)) as engine:
         for _ in range(2):
