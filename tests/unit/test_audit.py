@@ -26,11 +26,13 @@ from engine import (
     NewJob,
     OrderStatus,
     StorageError,
+    SyncJobEngine,
     Worker,
 )
 from engine.storage.audit import MAX_ARGUMENTS_CHARACTERS, arguments_text
 from engine.testing.facades import FACADES, Engine, opened_engine
 from engine.testing.virtual_clock import VirtualClock
+from tests.tries import thorough
 from tests.unit.claiming import NewPlace, claimed_one, release
 from tests.unit.failing import FailingStorage
 from tests.unit.owner.test_asking import ask
@@ -42,10 +44,12 @@ US = {"by": "us", "reason": "why not"}
 RULES = (FollowUp("settle", to={O.COMPLETED}), FollowUp("refund", to={O.FAILED}, started=True))
 
 
-@pytest.fixture(params=FACADES)
-async def orders(request: pytest.FixtureRequest, new_place: NewPlace) -> AsyncIterator[Engine]:
+@pytest.fixture(params=["awaited in memory", "blocking in memory", *thorough("blocking in a file")])
+async def orders(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
+    facade = JobEngine if request.param.startswith("awaited") else SyncJobEngine
+    place = tmp_path / "jobs.db" if request.param.endswith("file") else None
     how: dict[str, Any] = {"lifecycle": ORDER_LIFECYCLE, "follow_ups": RULES}
-    async with opened_engine(request.param, new_place(), **how) as opened:
+    async with opened_engine(facade, place, **how) as opened:
         yield opened
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -22,8 +23,9 @@ from engine import (
     SyncJobEngine,
     WriteTimeoutError,
 )
-from engine.testing.facades import FACADES, Engine, opened_engine
+from engine.testing.facades import Engine, opened_engine
 from engine.testing.virtual_clock import VirtualClock
+from tests.tries import thorough
 from tests.unit.claiming import NewPlace
 from tests.unit.finishing import finished
 
@@ -38,12 +40,14 @@ def clock() -> VirtualClock:
     return VirtualClock()
 
 
-@pytest.fixture(params=FACADES)
+@pytest.fixture(params=["awaited in a file", "blocking in memory", *thorough("blocking in a file")])
 async def engine(
-    request: pytest.FixtureRequest, new_place: NewPlace, clock: VirtualClock
+    request: pytest.FixtureRequest, tmp_path: Path, clock: VirtualClock
 ) -> AsyncIterator[Engine]:
-    how: dict[str, Any] = {"clock": clock.now} if request.param is SyncJobEngine else {}
-    async with opened_engine(request.param, new_place(), **{"clock": clock, **how}) as opened:
+    is_awaited = request.param.startswith("awaited")
+    place = tmp_path / "jobs.db" if request.param.endswith("file") else None
+    facade, time = (JobEngine, clock) if is_awaited else (SyncJobEngine, clock.now)
+    async with opened_engine(facade, place, clock=time) as opened:
         yield opened
 
 
@@ -176,5 +180,6 @@ def test_a_thread_that_waits_no_longer_leaves_an_entry() -> None:
         while not (entries := engine.audit(timeout=SECONDS_AGAINST_HANGS)):
             pass
         [entry] = entries
-        assert entry.arguments["removed"] == 2 * STEP
-        assert engine.count() == STEP
+        removed = entry.arguments["removed"]
+        assert removed in {STEP, 2 * STEP}  # a slow machine may not have come to the second step
+        assert engine.count() == 3 * STEP - removed
