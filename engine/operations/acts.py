@@ -112,13 +112,13 @@ async def _move(core: Core[Any], given: OfMove, by: str | None) -> dict[str, Any
     return await _changed(core, MoveJobs([checked_move(core.lifecycle, move)]))
 
 
-async def _extend(core: Core[Any], given: OfExtension, _: str | None) -> dict[str, Any]:
+async def _extend(core: Core[Any], given: OfExtension, by: str | None) -> dict[str, Any]:
     status = given.status
     if status is None:
         [job] = await core.ask(GetJobs.one(given.job_id))
         status = job.status
-    lifecycle, deadline = core.lifecycle, _deadline(given.deadline)
-    message = ExtendJob.checked(lifecycle, given.job_id, status, deadline)
+    how = (status, _deadline(given.deadline), by, given.reason)
+    message = ExtendJob.checked(core.lifecycle, given.job_id, *how)
     return await _act(core, given, message)
 
 

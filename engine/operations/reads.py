@@ -9,15 +9,17 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from engine.domain.lifecycle.description import description
-from engine.domain.validation import MAX_PAGE_JOBS, check_seconds
+from engine.domain.validation import MAX_PAGE_JOBS, MAX_PAGE_LINES, check_seconds
 from engine.operations.fields import (
     attempt_fields,
+    audit_fields,
     entry_fields,
     follow_up_fields,
     job_fields,
     plain,
 )
 from engine.operations.operation import Arguments, Operation
+from engine.owner.commands.audit import ReadAudit
 from engine.owner.commands.family import descendants
 from engine.owner.commands.listing import ListJobs, checked_filter
 from engine.owner.commands.read import (
@@ -52,6 +54,14 @@ class OfNames(Arguments, kw_only=True, frozen=True):
 
     key: str | None = None
     payment: str | None = None
+
+
+class OfAudit(Arguments, kw_only=True, frozen=True):
+    """A page of the audit, the newest line first."""
+
+    job_id: str | None = None
+    limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_LINES)] = 100
+    before: int | None = None
 
 
 class OfPage(Arguments, kw_only=True, frozen=True):
@@ -141,6 +151,15 @@ async def _rules(core: Core[Any], _: OfNothing, __: str | None) -> list[Any]:
     return rules
 
 
+async def _audit(core: Core[Any], given: OfAudit, _: str | None) -> dict[str, Any]:
+    lines = await core.ask(ReadAudit.checked(given.job_id, given.limit, given.before))
+    is_last = len(lines) < given.limit or lines[-1].number == 1
+    return {
+        "lines": [audit_fields(line) for line in lines],
+        "next": None if is_last else lines[-1].number,
+    }
+
+
 READS: Final[tuple[Operation[Any], ...]] = (
     Operation("lifecycle", "the statuses and moves of the jobs", OfNothing, _lifecycle),
     Operation("statistics", "the engine's figures", OfNothing, _statistics),
@@ -148,5 +167,6 @@ READS: Final[tuple[Operation[Any], ...]] = (
     Operation("job", "a job with its history, attempts and follow-ups", OfOne, _job),
     Operation("find", "the job with a key or a payment", OfNames, _find),
     Operation("rules", "the rules of follow-ups", OfNothing, _rules),
+    Operation("audit", "who has acted, and why, the newest first", OfAudit, _audit),
 )
 """The reads."""

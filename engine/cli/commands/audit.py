@@ -13,9 +13,9 @@ from engine.cli.arguments import actor, add_json, add_place, identifier, time, w
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.operations.fields import audit_fields
 from engine.cli.texts import NOTHING, Cells, cut, printable
 from engine.cli.times import moment
+from engine.operations.fields import audit_fields
 from engine.portal.time import utc_now
 from engine.storage.audit import KeptAuditLine
 from engine.storage.inspection import View

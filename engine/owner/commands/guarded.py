@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from engine.domain.exceptions import StatusConflictError, VersionConflictError
 from engine.owner.batch import Batch
 from engine.owner.commands.command import Write
-from engine.storage.record import Record
+from engine.storage.audit import AuditLine
+from engine.storage.record import Change, Record
 
 
 class Guarded(Write):
@@ -20,10 +22,11 @@ class Guarded(Write):
         version: The version; None for any.
     """
 
-    __slots__ = ("job_id", "job_ids", "keys", "payments", "status", "version", "write")
+    __slots__ = ("acted", "job_id", "job_ids", "keys", "payments", "status", "version", "write")
 
     def __init__(self, write: Write, job_id: str, status: str | None, version: int | None) -> None:
         super().__init__(write.weight)
+        self.acted = write.acted
         self.write = write
         self.job_id = job_id
         self.status = status
@@ -41,6 +44,10 @@ class Guarded(Write):
         """
         check_as_seen(batch.job(self.job_id), self.status, self.version)
         return self.write.decide(batch)
+
+    def lines(self, changes: Sequence[Change], at: datetime) -> Iterable[AuditLine]:
+        """See `Write.lines`."""
+        return self.write.lines(changes, at)
 
 
 def check_as_seen(job: Record, status: str | None, version: int | None) -> None:

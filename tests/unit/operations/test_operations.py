@@ -77,6 +77,23 @@ async def test_a_job_is_told_with_all_that_is_kept_of_it(
     assert [rule["kind"] for rule in await _do(desk, "rules")] == ["refund"]
 
 
+async def test_an_act_stands_in_the_audit(engine: JobEngine[S], desk: EngineDesk) -> None:
+    job = await engine.create("hash", start=True)
+    seen = {"job_id": job.job_id, "expected_status": "running"}
+    await _do(desk, "extend", **seen, deadline=60, reason="slow today")
+    await _do(desk, "cancel", **seen)
+    with pytest.raises(StatusConflictError):
+        await _do(desk, "cancel", **seen)
+    told = await _do(desk, "audit", job_id=job.job_id)
+    assert [(each["by"], each["action"], each["reason"]) for each in told["lines"]] == [
+        *(("ann", "cancel", None), ("ann", "extend", "slow today"))
+    ]
+    assert told["lines"][1]["arguments"] == {"status": "running", "deadline": 60.0}
+    first = await _do(desk, "audit", limit=1)
+    [second] = (await _do(desk, "audit", before=first["next"]))["lines"]
+    assert second == told["lines"][1]
+
+
 async def test_jobs_come_in_pages(engine: JobEngine[S], desk: EngineDesk) -> None:
     made = [(await engine.create("hash")).job_id for _ in range(3)]
     first = await _do(desk, "jobs", limit=2)
