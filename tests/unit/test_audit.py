@@ -81,7 +81,8 @@ async def test_each_call_leaves_an_entry_for_the_job_that_it_changes(orders: Eng
     await orders.transition(job_id, O.COMPLETED, result="secret", **US)
     assert await newest(orders) == ("move", job_id, {"status": "completed"})
     child = await orders.follow_up(job_id, "refund", **US)
-    assert await newest(orders) == ("follow-up", child.job_id, {"rule": "refund"})
+    asked = {"rule": "refund", "parent_id": child.parent_id}
+    assert await newest(orders) == ("follow-up", child.job_id, asked)
     other = (await orders.create("hash", start=True)).job_id
     await orders.cancel(other, "why not", by="us")
     assert await newest(orders) == ("cancel", other, {})

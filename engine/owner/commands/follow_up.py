@@ -113,7 +113,8 @@ def following(
             *(parent.status, f"follow up by {rule}", (), job_id),
             why="can't be followed up by hand before it has ended: `wait` for that, or `cancel` it",
         )
-    made = yield FollowJobs(rule, [parent], act, acted("follow-up", act, {"rule": rule}))
+    asked = {"rule": rule, "parent_id": job_id}
+    made = yield FollowJobs(rule, [parent], act, acted("follow-up", act, asked))
     if not made:  # it is there and can't be read, or the job has been removed
         made = yield GetJobs([job_id, follow_up_id(job_id, parent.version, rule)])
     found: Record = made[-1]
