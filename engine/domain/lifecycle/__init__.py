@@ -19,16 +19,24 @@ status has a row, can be reached from a birth or is retired, and can reach a fin
       ├──▶ checks: can the moves work?
       ├──▶ event_tables: where does each event lead?
       ├──▶ diagram: the drawing
-      ◀─── description: the lifecycle as data, for a storage
+      ◀──▶ description: the lifecycle as data, for a storage, and back
       └──▶ Tables: what the others read
 
 Public: nothing; `engine` exports the names of users.
 """
 
 from engine.domain.lifecycle.checks import MAX_STATUSES
-from engine.domain.lifecycle.description import description, differences
+from engine.domain.lifecycle.description import description, differences, lifecycle_of
 from engine.domain.lifecycle.events import Event
 from engine.domain.lifecycle.lifecycle import Lifecycle
 from engine.domain.lifecycle.tables import Status
 
-__all__ = ["MAX_STATUSES", "Event", "Lifecycle", "Status", "description", "differences"]
+__all__ = [
+    "MAX_STATUSES",
+    "Event",
+    "Lifecycle",
+    "Status",
+    "description",
+    "differences",
+    "lifecycle_of",
+]
