@@ -29,7 +29,9 @@ class EngineBase(Generic[Status]):
     """Builds the parts of either engine; workers and gates take both.
 
     `engine.JobEngine` documents the arguments. Both facades repeat them, because type checkers look
-    for the overloads on the class itself. ``is_blocking`` says whether the calls block a thread.
+    for the overloads on the class itself. ``is_blocking`` says whether the calls block a thread,
+    and ``is_guest`` whether the engine only acts for an operator: then it runs no timers and no
+    cleaner, and leaves the lifecycle that is kept beside the jobs.
 
     Attributes:
         core: The parts that workers and gates share with the engine. Internal: use the calls of the
@@ -49,6 +51,7 @@ class EngineBase(Generic[Status]):
         max_waiting: int,
         max_batch: int,
         is_blocking: bool,
+        is_guest: bool = False,
     ) -> None:
         if not isinstance(lifecycle, Lifecycle):
             raise InvalidValueError("lifecycle", f"must be a Lifecycle, not {shown(lifecycle)}")
@@ -57,7 +60,8 @@ class EngineBase(Generic[Status]):
         check_integer("max_waiting", max_waiting, 1, 1_000_000)
         check_integer("max_batch", max_batch, 1, 100_000)
         self._storage = storage_at(storage)
-        state = State(self._storage, lifecycle, checked_rules(follow_ups, lifecycle))
+        rules = checked_rules(follow_ups, lifecycle)
+        state = State(self._storage, lifecycle, rules, is_guest=is_guest)
         self.core: Core[Status] = Core(
             lifecycle,
             new_id,

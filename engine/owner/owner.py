@@ -157,7 +157,12 @@ class Owner(Generic[Status]):
     # The tasks.
 
     async def _run_background(self) -> None:
-        """Run the timers and the cleaner until the inbox is closed; a bug of theirs is a crash."""
+        """Run the timers and the cleaner until the inbox is closed; a bug of theirs is a crash.
+
+        A guest has none: what is due waits for the next engine.
+        """
+        if self._state.is_guest:
+            return
         with self._background:
             async with anyio.create_task_group() as tasks:
                 state = self._state

@@ -51,9 +51,10 @@ class State:
         storage: Has the jobs that are not held here.
         lifecycle: Says which jobs have ended, and need not be held.
         given_rules: The rules of follow-ups to add to those that the storage keeps.
+        is_guest: Whether the engine only acts for an operator.
 
     Attributes:
-        lifecycle: The same.
+        lifecycle, is_guest: The same.
         rules: Those of follow-ups.
         when_rules_change: Called with how many jobs one transition may create.
         table: The jobs that are held.
@@ -70,9 +71,15 @@ class State:
     """
 
     def __init__(
-        self, storage: Storage, lifecycle: Lifecycle[Any], given_rules: Sequence[Rule] = ()
+        self,
+        storage: Storage,
+        lifecycle: Lifecycle[Any],
+        given_rules: Sequence[Rule] = (),
+        *,
+        is_guest: bool = False,
     ) -> None:
         self.lifecycle = lifecycle
+        self.is_guest = is_guest
         self.rules = Rules()
         self.when_rules_change: Callable[[int], object] = lambda _: None
         self._given_rules = given_rules
@@ -118,7 +125,8 @@ class State:
                     f"{self.lifecycle!r} does not have: name it in `renamed` with its new status, "
                     "or keep it in the lifecycle, as one of `retired`"
                 )
-        await self._compare_lifecycles()
+        if not self.is_guest:
+            await self._compare_lifecycles()
         self.take_rules(opened.rules)
         await self.change_rules(self._with_given_rules)
         self.table = opened.table

@@ -2,7 +2,8 @@
 
 The place is a file or a database. Its jobs stay as they are; only a new place can be made, and the
 rules of follow-ups can be changed. No lifecycle is needed: the statuses are the texts that are
-stored there.
+stored there. What acts on the jobs, such as `engine.operating`, is an engine too, and gets its
+storage here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from engine.storage.copying import Contents, Counts, Draft
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
 from engine.storage.overview import EngineRow, KindCounts, Statuses
-from engine.storage.protocol import ProgressCallback
+from engine.storage.protocol import ProgressCallback, Storage
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 
 
@@ -52,6 +53,13 @@ class View(Protocol):
 
     def statuses(self) -> Statuses | None:
         """Return the statuses of the newest engine's lifecycle; None if they can't be read."""
+        ...
+
+    def lifecycle(self) -> str | None:
+        """Return the description of the newest engine's lifecycle; None if it can't be read.
+
+        `engine.domain.lifecycle` makes the lifecycle of it.
+        """
         ...
 
     def kinds(self, statuses: Statuses, now: datetime) -> Sequence[KindCounts]:
@@ -150,6 +158,14 @@ class Place(Protocol):
 
         Raises:
             StorageError: It can't be read, or is no engine's.
+        """
+        ...
+
+    def guest(self) -> Storage:
+        """Return the storage of a guest: an engine that acts for an operator, and does no more.
+
+        Its opening makes nothing that is missing and fits no job to a lifecycle, and so leaves the
+        place as it is. One thing only is due before a guest writes: the epoch of a copy.
         """
         ...
 

@@ -56,6 +56,7 @@ class Database:
         location: The database.
         schema: The name of the schema.
         prepare: After how many uses a statement is prepared; None for never.
+        fits: Whether an opening makes the jobs fit the lifecycle of its engine.
 
     Attributes:
         engine: The number of the engine, once it has opened the database.
@@ -65,7 +66,9 @@ class Database:
         held_back: The ids of jobs that stay reserved for this engine.
     """
 
-    def __init__(self, location: Location, schema: str, prepare: int | None) -> None:
+    def __init__(
+        self, location: Location, schema: str, prepare: int | None, *, fits: bool = True
+    ) -> None:
         self.engine = 0
         self.running = ""
         self.statuses: Sequence[str] = ()
@@ -74,6 +77,7 @@ class Database:
         self._subject = str(location)
         self._schema = schema
         self._prepare = prepare
+        self._fits = fits
         self._statements = Statements(schema)
         self._cursor: Reader | None = None
         self._row_types: RowTypes | None = None
@@ -100,7 +104,9 @@ class Database:
             while not has_joined:
                 with cursor.connection.transaction():
                     lock_opening(cursor.connection, self._schema)
-                    has_joined = fit_some(cursor, statements, outcomes, renamed, running)
+                    has_joined = not self._fits or fit_some(
+                        cursor, statements, outcomes, renamed, running
+                    )
                     if has_joined:
                         [self.engine] = reading.one(cursor, statements.join, (name, lease_seconds))
             sequence, position = reading.one(cursor, statements.numbers)

@@ -33,6 +33,7 @@ from engine.storage.postgres.copying import (
     wait_for_other_place,
 )
 from engine.storage.postgres.errors import translated_errors
+from engine.storage.postgres.guest import GuestDatabase
 from engine.storage.postgres.location import Location
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.schema import STEPS, try_lock_opening, version_of
@@ -52,6 +53,7 @@ class DatabasePlace:
     """
 
     def __init__(self, url: str) -> None:
+        self._url = url
         self._location = Location(url)
         self._schema = self._location.schema
         self._statements = Statements(self._schema)
@@ -130,6 +132,10 @@ class DatabasePlace:
                 )
             check_unused(cursor, self._statements, self.name)
             yield DatabaseContents(self.name, cursor, self._statements)
+
+    def guest(self) -> GuestDatabase:
+        """Return the storage of a guest."""
+        return GuestDatabase(self._url)
 
     def change_rules(self, change: Callable[[Rules], Rules]) -> Rules:
         """Keep other rules of follow-ups. Engines decide by them from their next transition on.

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from engine.domain.exceptions import InvalidValueError, StorageError, StorageInUseError
 from engine.domain.follow_up_rules import StoredRules
@@ -69,6 +69,8 @@ class PostgresStorage:
         InvalidValueError: An argument has a wrong type or size, or the URL is none.
     """
 
+    _fits: ClassVar = True  # the jobs, when it is opened, to the lifecycle of its engine
+
     def __init__(
         self,
         url: str,
@@ -87,7 +89,7 @@ class PostgresStorage:
         check_text("name", self.name, MAX_IDENTIFIER_CHARACTERS)
         prepared_after = _PREPARED_AFTER if check_flag("prepare", prepare) else None
         schema = location.schema if schema is None else schema_name(schema)
-        self._database = Database(location, schema, prepared_after)
+        self._database = Database(location, schema, prepared_after, fits=self._fits)
         self._thread = LimitedThread(f"engine storage {self._subject}", self._database.cut)
         connect = connector(location, lease / BEATS_PER_LEASE)
         self._heartbeat = Heartbeat(self._subject, schema, lease, connect)

@@ -69,7 +69,11 @@ class DatabaseView:
 
     def statuses(self) -> Statuses | None:
         """Return the statuses of the newest engine's lifecycle; None if they can't be read."""
-        return Statuses.of(reading.note(self._cursor, self._statements, "lifecycle"))
+        return Statuses.of(self.lifecycle())
+
+    def lifecycle(self) -> str | None:
+        """Return the description of the newest engine's lifecycle; None if it can't be read."""
+        return reading.note(self._cursor, self._statements, "lifecycle")
 
     def kinds(self, statuses: Statuses, now: datetime) -> Sequence[KindCounts]:
         """Count the live jobs of each kind."""

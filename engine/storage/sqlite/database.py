@@ -55,16 +55,18 @@ class Database:
     Args:
         path: The file, which `engine.storage.sqlite.file.prepare` has made ready.
         connect: Returns a connection that writes to it.
+        fits: Whether an opening makes the jobs fit the lifecycle of its engine.
 
     Attributes:
         counts: The number of committed jobs by status.
     """
 
-    def __init__(self, path: Path, connect: Connect) -> None:
+    def __init__(self, path: Path, connect: Connect, *, fits: bool = True) -> None:
         self.counts: dict[str, int] = {}
         self._path = path
         self._name = os.fspath(path)  # looked up at each commit
         self._connect = connect
+        self._fits = fits
         self._connection: WritingConnection | None = None
         self._identity: tuple[int, int] | None = None
         self._outcomes: Mapping[str, str | None] = {}
@@ -90,7 +92,8 @@ class Database:
             self._connection = WritingConnection(self._path, self._connect)
             connection = self._connection.sqlite
             self.counts = reading.counts(connection)
-            self._fit(connection, renamed, running)
+            if self._fits:
+                self._fit(connection, renamed, running)
             self._begin_epoch(connection)
             statuses = reading.readable_statuses(self.counts)
             return Opened(

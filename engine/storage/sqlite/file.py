@@ -74,12 +74,7 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         StorageFormatError: It is no engine's, or of another version.
     """
     path = Path(os.path.realpath(path))  # the log is beside the file, not beside a link to it
-    version = _inspect(path, ())
-    if version != len(STEPS):
-        raise StorageFormatError(
-            f"{path} has version {version} of the schema, and this program reads {len(STEPS)}: "
-            "open it with an engine first, which migrates it"
-        )
+    check_version(path)
     # Looking for a log, SQLite makes one. Where it may not, or where that would be a log which the
     # file's owner could not write, there is none to find.
     may_make = _allowed(path.parent, os.W_OK) and _allowed(path, os.W_OK)
@@ -87,6 +82,33 @@ def connect_reader(path: Path) -> sqlite3.Connection:
         if not (may_make or has_log(path)):
             return connect(path, "ro&immutable=1")
         return _with_log(path, connect(path, "ro"))
+
+
+def check_version(path: Path) -> None:
+    """Check that a file is there and of this program's version, without touching it.
+
+    Raises:
+        StorageError: It can't be read.
+        StorageFormatError: It is no engine's, or of another version.
+    """
+    version = _inspect(path, ())
+    if version != len(STEPS):
+        raise StorageFormatError(
+            f"{path} has version {version} of the schema, and this program reads {len(STEPS)}: "
+            "open it with an engine first, which migrates it"
+        )
+
+
+def check_writable(path: Path) -> None:
+    """Check that this process may write a file.
+
+    Raises:
+        StorageReadOnlyError: It may not.
+    """
+    if not _allowed(path, os.W_OK):
+        raise StorageReadOnlyError(
+            f"{path} can't be written; `engine list` and `engine show` only read"
+        )
 
 
 def _with_log(path: Path, connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -120,10 +142,7 @@ def prepare(path: Path, steps: Sequence[Step], mode: int = PRIVATE) -> None:
             _make(path, steps, rights_beside(path, mode))
         return
     version = _inspect(path, steps)
-    if not _allowed(path, os.W_OK):
-        raise StorageReadOnlyError(
-            f"{path} can't be written; `engine list` and `engine show` only read"
-        )
+    check_writable(path)
     if version > len(steps):
         raise StorageFormatError(
             f"{path} has version {version} of the schema, and this engine knows up to "

@@ -17,6 +17,7 @@ from engine.storage.sqlite.connection import WritingConnection
 from engine.storage.sqlite.copying import FileContents, FileDraft, make_file
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect, connect_reader, definitions, new_database
+from engine.storage.sqlite.guest import GuestFile
 from engine.storage.sqlite.notes import read_rules
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.paths import check_usable
@@ -88,6 +89,10 @@ class FilePlace:
                 yield FileContents(self.path, connection)
             finally:
                 ownership.release()
+
+    def guest(self) -> GuestFile:
+        """Return the storage of a guest."""
+        return GuestFile(self.path)
 
     def change_rules(self, change: Callable[[Rules], Rules]) -> Rules:
         """Keep other rules of follow-ups. No engine can open the file meanwhile.

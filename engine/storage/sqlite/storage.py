@@ -107,8 +107,12 @@ class SQLiteStorage:
     ) -> Opened:
         check_usable(self.path)
         self._ownership = Ownership(self.path, self._new_mode)
-        file.prepare(self.path, STEPS, self._new_mode)
+        self._prepare()
         return self._database.open(outcomes, renamed, running, self._ownership)
+
+    def _prepare(self) -> None:
+        """Make the file ready: make it if it is missing, or migrate it."""
+        file.prepare(self.path, STEPS, self._new_mode)
 
     async def keep_lifecycle(self, description: str) -> str | None:
         """Keep it in a note."""

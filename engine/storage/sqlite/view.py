@@ -54,7 +54,11 @@ class FileView:
 
     def statuses(self) -> Statuses | None:
         """Return the statuses of the newest engine's lifecycle; None if they can't be read."""
-        return Statuses.of(read_text(self._connection, "lifecycle"))
+        return Statuses.of(self.lifecycle())
+
+    def lifecycle(self) -> str | None:
+        """Return the description of the newest engine's lifecycle; None if it can't be read."""
+        return read_text(self._connection, "lifecycle")
 
     def kinds(self, statuses: Statuses, now: datetime) -> Sequence[KindCounts]:
         """Count the live jobs of each kind."""
