@@ -1,14 +1,16 @@
-"""The command line: inspects an engine's file or database, even while engines use it.
+"""The command line: inspects an engine's file or database, even while engines use it, and acts.
 
-It never changes the jobs there. `backup` and `copy` make a new place; `rules` may change a rule
-of follow-ups.
+The acts are `retry`, `cancel`, `start`, `answer`, `move`, `extend`, `repeat` and `follow-up`; see
+`engine.cli.acting`. All other commands leave the jobs as they are: `backup` and `copy` make a new
+place, and `rules` may change a rule of follow-ups.
 
 ::
 
     python -m engine --help             all commands
     python -m engine list jobs.db       as an example: the jobs, in the order of their creation
 
-It needs no lifecycle: the statuses are the texts that are stored. Results go to the standard
+It needs no Python of yours: statuses are the texts that are stored, and acts are decided by the
+lifecycle that is kept beside the jobs. Results go to the standard
 output; hints, errors and progress go to the standard error output.
 
 The exit codes::
@@ -16,8 +18,9 @@ The exit codes::
     0    all is well
     1    something is damaged
     2    wrong usage, or the beginning of several ids
-    3    it can't be read, or the copy or the output can't be written
+    3    it can't be read or written, or the copy or the output can't be written
     4    there is no such job, rule or cursor
+    5    an act: some jobs refused it, or you did at its question
     10   `wait`: the job has failed
     11   `wait`: it was cancelled
     12   `wait`: its deadline has passed

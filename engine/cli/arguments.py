@@ -14,6 +14,7 @@ from engine.domain.validation import (
     MAX_BY_CHARACTERS,
     MAX_IDENTIFIER_CHARACTERS,
     MAX_INTEGER,
+    MAX_REASON_CHARACTERS,
     check_text,
 )
 from engine.portal.time import utc_now
@@ -130,6 +131,18 @@ def payment(text: str) -> str:
     """
     try:
         return check_text("payment", text, MAX_DEFAULT_IDENTIFIER_CHARACTERS)
+    except InvalidValueError as error:
+        raise ArgumentTypeError(error.problem) from error
+
+
+def reason(text: str) -> str:
+    """Return a text that can be the reason of an act.
+
+    Raises:
+        ArgumentTypeError: It can't be one.
+    """
+    try:
+        return check_text("reason", text, MAX_REASON_CHARACTERS)
     except InvalidValueError as error:
         raise ArgumentTypeError(error.problem) from error
 

@@ -25,6 +25,7 @@ class Command:
     add_arguments: Callable[[ArgumentParser], object]
     """Adds its arguments; the first one has the name ``place``."""
     run: Callable[[Namespace, Console], Exit]
-    """Runs it. Among its arguments is ``program``, the program's name, for hints."""
+    """Runs it. For hints, its arguments have ``program``, the program's name, and ``words``, all
+    behind that as they were given."""
     examples: tuple[str, ...] = ()
     """What its help shows, behind the program's name."""

@@ -67,6 +67,19 @@ class Console:
         if sys.stdout is not None:
             sys.stdout.flush()
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person can see a question and answer it."""
+        return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
+
+    def ask(self, question: str) -> str | None:
+        """Ask a question on the terminal, and return the line that answers it; None at the end."""
+        self.flush()
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        line = sys.stdin.readline()
+        return line.removesuffix("\n") if line else None
+
     def discard(self) -> None:
         """Discard text that can't be written: the interpreter would write it again as it ends."""
         with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:

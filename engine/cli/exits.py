@@ -14,6 +14,7 @@ class Exit(IntEnum):
     USAGE = 2
     UNREADABLE = 3
     NOT_FOUND = 4
+    REFUSED = 5
     JOB_FAILED = 10
     JOB_CANCELLED = 11
     JOB_EXPIRED = 12
@@ -27,8 +28,9 @@ MEANINGS: Final = {
     Exit.OK: "all is well",
     Exit.DAMAGED: "something is damaged",
     Exit.USAGE: "wrong usage, or the beginning of several ids",
-    Exit.UNREADABLE: "it can't be read, or the copy or the output can't be written",
+    Exit.UNREADABLE: "it can't be read or written, or the copy or the output can't be written",
     Exit.NOT_FOUND: "there is no such job, rule or cursor",
+    Exit.REFUSED: "an act: some jobs refused it, or you did at its question",
     Exit.JOB_FAILED: "`wait`: the job has failed",
     Exit.JOB_CANCELLED: "`wait`: it was cancelled",
     Exit.JOB_EXPIRED: "`wait`: its deadline has passed",

@@ -15,6 +15,8 @@ from engine.storage.inspection import View
 
 _FEWEST_CHARACTERS: Final = 6  # of a beginning
 _CANDIDATES: Final = 10
+ID_HELP: Final = f"the job's id, or its beginning: {_FEWEST_CHARACTERS} characters at least"
+"""Of an argument that names a job."""
 
 
 def add_job_id(parser: ArgumentParser, *, optional: bool = False) -> None:
@@ -24,7 +26,7 @@ def add_job_id(parser: ArgumentParser, *, optional: bool = False) -> None:
         type=identifier,
         nargs="?" if optional else None,
         metavar="JOB_ID",
-        help=f"the job's id, or its beginning: {_FEWEST_CHARACTERS} characters at least",
+        help=ID_HELP,
     )
 
 
@@ -33,10 +35,15 @@ def find_job_id(view: View, arguments: Namespace, console: Console) -> str | Exi
 
     An id that is there counts as such, even if others begin with it.
     """
-    text, place = arguments.job_id, arguments.place.name
+    return find_id_from(view, arguments.job_id, arguments, console)
+
+
+def find_id_from(view: View, text: str, arguments: Namespace, console: Console) -> str | Exit:
+    """Do as `find_job_id` for a text that names a job."""
+    place = arguments.place.name
     found = view.ids_from(text, _CANDIDATES + 1)
     if text in found:
-        return str(text)
+        return text
     if len(text) < _FEWEST_CHARACTERS or not found:
         look = f"{arguments.program} list {shlex.quote(place)} --newest"
         console.note(f"engine: {place} has no job {shown(text)}; to look for it: {look}")

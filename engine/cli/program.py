@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "engine") -> 
 
 
 def _run(arguments: Sequence[str] | None, program: str, console: Console) -> Exit:
-    given = _parser(program).parse_args(arguments)
+    words = [*(sys.argv[1:] if arguments is None else arguments)]
+    given = _parser(program).parse_args(words, Namespace(words=words))
     try:
         code: Exit = given.run(given, console)
     except _OF_THE_PLACE as error:
@@ -120,7 +122,8 @@ def _epilog(command: Command, program: str) -> str:
 def _parser(program: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=program,
-        description="Inspect an engine's file or database, even while engines use it.",
+        description="Inspect an engine's file or database, even while engines use it, and act on "
+        "its jobs.",
         **_SHARED,
     )
     parser.add_argument("--version", action="version", version=f"engine {__version__}")

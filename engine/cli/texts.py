@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 from unicodedata import combining, east_asian_width
 
 Cells = Sequence[str]
@@ -23,6 +23,18 @@ def printable(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def job_line(job: Mapping[str, Any], room: int) -> str:
+    """Return the line of a job, given as its JSON: its id, its status and how it has ended.
+
+    Args:
+        job: The job.
+        room: How many columns of its error are shown.
+    """
+    outcome = f" ({job['outcome']})" if job.get("outcome") else ""
+    error = "" if job.get("error") is None else f": {cut(job['error'], room)}"
+    return printable(f"{job['job_id']} {job['status']}{outcome}{error}")
 
 
 def counted(number: int, noun: str) -> str:

@@ -44,12 +44,19 @@ def table(output: str) -> list[list[str]]:
 
 
 class Terminal:
-    """A program on a pseudo terminal of 80 columns; it is killed at the end of ``with``."""
+    """A program on a pseudo terminal of 80 columns; it is killed at the end of ``with``.
 
-    def __init__(self, command: list[str], cwd: Path) -> None:
+    Its errors go elsewhere, unless it ``asks`` there.
+    """
+
+    def __init__(self, command: list[str], cwd: Path, *, asks: bool = False) -> None:
         self._ours, theirs = pty.openpty()
         self.process = subprocess.Popen(
-            command, cwd=cwd, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
+            command,
+            cwd=cwd,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs if asks else subprocess.PIPE,
         )
         os.close(theirs)
         self.output = ""
@@ -73,11 +80,16 @@ class Terminal:
                 return
         pytest.fail(f"the program ended without {text!r}: {self.output!r}")
 
+    def type(self, text: str) -> None:
+        """Type a text, as a person does who has read all so far."""
+        self.output = ""
+        os.write(self._ours, text.encode())
+
     def finish(self) -> tuple[int, str]:
-        """Read the rest; return the exit code and what went to stderr."""
+        """Read the rest; return the exit code and what went elsewhere."""
         self.output += "".join(self._pieces())
-        assert self.process.stderr is not None
-        errors = self.process.stderr.read().decode()
+        stderr = self.process.stderr
+        errors = "" if stderr is None else stderr.read().decode()
         return self.process.wait(), errors
 
     def _pieces(self) -> Iterator[str]:

@@ -11,7 +11,7 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.job_ids import add_job_id, find_job_id
 from engine.cli.polling import looks
-from engine.cli.texts import cut, printable
+from engine.cli.texts import job_line
 from engine.cli.times import duration
 from engine.domain.exceptions import shown
 from engine.domain.outcomes import Outcome
@@ -65,11 +65,11 @@ def wait(arguments: Namespace, console: Console) -> Exit:
 
 
 def _ended(job: Record, arguments: Namespace, console: Console) -> Exit:
+    fields = job_fields(job)
     if arguments.json:
-        console.json(job_fields(job))
+        console.json(fields)
     else:
-        error = "" if job.error is None else f": {cut(job.error, _ERROR_COLUMNS)}"
-        console.line(printable(f"{job.job_id} {job.status} ({job.outcome}){error}"))
+        console.line(job_line(fields, _ERROR_COLUMNS))
     return CODES[Outcome(str(job.outcome))]
 
 

@@ -85,12 +85,12 @@ def _problem_of_running(batch: Batch, record: Record) -> str | None:
         return "it is to be cancelled, and ends as soon as a worker is open"
     if execution.not_before is not None and execution.not_before > batch.now:
         return f"it may not run before {execution.not_before}; wait until then"
-    if execution.token is None and not _has_failed(execution):
+    if execution.token is None and not has_failed(execution):
         return "it is ready, and no failure counts against it; the next free worker takes it"
     return None
 
 
-def _has_failed(execution: Execution) -> bool:
+def has_failed(execution: Execution) -> bool:
     """Return whether a failure or a death counts against a job or delays it."""
     return bool(
         execution.failures

@@ -62,7 +62,8 @@ def test_a_file_that_is_no_database_was_not_made_by_engine(
 
 
 def test_each_file_of_the_commands_is_a_command_in_the_help(here: Run) -> None:
-    names = {path.stem for path in Path(*commands.__path__).glob("[!_]*.py")}
+    files = Path(*commands.__path__).glob("[!_]*.py")
+    names = {path.stem.replace("_", "-") for path in files}
     assert {command.name for command in COMMANDS} == names
     code, lines, _ = here("--help")
     shown = lines[lines.index("commands:") :]

@@ -1,0 +1,105 @@
+"""Chosen jobs of an act: those that were named, or those that the filters admit now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
+
+from engine.cli.acting.act import Act, Asked, Problem
+from engine.cli.chosen_jobs import Choice, status_hint
+from engine.cli.exits import Exit
+from engine.cli.job_ids import find_id_from
+from engine.storage.record import Damaged
+
+MOST_JOBS: Final = 250_000
+"""Of one command; they take some 50 MB of memory."""
+_FILTERS: Final = (
+    *("status", "kind", "label", "key", "payment", "since", "stuck"),
+    *("due", "no_follow_ups"),
+)
+
+
+class Seen(NamedTuple):
+    """A chosen job."""
+
+    job_id: str
+    status: str | None
+    """That which a filter has seen; None of a job that was named, unless the act needs it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The jobs of an act.
+
+    Attributes:
+        jobs: The jobs.
+        words: What stands behind "jobs" of the filters; None if each job was named.
+        damaged: How many the filters have left out because they can't be read.
+        has_more: Whether the filters admit more than `MOST_JOBS`.
+    """
+
+    jobs: Sequence[Seen]
+    words: str | None = None
+    damaged: int = 0
+    has_more: bool = False
+
+
+def chosen_jobs(act: Act, asked: Asked) -> Chosen | Problem | Exit:
+    """Choose the jobs; or return what is wrong, or the exit code if that was told already."""
+    arguments = asked.arguments
+    given = [name for name in _FILTERS if getattr(arguments, name)]
+    if arguments.job_ids:
+        others = [name for name in given if name != act.beside_id]
+        if others or (given and len(arguments.job_ids) > 1):
+            option = (others or given)[0].replace("_", "-")
+            return Problem(f"--{option} chooses jobs: leave it out, or the ids")
+        return _by_ids(act, asked)
+    if not given:
+        return Problem(
+            "say which jobs: by their ids, or by filters such as --status, --kind or --stuck"
+        )
+    if arguments.key is not None or arguments.payment is not None:
+        return _by_names(asked)
+    return _by_filters(act, asked)
+
+
+def _by_ids(act: Act, asked: Asked) -> Chosen | Exit:
+    found = dict[str, str | None]()
+    for text in asked.arguments.job_ids:
+        job_id = find_id_from(asked.view, text, asked.arguments, asked.console)
+        if isinstance(job_id, Exit):
+            return job_id
+        job = asked.view.job(job_id) if act.needs_status else None
+        found[job_id] = None if job is None else job.status
+    return Chosen(jobs=[Seen(*each) for each in found.items()])
+
+
+def _by_names(asked: Asked) -> Chosen | Problem:
+    """Choose the one job that has a key or a payment, whatever its status: it was named."""
+    choice = Choice.of(asked.view, asked.arguments)
+    jobs = [Seen(job.job_id, None) for job in choice.jobs(asked.view, 0, newest_first=False)]
+    if jobs:
+        return Chosen(jobs=jobs)
+    return Problem(f"{asked.arguments.place.name} has no job{choice.words()}", Exit.NOT_FOUND)
+
+
+def _by_filters(act: Act, asked: Asked) -> Chosen | Problem:
+    choice, able = Choice.of(asked.view, asked.arguments), act.able(asked)
+    statuses = [each for each in choice.statuses or asked.lifecycle.values if each in able]
+    if asked.arguments.status and not statuses:
+        return Problem(
+            f"no job{choice.words()} can be {act.done}: only those in "
+            f"{', '.join(able) or 'no status'}; {status_hint(asked.view)}"
+        )
+    choice = replace(choice, statuses=statuses)
+    jobs, damaged = list[Seen](), 0
+    texts = {each: each for each in statuses}  # one object for all jobs in a status
+    for job in choice.jobs(asked.view, 0, newest_first=False) if statuses else ():
+        if isinstance(job, Damaged):
+            damaged += 1
+        elif asked.arguments.stuck is not None or act.admits(job, asked):
+            if len(jobs) == MOST_JOBS:
+                return Chosen(jobs=jobs, words=choice.words(), damaged=damaged, has_more=True)
+            jobs.append(Seen(job.job_id, texts[job.status]))
+    return Chosen(jobs=jobs, words=choice.words(), damaged=damaged)

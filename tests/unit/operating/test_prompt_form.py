@@ -1,0 +1,152 @@
+"""Prompt forms: the fields of a JSON Schema, and the values that typed texts become."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from engine import InvalidValueError
+from engine.operating.prompt_form import MAX_FIELDS, Form, form_of
+from engine.owner.prompts import json_schema_of
+
+
+class Paper(StrEnum):
+    A4 = "A4"
+    A5 = "A5"
+
+
+class Order(BaseModel):
+    name: Annotated[str, Field(min_length=2, title="Your name")]
+    copies: Annotated[int, Field(ge=1, le=9)]
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    paper: Paper
+    sides: Literal[1, 2]
+    gift: bool
+    day: date | None = None
+    at: datetime
+    note: str | None
+
+
+def _form(schema: Any) -> Form:  # noqa: ANN401 - a type or a dict
+    form = form_of(json_schema_of(schema))
+    assert form is not None
+    return form
+
+
+def test_a_flat_model_is_a_form() -> None:
+    form = _form(Order)
+    assert form.is_object
+    assert {field.name: field.expected for field in form.fields} == {
+        "name": "a text, 2 or more characters",
+        "copies": "a whole number, 1 or more, 9 or less",
+        "scale": "a number, more than 0",
+        "paper": "A4 or A5",
+        "sides": "1 or 2",
+        "gift": "yes or no",
+        "day": "a date such as 2026-11-22",
+        "at": "a time such as 2026-11-22T13:00:00Z",
+        "note": "a text",
+    }
+    assert form.fields[0].title == "Your name"
+    required = {field.name for field in form.fields if field.is_required}
+    assert required == {"name", "copies", "paper", "sides", "gift", "at", "note"}
+    assert [field.name for field in form.fields if field.may_be_null] == ["day", "note"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("name", "Ann", "Ann"),
+        ("copies", "3", 3),
+        ("scale", "1.5", 1.5),
+        ("scale", "2", 2),
+        ("paper", "A5", "A5"),
+        ("sides", "2", 2),
+        ("gift", "Yes", True),
+        ("gift", "false", False),
+        ("day", "2026-11-22", "2026-11-22"),
+        ("day", "", None),
+        ("at", "2026-11-22T13:00:00Z", "2026-11-22T13:00:00Z"),
+        ("note", "", None),
+        ("note", "null", "null"),
+    ],
+)
+def test_a_text_becomes_the_value_that_it_says(name: str, text: str, value: object) -> None:
+    [field] = [field for field in _form(Order).fields if field.name == name]
+    assert field.value(text) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("name", "A"), ("copies", "0"), ("copies", "10"), ("copies", "1.5"), ("copies", "x")),
+        *(("copies", ""), ("scale", "nan"), ("scale", "1e999"), ("scale", "0"), ("paper", "a4")),
+        *(("sides", "3"), ("gift", "maybe"), ("day", "tomorrow"), ("at", "2026-13-01")),
+        ("copies", "9" * 5_000),
+    ],
+)
+def test_a_text_that_does_not_fit_is_refused_with_what_does(name: str, text: str) -> None:
+    [field] = [field for field in _form(Order).fields if field.name == name]
+    with pytest.raises(InvalidValueError) as caught:
+        field.value(text)
+    assert str(caught.value).startswith(f"{name} must be {field.expected}, not ")
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "value"),
+    [
+        (bool, "no", False),
+        (int, "7", 7),
+        (str, "x", "x"),
+        (Paper, "A4", "A4"),
+        (date, *("2026-01-02",) * 2),
+    ],
+)
+def test_one_value_is_a_form_of_one_field(schema: Any, text: str, value: object) -> None:  # noqa: ANN401
+    form = _form(schema)
+    assert not form.is_object
+    assert form.answer({"": form.fields[0].value(text)}) == value
+
+
+class Inner(BaseModel):
+    inner: Order
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        *(Inner, list[int], dict[str, int], {}, {"type": "object"}, {"type": ["string", "null"]}),
+        {"type": "object", "properties": {}},
+        {"type": "object", "properties": {"a": True}},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}},
+        {"type": "object", "properties": {"a": {"$ref": "https://example.com/schema"}}},
+        {
+            "type": "object",
+            "properties": {"a": {"anyOf": [{"type": "string"}, {"type": "number"}]}},
+        },
+        {"type": "object", "properties": {"a": {"enum": [{}]}}},
+        {"type": "object", "properties": {"a": {"type": 7}}},
+        {
+            "type": "object",
+            "properties": {str(n): {"type": "string"} for n in range(MAX_FIELDS + 1)},
+        },
+        {"$ref": "#/$defs/loop", "$defs": {"loop": {"$ref": "#/$defs/loop"}}},
+        {"$ref": "#/$defs/a", "$defs": []},
+        {"anyOf": 7},
+        {"type": "object", "properties": {"a": {"type": "string"}, "b": []}, "required": 7},
+    ],
+    ids=lambda schema: str(schema)[:60],
+)
+def test_what_is_not_flat_has_no_form(schema: Any) -> None:  # noqa: ANN401 - a type or a dict
+    assert form_of(json_schema_of(schema)) is None
+
+
+def test_a_strange_title_is_left_out() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "title": 7}}, "required": 7}
+    [field] = _form(schema).fields
+    assert (field.title, field.is_required) == ("a", False)
