@@ -86,7 +86,8 @@ def _by_names(asked: Asked) -> Chosen | Problem:
 
 def _by_filters(act: Act, asked: Asked) -> Chosen | Problem:
     choice, able = Choice.of(asked.view, asked.arguments), act.able(asked)
-    statuses = [each for each in choice.statuses or asked.lifecycle.values if each in able]
+    among = asked.lifecycle.values if choice.statuses is None else choice.statuses
+    statuses = [each for each in among if each in able]
     if asked.arguments.status and not statuses:
         return Problem(
             f"no job{choice.words()} can be {act.done}: only those in "

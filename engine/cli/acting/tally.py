@@ -12,6 +12,7 @@ from engine.cli.texts import counted, cut, job_line, printable
 
 _SHOWN_JOBS: Final = 10
 _TEXT_COLUMNS: Final = 300
+_DAMAGE: Final = frozenset({"JobDamagedError", "StorageDamagedError"})
 _REFUSALS: Final = frozenset(
     {
         *("InvalidStateTransitionError", "JobClaimedError", "JobEndedError", "JobNotFoundError"),
@@ -64,6 +65,7 @@ class Tally:
         self._done = 0
         self._passed_over = _Left("passed over")
         self._failed = _Left("failed")
+        self._is_damaged = False
         self._newest: Mapping[str, Any] = {}
 
     @property
@@ -87,6 +89,7 @@ class Tally:
         if error is None:
             self._done += 1
         else:
+            self._is_damaged |= error["name"] in _DAMAGE
             left = self._passed_over if error["name"] in _REFUSALS else self._failed
             left.add(answer["job_id"], error["text"])
 
@@ -101,6 +104,8 @@ class Tally:
             self._failed.write(write)
             if self._of > self.count:
                 write(f"not tried: {counted(self._of - self.count, 'job')}")
+        if self._is_damaged:
+            return Exit.DAMAGED
         if self._failed.count or self._of > self.count:
             return Exit.UNREADABLE
         return Exit.REFUSED if self._passed_over.count else Exit.OK

@@ -198,6 +198,27 @@ def test_filters_need_a_yes_where_nobody_can_be_asked(each_place: str, here: Run
     assert (code, lines, note) == (0, [], "no job of the kind report can be retried now")
 
 
+def test_filters_that_fit_no_job_together_choose_none(place: str, here: Run) -> None:
+    before = _statuses(place)
+    for filters in (["--stuck", "0s", "--status", "needs_attention"], ["--due"], ["--since", "0s"]):
+        code, lines, notes = here("cancel", place, *filters, "--yes")
+        assert (lines, len(notes), code in {0, 2}) == ([], 1, True)
+    assert _statuses(place) == before
+
+
+def test_a_damaged_job_is_damage_and_the_others_go_on(place: str, here: Run) -> None:
+    with closing(sqlite3.connect(place, isolation_level=None)) as connection:
+        connection.execute("UPDATE jobs SET input_hash = 'other' WHERE job_id = 'job-2'")
+    code, lines, _ = here("retry", place, "job-2", "job-3")
+    assert (code, lines[:2]) == (1, ["retried: 1 job", "failed: 1 job"])
+    code, lines, notes = here("cancel", place, "--status", "needs_attention", "--yes")
+    assert (code, lines) == (0, [])
+    assert notes == [
+        f"damaged jobs, left out: 1; to learn more: engine check {place}",
+        "no job with the status 'needs_attention' can be cancelled now",
+    ]
+
+
 def test_a_payment_or_a_key_names_one_job(place: str, here: Run) -> None:
     code, lines, _ = here("start", place, "--payment", "pay")
     assert (code, lines) == (0, ["started: job-1 running"])

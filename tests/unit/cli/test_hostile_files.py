@@ -64,6 +64,7 @@ OTHERS = [
     *(["wait", "job", "--timeout", "0s"], ["watch", "--after", "0"]),
 ]
 """Commands that don't say of each damage that there is one."""
+ACTS = [["cancel", "job"], ["answer", "job", "--value", "1"], ["retry", "--stuck", "0s", "--yes"]]
 FIRST, LAST = "'0001-01-01T00:00:00.000000Z'", "'9999-12-31T00:00:00.000000Z'"
 LARGEST = str(2**63 - 1)
 
@@ -205,6 +206,19 @@ def test_no_forged_value_ends_a_command_in_a_traceback(
         for name, *more in OTHERS:
             code, lines, notes = here(name, path, *more)
             assert code in {0, 1, 3, 4, 10, 124, 130}, (table, column, name, notes)
+            assert all(line.isprintable() for line in (*lines, *notes)), (table, column, name)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("value", ["deep JSON", "a blob", "no UTF-8", "an infinity"])
+def test_no_forged_value_ends_an_act_in_a_traceback(
+    made: Path, tmp_path: Path, here: Run, value: str
+) -> None:
+    for table, column in WITH_JSON if value in {"deep JSON", "too many digits"} else COLUMNS:
+        for name, *more in ACTS:
+            path = _forge(made, tmp_path, table, column, FORGED[value])
+            code, lines, notes = here(name, path, *more)
+            assert code in {0, 1, 2, 3, 4, 5}, (table, column, name, notes)
             assert all(line.isprintable() for line in (*lines, *notes)), (table, column, name)
 
 
