@@ -65,6 +65,7 @@ def test_an_act_that_is_killed_in_the_middle_is_done_again(place: str, here: Run
     assert (code, lines, note) == (0, [], "no job of the kind report can be cancelled now")
 
 
+@pytest.mark.thorough
 def test_a_reader_that_leaves_ends_the_act(path: Path) -> None:
     with _opened(str(path)) as engine:
         engine.create_many([NewJob("input", kind="report") for _ in range(_JOBS)])
