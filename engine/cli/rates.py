@@ -65,7 +65,5 @@ class RecentTransitions:
         for line in lines:
             if line.from_status is None:
                 self._lines.append((line.at, "created"))
-            if line.to_status in statuses.success:
-                self._lines.append((line.at, "succeeded"))
-            elif line.to_status in statuses.failure:
-                self._lines.append((line.at, "failed"))
+            if (end := statuses.end(line.to_status)) is not None:
+                self._lines.append((line.at, end))

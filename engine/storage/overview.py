@@ -27,6 +27,12 @@ class Statuses(Struct, frozen=True):
         ends = {*self.success, *self.failure}
         return tuple(status for status in self.statuses if status not in ends)
 
+    def end(self, status: str) -> str | None:
+        """Return ``succeeded`` or ``failed`` for the status of an end; None for any other."""
+        if status in self.success:
+            return "succeeded"
+        return "failed" if status in self.failure else None
+
     @classmethod
     def of(cls, description: str | None) -> Statuses | None:
         """Return those of a description; None for none, and for one that can't be read."""
