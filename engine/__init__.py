@@ -110,12 +110,11 @@ from engine.domain.ready_made import (
 )
 from engine.domain.retention import Retention
 from engine.domain.retry import Retry
+from engine.domain.version import __version__ as __version__
 from engine.gate import Gate, GateCheck, WaitingJobs
 from engine.storage import MemoryStorage, Storage
 from engine.storage.sqlite import SQLiteStorage
 from engine.worker import Context, Handler, HandlerFunction, Middleware, Processes, Worker
-
-__version__ = "0.1.0"  # of the distribution, too: pyproject.toml reads it here
 
 __all__ = [
     "AGENT_JOB_LIFECYCLE",

@@ -34,7 +34,7 @@ MAX_BY_CHARACTERS: Final = 256
 MAX_PRIORITY: Final = 1_000_000  # the lowest is -MAX_PRIORITY
 MAX_BULK_ITEMS: Final = 10_000
 MAX_PAGE_JOBS: Final = 1_000
-MAX_PAGE_LINES: Final = 1_000  # of the audit
+MAX_PAGE_LINES: Final = 1_000  # of the audit, and of transitions
 # Of the long texts of all jobs in one answer: sixteen jobs with the longest results.
 MAX_READ_CHARACTERS: Final = 16 * MAX_RESULT_CHARACTERS
 MAX_INTEGER: Final = 2**63 - 1  # the largest of SQLite and PostgreSQL

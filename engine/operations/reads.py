@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -10,6 +11,7 @@ from msgspec import Meta
 
 from engine.domain.lifecycle.description import description
 from engine.domain.validation import MAX_PAGE_JOBS, MAX_PAGE_LINES, check_seconds
+from engine.domain.version import __version__
 from engine.operations.fields import (
     attempt_fields,
     audit_fields,
@@ -19,6 +21,7 @@ from engine.operations.fields import (
     plain,
 )
 from engine.operations.operation import Arguments, Operation
+from engine.operations.transitions import OfTransitions, transitions
 from engine.owner.commands.audit import ReadAudit
 from engine.owner.commands.family import descendants
 from engine.owner.commands.listing import ListJobs, checked_filter
@@ -160,6 +163,16 @@ async def _audit(core: Core[Any], given: OfAudit, _: str | None) -> dict[str, An
     }
 
 
+async def _about(core: Core[Any], _: OfNothing, __: str | None) -> dict[str, Any]:
+    kind, file = core.kept
+    return {
+        "engine": __version__,
+        "process": os.getpid(),
+        "place": "database" if core.state.shared is not None else kind,
+        "file": None if file is None else str(file),
+    }
+
+
 READS: Final[tuple[Operation[Any], ...]] = (
     Operation("lifecycle", "the statuses and moves of the jobs", OfNothing, _lifecycle),
     Operation("statistics", "the engine's figures", OfNothing, _statistics),
@@ -168,5 +181,7 @@ READS: Final[tuple[Operation[Any], ...]] = (
     Operation("find", "the job with a key or a payment", OfNames, _find),
     Operation("rules", "the rules of follow-ups", OfNothing, _rules),
     Operation("audit", "who has acted, and why, the newest first", OfAudit, _audit),
+    Operation("transitions", "the next transitions, as they come", OfTransitions, transitions),
+    Operation("about", "the engine and where its jobs are", OfNothing, _about),
 )
 """The reads."""

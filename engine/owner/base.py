@@ -22,7 +22,7 @@ from engine.owner.state import State
 from engine.owner.views import Views
 from engine.portal import choose_event
 from engine.portal.time import Clock, time_of
-from engine.storage.locations import Location, storage_at
+from engine.storage.locations import Location, kept_in, storage_at
 
 
 class EngineBase(Generic[Status]):
@@ -69,6 +69,7 @@ class EngineBase(Generic[Status]):
             state,
             Views(lifecycle, state.events.progress, state.epochs),
             time_of(clock),
+            kept_in(self._storage),
             is_blocking=is_blocking,
         )
         self._lifecycle = self.core.lifecycle

@@ -33,6 +33,7 @@ from engine.owner.views import Views
 from engine.owner.watching import JobWait, Watcher, read_job
 from engine.portal import Affinity
 from engine.portal.time import Time
+from engine.storage.locations import Kept
 from engine.storage.record import Record
 
 
@@ -62,6 +63,7 @@ class Core(Generic[Status]):
     state: State
     views: Views[Status]
     time: Time
+    kept: Kept
     is_blocking: bool
     """Whether the engine's calls block a thread. The calls of the other engine are awaited."""
     affinity: Affinity | None = None

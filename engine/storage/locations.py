@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
-from typing import Final, TypeAlias, cast
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias, cast
 
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.storage.memory import MemoryStorage
@@ -37,6 +38,22 @@ def storage_at(location: Location | None) -> Storage:
     if isinstance(location, str) and location.startswith(POSTGRES_URLS):
         return _postgres_storage(location)
     return SQLiteStorage(location)  # which refuses anything else
+
+
+class Kept(NamedTuple):
+    """Where a storage keeps its jobs."""
+
+    kind: str
+    """``file``, ``memory`` or ``storage``: another one, such as a database."""
+    file: Path | None = None
+    """Its path, without links; None if it is no file."""
+
+
+def kept_in(storage: Storage) -> Kept:
+    """Return where a storage keeps its jobs."""
+    if isinstance(storage, SQLiteStorage):
+        return Kept("file", storage.path)
+    return Kept("memory" if isinstance(storage, MemoryStorage) else "storage")
 
 
 def _postgres_storage(url: str) -> Storage:
