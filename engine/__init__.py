@@ -21,7 +21,8 @@ Six floors, each of which imports only from those below; siblings leave each oth
 
 * the edges: ``cli``, ``telemetry``, ``testing``, ``web``, ``webhooks``, ``repository``,
   ``services``
-* running: ``_job_engine`` and ``_sync_job_engine``, the facades; ``worker``, ``gate``
+* running: ``_job_engine`` and ``_sync_job_engine``, the facades; ``worker``, ``gate``;
+  below them ``control`` and ``operations``, for operators
 * ``owner``: the owner, its inbox, one file for each command in ``owner/commands``, its state
 * ``storage``: the protocol, records, the memory storage, ``sqlite``, ``postgres``
 * ``portal``: the only place for threads, locks, signals, time and the event loops' own calls

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from anyio import from_thread, to_thread
 from typing_extensions import TypeAliasType, TypeVar
 
+from engine.control import control_option
 from engine.domain.audit_entry import AuditEntry
 from engine.domain.deadlines import Deadline
 from engine.domain.exceptions import (
@@ -126,6 +127,9 @@ class JobEngine(EngineBase[Status]):
             Each 4,096 characters of inputs, answers, results and errors count as one more job. A
             call counts until it is decided, even if its caller has gone. 1 to 1,000,000.
         max_batch: The number of jobs that fills a batch, counted in the same way. 1 to 100,000.
+        control: Whether an engine on a file listens on a socket beside it, ``jobs.db-control``, by
+            which other programs on the machine look at its jobs and act on them. Who may write the
+            file may use the socket. Where there can be none, the engine logs a warning.
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range.
@@ -145,6 +149,7 @@ class JobEngine(EngineBase[Status]):
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
         max_batch: int = 1_000,
+        control: bool = True,
     ) -> None: ...
     @overload
     def __init__(
@@ -159,6 +164,7 @@ class JobEngine(EngineBase[Status]):
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
         max_batch: int = 1_000,
+        control: bool = True,
     ) -> None: ...
     def __init__(
         self,
@@ -172,6 +178,7 @@ class JobEngine(EngineBase[Status]):
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
         max_batch: int = 1_000,
+        control: bool = True,
     ) -> None:
         super().__init__(
             storage,
@@ -185,6 +192,7 @@ class JobEngine(EngineBase[Status]):
             max_batch=max_batch,
             is_blocking=False,
         )
+        self.core.when_open = control_option(control)
         self._affinity: LoopAffinity | None = None
         self._held: Held | None = None
 

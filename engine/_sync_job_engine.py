@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from typing_extensions import TypeAliasType, TypeVar
 
+from engine.control import control_option
 from engine.domain.audit_entry import AuditEntry
 from engine.domain.deadlines import Deadline
 from engine.domain.exceptions import (
@@ -131,6 +132,7 @@ class SyncJobEngine(EngineBase[Status]):
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
         max_batch: int = 1_000,
+        control: bool = True,
         may_block_event_loop: bool = False,
     ) -> None: ...
     @overload
@@ -146,6 +148,7 @@ class SyncJobEngine(EngineBase[Status]):
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
         max_batch: int = 1_000,
+        control: bool = True,
         may_block_event_loop: bool = False,
     ) -> None: ...
     def __init__(
@@ -160,6 +163,7 @@ class SyncJobEngine(EngineBase[Status]):
         new_id: IdSource = new_job_id,
         max_waiting: int = 10_000,
         max_batch: int = 1_000,
+        control: bool = True,
         may_block_event_loop: bool = False,
     ) -> None:
         check_interpreter()
@@ -176,6 +180,7 @@ class SyncJobEngine(EngineBase[Status]):
             max_batch=max_batch,
             is_blocking=True,
         )
+        self.core.when_open = control_option(control)
         self._bridge = SyncBridge(
             self._owner,
             put=self._inbox.put,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
+
+from engine.control.peer import UNKNOWN, Peer
 
 
 def this_operator() -> str:
@@ -13,10 +14,5 @@ def this_operator() -> str:
     """
     effective_user = getattr(os, "geteuid", None)
     if effective_user is None:  # Windows
-        return f"user unknown (pid {os.getpid()})"
-    uid: int = effective_user()
-    try:
-        name = import_module("pwd").getpwuid(uid).pw_name
-    except KeyError:  # such as in a container
-        name = "unknown"
-    return f"user {name} (uid {uid}, pid {os.getpid()})"
+        return f"user {UNKNOWN} (pid {os.getpid()})"
+    return Peer(effective_user(), os.getpid()).described()

@@ -74,6 +74,8 @@ class Core(Generic[Status]):
     """In which the tasks of the open engine begin, whoever starts them; the owner sets it."""
     parts: list[OpenPart] = field(init=False, default_factory=list)
     """Those at work, in the order of their opening."""
+    when_open: Callable[[Core[Any]], object] | None = None
+    """Called once the engine is open, to open parts of its own. Raises nothing, and never waits."""
     end_body: Callable[[BaseException], None] = field(init=False)
     """Cancels the body of the engine's `with`, whose end then raises this; the owner sets it."""
 

@@ -106,6 +106,8 @@ class Owner(Generic[Status]):
         # Shielded: they work on while workers have their time of grace.
         self._background = anyio.CancelScope(shield=True)
         self._core.start(self._run_background, name="engine timers")
+        if self._core.when_open is not None:
+            self._core.when_open(self._core)
         return self
 
     async def __aexit__(

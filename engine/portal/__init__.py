@@ -9,6 +9,7 @@
   asynchronous context open on it, and `check_interpreter` refuses finalizers that come too late for
   it.
 * `TimeLimit` counts the time of a blocking call from its beginning.
+* `readiness_of` waits for callers of a listening socket.
 * `Doorbell` wakes a thread that waits for a socket or for a time.
 * `WorkThread` makes blocking calls on one thread, in order; `Threads` makes each on its own.
 * `task_starter` returns a function that starts tasks at little cost; `to_the_end` runs a function
@@ -28,6 +29,7 @@ from engine.portal.held_engine import Held, hold
 from engine.portal.interrupts import context_of_tasks, protect
 from engine.portal.loop_thread import check_interpreter, is_loop_thread
 from engine.portal.parent_process import ParentProcess
+from engine.portal.readiness import Readiness, readiness_of
 from engine.portal.signals import EXIT_CODE, blocking_stop_signals, stop_signals
 from engine.portal.tasks import task_starter, to_the_end
 from engine.portal.threads import BlockingCall, Threads, WorkThread, other_threads
@@ -48,6 +50,7 @@ __all__ = [
     "LoopAffinity",
     "Notify",
     "ParentProcess",
+    "Readiness",
     "SyncBridge",
     "Threads",
     "TimeLimit",
@@ -63,6 +66,7 @@ __all__ = [
     "is_loop_thread",
     "other_threads",
     "protect",
+    "readiness_of",
     "stack_text",
     "stop_signals",
     "task_starter",

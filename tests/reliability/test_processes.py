@@ -67,7 +67,11 @@ def test_a_pool_of_forked_processes_works() -> None:
 
 
 @pytest.mark.parametrize(
-    "how", ["used", *thorough("unused", "generator", "repositories", "cycle", "waiting", "threads")]
+    "how",
+    [
+        "file",
+        *thorough("used", "unused", "generator", "repositories", "cycle", "waiting", "threads"),
+    ],
 )
 def test_an_engine_that_nobody_closes_neither_warns_nor_holds_up_the_exit(how: str) -> None:
     assert _run("unclosed", how) == ("the end\n", "", 0)

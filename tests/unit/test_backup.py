@@ -184,7 +184,7 @@ class LongBackupStorage(SQLiteStorage):
 
 def _files_beside(path: Path) -> set[str]:
     """Return the other names in the folder of an open file."""
-    own = {f"{path.name}{suffix}" for suffix in ("", "-wal", "-shm", "-lock")}
+    own = {f"{path.name}{suffix}" for suffix in ("", "-wal", "-shm", "-lock", "-control")}
     return {each.name for each in path.parent.iterdir()} - own
 
 

@@ -149,6 +149,11 @@ def _made() -> Arguments:
         ),
         "JobEngine max_waiting": (INTEGER, lambda value: JobEngine(max_waiting=value)),
         "JobEngine max_batch": (INTEGER, lambda value: JobEngine(max_batch=value)),
+        "JobEngine control": (FLAG, lambda value: JobEngine(control=value)),
+        "SyncJobEngine control": (
+            FLAG,
+            lambda value: SyncJobEngine(control=value, may_block_event_loop=True).close(),
+        ),
         "SyncJobEngine max_waiting": (
             INTEGER,
             lambda value: SyncJobEngine(max_waiting=value, may_block_event_loop=True).close(),

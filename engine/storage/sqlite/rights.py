@@ -105,24 +105,55 @@ def make_file(path: Path, rights: Rights) -> int:
     return descriptor
 
 
-def give(descriptor: int, rights: Rights) -> None:
-    """Give an open file these rights, as far as the process may.
+def give(file: int | Path, rights: Rights) -> None:
+    """Give a file these rights, as far as the process may.
 
     If the file can't get the group, its own group gets no more than everyone.
+
+    Args:
+        file: Its descriptor, or a name of it that nobody else can aim at another file.
+        rights: Those of the database.
     """
-    if sys.platform == "win32" or os.geteuid() not in {0, os.fstat(descriptor).st_uid}:
+    if sys.platform == "win32" or os.geteuid() not in {0, _status(file).st_uid}:
         return
     # One by one: in a container, root may know the group and not the owner, or neither.
     with suppress(OSError):
-        os.fchown(descriptor, -1, rights.group)
+        os.chown(file, -1, rights.group)
     if os.geteuid() == 0:
         with suppress(OSError):
-            os.fchown(descriptor, rights.owner, -1)
+            os.chown(file, rights.owner, -1)
     mode = rights.mode
-    if rights.group not in {-1, os.fstat(descriptor).st_gid}:
+    if rights.group not in {-1, _status(file).st_gid}:
         mode = mode & ~0o070 | (mode & 0o007) << 3
     with suppress(OSError):
-        os.fchmod(descriptor, mode)  # the process's mask does not count
+        os.chmod(file, mode)  # noqa: PTH101 - a descriptor, too; the process's mask does not count
+
+
+def _status(file: int | Path) -> os.stat_result:
+    return os.fstat(file) if isinstance(file, int) else file.stat()
+
+
+def give_to_socket(path: Path, rights: Rights) -> os.stat_result:
+    """Give a socket beside a database these rights; return what the system tells of it.
+
+    A socket can't be opened, and its path may be a link by now. Linux opens what the path names
+    without using it; elsewhere the socket is for its maker alone.
+
+    Raises:
+        OSError: It is not there.
+        StorageError: Someone has replaced it by something else.
+    """
+    if sys.platform != "linux":
+        path.chmod(PRIVATE, follow_symlinks=False)
+        return path.lstat()
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            raise StorageError(f"{path} was replaced while it was made: someone else writes there")
+        give(Path(f"/proc/self/fd/{descriptor}"), rights)
+        return os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def give_group_to_log(path: Path) -> None:

@@ -39,8 +39,9 @@ class SQLiteStorage:
 
     One engine at a time has the file. Any program may read it meanwhile; only the engine may write
     to it. ``jobs.db-wal`` and ``jobs.db-shm`` beside ``jobs.db`` are part of the database while it
-    is open; ``jobs.db-lock`` names the process that has it. Keep the file on a disk of this
-    machine: SQLite's log does not work across a network.
+    is open; ``jobs.db-lock`` names the process that has it, and ``jobs.db-control`` is the socket
+    of its engine. Keep the file on a disk of this machine: SQLite's log does not work across a
+    network.
 
     Args:
         path: The file, or a URL such as ``sqlite:///jobs.db``. Its folder must exist.

@@ -5,11 +5,16 @@ Usage: python -m tests.reliability.programs.unclosed HOW
 
 # ruff: noqa: T201 - a test reads the output
 
+import atexit
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
+from shutil import rmtree
+from socket import AF_UNIX, socket
+from tempfile import mkdtemp
 
 from engine import EngineClosedError, SyncJobEngine, Worker
 from engine.repository.job_repo import InMemoryJobRepository
@@ -26,6 +31,18 @@ def used() -> None:
 def unused() -> None:
     """Leave one unused engine."""
     kept.append(SyncJobEngine())
+
+
+def file() -> None:
+    """Leave one on a file, with a client at its control socket."""
+    folder = mkdtemp()
+    atexit.register(rmtree, folder)
+    engine = SyncJobEngine(Path(folder) / "jobs.db")
+    engine.create("hash")
+    with socket(AF_UNIX) as client:
+        client.connect(f"{folder}/jobs.db-control")
+        assert client.recv(1)
+    kept.append(engine)
 
 
 def repositories() -> None:

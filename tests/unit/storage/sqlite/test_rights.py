@@ -34,7 +34,7 @@ from tests.systems import (
 )
 from tests.unit.storage.sqlite.privileges import in_child
 
-SUFFIXES = ["", "-lock", "-wal", "-shm"]
+SUFFIXES = ["", "-lock", "-wal", "-shm", "-control"]
 OWNER, MEMBER, STRANGER, TEAM = 20_001, 20_002, 20_003, 20_500
 
 

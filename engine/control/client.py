@@ -1,0 +1,142 @@
+"""The client: operations on an engine of another process, by its control socket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+import anyio
+
+from engine.control.protocol import Hello, Reply, error_of
+from engine.control.socket_file import socket_beside
+from engine.control.wire import LostError, Question, Wire
+from engine.domain.exceptions import (
+    CallTimeoutError,
+    EngineUnavailableError,
+    OutcomeUnknownError,
+    WriteTimeoutError,
+)
+from engine.domain.validation import check_seconds
+from engine.operations import OPERATIONS
+from engine.storage.sqlite.paths import path_at
+
+_MAX_WIRES: Final = 4
+_HELLO_SECONDS: Final = 5.0
+
+
+class SocketDesk:
+    """Carries out operations on the engine that has a file, in whatever process it is.
+
+    Any number of tasks of one event loop may call at once; four operations at most are then on
+    their way. It connects when it has something to ask, and again after the engine was restarted.
+    Use it as an async context manager, or `aclose` it.
+
+    Args:
+        path: The engine's file, as the engine takes it.
+        timeout: Seconds for each operation, above 0. By default 60: a read may wait for 30.
+
+    Raises:
+        InvalidValueError: An argument is wrong.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, timeout: float = 60.0) -> None:
+        self._path = socket_beside(path_at(path))
+        self._timeout = check_seconds("timeout", timeout, above_zero=True)
+        self._idle: list[Wire] = []
+        self._room = anyio.CapacityLimiter(_MAX_WIRES)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Hang up. A later call connects anew."""
+        while self._idle:
+            await self._idle.pop().aclose()
+
+    async def do(
+        self,
+        operation: str,
+        arguments: Mapping[str, Any],
+        *,
+        by: str | None = None,  # noqa: ARG002 - as for every desk
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """See `Desk.do`. The engine itself finds out who asks, and ``by`` counts for nothing.
+
+        Cancelling it loses the answer: an act is applied as a whole or not.
+
+        Raises:
+            InvalidValueError: There is no such operation, or an argument is wrong.
+            CallTimeoutError: There was no answer in time, and nothing was applied.
+            WriteTimeoutError: An act was sent, and there was no answer in time.
+            OutcomeUnknownError: An act was sent, and the connection was lost.
+            EngineUnavailableError: No engine listens there, or one that speaks another protocol, or
+                it has too many clients. Nothing was applied.
+            EngineError: The operation's.
+        """
+        found = OPERATIONS.get(operation)
+        acts = found is None or found.acts
+        question = Question.of(operation, arguments)
+        with anyio.move_on_after(self._timeout):
+            async with self._room:
+                reply = await self._reply(question, acts=acts)
+            if reply.error is not None:
+                raise error_of(reply.error)
+            return reply.answer
+        raise (WriteTimeoutError if acts and question.was_sent else CallTimeoutError)(self._timeout)
+
+    async def _reply(self, question: Question, *, acts: bool) -> Reply:
+        """Return the engine's reply; ask once more if the connection is lost, if that is safe."""
+        for _ in range(2):
+            wire = await self._wire()
+            try:
+                reply = await wire.ask(question)
+            except LostError:
+                await wire.aclose()
+                if acts and question.was_sent:
+                    raise OutcomeUnknownError(
+                        f"the connection to the engine at {self._path} was lost: outcome unknown, "
+                        "the change may have been applied; read the job again"
+                    ) from None
+            except BaseException:
+                await wire.aclose()
+                raise
+            else:
+                self._idle.append(wire)
+                return reply
+        raise EngineUnavailableError(f"the engine at {self._path} hung up twice")
+
+    async def _wire(self) -> Wire:
+        """Return a connection that nobody uses."""
+        while self._idle:
+            wire = self._idle.pop()
+            if wire.is_fresh():
+                return wire
+            await wire.aclose()
+        return await Wire.connect(self._path)
+
+
+async def engine_listening_at(path: str | os.PathLike[str]) -> Hello | None:
+    """Return which engine listens beside a file; None if none does, or it can't be reached.
+
+    Raises:
+        InvalidValueError: No file can have this path.
+    """
+    socket = socket_beside(path_at(path))
+    with anyio.move_on_after(_HELLO_SECONDS):
+        try:
+            wire = await Wire.connect(socket)
+        except EngineUnavailableError:
+            return None
+        await wire.aclose()
+        return wire.hello
+    return None
