@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from anyio import to_thread
 
-from engine.domain.exceptions import LifecycleError, StorageDamagedError, StorageError
+from engine.control import SocketDesk, engine_listening_at
+from engine.domain.exceptions import (
+    LifecycleError,
+    StorageDamagedError,
+    StorageError,
+    StorageInUseError,
+)
 from engine.domain.lifecycle import Lifecycle, lifecycle_of
 from engine.operating.guest import Guest
 from engine.operations import Desk, EngineDesk
@@ -19,24 +25,39 @@ from engine.storage.inspection import Place, View
 async def desk_at(place: Place) -> AsyncIterator[Desk]:
     """Give a desk that acts on a place.
 
-    A file that no engine has is opened by a guest, and a database too, beside its engines.
+    The engine of a file carries the operations out, by its control socket. A file that no engine
+    has is opened by a guest, and a database too, beside its engines.
 
     Args:
         place: The place. An engine must have opened it before.
 
     Raises:
-        StorageInUseError: An engine has the file.
+        StorageInUseError: An engine has the file, and does not listen.
         StorageDamagedError: The lifecycle that is kept there can't be read.
         StorageError: It can't be opened, is no engine's, or keeps no lifecycle.
         LifecycleError: It has a job in a status that the lifecycle doesn't know.
     """
-    while True:
-        kept = await to_thread.run_sync(_kept, place)
-        async with Guest(place.guest(), _lifecycle(place, kept)).opened() as core:
-            # An engine may have opened and closed a file between: now it can't any more.
-            if await to_thread.run_sync(_kept, place) == kept:
-                yield EngineDesk(core)
-                return
+    async with AsyncExitStack() as stack:
+        desk: Desk | None = None
+        while desk is None:
+            try:
+                desk = await _guest_desk(place, stack)
+            except StorageInUseError:
+                if place.file is None or await engine_listening_at(place.file) is None:
+                    raise
+                desk = await stack.enter_async_context(SocketDesk(place.file))
+        yield desk
+
+
+async def _guest_desk(place: Place, stack: AsyncExitStack) -> Desk | None:
+    """Open a place by a guest; return None if it was not as it had been read."""
+    kept = await to_thread.run_sync(_kept, place)
+    core = await stack.enter_async_context(Guest(place.guest(), _lifecycle(place, kept)).opened())
+    # An engine may have opened and closed a file between: now it can't any more.
+    if await to_thread.run_sync(_kept, place) == kept:
+        return EngineDesk(core)
+    await stack.aclose()
+    return None
 
 
 def lifecycle_in(place: Place, view: View) -> Lifecycle[Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from engine.domain.epochs import Epoch
@@ -143,6 +144,11 @@ class Place(Protocol):
     @property
     def name(self) -> str:
         """Its name for people and shells, without a password."""
+        ...
+
+    @property
+    def file(self) -> Path | None:
+        """The path of a file; None of a database."""
         ...
 
     def reading(self) -> AbstractContextManager[View]:

@@ -63,6 +63,11 @@ class DatabasePlace:
         """The URL without its password."""
         return self._location.name
 
+    @property
+    def file(self) -> None:
+        """None: it is no file."""
+        return
+
     @contextmanager
     def reading(self) -> Iterator[DatabaseView]:
         """Give one state of the database.

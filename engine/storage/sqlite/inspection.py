@@ -43,6 +43,11 @@ class FilePlace:
         """The path."""
         return str(self.path)
 
+    @property
+    def file(self) -> Path:
+        """The path."""
+        return self.path
+
     @contextmanager
     def reading(self) -> Iterator[FileView]:
         """Give one state of the file.

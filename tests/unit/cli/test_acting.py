@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine import ORDER_LIFECYCLE, FollowUp, Job, SyncJobEngine
+from engine import ORDER_LIFECYCLE, FollowUp, Job, NewJob, SyncJobEngine
 from engine import OrderStatus as S
 from engine.operating import this_operator
 from tests.examples.programs import Terminal
@@ -311,11 +311,23 @@ def test_a_question_that_is_not_answered_by_yes_changes_nothing(
     assert _statuses(place) == before
 
 
-def test_a_file_that_an_engine_has_is_left_to_it(path: Path, here: Run) -> None:
+def test_the_engine_that_has_a_file_is_asked_to_act(path: Path, here: Run) -> None:
     with opened(str(path)) as engine:
+        engine.create("input", start=True)
+        assert here("cancel", path, "job-1", "--reason", "enough")[0] == 0
+        assert engine.get("job-1").error == "cancelled: enough"
+        engine.create_many([NewJob("input")] * 150)
+        assert here("start", path, "--status", "awaiting_payment", "--yes")[0] == 0
+        assert engine.count(status=S.RUNNING) == 150
+        code, _, notes = here("retry", path, "job-1")
+        assert (code, "it has ended" in notes[0]) == (5, True)
+
+
+def test_a_file_whose_engine_does_not_listen_is_left_to_it(path: Path, here: Run) -> None:
+    with SyncJobEngine(path, control=False, new_id=lambda: "job-1") as engine:
         engine.create("input")
         code, lines, [note] = here("cancel", path, "job-1")
-        assert (code, lines, "has it open" in note or "in use" in note) == (3, [], True)
+        assert (code, lines, "is in use by another engine" in note) == (3, [], True)
 
 
 def test_hostile_texts_are_written_without_what_a_terminal_obeys(path: Path, here: Run) -> None:

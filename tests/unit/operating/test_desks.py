@@ -159,9 +159,19 @@ def _job(path: str, job_id: str) -> Record:
     return job
 
 
-async def test_a_file_that_an_engine_has_is_left_to_it(tmp_path: Path) -> None:
+async def test_the_engine_that_has_a_file_is_asked_to_act(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
-    async with JobEngine(path):
+    async with JobEngine(path) as engine:
+        job = await engine.create("hash")
+        await _do(str(path), "start", job_id=job.job_id)
+        assert (await engine.get(job.job_id)).status == JobStatus.RUNNING
+        [line] = await engine.audit()
+        assert (line.action, line.by) == ("start", this_operator())
+
+
+async def test_a_file_whose_engine_does_not_listen_is_left_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    async with JobEngine(path, control=False):
         with pytest.raises(StorageInUseError, match=f"process {os.getpid()}"):
             await _do(str(path), "statistics")
 
