@@ -31,6 +31,7 @@ from engine.domain.models import (
     JobPage,
     JobStatus,
     NewJob,
+    PausedKind,
     Progress,
     Statistics,
     Status,
@@ -51,6 +52,7 @@ from engine.owner.commands.family import follow_ups as read_follow_ups
 from engine.owner.commands.follow_up import backfilling, following
 from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
 from engine.owner.commands.move import MoveJobs, checked_move
+from engine.owner.commands.pause import DrainEngine, PauseKind, ReadPauses, ResumeKind
 from engine.owner.commands.read import (
     FindJob,
     GetJobs,
@@ -708,6 +710,67 @@ class JobEngine(EngineBase[Status]):
             InvalidValueError: The kind is none; or another argument is of the wrong type or size.
         """
         return await self._ask(SwitchRule(kind, by, reason, disabled=False))
+
+    async def pause(self, kind: str, *, by: str | None = None, reason: str | None = None) -> bool:
+        """Pause a kind: no engine claims jobs of it until `resume`; return whether it was not.
+
+        This engine claims none from now on. The others of a database follow within milliseconds if
+        they hear notifications, and else at their next beat. Attempts at work go on, and so do
+        deadlines; jobs of the kind are still created, started, moved and cancelled. The pause is
+        kept with the jobs, and outlives each engine.
+
+        Args:
+            kind: The kind; there need be no job of it. Up to 256 may be paused.
+            by: Who pauses it: 1 to 256 characters, for `paused` and for the audit.
+            reason: Why: up to 4,096 characters, for the same.
+
+        Raises:
+            InvalidValueError: An argument is of the wrong type or size, or too many are paused.
+        """
+        return await self._ask(PauseKind(kind, by, reason))
+
+    async def resume(self, kind: str, *, by: str | None = None, reason: str | None = None) -> bool:
+        """Resume a kind: its ready jobs are claimed again; return whether it was paused.
+
+        Args:
+            kind: The kind.
+            by: Who resumes it: 1 to 256 characters, for the audit.
+            reason: Why: up to 4,096 characters, for the same.
+
+        Raises:
+            InvalidValueError: An argument is of the wrong type or size.
+        """
+        return await self._ask(ResumeKind(kind, by, reason))
+
+    async def paused(self) -> list[PausedKind]:
+        """Return the kinds that are paused, in their order."""
+        return [*await self._ask(ReadPauses())]
+
+    async def drain(
+        self,
+        engine_id: int | None = None,
+        *,
+        undo: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Let an engine claim nothing more; it goes on with the jobs that it has.
+
+        Drain it before you stop it, and wait until ``statistics().running`` is 0, or until `engine
+        stats` shows that it has no jobs. A drain ends with the engine, or by ``undo``.
+
+        Args:
+            engine_id: The number of an engine of the same database, as `engine stats` shows it; by
+                default this engine. Another one follows as it does a `pause`.
+            undo: Whether it claims jobs again.
+            by: Who drains it: 1 to 256 characters, for the audit.
+            reason: Why: up to 4,096 characters, for the same.
+
+        Raises:
+            InvalidValueError: An argument is of the wrong type or size, or no living engine has the
+                number.
+        """
+        await self._ask(DrainEngine(engine_id, undo=undo, by=by, reason=reason))
 
     async def extend(
         self,

@@ -31,6 +31,7 @@ from engine.domain.models import (
     JobPage,
     JobStatus,
     NewJob,
+    PausedKind,
     Progress,
     Statistics,
     Status,
@@ -51,6 +52,7 @@ from engine.owner.commands.family import follow_ups as read_follow_ups
 from engine.owner.commands.follow_up import backfilling, following
 from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
 from engine.owner.commands.move import MoveJobs, checked_move
+from engine.owner.commands.pause import DrainEngine, PauseKind, ReadPauses, ResumeKind
 from engine.owner.commands.read import (
     FindJob,
     GetJobs,
@@ -509,6 +511,45 @@ class SyncJobEngine(EngineBase[Status]):
         """Enable the rule of follow-ups for a kind if it is disabled; return if there is one."""
         message = SwitchRule(kind, by, reason, disabled=False)
         return self._ask_of_write(TimeLimit(timeout), message)
+
+    def pause(
+        self,
+        kind: str,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> bool:
+        """Pause a kind: no engine claims jobs of it until `resume`; return whether it was not."""
+        return self._ask_of_write(TimeLimit(timeout), PauseKind(kind, by, reason))
+
+    def resume(
+        self,
+        kind: str,
+        *,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> bool:
+        """Resume a kind: its ready jobs are claimed again; return whether it was paused."""
+        return self._ask_of_write(TimeLimit(timeout), ResumeKind(kind, by, reason))
+
+    def paused(self, *, timeout: float | None = None) -> list[PausedKind]:
+        """Return the kinds that are paused, in their order."""
+        return [*self._bridge.ask(TimeLimit(timeout), ReadPauses())]
+
+    def drain(
+        self,
+        engine_id: int | None = None,
+        *,
+        undo: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        """Let an engine claim nothing more; it goes on with the jobs that it has."""
+        message = DrainEngine(engine_id, undo=undo, by=by, reason=reason)
+        self._ask_of_write(TimeLimit(timeout), message)
 
     def _ask_of_write(self, limit: TimeLimit, message: Message[Outcome]) -> Outcome:
         """Send a message that is no write for the owner, and writes nevertheless."""

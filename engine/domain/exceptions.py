@@ -663,6 +663,8 @@ class CallTimeoutError(EngineError, TimeoutError):
         status: The status that the job had then, as a plain string; None if it is not known.
         unhandled_kind: The kind of the job, if it was ready, and workers were open, but none had
             that kind; otherwise None.
+        paused_kind: The kind of the job, if it is paused, and no attempt was known to have the job;
+            otherwise None.
     """
 
     def __init__(
@@ -671,9 +673,15 @@ class CallTimeoutError(EngineError, TimeoutError):
         job_id: str | None = None,
         status: str | None = None,
         unhandled_kind: str | None = None,
+        paused_kind: str | None = None,
     ) -> None:
         if job_id is None or status is None:
             text = f"no answer within {timeout:g} s{self._what_then}"
+        elif paused_kind is not None:
+            text = (
+                f"job {shown(job_id)} is still {status} after {timeout:g} s, and its kind "
+                f"{shown(paused_kind)} is paused: `resume` the kind, and the job runs"
+            )
         elif unhandled_kind is not None:
             text = (
                 f"job {shown(job_id)} is ready; no worker has the kind {shown(unhandled_kind)}, "
@@ -689,6 +697,7 @@ class CallTimeoutError(EngineError, TimeoutError):
         self.job_id = job_id
         self.status = status
         self.unhandled_kind = unhandled_kind
+        self.paused_kind = paused_kind
 
     _what_then = ""
 

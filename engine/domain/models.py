@@ -18,7 +18,7 @@ from typing_extensions import TypeVar
 
 from engine.domain.epochs import Cursor
 from engine.domain.json_text import value_of
-from engine.domain.labels import DEFAULT_KIND
+from engine.domain.labels import DEFAULT_KIND, KIND_FORM
 from engine.domain.lifecycle import Lifecycle
 from engine.domain.outcomes import Outcome
 from engine.domain.past_status import MemberFirst, PastStatus
@@ -231,6 +231,18 @@ class Transition(Snapshot, Generic[Status]):
         return str(Cursor(self.sequence, self.epoch))
 
 
+class PausedKind(Snapshot):
+    """A kind whose jobs no engine claims, until it is resumed."""
+
+    kind: str = Field(pattern=KIND_FORM)
+    at: UtcDatetime
+    """Since when."""
+    by: str | None = None
+    """Who has paused it, as the caller says."""
+    reason: str | None = None
+    """Why, as the caller says."""
+
+
 class JobPage(Snapshot, Generic[Status]):
     """A page of jobs in the order of their creation, or the reverse, and a cursor to the next."""
 
@@ -267,6 +279,10 @@ class Statistics(Snapshot, Generic[Status]):
     """Jobs held by an attempt."""
     unhandled: int
     """Ready jobs whose kind no open worker has, of this engine or, over a database, of another."""
+    paused: int
+    """Jobs that would be ready, but for the pause of their kind."""
+    draining: bool
+    """Whether this engine claims no jobs, because an operator drains it."""
     waiting: int
     """All other live jobs: they wait for a gate, an answer, their next attempt's time, or, as
     suspects after a death of the process, for their turn."""

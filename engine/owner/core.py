@@ -176,7 +176,7 @@ class Core(Generic[Status]):
                 late = await self._live_follow_up(job_id) if follow_ups else None
             if late is None:
                 return self.views.job(record)
-            raise self.too_late(seconds, late.job_id, late.status)
+            raise self.too_late(seconds, late.job_id, late.status, late.kind)
         wait, waited_id = self._wait_for(statuses), job_id
         with anyio.CancelScope() as scope:
             if seconds is not None:
@@ -188,7 +188,7 @@ class Core(Generic[Status]):
                 with suppress(JobNotFoundError):  # they have ended, and were removed
                     await wait.wait(self.ask, GetJobs([waited_id]))
             return self.views.job(record)
-        raise self.too_late(seconds or 0.0, waited_id, wait.status)
+        raise self.too_late(seconds or 0.0, waited_id, wait.status, wait.kind)
 
     def _wait_for(self, statuses: Collection[str]) -> JobWait:
         return JobWait(self.state.events, statuses, self.lifecycle.values, self.inbox.new_event)
@@ -201,19 +201,29 @@ class Core(Generic[Status]):
                     return each
         return None
 
-    def too_late(self, seconds: float, job_id: str, status: str | None = None) -> CallTimeoutError:
+    def too_late(
+        self,
+        seconds: float,
+        job_id: str,
+        status: str | None = None,
+        kind: str | None = None,
+    ) -> CallTimeoutError:
         """Return the error of a caller who has waited in vain for a job; any thread may call this.
 
         Args:
             seconds: The limit.
             job_id: The job.
             status: Its status, if the caller has read it.
+            kind: Its kind, the same.
         """
         held = self.state.table.find(job_id)
         if status is None and held is not None:
             status = held.status
-        kind = self.state.ready_queue.unhandled_kind(job_id)
-        return CallTimeoutError(seconds, job_id, status, kind)
+        if kind is None and held is not None:
+            kind = held.kind
+        queue = self.state.ready_queue
+        paused = None if status is None or kind is None else queue.paused_kind(job_id, status, kind)
+        return CallTimeoutError(seconds, job_id, status, queue.unhandled_kind(job_id), paused)
 
     def watcher(
         self, job_id: str | None, after: Cursor | None, *, progress: bool

@@ -9,6 +9,7 @@ from typing import Final
 
 from engine.domain.deadlines import LAST_TIME, due_after
 from engine.domain.exceptions import KindInUseError
+from engine.owner.intake import Intake
 from engine.owner.times import Times
 from engine.portal.time import Clock
 
@@ -24,6 +25,7 @@ class HandledKinds:
     Args:
         notices: Takes the times at which to warn, by kind.
         ready_kinds: Returns the kinds that have ready jobs.
+        intake: Has the paused kinds, whose jobs wait for no handler.
 
     Attributes:
         tell: Called with the kinds that have a handler, when they change.
@@ -31,9 +33,15 @@ class HandledKinds:
             was set back, and all waits begin anew.
     """
 
-    def __init__(self, notices: Times[datetime], ready_kinds: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self,
+        notices: Times[datetime],
+        ready_kinds: Callable[[], Iterable[str]],
+        intake: Intake,
+    ) -> None:
         self._notices = notices
         self._ready_kinds = ready_kinds
+        self._intake = intake
         self._kinds: set[str] = set()
         self.tell: Callable[[Collection[str]], object] = lambda _: None
         self._warned: set[str] = set()
@@ -64,16 +72,17 @@ class HandledKinds:
         """Take in the kinds of a worker that opens."""
         self._kinds.update(kinds)
         self.tell(frozenset(self._kinds))
-        self._begin_anew(now)
+        self.begin_anew(now)
 
     def remove(self, kinds: Collection[str], clock: Clock) -> None:
         """Drop the kinds of a worker that has closed. Never fails."""
         self._kinds.difference_update(kinds)
         self.tell(frozenset(self._kinds))
         with suppress(Exception):  # a clock that fails has crashed the engine, or will
-            self._begin_anew(clock())
+            self.begin_anew(clock())
 
-    def _begin_anew(self, now: datetime) -> None:
+    def begin_anew(self, now: datetime) -> None:
+        """Let the wait for a handler begin now, for all kinds that have ready jobs."""
         self._changed_at = now
         for kind in self._ready_kinds():
             self.note_ready(kind, now)
@@ -88,7 +97,7 @@ class HandledKinds:
 
     def note_ready(self, kind: str, at: datetime) -> None:
         """Note that a kind has had ready jobs since then; a warning follows if nobody takes it."""
-        if not self._kinds or kind in self._kinds:
+        if not self._kinds or kind in self._kinds or kind in self._intake.pauses:
             self.forget(kind)
         elif self._may_warn(kind):
             self._wait(kind, max(at, self._changed_at))

@@ -24,6 +24,7 @@ class Offer:
         without: Jobs that are ready no more.
         fresh: The jobs that become ready in this round, in their order.
         most_suspects: How many suspects may be claimed: 1, or 0 while one is at work.
+        paused: The kinds of which it has no jobs.
     """
 
     def __init__(
@@ -33,11 +34,13 @@ class Offer:
         without: Container[str],
         fresh: Iterable[Record],
         most_suspects: int,
+        paused: Container[str] = (),
     ) -> None:
         self._innocents = innocents
         self._suspects = suspects
         self._without = without
         self._most_suspects = most_suspects
+        self._paused = paused
         self._fresh: dict[str, list[Record]] = {}
         for record in fresh:
             self._fresh.setdefault(record.kind, []).append(record)
@@ -60,7 +63,7 @@ class Offer:
         """Take one job of each kind that has some; return the others that it may have."""
         served: list[str] = []
         for kind, its in places.kinds.items():
-            if its.free <= 0:
+            if its.free <= 0 or kind in self._paused:
                 continue
             if (line := self._lines.get(kind)) is None:
                 line = self._lines[kind] = self._in_order(kind)

@@ -17,7 +17,7 @@ later caller gets an error with the bug as its cause.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from types import TracebackType
 from typing import Generic, Self
@@ -33,6 +33,7 @@ from engine.domain.exceptions import (
 from engine.domain.models import Status
 from engine.domain.retention import Retention
 from engine.owner.cleaner import clean_up
+from engine.owner.commands.expire import ExpireJobs
 from engine.owner.core import Core
 from engine.owner.keeping_up import KeepingUp
 from engine.owner.reads import answer_reads
@@ -79,7 +80,8 @@ class Owner(Generic[Status]):
         self._state = core.state
         self._counters = Counters()
         self._writes = Writes(core.state, storage, clock, self._counters)
-        self._sources = Sources(core.state, storage, clock, self._writes.settle, self._counters)
+        calls = (self._writes.settle, self._serve_claims)
+        self._sources = Sources(core.state, storage, clock, *calls, self._counters)
         self.cancel_body: Callable[[], object] | None = None
         self._crash: BaseException | None = None
         self._interrupt: BaseException | None = None
@@ -250,6 +252,11 @@ class Owner(Generic[Status]):
             except BaseException as error:
                 self._close_error = error
                 logger.exception("the storage could not be closed")
+
+    def _serve_claims(self) -> None:
+        """Start a round that decides the waiting claims again."""
+        with suppress(EngineUnavailableError):  # it is closing, and serves none
+            self._inbox.put(ExpireJobs(()), internal=True)
 
     # A round.
 

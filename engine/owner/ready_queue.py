@@ -13,6 +13,7 @@ from typing import Any
 
 from engine.domain.lifecycle import Lifecycle
 from engine.owner.handled_kinds import HandledKinds
+from engine.owner.intake import Intake
 from engine.owner.offer import Offer
 from engine.owner.orphans import Orphans
 from engine.owner.ranked_jobs import RankedByKind
@@ -37,6 +38,7 @@ class ReadyQueue:
         is_filled: Whether it has the ready jobs that no attempt has ever had.
         orphans: The jobs whose attempts died with their engine.
         strays: The jobs that stray threads hold back.
+        intake: Which jobs may be claimed here.
         handled: The kinds that have a handler in this engine.
     """
 
@@ -58,7 +60,8 @@ class ReadyQueue:
         self._held_suspects: set[str] = set()
         self.orphans = Orphans()
         self.strays = Strays()
-        self.handled = HandledKinds(times.notices, self._ready_kinds)
+        self.intake = Intake()
+        self.handled = HandledKinds(times.notices, self._ready_kinds, self.intake)
 
     def fill(self) -> None:
         """Take in all ready jobs; the second time, do nothing."""
@@ -74,12 +77,16 @@ class ReadyQueue:
     def counts(self) -> ReadyCounts:
         """Return the numbers of jobs that run, or could."""
         self.fill()
-        one = 1 if self._suspects and not self._held_suspects else 0  # a suspect runs alone
-        others = {kind for kind in self._ready_kinds() if kind not in self.handled}
+        kinds = self._ready_kinds()
+        paused = kinds & self.intake.pauses.by_kind.keys()
+        others = {kind for kind in kinds - paused if kind not in self.handled}
+        suspects = set[str]() if self._held_suspects else {*self._suspects}
+        may_run = suspects - paused  # one at a time, because a suspect runs alone
         return ReadyCounts(
-            self._ready(self._innocent.keys()) + one,
+            self._ready(kinds - paused) + bool(may_run),
             len(self._held),
-            self._ready(others) + (one if self._suspects.keys() <= others else 0),
+            self._ready(others) + bool(may_run and may_run <= others),
+            self._ready(paused) + bool(suspects and not may_run),
         )
 
     def _has(self, kind: str) -> bool:
@@ -96,8 +103,16 @@ class ReadyQueue:
         record = self._find(job_id)
         if record is None or not self.handled or record.kind in self.handled:
             return None
+        if record.kind in self.intake.pauses:
+            return None
         is_ready = self._innocent.has(record) or self._suspects.has(record)
         return record.kind if is_ready else None
+
+    def paused_kind(self, job_id: str, status: str, kind: str) -> str | None:
+        """Return the kind of a job that could run but for its pause, as far as is known here."""
+        if status != self._running or job_id in self._held:
+            return None
+        return kind if kind in self.intake.pauses else None
 
     def note(self, record: Record) -> None:
         """Add, move or remove a job as it was committed."""
@@ -163,7 +178,8 @@ class ReadyQueue:
         if self.strays:
             without = changed.keys() | self.strays.keys()
         has_suspect = any(_is_held(job_id, changed) for job_id in self._held_suspects)
-        return Offer(self._innocent, self._suspects, without, fresh, 0 if has_suspect else 1)
+        most_suspects, paused = 0 if has_suspect else 1, self.intake.pauses.by_kind
+        return Offer(self._innocent, self._suspects, without, fresh, most_suspects, paused)
 
 
 def _is_held(job_id: str, changed: Mapping[str, Record]) -> bool:

@@ -32,6 +32,7 @@ class Sources:
         storage: All other jobs.
         clock: The engine's clock.
         settle: Finds out the outcome of an earlier commit, if it is unknown.
+        serve_claims: Lets a round decide the claims that wait, soon.
         counters: The work so far.
     """
 
@@ -39,4 +40,5 @@ class Sources:
     storage: Storage
     clock: Clock
     settle: Callable[[], Awaitable[None]]
+    serve_claims: Callable[[], object]
     counters: Counters

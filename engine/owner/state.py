@@ -16,6 +16,7 @@ from engine.domain.exceptions import LifecycleError, shown
 from engine.domain.follow_up_rule import Rule
 from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.lifecycle import Lifecycle, description, differences
+from engine.domain.pauses import Pauses
 from engine.owner.events import Events
 from engine.owner.following import Following
 from engine.owner.lookup import Lookup
@@ -127,6 +128,7 @@ class State:
                 )
         if not self.is_guest:
             await self._compare_lifecycles()
+        self.ready_queue.intake.pauses = Pauses.read(await self._storage.pauses())
         self.take_rules(opened.rules)
         await self.change_rules(self._with_given_rules)
         self.table = opened.table

@@ -146,10 +146,17 @@ class WaitingClaims:
 
     def _wanted(self) -> list[tuple[dict[str, int], int]]:
         """Return how many jobs each claim can take now: of each kind, and in all."""
-        room = len(self._reserved)
+        intake = self._ready_queue.intake
+        if intake.is_draining:
+            return []
+        room, paused = len(self._reserved), intake.pauses.by_kind
         wanted = []
         for places in (each.places for each in self._waiting if not each.is_abandoned):
-            kinds = {kind: its.free for kind, its in places.kinds.items() if its.free > 0}
+            kinds = {
+                kind: its.free
+                for kind, its in places.kinds.items()
+                if its.free > 0 and kind not in paused
+            }
             if kinds and places.free > room:
                 wanted.append((kinds, places.free - room))
         return wanted
@@ -167,7 +174,8 @@ class WaitingClaims:
             release(batch, record)
         if not self._waiting and not self._reserved:
             return []
-        claims = [each for each in self._waiting if not each.is_abandoned]
+        is_draining = self._ready_queue.intake.is_draining
+        claims = [each for each in self._waiting if not (each.is_abandoned or is_draining)]
         served = [ServedClaim(each) for each in self._waiting if each.is_abandoned]
         if self._ready_queue.orphans:
             for each in claims:

@@ -45,6 +45,7 @@ class JobWait(Listener):
 
     Attributes:
         status: The newest status of the job; None before it has been read.
+        kind: The job's kind; the same.
     """
 
     __slots__ = (
@@ -55,6 +56,7 @@ class JobWait(Listener):
         "_outcome",
         "_statuses",
         "_woken",
+        "kind",
         "status",
     )
 
@@ -68,6 +70,7 @@ class JobWait(Listener):
         new_event: Callable[[], Event],
     ) -> None:
         self.status: str | None = None
+        self.kind: str | None = None
         self._known = known
         self._new_event = new_event
         self._woken = new_event()
@@ -118,7 +121,7 @@ class JobWait(Listener):
         self._events.subscribe(self, job_id)
         try:
             record = await read_job(ask, message)
-            self.status = self.status or record.status
+            self.status, self.kind = self.status or record.status, record.kind
             while self._outcome is None:  # else it came meanwhile
                 if record.status in self._statuses or record.outcome is not None:
                     return record

@@ -40,6 +40,8 @@ class Head(NamedTuple):
     """The newest engine's, as `engine.domain.lifecycle.description` has it; None for unknown."""
     rules: str
     """Those of follow-ups, in their stored form."""
+    pauses: str
+    """The paused kinds, in their stored form."""
     last_sequence: int
     """The number of the newest transition that was ever removed."""
     last_position: int

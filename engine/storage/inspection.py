@@ -1,9 +1,9 @@
 """Inspection: what a program may ask of a place with jobs, while engines use it or not.
 
-The place is a file or a database. Its jobs stay as they are; only a new place can be made, and the
-rules of follow-ups can be changed. No lifecycle is needed: the statuses are the texts that are
-stored there. What acts on the jobs, such as `engine.operating`, is an engine too, and gets its
-storage here.
+The place is a file or a database. Its jobs stay as they are; only a new place can be made, the
+rules of follow-ups and the paused kinds can be changed, and an engine can be drained. No lifecycle
+is needed: the statuses are the texts that are stored there. What acts on the jobs, such as
+`engine.operating`, is an engine too, and gets its storage here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Protocol
 from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import Rules
 from engine.domain.models import Progress
+from engine.domain.pauses import Pauses
 from engine.storage.answers import Names, StoredPage
 from engine.storage.audit import KeptAuditLine
 from engine.storage.copying import Contents, Counts, Draft
@@ -137,6 +138,14 @@ class View(Protocol):
         """
         ...
 
+    def pauses(self) -> Pauses:
+        """Return the paused kinds.
+
+        Raises:
+            StorageDamagedError: They can't be read.
+        """
+        ...
+
 
 class Place(Protocol):
     """A place with jobs."""
@@ -184,6 +193,33 @@ class Place(Protocol):
         Raises:
             StorageInUseError: An engine has the file. Those of a database may run.
             StorageError: It can't be read or written, or is no engine's.
+        """
+        ...
+
+    def change_pauses(self, change: Callable[[Pauses], Pauses]) -> Pauses:
+        """Keep other paused kinds; return those before.
+
+        Args:
+            change: Makes them from those that are kept, or returns these to leave them; called
+                again if others have changed them.
+
+        Raises:
+            StorageInUseError: An engine has the file. Those of a database may run.
+            StorageError: It can't be read or written, or is no engine's.
+        """
+        ...
+
+    def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+        """Drain an engine of a database, or let it claim again; return whether it is there.
+
+        Args:
+            engine_id: Its number.
+            draining: Whether it is to claim nothing.
+
+        Raises:
+            InvalidValueError: It is a database, and no number is given.
+            StorageInUseError: It is a file, and an engine has it: ask that one.
+            StorageError: It is a file; or can't be read or written, or is no engine's.
         """
         ...
 

@@ -21,6 +21,7 @@ from engine.domain.epochs import new_epoch
 from engine.domain.exceptions import StorageError, StorageInUseError
 from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.domain.labels import DEFAULT_KIND
+from engine.domain.pauses import NO_PAUSES
 from engine.storage.answers import CheckedOut, Names, StoredCount, StoredPage
 from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine
 from engine.storage.columns import Lead, RowIndex, Statuses, Texts, names_in, names_of, root_name
@@ -78,6 +79,7 @@ class MemoryStorage:
         self._running = ""
         self._lifecycle: str | None = None
         self._rules = NO_RULES
+        self._pauses = NO_PAUSES
 
     async def open(
         self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
@@ -126,6 +128,16 @@ class MemoryStorage:
         """Keep them as long as this object."""
         self._rules = StoredRules(self._rules.number + 1, text)
         return self._rules
+
+    async def pauses(self) -> str:
+        """Return the paused kinds."""
+        return self._pauses
+
+    async def keep_pauses(self, text: str, before: str) -> bool:
+        """Keep them as long as this object."""
+        del before
+        self._pauses = text
+        return True
 
     async def checkout(self, names: Names) -> CheckedOut:
         """Return nothing: a job that is not in the table does not exist."""

@@ -66,9 +66,18 @@ class EngineRow(NamedTuple):
     name: str
     is_dead: bool
     """Whether the others take it for dead: what it had becomes free."""
+    is_draining: bool
+    """Whether it claims nothing, because an operator drains it."""
     lease_seconds: float
     """After a silence of so long the others take it for dead."""
     kinds: Sequence[str]
     """Those that have a handler there."""
     jobs: int
     """Those that it holds."""
+
+    @property
+    def state(self) -> str:
+        """For people: ``alive``, ``draining`` or ``dead``."""
+        if self.is_dead:
+            return "dead"
+        return "draining" if self.is_draining else "alive"

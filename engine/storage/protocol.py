@@ -119,6 +119,18 @@ class Storage(Protocol):
         """
         ...
 
+    async def pauses(self) -> str:
+        """Return the paused kinds as they are now, in the form of `engine.domain.pauses`."""
+        ...
+
+    async def keep_pauses(self, text: str, before: str) -> bool:
+        """Keep other paused kinds, durably; return whether they are kept.
+
+        A private storage keeps them. A shared one keeps those that are there, and returns False, if
+        these are not the same text as ``before``: others have changed them.
+        """
+        ...
+
     async def checkout(self, names: Names) -> CheckedOut:
         """Return committed jobs with these ids, idempotency keys and payments; skip the unknown.
 

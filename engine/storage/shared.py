@@ -35,7 +35,10 @@ class ReadyCounts(NamedTuple):
     running: int
     """Those that an attempt has."""
     unhandled: int
-    """Those of the ready ones whose kind no open worker has, of this engine or a living one."""
+    """Those of the ready ones whose kind no open worker has, of this engine or a living one that is
+    not drained."""
+    paused: int
+    """Those that would be ready, but for the pause of their kind."""
 
 
 class Shared(Protocol):
@@ -138,11 +141,12 @@ class Shared(Protocol):
         """End a call of `news` that waits, or the next one. For the event loop of the owner."""
         ...
 
-    async def ready_counts(self, kinds: Collection[str]) -> ReadyCounts:
+    async def ready_counts(self, kinds: Collection[str], paused: Collection[str]) -> ReadyCounts:
         """Count the jobs that run, or could.
 
         Args:
             kinds: Those that have a handler in this engine.
+            paused: Those that are paused.
         """
         ...
 
@@ -150,9 +154,31 @@ class Shared(Protocol):
         """Return up to ``limit`` kinds of ready jobs that no living engine has a handler for.
 
         Args:
-            kinds: Those that have a handler in this engine.
+            kinds: Those to leave out: they have a handler in this engine, or are paused.
             limit: The most to return.
         """
+        ...
+
+    @property
+    def instructions(self) -> object:
+        """What tells whether operators have changed something: equal to what it was, if not.
+
+        That is the pauses, and whether this engine is drained; as of the newest look of the storage
+        at what the others do. It looks at each beat, and sooner at hints; `news` then returns.
+        """
+        ...
+
+    async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+        """Drain an engine, or let it claim again; return whether there is such a one that lives.
+
+        Args:
+            engine_id: Its number; None for this one.
+            draining: Whether it is to claim nothing.
+        """
+        ...
+
+    async def is_draining(self) -> bool:
+        """Return whether this engine is drained."""
         ...
 
     async def exchange_progress(

@@ -9,6 +9,7 @@ from engine.testing.engines import EngineTests
 from engine.testing.failing import FailingTests
 from engine.testing.following import FollowingTests
 from engine.testing.limiting import LimitingTests
+from engine.testing.pausing import PausingTests
 from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
 from engine.testing.working import WorkingTests
@@ -23,6 +24,7 @@ class StorageSuite(
     RemovingTests,
     FollowingTests,
     AuditingTests,
+    PausingTests,
     BackingUpTests,
     EngineTests,
 ):

@@ -101,8 +101,10 @@ class TakingTests(SharedFixtures):
             await one.apply(*(created(name) for name in "abc"), created("d", kind="other"))
             await one.apply(*(created(name, execution=died) for name in "ef"))
             await one.apply(*map(claimed, await one.take(2)))
-            counts = await other.shared.ready_counts({"other"})
-            assert counts == ReadyCounts(ready=3, running=2, unhandled=2)
+            counts = await other.shared.ready_counts({"other"}, [])
+            assert counts == ReadyCounts(ready=3, running=2, unhandled=2, paused=0)
+            counts = await other.shared.ready_counts([], ["other", "unheard-of"])
+            assert counts == ReadyCounts(ready=2, running=2, unhandled=2, paused=1)
 
     async def test_an_attempt_stays_whoever_writes_its_job(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from engine import DuplicateJobIdError, SQLiteStorage, StorageError, StorageInUseError
 from engine.domain.epochs import new_epoch
 from engine.domain.follow_up_rules import NO_RULES, StoredRules
+from engine.domain.pauses import NO_PAUSES
 from engine.storage import (
     KEPT_ATTEMPTS,
     AttemptRecord,
@@ -44,6 +45,7 @@ from engine.storage.record import (
     newest_records,
 )
 from engine.testing import NewStorage, StorageSuite
+from engine.testing.instructing import InstructingTests
 from engine.testing.ruling import RulingTests
 from engine.testing.values import MICROSECOND
 from tests.proof.shared_storage import Place, PlainShared
@@ -316,6 +318,21 @@ class KeepsTheFirstRules(PlainStorage):
 
     async def keep_rules(self, text: str) -> StoredRules:
         return await super().keep_rules(text if self.stored_rules == NO_RULES else "[]")
+
+
+class ForgetsThePauses(PlainStorage):
+    """Keeps the paused kinds only until it is closed."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.stored_pauses = NO_PAUSES
+
+
+class KeepsPausesOfNewKinds(PlainStorage):
+    """Keeps more paused kinds, and never fewer."""
+
+    async def keep_pauses(self, text: str, before: str) -> bool:
+        return await super().keep_pauses(max(text, before, key=len), before)
 
 
 class ForgetsTheLifecycle(PlainStorage):
@@ -1062,6 +1079,8 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     CountsFamilies: "test_follow_ups_count",
     ForgetsTheRules: "test_what_follows_is_there_after_a_restart",
     KeepsTheFirstRules: "test_rules_are_kept",
+    ForgetsThePauses: "test_a_restart_resumes_nothing",
+    KeepsPausesOfNewKinds: "test_paused_kinds_are_kept",
     ForgetsTheLifecycle: "test_the_lifecycle_is_kept_until_the_next_opening",
     LetsTwoIn: "test_a_second_engine_is_refused",
     RefusesWithoutAReason: "test_a_second_opening_is_refused_and_harms_nothing",
@@ -1154,6 +1173,48 @@ class FollowsRemovedJobs(PlainShared):
         return await super().commit([each for each in changes if not each.is_compared], lines)
 
 
+class OverwritesUnseenPauses(PlainShared):
+    """Keeps the pauses of whoever comes last."""
+
+    async def keep_pauses(self, text: str, before: str) -> bool:
+        del before
+        return await super().keep_pauses(text, await self.pauses())
+
+
+class TellsNoInstructions(PlainShared):
+    """Lets no engine know that another one has paused a kind, or drains it."""
+
+    @property
+    def instructions(self) -> object:
+        return None
+
+
+class TakesDrainedForAlive(PlainShared):
+    """Counts a kind as handled that only a drained engine has."""
+
+    async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+        self._is_drained = draining
+        is_there = await super().drain(engine_id, draining=draining)
+        self.place.drained.clear()
+        return is_there
+
+    async def is_draining(self) -> bool:
+        return getattr(self, "_is_drained", False)
+
+    @property
+    def instructions(self) -> object:
+        return getattr(self, "_is_drained", False)
+
+
+class DrainsAllEngines(PlainShared):
+    """Drains each engine with the one that is meant."""
+
+    async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+        for each in range(len(self.place.engines)):
+            await super().drain(each, draining=draining)
+        return await super().drain(engine_id, draining=draining)
+
+
 SHARED_CAUGHT_BY: dict[type[PlainShared], str] = {
     AppliesTransitionsByOlderRules: "test_a_transition_by_older_rules_is_not_applied",
     ComparesRulesWithEveryChange: "test_what_is_no_transition_goes_by_no_rules",
@@ -1162,10 +1223,14 @@ SHARED_CAUGHT_BY: dict[type[PlainShared], str] = {
     OverwritesNewerRules: "test_older_rules_replace_no_newer_ones",
     TakesNoteOfNoRules: "test_whoever_has_asked_for_the_newest_rules_goes_by_them",
     FollowsRemovedJobs: "test_a_removal_leaves_no_follow_up_behind",
+    OverwritesUnseenPauses: "test_nobody_takes_back_pauses_unseen",
+    TellsNoInstructions: "test_an_engine_learns_of_its_drain",
+    TakesDrainedForAlive: "test_a_drained_engine_handles_no_kind",
+    DrainsAllEngines: "test_one_engine_drains_itself",
 }
 
 
-class TestBrokenShared(RulingTests):
+class TestBrokenShared(RulingTests, InstructingTests):
     @pytest.fixture
     def anyio_backend(self) -> str:
         return "asyncio"

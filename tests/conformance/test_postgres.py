@@ -20,6 +20,7 @@ from engine.testing.failing import FailingTests
 from engine.testing.fixtures import OpenStore
 from engine.testing.following import FollowingTests
 from engine.testing.limiting import LimitingTests
+from engine.testing.pausing import PausingTests
 from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
 from engine.testing.shared_fixtures import EndLease, LoseAnswer, OpenPair
@@ -63,6 +64,7 @@ class TestMoreOfPostgresStorage(
     RemovingTests,
     FollowingTests,
     AuditingTests,
+    PausingTests,
     BackingUpTests,
 ):
     """The other parts, on one event loop: every call waits for the same thread."""

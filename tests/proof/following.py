@@ -1,4 +1,7 @@
-"""Compare follow-ups: rules come and go, and whatever jobs do makes follow-ups by them."""
+"""Compare follow-ups: rules come and go, and whatever jobs do makes follow-ups by them.
+
+Kinds are paused and resumed in between, and stay so in the next engine.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +73,7 @@ class Following(Machine):
             [*map(told, which)] for which in (self.call("rules"), self.model.rules.kept())
         )
         assert real == right
+        self.compare_paused()
 
     @rule(kind=st.sampled_from(FOLLOWING))
     def remove_rule(self, kind: str) -> None:
@@ -78,6 +82,29 @@ class Following(Machine):
             lambda: {"was there": self.call("remove_rule", kind)},
             lambda: self.model.rules.remove(kind),
         )
+        self.switch_pause(kind)
+
+    def switch_pause(self, kind: str) -> None:
+        """Pause a kind, or resume it; no rule of its own, which would make the others rarer."""
+        is_paused = kind in self.model.paused
+        for _ in range(2):  # the second one changes nothing
+            if is_paused:
+                self.compare(
+                    "resume",
+                    lambda: {"changed": self.call("resume", kind)},
+                    lambda: self.model.resume(kind),
+                )
+            else:
+                self.compare(
+                    "pause",
+                    lambda: {"changed": self.call("pause", kind, by="Ada")},
+                    lambda: self.model.pause(kind, "Ada", self.now),
+                )
+        self.compare_paused()
+
+    def compare_paused(self) -> None:
+        kept = sorted(self.model.paused.items())
+        self.compare("paused", lambda: self.call("paused"), lambda: [each for _, each in kept])
 
     @rule(number=st.integers(-1, 9), kind=st.sampled_from(FOLLOWING), by=BY)
     def follow_up(self, number: int, kind: str, by: str | None) -> None:

@@ -90,6 +90,7 @@ class Model:
         self.lifecycle = lifecycle
         self.state = State()
         self.rules = ModelRules()
+        self.paused: dict[str, Fields] = {}
 
     def create_many(
         self, jobs: Sequence[NewJob], ids: Sequence[str], now: datetime
@@ -155,6 +156,13 @@ class Model:
         return self.lifecycle.outcomes.get(status, Outcome.CANCELLED)
 
     # Follow-ups.
+
+    def pause(self, kind: str, by: str | None, now: datetime) -> Fields:
+        fields = {"kind": kind, "at": now, "by": by, "reason": None}
+        return {"changed": self.paused.setdefault(kind, fields) is fields}
+
+    def resume(self, kind: str) -> Fields:
+        return {"changed": self.paused.pop(kind, None) is not None}
 
     def follow_ups(self, job_id: str) -> list[Fields]:
         _find(self.state, job_id)

@@ -38,6 +38,8 @@ class Place:
         self.engines: list[PlainShared] = []
         self.holders: dict[str, int] = {}  # the engine that has a job, by the job's id
         self.dead: set[int] = set()
+        self.left: set[int] = set()
+        self.drained: set[int] = set()
         self.deferred: dict[str, datetime] = {}
         self.rested: set[str] = set()  # jobs whose next attempt is due
         self.progress: dict[str, tuple[int, Progress]] = {}
@@ -72,9 +74,8 @@ class Place:
 
     def handled(self) -> set[str]:
         """Return the kinds that have a handler in a living engine."""
-        return {
-            kind for each in self.engines if each.number not in self.dead for kind in each.kinds
-        }
+        at_work = (each for each in self.engines if each.number not in self.dead | self.drained)
+        return {kind for each in at_work for kind in each.kinds}
 
     def tell(self) -> None:
         """Tell all engines that there may be news."""
@@ -134,6 +135,7 @@ class PlainShared:
         return Opened(Table(), *numbers, opened.epochs, rules=opened.rules, shared=self)
 
     async def aclose(self) -> None:
+        self.place.left.add(self.number)
         self.place.free(self.number)
 
     async def rules(self) -> StoredRules:
@@ -151,6 +153,33 @@ class PlainShared:
     def has_older_rules(self) -> bool:
         """Return whether others have changed the rules since the owner got them."""
         return self._rules != self.place.content.stored_rules
+
+    async def pauses(self) -> str:
+        return self.place.content.stored_pauses
+
+    async def keep_pauses(self, text: str, before: str) -> bool:
+        await self._let_others_run()
+        if self.place.content.stored_pauses != before:
+            return False
+        self.place.content.stored_pauses = text
+        self.place.tell()
+        return True
+
+    @property
+    def instructions(self) -> object:
+        return self.place.content.stored_pauses, self.number in self.place.drained
+
+    async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+        await self._let_others_run()
+        number = self.number if engine_id is None else engine_id
+        if number in self.place.dead | self.place.left or number >= len(self.place.engines):
+            return False
+        (self.place.drained.add if draining else self.place.drained.discard)(number)
+        self.place.tell()
+        return True
+
+    async def is_draining(self) -> bool:
+        return self.number in self.place.drained
 
     async def checkout(self, names: Names) -> CheckedOut:
         await self._let_others_run()
@@ -317,12 +346,14 @@ class PlainShared:
     def wake(self) -> None:
         self._news.set()
 
-    async def ready_counts(self, kinds: Collection[str]) -> ReadyCounts:
+    async def ready_counts(self, kinds: Collection[str], paused: Collection[str]) -> ReadyCounts:
         jobs = [job for job in self.place.jobs().values() if job.status == self._running]
         ready = [job for job in jobs if job.job_id not in self.place.holders and not is_alive(job)]
         handled = {*kinds, *self.place.handled()}
-        unhandled = [job for job in ready if job.kind not in handled]
-        return ReadyCounts(len(ready), len(jobs) - len(ready), len(unhandled))
+        may_run = [job for job in ready if job.kind not in paused]
+        unhandled = [job for job in may_run if job.kind not in handled]
+        counts = (len(may_run), len(jobs) - len(ready), len(unhandled))
+        return ReadyCounts(*counts, len(ready) - len(may_run))
 
     async def unhandled_kinds(self, kinds: Collection[str], limit: int) -> Sequence[str]:
         handled = {*kinds, *self.place.handled()}

@@ -20,6 +20,7 @@ from engine import (
 )
 from engine.domain.epochs import new_epoch
 from engine.domain.follow_up_rules import NO_RULES, StoredRules
+from engine.domain.pauses import NO_PAUSES
 from engine.storage import (
     KEPT_ATTEMPTS,
     AttemptRecord,
@@ -54,6 +55,7 @@ class PlainStorage:
         self.lifecycle: str | None = None
         self.stored_rules = NO_RULES
         self.audit_lines: list[KeptAuditLine] = []
+        self.stored_pauses = NO_PAUSES
 
     async def open(
         self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
@@ -90,6 +92,14 @@ class PlainStorage:
     async def keep_rules(self, text: str) -> StoredRules:
         self.stored_rules = StoredRules(self.stored_rules.number + 1, text)
         return self.stored_rules
+
+    async def pauses(self) -> str:
+        return self.stored_pauses
+
+    async def keep_pauses(self, text: str, before: str) -> bool:
+        del before
+        self.stored_pauses = text
+        return True
 
     async def checkout(self, names: Names) -> CheckedOut:
         found, limit, is_full = CheckedOut(), ReadLimit(), False

@@ -24,6 +24,7 @@ from engine import (
     MemoryStorage,
 )
 from engine.domain.follow_up_rules import NO_RULES
+from engine.domain.pauses import NO_PAUSES
 from engine.storage import JobFilter, StoredCount, StoredPage
 from engine.storage.audit import AuditLine
 from engine.storage.record import Change, Entry, Record
@@ -63,6 +64,9 @@ TO_BE_SEEN = (
     "followed by hand",
     "followed before",
     "backfilled",
+    "pause",
+    "resume",
+    "paused",
     "circle",
 )
 SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=30)
@@ -140,6 +144,14 @@ class ForgetsTheRules(PlainStorage):
         self.stored_rules = NO_RULES
 
 
+class ForgetsThePauses(PlainStorage):
+    """Keeps the paused kinds until it is closed."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.stored_pauses = NO_PAUSES
+
+
 class TakesFollowUpsForRoots(PlainStorage):
     """Leaves no follow-ups out."""
 
@@ -171,6 +183,7 @@ def _without_origin(change: Change) -> Change:
         LosesEnds,
         ForgetsKeys,
         ForgetsTheRules,
+        ForgetsThePauses,
         TakesFollowUpsForRoots,
         LosesOrigins,
     ],

@@ -56,6 +56,9 @@ WRITES: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "disable_rule": lambda engine, _: engine.disable_rule("refund", timeout=0.01),
     "enable_rule": lambda engine, _: engine.enable_rule("refund", timeout=0.01),
     "prune": lambda engine, _: engine.prune(keep=1, timeout=0.01),
+    "pause": lambda engine, _: engine.pause("report", timeout=0.01),
+    "resume": lambda engine, _: engine.resume("report", timeout=0.01),
+    "drain": lambda engine, _: engine.drain(timeout=0.01),
 }
 READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "get": lambda engine, job_id: engine.get(job_id, timeout=0.01),
@@ -71,6 +74,7 @@ READS: dict[str, Callable[[SyncJobEngine, str], Any]] = {
     "result": lambda engine, job_id: engine.result(job_id, timeout=0.01),
     "follow_ups": lambda engine, job_id: engine.follow_ups(job_id, timeout=0.01),
     "rules": lambda engine, _: engine.rules(timeout=0.01),
+    "paused": lambda engine, _: engine.paused(timeout=0.01),
     # These read first, and have sent nothing else so far.
     "provide_input": lambda engine, job_id: engine.provide_input(job_id, "?", 1, timeout=0.01),
     "follow_up": lambda engine, job_id: engine.follow_up(job_id, "refund", timeout=0.01),
@@ -147,6 +151,10 @@ def test_a_write_that_times_out_is_unknown_and_still_applied(
             assert engine.get(job_id).status is JobStatus.AWAITING_PAYMENT
         elif call in {"remove_rule", "disable_rule", "enable_rule"}:
             assert engine.rules() == []
+        elif call in {"pause", "resume"}:
+            assert [each.kind for each in engine.paused()] == ["report"] * (call == "pause")
+        elif call == "drain":
+            assert engine.statistics().draining
         else:
             assert engine.get(job_id).status is JobStatus.RUNNING
 

@@ -162,6 +162,22 @@ async def test_calls_about_rules_leave_entries_of_no_job(orders: Engine) -> None
     assert len(await orders.audit()) == 3
 
 
+async def test_calls_about_kinds_and_engines_leave_entries_of_no_job(orders: Engine) -> None:
+    for _ in range(2):
+        await orders.pause("report", **US)
+        assert await newest(orders) == ("pause", None, {"kind": "report"})
+    for _ in range(2):
+        await orders.resume("report", **US)
+        assert await newest(orders) == ("resume", None, {"kind": "report"})
+    assert len(await orders.audit()) == 2
+    await orders.drain(**US)
+    assert await newest(orders) == ("drain", None, {})
+    await orders.drain(undo=True, **US)
+    assert await newest(orders) == ("undo drain", None, {})
+    await orders.pause("report")
+    assert len(await orders.audit()) == 4
+
+
 async def test_a_backfill_leaves_an_entry_for_each_new_follow_up(orders: Engine) -> None:
     await orders.disable_rule("settle")
     jobs = [await orders.create("hash", start=True) for _ in range(3)]

@@ -202,6 +202,11 @@ def _called(engine: Any, name: str) -> Arguments:  # noqa: ANN401 - either facad
             INTEGER | NONE,
             lambda value: engine.prune(older_than=timedelta(1), keep=value),
         ),
+        f"{name}.drain engine_id": (
+            NONE,  # no engine in memory has a number
+            lambda value: engine.drain(value, undo=True),
+        ),
+        f"{name}.drain undo": (FLAG, lambda value: engine.drain(undo=value)),
         f"{name}.list_jobs newest_first": (
             FLAG,
             lambda value: engine.list_jobs(newest_first=value),
@@ -244,6 +249,10 @@ TIMED: dict[str, Callable[[SyncJobEngine, Given], object]] = {
     "remove_rule": lambda engine, value: engine.remove_rule("other", timeout=value),
     "disable_rule": lambda engine, value: engine.disable_rule("other", timeout=value),
     "enable_rule": lambda engine, value: engine.enable_rule("other", timeout=value),
+    "pause": lambda engine, value: engine.pause("other", timeout=value),
+    "resume": lambda engine, value: engine.resume("other", timeout=value),
+    "paused": lambda engine, value: engine.paused(timeout=value),
+    "drain": lambda engine, value: engine.drain(undo=True, timeout=value),
     "backup": lambda engine, value: engine.backup("copy.db", timeout=value),
     "prune": lambda engine, value: engine.prune(keep=1, timeout=value),
     "audit": lambda engine, value: engine.audit(timeout=value),

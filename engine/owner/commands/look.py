@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from engine.owner.commands.command import Read
+from engine.owner.commands.pause import follow_instructions
 from engine.owner.sources import Sources
 from engine.owner.state import State
 from engine.portal.time import read_clock
@@ -41,6 +42,7 @@ class LookAround(Read[Looked]):
         state = sources.state
         if state.shared is None:
             return Looked()
+        await follow_instructions(sources, state.shared)
         await _follow(sources)
         await _look_at_held(state, state.shared)
         await state.shared_progress.exchange(state.shared)
@@ -56,10 +58,11 @@ class FindUnhandled(Read[Sequence[str]]):
 
     async def read(self, sources: Sources) -> Sequence[str]:
         """See `Read.read`."""
-        shared, handled = sources.state.shared, sources.state.ready_queue.handled
-        if shared is None or not handled:
+        shared, queue = sources.state.shared, sources.state.ready_queue
+        if shared is None or not queue.handled or queue.intake.is_draining:
             return ()
-        return await shared.unhandled_kinds(handled.kinds, _MOST_LINES)
+        known = {*queue.handled.kinds, *queue.intake.pauses.by_kind}
+        return await shared.unhandled_kinds(known, _MOST_LINES)
 
 
 def _pause_seconds(due: DueJobs, now: datetime) -> float:

@@ -249,11 +249,12 @@ class ReadStatistics(Read[dict[str, Any]]):
             for status in lifecycle.statuses
         }
         live = sum(count for status, count in counts.items() if not lifecycle.is_final(status))
+        intake = state.ready_queue.intake
         if state.shared is None:
-            ready, running, unhandled = state.ready_queue.counts()
+            now = state.ready_queue.counts()
         else:
-            handled = state.ready_queue.handled.kinds
-            ready, running, unhandled = await state.shared.ready_counts(handled)
+            handled = () if intake.is_draining else state.ready_queue.handled.kinds
+            now = await state.shared.ready_counts(handled, [*intake.pauses.by_kind])
             state.last_sequence = await state.shared.newest_sequence()
         return {
             "jobs": counts,
@@ -262,10 +263,9 @@ class ReadStatistics(Read[dict[str, Any]]):
             "batches": done.rounds,
             "largest_batch": done.largest_round,
             "removed": done.removed,
-            "ready": ready,
-            "running": running,
-            "unhandled": unhandled,
-            "waiting": live - ready - running,
+            **now._asdict(),
+            "waiting": live - now.ready - now.running - now.paused,
+            "draining": intake.is_draining,
             "strays": len(state.ready_queue.strays),
             "attempts": done.attempts,
             "retried": done.retried,

@@ -20,6 +20,7 @@ from engine.portal.doorbell import Doorbell
 from engine.portal.logs import TaskLogger
 from engine.storage.postgres.beat_connection import BeatConnection, Connect
 from engine.storage.postgres.held_snapshots import HeldSnapshots
+from engine.storage.postgres.instructions import GIVEN
 from engine.storage.postgres.schema import quoted
 from engine.storage.postgres.silence import Living, Silence
 
@@ -35,7 +36,7 @@ _FIRST_PAUSE_SECONDS: Final = 0.05
 
 _STATEMENTS: Final = {
     "channel": "SELECT 'engine_' || oid FROM pg_namespace WHERE nspname = $1",
-    "beat": "SELECT alive, extract(epoch FROM now) FROM {schema}.beat_1($1::bigint, "
+    "beat": "SELECT alive, extract(epoch FROM now), instructions FROM {schema}.beat_1($1::bigint, "
     "ARRAY(SELECT jsonb_array_elements_text($2::jsonb)))",
     "look": "SELECT engine_id, beats, lease_seconds, dead FROM {schema}.engines "
     "WHERE engine_id <> $1::bigint",
@@ -100,6 +101,7 @@ class Beating:
         self.has_begun = False
         self.listens = False
         self.clock_offset = timedelta()
+        self.instructions: str | None = None
         self.kinds: Collection[str] = ()
         self.has_others = False
         self.told = False
@@ -177,7 +179,7 @@ class Beating:
 
     def _beat(self, connection: BeatConnection) -> None:
         began, here = time.monotonic(), time.time()
-        [(alive, there)] = connection.call(
+        [(alive, there, instructions)] = connection.call(
             self._statements["beat"], self._engine_id, json.dumps(list(self.kinds))
         )
         if alive != "t":
@@ -185,6 +187,9 @@ class Beating:
         halfway = here + (time.monotonic() - began) / 2
         self.clock_offset = timedelta(seconds=float(there or 0) - halfway)
         self._next_beat_at = began + self._beat_seconds
+        if instructions != self.instructions:
+            self.instructions = instructions
+            self._hint()
         self._check_loop()
         self._look(connection)
 
@@ -279,9 +284,11 @@ class Beating:
             self._next_hint_at = time.monotonic() + _HINT_SECONDS
 
     def _hear(self, connection: BeatConnection) -> None:
-        if set(connection.take_notifications()) - {str(self._engine_id)}:
+        if heard := set(connection.take_notifications()) - {str(self._engine_id)}:
             self.has_others = True  # one may have joined since the last look
             self._hint()
+            if GIVEN in heard:
+                self._next_beat_at = 0.0
 
     def _leave(self, connection: BeatConnection) -> None:
         """Take the engine's leave: free what it has left, and leave no row behind."""

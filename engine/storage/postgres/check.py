@@ -35,6 +35,7 @@ from engine.storage.audit import arguments_problem
 from engine.storage.family_checks import rules_problem
 from engine.storage.findings import Findings, Report, printable_name
 from engine.storage.job_checks import Move, job_problems
+from engine.storage.pause_checks import pauses_problem
 from engine.storage.postgres.columns import JOB_COLUMNS, RECORD_COLUMNS
 from engine.storage.postgres.reading import Reader, is_standby, stream
 from engine.storage.postgres.rows import Row, record_of
@@ -144,6 +145,8 @@ class _Check:
             self._add("note rules_number", f"it can't be {shown(notes.get('rules_number'))}")
         if (problem := rules_problem(notes.get("rules"))) is not None:
             self._add("note rules", problem)
+        if (problem := pauses_problem(notes.get("pauses"))) is not None:
+            self._add("note pauses", problem)
         if bool(self._values["last_sequence"]) != bool(self._values["last_position"]):
             self._add("the notes", "only one of last_sequence and last_position is 0")
         [[has_jobs]] = self._rows(f"SELECT EXISTS (SELECT FROM {self._quoted}.jobs)")

@@ -191,7 +191,7 @@ $$
 _HANDLED: Final = f"""
 CREATE FUNCTION handled_1() RETURNS text[] LANGUAGE sql {PLAIN} AS $$
     SELECT coalesce(array_agg(DISTINCT kind), '{{}}')
-    FROM engines, unnest(kinds) AS kind WHERE NOT dead
+    FROM engines, unnest(kinds) AS kind WHERE NOT dead AND NOT draining
 $$
 """
 

@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import StorageDamagedError, StorageError, StorageInUseError
 from engine.domain.follow_up_rules import NO_RULES
+from engine.domain.pauses import NO_PAUSES
 from engine.storage.audit import KeptAuditLine, arguments_problem
 from engine.storage.copying import Counts, FailedAttempt, Head, LabelOfJob, Line
 from engine.storage.findings import printable_name
@@ -66,6 +67,7 @@ class DatabaseContents:
                 dict(statuses["renamed"]),
                 self._note("lifecycle"),
                 self._note("rules") or NO_RULES.text,
+                self._note("pauses") or NO_PAUSES,
                 int(self._note("last_sequence") or 0),
                 int(self._note("last_position") or 0),
                 tuple(Epoch(*row) for row in self._cursor.execute(self._statements.epochs)),
@@ -247,6 +249,7 @@ class DatabaseDraft:
         notes: dict[str, str] = {
             "statuses": json.dumps(statuses),
             "rules": head.rules,
+            "pauses": head.pauses,
             "last_sequence": str(head.last_sequence),
             "last_position": str(head.last_position),
         }

@@ -15,6 +15,7 @@ from engine.storage.postgres.batches import BATCH_FUNCTIONS, JUMP
 from engine.storage.postgres.claims import CLAIM_FUNCTIONS
 from engine.storage.postgres.columns import has_died
 from engine.storage.postgres.errors import FENCED
+from engine.storage.postgres.instructions import INSTRUCTION_FUNCTIONS
 from engine.storage.postgres.planner import BY_INDEX, IN_ORDER_OF_INDEX, PLAIN
 from engine.storage.record import DEAD
 
@@ -47,12 +48,21 @@ _FENCE: Final = f"""
 """Refuses an engine that was declared dead."""
 
 _BEAT: Final = f"""
-CREATE FUNCTION beat_1(p_engine bigint, p_kinds text[], OUT alive boolean, OUT now timestamptz)
+CREATE FUNCTION beat_1(
+    p_engine bigint, p_kinds text[],
+    OUT alive boolean, OUT now timestamptz, OUT instructions text
+)
 LANGUAGE plpgsql {PLAIN} AS $$
+DECLARE
+    is_draining boolean;
 BEGIN
-    UPDATE engines SET beats = beats + 1, kinds = p_kinds WHERE engine_id = p_engine AND NOT dead;
+    UPDATE engines SET beats = beats + 1, kinds = p_kinds WHERE engine_id = p_engine AND NOT dead
+        RETURNING draining INTO is_draining;
     alive := FOUND;
     now := clock_timestamp();
+    instructions := concat_ws(
+        ' ', is_draining, (SELECT hashtextextended(value, 0) FROM notes WHERE name = 'pauses')
+    );
 END $$
 """
 
@@ -249,5 +259,6 @@ END $$
 FUNCTIONS: Final = (
     *BATCH_FUNCTIONS,
     *CLAIM_FUNCTIONS,
+    *INSTRUCTION_FUNCTIONS,
     *(_JOIN, _BEAT, _DECLARE, _FREE, _PROGRESS, _LEAD, _REMOVE),
 )

@@ -119,6 +119,11 @@ class Heartbeat:
         """How far the server's clock is ahead of this machine's; measured with each beat."""
         return self._beating.clock_offset
 
+    @property
+    def instructions(self) -> object:
+        """What operators have told this engine, as of the newest beat; see `Shared`."""
+        return self._beating.instructions
+
     def handles(self, kinds: Collection[str]) -> None:
         """Publish the kinds that have a handler in this engine, with the next beat."""
         self._beating.kinds = tuple(kinds)

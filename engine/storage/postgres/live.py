@@ -39,7 +39,7 @@ def engines(cursor: Reader, statements: Statements) -> list[EngineRow]:
     """Return the engines, the oldest first."""
     s = statements.schema
     rows = cursor.execute(
-        "SELECT engine_id, name, dead, lease_seconds, kinds, "
+        "SELECT engine_id, name, dead, draining, lease_seconds, kinds, "
         f"(SELECT count(*) FROM {s}.jobs WHERE holder = engine_id) "
         f"FROM {s}.engines ORDER BY engine_id".encode()
     )

@@ -57,6 +57,18 @@ def note(cursor: Reader, statements: Statements, name: str) -> str | None:
     return None if row is None else str(row[0])
 
 
+def pauses(cursor: Reader, statements: Statements) -> str:
+    """Return the paused kinds, in their stored form.
+
+    Raises:
+        StorageDamagedError: The note is missing.
+    """
+    text = note(cursor, statements, "pauses")
+    if text is None:
+        raise StorageDamagedError("the note pauses is missing")
+    return text
+
+
 def checkout(cursor: Reader, statements: Statements, names: Names) -> CheckedOut:
     """Return the jobs that have these names, as many as one read may give."""
     limit, found, is_full = ReadLimit(), CheckedOut(), False

@@ -9,7 +9,7 @@ and a kind is never NULL. Beside them:
   its next attempt is due.
 * ``engines``: a row for each engine that lives, or whose jobs are not yet free. ``beats`` grows
   while it lives, five times in ``lease_seconds``; ``died_with`` is how many attempts it had at its
-  death; ``kinds`` are those that have a handler there.
+  death; ``kinds`` are those that have a handler there; one that is ``draining`` claims nothing.
 * ``batches``: the number of each engine's newest batch, whether that was applied, and the numbers
   behind which its own begin. Apart from the beats, so that a beat never waits for a commit.
 * ``notes``: texts by their names: ``schema``, the number of the steps below that made the tables;
@@ -18,7 +18,7 @@ and a kind is never NULL. Beside them:
   of a transition, and how many of the jobs had ended by then; ``statuses``, those that all rows
   fit; ``fitting``, what is still to be done until they do, or null; ``lifecycle``, that of the
   engine that opened it last; ``rules``, those of follow-ups, and ``rules_number``, one more with
-  each change of them.
+  each change of them; ``pauses``, the paused kinds (`engine.domain.pauses`).
 * ``arrivals``: jobs that callers create in transactions of their own, until these commit; see
   `engine.storage.postgres.arrivals`.
 * ``progress``: the newest progress of each attempt, unlogged; ``changed``: the transaction that
@@ -179,7 +179,8 @@ _TABLES: Final = (
         beats bigint NOT NULL DEFAULT 0,
         dead boolean NOT NULL DEFAULT false,
         died_with bigint NOT NULL DEFAULT 0,
-        kinds text[] NOT NULL DEFAULT '{}'
+        kinds text[] NOT NULL DEFAULT '{}',
+        draining boolean NOT NULL DEFAULT false
     ) WITH (fillfactor = 50)
     """,
     """
@@ -207,7 +208,8 @@ _TABLES: Final = (
     f"""
     INSERT INTO notes VALUES
         ('schema', '0'), ('protocols', '{PROTOCOL}'), ('ended', '0 0'),
-        ('last_sequence', '0'), ('last_position', '0'), ('rules', '[]'), ('rules_number', '0')
+        ('last_sequence', '0'), ('last_position', '0'), ('rules', '[]'), ('rules_number', '0'),
+        ('pauses', '[]')
     """,
     """
     CREATE VIEW numbers AS SELECT

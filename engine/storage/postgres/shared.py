@@ -105,9 +105,9 @@ class PostgresShared:
         """Wake who waits for news."""
         self._heartbeat.wake()
 
-    async def ready_counts(self, kinds: Collection[str]) -> ReadyCounts:
+    async def ready_counts(self, kinds: Collection[str], paused: Collection[str]) -> ReadyCounts:
         """Count jobs by their indexes."""
-        values = (texts([*kinds]),)
+        values = (texts([*kinds]), texts([*paused]))
         return await self._call(
             lambda cursor, statements: ReadyCounts(
                 *reading.one(cursor, statements.ready_counts, values)
@@ -121,6 +121,27 @@ class PostgresShared:
             lambda cursor, statements: [
                 str(row[0]) for row in cursor.execute(statements.unhandled, values)
             ]
+        )
+
+    @property
+    def instructions(self) -> object:
+        """Return what the newest beat has found."""
+        return self._heartbeat.instructions
+
+    async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+        """Write it to the row of the engine, and notify all."""
+        number = self._database.engine if engine_id is None else engine_id
+        return await self._call(
+            lambda cursor, statements: bool(
+                reading.one(cursor, statements.drain, (number, draining))[0]
+            )
+        )
+
+    async def is_draining(self) -> bool:
+        """Read the row of this engine."""
+        values = (self._database.engine,)
+        return await self._call(
+            lambda cursor, statements: bool(reading.one(cursor, statements.is_draining, values)[0])
         )
 
     async def exchange_progress(

@@ -67,11 +67,18 @@ class Statements:
             f"INSERT INTO {s}.notes VALUES (%b, %b) "
             "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
         )
-        others = "kind <> ALL (given.kinds)"
+        self.keep_pauses = _bytes(f"SELECT {s}.keep_pauses_1(%b, %b)")
+        self.drain = _bytes(f"SELECT {s}.drain_1(%b, %b)")
+        self.is_draining = _bytes(
+            f"SELECT coalesce((SELECT draining FROM {s}.engines WHERE engine_id = %b), false)"
+        )
+        may_run = "kind <> ALL (given.paused)"
+        others = f"{may_run} AND kind <> ALL (given.kinds)"
         self.ready_counts = _bytes(
-            f"SELECT {_ready(s)}, (SELECT count(*) FROM {s}.jobs "
-            f"WHERE holder IS NOT NULL AND NOT {has_died()}), {_ready(s, others)} "
-            f"FROM (SELECT %b || {s}.handled_1() AS kinds) AS given"
+            f"SELECT {_ready(s, may_run)}, (SELECT count(*) FROM {s}.jobs "
+            f"WHERE holder IS NOT NULL AND NOT {has_died()}), {_ready(s, others)}, "
+            f"{_ready(s, 'kind = ANY (given.paused)')} "
+            f"FROM (SELECT %b || {s}.handled_1() AS kinds, %b::text[] AS paused) AS given"
         )
 
     def select(self, source: str) -> bytes:
@@ -109,7 +116,7 @@ def _records(job: str, newest: str) -> str:
     return ", ".join((*(f"{job}.{column}" for column in RECORD_COLUMNS), newest))
 
 
-def _ready(schema: str, kinds: str = "true") -> str:
+def _ready(schema: str, kinds: str) -> str:
     """Return the number of ready jobs of some kinds. A suspect runs alone, so they count as one."""
     jobs = f"FROM {schema}.jobs WHERE {kinds} AND"
     one = f"SELECT count(*) FROM (SELECT {jobs} {SUSPECT} LIMIT 1) AS suspect"

@@ -130,6 +130,18 @@ class PostgresStorage:
         """Keep other rules, behind all transitions so far."""
         return await self._thread.run(self._database.keep_rules, text)
 
+    async def pauses(self) -> str:
+        """Read the note of them."""
+        return await self._call(reading.pauses)
+
+    async def keep_pauses(self, text: str, before: str) -> bool:
+        """Keep them in a note, and notify all engines."""
+        return await self._call(
+            lambda cursor, statements: bool(
+                reading.one(cursor, statements.keep_pauses, (text, before))[0]
+            )
+        )
+
     async def checkout(self, names: Names) -> CheckedOut:
         """Read jobs."""
         return await self._thread.run(self._database.checkout, names)

@@ -11,6 +11,7 @@ from engine.domain.epochs import Epoch
 from engine.domain.exceptions import JobDamagedError
 from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.models import Progress
+from engine.domain.pauses import Pauses
 from engine.storage.answers import Names, StoredPage
 from engine.storage.audit import KeptAuditLine
 from engine.storage.filter import JobFilter
@@ -144,6 +145,10 @@ class DatabaseView:
     def epochs(self) -> Sequence[Epoch]:
         """Return the epochs in the order in which they began."""
         return [Epoch(*row) for row in self._cursor.execute(self._statements.epochs)]
+
+    def pauses(self) -> Pauses:
+        """Return the paused kinds."""
+        return Pauses.read(reading.pauses(self._cursor, self._statements))
 
     def rules(self) -> Rules:
         """Return the rules of follow-ups."""

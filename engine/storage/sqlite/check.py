@@ -37,6 +37,7 @@ from engine.domain.exceptions import StorageDamagedError, shown
 from engine.storage.family_checks import rules_problem
 from engine.storage.findings import MAX_FINDINGS, Findings, Report, printable_name
 from engine.storage.job_checks import Move, job_problems
+from engine.storage.pause_checks import pauses_problem
 from engine.storage.protocol import ProgressCallback
 from engine.storage.sqlite.attempt_checks import attempt_problems
 from engine.storage.sqlite.audit import audit_problems
@@ -194,8 +195,9 @@ class _Check:
             ):
                 self._add("the notes", f"{kind} {newest} is there, and was to be removed")
         self._read_final_statuses(notes.get("final_statuses"))
-        if (problem := rules_problem(notes.get("rules", "[]"))) is not None:
-            self._add("note rules", problem)
+        for name, problem_of in (("rules", rules_problem), ("pauses", pauses_problem)):
+            if (problem := problem_of(notes.get(name, "[]"))) is not None:
+                self._add(f"note {name}", problem)
 
     def _check_epochs(self) -> None:
         first_sequence = 1

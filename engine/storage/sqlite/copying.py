@@ -18,7 +18,13 @@ from engine.storage.sqlite.audit import SELECT_AUDIT
 from engine.storage.sqlite.epochs import read_epochs, sound_epochs, write_epochs
 from engine.storage.sqlite.errors import translate_sqlite_errors
 from engine.storage.sqlite.file import take_steps
-from engine.storage.sqlite.notes import read_note, read_number, read_rules, read_text
+from engine.storage.sqlite.notes import (
+    read_note,
+    read_number,
+    read_pauses,
+    read_rules,
+    read_text,
+)
 from engine.storage.sqlite.partial import open_partial, publish_whole
 from engine.storage.sqlite.reading import SELECT_ATTEMPTS, SELECT_JOBS
 from engine.storage.sqlite.rights import PRIVATE, Rights
@@ -74,6 +80,7 @@ class FileContents:
             json.loads(renamed),
             read_text(connection, "lifecycle"),
             read_rules(connection),
+            read_pauses(connection),
             read_number(connection, "last_sequence"),
             read_number(connection, "last_position"),
             tuple(sound_epochs(connection, read_epochs(connection), self._path)),
@@ -184,6 +191,7 @@ class FileDraft:
             "final_statuses": json.dumps(head.final_statuses),
             "renamed": json.dumps(head.renamed),
             "rules": head.rules,
+            "pauses": head.pauses,
             "last_sequence": head.last_sequence,
             "last_position": head.last_position,
         }

@@ -179,6 +179,14 @@ class Database:
         """
         self._write_repeatably(lambda writer: writing.write_note(writer, "rules", text))
 
+    def keep_pauses(self, text: str) -> None:
+        """Keep the paused kinds.
+
+        Raises:
+            StorageError: They can't be written.
+        """
+        self._write_repeatably(lambda writer: writing.write_note(writer, "pauses", text))
+
     def close(self) -> None:
         """Close the file; the log goes into it."""
         is_open = self._connection is not None and self._connection.is_open

@@ -53,6 +53,15 @@ def read_rules(connection: sqlite3.Connection) -> str:
     return str(read_note(connection, "rules"))
 
 
+def read_pauses(connection: sqlite3.Connection) -> str:
+    """Return the paused kinds, in their stored form.
+
+    Raises:
+        StorageDamagedError: The note is missing or damaged.
+    """
+    return str(read_note(connection, "pauses"))
+
+
 def has_note(connection: sqlite3.Connection, name: str, value: str | int) -> bool:
     """Return whether a note has this value; a damaged one has none."""
     try:

@@ -46,7 +46,8 @@ Only the engine may write to them.
   first transition (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
   ``renamed``, the new names of old statuses that all rows have, as JSON; ``rules``, those of
-  follow-ups (`engine.domain.follow_up_rules`), as JSON; ``lifecycle``, the tables of the newest
+  follow-ups (`engine.domain.follow_up_rules`), as JSON; ``pauses``, the paused kinds
+  (`engine.domain.pauses`), as JSON; ``lifecycle``, the tables of the newest
   engine's (`engine.domain.lifecycle.description`), as JSON; ``last_sequence`` and
   ``last_position``, the newest that were ever removed; ``failed_commits``, how many commits have
   failed and were overwritten in the log; ``is_copy``, 1 in a backup until an engine opens it, and
@@ -207,4 +208,5 @@ STEPS: Final[tuple[Step, ...]] = (
         """,
         "CREATE INDEX audit_by_job ON audit (job_id) WHERE job_id IS NOT NULL",
     ),
+    (f"INSERT INTO engine VALUES ('pauses', '[]', {checksum(('pauses', '[]'))})",),
 )

@@ -128,6 +128,16 @@ class SQLiteStorage:
         await self._thread.run(self._database.keep_rules, text)
         return StoredRules(text=text)
 
+    async def pauses(self) -> str:
+        """Read the note of them."""
+        return await self._read(notes.read_pauses)
+
+    async def keep_pauses(self, text: str, before: str) -> bool:
+        """Keep them in a note."""
+        del before
+        await self._thread.run(self._database.keep_pauses, text)
+        return True
+
     async def checkout(self, names: Names) -> CheckedOut:
         """Read ended jobs."""
         may_stay = self._is_inline and sum(map(len, names)) == 1

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import Rules, StoredRules
+from engine.domain.pauses import Pauses
 from engine.storage.answers import Names, StoredPage
 from engine.storage.audit import KeptAuditLine
 from engine.storage.filter import JobFilter
@@ -17,7 +18,7 @@ from engine.storage.sqlite import audit, reading
 from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.kinds import kinds
 from engine.storage.sqlite.listing import page
-from engine.storage.sqlite.notes import newest_number, read_rules, read_text
+from engine.storage.sqlite.notes import newest_number, read_pauses, read_rules, read_text
 
 
 class FileView:
@@ -105,6 +106,10 @@ class FileView:
     def epochs(self) -> Sequence[Epoch]:
         """Return the epochs in the order in which they began."""
         return read_epochs(self._connection)
+
+    def pauses(self) -> Pauses:
+        """Return the paused kinds."""
+        return Pauses.read(read_pauses(self._connection))
 
     def rules(self) -> Rules:
         """Return the rules of follow-ups."""

@@ -353,8 +353,9 @@ async def test_the_kinds_are_published_with_a_beat(place: Place) -> None:
 async def test_the_server_s_clock_is_measured(place: Place) -> None:
     place.rows("ALTER FUNCTION engine.beat_1 RENAME TO true_beat")
     place.rows(
-        "CREATE FUNCTION engine.beat_1(bigint, text[], OUT alive boolean, OUT now timestamptz) "
-        "LANGUAGE sql AS $$ SELECT alive, now + interval '1 hour' FROM engine.true_beat($1, $2) $$"
+        "CREATE FUNCTION engine.beat_1(bigint, text[], "
+        "OUT alive boolean, OUT now timestamptz, OUT instructions text) LANGUAGE sql AS "
+        "$$ SELECT alive, now + interval '1 hour', '' FROM engine.true_beat($1, $2) $$"
     )
     async with beating(place) as one:
         off = one.heartbeat.clock_offset - timedelta(hours=1)

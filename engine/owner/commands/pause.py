@@ -1,0 +1,195 @@
+"""Pause and resume kinds, and drain an engine: what operators tell engines to leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from engine.domain.exceptions import (
+    InvalidValueError,
+    LeaseLostError,
+    StorageDamagedError,
+    shown,
+)
+from engine.domain.labels import check_kind
+from engine.domain.models import PausedKind
+from engine.domain.pauses import Pauses
+from engine.domain.validation import check_flag, check_integer
+from engine.owner.acts import acted, checked_act
+from engine.owner.commands.audit import note_act
+from engine.owner.commands.command import Read
+from engine.owner.sources import Sources
+from engine.portal.logs import TaskLogger
+from engine.portal.time import read_clock
+from engine.storage.record import Act
+from engine.storage.shared import Shared
+
+logger = TaskLogger("engine")
+
+
+class ReadPauses(Read[Pauses]):
+    """Read the paused kinds as they are now."""
+
+    __slots__ = ()
+
+    async def read(self, sources: Sources) -> Pauses:
+        """See `Read.read`."""
+        if sources.state.shared is not None:
+            _take(sources, Pauses.read(await sources.storage.pauses()))
+        return sources.state.ready_queue.intake.pauses
+
+
+class ChangePause(Read[bool]):
+    """Pause a kind, or resume it. That changes no job, so it is no write.
+
+    The answer is whether that has changed anything.
+    """
+
+    __slots__ = ("act", "kind")
+
+    def __init__(self, kind: str, by: str | None = None, reason: str | None = None) -> None:
+        super().__init__()
+        self.kind = check_kind(kind)
+        self.act: Act = checked_act(by, reason)
+
+    async def read(self, sources: Sources) -> bool:
+        """See `Read.read`."""
+        await sources.settle()
+        change = self.change(sources)
+        while True:
+            text = await sources.storage.pauses()
+            before = Pauses.read(text)
+            after = change(before)
+            if after is before:
+                _take(sources, before)
+                return False
+            if await sources.storage.keep_pauses(after.text, text):
+                break
+        _take(sources, after)
+        _tell(f"the kind {self.kind!r} is {self.done}", self.act, kind=self.kind)
+        if (kept := acted(self.action, self.act, {"kind": self.kind})) is not None:
+            await note_act(sources, kept)
+        return True
+
+    action = done = ""
+
+    def change(self, sources: Sources) -> Callable[[Pauses], Pauses]:
+        """Return a function that makes the new pauses; called again if others have changed them."""
+        raise NotImplementedError
+
+
+class PauseKind(ChangePause):
+    """Let no engine claim jobs of a kind. A pause that is there stays as it is."""
+
+    __slots__ = ()
+    action, done = "pause", "paused"
+
+    def change(self, sources: Sources) -> Callable[[Pauses], Pauses]:
+        """See `ChangePause.change`."""
+        now = sources.state.time_of(read_clock(sources.clock))
+        act = self.act
+        paused = PausedKind(kind=self.kind, at=now, by=act.by, reason=act.reason)
+        return lambda pauses: pauses.with_this(paused)
+
+
+class ResumeKind(ChangePause):
+    """Let engines claim jobs of a kind again."""
+
+    __slots__ = ()
+    action, done = "resume", "resumed"
+
+    def change(self, sources: Sources) -> Callable[[Pauses], Pauses]:
+        """See `ChangePause.change`."""
+        del sources
+        return lambda pauses: pauses.without(self.kind)
+
+
+class DrainEngine(Read[None]):
+    """Let an engine claim nothing more, or claim again.
+
+    Attributes:
+        engine_id: The number of the engine in a shared storage; None for this one.
+        undo: Whether it claims again.
+    """
+
+    __slots__ = ("act", "engine_id", "undo")
+
+    def __init__(
+        self,
+        engine_id: int | None = None,
+        *,
+        undo: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.engine_id = None if engine_id is None else check_integer("engine_id", engine_id, 1)
+        self.undo = check_flag("undo", undo)
+        self.act = checked_act(by, reason)
+
+    async def read(self, sources: Sources) -> None:
+        """See `Read.read`."""
+        await sources.settle()
+        shared, draining = sources.state.shared, not self.undo
+        if shared is not None:
+            await self._tell_shared(shared)
+            draining = await shared.is_draining()
+        elif self.engine_id is not None:
+            raise InvalidValueError(
+                "engine_id", "must be None: only the engines of a database have numbers"
+            )
+        _set_draining(sources, is_draining=draining)
+        name = "this engine" if self.engine_id is None else f"engine {self.engine_id}"
+        _tell(f"{name} {'claims jobs again' if self.undo else 'is to claim no more'}", self.act)
+        action = "undo drain" if self.undo else "drain"
+        given = {} if self.engine_id is None else {"engine_id": self.engine_id}
+        if (kept := acted(action, self.act, given)) is not None:
+            await note_act(sources, kept)
+
+    async def _tell_shared(self, shared: Shared) -> None:
+        if await shared.drain(self.engine_id, draining=not self.undo):
+            return
+        if self.engine_id is None:
+            raise LeaseLostError("the database")
+        raise InvalidValueError(
+            "engine_id",
+            f"{shown(self.engine_id)} is the number of no living engine: `engine stats` lists them",
+        )
+
+
+async def follow_instructions(sources: Sources, shared: Shared) -> None:
+    """Take in what operators have said to other engines, and of this one, if that has changed."""
+    intake, newest = sources.state.ready_queue.intake, shared.instructions
+    if newest == intake.instructions:
+        return
+    _set_draining(sources, is_draining=await shared.is_draining())
+    text = await sources.storage.pauses()
+    try:
+        _take(sources, Pauses.read(text))
+    except StorageDamagedError:
+        logger.exception("the kinds that are paused in this engine stay so, and no others")
+    intake.instructions = newest
+
+
+def _take(sources: Sources, pauses: Pauses) -> None:
+    """Go by these pauses from now on."""
+    state = sources.state
+    intake = state.ready_queue.intake
+    if pauses.by_kind == intake.pauses.by_kind:
+        return
+    intake.pauses = pauses
+    state.ready_queue.handled.begin_anew(read_clock(sources.clock))
+    sources.serve_claims()
+
+
+def _set_draining(sources: Sources, *, is_draining: bool) -> None:
+    intake = sources.state.ready_queue.intake
+    if is_draining != intake.is_draining:
+        intake.is_draining = is_draining
+        sources.serve_claims()
+
+
+def _tell(what: str, act: Act, **fields: str) -> None:
+    """Log what somebody has said."""
+    who = "" if act.by is None else f", by {act.by}"
+    why = f": {act.reason}" if act.reason else ""
+    logger.info("%s%s%s", what, who, why, extra=fields)

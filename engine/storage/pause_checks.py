@@ -1,0 +1,15 @@
+"""Pause checks: what can be wrong with the paused kinds that a place keeps."""
+
+from __future__ import annotations
+
+from engine.domain.exceptions import StorageDamagedError, shown
+from engine.domain.pauses import Pauses
+
+
+def pauses_problem(text: object) -> str | None:
+    """Return what is wrong with the paused kinds, as a sentence; None for nothing."""
+    try:
+        Pauses.read(str(text))
+    except StorageDamagedError:
+        return f"it can't be {shown(text)}"
+    return None

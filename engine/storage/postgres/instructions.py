@@ -1,0 +1,47 @@
+"""Instructions: what operators tell the engines of a database, which these follow at a beat.
+
+Whoever gives one also notifies the engines, so that those who hear notifications beat at once. That
+comes with the commit, from an engine and from a program that is none.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.storage.postgres.planner import BY_INDEX
+
+GIVEN: Final = "instructions"
+"""What the notification says, where others have the number of an engine."""
+
+_TELL: Final = (
+    "PERFORM pg_notify('engine_' || relnamespace, "
+    f"'{GIVEN}') FROM pg_class WHERE oid = 'notes'::regclass;"
+)
+
+_KEEP_PAUSES: Final = f"""
+CREATE FUNCTION keep_pauses_1(p_pauses text, p_before text) RETURNS boolean
+LANGUAGE plpgsql {BY_INDEX} AS $$
+BEGIN
+    UPDATE notes SET value = p_pauses WHERE name = 'pauses' AND value = p_before;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    {_TELL}
+    RETURN true;
+END $$
+"""
+
+_DRAIN: Final = f"""
+CREATE FUNCTION drain_1(p_engine bigint, p_draining boolean) RETURNS boolean
+LANGUAGE plpgsql {BY_INDEX} AS $$
+BEGIN
+    UPDATE engines SET draining = p_draining WHERE engine_id = p_engine AND NOT dead;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    {_TELL}
+    RETURN true;
+END $$
+"""
+
+INSTRUCTION_FUNCTIONS: Final = (_KEEP_PAUSES, _DRAIN)
