@@ -2,7 +2,8 @@
 
 The acts are `retry`, `cancel`, `start`, `answer`, `move`, `extend`, `repeat` and `follow-up`; see
 `engine.cli.acting`. All other commands leave the jobs as they are: `backup` and `copy` make a new
-place, and `rules` may change a rule of follow-ups.
+place, `rules` may change a rule of follow-ups, and `pause`, `resume` and `drain` tell engines which
+jobs to claim.
 
 ::
 
@@ -19,7 +20,7 @@ The exit codes::
     1    something is damaged
     2    wrong usage, or the beginning of several ids
     3    it can't be read or written, or the copy or the output can't be written
-    4    there is no such job, rule or cursor
+    4    there is no such job, rule, engine or cursor
     5    an act: some jobs refused it, or you did at its question
     10   `wait`: the job has failed
     11   `wait`: it was cancelled

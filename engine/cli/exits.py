@@ -29,7 +29,7 @@ MEANINGS: Final = {
     Exit.DAMAGED: "something is damaged",
     Exit.USAGE: "wrong usage, or the beginning of several ids",
     Exit.UNREADABLE: "it can't be read or written, or the copy or the output can't be written",
-    Exit.NOT_FOUND: "there is no such job, rule or cursor",
+    Exit.NOT_FOUND: "there is no such job, rule, engine or cursor",
     Exit.REFUSED: "an act: some jobs refused it, or you did at its question",
     Exit.JOB_FAILED: "`wait`: the job has failed",
     Exit.JOB_CANCELLED: "`wait`: it was cancelled",

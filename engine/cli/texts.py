@@ -58,6 +58,11 @@ def cut(text: str, room: int) -> str:
     return f"{text[:fitting]}…"
 
 
+def ready_cell(jobs: int, *, is_paused: bool) -> str:
+    """Return the cell of the ready jobs of a kind, which may be paused."""
+    return f"{jobs:,} paused" if is_paused else f"{jobs:,}"
+
+
 def column_widths(rows: Sequence[Cells], room: int | None) -> list[int]:
     """Return the widths of a table's columns, as many as the room is wide enough for."""
     longest = [max(map(width_of, column)) for column in zip(*rows, strict=True)]

@@ -25,6 +25,7 @@ from engine.operations.transitions import OfTransitions, transitions
 from engine.owner.commands.audit import ReadAudit
 from engine.owner.commands.family import descendants
 from engine.owner.commands.listing import ListJobs, checked_filter
+from engine.owner.commands.pause import ReadPauses
 from engine.owner.commands.read import (
     FindJob,
     GetJobs,
@@ -173,6 +174,11 @@ async def _about(core: Core[Any], _: OfNothing, __: str | None) -> dict[str, Any
     }
 
 
+async def _paused(core: Core[Any], _: OfNothing, __: str | None) -> list[Any]:
+    pauses = await core.ask(ReadPauses())
+    return [{name: plain(value) for name, value in each} for each in pauses]
+
+
 READS: Final[tuple[Operation[Any], ...]] = (
     Operation("lifecycle", "the statuses and moves of the jobs", OfNothing, _lifecycle),
     Operation("statistics", "the engine's figures", OfNothing, _statistics),
@@ -183,5 +189,6 @@ READS: Final[tuple[Operation[Any], ...]] = (
     Operation("audit", "who has acted, and why, the newest first", OfAudit, _audit),
     Operation("transitions", "the next transitions, as they come", OfTransitions, transitions),
     Operation("about", "the engine and where its jobs are", OfNothing, _about),
+    Operation("paused", "the paused kinds", OfNothing, _paused),
 )
 """The reads."""

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from engine.operations.acts import ACTS
 from engine.operations.bulk import EACH
+from engine.operations.instructions import INSTRUCTIONS
 from engine.operations.operation import Operation
 from engine.operations.reads import READS
 
 OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
-    operation.name: operation for operation in (*READS, *ACTS, EACH)
+    operation.name: operation for operation in (*READS, *ACTS, EACH, *INSTRUCTIONS)
 }
 """By name, reads first."""

@@ -1,4 +1,4 @@
-"""Count the jobs of a place by status and by kind, and list the engines of a database."""
+"""Count the jobs of a place by status and by kind, and list paused kinds and engines."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from engine.cli.arguments import add_json, add_place
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import NOTHING, Cells, counted
+from engine.cli.texts import NOTHING, Cells, counted, ready_cell
 from engine.cli.times import distance
+from engine.domain.models import PausedKind
+from engine.domain.pauses import Pauses
 from engine.portal.time import utc_now
 from engine.storage.findings import printable_name
 from engine.storage.overview import COUNTED_JOBS, EngineRow, KindCounts, Statuses
@@ -20,6 +22,7 @@ from engine.storage.sqlite.rows import time_text
 
 _STATUSES_HEAD: Final = ("STATUS", "JOBS")
 _KINDS_HEAD: Final = ("KIND", "READY", "RUNNING", "WAITING", "OLDEST READY")
+_PAUSED_HEAD: Final = ("PAUSED KIND", "SINCE", "BY", "REASON")
 _ENGINES_HEAD: Final = ("ENGINE", "NAME", "STATE", "JOBS", "KINDS")
 
 
@@ -34,16 +37,18 @@ def stats(arguments: Namespace, console: Console) -> Exit:
     now = utc_now()
     with arguments.place.reading() as view:
         statuses, counts, engines = view.statuses(), view.counts(), view.engines()
+        pauses = view.pauses()
         kinds = () if statuses is None else view.kinds(statuses, now)
     jobs = _ordered(statuses, counts)
     is_complete = statuses is not None and all(
         counts.get(status, 0) <= COUNTED_JOBS for status in statuses.live
     )
     if arguments.json:
-        console.json(_fields(jobs, kinds, engines, is_complete=is_complete))
+        console.json(_fields(jobs, kinds, pauses, engines, is_complete=is_complete))
         return Exit.OK
     _write_table(_STATUSES_HEAD, [(name, f"{number:,}") for name, number in jobs.items()], console)
-    _write_table(_KINDS_HEAD, [_kind_cells(each, now) for each in kinds], console)
+    _write_table(_KINDS_HEAD, [_kind_cells(each, pauses, now) for each in kinds], console)
+    _write_table(_PAUSED_HEAD, [_paused_cells(each, now) for each in pauses], console)
     _write_table(_ENGINES_HEAD, [*map(_engine_cells, engines)], console)
     if statuses is None:
         console.note("kinds are not counted: no engine has kept its lifecycle here")
@@ -62,6 +67,7 @@ def _ordered(statuses: Statuses | None, counts: Mapping[str, int]) -> dict[str, 
 def _fields(
     jobs: Mapping[str, int],
     kinds: Sequence[KindCounts],
+    pauses: Pauses,
     engines: Sequence[EngineRow],
     *,
     is_complete: bool,
@@ -70,6 +76,7 @@ def _fields(
         "jobs": jobs,
         "kinds": [{**each._asdict(), "oldest_ready": _time(each.oldest_ready)} for each in kinds],
         "all_kinds_counted": is_complete,
+        "paused": [{**each.model_dump(), "at": time_text(each.at)} for each in pauses],
     }
     return {**fields, "engines": [each._asdict() for each in engines]} if engines else fields
 
@@ -78,15 +85,24 @@ def _time(time: datetime | None) -> str | None:
     return None if time is None else time_text(time)
 
 
-def _kind_cells(kind: KindCounts, now: datetime) -> Cells:
+def _kind_cells(kind: KindCounts, pauses: Pauses, now: datetime) -> Cells:
     oldest = NOTHING if kind.oldest_ready is None else distance(kind.oldest_ready, now)
-    return (kind.kind, f"{kind.ready:,}", f"{kind.running:,}", f"{kind.waiting:,}", oldest)
+    ready = ready_cell(kind.ready, is_paused=kind.kind in pauses)
+    return (kind.kind, ready, f"{kind.running:,}", f"{kind.waiting:,}", oldest)
+
+
+def _paused_cells(paused: PausedKind, now: datetime) -> Cells:
+    return (
+        paused.kind,
+        distance(paused.at, now),
+        paused.by or NOTHING,
+        paused.reason or NOTHING,
+    )
 
 
 def _engine_cells(engine: EngineRow) -> Cells:
-    state = "dead" if engine.is_dead else "alive"
     kinds = ", ".join(engine.kinds) or NOTHING
-    return (str(engine.engine_id), engine.name, state, f"{engine.jobs:,}", kinds)
+    return (str(engine.engine_id), engine.name, engine.state, f"{engine.jobs:,}", kinds)
 
 
 def _write_table(head: Cells, rows: Sequence[Cells], console: Console) -> None:
@@ -101,7 +117,7 @@ def _write_table(head: Cells, rows: Sequence[Cells], console: Console) -> None:
 COMMAND: Final = Command(
     name="stats",
     help_order=4,
-    help="count jobs by status and by kind, and list engines",
+    help="count jobs by status and by kind, and list paused kinds and engines",
     add_arguments=add_arguments,
     run=stats,
     examples=("stats jobs.db", "stats postgresql://localhost/jobs --json"),

@@ -14,9 +14,10 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.polling import looks
 from engine.cli.rates import Rates, RecentTransitions
-from engine.cli.texts import NOTHING, Cells, printable
+from engine.cli.texts import NOTHING, Cells, printable, ready_cell
 from engine.cli.times import distance, span
 from engine.domain.exceptions import StorageError
+from engine.domain.pauses import Pauses
 from engine.portal.time import utc_now
 from engine.storage.filter import JobFilter
 from engine.storage.inspection import View
@@ -39,6 +40,7 @@ class _Look(NamedTuple):
     counts: Sequence[tuple[str, int]]
     rates: Rates
     kinds: Sequence[KindCounts]
+    pauses: Pauses
     engines: Sequence[EngineRow]
     slowest: Sequence[Record]
     """Of the oldest running jobs, those whose attempts began first."""
@@ -92,6 +94,7 @@ def _look(view: View, recent: RecentTransitions, arguments: Namespace) -> _Look:
         [*known, *((each, counts[each]) for each in counts if each not in statuses.statuses)],
         recent.look(view, statuses, now),
         view.kinds(statuses, now),
+        view.pauses(),
         view.engines(),
         _slowest(view, statuses),
         _overdue(view, statuses, now),
@@ -145,7 +148,9 @@ def _page(name: str, look: _Look) -> Group:
             ("KIND", "READY", "RUNNING", "WAITING", "OLDEST READY"),
             [
                 (
-                    *(each.kind, f"{each.ready:,}", f"{each.running:,}", f"{each.waiting:,}"),
+                    each.kind,
+                    ready_cell(each.ready, is_paused=each.kind in look.pauses),
+                    *(f"{each.running:,}", f"{each.waiting:,}"),
                     NOTHING if each.oldest_ready is None else span(now - each.oldest_ready),
                 )
                 for each in look.kinds
@@ -155,7 +160,7 @@ def _page(name: str, look: _Look) -> Group:
             ("ENGINE", "STATE", "JOBS", "KINDS"),
             [
                 (
-                    *(each.name, "dead" if each.is_dead else "alive", f"{each.jobs:,}"),
+                    *(each.name, each.state, f"{each.jobs:,}"),
                     ", ".join(each.kinds) or NOTHING,
                 )
                 for each in look.engines

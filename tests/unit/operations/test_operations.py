@@ -159,3 +159,21 @@ async def test_wrong_arguments_are_told_by_their_names(desk: EngineDesk, operati
             await desk.do(operation, {"job_id": "unheard of"})
         with pytest.raises(InvalidValueError, match=r"^job_id can't be read: Expected `str`"):
             await desk.do(operation, {"job_id": 7})
+
+
+async def test_kinds_are_paused_and_the_engine_is_drained(
+    engine: JobEngine[S], desk: EngineDesk
+) -> None:
+    paused = await _do(desk, "pause", kind="report", reason="fire")
+    assert paused == {"kind": "report", "changed": True}
+    assert (await _do(desk, "pause", kind="report"))["changed"] is False
+    [told] = await _do(desk, "paused")
+    assert (told["kind"], told["by"], told["reason"]) == ("report", "ann", "fire")
+    assert await _do(desk, "resume", kind="report") == {"kind": "report", "changed": True}
+    assert (await _do(desk, "paused"), await engine.paused()) == ([], [])
+    assert await _do(desk, "drain") == {"engine_id": None, "draining": True}
+    assert (await _do(desk, "statistics"))["draining"] is True
+    await _do(desk, "drain", undo=True)
+    assert not (await engine.statistics()).draining
+    with pytest.raises(InvalidValueError, match="engine_id"):
+        await _do(desk, "drain", engine_id=7)

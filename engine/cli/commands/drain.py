@@ -1,0 +1,67 @@
+"""Drain an engine of a database: it claims no more jobs, and goes on with those that it has."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from typing import Final
+
+from engine.cli.arguments import add_place, whole_number
+from engine.cli.command import Command
+from engine.cli.console import Console
+from engine.cli.exits import Exit
+from engine.cli.instructions import drain as drain_engine
+from engine.cli.texts import printable
+from engine.domain.exceptions import InvalidValueError
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``drain``."""
+    add_place(parser)
+    parser.add_argument(
+        "engine",
+        nargs="?",
+        type=whole_number(1),
+        metavar="ENGINE",
+        help="the number of the engine, as `stats` shows it",
+    )
+    parser.add_argument("--undo", action="store_true", help="let it claim jobs again")
+
+
+def drain(arguments: Namespace, console: Console) -> Exit:
+    """Drain an engine, or let it claim again."""
+    place, engine, undo = arguments.place, arguments.engine, arguments.undo
+    try:
+        is_there = drain_engine(place, engine, draining=not undo)
+    except InvalidValueError as error:
+        console.note(f"engine: ENGINE {error.problem}")
+        return Exit.USAGE
+    if not is_there:
+        console.note(f"engine: no living engine has the number {engine}; {_living(arguments)}")
+        return Exit.NOT_FOUND
+    state = "claims jobs again" if undo else "is drained: `stats` shows how many jobs it still has"
+    console.line(f"{place.name}: engine {engine} {state}")
+    return Exit.OK
+
+
+def _living(arguments: Namespace) -> str:
+    """Return a sentence about the engines that can be drained."""
+    with arguments.place.reading() as view:
+        living = [
+            f"{each.engine_id} ({printable(each.name)})"
+            for each in view.engines()
+            if not each.is_dead
+        ]
+    return f"those that live: {', '.join(living) or 'none'}"
+
+
+COMMAND: Final = Command(
+    name="drain",
+    help_order=30,
+    help="let an engine of a database claim no more jobs, before you stop it",
+    add_arguments=add_arguments,
+    run=drain,
+    examples=(
+        "drain postgresql://host/jobs 7",
+        "drain postgresql://host/jobs 7 --undo",
+    ),
+)

@@ -1,0 +1,173 @@
+"""The commands that pause and resume kinds, and drain engines; `stats` and `top` tell of both."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from json import loads
+from pathlib import Path
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+from engine import JobEngine, PausedKind, SyncJobEngine
+from engine.cli.exits import Exit
+from engine.domain.pauses import MAX_PAUSED_KINDS, Pauses
+from engine.operating import this_operator
+from engine.storage.sqlite.inspection import FilePlace
+from tests.interventions import Intruder
+from tests.unit.cli.programs import SECONDS_AGAINST_HANGS, Run, damage, execute
+
+
+def test_a_kind_is_paused_and_resumed(place: str, here: Run) -> None:
+    with SyncJobEngine(place) as engine:
+        engine.create("hash", kind="report", start=True)
+    code, [line], notes = here("pause", place, "report", "--reason", "fire")
+    assert (code, line.split(": ")[-1], notes) == (Exit.OK, "the kind report is paused", [])
+    with SyncJobEngine(place) as engine:
+        [paused] = engine.paused()
+        assert (paused.kind, paused.by, paused.reason) == ("report", this_operator(), "fire")
+    code, [line], _ = here("pause", place, "report", "--reason", "flood")
+    assert (code, "report was paused already, at 2" in line) == (Exit.OK, True)
+    assert line.endswith(f"by {this_operator()}: fire")
+    code, [line], _ = here("resume", place, "report")
+    assert (code, line.split(": ")[-1]) == (Exit.OK, "the kind report is resumed")
+    code, [line], _ = here("resume", place, "report")
+    assert (code, line.split(": ")[-1]) == (Exit.OK, "the kind report was not paused")
+    with SyncJobEngine(place) as engine:
+        assert engine.paused() == []
+
+
+def test_stats_and_top_tell_of_paused_kinds(place: str, here: Run) -> None:
+    with SyncJobEngine(place) as engine:
+        for kind in ("report", "report", "mail"):
+            engine.create("hash", kind=kind, start=True)
+        engine.pause("report", by="ann\x1b[31m", reason="fire")
+        engine.pause("unheard-of")
+    _, lines, _ = here("stats", place)
+    mail, report = lines[-6:-4]
+    assert (mail.split()[:3], report.split()[:4]) == (
+        ["mail", "1", "0"],
+        ["report", "2", "paused", "0"],
+    )
+    head, first, second = lines[-3:]
+    assert head.split() == ["PAUSED", "KIND", "SINCE", "BY", "REASON"]
+    assert first.split()[0] == "report"
+    assert first.endswith("ann\\x1b[31m  fire")
+    assert second.split()[0] == "unheard-of"
+    _, [line], _ = here("stats", place, "--json")
+    [told, _] = loads(line)["paused"]
+    assert (told["kind"], told["by"], told["reason"]) == ("report", "ann\x1b[31m", "fire")
+    _, lines, _ = here("top", place, "--once")
+    [report] = [line for line in lines if line.startswith("report")]
+    assert "2 paused" in report
+
+
+def test_a_file_that_an_engine_has_is_left_alone(
+    used: SyncJobEngine, path: Path, here: Run
+) -> None:
+    for command in (["pause", path, "a"], ["resume", path, "a"], ["drain", path]):
+        code, lines, [note] = here(*command)
+        assert (code, lines) == (Exit.UNREADABLE, [])
+        assert "is in use by another engine" in note
+    assert (used.paused(), used.statistics().draining) == ([], False)
+
+
+def test_a_change_of_nothing_writes_nothing(path: Path, here: Run) -> None:
+    with SyncJobEngine(path) as engine:
+        engine.pause("a")
+    before = path.read_bytes()
+    here("pause", path, "a")
+    here("resume", path, "b")
+    assert path.read_bytes() == before
+
+
+def test_too_many_paused_kinds_are_refused(path: Path, here: Run) -> None:
+    with SyncJobEngine(path):
+        pass
+    kinds = (f"kind-{number}" for number in range(MAX_PAUSED_KINDS))
+    every = Pauses(PausedKind(kind=each, at=datetime.now(UTC)) for each in kinds)
+    FilePlace(path).change_pauses(lambda _: every)
+    code, lines, [note] = here("pause", path, "another")
+    assert (code, lines) == (Exit.USAGE, [])
+    assert note.endswith("resume others first")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["A"], ["a", "--reason", "\ud800"], ["a", "--reason", 5_000 * "x"]]
+)
+def test_wrong_usage_is_refused(path: Path, here: Run, arguments: list[str]) -> None:
+    assert here("pause", path, *arguments)[0] == Exit.USAGE
+    assert not path.exists()
+
+
+def test_damaged_pauses_are_told(place: str, here: Run) -> None:
+    with SyncJobEngine(place):
+        pass
+    if place.startswith("postgresql:"):
+        execute(place, "UPDATE engine.notes SET value = '{}' WHERE name = 'pauses'")
+    else:
+        damage(Path(place), "UPDATE engine SET value = '{}' WHERE name = 'pauses'")
+    for command in ("pause", "resume"):
+        assert here(command, place, "a")[0] is Exit.DAMAGED
+    code, lines, _ = here("check", place)
+    assert code is Exit.DAMAGED
+    assert any("note pauses" in line for line in lines)
+
+
+def test_pauses_are_part_of_a_copy(tmp_path: Path, postgres_url: str, here: Run) -> None:
+    one, other = tmp_path / "one.db", tmp_path / "other.db"
+    with SyncJobEngine(one) as engine:
+        engine.create("hash", kind="a", start=True)
+        engine.pause("a", reason="ß")
+        before = engine.paused()
+    for source, target in ((one, postgres_url), (postgres_url, other)):
+        assert here("copy", source, target)[0] is Exit.OK
+        with SyncJobEngine(target) as engine:
+            assert engine.paused() == before
+
+
+# Draining.
+
+
+def test_no_engine_of_a_closed_file_can_be_drained(path: Path, here: Run) -> None:
+    with SyncJobEngine(path):
+        pass
+    code, _, [note] = here("drain", path)
+    assert (code, note.split(": ")[-1]) == (
+        Exit.UNREADABLE,
+        "no engine has it, so there is none to drain",
+    )
+
+
+def test_the_engine_of_a_database_has_to_be_there(postgres_url: str, here: Run) -> None:
+    with SyncJobEngine(postgres_url):
+        code, _, [note] = here("drain", postgres_url)
+        assert (code, "must be the number of an engine" in note) == (Exit.USAGE, True)
+        code, _, [note] = here("drain", postgres_url, 2**40)
+        assert code is Exit.NOT_FOUND
+        assert f"no living engine has the number {2**40}; those that live: 1 (" in note
+
+
+@pytest.mark.anyio
+async def test_an_engine_of_a_database_follows(
+    postgres_url: str, intruder: Intruder, here: Run
+) -> None:
+    with anyio.fail_after(SECONDS_AGAINST_HANGS):
+        async with JobEngine(postgres_url) as engine:
+            await engine.create("hash", kind="a", start=True)
+            assert here("pause", postgres_url, "a")[0] is Exit.OK
+            while not (await engine.statistics()).paused:
+                await checkpoint()
+            number = intruder.value("SELECT engine_id FROM engines")
+            code, [line], _ = here("drain", postgres_url, number)
+            assert code is Exit.OK
+            assert f"engine {number} is drained" in line
+            while not (await engine.statistics()).draining:
+                await checkpoint()
+            _, lines, _ = here("stats", postgres_url)
+            assert "  draining  " in lines[-1]
+            assert here("drain", postgres_url, number, "--undo")[0] is Exit.OK
+            assert here("resume", postgres_url, "a")[0] is Exit.OK
+            while (now := await engine.statistics()).draining or now.paused:
+                await checkpoint()
