@@ -1,16 +1,19 @@
-"""Instructions: what the commands tell engines, by the place that these share."""
+"""Instructions: what the commands tell engines, by a desk at their place."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
 
 from engine.cli.arguments import add_place, kind
+from engine.control import SocketDesk
 from engine.domain.exceptions import InvalidValueError
-from engine.domain.models import PausedKind
-from engine.domain.pauses import Pauses
 from engine.domain.validation import MAX_REASON_CHARACTERS, check_text
-from engine.operating import this_operator
-from engine.portal.time import utc_now
+from engine.operating import desk_at, this_operator
 from engine.storage.inspection import Place
 
 
@@ -32,34 +35,42 @@ def _reason(text: str) -> str:
         raise ArgumentTypeError(error.problem) from error
 
 
-def pause(place: Place, kind: str, reason: str | None) -> Pauses:
-    """Pause a kind; return the pauses before.
+def tell(place: Place, operation: str, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
+    """Carry out an operation on a place; return its answer.
 
     Raises:
-        InvalidValueError: Too many kinds are paused.
-        StorageInUseError: An engine has the file.
-        StorageError: The place can't be read or written.
+        InvalidValueError: An argument is wrong.
+        EngineError: The place can't be opened, read or written; or its engine can't be reached.
     """
-    paused = PausedKind(kind=kind, at=utc_now(), by=this_operator(), reason=reason)
-    return place.change_pauses(lambda pauses: pauses.with_this(paused))
+    return anyio.run(_tell, place, operation, arguments)
 
 
-def resume(place: Place, kind: str) -> Pauses:
-    """Resume a kind; return the pauses before.
+async def _tell(place: Place, operation: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    async with desk_at(place) as desk:
+        return await desk.do(operation, arguments, by=this_operator())
+
+
+def drain(place: Place, engine_id: int | None, reason: str | None, *, undo: bool) -> None:
+    """Drain an engine, or let it claim again.
 
     Raises:
-        StorageInUseError: An engine has the file.
-        StorageError: The place can't be read or written.
+        InvalidValueError: A database has several engines, and no number is given; no living engine
+            has this number; or the place is a file, and a number is given.
+        EngineUnavailableError: No engine has the file and listens.
+        StorageError: The database can't be read or written.
     """
-    return place.change_pauses(lambda pauses: pauses.without(kind))
+    if place.file is None and engine_id is None:
+        raise InvalidValueError(
+            "engine_id", "must be the number of an engine: `engine stats` lists them"
+        )
+    arguments = {"engine_id": engine_id, "undo": undo, "reason": reason}
+    if place.file is None:
+        tell(place, "drain", **arguments)
+    else:
+        anyio.run(_drain_engine_of, place.file, arguments)
 
 
-def drain(place: Place, engine_id: int | None, *, draining: bool) -> bool:
-    """Drain an engine, or let it claim again; return whether there is such a one that lives.
-
-    Raises:
-        InvalidValueError: A database has several engines, and no number is given.
-        StorageInUseError: An engine has the file.
-        StorageError: The place can't be read or written; or no engine has the file.
-    """
-    return place.drain(engine_id, draining=draining)
+async def _drain_engine_of(file: Path, arguments: Mapping[str, Any]) -> None:
+    """Ask the engine that has a file: a guest would only drain itself."""
+    async with SocketDesk(file) as desk:
+        await desk.do("drain", arguments)

@@ -13,7 +13,7 @@ from engine.cli.command import Command
 from engine.cli.commands import COMMANDS
 from engine.cli.console import Console
 from engine.cli.exits import MEANINGS, Exit
-from engine.domain.exceptions import StorageDamagedError, StorageError, StorageFormatError
+from engine.domain.exceptions import EngineError, StorageDamagedError, StorageFormatError
 
 EPILOG: Final = "exit codes:\n" + "\n".join(
     f"  {code:<4} {meaning}" for code, meaning in MEANINGS.items()
@@ -65,7 +65,7 @@ def _run(arguments: Sequence[str] | None, program: str, console: Console) -> Exi
 
 
 _OF_THE_PLACE: Final = (
-    StorageError,
+    EngineError,
     sqlite3.Error,
     UnicodeDecodeError,
     MemoryError,
@@ -81,7 +81,7 @@ def _outcome(error: Exception, name: str) -> tuple[Exit, str]:
     if isinstance(error, StorageFormatError) and isinstance(error.__cause__, sqlite3.Error):
         # SQLite refuses a file that is no database; its text says nothing about engines.
         return Exit.UNREADABLE, f"{name} was not made by engine"
-    if isinstance(error, StorageError):
+    if isinstance(error, EngineError):
         return Exit.UNREADABLE, str(error)
     if isinstance(error, MemoryError):
         return Exit.UNREADABLE, f"{name} has a value that is too large for this system's memory"

@@ -196,33 +196,6 @@ class Place(Protocol):
         """
         ...
 
-    def change_pauses(self, change: Callable[[Pauses], Pauses]) -> Pauses:
-        """Keep other paused kinds; return those before.
-
-        Args:
-            change: Makes them from those that are kept, or returns these to leave them; called
-                again if others have changed them.
-
-        Raises:
-            StorageInUseError: An engine has the file. Those of a database may run.
-            StorageError: It can't be read or written, or is no engine's.
-        """
-        ...
-
-    def drain(self, engine_id: int | None, *, draining: bool) -> bool:
-        """Drain an engine of a database, or let it claim again; return whether it is there.
-
-        Args:
-            engine_id: Its number.
-            draining: Whether it is to claim nothing.
-
-        Raises:
-            InvalidValueError: It is a database, and no number is given.
-            StorageInUseError: It is a file, and an engine has it: ask that one.
-            StorageError: It is a file; or can't be read or written, or is no engine's.
-        """
-        ...
-
     def contents(self) -> AbstractContextManager[Contents]:
         """Give all of it, for a copy.
 

@@ -1,4 +1,4 @@
-"""Drain an engine of a database: it claims no more jobs, and goes on with those that it has."""
+"""Drain an engine: it claims no more jobs, and goes on with those that it has."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from engine.cli.arguments import add_place, whole_number
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
+from engine.cli.instructions import add_reason
 from engine.cli.instructions import drain as drain_engine
 from engine.cli.texts import printable
 from engine.domain.exceptions import InvalidValueError
@@ -24,6 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="ENGINE",
         help="the number of the engine, as `stats` shows it",
     )
+    add_reason(parser)
     parser.add_argument("--undo", action="store_true", help="let it claim jobs again")
 
 
@@ -31,36 +33,37 @@ def drain(arguments: Namespace, console: Console) -> Exit:
     """Drain an engine, or let it claim again."""
     place, engine, undo = arguments.place, arguments.engine, arguments.undo
     try:
-        is_there = drain_engine(place, engine, draining=not undo)
+        drain_engine(place, engine, arguments.reason, undo=undo)
     except InvalidValueError as error:
-        console.note(f"engine: ENGINE {error.problem}")
+        console.note(f"engine: ENGINE {error.problem}{_living(arguments)}")
         return Exit.USAGE
-    if not is_there:
-        console.note(f"engine: no living engine has the number {engine}; {_living(arguments)}")
-        return Exit.NOT_FOUND
     state = "claims jobs again" if undo else "is drained: `stats` shows how many jobs it still has"
-    console.line(f"{place.name}: engine {engine} {state}")
+    name = "its engine" if engine is None else f"engine {engine}"
+    console.line(f"{place.name}: {name} {state}")
     return Exit.OK
 
 
 def _living(arguments: Namespace) -> str:
-    """Return a sentence about the engines that can be drained."""
+    """Return words about the engines of a database that can be drained."""
+    if arguments.place.file is not None:
+        return ""
     with arguments.place.reading() as view:
         living = [
             f"{each.engine_id} ({printable(each.name)})"
             for each in view.engines()
             if not each.is_dead
         ]
-    return f"those that live: {', '.join(living) or 'none'}"
+    return f"; those that live: {', '.join(living) or 'none'}"
 
 
 COMMAND: Final = Command(
     name="drain",
     help_order=30,
-    help="let an engine of a database claim no more jobs, before you stop it",
+    help="let an engine claim no more jobs, before you stop it",
     add_arguments=add_arguments,
     run=drain,
     examples=(
+        "drain jobs.db",
         "drain postgresql://host/jobs 7",
         "drain postgresql://host/jobs 7 --undo",
     ),

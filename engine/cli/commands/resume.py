@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from typing import Final
 
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.instructions import add_kind
-from engine.cli.instructions import resume as resume_kind
+from engine.cli.instructions import add_kind, add_reason, tell
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of ``resume``."""
+    add_kind(parser)
+    add_reason(parser)
 
 
 def resume(arguments: Namespace, console: Console) -> Exit:
     """Resume a kind, and say whether it was paused."""
     place, kind = arguments.place, arguments.kind
-    state = "is resumed" if kind in resume_kind(place, kind) else "was not paused"
+    done = tell(place, "resume", kind=kind, reason=arguments.reason)
+    state = "is resumed" if done["changed"] else "was not paused"
     console.line(f"{place.name}: the kind {kind} {state}")
     return Exit.OK
 
@@ -23,8 +29,8 @@ def resume(arguments: Namespace, console: Console) -> Exit:
 COMMAND: Final = Command(
     name="resume",
     help_order=29,
-    help="resume a paused kind; no engine may have a file meanwhile",
-    add_arguments=add_kind,
+    help="resume a paused kind",
+    add_arguments=add_arguments,
     run=resume,
     examples=("resume jobs.db report",),
 )

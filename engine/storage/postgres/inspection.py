@@ -14,14 +14,12 @@ import psycopg
 from psycopg import Connection, IsolationLevel
 
 from engine.domain.exceptions import (
-    InvalidValueError,
     StorageDamagedError,
     StorageError,
     StorageFormatError,
     StorageInUseError,
 )
 from engine.domain.follow_up_rules import Rules, StoredRules
-from engine.domain.pauses import Pauses
 from engine.storage.copying import Counts
 from engine.storage.findings import Report
 from engine.storage.postgres import reading
@@ -161,39 +159,6 @@ class DatabasePlace:
                 [is_kept] = reading.one(cursor, statements.keep_rules, values)
                 if is_kept:
                     return before
-
-    def change_pauses(self, change: Callable[[Pauses], Pauses]) -> Pauses:
-        """Keep other paused kinds. Engines follow at their next beat, and sooner if they hear.
-
-        Raises:
-            StorageError: It can't be read or written, or no engine has made its tables.
-        """
-        with self._writing() as cursor:
-            while True:
-                text = reading.pauses(cursor, self._statements)
-                before = Pauses.read(text)
-                after = change(before)
-                if after is before:
-                    return before
-                values = (after.text, text)
-                [is_kept] = reading.one(cursor, self._statements.keep_pauses, values)
-                if is_kept:
-                    return before
-
-    def drain(self, engine_id: int | None, *, draining: bool) -> bool:
-        """Drain an engine, or let it claim again; return whether there is such a one that lives.
-
-        Raises:
-            InvalidValueError: No number is given.
-            StorageError: It can't be read or written, or no engine has made its tables.
-        """
-        if engine_id is None:
-            raise InvalidValueError(
-                "engine_id", "must be the number of an engine: `engine stats` lists them"
-            )
-        with self._writing() as cursor:
-            values = (engine_id, draining)
-            return bool(reading.one(cursor, self._statements.drain, values)[0])
 
     @contextmanager
     def _writing(self) -> Iterator[Reader]:

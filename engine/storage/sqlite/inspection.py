@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from engine.domain.exceptions import StorageDamagedError, StorageError
+from engine.domain.exceptions import StorageDamagedError
 from engine.domain.follow_up_rules import Rules, StoredRules
-from engine.domain.pauses import Pauses
 from engine.storage.copying import Counts
 from engine.storage.findings import Report
 from engine.storage.protocol import ProgressCallback
@@ -19,7 +18,7 @@ from engine.storage.sqlite.copying import FileContents, FileDraft, make_file
 from engine.storage.sqlite.errors import translate_os_errors, translate_sqlite_errors
 from engine.storage.sqlite.file import connect, connect_reader, definitions, new_database
 from engine.storage.sqlite.guest import GuestFile
-from engine.storage.sqlite.notes import read_pauses, read_rules
+from engine.storage.sqlite.notes import read_rules
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.paths import check_usable
 from engine.storage.sqlite.view import FileView
@@ -114,20 +113,6 @@ class FilePlace:
                 connection.transaction(lambda writer: write_note(writer, "rules", after))
         return before
 
-    def change_pauses(self, change: Callable[[Pauses], Pauses]) -> Pauses:
-        """Keep other paused kinds. No engine can open the file meanwhile.
-
-        Raises:
-            StorageInUseError: An engine has it: use its `pause` and `resume`.
-            StorageError: It can't be read or written, or is no engine's.
-        """
-        with self._writing() as connection:
-            before = Pauses.read(read_pauses(connection.sqlite))
-            after = change(before)
-            if after is not before:
-                connection.transaction(lambda writer: write_note(writer, "pauses", after.text))
-        return before
-
     @contextmanager
     def _writing(self) -> Iterator[WritingConnection]:
         """Give a connection that writes to the file, which no engine has meanwhile.
@@ -148,17 +133,6 @@ class FilePlace:
                     connection.close()
         finally:
             ownership.release()
-
-    def drain(self, engine_id: int | None, *, draining: bool) -> bool:
-        """Refuse: nothing of a drain is kept in a file.
-
-        Raises:
-            StorageInUseError: An engine has it: use its `drain`.
-            StorageError: No engine has it.
-        """
-        del engine_id, draining
-        with self._writing():
-            raise StorageError(f"{self.path}: no engine has it, so there is none to drain")
 
     def make(self, write: Callable[[FileDraft], Counts]) -> Counts:
         """Make the file; see `make_file`."""
