@@ -1,4 +1,4 @@
-"""Times: ages and distances, as people write and read them."""
+"""Times: ages and distances, as people write them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 _SECONDS_OF: Final = {"s": 1, "min": 60, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_SHOWN: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _DURATION: Final = re.compile(r"(\d{1,9})(s|min|m|h|d|w)", re.ASCII)
 
 
@@ -47,19 +46,3 @@ def moment(text: str, now: datetime) -> datetime:
         raise ArgumentTypeError(
             f"must be an age such as 2h, or a time such as 2026-11-22T13:00:00Z, not {text!r}"
         ) from None
-
-
-def span(length: timedelta) -> str:
-    """Return a length of time by its two largest units, such as ``2 h 5 min``."""
-    left = max(0, int(length.total_seconds()))
-    parts: list[str] = []
-    for name, seconds in _SHOWN:
-        number, left = divmod(left, seconds)
-        if number or parts:
-            parts.append(f"{number} {name}" if number else "")
-    return " ".join(filter(None, parts[:2])) or "0 s"
-
-
-def distance(at: datetime, now: datetime) -> str:
-    """Return how far a moment is from now: ``in 2 h 5 min``, or ``3 d 4 h ago``."""
-    return f"in {span(at - now)}" if at > now else f"{span(now - at)} ago"

@@ -24,7 +24,7 @@ from engine.operations.operation import Arguments, Operation
 from engine.operations.transitions import OfTransitions, transitions
 from engine.owner.commands.audit import ReadAudit
 from engine.owner.commands.family import descendants
-from engine.owner.commands.listing import ListJobs, checked_filter
+from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
 from engine.owner.commands.pause import ReadPauses
 from engine.owner.commands.read import (
     FindJob,
@@ -41,6 +41,9 @@ from engine.storage.answers import StoredPage
 from engine.storage.filter import JobFilter
 
 _PAGE_JOBS: Final = 50
+_MOST_COUNTED: Final = 10_000
+_COUNTING_MESSAGES: Final = 20
+"""One that finds few among many jobs gives up after so many; each looks at a bounded number."""
 
 
 class OfNothing(Arguments, kw_only=True, frozen=True):
@@ -68,8 +71,8 @@ class OfAudit(Arguments, kw_only=True, frozen=True):
     before: int | None = None
 
 
-class OfPage(Arguments, kw_only=True, frozen=True):
-    """A page of jobs.
+class OfJobs(Arguments, kw_only=True, frozen=True):
+    """Some of the jobs.
 
     ``stuck`` is in seconds: jobs in the running status where nothing has begun for so long. ``due``
     are those whose deadline, or the time of whose next attempt, has passed. Both are of live jobs
@@ -84,9 +87,20 @@ class OfPage(Arguments, kw_only=True, frozen=True):
     follow_ups: bool = True
     stuck: float | None = None
     due: bool = False
+
+
+class OfPage(OfJobs, kw_only=True, frozen=True):
+    """A page of jobs."""
+
     newest_first: bool = True
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_JOBS)] = _PAGE_JOBS
     after: str | None = None
+
+
+class OfCount(OfJobs, kw_only=True, frozen=True):
+    """A count that stops at a number."""
+
+    at_most: Annotated[int, Meta(ge=1, le=_MOST_COUNTED)] = _MOST_COUNTED
 
 
 async def _lifecycle(core: Core[Any], _: OfNothing, __: str | None) -> dict[str, Any]:
@@ -113,7 +127,7 @@ async def _jobs(core: Core[Any], given: OfPage, _: str | None) -> dict[str, Any]
     }
 
 
-def _filter(core: Core[Any], given: OfPage) -> JobFilter:
+def _filter(core: Core[Any], given: OfJobs) -> JobFilter:
     lifecycle, now = core.lifecycle, utc_now()
     status = given.status
     if given.stuck is not None and status is None:
@@ -130,6 +144,15 @@ def _filter(core: Core[Any], given: OfPage) -> JobFilter:
 
 
 _LONGEST_SECONDS: Final = 1e10  # about 300 years: no job is so old
+
+
+async def _count(core: Core[Any], given: OfCount, _: str | None) -> dict[str, Any]:
+    count = Count(_filter(core, given), given.at_most)
+    message: CountJobs | None = count.first()
+    for _message in range(_COUNTING_MESSAGES):
+        if message is not None:
+            message = count.following(await core.ask(message))
+    return {"jobs": count.found, "more": message is not None or count.found == given.at_most}
 
 
 async def _job(core: Core[Any], given: OfOne, _: str | None) -> dict[str, Any]:
@@ -183,6 +206,7 @@ READS: Final[tuple[Operation[Any], ...]] = (
     Operation("lifecycle", "the statuses and moves of the jobs", OfNothing, _lifecycle),
     Operation("statistics", "the engine's figures", OfNothing, _statistics),
     Operation("jobs", "a page of jobs", OfPage, _jobs),
+    Operation("count", "how many jobs there are, up to a number", OfCount, _count),
     Operation("job", "a job with its history, attempts and follow-ups", OfOne, _job),
     Operation("find", "the job with a key or a payment", OfNames, _find),
     Operation("rules", "the rules of follow-ups", OfNothing, _rules),

@@ -16,10 +16,10 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.job_ids import add_job_id, find_job_id
 from engine.cli.texts import NOTHING, Cells, cut, printable
-from engine.cli.times import distance
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import JobDamagedError
 from engine.domain.models import Progress
+from engine.domain.spans import distance
 from engine.operations.fields import attempt_fields, entry_fields, follow_up_fields, job_fields
 from engine.portal.time import utc_now
 from engine.storage.filter import JobFilter

@@ -12,9 +12,9 @@ from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.texts import NOTHING, Cells, counted, ready_cell
-from engine.cli.times import distance
 from engine.domain.models import PausedKind
 from engine.domain.pauses import Pauses
+from engine.domain.spans import distance
 from engine.portal.time import utc_now
 from engine.storage.findings import printable_name
 from engine.storage.overview import COUNTED_JOBS, EngineRow, KindCounts, Statuses

@@ -15,9 +15,9 @@ from engine.cli.exits import Exit
 from engine.cli.polling import looks
 from engine.cli.rates import Rates, RecentTransitions
 from engine.cli.texts import NOTHING, Cells, printable, ready_cell
-from engine.cli.times import distance, span
 from engine.domain.exceptions import StorageError
 from engine.domain.pauses import Pauses
+from engine.domain.spans import distance, span
 from engine.portal.time import utc_now
 from engine.storage.filter import JobFilter
 from engine.storage.inspection import View

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from engine.cli.times import distance, duration, moment, span
+from engine.cli.times import duration, moment
+from engine.domain.spans import distance, span
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -177,3 +177,11 @@ async def test_kinds_are_paused_and_the_engine_is_drained(
     assert not (await engine.statistics()).draining
     with pytest.raises(InvalidValueError, match="engine_id"):
         await _do(desk, "drain", engine_id=7)
+
+
+async def test_jobs_are_counted_up_to_a_number(engine: JobEngine[S], desk: EngineDesk) -> None:
+    for kind in ("report", "report", "translation"):
+        await engine.create("hash", kind=kind)
+    assert await _do(desk, "count", kind="report") == {"jobs": 2, "more": False}
+    assert await _do(desk, "count", at_most=2) == {"jobs": 2, "more": True}
+    assert await _do(desk, "count", status="completed") == {"jobs": 0, "more": False}
