@@ -1,0 +1,210 @@
+"""The board: what all pages of a dashboard share, and how each is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from http import HTTPStatus
+from typing import Any, Final, Protocol, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode
+
+import jinja2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from engine.operations import Desk
+from engine.web.dashboard import texts
+from engine.web.dashboard.feed import Feed
+from engine.web.dashboard.guard import access_of
+from engine.web.dashboard.sharing import Shared
+from engine.web.dashboard.tables import Tables
+
+Job: TypeAlias = dict[str, Any]
+"""A job's fields as JSON, as the operations tell them."""
+Hide: TypeAlias = Callable[[Job], bool]
+"""Returns whether a job's input and result are hidden."""
+
+Value = TypeVar("Value")
+
+_FRESH_SECONDS: Final = 1.0
+_TABLES_SECONDS: Final = 5.0
+_BOARD: Final = "engine.dashboard.board"
+
+
+class Waiting(Protocol):
+    """The jobs that wait for a person."""
+
+    @property
+    def total(self) -> int:
+        """How many are known."""
+        ...
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are more."""
+        ...
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    """Return the templates; each is compiled once."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("engine.web.dashboard"),
+        autoescape=True,
+        finalize=texts.visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    names = ("ago", "between", "cut", "exact", "json_shown", "moment", "shown")
+    environment.filters |= {name: getattr(texts, name) for name in names}
+    environment.globals["token"] = texts.token
+    return environment
+
+
+@dataclass
+class Board:
+    """What the pages share.
+
+    Attributes:
+        desk: Carries out the operations.
+        hide: Says whose inputs and results are hidden; None hides none.
+        has_login: Whether callers log in by a form of the dashboard.
+        read_waiting: Reads which jobs wait for a person; every page says how many.
+    """
+
+    desk: Desk
+    hide: Hide | None
+    has_login: bool
+    read_waiting: Callable[[Board], Awaitable[Waiting]]
+    feed: Feed = field(init=False)
+    rules: Shared[list[dict[str, Any]]] = field(init=False)
+    _tables: Shared[Tables] = field(init=False)
+    _reads: dict[object, Shared[Any]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Share the reads that every page makes."""
+        self.feed = Feed(self.desk)
+        self.rules = Shared(partial(self.desk.do, "rules", {}), _TABLES_SECONDS)
+        self._tables = Shared(self._read_tables, _TABLES_SECONDS)
+
+    async def shared(self, read: Callable[[Board], Awaitable[Value]]) -> Value:
+        """Return what a function reads: for all pages that ask, until something happens.
+
+        Raises:
+            EngineError: The function's.
+        """
+        if read not in self._reads:
+            news = partial(getattr, self.feed, "number")
+            self._reads[read] = Shared(partial(read, self), _FRESH_SECONDS, news)
+        value: Value = await self._reads[read].get()
+        return value
+
+    async def tables(self) -> Tables:
+        """Return the tables of the lifecycle."""
+        return await self._tables.get()
+
+    async def _read_tables(self) -> Tables:
+        return Tables.of(await self.desk.do("lifecycle", {}))
+
+    def seen(self, job: Job) -> Job:
+        """Return a job as the dashboard may show it."""
+        if self.hide is None or "damaged" in job or not self.hide(job):
+            return job
+        return {**job, "input": None, "result": None, "hidden": True}
+
+    async def act(self, request: Request, operation: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
+        """Carry out an act for the request's caller.
+
+        Raises:
+            EngineError: The desk's.
+        """
+        try:
+            return await self.desk.do(operation, arguments, by=access_of(request).who)
+        finally:
+            self.feed.note_act()
+
+    async def page(
+        self,
+        request: Request,
+        template: str,
+        status: int = HTTPStatus.OK,
+        *,
+        live: bool = True,
+        waiting: Waiting | None = None,
+        **values: object,
+    ) -> Response:
+        """Return a page.
+
+        Args:
+            request: The request.
+            template: The name of its template, without the ending.
+            status: The HTTP status.
+            live: Whether the page follows what happens.
+            waiting: The jobs that wait for a person, if the page has read them.
+            values: What the template shows. A page that follows has got its ``cursor`` before it
+                read anything.
+
+        Raises:
+            EngineError: The desk's.
+        """
+        if waiting is None:
+            waiting = await self.shared(self.read_waiting)
+        values = {"self_url": url(request, template, **request.query_params), **values}
+        return self.plain_page(request, template, status, live=live, waiting=waiting, **values)
+
+    def plain_page(
+        self, request: Request, template: str, status: int = HTTPStatus.OK, **values: object
+    ) -> Response:
+        """Return a page that asks the engine nothing: it may be out of reach."""
+        values = {"access": access_of(request), "has_login": self.has_login, **values}
+        return self.bare_page(request, template, status, here=template, **values)
+
+    def bare_page(
+        self, request: Request, template: str, status: int = HTTPStatus.OK, **values: object
+    ) -> Response:
+        """Return a page for a caller without access."""
+        text = (
+            _environment()
+            .get_template(f"{template}.html")
+            .render(url=partial(url, request), **values)
+        )
+        return HTMLResponse(text, status)
+
+
+def board_of(request: Request) -> Board:
+    """Return the board of the dashboard that a request is for."""
+    board: Board = request.scope[_BOARD]
+    return board
+
+
+def url(request: Request, name: str, /, **query: object) -> str:
+    """Return the link to a page of the dashboard: a path, so that no proxy has to know the host."""
+    root = quote(str(request.scope.get("root_path", "")).rstrip("/"))
+    return f"{root}{PATHS[name]}" + (f"?{urlencode(query)}" if query else "")
+
+
+def redirect(request: Request, name: str, /, **query: object) -> Response:
+    """Return the answer that leads to a page."""
+    return RedirectResponse(url(request, name, **query), HTTPStatus.SEE_OTHER)
+
+
+PATHS: Final[Mapping[str, str]] = {
+    "overview": "/",
+    "jobs": "/jobs",
+    "bulk": "/jobs/bulk",
+    "bulk_act": "/jobs/act",
+    "job": "/job",
+    "act": "/job/act",
+    "inbox": "/inbox",
+    "confirm": "/jobs",
+    "done": "/jobs",
+    "events": "/events",
+    "login": "/login",
+    "logout": "/logout",
+    "style": "/static/dashboard.css",
+    "script": "/static/dashboard.js",
+    "icon": "/static/icon.svg",
+    "api": "/api/openapi.json",
+}
+"""The paths of all pages, below the root."""

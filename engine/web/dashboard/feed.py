@@ -1,0 +1,129 @@
+"""The feed: what changes, told to every open page by one long poll.
+
+A page doesn't want each transition: it wants to know that it is out of date. So the feed gathers
+for a moment, and tells which jobs have changed, or only that many have. A page that comes back
+with the id of its last event gets what it missed, or is told to read everything again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import anyio
+
+from engine.domain.exceptions import CursorExpiredError, UnknownCursorError
+from engine.operations import Desk
+from engine.web.dashboard.sharing import Turn
+
+_GATHER_SECONDS: Final = 0.25
+"""The shortest time between two polls: a busy engine is asked four times a second, however many
+pages are open."""
+_WAIT_SECONDS: Final = 15.0
+_MOST_TRANSITIONS: Final = 1_000
+_KEPT_NEWS: Final = 240
+_NAMED_JOBS: Final = 50
+"""News of more jobs concern every page."""
+
+
+class News(NamedTuple):
+    """What has happened in a moment."""
+
+    cursor: str
+    """The place behind it."""
+    jobs: frozenset[str] | None
+    """The ids of the jobs; None for many, or for nobody knows which."""
+
+    def data(self) -> str:
+        """Return it as the data of an event."""
+        return json.dumps({"jobs": None if self.jobs is None else sorted(self.jobs)})
+
+
+class Feed:
+    """The news of a desk."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._number = 0
+        self._desk = desk
+        self._turn = Turn()
+        self._newest: str | None = None
+        self._kept: deque[News] = deque(maxlen=_KEPT_NEWS)
+        self._polled_at = 0.0
+
+    @property
+    def number(self) -> int | None:
+        """The number of the newest news, the acts of this dashboard among them.
+
+        None while nobody waits for news: then there may be some that nobody knows of.
+        """
+        return self._number if self._turn.is_taken else None
+
+    def note_act(self) -> None:
+        """Note that something has changed, before the feed tells so."""
+        self._number += 1
+
+    async def cursor(self) -> str:
+        """Return a place that is not behind now: a page that is read next has what came before.
+
+        Raises:
+            EngineError: The desk's.
+        """
+        while self._newest is None:
+            async with self._turn.taken() as is_mine:
+                if is_mine:
+                    await self._begin()
+        return self._newest
+
+    async def after(self, cursor: str) -> Sequence[News]:
+        """Return the news behind a place: some at once, or after a wait some or none.
+
+        Raises:
+            EngineError: The desk's; the next call begins anew.
+        """
+        if (news := self._since(cursor)) is None:
+            return [News(await self.cursor(), None)]
+        if not news:
+            async with self._turn.taken() as is_mine:
+                if is_mine:
+                    await self._poll()
+            news = self._since(cursor)
+        return [News(await self.cursor(), None)] if news is None else news
+
+    def _since(self, cursor: str) -> Sequence[News] | None:
+        """Return the news behind a place that are kept; None if the place is not known."""
+        if cursor == self._newest:
+            return ()
+        kept = list(self._kept)
+        for number, each in enumerate(kept):
+            if each.cursor == cursor:
+                return kept[number + 1 :]
+        return None
+
+    async def _begin(self) -> None:
+        answer = await self._desk.do("transitions", {})
+        self._newest = answer["next"]
+        self._kept.append(News(answer["next"], None))
+
+    async def _poll(self) -> None:
+        await anyio.sleep(max(0.0, self._polled_at + _GATHER_SECONDS - anyio.current_time()))
+        try:
+            answer = await self._desk.do(
+                "transitions",
+                {"after": self._newest, "limit": _MOST_TRANSITIONS, "wait": _WAIT_SECONDS},
+            )
+        except (UnknownCursorError, CursorExpiredError):
+            self._newest = None
+            self._number += 1
+            return
+        finally:
+            self._polled_at = anyio.current_time()
+        transitions = answer["transitions"]
+        if len(transitions) == _MOST_TRANSITIONS:  # too many to follow one by one
+            answer = await self._desk.do("transitions", {})
+        if transitions:
+            jobs = frozenset(each["job_id"] for each in transitions)
+            self._newest = answer["next"]
+            self._kept.append(News(answer["next"], jobs if len(jobs) <= _NAMED_JOBS else None))
+            self._number += 1

@@ -1,0 +1,52 @@
+"""The overview: how the engine is now."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.web.dashboard.board import Board, board_of
+from engine.web.dashboard.inbox import read_inbox
+
+STUCK_SECONDS: Final = 600
+"""Running jobs where nothing has begun for so long may be stuck."""
+_NEWEST_JOBS: Final = 12
+_MOST_COUNTED: Final = 1_000
+
+
+class Overview(NamedTuple):
+    """What the page reads beside the inbox."""
+
+    statistics: dict[str, Any]
+    newest: dict[str, Any]
+    stuck: dict[str, Any]
+
+
+async def read_overview(board: Board) -> Overview:
+    """Read it, in three operations."""
+    do = board.desk.do
+    return Overview(
+        await do("statistics", {}),
+        await do("jobs", {"limit": _NEWEST_JOBS}),
+        await do("count", {"stuck": STUCK_SECONDS, "at_most": _MOST_COUNTED}),
+    )
+
+
+async def overview(request: Request) -> Response:
+    """Show how many jobs there are in each state, what needs a person, and the newest jobs."""
+    board = board_of(request)
+    cursor, inbox = await board.feed.cursor(), await board.shared(read_inbox)
+    read = await board.shared(read_overview)
+    return await board.page(
+        request,
+        "overview",
+        cursor=cursor,
+        waiting=inbox,
+        inbox=inbox,
+        statistics=read.statistics,
+        overview=read,
+        tables=await board.tables(),
+        stuck_seconds=STUCK_SECONDS,
+    )
