@@ -42,7 +42,14 @@
     morphChildren(old, fresh);
   };
 
+  const remove = (node) => {
+    if (!node.contains(document.activeElement)) node.remove();
+  };
+
   const morphChildren = (old, fresh) => {
+    const keys = new Set([...fresh.childNodes].map(keyOf));
+    // First, so that what stays need not move: a node that moves loses the focus.
+    [...old.childNodes].filter((each) => !keys.has(keyOf(each))).forEach(remove);
     let at = old.firstChild;
     for (const want of [...fresh.childNodes]) {
       const have = keyOf(want) ? [...old.childNodes].find((each) => areAlike(each, want)) : at;
@@ -56,7 +63,7 @@
     }
     while (at) {
       const next = at.nextSibling;
-      at.remove();
+      remove(at);
       at = next;
     }
   };
