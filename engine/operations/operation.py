@@ -37,14 +37,18 @@ class Operation(Generic[Given]):
     run: Callable[[Core[Any], Given, str | None], Awaitable[Any]]
     acts: bool = False
 
-    def checked(self, arguments: Mapping[str, Any]) -> Given:
+    def checked(self, arguments: Mapping[str, Any], *, are_texts: bool = False) -> Given:
         """Return the arguments.
+
+        Args:
+            arguments: A JSON object.
+            are_texts: Whether numbers and booleans are given as texts, as a query has them.
 
         Raises:
             InvalidValueError: One is missing, unknown or of the wrong type.
         """
         try:
-            return convert(arguments, self.arguments)
+            return convert(arguments, self.arguments, strict=not are_texts)
         except ValidationError as error:
             text, _, place = str(error).partition(" - at ")
             field = place.strip("`").removeprefix("$.") or self.name

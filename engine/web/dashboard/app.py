@@ -20,6 +20,7 @@ from engine.domain.validation import is_async_function
 from engine.operations import Desk, EngineDesk
 from engine.web.dashboard import bulk, job, jobs, streams
 from engine.web.dashboard.access import Authorize, TokenAccess
+from engine.web.dashboard.api import api_routes
 from engine.web.dashboard.board import PATHS, Board, Hide, board_of
 from engine.web.dashboard.guard import Guard, path_below_root
 from engine.web.dashboard.inbox import inbox, read_inbox
@@ -107,6 +108,7 @@ def _routes() -> list[Route]:
         _route("inbox", inbox),
         _route("events", streams.events),
         _route("logout", log_out, "POST"),
+        *api_routes(),
         *(_route(name, partial(_static, name)) for name in _STATIC),
     ]
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
+from msgspec.json import decode
 from starlette.requests import Request
 
 from engine.domain.exceptions import InvalidValueError
@@ -62,12 +63,9 @@ async def object_of(request: Request) -> dict[str, Any]:
     """
     body = await body_of(request)
     try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        raise InvalidValueError("body", "must be a JSON object") from None
-    if not isinstance(value, dict):
-        raise InvalidValueError("body", "must be a JSON object")
-    return value
+        return decode(body, type=dict[str, Any])
+    except (ValueError, RecursionError) as error:
+        raise InvalidValueError("body", f"must be a JSON object: {error}") from None
 
 
 async def body_of(request: Request) -> bytes:

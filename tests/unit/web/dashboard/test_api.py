@@ -1,0 +1,233 @@
+"""The JSON API: each operation by HTTP, described by OpenAPI."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from starlette.responses import Response
+
+from engine import JobEngine
+from engine import OrderStatus as S
+from engine.operations import OPERATIONS
+from engine.web.dashboard import Dashboard, repeats, token_access
+from tests.unit.web.dashboard.browsing import ROOT
+from tests.unit.web.dashboard.conftest import as_said, client_of
+from tests.unit.web.dashboard.test_feed import stream
+
+pytestmark = pytest.mark.anyio
+
+API = f"{ROOT}/api"
+
+
+async def get(client: httpx.AsyncClient, operation: str, **query: str) -> Any:  # noqa: ANN401 - JSON
+    answer = await client.get(f"{API}/{operation}", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def post(
+    client: httpx.AsyncClient, operation: str, key: str | None = None, **arguments: object
+) -> httpx.Response:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return await client.post(f"{API}/{operation}", json=arguments, headers=headers)
+
+
+async def test_every_operation_is_described_and_is_there(client: httpx.AsyncClient) -> None:
+    described = await get(client, "openapi.json")
+    assert described["openapi"] == "3.1.0"
+    assert described["servers"] == [{"url": ROOT}]
+    operations = {f"/api/{name}" for name in OPERATIONS}
+    assert described["paths"].keys() == {*operations, "/api/events"}
+    for name, operation in OPERATIONS.items():
+        [method] = described["paths"][f"/api/{name}"]
+        assert method == ("post" if operation.acts else "get")
+        answer = await client.request(method, f"{API}/{name}", json={} if operation.acts else None)
+        assert answer.status_code in {200, 422}, name
+        other = await client.request("get" if operation.acts else "put", f"{API}/{name}", json={})
+        assert other.status_code == 405
+    assert "security" not in described
+
+
+async def test_jobs_are_read_by_queries(engine: JobEngine[S], client: httpx.AsyncClient) -> None:
+    first = await engine.create(labels={"customer": "ann"}, payment_id="p")
+    await engine.create(labels={"customer": "bob"})
+    page = await get(client, "jobs", **{"labels[customer]": "ann", "limit": "7"})
+    assert [job["job_id"] for job in page["jobs"]] == [first.job_id]
+    newest = await get(client, "jobs", newest_first="false", limit="1")
+    assert newest["jobs"][0]["job_id"] == first.job_id
+    assert (await get(client, "find", payment="p"))["job_id"] == first.job_id
+    assert (await get(client, "count", status="running"))["jobs"] == 0
+    for query, field in (
+        *(({"limit": "many"}, "limit"), ({"status": "lost"}, "status"), ({"colour": "7"}, "jobs")),
+        *(({"labels": "x"}, "labels"), ({"labels[a]": "1", "labels": "2"}, "labels")),
+    ):
+        answer = await client.get(f"{API}/jobs", params=query)
+        assert (answer.status_code, field in answer.json()["detail"]) == (422, True), answer.text
+
+
+async def test_an_act_says_who_and_a_refused_one_why(
+    engine: JobEngine[S], client: httpx.AsyncClient
+) -> None:
+    job = await engine.create()
+    done = await post(client, "cancel", job_id=job.job_id, reason="closed", expected_version=1)
+    assert (done.status_code, done.json()["outcome"]) == (200, "cancelled")
+    assert (await engine.history(job.job_id))[-1].by == "ann"
+    for arguments, status, code in (
+        ({"job_id": job.job_id, "expected_version": 1}, 409, "version-conflict"),
+        ({"job_id": "unheard of"}, 404, "job-not-found"),
+        ({"job_id": 7}, 422, "invalid-value"),
+        ({"job_id": job.job_id, "by": "bob"}, 422, "invalid-value"),
+    ):
+        refused = await post(client, "cancel", **arguments)
+        assert (refused.status_code, refused.json()["code"]) == (status, code)
+        assert refused.headers["content-type"] == "application/problem+json"
+    for wrong in ("[]", "{", '"x"', "", "[" * 100_000):
+        headers = {"Content-Type": "application/json"}
+        answer = await client.post(f"{API}/cancel", content=wrong, headers=headers)
+        assert answer.status_code == 422
+    plain = await client.post(f"{API}/cancel", content=json.dumps({"job_id": job.job_id}))
+    assert plain.status_code == 403  # any page may send that
+
+
+async def test_a_repeated_request_gets_its_answer_again(
+    engine: JobEngine[S], client: httpx.AsyncClient
+) -> None:
+    job = await engine.create()
+    arguments = {"job_id": job.job_id, "expected_version": 1}
+    first = await post(client, "start", "k", **arguments)
+    assert (await post(client, "start", "k", **arguments)).content == first.content
+    assert (await post(client, "start", "other", **arguments)).status_code == 409
+    assert (await post(client, "start", "other", **arguments)).status_code == 409
+    used = await post(client, "cancel", "k", **arguments)
+    assert (used.status_code, used.json()["code"]) == (422, "key-used")
+    for wrong in ("", "k" * 257):
+        assert (await post(client, "start", wrong, **arguments)).status_code == 422
+    client.headers["who"] = "bob"  # whose keys are others
+    assert (await post(client, "cancel", "k", job_id=job.job_id)).status_code == 200
+
+
+async def test_a_request_that_is_at_work_is_not_begun_again() -> None:
+    kept = repeats.Repeats()
+    begun, go_on = anyio.Event(), anyio.Event()
+
+    async def act() -> Response:
+        begun.set()
+        await go_on.wait()
+        return Response("done")
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(kept.once, "ann", "k", ("start", b""), act)
+        await begun.wait()
+        again = await kept.once("ann", "k", ("start", b""), act)
+        assert (again.status_code, again.headers["retry-after"]) == (409, "1")
+        go_on.set()
+    assert (await kept.once("ann", "k", ("start", b""), act)).body == b"done"
+
+
+async def test_only_so_many_answers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "_MOST_BYTES", 25)
+    kept, made = repeats.Repeats(), list[str]()
+
+    async def ask(key: str) -> None:
+        async def act() -> Response:
+            made.append(key)
+            return Response("x" * 10)
+
+        await kept.once("ann", key, ("start", b""), act)
+
+    for key in ("a", "b", "a", "c", "b", "a"):
+        await ask(key)
+    assert made == ["a", "b", "c", "a"]
+
+
+async def test_inputs_and_results_are_hidden_from_programs_too(engine: JobEngine[S]) -> None:
+    job = await engine.create(input="secret in", start=True)
+    hiding = Dashboard(engine, authorize=as_said, hide=lambda _: True)
+    async with client_of(hiding) as client:
+        done = await post(
+            client, "move", job_id=job.job_id, status="completed", result="secret out"
+        )
+        each = await post(client, "each", act="repeat", jobs=[{"job_id": job.job_id}])
+        texts = [done.text, each.text]
+        for path, query in (
+            *(("jobs", {}), ("job", {"job_id": job.job_id})),
+            ("find", {"payment": f"mock_bc_{job.job_id}"}),
+        ):
+            texts.append(json.dumps(await get(client, path, **query)))
+        for text in texts:
+            assert ("secret" in text, '"hidden":' in text) == (False, True)
+
+
+async def test_a_client_waits_for_the_end_of_a_job(
+    engine: JobEngine[S], client: httpx.AsyncClient
+) -> None:
+    job = await engine.create(start=True)
+    async with anyio.create_task_group() as tasks:
+        ended = list[str]()
+
+        async def wait() -> None:
+            answer = await client.get(
+                f"{API}/job", params={"job_id": job.job_id}, headers={"Prefer": "wait=30"}
+            )
+            ended.append(answer.json()["job"]["status"])
+
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        await engine.transition(job.job_id, S.COMPLETED)
+    assert ended == ["completed"]
+    waiting = await engine.create()
+    late = await client.get(
+        f"{API}/job", params={"job_id": waiting.job_id}, headers={"Prefer": "wait=0"}
+    )
+    assert late.json()["job"]["status"] == "awaiting_payment"
+
+
+async def test_the_transitions_of_a_job_are_streamed_to_its_end(
+    engine: JobEngine[S], dashboard: Dashboard, client: httpx.AsyncClient
+) -> None:
+    job = await engine.create(start=True)
+    async with stream(dashboard, f"/api/events?job_id={job.job_id}") as events:
+        first = await events.event()
+        assert first["data"]["to_status"] == "running"
+        await engine.transition(job.job_id, S.COMPLETED, by="ann")
+        last = await events.event()
+        assert (last["data"]["to_status"], last["data"]["by"]) == ("completed", "ann")
+        await events.has_returned.wait()
+    answer = await client.get(f"{API}/events", params={"job_id": job.job_id})
+    assert [line for line in answer.text.splitlines() if line.startswith("id: ")] == [
+        f"id: {first['id']}",
+        f"id: {last['id']}",
+    ]
+    for last_id, status in ((last["id"], 204), ("nonsense", 422), ("00000000-1", 410)):
+        answer = await client.get(
+            f"{API}/events", params={"job_id": job.job_id}, headers={"Last-Event-ID": last_id}
+        )
+        assert answer.status_code == status, answer.text
+    assert (await client.get(f"{API}/events?job_id=lost")).status_code == 404
+
+
+async def test_all_transitions_are_streamed_from_now_on_or_behind_the_last_event(
+    engine: JobEngine[S], dashboard: Dashboard
+) -> None:
+    await engine.create()
+    async with stream(dashboard, "/api/events") as events:
+        assert await events.part() == ": still here\n\n"  # it has begun
+        job = await engine.create()
+        first = await events.event()
+        assert first["data"]["job_id"] == job.job_id
+        await engine.start(job.job_id)
+        second = await events.event()
+    async with stream(dashboard, "/api/events", last_id=first["id"]) as events:
+        assert await events.event() == second
+
+
+async def test_a_token_is_described(engine: JobEngine[S]) -> None:
+    token = "correct horse battery"  # noqa: S105 - of the test
+    async with client_of(Dashboard(engine, authorize=token_access(token)), None) as client:
+        client.headers["Authorization"] = f"Bearer {token}"
+        described = await get(client, "openapi.json")
+    assert described["security"] == [{"token": []}]
