@@ -22,10 +22,11 @@ from engine.web.dashboard import bulk, job, jobs, streams
 from engine.web.dashboard.access import Authorize, TokenAccess
 from engine.web.dashboard.api import api_routes
 from engine.web.dashboard.board import PATHS, Board, Hide, board_of
-from engine.web.dashboard.guard import Guard, path_below_root
+from engine.web.dashboard.guard import Guard
 from engine.web.dashboard.inbox import inbox, read_inbox
 from engine.web.dashboard.login import Login, log_out
 from engine.web.dashboard.overview import overview
+from engine.web.dashboard.places import path_below_root, placed
 from engine.web.errors import log_error, problem_of, problem_response
 
 _STATIC: Final = {
@@ -79,7 +80,7 @@ class Dashboard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, as an ASGI app."""
-        await self._app({**scope, "engine.dashboard.board": self._board}, receive, send)
+        await self._app({**placed(scope), "engine.dashboard.board": self._board}, receive, send)
 
 
 def _check_functions(authorize: Any, hide: Any) -> None:  # noqa: ANN401 - they may be anything

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from engine.web.dashboard.access import Access, Authorize
+from engine.web.dashboard.places import path_below_root
 from engine.web.errors import problem_response
 
 Refuse: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -97,12 +98,6 @@ def access_of(request: Request) -> Access:
     """Return the access of a request's caller."""
     access: Access = request.scope[_ACCESS]
     return access
-
-
-def path_below_root(request: Request) -> str:
-    """Return a request's path below the place where the app is mounted."""
-    root, path = str(request.scope.get("root_path", "")), str(request.scope["path"])
-    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 def is_from_here(request: Request) -> bool:
