@@ -21,6 +21,7 @@ from engine.operations import Desk, EngineDesk
 from engine.web.dashboard import bulk, job, jobs, streams
 from engine.web.dashboard.access import Authorize, TokenAccess
 from engine.web.dashboard.api import api_routes
+from engine.web.dashboard.audit import audit
 from engine.web.dashboard.board import PATHS, Board, Hide, board_of
 from engine.web.dashboard.guard import Guard
 from engine.web.dashboard.inbox import inbox, read_inbox
@@ -107,6 +108,7 @@ def _routes() -> list[Route]:
         _route("job", job.job),
         _route("act", job.act, "POST"),
         _route("inbox", inbox),
+        _route("audit", audit),
         _route("events", streams.events),
         _route("logout", log_out, "POST"),
         *api_routes(),

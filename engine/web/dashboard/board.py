@@ -197,6 +197,7 @@ PATHS: Final[Mapping[str, str]] = {
     "job": "/job",
     "act": "/job/act",
     "inbox": "/inbox",
+    "audit": "/audit",
     "confirm": "/jobs",
     "done": "/jobs",
     "events": "/events",

@@ -35,6 +35,7 @@ ACTS: Final[Mapping[str, str]] = {
     "follow-up": "This is its follow-up.",
 }
 """The acts of the page, with the text that stands on the page after each."""
+_SHOWN_ACTS: Final = 20
 _LIVE_SECONDS: Final = 2
 """How often the page of a job at work is read anew: progress is no transition."""
 
@@ -57,6 +58,7 @@ async def _page(
     board = board_of(request)
     cursor = await board.feed.cursor()
     told = await board.desk.do("job", {"job_id": job_id})
+    acts = await board.desk.do("audit", {"job_id": job_id, "limit": _SHOWN_ACTS})
     job, history, tables = told["job"], told["history"], await board.tables()
     moves = {(line["from_status"], line["to_status"]) for line in history}
     is_at_work = job["status"] == tables.running
@@ -70,6 +72,8 @@ async def _page(
         job=board.seen(job),
         history=history,
         ends=[*(line["at"] for line in history[1:]), None],
+        audit=acts["lines"],
+        more_audit=acts["next"] is not None,
         attempts=told["attempts"],
         follow_ups=told["follow_ups"],
         family=[job["job_id"], *(each["job_id"] for each in told["follow_ups"])],

@@ -36,6 +36,24 @@ async def test_a_job_is_started_with_its_payment(engine: JobEngine[S], browser: 
     assert (line.by, line.reason) == ("ann", "paid in cash")
 
 
+async def test_the_audit_says_who_has_acted(engine: JobEngine[S], browser: Browser) -> None:
+    assert "Nobody has acted." in (await browser.get("/audit")).text
+    job, other = await engine.create(), await engine.create()
+    page = await browser.send((await page_of(browser, job)).form("start"), reason="paid in cash")
+    for text in ("Who has acted", "ann", "start", "paid in cash"):
+        assert text in page.text
+    for number in range(101):
+        later = timedelta(hours=number + 1)
+        await engine.extend(other.job_id, S.RUNNING, later, by="bob", reason=f"for {number}.")
+    audit = await browser.get("/audit")
+    assert ("bobextend" in audit.text, "paid in cash" in audit.text) == (True, False)
+    older = await browser.follow(audit.links["Older"])
+    assert ("for 0." in older.text, "paid in cash" in older.text) == (True, True)
+    of_one = await browser.get("/audit", job=job.job_id)
+    assert ("paid in cash" in of_one.text, "bob" in of_one.text) == (True, False)
+    assert (await browser.get("/audit", before="x")).status == 422
+
+
 async def test_a_job_is_moved_cancelled_repeated_and_followed(
     engine: JobEngine[S], browser: Browser
 ) -> None:

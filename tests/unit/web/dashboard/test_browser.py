@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = [needs_browser, pytest.mark.thorough]
 
 APP = "tests.unit.web.dashboard.app:app"
-PAGES = ("/", "/jobs", "/inbox")
+PAGES = ("/", "/jobs", "/inbox", "/audit")
 
 
 class Shop(Service):
