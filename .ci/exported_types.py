@@ -23,6 +23,7 @@ PUBLIC = (
     "engine.telemetry",
     "engine.testing",
     "engine.web",
+    "engine.web.dashboard",
 )
 FROM_ELSEWHERE = ("partially unknown", "Type of metaclass unknown", "Type of base class unknown")
 
