@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from http import HTTPStatus
 from importlib.resources import files
@@ -101,14 +102,14 @@ def _desk_of(engine: JobEngine[Any] | Desk) -> Desk:
 
 def _routes() -> list[Route]:
     return [
-        _route("overview", overview),
-        _route("jobs", jobs.jobs),
+        _page("overview", overview),
+        _page("jobs", jobs.jobs),
         _route("bulk", bulk.confirm, "POST"),
         _route("bulk_act", bulk.act, "POST"),
-        _route("job", job.job),
+        _page("job", job.job),
         _route("act", job.act, "POST"),
-        _route("inbox", inbox),
-        _route("audit", audit),
+        _page("inbox", inbox),
+        _page("audit", audit),
         _route("events", streams.events),
         _route("logout", log_out, "POST"),
         *api_routes(),
@@ -118,6 +119,15 @@ def _routes() -> list[Route]:
 
 def _route(name: str, endpoint: Any, method: str = "GET") -> Route:  # noqa: ANN401 - as Starlette
     return Route(PATHS[name], endpoint, methods=[method], name=name)
+
+
+def _page(name: str, make: Callable[[Request], Awaitable[Response]]) -> Route:
+    """Return the route of a page that is made once for all who look at it."""
+
+    async def page(request: Request) -> Response:
+        return await board_of(request).same_for_all(request, make)
+
+    return _route(name, page)
 
 
 async def _static(name: str, _: Request) -> Response:

@@ -29,6 +29,7 @@ Value = TypeVar("Value")
 
 _FRESH_SECONDS: Final = 1.0
 _TABLES_SECONDS: Final = 5.0
+_KEPT_PAGES: Final = 64
 _BOARD: Final = "engine.dashboard.board"
 
 
@@ -80,6 +81,7 @@ class Board:
     feed: Feed = field(init=False)
     rules: Shared[list[dict[str, Any]]] = field(init=False)
     _tables: Shared[Tables] = field(init=False)
+    _pages: dict[object, Shared[Response]] = field(init=False, default_factory=dict)
     _reads: dict[object, Shared[Any]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,15 +90,22 @@ class Board:
         self.rules = Shared(partial(self.desk.do, "rules", {}), _TABLES_SECONDS)
         self._tables = Shared(self._read_tables, _TABLES_SECONDS)
 
-    async def shared(self, read: Callable[[Board], Awaitable[Value]]) -> Value:
+    async def shared(
+        self, read: Callable[[Board], Awaitable[Value]], seconds: float | None = None
+    ) -> Value:
         """Return what a function reads: for all pages that ask, until something happens.
+
+        Args:
+            read: Reads it.
+            seconds: How old it may get, whatever happens; None: it may not.
 
         Raises:
             EngineError: The function's.
         """
         if read not in self._reads:
-            news = partial(getattr, self.feed, "number")
-            self._reads[read] = Shared(partial(read, self), _FRESH_SECONDS, news)
+            ask = partial(read, self)
+            fresh = Shared(ask, _FRESH_SECONDS, self._news)
+            self._reads[read] = fresh if seconds is None else Shared(ask, seconds)
         value: Value = await self._reads[read].get()
         return value
 
@@ -106,6 +115,27 @@ class Board:
 
     async def _read_tables(self) -> Tables:
         return Tables.of(await self.desk.do("lifecycle", {}))
+
+    def _news(self) -> int | None:
+        return self.feed.number
+
+    async def same_for_all(
+        self, request: Request, make: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        """Return a page, made once for all who ask with the same access, until something happens.
+
+        Raises:
+            EngineError: As the page is made.
+        """
+        access, scope = access_of(request), request.scope
+        asked = (scope["root_path"], scope["path"], scope["query_string"])
+        key = (make, access, asked)
+        if (page := self._pages.pop(key, None)) is None:
+            page = Shared(partial(make, request), _FRESH_SECONDS, self._news)
+        self._pages[key] = page  # as the newest
+        while len(self._pages) > _KEPT_PAGES:
+            del self._pages[next(iter(self._pages))]
+        return await page.get()
 
     def seen(self, job: Job) -> Job:
         """Return a job as the dashboard may show it."""

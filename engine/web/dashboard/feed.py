@@ -21,6 +21,9 @@ from engine.web.dashboard.sharing import Turn
 _GATHER_SECONDS: Final = 0.25
 """The shortest time between two polls: a busy engine is asked four times a second, however many
 pages are open."""
+_PAGE_SECONDS: Final = 0.01
+"""Many open pages are told less often: all together read 100 pages a second at most."""
+_MOST_GATHER_SECONDS: Final = 5.0
 _WAIT_SECONDS: Final = 15.0
 _MOST_TRANSITIONS: Final = 1_000
 _KEPT_NEWS: Final = 240
@@ -51,6 +54,7 @@ class Feed:
         self._newest: str | None = None
         self._kept: deque[News] = deque(maxlen=_KEPT_NEWS)
         self._polled_at = 0.0
+        self._waiting = 0
 
     @property
     def number(self) -> int | None:
@@ -85,9 +89,13 @@ class Feed:
         if (news := self._since(cursor)) is None:
             return [News(await self.cursor(), None)]
         if not news:
-            async with self._turn.taken() as is_mine:
-                if is_mine:
-                    await self._poll()
+            self._waiting += 1
+            try:
+                async with self._turn.taken() as is_mine:
+                    if is_mine:
+                        await self._poll()
+            finally:
+                self._waiting -= 1
             news = self._since(cursor)
         return [News(await self.cursor(), None)] if news is None else news
 
@@ -107,7 +115,8 @@ class Feed:
         self._kept.append(News(answer["next"], None))
 
     async def _poll(self) -> None:
-        await anyio.sleep(max(0.0, self._polled_at + _GATHER_SECONDS - anyio.current_time()))
+        gather = max(_GATHER_SECONDS, min(_MOST_GATHER_SECONDS, _PAGE_SECONDS * self._waiting))
+        await anyio.sleep(max(0.0, self._polled_at + gather - anyio.current_time()))
         try:
             answer = await self._desk.do(
                 "transitions",

@@ -72,7 +72,7 @@
 
   const later = () => {
     clearTimeout(timer);
-    timer = setTimeout(refresh, DEBOUNCE);
+    timer = setTimeout(refresh, DEBOUNCE * (1 + Math.random())); // not all pages at once
   };
 
   const refresh = async () => {

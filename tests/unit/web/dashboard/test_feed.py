@@ -20,7 +20,7 @@ from engine.web.dashboard.feed import Feed
 from engine.web.dashboard.sharing import Shared, Turn
 from tests.unit.web.asking import Answer, answered
 from tests.unit.web.dashboard.browsing import ROOT
-from tests.unit.web.dashboard.conftest import WHO, as_said, mounted
+from tests.unit.web.dashboard.conftest import WHO, as_said, client_of, mounted
 
 pytestmark = pytest.mark.anyio
 
@@ -101,6 +101,32 @@ async def test_many_pages_share_one_watch(engine: JobEngine[S]) -> None:
         job = await engine.create()
     assert told == [frozenset({job.job_id})] * 50
     assert desk.asked.count("transitions") <= 3
+
+
+async def test_while_somebody_watches_a_page_is_made_once_for_all(engine: JobEngine[S]) -> None:
+    desk = CountingDesk(engine)
+    sharing = Dashboard(desk, authorize=as_said)
+    async with stream(sharing) as open_page, client_of(sharing) as client:
+        await open_page.event()
+        await anyio.wait_all_tasks_blocked()
+        texts = set[str]()
+
+        async def look() -> None:
+            texts.add((await client.get(f"{ROOT}/")).text)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(50):
+                tasks.start_soon(look)
+        assert desk.asked.count("statistics") == 1
+        assert len(texts) == 1
+        job = await engine.create()
+        while (await open_page.event())["data"]["jobs"] != [job.job_id]:
+            pass
+        await look()
+        assert any(job.job_id in text for text in texts)
+        client.headers[WHO] = "eve"  # who may not act, and so gets another page
+        await look()
+        assert len(texts) == 3
 
 
 async def test_when_the_page_that_asks_goes_the_next_one_asks(engine: JobEngine[S]) -> None:
