@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote
 
+from msgspec import MsgspecError
 from msgspec.json import decode
 from starlette.requests import Request
 
@@ -64,7 +65,7 @@ async def object_of(request: Request) -> dict[str, Any]:
     body = await body_of(request)
     try:
         return decode(body, type=dict[str, Any])
-    except (ValueError, RecursionError) as error:
+    except (MsgspecError, ValueError, RecursionError) as error:
         raise InvalidValueError("body", f"must be a JSON object: {error}") from None
 
 

@@ -276,3 +276,64 @@ def test_a_page_whose_session_has_ended_asks_for_the_token(page: Page, shop: Sho
     page.context.clear_cookies()
     shop.create("later")
     page.get_by_label("Token").wait_for()
+
+
+# --- at three in the morning, in at most three clicks from the overview --------------------------
+
+
+class Clicks:
+    """Clicks, and counts."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.count = 0
+
+    def __call__(self, role: Any, name: str) -> None:  # noqa: ANN401 - as theirs
+        self.page.get_by_role(role, name=name, exact=True).first.click()
+        self.count += 1
+        assert self.count <= 3
+
+
+def test_why_does_the_job_of_this_customer_not_go_on_and_run_it_again(
+    page: Page, shop: Shop
+) -> None:
+    job_id, click = shop.create("fail", name="zoe", start="1"), Clicks(page)
+    click("link", "Jobs")
+    page.get_by_label("Find").fill("customer=zoe")
+    page.get_by_label("Find").press("Enter")
+    click("link", job_id)
+    page.get_by_text("ValueError: there is no model for").first.wait_for()
+    click("button", "Run it again now")
+    page.get_by_text("It runs again").wait_for()
+
+
+def test_give_back_the_money_and_say_why(page: Page, shop: Shop) -> None:
+    job_id, click = shop.create("fail", start="1"), Clicks(page)
+    page.get_by_text("need attention").wait_for()
+    page.get_by_role("link", name="Inbox").click()
+    page.get_by_role("link", name=job_id).wait_for()
+    click.count = 1
+    click("link", job_id)
+    form = page.get_by_role("form", name="move")
+    form.get_by_label("To").select_option("failed")
+    form.get_by_label("Reason").fill("the customer is right")
+    click("button", "Move it")
+    page.get_by_text("follow-up refund").wait_for()
+    page.get_by_role("link", name="Audit").click()  # and tomorrow: who did this?
+    row = page.get_by_role("row").filter(has_text=job_id).filter(has_text="customer is right")
+    assert "operator" in row.inner_text()
+
+
+def test_stop_all_of_this_kind(page: Page, shop: Shop) -> None:
+    for _ in range(3):
+        shop.create("stopped")
+    click = Clicks(page)
+    click("link", "Jobs")
+    page.get_by_label("Kind").fill("stopped")
+    page.get_by_label("Kind").press("Enter")
+    page.wait_for_url("**/jobs?*")
+    page.get_by_label("Act").select_option("cancel")
+    click("button", "All that match…")
+    page.get_by_label("Reason").fill("the model lies")
+    click("button", "Cancel")
+    page.get_by_text("3 done, 0 passed over.").wait_for()
