@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import aclosing, suppress
-from typing import Any, Final, TypeAlias
+from contextlib import aclosing
+from typing import Any, TypeAlias
 
 import anyio
 from starlette.requests import Request
@@ -30,16 +30,12 @@ from engine.domain.exceptions import (
 from engine.domain.models import Progress, Transition
 from engine.domain.validation import check_flag, check_seconds, is_async_function
 from engine.owner.watching import Watch
-from engine.portal.server_stops import until_server_stops
 from engine.web.errors import log_error, problem_of
+from engine.web.streaming import HEARTBEAT, Pieces, Stream
 
 Event: TypeAlias = Transition[Any] | Progress
 Show: TypeAlias = Callable[[Event], Any]
 """Returns the JSON value by which a client sees an event; None leaves the event out."""
-
-_HEARTBEAT: Final = ": still here\n\n"
-_MOST_SEND_SECONDS: Final = 60.0  # then the client has read nothing for too long
-_LAST_SEND_SECONDS: Final = 1.0
 
 
 def event_stream(
@@ -106,10 +102,10 @@ def _fields_for_customers(event: Event) -> dict[str, Any]:
     return event.model_dump(mode="json", exclude={"by", "reason", "epoch"})
 
 
-class _EventStream(Response):
+class _EventStream(Stream):
     """Sends the events; see `event_stream`."""
 
-    media_type = "text/event-stream"
+    _events: Watch[Event]
 
     def __init__(
         self,
@@ -120,8 +116,7 @@ class _EventStream(Response):
         heartbeat_seconds: float,
         progress: bool,  # noqa: FBT001 - as its caller has got it
     ) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        del self.headers["content-length"]
+        super().__init__(self._begin)
         self._engine = engine
         self._request = request
         self._job_id = job_id
@@ -138,13 +133,9 @@ class _EventStream(Response):
         if self._last_id is None and self._job_id is None:
             self._last_id = str(await self._engine.core.newest_cursor())
         after = 0 if self._last_id == "0" else self._last_id
-        events = self._engine.watch(self._job_id, after=after, progress=self._progress)
-        async with aclosing(events):
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            if scope["method"] != "HEAD":
-                await self._send_until_the_end(events, receive, send)
-            with anyio.move_on_after(_LAST_SEND_SECONDS):
-                await send(_body("", more=False))
+        self._events = self._engine.watch(self._job_id, after=after, progress=self._progress)
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
 
     async def _has_seen_all(self) -> bool:
         """Return whether the job has ended with the last event that the client has."""
@@ -155,27 +146,14 @@ class _EventStream(Response):
         last = str(self._engine.core.cursor_at(job.sequence))
         return job.outcome is not None and last == self._last_id
 
-    async def _send_until_the_end(self, events: Watch[Event], receive: Receive, send: Send) -> None:
-        with until_server_stops():
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._send_events, events, send, tasks.cancel_scope)
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                tasks.cancel_scope.cancel()
-
-    async def _send_events(
-        self, events: Watch[Event], send: Send, answering: anyio.CancelScope
-    ) -> None:
-        """Send events and heartbeats one at a time: the client's pace is that of the stream."""
-        with suppress(OSError):  # the client has gone, or has not read for too long
-            piece: str | None = f"id: {self._last_id}\n\n" if self._last_id else _HEARTBEAT
-            while piece is not None:
-                with anyio.fail_after(_MOST_SEND_SECONDS):
-                    await send(_body(piece, more=True))
-                piece = _HEARTBEAT
-                with anyio.move_on_after(self._heartbeat_seconds):
-                    piece = await self._next_piece(events)
-        answering.cancel()
+    async def _begin(self) -> Pieces:
+        """Yield events, and heartbeats between them."""
+        piece: str | None = f"id: {self._last_id}\n\n" if self._last_id else HEARTBEAT
+        while piece is not None:
+            yield piece
+            piece = HEARTBEAT
+            with anyio.move_on_after(self._heartbeat_seconds):
+                piece = await self._next_piece(self._events)
 
     async def _next_piece(self, events: Watch[Event]) -> str | None:
         """Wait for the next event that is shown, and return its text; None after the last."""
@@ -210,7 +188,3 @@ class _EventStream(Response):
 def _head(event: Event) -> str:
     """Return the fields before the data. Progress has no id: nobody comes back for old one."""
     return "event: progress" if isinstance(event, Progress) else f"id: {event.cursor}"
-
-
-def _body(text: str, *, more: bool) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": text.encode(), "more_body": more}

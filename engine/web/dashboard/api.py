@@ -7,7 +7,8 @@ told by a problem, as `engine.web.errors` says.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -19,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from engine.domain.exceptions import EngineError
 from engine.operations import OPERATIONS, Operation
 from engine.portal.server_stops import until_server_stops
 from engine.web.dashboard.board import PATHS, Board, board_of, url
@@ -26,7 +28,7 @@ from engine.web.dashboard.bodies import object_of
 from engine.web.dashboard.guard import access_of
 from engine.web.dashboard.openapi import openapi
 from engine.web.dashboard.repeats import Repeats
-from engine.web.dashboard.streams import HEARTBEAT, Stream
+from engine.web.streaming import HEARTBEAT, Pieces, Stream
 from engine.web.waiting import preferred_wait_seconds
 
 _PART: Final = re.compile(r"(\w+)\[(.*)\]", re.DOTALL)
@@ -154,17 +156,18 @@ async def _events(request: Request) -> Response:
     if has_ended and not first["transitions"]:
         return Response(status_code=HTTPStatus.NO_CONTENT)  # the client stays away
 
-    async def pieces() -> AsyncGenerator[str, None]:
+    async def pieces() -> Pieces:
         answer = first
         yield HEARTBEAT
-        while True:
-            for line in answer["transitions"]:
-                yield f"id: {_cursor(line)}\ndata: {encode(line).decode()}\n\n"
-                if job_id is not None and tables.is_end(line["to_status"]):
-                    return
-            asked = {**arguments, "after": answer["next"], "wait": _WAIT_SECONDS}
-            answer = await board.desk.do("transitions", asked)
-            if not answer["transitions"]:
-                yield HEARTBEAT
+        with suppress(EngineError):  # the client comes back, and meets it
+            while True:
+                for line in answer["transitions"]:
+                    yield f"id: {_cursor(line)}\ndata: {encode(line).decode()}\n\n"
+                    if job_id is not None and tables.is_end(line["to_status"]):
+                        return
+                asked = {**arguments, "after": answer["next"], "wait": _WAIT_SECONDS}
+                answer = await board.desk.do("transitions", asked)
+                if not answer["transitions"]:
+                    yield HEARTBEAT
 
     return Stream(pieces)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from importlib.resources import files
@@ -94,10 +94,25 @@ def _check_functions(authorize: Any, hide: Any) -> None:  # noqa: ANN401 - they 
 
 def _desk_of(engine: JobEngine[Any] | Desk) -> Desk:
     if isinstance(engine, JobEngine):
-        return EngineDesk(engine.core)
+        return _OwnDesk(engine.core)
     if not callable(getattr(engine, "do", None)):
         raise InvalidValueError("engine", f"must be a JobEngine or a desk, not {shown(engine)}")
     return engine
+
+
+class _OwnDesk(EngineDesk):
+    """The desk of an engine that is called from its own event loop alone."""
+
+    async def do(
+        self, operation: str, arguments: Mapping[str, Any], *, by: str | None = None
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """See `Desk.do`.
+
+        Raises:
+            WrongLoopError: The app is served on another event loop.
+        """
+        self._core.check_caller()
+        return await super().do(operation, arguments, by=by)
 
 
 def _routes() -> list[Route]:

@@ -130,8 +130,8 @@ async def test_a_stream_ends_with_the_engine(
 
 
 async def test_a_client_that_reads_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.web.events._MOST_SEND_SECONDS", 0.01)
-    monkeypatch.setattr("engine.web.events._LAST_SEND_SECONDS", 0.01)
+    monkeypatch.setattr("engine.web.streaming._MOST_SEND_SECONDS", 0.01)
+    monkeypatch.setattr("engine.web.streaming._LAST_SEND_SECONDS", 0.01)
     async with JobEngine() as engine:
         before = (await engine.statistics()).watchers
         async with answered(event_stream(engine, request(), heartbeat_seconds=0.01)) as answer:

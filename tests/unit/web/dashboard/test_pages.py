@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+import anyio
 import httpx
 import pytest
+from anyio import to_thread
 
 from engine import (
     ORDER_LIFECYCLE,
@@ -22,7 +25,7 @@ from engine import (
 from engine import OrderStatus as S
 from engine.operations import EngineDesk
 from engine.web.dashboard import Dashboard
-from tests.unit.web.dashboard.browsing import Browser
+from tests.unit.web.dashboard.browsing import Browser, Page
 from tests.unit.web.dashboard.conftest import as_said, client_of
 
 pytestmark = pytest.mark.anyio
@@ -242,6 +245,17 @@ async def test_an_engine_that_is_closed_is_told() -> None:
         async with engine:
             assert (await Browser(client).get("/")).status == 200
         assert (await Browser(client).get("/")).status == 503
+
+
+async def test_an_engine_of_another_event_loop_is_told(
+    engine: JobEngine[S], anyio_backend: str
+) -> None:
+    async def elsewhere() -> Page:
+        async with client_of(Dashboard(engine, authorize=as_said)) as client:
+            return await Browser(client).get("/")
+
+    page = await to_thread.run_sync(partial(anyio.run, elsewhere, backend=anyio_backend))
+    assert (page.status, "event loop" in page.text) == (500, True)
 
 
 async def test_a_page_asks_a_bounded_number_of_operations(engine: JobEngine[S]) -> None:
