@@ -30,8 +30,8 @@ Six floors, each of which imports only from those below; siblings leave each oth
 
 Public are the names in ``__all__``, and the modules `engine.domain.models`,
 `engine.domain.exceptions`, `engine.repository.job_repo`, `engine.services.job_service`,
-`engine.storage`, `engine.storage.postgres`, `engine.telemetry`, `engine.testing`, `engine.web` and
-`engine.webhooks`. Everything else may change at any time.
+`engine.storage`, `engine.storage.postgres`, `engine.telemetry`, `engine.testing`, `engine.web`,
+`engine.web.dashboard` and `engine.webhooks`. Everything else may change at any time.
 """
 
 from engine._job_engine import JobEngine

@@ -90,6 +90,7 @@ PUBLIC_PACKAGES = {
     "engine.storage.postgres",
     "engine.testing",
     "engine.web",
+    "engine.web.dashboard",
     "engine.webhooks",
 }
 """Their names stand in `__all__`; of the modules inside nothing is public."""
