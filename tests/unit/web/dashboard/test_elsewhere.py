@@ -1,0 +1,44 @@
+"""The dashboard over an engine elsewhere, by its control socket."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine import ORDER_LIFECYCLE, JobEngine
+from engine import OrderStatus as S
+from engine.control import SocketDesk
+from engine.web.dashboard import Dashboard
+from tests.unit.web.dashboard.browsing import Browser
+from tests.unit.web.dashboard.conftest import as_said, client_of
+from tests.unit.web.dashboard.test_feed import stream
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_an_engine_is_shown_and_acted_on_by_its_socket(tmp_path: Path) -> None:
+    file = tmp_path / "jobs.db"
+    async with JobEngine(file, lifecycle=ORDER_LIFECYCLE) as engine, SocketDesk(file) as desk:
+        elsewhere = Dashboard(desk, authorize=as_said)
+        job = await engine.create(labels={"customer": "ann"})
+        async with client_of(elsewhere) as client, stream(elsewhere) as open_page:
+            browser = Browser(client)
+            await open_page.event()
+            for path in ("/", "/jobs", "/inbox", "/audit"):
+                assert (await browser.get(path)).status == 200
+            page = await browser.get("/job", id=job.job_id)
+            done = await browser.send(page.form("cancel"), reason="closed")
+            assert (done.status, "cancelled: closed" in done.text) == (200, True)
+            assert (await open_page.event())["data"] == {"jobs": [job.job_id]}
+            refused = await browser.send(page.form("cancel"))
+            assert refused.status == 409
+            assert (await browser.get("/job", id="lost")).status == 404
+        assert (await engine.get(job.job_id)).status is S.CANCELLED
+
+
+async def test_an_engine_that_is_not_there_is_told(tmp_path: Path) -> None:
+    desk = SocketDesk(tmp_path / "jobs.db")
+    async with desk, client_of(Dashboard(desk, authorize=as_said)) as client:
+        page = await Browser(client).get("/")
+        assert (page.status, "no engine" in page.text) == (503, True)
