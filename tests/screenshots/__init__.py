@@ -1,0 +1,1 @@
+"""The pictures of the dashboard in the README: ``python -m tests.screenshots`` draws them anew."""
