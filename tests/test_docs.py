@@ -45,7 +45,11 @@ Block = tuple[str, str]
 
 def texts() -> Iterator[tuple[str, str]]:
     """Yield every page with its path."""
-    for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").iterdir())):
+    for path in (
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+    ):
         yield str(path.relative_to(ROOT)), path.read_text(encoding="utf-8")
 
 
@@ -251,7 +255,7 @@ def test_files_and_sections_that_are_linked_exist(page: str) -> None:
 
 def test_every_page_is_linked_from_the_index() -> None:
     linked = {file for file, _ in LINK.findall(PAGES["docs/README.md"])}
-    pages = {path.name for path in (ROOT / "docs").iterdir()} - {"README.md"}
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
     assert linked == pages
 
 

@@ -20,7 +20,7 @@ from engine.web.dashboard import Dashboard, token_access
 TOKEN: Final = "correct horse battery staple"  # noqa: S105 - of the pictures
 ORDERS: Final = 60
 
-_chance = random.Random(7)  # noqa: S311 - the same pictures each time
+_chance = random.Random(7)
 
 
 class Wishes(BaseModel):
