@@ -37,13 +37,12 @@ class Console:
         )
 
     def line(self, text: str) -> None:
-        """Write a line of the result."""
-        if sys.stdout is not None:
-            sys.stdout.write(f"{text}\n")
+        """Write a line of the result; what a terminal would obey is escaped."""
+        _write_line(sys.stdout, printable(text))
 
     def json(self, fields: object) -> None:
         """Write an object as a line of the result; in ASCII, for any encoding."""
-        self.line(json.dumps(fields))
+        _write_line(sys.stdout, json.dumps(fields))
 
     def table(self, head: Cells, rows: Iterable[Cells], room: int | None) -> None:
         """Write a table, each line cut to the room; its cells are made printable."""
@@ -52,10 +51,9 @@ class Console:
             self.line(text)
 
     def note(self, text: str) -> None:
-        """Write a line beside the result: a hint or an error."""
+        """Write a line beside the result: a hint or an error; escaped as in `line`."""
         self.flush()
-        if sys.stderr is not None:
-            sys.stderr.write(f"{text}\n")
+        _write_line(sys.stderr, printable(text))
 
     def flush(self) -> None:
         """Write the result out.
@@ -73,9 +71,12 @@ class Console:
         return _is_terminal(sys.stdin) and _is_terminal(sys.stderr)
 
     def ask(self, question: str) -> str | None:
-        """Ask a question on the terminal, and return the line that answers it; None at the end."""
+        """Ask a question on the terminal, and return the line that answers it; None at the end.
+
+        The question is escaped as in `line`.
+        """
         self.flush()
-        sys.stderr.write(question)
+        sys.stderr.write(printable(question))
         sys.stderr.flush()
         line = sys.stdin.readline()
         return line.removesuffix("\n") if line else None
@@ -92,7 +93,7 @@ class Console:
         if not _is_terminal(stream):
             yield lambda _done, _of: None
             return
-        longest, last = 0, 0.0
+        doing, longest, last = printable(doing), 0, 0.0
 
         def show(done: int, of: int) -> None:
             nonlocal longest, last
@@ -107,6 +108,11 @@ class Console:
         finally:
             stream.write(f"\r{'':{longest}}\r")
             stream.flush()
+
+
+def _write_line(stream: TextIO | None, text: str) -> None:
+    if stream is not None:
+        stream.write(f"{text}\n")
 
 
 def _is_terminal(stream: TextIO | None) -> bool:

@@ -9,7 +9,6 @@ from typing import Final
 from engine.cli.arguments import identifier
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import printable
 from engine.domain.exceptions import shown
 from engine.storage.inspection import View
 
@@ -51,7 +50,7 @@ def find_id_from(view: View, text: str, arguments: Namespace, console: Console) 
     if len(found) > 1:
         console.note(f"engine: several jobs of {place} have an id that begins with {shown(text)}:")
         for job_id in found[:_CANDIDATES]:
-            console.note(f"  {printable(job_id)}")
+            console.note(f"  {job_id}")
         if len(found) > _CANDIDATES:
             console.note("  and others: give more of it")
         return Exit.USAGE

@@ -34,7 +34,7 @@ def job_line(job: Mapping[str, Any], room: int) -> str:
     """
     outcome = f" ({job['outcome']})" if job.get("outcome") else ""
     error = "" if job.get("error") is None else f": {cut(job['error'], room)}"
-    return printable(f"{job['job_id']} {job['status']}{outcome}{error}")
+    return f"{job['job_id']} {job['status']}{outcome}{error}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -7,7 +7,6 @@ from argparse import Namespace
 from typing import Any, Final
 
 from engine.cli.console import Console
-from engine.cli.texts import printable
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.models import Prompt
 from engine.operating.prompt_form import Field, Form, form_of
@@ -51,20 +50,20 @@ def asked_answer(prompt: Prompt, console: Console) -> Any:  # noqa: ANN401 - any
     while True:
         try:
             if form is None:
-                schema = printable(json.dumps(prompt.json_schema, ensure_ascii=False))
+                schema = json.dumps(prompt.json_schema, ensure_ascii=False)
                 console.note(f"{_INDENT}one line of JSON, by the schema {schema}")
                 return _checked(_line(console, "JSON"), prompt)
             return _checked(json.dumps(_filled_in(form, console)), prompt)
         except InvalidValueError as error:
-            console.note(printable(f"{_INDENT}{error}"))
+            console.note(f"{_INDENT}{error}")
 
 
 def write_prompt(prompt: Prompt, console: Console) -> None:
     """Write what a prompt asks, and why an earlier answer was refused."""
     for line in (prompt.question or prompt.name).splitlines():
-        console.note(printable(line))
+        console.note(line)
     if prompt.refusal is not None:
-        console.note(printable(f"the answer before was refused: {prompt.refusal}"))
+        console.note(f"the answer before was refused: {prompt.refusal}")
 
 
 def _filled_in(form: Form, console: Console) -> Any:  # noqa: ANN401 - any JSON value
@@ -81,13 +80,13 @@ def _asked(field: Field, console: Console) -> tuple[str, Any]:
     title = field.title
     more = "" if field.is_required and not field.may_be_null else "; empty for none"
     while True:
-        text = _line(console, printable(f"{title} ({field.expected}{more})"))
+        text = _line(console, f"{title} ({field.expected}{more})")
         if not text and not field.is_required:
             return text, None
         try:
             return text, field.value(text)
         except InvalidValueError as error:
-            console.note(printable(f"{_INDENT}{error}"))
+            console.note(f"{_INDENT}{error}")
 
 
 def _line(console: Console, title: str) -> str:

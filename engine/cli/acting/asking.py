@@ -10,7 +10,7 @@ from engine.cli.acting.act import Act
 from engine.cli.acting.chosen import MOST_JOBS, Chosen
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import NOTHING, counted, printable
+from engine.cli.texts import NOTHING, counted
 from engine.storage.locations import POSTGRES_URLS
 from engine.storage.places import place_at
 
@@ -46,7 +46,7 @@ def may_act(act: Act, chosen: Chosen, arguments: Namespace, console: Console) ->
         return None
     sentence = _sentence(act, chosen, arguments)
     if not console.can_ask:
-        console.note(f"engine: to {sentence}, say so by --yes: {_command(arguments)} --yes")
+        console.note(f"engine: to {sentence}, say so by --yes: {_command(act, arguments)}")
         return Exit.USAGE
     answer = console.ask(f"{sentence}? [y/N] ")
     if answer is not None and answer.strip().lower() in _YES:
@@ -57,7 +57,7 @@ def may_act(act: Act, chosen: Chosen, arguments: Namespace, console: Console) ->
 
 def _sentence(act: Act, chosen: Chosen, arguments: Namespace) -> str:
     jobs = counted(len(chosen.jobs), "job")
-    return printable(f"{act.name} {jobs}{chosen.words or ''}{act.towards(arguments)}")
+    return f"{act.name} {jobs}{chosen.words or ''}{act.towards(arguments)}"
 
 
 def _note_rest(chosen: Chosen, arguments: Namespace, console: Console) -> None:
@@ -69,9 +69,10 @@ def _note_rest(chosen: Chosen, arguments: Namespace, console: Console) -> None:
         console.note(f"damaged jobs, left out: {chosen.damaged:,}; to learn more: {check}")
 
 
-def _command(arguments: Namespace) -> str:
-    """Return the command as it was given, without a password."""
+def _command(act: Act, arguments: Namespace) -> str:
+    """Return the command as it was given, with ``--yes`` and without a password."""
     words = [
         place_at(word).name if word.startswith(POSTGRES_URLS) else word for word in arguments.words
     ]
-    return f"{arguments.program} {printable(shlex.join(words))}"
+    words.insert(words.index(act.name) + 1, "--yes")  # behind a "--" it would be no option
+    return f"{arguments.program} {shlex.join(words)}"

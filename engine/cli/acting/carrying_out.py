@@ -14,7 +14,6 @@ from engine.cli.acting.next_steps import write_next_steps
 from engine.cli.acting.tally import Tally
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import printable
 from engine.domain.exceptions import EngineError, InvalidValueError, StorageError
 from engine.operating import desk_at, this_operator
 from engine.operations.bulk import MAX_BULK_JOBS
@@ -36,7 +35,7 @@ def carry_out(act: Act, chosen: Chosen, arguments: Namespace, console: Console) 
         raise
     except EngineError as error:
         _write_begun(tally)
-        console.note(printable(f"engine: {error}"))
+        console.note(f"engine: {error}")
         return Exit.USAGE if isinstance(error, InvalidValueError) else Exit.UNREADABLE
     except BaseException:  # Ctrl-C, and a reader of the output that is gone
         _write_begun(tally)

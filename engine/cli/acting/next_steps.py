@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 from engine.cli.console import Console
-from engine.cli.texts import printable
 from engine.domain.exceptions import StorageError
 from engine.domain.lifecycle import Event, Lifecycle
 from engine.operating import lifecycle_in
@@ -26,7 +25,7 @@ def write_next_steps(act: str, job_id: str, arguments: Namespace, console: Conso
             return
         for name, *more in _steps(job, view, lifecycle_in(place, view)):
             if name != act:
-                words = printable(shlex.join([name, place.name, job_id]))
+                words = shlex.join([name, place.name, job_id])
                 console.note(" ".join(["  or:", arguments.program, words, *more]))
 
 

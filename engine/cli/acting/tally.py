@@ -8,7 +8,7 @@ from typing import Any, Final
 from engine.cli.acting.act import Act
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import counted, cut, job_line, printable
+from engine.cli.texts import counted, cut, job_line
 
 _SHOWN_JOBS: Final = 10
 _TEXT_COLUMNS: Final = 300
@@ -35,7 +35,7 @@ class _Left:
     def add(self, job_id: str, text: str) -> None:
         self.count += 1
         if len(self._lines) < _SHOWN_JOBS:
-            self._lines.append(printable(f"  {job_id}: {cut(text, _TEXT_COLUMNS)}"))
+            self._lines.append(f"  {job_id}: {cut(text, _TEXT_COLUMNS)}")
 
     def write(self, write: Any) -> None:  # noqa: ANN401 - a method of the console
         if not self.count:
@@ -113,7 +113,7 @@ class Tally:
     def _write_one(self) -> None:
         error = self._newest.get("error")
         if error is not None:
-            self._console.note(f"engine: {printable(error['text'])}")
+            self._console.note(f"engine: {error['text']}")
         elif not self._as_json:
             line = job_line(self._newest["job"], _TEXT_COLUMNS)
             self._console.line(f"{self._act.done}: {line}")

@@ -17,7 +17,6 @@ from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.job_ids import add_job_id, find_job_id
-from engine.cli.texts import printable
 from engine.domain.exceptions import InvalidValueError, JobDamagedError, shown
 from engine.domain.models import Prompt
 
@@ -72,10 +71,11 @@ def answer(arguments: Namespace, console: Console) -> Exit:
     try:
         given = _answer(found, arguments, console)
     except (InvalidValueError, RuntimeError) as error:
-        console.note(printable(f"engine: {error}"))
+        console.note(f"engine: {error}")
         return Exit.USAGE
     except EOFError:
-        console.note("\nnothing was done")
+        console.note("")  # the end of the input has left the question's line open
+        console.note("nothing was done")
         return Exit.REFUSED
     if isinstance(given, Exit):
         return given
@@ -120,7 +120,7 @@ def _answer(prompt: Prompt, arguments: Namespace, console: Console) -> _Given | 
         return _Given(asked_answer(prompt, console))
     write_prompt(prompt, console)
     words = shlex.join(["answer", arguments.place.name, arguments.job_id])
-    console.note(f"engine: give the answer: {arguments.program} {printable(words)} --value JSON")
+    console.note(f"engine: give the answer: {arguments.program} {words} --value JSON")
     return Exit.USAGE
 
 

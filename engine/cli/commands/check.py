@@ -9,7 +9,7 @@ from engine.cli.arguments import add_json, add_place
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import counted, printable
+from engine.cli.texts import counted
 from engine.storage.findings import Report
 
 
@@ -35,7 +35,7 @@ def check(arguments: Namespace, console: Console) -> Exit:
 
 def _write_report(report: Report, name: str, console: Console) -> None:
     for where, problem in report.findings:
-        console.line(f"{where}: {printable(problem)}")
+        console.line(f"{where}: {problem}")
     more = report.problems - len(report.findings)
     if more:
         console.line(f"and {more:,} more")

@@ -15,7 +15,7 @@ from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.job_ids import add_job_id, find_job_id
-from engine.cli.texts import NOTHING, Cells, cut, printable
+from engine.cli.texts import NOTHING, Cells, cut
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import JobDamagedError
 from engine.domain.models import Progress
@@ -134,7 +134,7 @@ def _write_fields(job: Record, around: _Around, console: Console) -> None:
     for name, text in texts.items():
         label = name
         for line in text.split("\n"):
-            console.line(f"{label:{width}}  {printable(line)}".rstrip())
+            console.line(f"{label:{width}}  {line}".rstrip())
             label = ""
 
 

@@ -51,7 +51,7 @@ def storage_error(subject: str, error: psycopg.Error) -> StorageError:
         translated: StorageError = LeaseLostError(subject)
     else:
         kind = _KIND_OF.get(state) or _KIND_OF.get(state[:2], StorageError)
-        text = error.diag.message_primary or str(error).strip() or type(error).__name__
+        text = error.diag.message_primary or " ".join(str(error).split()) or type(error).__name__
         translated = kind(f"{subject}: {text}{f' ({state})' if state else ''}")
     translated.__cause__ = error
     return translated

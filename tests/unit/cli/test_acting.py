@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sqlite3
 from contextlib import closing
@@ -196,13 +197,22 @@ def test_filters_need_a_yes_where_nobody_can_be_asked(each_place: str, here: Run
     assert (code, lines, _statuses(place)) == (2, [], before)
     assert note == (
         "engine: to retry 2 jobs of the kind report, say so by --yes: "
-        f"engine retry {place} --kind report --reason 'two words' --yes"
+        f"engine retry --yes {place} --kind report --reason 'two words'"
     )
     code, lines, notes = here(*words, "--yes")
     assert (code, lines, notes) == (0, ["retried: 2 jobs"], [])
     assert _statuses(place)[1:4] == ["running"] * 3
     code, lines, [note] = here(*words, "--yes")
     assert (code, lines, note) == (0, [], "no job of the kind report can be retried now")
+
+
+def test_the_command_that_is_suggested_works_behind_two_dashes(place: str, here: Run) -> None:
+    code, _, [note] = here("move", "--kind", "report", "--", place, "failed")
+    assert code == 2
+    program, *words = shlex.split(note.rpartition("--yes: ")[2])
+    code, lines, notes = here(*words)
+    assert (program, code, notes) == ("engine", 0, [])
+    assert lines == ["moved: 3 jobs"]
 
 
 def test_filters_that_fit_no_job_together_choose_none(place: str, here: Run) -> None:
