@@ -33,7 +33,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--job", type=identifier, metavar="ID", help="only acts on this job, also a removed one"
     )
-    parser.add_argument("--by", type=actor, metavar="WHO", help="only what WHO has done")
+    parser.add_argument(
+        "--by",
+        type=actor,
+        metavar="WHO",
+        help="only what WHO has done: the whole text or its beginning up to a space; of the "
+        "system's users, as in 'user ann (uid 1000, pid 7)', also the name alone: ann",
+    )
     parser.add_argument(
         "--since",
         type=time,
@@ -82,8 +88,12 @@ def _chosen(
 ) -> Iterator[KeptAuditLine]:
     """Return those of somebody, and since a time. All are looked at: a clock may be set back."""
     for line in lines:
-        if by in {None, line.by} and (since is None or line.at >= since):
+        if (by is None or _is_by(line, by)) and (since is None or line.at >= since):
             yield line
+
+
+def _is_by(line: KeptAuditLine, who: str) -> bool:
+    return f"{line.by} ".startswith((f"{who} ", f"user {who} "))
 
 
 def _cells(line: KeptAuditLine, room: int) -> Cells:

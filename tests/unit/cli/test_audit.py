@@ -69,6 +69,30 @@ def test_acts_are_chosen(acted: str, here: Run) -> None:
         assert here("audit", acted, *wrong)[0] == Exit.USAGE
 
 
+@pytest.mark.parametrize(
+    ("who", "found"),
+    [
+        ("ann", ["ann", "user ann (uid 1000, pid 7)", "ann of the night shift"]),
+        ("user ann", ["user ann (uid 1000, pid 7)"]),
+        ("user ann (uid 1000, pid 7)", ["user ann (uid 1000, pid 7)"]),
+        ("user", ["user ann (uid 1000, pid 7)", "user anna (uid 1001, pid 8)"]),
+        ("an", []),
+        ("shift", []),
+    ],
+)
+def test_a_name_is_that_of_the_systems_user_too(
+    path: Path, here: Run, who: str, found: list[str]
+) -> None:
+    with SyncJobEngine(path) as engine:
+        for by in (
+            *("ann", "user ann (uid 1000, pid 7)", "user anna (uid 1001, pid 8)"),
+            "ann of the night shift",
+        ):
+            engine.start(engine.create("hash").job_id, by=by)
+    code, lines, _ = here("audit", path, "--by", who, "--json")
+    assert (code, [loads(line)["by"] for line in reversed(lines)]) == (Exit.OK, found)
+
+
 def test_json_has_the_fields_of_an_entry(acted: str, here: Run) -> None:
     _, lines, _ = here("audit", acted, "--json")
     with SyncJobEngine(acted) as engine:
