@@ -4,9 +4,10 @@
 
     ids or filters ──▶ chosen jobs, frozen ──▶ question ──▶ pages of acts ──▶ tally
 
-The choice is made in one state of the place. Each job that a filter has chosen carries the status
-that it had then, and an act passes over a job that has another one when its turn comes. So no job
-is acted on that nobody has been asked about, and a command that was killed may be run again.
+The choice is made in one state of the place. Each chosen job carries the status that it had then,
+and its version unless it is running. An act passes over a job that has another one when its turn
+comes. So no job is acted on that nobody has been asked about, and a command that was killed may be
+run again.
 
 Public: nothing.
 """

@@ -58,7 +58,6 @@ class Act:
         able: Returns the statuses of the jobs that filters may choose.
         admits: Returns whether filters may choose a job in one of these statuses.
         last: The argument behind the jobs; None: there is none.
-        needs_status: Whether it needs the status of jobs that are named, too, as it is now.
         beside_id: The filter that is an argument of the act where one job is named by its id.
         arguments: Returns the operation's arguments, without job and reason.
         towards: Returns what the question says behind the jobs.
@@ -72,7 +71,6 @@ class Act:
     able: Callable[[Asked], Collection[str]]
     admits: Callable[[Record, Asked], bool] = lambda _, __: True
     last: Last | None = None
-    needs_status: bool = False
     beside_id: str | None = None
     arguments: Callable[[Namespace], Mapping[str, Any]] = lambda _: {}
     towards: Callable[[Namespace], str] = lambda _: ""

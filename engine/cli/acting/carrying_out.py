@@ -67,6 +67,7 @@ async def _act_on_all(
 
 
 def _fields(job: Seen) -> Mapping[str, Any]:
-    if job.status is None:
-        return {"job_id": job.job_id}
-    return {"job_id": job.job_id, "expected_status": job.status}
+    """Return the job's fields for `engine.operations.bulk`, of those that are known."""
+    fields = (job.job_id, job.status, job.version)
+    names = ("job_id", "expected_status", "expected_version")
+    return {name: value for name, value in zip(names, fields, strict=True) if value is not None}

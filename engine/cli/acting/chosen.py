@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from engine.cli.acting.act import Act, Asked, Problem
 from engine.cli.chosen_jobs import Choice, status_hint
 from engine.cli.exits import Exit
 from engine.cli.job_ids import find_id_from
-from engine.storage.record import Damaged
+from engine.domain.exceptions import JobDamagedError
+from engine.domain.lifecycle import Lifecycle
+from engine.storage.record import Damaged, Record
 
 MOST_JOBS: Final = 250_000
 """Of one command; they take some 50 MB of memory."""
@@ -21,11 +23,22 @@ _FILTERS: Final = (
 
 
 class Seen(NamedTuple):
-    """A chosen job."""
+    """A chosen job, as it was when it was chosen."""
 
     job_id: str
-    status: str | None
-    """That which a filter has seen; None of a job that was named, unless the act needs it."""
+    status: str | None = None
+    """None: any, as of a job that can't be read."""
+    version: int | None = None
+    """Of a job that isn't running: if it leaves and comes back, it is in another situation. A
+    running job may come and go by itself."""
+
+    @classmethod
+    def of(cls, job: Record | Damaged, lifecycle: Lifecycle[Any]) -> Self:
+        """Return what is seen of a job."""
+        if isinstance(job, Damaged):
+            return cls(job.job_id)
+        is_running = job.status == lifecycle.running_value
+        return cls(job.job_id, job.status, None if is_running else job.version)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +67,7 @@ def chosen_jobs(act: Act, asked: Asked) -> Chosen | Problem | Exit:
         if others or (given and len(arguments.job_ids) > 1):
             option = (others or given)[0].replace("_", "-")
             return Problem(f"--{option} chooses jobs: leave it out, or the ids")
-        return _by_ids(act, asked)
+        return _by_ids(asked)
     if not given:
         return Problem(
             "say which jobs: by their ids, or by filters such as --status, --kind or --stuck"
@@ -64,22 +77,29 @@ def chosen_jobs(act: Act, asked: Asked) -> Chosen | Problem | Exit:
     return _by_filters(act, asked)
 
 
-def _by_ids(act: Act, asked: Asked) -> Chosen | Exit:
-    found = dict[str, str | None]()
+def _by_ids(asked: Asked) -> Chosen | Exit:
+    found = dict[str, Seen]()
     for text in asked.arguments.job_ids:
         job_id = find_id_from(asked.view, text, asked.arguments, asked.console)
         if isinstance(job_id, Exit):
             return job_id
-        job = asked.view.job(job_id) if act.needs_status else None
-        found[job_id] = None if job is None else job.status
-    return Chosen(jobs=[Seen(*each) for each in found.items()])
+        found[job_id] = _seen(job_id, asked)
+    return Chosen(jobs=[*found.values()])
+
+
+def _seen(job_id: str, asked: Asked) -> Seen:
+    try:
+        job = asked.view.job(job_id)
+    except JobDamagedError:  # the act tells of that
+        job = None
+    return Seen(job_id) if job is None else Seen.of(job, asked.lifecycle)
 
 
 def _by_names(asked: Asked) -> Chosen | Problem:
     """Choose the one job that has a key or a payment, whatever its status: it was named."""
     choice = Choice.of(asked.view, asked.arguments)
-    jobs = [Seen(job.job_id, None) for job in choice.jobs(asked.view, 0, newest_first=False)]
-    if jobs:
+    found = choice.jobs(asked.view, 0, newest_first=False)
+    if jobs := [Seen.of(job, asked.lifecycle) for job in found]:
         return Chosen(jobs=jobs)
     return Problem(f"{asked.arguments.place.name} has no job{choice.words()}", Exit.NOT_FOUND)
 
@@ -102,5 +122,6 @@ def _by_filters(act: Act, asked: Asked) -> Chosen | Problem:
         elif asked.arguments.stuck is not None or act.admits(job, asked):
             if len(jobs) == MOST_JOBS:
                 return Chosen(jobs=jobs, words=choice.words(), damaged=damaged, has_more=True)
-            jobs.append(Seen(job.job_id, texts[job.status]))
+            seen = Seen.of(job, asked.lifecycle)
+            jobs.append(seen._replace(status=texts[job.status]))
     return Chosen(jobs=jobs, words=choice.words(), damaged=damaged)

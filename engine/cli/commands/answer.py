@@ -83,8 +83,8 @@ def answer(arguments: Namespace, console: Console) -> Exit:
         console.json({"job_id": arguments.job_id, "value": given.value})
         return Exit.OK
     arguments.prompt_id, arguments.answer = found.prompt_id, given.value
-    chosen = Chosen(jobs=[Seen(arguments.job_id, None)])
-    return carry_out(_ACT, chosen, arguments, console)
+    # Not the status that was seen: the prompt's id says more.
+    return carry_out(_ACT, Chosen(jobs=[Seen(arguments.job_id)]), arguments, console)
 
 
 def _prompt(arguments: Namespace, console: Console) -> Prompt | Exit:

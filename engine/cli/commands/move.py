@@ -43,7 +43,6 @@ _COMMAND: Final = command_of(
         help_order=24,
         able=_able,
         last=Last(name="to", metavar="STATUS", help="the status to move to", read=identifier),
-        needs_status=True,  # without it, some moves are refused that callbacks may send twice
         arguments=_arguments,
         towards=_towards,
         problem=_problem,

@@ -243,6 +243,21 @@ def test_a_payment_or_a_key_names_one_job(place: str, here: Run) -> None:
     assert (code, "can't be retried: it is ready" in notes[0]) == (5, True)
 
 
+def test_a_payment_and_a_key_name_a_job_in_its_status(path: Path, here: Run) -> None:
+    with opened(str(path)) as engine:
+        for name in ("a", "b"):
+            job = engine.create("input", payment_id=name, idempotency_key=name)
+            engine.start(job.job_id)
+            engine.transition(job.job_id, S.NEEDS_ATTENTION)
+    for words in (["--payment", "a"], ["--key", "b", "--status", "needs_attention"]):
+        code, [line], _ = here("move", path, *words, "running", "--dry-run", "--json")
+        assert (code, json.loads(line)["status"]) == (0, "needs_attention")
+        code, [line], _ = here("move", path, *words, "running")
+        assert (code, line.split()[2]) == (0, "running")
+    code, _, [note] = here("move", path, "--key", "b", "--status", "needs_attention", "running")
+    assert (code, "has no job with the status" in note) == (4, True)
+
+
 def test_a_dry_run_changes_nothing(place: str, here: Run, path: Path) -> None:
     before = _contents(path)
     code, lines, _ = here("retry", place, "--kind", "report", "--dry-run")
@@ -254,7 +269,7 @@ def test_a_dry_run_changes_nothing(place: str, here: Run, path: Path) -> None:
         "would retry 2 jobs of the kind report",
     ]
     _, lines, _ = here("cancel", place, "job-1", "--dry-run", "--json")
-    assert [*map(json.loads, lines)] == [{"job_id": "job-1", "status": None}]
+    assert [*map(json.loads, lines)] == [{"job_id": "job-1", "status": "awaiting_payment"}]
     _, lines, _ = here("move", place, "completed", "--status", "running", "--dry-run")
     assert lines[-1] == "would move 1 job with the status 'running' to 'completed'"
     assert _contents(path) == before
@@ -285,16 +300,19 @@ def test_a_question_shows_the_choice_which_is_frozen_then(each_place: str, path:
         asked = "cancel 3 jobs with the status 'needs_attention' or 'running'? [y/N] "
         assert terminal.output == asked
         with opened(place, first=7) as engine:  # meanwhile
-            engine.retry("job-3")
+            for name in ("job-2", "job-3"):
+                engine.retry(name)
+            engine.transition("job-2", S.NEEDS_ATTENTION)  # again, for another reason
             engine.create("new", start=True)
         terminal.type("y\n")
         code, _ = terminal.finish()
     shown = terminal.output.replace("\r\n", "\n").splitlines()
-    assert (code, shown[-3:]) == (
+    assert (code, shown[-4:]) == (
         5,
         [
-            "cancelled: 2 jobs",
-            "passed over: 1 job",
+            "cancelled: 1 job",
+            "passed over: 2 jobs",
+            "  job-2: job 'job-2' is at version 4, not 2: read it again and decide anew",
             (
                 "  job-3: job 'job-3' is in running, not in needs_attention: read it again and "
                 "decide anew"
@@ -302,7 +320,7 @@ def test_a_question_shows_the_choice_which_is_frozen_then(each_place: str, path:
         ],
     )
     statuses = _statuses(place)
-    assert statuses.count("cancelled") == 2
+    assert statuses.count("cancelled") == 1
     assert statuses.count("running") == 2
 
 
