@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from engine.cli.arguments import add_place
@@ -45,6 +44,7 @@ class _Look(NamedTuple):
     slowest: Sequence[Record]
     """Of the oldest running jobs, those whose attempts began first."""
     overdue: Sequence[Record]
+    """Of the oldest late jobs of each status, those that were due first."""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -112,9 +112,7 @@ def _slowest(view: View, statuses: Statuses) -> list[Record]:
 
 def _overdue(view: View, statuses: Statuses, now: datetime) -> list[Record]:
     late = [
-        job
-        for status in statuses.live
-        for job in islice(_first_jobs(view, JobFilter(status, due_by=now)), _SHOWN_JOBS)
+        job for status in statuses.live for job in _first_jobs(view, JobFilter(status, due_by=now))
     ]
     return sorted(late, key=_due_at)[:_SHOWN_JOBS]
 

@@ -78,6 +78,19 @@ def test_overdue_jobs_come_first_due_first(path: Path, here: Run) -> None:
     ]
 
 
+def test_the_first_due_is_found_behind_many_older_jobs(path: Path, here: Run) -> None:
+    now = datetime.now(UTC)
+    with SyncJobEngine(
+        SQLiteStorage(path),
+        clock=lambda: now - timedelta(days=2),
+        new_id=iter("abcdefghij").__next__,
+    ) as engine:
+        for hours in range(10, 0, -1):
+            engine.create(start=True, deadlines={S.RUNNING: timedelta(hours=hours)})
+    _, lines, _ = here("top", path)
+    assert [cells[0] for cells in _shown(lines, "OVERDUE")] == [*"jihgfedc"]
+
+
 def test_a_look_reads_what_is_new_and_says_if_there_was_more(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
