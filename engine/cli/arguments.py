@@ -17,11 +17,11 @@ from engine.domain.validation import (
     MAX_REASON_CHARACTERS,
     check_text,
 )
+from engine.owner.commands.create import check_payment_name
 from engine.portal.time import utc_now
 from engine.storage.inspection import Place
 from engine.storage.locations import POSTGRES_URLS
 from engine.storage.places import place_at
-from engine.storage.record import MAX_DEFAULT_IDENTIFIER_CHARACTERS
 from engine.storage.sqlite.inspection import FilePlace
 from engine.storage.sqlite.paths import path_at
 
@@ -130,7 +130,7 @@ def payment(text: str) -> str:
         ArgumentTypeError: It can't be one.
     """
     try:
-        return check_text("payment", text, MAX_DEFAULT_IDENTIFIER_CHARACTERS)
+        return check_payment_name(text)
     except InvalidValueError as error:
         raise ArgumentTypeError(error.problem) from error
 

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 
 from engine.domain.exceptions import InvalidValueError, alternatives, shown
@@ -36,7 +36,7 @@ _EXPECTED: Final = {
     "integer": "a whole number",
     "boolean": "yes or no",
     "date": "a date such as 2026-11-22",
-    "time": "a time such as 2026-11-22T13:00:00Z",
+    "time": "a date, time and zone such as 2026-11-22T13:00:00Z",
 }
 _YES_OR_NO: Final = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
 _SHARED: Final = ("$defs", "definitions")
@@ -119,8 +119,11 @@ def _date(text: str) -> str:
 
 
 def _time(text: str) -> str:
-    datetime.fromisoformat(text)
-    return text
+    at = datetime.fromisoformat(text)
+    zone = at.utcoffset()
+    if zone is None or zone % timedelta(minutes=1):  # such as a date alone; RFC 3339, section 5.6
+        raise ValueError(text)
+    return at.isoformat()
 
 
 _READERS: Final[Mapping[str, Callable[[str], Any]]] = {

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 from engine.cli.console import Console
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.json_text import json_text
 from engine.domain.models import Prompt
+from engine.domain.validation import MAX_ANSWER_CHARACTERS
 from engine.operating.prompt_form import Field, Form, form_of
 from engine.owner.judge import Judge
 
@@ -34,6 +36,8 @@ def given_answer(arguments: Namespace, prompt: Prompt) -> Any:  # noqa: ANN401 -
     for name, text in arguments.parts:
         if name not in by_name:
             raise InvalidValueError(name, f"is not asked for: {', '.join(by_name)}")
+        if name in values:
+            raise InvalidValueError(name, "is given twice: give it once")
         values[name] = by_name[name].value(text)
     return _checked(json.dumps(form.answer(values)), prompt)
 
@@ -100,12 +104,13 @@ def _checked(text: str, prompt: Prompt) -> Any:  # noqa: ANN401 - any JSON value
     """Return the answer in a JSON text, if it fits.
 
     Raises:
-        InvalidValueError: It doesn't, or the text is no JSON.
+        InvalidValueError: It doesn't, or the text is no JSON that an engine keeps.
     """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         raise InvalidValueError("value", f"must be JSON, not {shown(text)}") from None
+    json_text("value", value, MAX_ANSWER_CHARACTERS)
     if not Judge.of_kept(prompt.json_schema).accepts(text):
         raise InvalidValueError("value", f"doesn't fit what is asked for: {_wanted(prompt)}")
     return value

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from engine.cli.acting.act import Act, Asked, Last, Problem
 from engine.cli.acting.command import command_of
 from engine.cli.times import duration, moment
 from engine.domain.deadlines import check_expires
-from engine.domain.exceptions import InvalidValueError
+from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.lifecycle import Event
+from engine.domain.spans import span
 from engine.portal.time import utc_now
 
 _NEVER: Final = "never"
@@ -26,7 +28,7 @@ def _deadline(text: str) -> float | str | None:
     if text == _NEVER:
         return None
     if text.startswith("+"):
-        return duration(text[1:]).total_seconds()
+        return _seconds(text)
     now = utc_now()
     try:
         at = moment(text, now)
@@ -44,20 +46,35 @@ def _deadline(text: str) -> float | str | None:
     return at.isoformat()
 
 
+def _seconds(text: str) -> float:
+    length = duration(text[1:])
+    if not length:
+        raise ArgumentTypeError(f"WHEN must come yet, not {text!r}; a time from now is +2h")
+    return length.total_seconds()
+
+
 def _able(asked: Asked) -> Collection[str]:
     return asked.lifecycle.able(Event.EXPIRE)
 
 
 def _arguments(given: Namespace) -> Mapping[str, Any]:
-    # Beside ids it is the status that gets the deadline; as a filter it is the present one.
+    return {"deadline": given.when, "status": _status(given)}
+
+
+def _status(given: Namespace) -> str | None:
+    """Return the status that gets the deadline; None for the present one, as beside filters."""
     [status] = given.status if given.job_ids and given.status else [None]
-    return {"deadline": given.when, "status": status}
+    return status
 
 
 def _towards(given: Namespace) -> str:
     if given.when is None:
-        return " without an end"
-    return f" until {given.when}" if isinstance(given.when, str) else f" by {given.when:,.0f} s"
+        return " to no deadline"
+    if isinstance(given.when, str):
+        return f" to {given.when}"
+    length, status = span(timedelta(seconds=given.when), most_units=4), _status(given)
+    other = "" if status is None else f", or from entering {shown(status)}"
+    return f" to {length} from now{other}"
 
 
 def _problem(asked: Asked) -> Problem | None:

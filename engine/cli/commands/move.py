@@ -11,6 +11,8 @@ from engine.cli.acting.act import Act, Asked, Last, Problem
 from engine.cli.acting.command import command_of
 from engine.cli.arguments import identifier
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.moves import Move
+from engine.owner.commands.move import checked_move
 
 
 def _able(asked: Asked) -> Collection[str]:
@@ -26,10 +28,14 @@ def _towards(given: Namespace) -> str:
     return f" to {shown(given.to)}"
 
 
+def _move(given: Namespace) -> Move[Any]:
+    return Move("any", given.to, result=given.result, error=given.error)
+
+
 def _problem(asked: Asked) -> Problem | None:
-    given, lifecycle = asked.arguments, asked.lifecycle
+    given = asked.arguments
     try:
-        lifecycle.validate_outcome(lifecycle.value(given.to), given.result, given.error)
+        checked_move(asked.lifecycle, _move(given))
     except InvalidValueError as error:
         return Problem(f"{error.field} {error.problem}")
     return None

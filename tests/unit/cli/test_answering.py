@@ -79,6 +79,7 @@ def test_an_answer_is_given_in_parts_or_as_a_whole(
         (["--value", "[]"], "engine: value doesn't fit what is asked for: "),
         (["--value", "[" * 100_000], "engine: value must be JSON, not "),
         (["--value", "{}", "paper=A4"], "engine: --value is the whole answer"),
+        (["paper=A4", "copies=1", "paper=A5"], "engine: paper is given twice: give it once"),
         ([], "How?"),
     ],
 )
@@ -92,6 +93,25 @@ def test_an_answer_that_does_not_fit_is_refused(
     assert _answers(place, job_id) is None
     if not words:
         assert notes[1].endswith(f"engine answer {place} {job_id} --value JSON")
+
+
+@pytest.mark.parametrize(
+    ("value", "note"),
+    [
+        ('{"a": NaN}', "engine: value has nan, at value.a: "),
+        ("[" * 101 + "]" * 101, "engine: value has more than 100 levels"),
+        ('"\\ud800"', "engine: value has a lone surrogate: "),
+    ],
+)
+def test_a_value_that_no_engine_keeps_is_wrong_usage(
+    place: str, here: Run, value: str, note: str
+) -> None:
+    job_id = asking(place, {})
+    for more in ((), ("--dry-run",), ("--json",)):
+        code, lines, notes = here("answer", place, job_id, "--value", value, *more)
+        assert (code, lines) == (2, [])
+        assert notes[0].startswith(note)
+    assert _answers(place, job_id) is None
 
 
 def test_a_dry_run_shows_the_answer(place: str, here: Run) -> None:

@@ -48,7 +48,7 @@ def test_a_flat_model_is_a_form() -> None:
         "sides": "1 or 2",
         "gift": "yes or no",
         "day": "a date such as 2026-11-22",
-        "at": "a time such as 2026-11-22T13:00:00Z",
+        "at": "a date, time and zone such as 2026-11-22T13:00:00Z",
         "note": "a text",
     }
     assert form.fields[0].title == "Your name"
@@ -70,7 +70,8 @@ def test_a_flat_model_is_a_form() -> None:
         ("gift", "false", False),
         ("day", "2026-11-22", "2026-11-22"),
         ("day", "", None),
-        ("at", "2026-11-22T13:00:00Z", "2026-11-22T13:00:00Z"),
+        ("at", "2026-11-22T13:00:00Z", "2026-11-22T13:00:00+00:00"),
+        ("at", "20261122 13+0530", "2026-11-22T13:00:00+05:30"),
         ("note", "", None),
         ("note", "null", "null"),
     ],
@@ -86,6 +87,8 @@ def test_a_text_becomes_the_value_that_it_says(name: str, text: str, value: obje
         *(("name", "A"), ("copies", "0"), ("copies", "10"), ("copies", "1.5"), ("copies", "x")),
         *(("copies", ""), ("scale", "nan"), ("scale", "1e999"), ("scale", "0"), ("paper", "a4")),
         *(("sides", "3"), ("gift", "maybe"), ("day", "tomorrow"), ("at", "2026-13-01")),
+        *(("at", "2026-11-22"), ("at", "2026-11-22+01:00"), ("at", "2026-11-22T13:00:00")),
+        *(("at", "13:00:00Z"), ("at", "2026-11-22T13:00:00+01:00:30"), ("at", "")),
         ("copies", "9" * 5_000),
     ],
 )
