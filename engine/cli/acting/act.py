@@ -54,6 +54,7 @@ class Act:
     Attributes:
         name: The operation's and the command's.
         done: Its participle, for what is told afterwards.
+        done_to: Returns that of one job, by the job in the answer, as JSON; by default the same.
         summary: One line, without a full stop.
         able: Returns the statuses of the jobs that filters may choose.
         admits: Returns whether filters may choose a job in one of these statuses.
@@ -69,6 +70,7 @@ class Act:
     summary: str
     help_order: int
     able: Callable[[Asked], Collection[str]]
+    done_to: Callable[[Mapping[str, Any]], str] | None = None
     admits: Callable[[Record, Asked], bool] = lambda _, __: True
     last: Last | None = None
     beside_id: str | None = None

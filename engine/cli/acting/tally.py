@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -62,7 +63,7 @@ class Tally:
         self._of = of
         self._console = console
         self._as_json = as_json
-        self._done = 0
+        self._done: Counter[str] = Counter()  # by the participle
         self._passed_over = _Left("passed over")
         self._failed = _Left("failed")
         self._is_damaged = False
@@ -71,7 +72,7 @@ class Tally:
     @property
     def count(self) -> int:
         """How many jobs have been counted."""
-        return self._done + self._passed_over.count + self._failed.count
+        return self._done.total() + self._passed_over.count + self._failed.count
 
     def add_page(self, answers: Sequence[Mapping[str, Any]]) -> bool:
         """Count the answers for a page of jobs; return whether it makes sense to go on."""
@@ -87,11 +88,21 @@ class Tally:
         self._newest = answer
         error = answer.get("error")
         if error is None:
-            self._done += 1
+            self._done[self._done_to(answer["job"])] += 1
         else:
             self._is_damaged |= error["name"] in _DAMAGE
             left = self._passed_over if error["name"] in _REFUSALS else self._failed
             left.add(answer["job_id"], error["text"])
+
+    def _done_to(self, job: Mapping[str, Any]) -> str:
+        return self._act.done if self._act.done_to is None else self._act.done_to(job)
+
+    def _sum(self) -> str:
+        """Return on how many jobs the act was done: "cancelled: 3 jobs; asked to stop: 2"."""
+        done = self._done or {self._act.done: 0}
+        (how, jobs), *others = sorted(done.items(), key=lambda each: each[0] != self._act.done)
+        parts = [f"{other}: {number:,}" for other, number in others]
+        return "; ".join([f"{how}: {counted(jobs, 'job')}", *parts])
 
     def write(self) -> Exit:
         """Tell it; return the exit code."""
@@ -99,7 +110,7 @@ class Tally:
         if self._of == 1 and self.count == 1:
             self._write_one()
         else:
-            write(f"{self._act.done}: {counted(self._done, 'job')}")
+            write(self._sum())
             self._passed_over.write(write)
             self._failed.write(write)
             if self._of > self.count:
@@ -115,5 +126,7 @@ class Tally:
         if error is not None:
             self._console.note(f"engine: {error['text']}")
         elif not self._as_json:
-            line = job_line(self._newest["job"], _TEXT_COLUMNS)
-            self._console.line(f"{self._act.done}: {line}")
+            job_id, job = self._newest["job_id"], self._newest["job"]
+            new = "" if job["job_id"] == job_id else f"{job_id} as "  # a repeat, a follow-up
+            line = job_line(job, _TEXT_COLUMNS)
+            self._console.line(f"{self._done_to(job)}: {new}{line}")
