@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from engine.cli.acting.chosen import may_be_retried
 from engine.cli.console import Console
 from engine.domain.exceptions import StorageError
 from engine.domain.lifecycle import Event, Lifecycle
@@ -38,7 +39,7 @@ def _steps(job: Record, view: View, lifecycle: Lifecycle[Any]) -> Iterator[tuple
             yield "follow-up", "RULE"
     elif job.execution.prompt is not None:
         yield ("answer",)
-    elif lifecycle.target(status, Event.RETRY) is not None:
+    elif may_be_retried(job, lifecycle):
         yield ("retry",)
     elif job.started_at is None and lifecycle.target(status, Event.START) is not None:
         yield ("start",)

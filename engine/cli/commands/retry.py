@@ -6,9 +6,9 @@ from collections.abc import Collection
 from typing import Final
 
 from engine.cli.acting.act import Act, Asked
+from engine.cli.acting.chosen import may_be_retried
 from engine.cli.acting.command import command_of
 from engine.domain.lifecycle import Event
-from engine.owner.commands.retry import has_failed
 from engine.storage.record import Record
 
 
@@ -19,9 +19,7 @@ def _able(asked: Asked) -> Collection[str]:
 
 
 def _admits(job: Record, asked: Asked) -> bool:
-    return job.status != asked.lifecycle.running_value or (
-        job.execution.token is None and has_failed(job.execution)
-    )
+    return may_be_retried(job, asked.lifecycle)
 
 
 COMMAND: Final = command_of(

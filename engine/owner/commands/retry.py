@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Self
+from datetime import datetime
+from typing import Any, Self
 
 from engine.domain.deadlines import NEVER
 from engine.domain.exceptions import NotRetryableError
-from engine.domain.lifecycle import Event
+from engine.domain.lifecycle import Event, Lifecycle
 from engine.domain.validation import check_job_id
 from engine.owner.acts import Acted, acted, checked_act
 from engine.owner.batch import Batch
@@ -54,43 +55,62 @@ class RetryJob(WriteOne):
         if target is not None:
             fresh = batch.entering(fresh, target)
             return [batch.move(record, target, event=Event.RETRY, execution=fresh, act=self.act)]
-        if (problem := _problem(batch, record)) is not None:
+        problem = problem_of_retry(
+            *(record.status, record.execution, batch.now, lifecycle),
+            is_held=batch.is_held(record),
+        )
+        if problem is not None:
             raise NotRetryableError(self.job_id, record.status, problem)
         return [batch.amend(record, fresh.released(NEVER))]
 
 
-def _problem(batch: Batch, record: Record) -> str | None:
-    """Return why a job can't be retried, and what to do instead; None if it can."""
-    lifecycle, status = batch.lifecycle, record.status
+def problem_of_retry(
+    status: str,
+    execution: Execution,
+    now: datetime,
+    lifecycle: Lifecycle[Any],
+    *,
+    is_held: bool,
+) -> str | None:
+    """Return why a job can't be retried, and what to do instead; None if it can.
+
+    Args:
+        status: The job's.
+        execution: The job's.
+        now: The time.
+        lifecycle: The lifecycle.
+        is_held: Whether an attempt has the job.
+    """
+    if lifecycle.target(status, Event.RETRY) is not None:
+        return None
     if status == lifecycle.running_value:
-        return _problem_of_running(batch, record)
+        return _problem_of_running(execution, now, is_held=is_held)
     if lifecycle.is_final(status):
         hint = lifecycle.advice(status, Event.RETRY) if lifecycle.is_failure(status) else ""
         return "it has ended; `repeat` makes another job like it" + (f", or {hint}" if hint else "")
     if status == lifecycle.initial_value:
         return "it has not started; start it"
-    if record.execution.prompt is not None:
+    if execution.prompt is not None:
         return "it waits for an answer; give it by `provide_input`"
     return "no attempt of it has failed; move it by `transition`"
 
 
-def _problem_of_running(batch: Batch, record: Record) -> str | None:
-    execution = record.execution
-    if batch.is_held(record):
+def _problem_of_running(execution: Execution, now: datetime, *, is_held: bool) -> str | None:
+    if is_held:
         return (
             f"attempt {execution.attempt} is at work on it; wait for the end of the attempt, or "
             "`cancel` the job"
         )
     if execution.cancel_reason is not None:
         return "it is to be cancelled, and ends as soon as a worker is open"
-    if execution.not_before is not None and execution.not_before > batch.now:
+    if execution.not_before is not None and execution.not_before > now:
         return f"it may not run before {execution.not_before}; wait until then"
-    if execution.token is None and not has_failed(execution):
+    if execution.token is None and not _has_failed(execution):
         return "it is ready, and no failure counts against it; the next free worker takes it"
     return None
 
 
-def has_failed(execution: Execution) -> bool:
+def _has_failed(execution: Execution) -> bool:
     """Return whether a failure or a death counts against a job or delays it."""
     return bool(
         execution.failures

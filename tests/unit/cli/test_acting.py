@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
+import anyio
 import pytest
 
-from engine import ORDER_LIFECYCLE, FollowUp, Job, NewJob, SyncJobEngine
+from engine import ORDER_LIFECYCLE, FollowUp, Job, JobEngine, NewJob, SyncJobEngine, Worker
 from engine import OrderStatus as S
 from engine.operating import this_operator
 from tests.examples.programs import Terminal
 from tests.tries import thorough
-from tests.unit.cli.programs import PROGRAM, Run
+from tests.unit.claiming import claimed_one, release
+from tests.unit.cli.programs import PROGRAM, SECONDS_AGAINST_HANGS, Run
 
 HOSTILE = "\x1b[31mred\u202e"
 RULE: FollowUp[Any] = FollowUp("refund", to={S.FAILED, S.CANCELLED}, of="report")
@@ -98,8 +102,9 @@ def test_each_act_does_what_its_engine_does(each_place: str, here: Run) -> None:
     assert line("cancel", "job-3", "--reason", "y").endswith(
         "job-3 cancelled (cancelled): cancelled: y"
     )
-    assert line("repeat", "job-5").startswith("repeated: ")
-    assert line("follow-up", "job-2", "refund").endswith(" running")
+    assert re.fullmatch(r"repeated: job-5 as (?!job-5)\S+ running", line("repeat", "job-5"))
+    done = line("follow-up", "job-2", "refund")
+    assert re.fullmatch(r"followed up: job-2 as (?!job-2)\S+ running", done)
     assert line("extend", "job-4", "+2h") == "extended: job-4 running"
     assert line("extend", "job-4", "2035-01-01T00:00:00Z", "--status", "needs_attention")
     jobs = _jobs(place)
@@ -145,6 +150,8 @@ def test_a_refusal_says_what_can_be_done_instead(place: str, here: Run) -> None:
         (["retry", "--status", "completed"], 2, "only those in needs_attention, running"),
         (["move", "job-1", "nowhere"], 2, "'nowhere' is not one of awaiting_payment"),
         (["move", "job-1", "running", "--error", "x"], 2, "error belongs to"),
+        (["move", "job-2", "failed", "--error", "x" * 70_000], 2, "error must have 0 to"),
+        (["move", "job-2", "failed", "--error", "\udcff", "--dry-run"], 2, "error must not have"),
         (["follow-up", "job-5", "thanks"], 4, "no rule 'thanks'; those that are kept: refund"),
         (["follow-up", "job-6", "refund"], 5, "refund is about report, not about a default"),
         (["extend", "job-5", "never", "--status", "completed"], 2, "only a job in"),
@@ -169,6 +176,9 @@ def test_what_can_not_be_done_is_told_with_what_can(
         ["extend", "jobs.db", "job-1", "2h"],
         ["extend", "jobs.db", "job-1", "2020-01-01"],
         ["extend", "jobs.db", "job-1", "+2 h"],
+        ["extend", "jobs.db", "job-1", "+0s"],
+        ["start", "jobs.db", "job-1", "--payment", "p" * 257],
+        ["extend", "jobs.db", "+0min", "--kind", "report", "--dry-run"],
         ["retry", "jobs.db", "job-1", "--reason", "x" * 5_000],
         ["retry", "jobs.db", ""],
         ["answer", "jobs.db", "job-1", "name"],
@@ -272,6 +282,16 @@ def test_a_dry_run_changes_nothing(place: str, here: Run, path: Path) -> None:
     assert [*map(json.loads, lines)] == [{"job_id": "job-1", "status": "awaiting_payment"}]
     _, lines, _ = here("move", place, "completed", "--status", "running", "--dry-run")
     assert lines[-1] == "would move 1 job with the status 'running' to 'completed'"
+    for when, told in (
+        ("+2h", "2 h from now"),
+        ("+90061s", "1 d 1 h 1 min 1 s from now"),
+        ("never", "no deadline"),
+        ("2035-01-01", "2035-01-01T00:00:00+00:00"),
+    ):
+        _, lines, _ = here("extend", place, when, "--kind", "report", "--dry-run")
+        assert lines[-1] == f"would extend 3 jobs of the kind report to {told}"
+    _, lines, _ = here("extend", place, "job-1", "+2h", "--status", "running", "--dry-run")
+    assert lines[-1] == "would extend 1 job to 2 h from now, or from entering 'running'"
     assert _contents(path) == before
 
 
@@ -322,6 +342,44 @@ def test_a_question_shows_the_choice_which_is_frozen_then(each_place: str, path:
     statuses = _statuses(place)
     assert statuses.count("cancelled") == 1
     assert statuses.count("running") == 2
+
+
+def test_a_stuck_job_is_retried_if_that_would_do_something(path: Path, here: Run) -> None:
+    async def fill() -> None:
+        new_id = iter(["failed", "ready"]).__next__
+        async with JobEngine(path, lifecycle=ORDER_LIFECYCLE, new_id=new_id) as engine:
+            await engine.create("input", start=True)
+            job_id, token = await claimed_one(engine)
+            await release(engine, job_id, token, failed=True)
+            await engine.create("input", start=True)
+
+    anyio.run(fill)
+    _, _, notes = here("repeat", path, "failed")
+    assert [note.split()[2] for note in notes[1:]] == ["retry", "cancel", "show"]
+    _, _, notes = here("repeat", path, "ready")
+    assert [note.split()[2] for note in notes[1:]] == ["cancel", "show"]
+    words = ("retry", path, "--stuck", "0s", "--yes")
+    assert here(*words) == (0, ["retried: failed running"], [])
+    code, lines, [note] = here(*words)
+    assert (code, lines, note) == (0, [], "no job stuck for 0s can be retried now")
+
+
+@pytest.mark.thorough
+def test_jobs_that_attempts_have_are_asked_to_stop(postgres_url: str, here: Run) -> None:
+    began, go_on = Event(), Event()
+
+    def work() -> str:
+        began.set()
+        go_on.wait(SECONDS_AGAINST_HANGS)
+        return "done"
+
+    with opened(postgres_url) as engine, Worker(engine, {"work": work}):
+        engine.create(kind="work", start=True)
+        began.wait(SECONDS_AGAINST_HANGS)
+        engine.create_many([NewJob(kind="mail", start=True)] * 2)
+        code, lines, notes = here("cancel", postgres_url, "--status", "running", "--yes")
+        assert (code, lines, notes) == (0, ["cancelled: 2 jobs; asked to stop: 1"], [])
+        go_on.set()
 
 
 @pytest.mark.thorough
