@@ -336,7 +336,7 @@ class JobEngine(EngineBase[Status]):
                 takes no ``timeout`` then: set your connection's ``statement_timeout``.
 
         Raises:
-            InvalidValueError: A value is of the wrong type, size or form; or the input has an
+            InvalidValueError: A value has the wrong type, size or form; or the input has an
                 integer beyond 2**53 - 1, and there is no ``input_hash``; or a part of the input
                 would not come back equal, such as a secret, an excluded field or the fields of a
                 subclass; or its type is a recursive union that needs a discriminator; or the
@@ -457,7 +457,7 @@ class JobEngine(EngineBase[Status]):
             reason: Why: up to 4,096 characters, for its history.
 
         Raises:
-            InvalidValueError: A value is of the wrong type, size or form, a result comes without
+            InvalidValueError: A value has the wrong type, size or form, a result comes without
                 success, or an error without failure.
             JobNotFoundError: No job has this id.
             VersionConflictError: The job has another version.
@@ -521,7 +521,7 @@ class JobEngine(EngineBase[Status]):
             The job as it is now, and whether this call has started it.
 
         Raises:
-            InvalidValueError: A value is of the wrong type or size, or both names are missing.
+            InvalidValueError: A value has the wrong type or size, or both names are missing.
             JobNotFoundError: No job has this id, or this payment.
             PaymentInUseError: The payment pays for another job.
             PaymentConflictError: Another payment pays for the job: give this one back.
@@ -557,7 +557,7 @@ class JobEngine(EngineBase[Status]):
             The job: ended, or still running with its ``cancel_reason``; then `wait` for its end.
 
         Raises:
-            InvalidValueError: The id, the reason or ``by`` is of the wrong type or size.
+            InvalidValueError: The id, the reason or ``by`` has the wrong type or size.
             JobNotFoundError: No job has this id.
             JobEndedError: The job has ended otherwise, even if a cancel came before its end.
             InvalidStateTransitionError: The lifecycle has no ``cancels_to`` for the job's status.
@@ -583,7 +583,7 @@ class JobEngine(EngineBase[Status]):
             reason: Why: up to 4,096 characters, for the same.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type or size.
+            InvalidValueError: An argument has the wrong type or size.
             JobNotFoundError: No job has this id; or its repeat was removed by the retention rule.
             InvalidStateTransitionError: The job has not ended.
         """
@@ -608,7 +608,7 @@ class JobEngine(EngineBase[Status]):
             reason: Why: up to 4,096 characters, for the same.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type or size; or there is no such rule,
+            InvalidValueError: An argument has the wrong type or size, or there is no such rule,
                 or it is about other jobs.
             JobNotFoundError: No job has this id.
             InvalidStateTransitionError: The job has not ended.
@@ -649,7 +649,7 @@ class JobEngine(EngineBase[Status]):
             reason: Why: up to 4,096 characters, for the same.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type or size, or there is no such rule.
+            InvalidValueError: An argument has the wrong type or size, or there is no such rule.
         """
         self.core.check_caller()
         return await self.core.converse(backfilling(self._lifecycle, rule, since, by, reason))
@@ -671,7 +671,8 @@ class JobEngine(EngineBase[Status]):
             reason: Why: up to 4,096 characters, for the same.
 
         Raises:
-            InvalidValueError: The kind is none; or another argument is of the wrong type or size.
+            InvalidValueError: ``kind`` is malformed, or ``by`` or ``reason`` has the wrong type or
+                size.
         """
         return await self._ask(RemoveRule(kind, by, reason))
 
@@ -689,7 +690,8 @@ class JobEngine(EngineBase[Status]):
             reason: Why: up to 4,096 characters, for the same.
 
         Raises:
-            InvalidValueError: The kind is none; or another argument is of the wrong type or size.
+            InvalidValueError: ``kind`` is malformed, or ``by`` or ``reason`` has the wrong type or
+                size.
         """
         return await self._ask(SwitchRule(kind, by, reason, disabled=True))
 
@@ -707,7 +709,8 @@ class JobEngine(EngineBase[Status]):
             reason: Why: up to 4,096 characters, for the same.
 
         Raises:
-            InvalidValueError: The kind is none; or another argument is of the wrong type or size.
+            InvalidValueError: ``kind`` is malformed, or ``by`` or ``reason`` has the wrong type or
+                size.
         """
         return await self._ask(SwitchRule(kind, by, reason, disabled=False))
 
@@ -792,7 +795,7 @@ class JobEngine(EngineBase[Status]):
             reason: Why: up to 4,096 characters, for the same.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type or size, or the status has no
+            InvalidValueError: An argument has the wrong type or size, or the status has no
                 ``expires_to``.
             JobNotFoundError: No job has this id.
             JobEndedError: The job has ended.
@@ -817,7 +820,7 @@ class JobEngine(EngineBase[Status]):
             reason: Why: up to 4,096 characters, for the history.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type or size.
+            InvalidValueError: An argument has the wrong type or size.
             JobNotFoundError: No job has this id.
             NotRetryableError: No attempt of the job has failed, or one is at work, or the job is
                 elsewhere: it waits for its start or an answer, or has ended.
@@ -884,7 +887,7 @@ class JobEngine(EngineBase[Status]):
                 however long that takes, and does not wait.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type, size or form.
+            InvalidValueError: An argument has the wrong type, size or form.
             JobNotFoundError: No job has this id.
             JobDamagedError: The job can't be read; or a follow-up that is waited for, so nobody
                 knows whether it has ended.
@@ -930,7 +933,7 @@ class JobEngine(EngineBase[Status]):
 
         Raises:
             JobFailedError: The job has failed, and so has no result.
-            InvalidValueError: An argument is of the wrong type, size or form; or the result doesn't
+            InvalidValueError: An argument has the wrong type, size or form; or the result doesn't
                 fit the type, or can take too long to read as it.
             JobNotFoundError: No job has this id.
             CallTimeoutError: The job did not end in time; it carries on.
@@ -971,7 +974,7 @@ class JobEngine(EngineBase[Status]):
             progress: Also yield the progress that handlers report, the newest of each job.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type, size or form.
+            InvalidValueError: An argument has the wrong type, size or form.
             JobNotFoundError: No job has this id.
             UnknownCursorError: The newest transition has a lower number than ``after``, or the
                 cursor is of another history, as in a storage that was restored from a copy.
@@ -1127,7 +1130,7 @@ class JobEngine(EngineBase[Status]):
         Raises:
             StorageError: The file exists already or can't be written, or the engine keeps its jobs
                 in memory, or in a database: `pg_dump` copies that.
-            InvalidValueError: The path is no path; or another argument is of the wrong type or
+            InvalidValueError: ``path`` is no path, or ``by`` or ``reason`` has the wrong type or
                 size.
         """
         target = path_at(path, "path")

@@ -49,8 +49,8 @@ def prompt_text(
     """Return a prompt in its stored form.
 
     Raises:
-        InvalidValueError: The schema is no schema, too large, or can't be judged by; or another
-            argument is of the wrong type or size.
+        InvalidValueError: ``schema`` is no schema, is too large or can't judge answers, or another
+            argument has the wrong type or size.
         RuntimeError: The package `jsonschema-rs` is not installed.
     """
     check_text("name", name, MAX_IDENTIFIER_CHARACTERS)

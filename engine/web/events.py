@@ -76,7 +76,7 @@ def event_stream(
         EngineError: The response raises it before it begins, for `install_errors` to tell:
             `JobNotFoundError`, `InvalidValueError` for another ``Last-Event-ID`` than an event's,
             or the engine can't be called.
-        InvalidValueError: The engine is no `JobEngine`, or another argument is of the wrong type or
+        InvalidValueError: ``engine`` is no `JobEngine`, or another argument has the wrong type or
             size.
     """
     if not isinstance(engine, JobEngine):

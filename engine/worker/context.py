@@ -266,7 +266,7 @@ class Context(Generic[Status]):
 
         Raises:
             LifecycleError: The lifecycle has no ``awaiting_input``.
-            InvalidValueError: An argument is of the wrong type, size or form; or answers can't be
+            InvalidValueError: An argument has the wrong type, size or form; or answers can't be
                 judged safely by the schema: it refers to itself without end or to another document,
                 has a pattern with look-around or back-references, or takes more than 10,000 steps
                 for a value; or the type is a recursive union that needs a discriminator.

@@ -48,7 +48,7 @@ class AnswerPrompt(WriteOne):
         """Check the arguments; `engine.owner.prompts` checks that the answer fits the prompt.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type, size or form.
+            InvalidValueError: An argument has the wrong type, size or form.
         """
         job_id = check_job_id(job_id)
         prompt_id = check_text("prompt_id", prompt_id, MAX_IDENTIFIER_CHARACTERS)

@@ -31,7 +31,7 @@ class CancelJob(WriteOne):
         """Check the arguments.
 
         Raises:
-            InvalidValueError: The id, the reason or ``by`` is of the wrong type or size.
+            InvalidValueError: The id, the reason or ``by`` has the wrong type or size.
         """
         act = checked_act(by, reason)
         return cls(check_job_id(job_id), act, acted("cancel", act))

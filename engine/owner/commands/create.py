@@ -99,7 +99,7 @@ def checked_job(lifecycle: Lifecycle[Any], new_id: IdSource, job: NewJob) -> New
     """Return a new job, with an id, after the checks of its arguments.
 
     Raises:
-        InvalidValueError: A value is of the wrong type, size or form.
+        InvalidValueError: A value has the wrong type, size or form.
     """
     given, payment_id, key, kind = job.input, job.payment_id, job.idempotency_key, job.kind
     text = None if given is None else json_text("input", given, MAX_INPUT_CHARACTERS)

@@ -55,7 +55,7 @@ class ExtendJob(WriteOne):
         """Check the arguments.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type or size; or the status can have no
+            InvalidValueError: An argument has the wrong type or size, or the status can have no
                 deadline.
         """
         value = lifecycle.value(status)

@@ -95,7 +95,7 @@ def following(
         Messages; takes their answers.
 
     Raises:
-        InvalidValueError: An argument is of the wrong type or size; or there is no such rule, or it
+        InvalidValueError: An argument has the wrong type or size, or there is no such rule, or it
             is about other jobs.
         JobNotFoundError: No job has this id.
         JobDamagedError: The follow-up is there, and can't be read.
@@ -134,7 +134,7 @@ def backfilling(
         Messages; takes their answers.
 
     Raises:
-        InvalidValueError: An argument is of the wrong type or size, or there is no such rule.
+        InvalidValueError: An argument has the wrong type or size, or there is no such rule.
     """
     act = checked_act(by, reason)
     arguments: dict[str, object] = {"rule": check_kind(rule)}

@@ -109,7 +109,7 @@ def checked_move(lifecycle: Lifecycle[Any], move: Move[Any]) -> CheckedMove:
     """Return a move, after the checks of its arguments.
 
     Raises:
-        InvalidValueError: A value is of the wrong type, size or form, a result comes without
+        InvalidValueError: A value has the wrong type, size or form, a result comes without
             success, or an error without failure.
     """
     target, result, error = lifecycle.value(move.target), move.result, move.error

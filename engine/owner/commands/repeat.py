@@ -38,7 +38,7 @@ class RepeatJob(Write):
         """Check the arguments.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type or size.
+            InvalidValueError: An argument has the wrong type or size.
         """
         act = checked_act(by, reason)
         return cls(check_job_id(job_id), act, acted("repeat", act))

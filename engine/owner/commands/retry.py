@@ -37,7 +37,7 @@ class RetryJob(WriteOne):
         """Check the arguments.
 
         Raises:
-            InvalidValueError: One is of the wrong type or size.
+            InvalidValueError: One has the wrong type or size.
         """
         act = checked_act(by, reason)
         return cls(check_job_id(job_id), act, acted("retry", act))

@@ -79,7 +79,7 @@ class StartJob(Write):
         """Check the arguments.
 
         Raises:
-            InvalidValueError: A value is of the wrong type or size, or both names are missing.
+            InvalidValueError: A value has the wrong type or size, or both names are missing.
             LifecycleError: No job of this lifecycle can be started.
         """
         if not lifecycle.able(Event.START):
