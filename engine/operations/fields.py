@@ -11,10 +11,10 @@ from pydantic_core import to_jsonable_python
 
 from engine.domain.epochs import Epochs
 from engine.domain.models import Job, Progress
+from engine.domain.time_text import time_text
 from engine.owner.views import job_maker
 from engine.storage.audit import KeptAuditLine
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
-from engine.storage.sqlite.rows import time_text
 
 _ALWAYS_SHOWN: Final = {"result", "error", "version", "idempotency_key"}
 _OF_FOLLOW_UPS: Final = (

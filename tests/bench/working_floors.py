@@ -13,8 +13,8 @@ from typing import Any
 
 from engine import JobStatus
 from engine.domain.ids import new_job_id
+from engine.domain.time_text import time_text
 from engine.owner.acts import worker_act
-from engine.storage.sqlite.rows import time_text
 from tests.bench.durable_floors import HASH, PlainSqlite
 
 DONE = "done"

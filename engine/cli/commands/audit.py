@@ -15,11 +15,11 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.texts import NOTHING, Cells, cut, printable
 from engine.cli.times import moment
+from engine.domain.time_text import time_text
 from engine.operations.fields import audit_fields
 from engine.portal.time import utc_now
 from engine.storage.audit import KeptAuditLine
 from engine.storage.inspection import View
-from engine.storage.sqlite.rows import time_text
 
 _LIMIT: Final = 100
 _BLOCK_LINES: Final = 1_000  # read at once

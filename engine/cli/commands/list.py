@@ -15,10 +15,10 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.texts import NOTHING, Cells, column_widths, cut, printable, table_lines
 from engine.domain.labels import DEFAULT_KIND
+from engine.domain.time_text import time_text
 from engine.operations.fields import job_fields
 from engine.storage.inspection import View
 from engine.storage.record import Damaged, Record
-from engine.storage.sqlite.rows import time_text
 
 _LIMIT: Final = 100
 _BLOCK_JOBS: Final = 100  # read at once

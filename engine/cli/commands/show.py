@@ -20,12 +20,12 @@ from engine.domain.epochs import Epochs
 from engine.domain.exceptions import JobDamagedError
 from engine.domain.models import Progress
 from engine.domain.spans import distance
+from engine.domain.time_text import time_text
 from engine.operations.fields import attempt_fields, entry_fields, follow_up_fields, job_fields
 from engine.portal.time import utc_now
 from engine.storage.filter import JobFilter
 from engine.storage.inspection import View
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
-from engine.storage.sqlite.rows import time_text
 
 _ATTEMPTS_HEAD: Final = ("ATTEMPT", "BEGAN", "ENDED", "OUTCOME", "ERROR")
 _ERROR_COLUMNS: Final = 80

@@ -15,10 +15,10 @@ from engine.cli.texts import NOTHING, Cells, counted, ready_cell
 from engine.domain.models import PausedKind
 from engine.domain.pauses import Pauses
 from engine.domain.spans import distance
+from engine.domain.time_text import time_text
 from engine.portal.time import utc_now
 from engine.storage.findings import printable_name
 from engine.storage.overview import COUNTED_JOBS, EngineRow, KindCounts, Statuses
-from engine.storage.sqlite.rows import time_text
 
 _STATUSES_HEAD: Final = ("STATUS", "JOBS")
 _KINDS_HEAD: Final = ("KIND", "READY", "RUNNING", "WAITING", "OLDEST READY")

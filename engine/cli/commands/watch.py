@@ -15,10 +15,10 @@ from engine.cli.polling import looks
 from engine.cli.texts import NOTHING, counted, cut, printable
 from engine.domain.epochs import Cursor, Epochs
 from engine.domain.exceptions import shown
+from engine.domain.time_text import time_text
 from engine.operations.fields import entry_fields
 from engine.storage.inspection import View
 from engine.storage.record import Entry
-from engine.storage.sqlite.rows import time_text
 
 _PAGE_LINES: Final = 1_000
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Final
 
 from engine.domain.labels import DEFAULT_KIND
+from engine.domain.time_text import time_text
 from engine.storage.overview import COUNTED_JOBS, KindCounts, Statuses
 from engine.storage.record import DEAD
-from engine.storage.sqlite.rows import time_text
 
 _OF_STATUS: Final = """
     SELECT * FROM (

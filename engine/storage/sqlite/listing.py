@@ -14,11 +14,11 @@ from contextlib import closing
 from typing import Any, Final, NamedTuple
 
 from engine.domain.labels import DEFAULT_KIND
+from engine.domain.time_text import time_text
 from engine.storage.answers import StoredCount, StoredPage
 from engine.storage.filter import JobFilter
 from engine.storage.record import Damaged, Record
 from engine.storage.sqlite.reading import JOB_AND_SEQUENCE, read_job
-from engine.storage.sqlite.rows import time_text
 
 _SEARCHED_ROWS: Final = 10_000  # for one page or count: some milliseconds
 _COUNTED_ROWS: Final = 100_000  # of an index alone

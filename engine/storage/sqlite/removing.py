@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Final
 
+from engine.domain.time_text import time_text
 from engine.storage.record import Record
 from engine.storage.sqlite.reading import SELECT_JOBS, sound
-from engine.storage.sqlite.rows import time_text
 
 # By the end of the root: those of its follow-ups mostly come soon after it.
 _ROOTS: Final = f"""

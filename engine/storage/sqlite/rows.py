@@ -20,6 +20,7 @@ from zlib import crc32
 from msgspec.structs import astuple, fields
 
 from engine.domain.labels import DEFAULT_KIND
+from engine.domain.time_text import time_text
 from engine.storage.audit import KeptAuditLine
 from engine.storage.record import (
     NO_ACT,
@@ -128,14 +129,6 @@ def checksum(values: Row) -> int:
 def _sum(values: Row) -> int:
     """Return the checksum of values, all of which count."""
     return crc32((_FORMS[len(values)] % values).encode())
-
-
-def time_text(time: datetime) -> str:
-    """Return a time as the file has it: RFC 3339, UTC, always with 6 decimals.
-
-    Texts of this form sort as their times do.
-    """
-    return f"{time.isoformat(timespec='microseconds')[:-6]}Z"
 
 
 class BatchRows(NamedTuple):

@@ -30,13 +30,13 @@ from engine import (
     Worker,
 )
 from engine.cli import polling
+from engine.domain.time_text import time_text
 from engine.storage.record import Execution
 from engine.storage.sqlite.rows import (
     ATTEMPT_COLUMNS,
     JOB_COLUMNS,
     TRANSITION_COLUMNS,
     checksum,
-    time_text,
 )
 from engine.testing.book import Book
 from engine.testing.failing import failed
