@@ -108,6 +108,12 @@ def test_no_password_is_shown(used_database: str, here: Run, old: str, new: str,
         assert lines or notes
 
 
+def test_a_server_that_is_not_there_is_told_of_on_one_line(here: Run) -> None:
+    code, lines, [note] = here("list", "postgresql://127.0.0.1:1/lost")
+    assert (code, lines, "\\n" in note) == (3, [], False)
+    assert "Connection refused Is the server running" in note
+
+
 def test_a_database_is_backed_up_by_its_own_programs(used_database: str, here: Run) -> None:
     code, lines, notes = here("backup", used_database, "copy.db")
     assert (code, lines) == (2, [])
