@@ -11,7 +11,6 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.instructions import add_reason
 from engine.cli.instructions import drain as drain_engine
-from engine.cli.texts import printable
 from engine.domain.exceptions import InvalidValueError
 
 
@@ -48,11 +47,7 @@ def _living(arguments: Namespace) -> str:
     if arguments.place.file is not None:
         return ""
     with arguments.place.reading() as view:
-        living = [
-            f"{each.engine_id} ({printable(each.name)})"
-            for each in view.engines()
-            if not each.is_dead
-        ]
+        living = [f"{each.engine_id} ({each.name})" for each in view.engines() if not each.is_dead]
     return f"; those that live: {', '.join(living) or 'none'}"
 
 

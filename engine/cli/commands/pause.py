@@ -9,7 +9,6 @@ from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.instructions import add_kind, add_reason, tell
-from engine.cli.texts import printable
 from engine.domain.exceptions import InvalidValueError
 from engine.storage.inspection import Place
 
@@ -37,8 +36,8 @@ def _since(place: Place, kind: str) -> str:
     """Return since when, by whom and why a kind is paused; nothing if it is no longer."""
     for paused in tell(place, "paused"):
         if paused["kind"] == kind:
-            who = "" if paused["by"] is None else f" by {printable(paused['by'])}"
-            why = "" if not paused["reason"] else f": {printable(paused['reason'])}"
+            who = "" if paused["by"] is None else f" by {paused['by']}"
+            why = "" if not paused["reason"] else f": {paused['reason']}"
             return f", at {paused['at']}{who}{why}"
     return ""
 
