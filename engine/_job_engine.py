@@ -44,7 +44,7 @@ from engine.owner.acts import acted, checked_act
 from engine.owner.base import EngineBase
 from engine.owner.cleaner import prune
 from engine.owner.commands.answer import AnswerPrompt
-from engine.owner.commands.audit import NoteAct, ReadAudit
+from engine.owner.commands.audit import NoteAct, ReadAudit, logged_if_not_noted
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.extend import ExtendJob
@@ -1124,7 +1124,8 @@ class JobEngine(EngineBase[Status]):
 
         Args:
             path: The new file. Its folder has to exist.
-            by: Who makes it: 1 to 256 characters, for the audit, which notes it behind the copy.
+            by: Who makes it: 1 to 256 characters, for the audit, which notes it behind the copy;
+                if it can't, that is logged, for the copy is there.
             reason: Why: up to 4,096 characters, for the same.
 
         Raises:
@@ -1149,7 +1150,8 @@ class JobEngine(EngineBase[Status]):
         finally:
             is_abandoned = True
         if act is not None:
-            await self.core.ask(NoteAct(act), internal=True)
+            with logged_if_not_noted(target):
+                await self.core.ask(NoteAct(act), internal=True)
 
     async def prune(
         self,
@@ -1162,8 +1164,8 @@ class JobEngine(EngineBase[Status]):
         """Remove ended jobs now, as a `Retention` does; return how many jobs were removed.
 
         It goes in steps of 200 jobs, and other calls are answered in between. A cancellation stops
-        it between two steps; what is removed stays so. The audit gets one entry with their number,
-        at the end or at the cancellation.
+        it between two steps; what is removed stays so. The audit gets an entry for each step, with
+        its number of jobs.
 
         Args:
             older_than: Remove jobs that ended longer ago than this, with their follow-ups; see
@@ -1177,6 +1179,7 @@ class JobEngine(EngineBase[Status]):
                 limit is given.
             StorageError: The storage can't remove more. What the steps before have removed stays
                 so.
+            OutcomeUnknownError: The engine has ended between two steps.
         """
         retention, act = pruned_by(older_than, keep), checked_act(by, reason)
         self.core.check_caller()

@@ -44,7 +44,7 @@ from engine.owner.acts import acted, checked_act
 from engine.owner.base import EngineBase
 from engine.owner.cleaner import prune
 from engine.owner.commands.answer import AnswerPrompt
-from engine.owner.commands.audit import NoteAct, ReadAudit
+from engine.owner.commands.audit import NoteAct, ReadAudit, logged_if_not_noted
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.create import CreateJobs, checked_job
 from engine.owner.commands.extend import ExtendJob
@@ -756,7 +756,8 @@ class SyncJobEngine(EngineBase[Status]):
         self._bridge.ask(limit, Count(ALL_JOBS).first())  # fails if the engine can't be called
         self._storage.backup(target, limit.check)
         if act is not None:
-            self._ask_of_write(limit, NoteAct(act))
+            with logged_if_not_noted(target):
+                self._ask_of_write(limit, NoteAct(act))
 
     def prune(
         self,

@@ -38,6 +38,18 @@ def add_place(parser: ArgumentParser) -> None:
     )
 
 
+def add_reason(parser: ArgumentParser, help_text: str) -> None:
+    """Add the argument ``--reason``."""
+    parser.add_argument("--reason", type=reason, metavar="TEXT", help=help_text)
+
+
+def add_dry_run(parser: ArgumentParser) -> None:
+    """Add the flag ``--dry-run``."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only tell what would be done; change nothing"
+    )
+
+
 def place(text: str) -> Place:
     """Return the place with this name.
 

@@ -1,4 +1,4 @@
-"""Desks: the one that can act on a place now."""
+"""Desks: the one that can act on a place now, and the engine behind it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from engine.domain.exceptions import (
 from engine.domain.lifecycle import Lifecycle, lifecycle_of
 from engine.operating.guest import Guest
 from engine.operations import Desk, EngineDesk
+from engine.owner.core import Core
 from engine.storage.inspection import Place, View
 
 
@@ -33,31 +34,38 @@ async def desk_at(place: Place) -> AsyncIterator[Desk]:
 
     Raises:
         StorageInUseError: An engine has the file, and does not listen.
+        EngineError: See `core_at`.
+    """
+    async with AsyncExitStack() as stack:
+        try:
+            desk: Desk = EngineDesk(await stack.enter_async_context(core_at(place)))
+        except StorageInUseError:
+            if place.file is None or await engine_listening_at(place.file) is None:
+                raise
+            desk = await stack.enter_async_context(SocketDesk(place.file))
+        yield desk
+
+
+@asynccontextmanager
+async def core_at(place: Place) -> AsyncIterator[Core[Any]]:
+    """Give the core of a guest at a place.
+
+    Args:
+        place: The place. An engine must have opened it before.
+
+    Raises:
+        StorageInUseError: An engine has the file.
         StorageDamagedError: The lifecycle that is kept there can't be read.
         StorageError: It can't be opened, is no engine's, or keeps no lifecycle.
         LifecycleError: It has a job in a status that the lifecycle doesn't know.
     """
-    async with AsyncExitStack() as stack:
-        desk: Desk | None = None
-        while desk is None:
-            try:
-                desk = await _guest_desk(place, stack)
-            except StorageInUseError:
-                if place.file is None or await engine_listening_at(place.file) is None:
-                    raise
-                desk = await stack.enter_async_context(SocketDesk(place.file))
-        yield desk
-
-
-async def _guest_desk(place: Place, stack: AsyncExitStack) -> Desk | None:
-    """Open a place by a guest; return None if it was not as it had been read."""
-    kept = await to_thread.run_sync(_kept, place)
-    core = await stack.enter_async_context(Guest(place.guest(), _lifecycle(place, kept)).opened())
-    # An engine may have opened and closed a file between: now it can't any more.
-    if await to_thread.run_sync(_kept, place) == kept:
-        return EngineDesk(core)
-    await stack.aclose()
-    return None
+    while True:
+        kept = await to_thread.run_sync(_kept, place)
+        async with Guest(place.guest(), _lifecycle(place, kept)).opened() as core:
+            # An engine may have opened and closed a file between: now it can't any more.
+            if await to_thread.run_sync(_kept, place) == kept:
+                yield core
+                return
 
 
 def lifecycle_in(place: Place, view: View) -> Lifecycle[Any]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Final
 
-from engine.domain.exceptions import EngineError, EngineUnavailableError, StorageError
+from engine.domain.exceptions import EngineUnavailableError, OutcomeUnknownError, StorageError
 from engine.domain.retention import Retention
-from engine.owner.commands.remove import NotePruning, RemoveEnded
+from engine.owner.commands.remove import RemoveEnded
 from engine.owner.inbox import Inbox
 from engine.portal.logs import TaskLogger
 from engine.portal.time import Time
@@ -51,8 +50,8 @@ async def _remove_all(inbox: Inbox, retention: Retention) -> None:
 async def prune(inbox: Inbox, retention: Retention, act: Act) -> int:
     """Delete all ended jobs that a caller's rule doesn't keep now; return their number.
 
-    A cancellation ends it behind the step that is under way. The audit has what was removed by
-    then, too.
+    A cancellation ends it behind the step that is under way. Each step and its line of the audit
+    are there together.
 
     Args:
         inbox: That of the engine.
@@ -60,18 +59,22 @@ async def prune(inbox: Inbox, retention: Retention, act: Act) -> int:
         act: Who prunes, and why.
 
     Raises:
-        EngineError: The jobs can't be removed, or not any more; or the act can't be noted.
+        OutcomeUnknownError: The engine has ended between two steps: some jobs are removed.
+        EngineError: The jobs can't be removed, or not any more.
     """
-    note = NotePruning(retention, act)
-    try:
-        step = -1
-        while step:
-            message = RemoveEnded(retention, _STEP_JOBS, note)
-            await inbox.put(message, internal=note.removed > 0).wait()
+    removed = 0
+    while True:
+        message = RemoveEnded(retention, _STEP_JOBS, act)
+        try:
+            await inbox.put(message, internal=removed > 0).wait()
             step = message.outcome()
-    except BaseException:
-        with suppress(EngineError):
-            inbox.put(note, internal=True)  # it comes behind the step that is under way
-        raise
-    await inbox.put(note, internal=True).wait()
-    return note.outcome()
+        except EngineUnavailableError as error:
+            if not removed:
+                raise
+            raise OutcomeUnknownError(
+                f"the engine has ended while it removed ended jobs: {removed:,} are removed, and "
+                "more may be; prune again to remove the rest"
+            ) from error
+        if not step:
+            return removed
+        removed += step

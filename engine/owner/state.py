@@ -27,6 +27,7 @@ from engine.owner.shared_progress import SharedProgress
 from engine.owner.times import JobTimes
 from engine.portal.logs import TaskLogger
 from engine.storage.answers import CheckedOut
+from engine.storage.audit import AuditLine
 from engine.storage.protocol import Storage
 from engine.storage.record import NO_EXECUTION, Change, Record, newest_records
 from engine.storage.shared import Shared
@@ -175,21 +176,21 @@ class State:
         if self.shared is not None:
             self.take_rules(await self._storage.rules())
 
-    async def change_rules(self, change: Callable[[Rules], Rules]) -> bool:
-        """Keep other rules of follow-ups; return whether they differ from those before.
+    async def change_rules(
+        self, change: Callable[[Rules], Rules], lines: Sequence[AuditLine] = ()
+    ) -> None:
+        """Keep other rules of follow-ups, unless they are as those before.
 
         Args:
             change: Makes them from those that are kept; called again if others have changed these.
+            lines: The lines of the audit that are kept with them.
 
         Raises:
             StorageError: They can't be written.
         """
-        is_changed = False
         while (changed := change(self.rules)).text != self.rules.text:
-            kept = await self._storage.keep_rules(changed.text)
-            is_changed = kept is not None
+            kept = await self._storage.keep_rules(changed.text, lines)
             self.take_rules(await self._storage.rules() if kept is None else kept)
-        return is_changed
 
     def _with_given_rules(self, rules: Rules) -> Rules:
         changed = rules.with_these(self._given_rules, self.lifecycle.renamed_values)

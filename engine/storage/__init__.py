@@ -12,7 +12,7 @@ from engine.storage.answers import (
     StoredCount,
     StoredPage,
 )
-from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine
+from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine, removal_line
 from engine.storage.filter import JobFilter, Label
 from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import Opened, ProgressCallback, Storage
@@ -60,4 +60,5 @@ __all__ = [
     "StoredCount",
     "StoredPage",
     "Table",
+    "removal_line",
 ]

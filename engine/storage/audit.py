@@ -61,6 +61,12 @@ def arguments_text(arguments: Mapping[str, object]) -> str:
     return text
 
 
+def removal_line(line: AuditLine, removed: int) -> AuditLine:
+    """Return the line of a removal, with the number of jobs that it has removed."""
+    arguments = {**json.loads(line.arguments or "{}"), "removed": removed}
+    return line._replace(arguments=arguments_text(arguments))
+
+
 def arguments_problem(text: str | None) -> str | None:
     """Return the problem of stored arguments, as a sentence about the line; None for none."""
     if text is None:

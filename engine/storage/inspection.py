@@ -19,7 +19,7 @@ from engine.domain.follow_up_rules import Rules
 from engine.domain.models import Progress
 from engine.domain.pauses import Pauses
 from engine.storage.answers import Names, StoredPage
-from engine.storage.audit import KeptAuditLine
+from engine.storage.audit import AuditLine, KeptAuditLine
 from engine.storage.copying import Contents, Counts, Draft
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
@@ -184,11 +184,12 @@ class Place(Protocol):
         """
         ...
 
-    def change_rules(self, change: Callable[[Rules], Rules]) -> Rules:
+    def change_rules(self, change: Callable[[Rules], Rules], lines: Sequence[AuditLine]) -> Rules:
         """Keep other rules of follow-ups; return those before.
 
         Args:
             change: Makes them from those that are kept; called again if others have changed these.
+            lines: The lines of the audit that are there if and only if the rules have changed.
 
         Raises:
             StorageInUseError: An engine has the file. Those of a database may run.

@@ -23,7 +23,7 @@ from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.domain.labels import DEFAULT_KIND
 from engine.domain.pauses import NO_PAUSES
 from engine.storage.answers import CheckedOut, Names, StoredCount, StoredPage
-from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine
+from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine, removal_line
 from engine.storage.columns import Lead, RowIndex, Statuses, Texts, names_in, names_of, root_name
 from engine.storage.filter import JobFilter
 from engine.storage.protocol import Opened, ProgressCallback
@@ -124,8 +124,9 @@ class MemoryStorage:
         """Return the rules of follow-ups."""
         return self._rules
 
-    async def keep_rules(self, text: str) -> StoredRules:
+    async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules:
         """Keep them as long as this object."""
+        self._keep_lines(lines)
         self._rules = StoredRules(self._rules.number + 1, text)
         return self._rules
 
@@ -319,9 +320,19 @@ class MemoryStorage:
         return self._removed_up_to
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         """Remove ended jobs from the table, and mark their rows."""
+        removed = self._remove_ended(before, keep, limit)
+        if line is not None and removed:
+            self._keep_lines([removal_line(line, len(removed))])
+        return removed
+
+    def _remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> Sequence[str]:
         if self._ends is None:
             self._ends = []
             self._note_ends(self._ends, self._table.records())

@@ -110,8 +110,10 @@ class Storage(Protocol):
         """
         ...
 
-    async def keep_rules(self, text: str) -> StoredRules | None:
+    async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules | None:
         """Keep other rules of follow-ups, with the next number; return them as they are kept.
+
+        The lines of the audit are there if and only if the rules are; see `commit`.
 
         A private storage may leave the number as it is, for nobody else changes its rules. A shared
         storage returns None, and keeps those that are there, if others have changed the rules since
@@ -265,7 +267,11 @@ class Storage(Protocol):
         ...
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         """Remove up to ``limit`` ended jobs with all that is kept of them; return their ids.
 
@@ -273,6 +279,9 @@ class Storage(Protocol):
         ends is that of all. So there may be a few more jobs than the limit. Removes jobs that ended
         before a time, and the oldest while more than ``keep`` have ended; oldest end first, where
         it may be the job's own end that counts. Returning none says that none is left to remove.
+
+        A line of the audit gets the number of the jobs, by `removal_line`, and is there if and only
+        if they are gone; see `commit`. There is none if no job was removed.
         """
         ...
 

@@ -7,7 +7,13 @@ from typing import Final
 import pytest
 
 from engine.domain.validation import MAX_REASON_CHARACTERS
-from engine.storage.audit import KEPT_AUDIT_LINES, MAX_ARGUMENTS_CHARACTERS, AuditLine
+from engine.storage.audit import (
+    KEPT_AUDIT_LINES,
+    MAX_ARGUMENTS_CHARACTERS,
+    AuditLine,
+    KeptAuditLine,
+    removal_line,
+)
 from engine.testing.fixtures import OpenStore, StorageFixtures
 from engine.testing.values import NOON, TEXTS, TIMES, OddStatus
 
@@ -22,7 +28,7 @@ _LONGEST: Final = AuditLine(
 
 
 class AuditingTests(StorageFixtures):
-    """Tests the lines of `commit`, `note_acts` and `audit` of the protocol.
+    """Tests `note_acts`, `audit` and the lines of `commit`, `keep_rules` and `remove_ended`.
 
     Each `Session.check` and each opening compare them with the book.
     """
@@ -66,6 +72,30 @@ class AuditingTests(StorageFixtures):
             await session.commit(batch.move("a", OddStatus.DONE), [AuditLine(NOON, "us", "m", "a")])
             await session.remove(keep=0)
             assert len(await session.storage.audit(None, 9, "a")) == 1
+        await self._check_reopened(open_store)
+
+    async def test_a_removal_leaves_a_line_with_its_number(self, open_store: OpenStore) -> None:
+        line = AuditLine(NOON, "us", "prune", None, "too many", '{"keep":0}')
+        async with open_store() as session:
+            batch = session.batch().create("live")
+            for number in range(5):
+                batch.create(f"job {number}").move(f"job {number}", OddStatus.DONE)
+            await session.commit(batch)
+            storage = session.storage
+            assert not await storage.remove_ended(None, 5, 9, line)
+            removed = [len(await storage.remove_ended(None, 0, 3, line)) for _ in range(3)]
+            assert removed == [3, 2, 0]
+            last, first = await storage.audit(None, 9)
+            assert KeptAuditLine(first.number, *removal_line(line, 3)) == first
+            assert KeptAuditLine(last.number, *removal_line(line, 2)) == last
+            assert (first.number, last.number) == (1, 2)
+
+    async def test_rules_are_kept_with_their_lines(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            lines = [AuditLine(NOON, "us", "remove rule"), _LONGEST]
+            await session.storage.keep_rules("[]", lines)
+            session.book.note(lines)
+            await session.check_audit()
         await self._check_reopened(open_store)
 
     async def _check_reopened(self, open_store: OpenStore) -> None:

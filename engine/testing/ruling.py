@@ -10,12 +10,13 @@ import pytest
 
 from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.storage.answers import CheckedOut, Committed
+from engine.storage.audit import AuditLine
 from engine.storage.filter import ALL_JOBS
 from engine.storage.record import Change, Origin, Record
 from engine.testing.fixtures import NewStorage
 from engine.testing.party import Party, amended, claimed, compared, created, joined, moved, paid
 from engine.testing.shared_fixtures import OpenPair, SharedFixtures
-from engine.testing.values import OddStatus, json_of
+from engine.testing.values import NOON, OddStatus, json_of
 
 _DONE: Final = OddStatus.DONE
 _FIRST: Final = json_of([{"kind": "settle", "to": ["done"]}])
@@ -46,8 +47,10 @@ class RulingTests(SharedFixtures):
     async def test_older_rules_replace_no_newer_ones(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):
             await one.storage.keep_rules(_FIRST)
+            line = AuditLine(NOON, "us", "remove rule")
             for _ in range(2):
-                assert await other.storage.keep_rules(_SECOND) is None
+                assert await other.storage.keep_rules(_SECOND, [line]) is None
+            assert not await other.storage.audit(None, 9)
             newest = StoredRules(1, _FIRST)
             assert await one.storage.rules() == await other.storage.rules() == newest
             assert await other.storage.keep_rules(_SECOND) == StoredRules(2, _SECOND)

@@ -35,7 +35,7 @@ from engine.storage import (
     StoredPage,
 )
 from engine.storage.answers import Committed
-from engine.storage.audit import AuditLine, KeptAuditLine
+from engine.storage.audit import AuditLine, KeptAuditLine, removal_line
 from engine.storage.record import (
     NO_EXECUTION,
     Change,
@@ -268,11 +268,15 @@ class RemovesFollowUpsAlone(PlainStorage):
     """Removes each ended job by itself."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         jobs = self.jobs
         self.jobs = {job_id: replace(job, origin=None) for job_id, job in jobs.items()}
-        removed = await super().remove_ended(before, keep, limit)
+        removed = await super().remove_ended(before, keep, limit, line)
         self.jobs = {job_id: jobs[job_id] for job_id in self.jobs}
         return removed
 
@@ -281,14 +285,18 @@ class RemovesByTheEndOfTheRoot(PlainStorage):
     """Takes a family for as old as the job that all others follow."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         jobs = self.jobs
         self.jobs = {
             job_id: replace(job, updated_at=jobs[job.root_id].updated_at)
             for job_id, job in jobs.items()
         }
-        removed = await super().remove_ended(before, keep, limit)
+        removed = await super().remove_ended(before, keep, limit, line)
         self.jobs = {job_id: jobs[job_id] for job_id in self.jobs}
         return removed
 
@@ -297,11 +305,15 @@ class CountsFamilies(PlainStorage):
     """Takes the number of ended jobs for that of families, which are fewer."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         follow_ups = sum(job.parent_id is not None for job in self.jobs.values())
         return await super().remove_ended(
-            before, None if keep is None else keep + follow_ups, limit
+            before, None if keep is None else keep + follow_ups, limit, line
         )
 
 
@@ -316,8 +328,8 @@ class ForgetsTheRules(PlainStorage):
 class KeepsTheFirstRules(PlainStorage):
     """Keeps the rules that came first."""
 
-    async def keep_rules(self, text: str) -> StoredRules:
-        return await super().keep_rules(text if self.stored_rules == NO_RULES else "[]")
+    async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules:
+        return await super().keep_rules(text if self.stored_rules == NO_RULES else "[]", lines)
 
 
 class ForgetsThePauses(PlainStorage):
@@ -432,14 +444,56 @@ class KeepsAllLinesOfTheAudit(PlainStorage):
         self.audit_lines += [KeptAuditLine(next(numbers), *line) for line in lines]
 
 
+class LosesLinesOfRules(PlainStorage):
+    """Keeps no line that comes with rules."""
+
+    async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules:
+        del lines
+        return await super().keep_rules(text)
+
+
+class LosesLinesOfRemovals(PlainStorage):
+    """Keeps no line that comes with a removal."""
+
+    async def remove_ended(
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
+    ) -> Sequence[str]:
+        del line
+        return await super().remove_ended(before, keep, limit)
+
+
+class NotesRemovalsOfNothing(PlainStorage):
+    """Keeps the line of a removal though no job was removed."""
+
+    async def remove_ended(
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
+    ) -> Sequence[str]:
+        removed = await super().remove_ended(before, keep, limit)
+        if line is not None:
+            self.keep_lines([removal_line(line, len(removed))])
+        return removed
+
+
 class KeepsAttemptsOfRemovedJobs(PlainStorage):
     """Gives the failed attempts of a removed job to the next one with its id."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         failed = [replace(each, sequence=None) for each in self.changes if each.failed_attempt]
-        removed = await super().remove_ended(before, keep, limit)
+        removed = await super().remove_ended(before, keep, limit, line)
         self.changes = [*(each for each in failed if each not in self.changes), *self.changes]
         return removed
 
@@ -470,11 +524,15 @@ class WatchesRemovedJobs(PlainStorage):
     """Returns the transitions of removed jobs."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         self.__dict__.setdefault("removed", [])
         lines = self._entries()
-        removed = await super().remove_ended(before, keep, limit)
+        removed = await super().remove_ended(before, keep, limit, line)
         self.__dict__["removed"] += [line for line in lines if line.job_id not in self.jobs]
         return removed
 
@@ -701,10 +759,14 @@ class KeepsLabelsOfRemovedJobs(PlainStorage):
     """Counts removed jobs by their labels, too."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         jobs = dict(self.jobs)
-        removed = await super().remove_ended(before, keep, limit)
+        removed = await super().remove_ended(before, keep, limit, line)
         self.__dict__.setdefault("removed", []).extend(jobs[job_id] for job_id in removed)
         return removed
 
@@ -891,18 +953,27 @@ class RemovesLiveJobs(PlainStorage):
     """Looks only at the age."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         self._outcomes = {job.status: "failed" for job in self.jobs.values()}
-        return await super().remove_ended(before, keep, limit)
+        return await super().remove_ended(before, keep, limit, line)
 
 
 class RemovesTheOldestCreations(PlainStorage):
     """Removes in the order of creation, not of the ends."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
+        del line
         ended = [job for job in self.jobs.values() if self._outcomes.get(job.status)]
         removable = [
             job.job_id
@@ -918,9 +989,13 @@ class NamesOtherRemovedJobs(PlainStorage):
     """Returns the ids of jobs that it has kept."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
-        removed = await super().remove_ended(before, keep, limit)
+        removed = await super().remove_ended(before, keep, limit, line)
         return [*self.jobs, *removed][: len(removed)]
 
 
@@ -935,29 +1010,41 @@ class RemovesWithoutALimit(PlainStorage):
     """Removes everything in one step."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         del limit
-        return await super().remove_ended(before, keep, len(self.jobs))
+        return await super().remove_ended(before, keep, len(self.jobs), line)
 
 
 class KnowsOneRule(PlainStorage):
     """Ignores the age if there is a count."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
-        return await super().remove_ended(before if keep is None else None, keep, limit)
+        return await super().remove_ended(before if keep is None else None, keep, limit, line)
 
 
 class KeepsRemovedLines(PlainStorage):
     """Keeps the histories of removed jobs."""
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         changes = self.changes
-        removed = await super().remove_ended(before, keep, limit)
+        removed = await super().remove_ended(before, keep, limit, line)
         self.changes = changes
         return removed
 
@@ -970,10 +1057,14 @@ class BringsBackRemovedJobs(PlainStorage):
         self.changes, self.jobs = self.__dict__.get("before", (self.changes, self.jobs))
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         self.__dict__.setdefault("before", (list(self.changes), dict(self.jobs)))
-        return await super().remove_ended(before, keep, limit)
+        return await super().remove_ended(before, keep, limit, line)
 
 
 # Bugs of backups, in a storage with files.
@@ -1030,6 +1121,9 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     KeepsAttemptsOfRefusedBatches: "test_a_batch_that_is_refused_leaves_no_failed_attempt",
     LosesLinesOfTheAudit: "test_lines_of_the_audit_are_kept_as_they_are",
     KeepsLinesOfRefusedBatches: "test_a_batch_that_is_refused_leaves_no_line",
+    LosesLinesOfRules: "test_rules_are_kept_with_their_lines",
+    LosesLinesOfRemovals: "test_a_removal_leaves_a_line_with_its_number",
+    NotesRemovalsOfNothing: "test_a_removal_leaves_a_line_with_its_number",
     KeepsAllLinesOfTheAudit: "test_only_the_newest_lines_are_kept",
     KeepsAttemptsOfRemovedJobs: "test_failed_attempts_go_with_their_jobs",
     WatchesOneTooFew: "test_every_batch_can_be_read_when_it_is_committed",
@@ -1154,9 +1248,9 @@ class KeepsHalfABatchOfOlderRules(PlainShared):
 class OverwritesNewerRules(PlainShared):
     """Keeps the rules of whoever comes last."""
 
-    async def keep_rules(self, text: str) -> StoredRules | None:
+    async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules | None:
         await self.rules()
-        return await super().keep_rules(text)
+        return await super().keep_rules(text, lines)
 
 
 class TakesNoteOfNoRules(PlainShared):

@@ -143,11 +143,11 @@ class PlainShared:
         self._rules = self.place.content.stored_rules
         return self._rules
 
-    async def keep_rules(self, text: str) -> StoredRules | None:
+    async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules | None:
         await self._let_others_run()
         if self.has_older_rules():
             return None
-        self._rules = await self.place.content.keep_rules(text)
+        self._rules = await self.place.content.keep_rules(text, lines)
         return self._rules
 
     def has_older_rules(self) -> bool:

@@ -33,7 +33,7 @@ from engine.storage import (
     StoredCount,
     StoredPage,
 )
-from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine
+from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine, removal_line
 from engine.storage.record import Change, Entry, Record, entries_of, newest_records
 from engine.storage.table import Table
 
@@ -89,7 +89,8 @@ class PlainStorage:
     async def rules(self) -> StoredRules:
         return self.stored_rules
 
-    async def keep_rules(self, text: str) -> StoredRules:
+    async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules:
+        self.keep_lines(lines)
         self.stored_rules = StoredRules(self.stored_rules.number + 1, text)
         return self.stored_rules
 
@@ -185,7 +186,11 @@ class PlainStorage:
         return self._newest_removed[0]
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         families: dict[str, list[Record]] = {}
         for job in self.jobs.values():
@@ -199,6 +204,8 @@ class PlainStorage:
             if has_ended and (is_too_much or is_old) and len(removable) < limit:
                 removable += [job.job_id for job in family]
         self._remove(removable)
+        if line is not None and removable:
+            self.keep_lines([removal_line(line, len(removable))])
         return removable
 
     def _remove(self, job_ids: Collection[str]) -> None:

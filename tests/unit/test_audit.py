@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -22,14 +22,16 @@ from engine import (
     InvalidValueError,
     JobEngine,
     JobNotFoundError,
+    JobStatus,
     Move,
     NewJob,
     OrderStatus,
+    SQLiteStorage,
     StorageError,
     SyncJobEngine,
     Worker,
 )
-from engine.storage.audit import MAX_ARGUMENTS_CHARACTERS, arguments_text
+from engine.storage.audit import MAX_ARGUMENTS_CHARACTERS, AuditLine, arguments_text
 from engine.testing.facades import FACADES, Engine, opened_engine
 from engine.testing.virtual_clock import VirtualClock
 from tests.tries import thorough
@@ -208,6 +210,37 @@ async def test_a_backup_leaves_an_entry_behind_the_copy(facade: Any, tmp_path: P
         assert not (tmp_path / "other.db").exists()
     async with opened_engine(facade, copy) as engine:
         assert await engine.audit() == []
+
+
+class NotingNothing(SQLiteStorage):
+    """Refuses acts on no job, as a disk does that is full by now."""
+
+    async def note_acts(self, lines: Sequence[AuditLine]) -> None:
+        raise StorageError(f"the disk is full: {lines}")
+
+
+@pytest.mark.parametrize("facade", FACADES)
+async def test_a_good_backup_whose_entry_fails_is_no_failure(
+    facade: Any,  # noqa: ANN401 - either facade
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    copy = tmp_path / "copy.db"
+    async with opened_engine(facade, NotingNothing(tmp_path / "jobs.db")) as engine:
+        await engine.backup(copy, **US)
+    assert copy.exists()
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"{copy} is a good copy")
+    assert "the disk is full" in caplog.text
+
+
+async def test_a_rule_is_never_changed_without_its_entry(tmp_path: Path) -> None:
+    """Both are written by one call of the storage."""
+    async with JobEngine(
+        NotingNothing(tmp_path / "jobs.db"), follow_ups=[FollowUp("a", to={JobStatus.COMPLETED})]
+    ) as engine:
+        assert await engine.disable_rule("a", **US)
+        assert await newest(engine) == ("disable rule", None, {"kind": "a"})
 
 
 async def test_workers_and_gates_leave_nothing(new_place: NewPlace) -> None:

@@ -10,7 +10,13 @@ from engine.cli.acting.act import Act, Asked, Last, Problem
 from engine.cli.acting.asking import may_act, write_dry_run
 from engine.cli.acting.carrying_out import carry_out
 from engine.cli.acting.chosen import Chosen, chosen_jobs
-from engine.cli.arguments import add_json, add_place, identifier, reason
+from engine.cli.arguments import (
+    add_dry_run,
+    add_json,
+    add_place,
+    add_reason,
+    identifier,
+)
 from engine.cli.chosen_jobs import add_filters
 from engine.cli.command import Command
 from engine.cli.console import Console
@@ -28,20 +34,6 @@ def command_of(act: Act) -> Command:
         add_arguments=partial(_add_arguments, act),
         run=partial(_run, act),
         examples=act.examples,
-    )
-
-
-def add_reason(parser: ArgumentParser) -> None:
-    """Add the argument ``--reason``."""
-    parser.add_argument(
-        "--reason", type=reason, metavar="TEXT", help="why, for the history of the jobs"
-    )
-
-
-def add_dry_run(parser: ArgumentParser) -> None:
-    """Add the flag ``--dry-run``."""
-    parser.add_argument(
-        "--dry-run", action="store_true", help="only tell what would be done; change nothing"
     )
 
 
@@ -86,7 +78,7 @@ def _add_arguments(act: Act, parser: ArgumentParser) -> None:
         help=ID_HELP + ("" if act.last is None else f". {act.last.metavar}: {act.last.help}"),
     )
     add_filters(parser)
-    add_reason(parser)
+    add_reason(parser, "why, for the history of the jobs")
     add_dry_run(parser)
     parser.add_argument(
         "--yes", action="store_true", help="don't ask whether to act on what the filters choose"

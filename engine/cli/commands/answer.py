@@ -10,9 +10,8 @@ from engine.cli.acting.act import Act
 from engine.cli.acting.answering import asked_answer, given_answer, write_prompt
 from engine.cli.acting.carrying_out import carry_out
 from engine.cli.acting.chosen import Chosen, Seen
-from engine.cli.acting.command import add_dry_run, add_reason
 from engine.cli.acting.next_steps import write_next_steps
-from engine.cli.arguments import add_json, add_place
+from engine.cli.arguments import add_dry_run, add_json, add_place, add_reason
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
@@ -46,7 +45,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parts.required = False
     parser.add_argument("--value", metavar="JSON", help="the whole answer")
-    add_reason(parser)
+    add_reason(parser, "why, for the history of the job")
     add_dry_run(parser)
     add_json(parser, "write the job as a JSON object")
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
-from engine.cli.arguments import file_place, path
+import anyio
+
+from engine.cli.arguments import add_reason, file_place, path
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
+from engine.cli.texts import printable
+from engine.domain.exceptions import EngineError, StorageInUseError
+from engine.operating import note_at
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.inspection import check_is_file
 from engine.storage.sqlite.paths import check_usable
@@ -18,10 +23,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``backup``."""
     parser.add_argument("place", type=file_place, metavar="FILE", help="the engine's file")
     parser.add_argument("copy", type=path, metavar="COPY", help="the copy; must not be there yet")
+    add_reason(parser, "why, for the audit of the file, if no engine has it open")
 
 
 def backup(arguments: Namespace, console: Console) -> Exit:
-    """Copy a file, and write the size of the copy."""
+    """Copy a file, and write the size of the copy; note it in the file's audit behind that."""
     file = arguments.place.path
     check_is_file(file)
     check_usable(arguments.copy)
@@ -29,7 +35,19 @@ def backup(arguments: Namespace, console: Console) -> Exit:
         back_up(file, arguments.copy, progress)
     size = arguments.copy.stat().st_size
     console.line(f"{arguments.copy}: a copy of {file}, {size:,} bytes")
+    _note(arguments, console)
     return Exit.OK
+
+
+def _note(arguments: Namespace, console: Console) -> None:
+    """Note the copy in the audit, unless an engine has the file: nothing of it is written then."""
+    given = {"path": str(arguments.copy)}
+    try:
+        anyio.run(note_at, arguments.place, "backup", arguments.reason, given)
+    except StorageInUseError:
+        return
+    except EngineError as error:  # the copy is good nevertheless
+        console.note(printable(f"the audit has no line of this copy: {error}"))
 
 
 COMMAND: Final = Command(

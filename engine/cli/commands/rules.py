@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import to_builtins
 
-from engine.cli.arguments import add_json, add_place, kind
+from engine.cli.arguments import add_json, add_place, add_reason, kind
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
@@ -17,6 +17,11 @@ from engine.cli.texts import NOTHING, Cells
 from engine.domain.exceptions import shown
 from engine.domain.follow_up_rule import Rule
 from engine.domain.follow_up_rules import Rules
+from engine.operating import this_operator
+from engine.owner.acts import acted
+from engine.owner.commands.audit import lines_of
+from engine.portal.time import utc_now
+from engine.storage.record import Act
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         )
         add_place(changing)
         changing.add_argument("kind", type=kind, metavar="KIND", help="the kind of the follow-ups")
-        changing.set_defaults(act=_change, change=change)
+        add_reason(changing, "why, for the audit")
+        changing.set_defaults(act=_change, change=change, action=action)
 
 
 def rules(arguments: Namespace, console: Console) -> Exit:
@@ -111,7 +117,10 @@ def _conditions(rule: Rule) -> Iterator[str]:
 
 def _change(arguments: Namespace, console: Console) -> Exit:
     change = arguments.change
-    before = arguments.place.change_rules(lambda kept: change.of(kept, arguments.kind))
+    act = Act(this_operator(), arguments.reason)
+    noted = acted(f"{arguments.action} rule", act, {"kind": arguments.kind})
+    lines = lines_of(noted, utc_now())
+    before = arguments.place.change_rules(lambda kept: change.of(kept, arguments.kind), lines)
     if arguments.kind not in before.by_kind:
         known = ", ".join(before.by_kind) or "none"
         console.note(

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
 from typing import Self
 
+from engine.domain.exceptions import EngineError
 from engine.domain.validation import MAX_PAGE_LINES, check_integer, check_job_id
 from engine.owner.acts import Acted
 from engine.owner.commands.command import Read
 from engine.owner.sources import Sources
+from engine.portal.logs import TaskLogger
 from engine.portal.time import read_clock
-from engine.storage.audit import KeptAuditLine
+from engine.storage.audit import AuditLine, KeptAuditLine
+
+logger = TaskLogger("engine")
 
 
 class ReadAudit(Read[Sequence[KeptAuditLine]]):
@@ -54,14 +61,23 @@ class NoteAct(Read[None]):
     async def read(self, sources: Sources) -> None:
         """See `Read.read`."""
         await sources.settle()
-        await note_act(sources, self.acted)
+        await sources.storage.note_acts(lines_of(self.acted, time_in(sources)))
 
 
-async def note_act(sources: Sources, acted: Acted) -> None:
-    """Put an act that changes no job into the audit.
+@contextmanager
+def logged_if_not_noted(copy: Path) -> Iterator[None]:
+    """Log an error of `NoteAct` behind a good copy: raised, it would say that there is none."""
+    try:
+        yield
+    except EngineError:
+        logger.exception("%s is a good copy, but the audit may have no entry of it", copy)
 
-    Raises:
-        StorageError: The storage can't keep it.
-    """
-    now = sources.state.time_of(read_clock(sources.clock))
-    await sources.storage.note_acts([acted.line(None, now)])
+
+def lines_of(acted: Acted | None, at: datetime) -> Sequence[AuditLine]:
+    """Return the lines of the audit for an act that changes no job: one, or none for None."""
+    return [] if acted is None else [acted.line(None, at)]
+
+
+def time_in(sources: Sources) -> datetime:
+    """Return the time, which is that of all engines."""
+    return sources.state.time_of(read_clock(sources.clock))

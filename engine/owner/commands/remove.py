@@ -7,45 +7,13 @@ from typing import Final
 
 from engine.domain.deadlines import kept_deadline
 from engine.domain.retention import Retention
-from engine.owner.acts import acted
-from engine.owner.commands.audit import note_act
+from engine.owner.acts import Acted, acted
+from engine.owner.commands.audit import lines_of, time_in
 from engine.owner.commands.command import Read
 from engine.owner.sources import Sources
-from engine.portal.time import read_clock
-from engine.storage.audit import arguments_text
-from engine.storage.record import Act
+from engine.storage.record import NO_ACT, Act
 
 _FIRST_TIME: Final = datetime.min.replace(tzinfo=UTC)
-
-
-class NotePruning(Read[int]):
-    """Note what a caller has removed by the messages before this one; answer how many jobs.
-
-    Attributes:
-        acted: What the audit keeps of the call; None: nothing.
-        arguments: Those of the call.
-        removed: How many jobs are removed so far.
-    """
-
-    __slots__ = ("acted", "arguments", "removed")
-
-    def __init__(self, retention: Retention, act: Act) -> None:
-        super().__init__()
-        age = retention.max_age
-        self.arguments: dict[str, object] = {
-            "older_than": None if age is None else kept_deadline(age),
-            "keep": retention.max_jobs,
-        }
-        self.acted = acted("prune", act)
-        self.removed = 0
-
-    async def read(self, sources: Sources) -> int:
-        """See `Read.read`."""
-        if self.acted is not None and self.removed:
-            arguments = arguments_text({**self.arguments, "removed": self.removed})
-            await sources.settle()
-            await note_act(sources, self.acted._replace(arguments=arguments))
-        return self.removed
 
 
 class RemoveEnded(Read[int]):
@@ -57,32 +25,40 @@ class RemoveEnded(Read[int]):
     Attributes:
         retention: The rule.
         limit: The most jobs to remove.
-        note: Counts the jobs for a caller; None for the engine's own rule.
+        acted: What the audit keeps of a caller's call, beside the number of jobs; None: nothing.
     """
 
-    __slots__ = ("limit", "note", "retention")
+    __slots__ = ("acted", "limit", "retention")
 
-    def __init__(self, retention: Retention, limit: int, note: NotePruning | None = None) -> None:
+    def __init__(self, retention: Retention, limit: int, act: Act = NO_ACT) -> None:
         super().__init__()
-        self.note = note
+        self.acted = _acted(retention, act)
         self.retention = retention
         self.limit = limit
 
     async def read(self, sources: Sources) -> int:
         """See `Read.read`."""
         await sources.settle()
-        now, age = sources.state.time_of(read_clock(sources.clock)), self.retention.max_age
+        now, age = time_in(sources), self.retention.max_age
         # A time before the calendar begins is older than every job.
         oldest = None if age is None or age > now - _FIRST_TIME else now - age
+        line = next(iter(lines_of(self.acted, now)), None)
         try:
             removed = await sources.storage.remove_ended(
-                oldest, self.retention.max_jobs, self.limit
+                oldest, self.retention.max_jobs, self.limit, line
             )
         except BaseException:
             sources.state.forget_all()  # they may be gone all the same
             raise
         sources.state.forget(removed)
         sources.counters.removed += len(removed)
-        if self.note is not None:
-            self.note.removed += len(removed)
         return len(removed)
+
+
+def _acted(retention: Retention, act: Act) -> Acted | None:
+    age = retention.max_age
+    arguments = {
+        "older_than": None if age is None else kept_deadline(age),
+        "keep": retention.max_jobs,
+    }
+    return acted("prune", act, arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine.domain.follow_up_rules import Rules
 from engine.domain.labels import check_kind
 from engine.owner.acts import acted, checked_act
-from engine.owner.commands.audit import note_act
+from engine.owner.commands.audit import lines_of, time_in
 from engine.owner.commands.command import Read
 from engine.owner.sources import Sources
 
@@ -51,9 +51,7 @@ class ChangeRule(Read[bool]):
         state = sources.state
         await state.read_rules()
         was_there = self.kind in state.rules.by_kind
-        is_changed = await state.change_rules(self.changed)
-        if is_changed and self.acted is not None:
-            await note_act(sources, self.acted)
+        await state.change_rules(self.changed, lines_of(self.acted, time_in(sources)))
         return was_there
 
 

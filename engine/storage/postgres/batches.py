@@ -269,7 +269,8 @@ END $$
 
 # No transition that was decided by other rules can follow: each of them takes the order, too.
 _KEEP_RULES: Final = f"""
-CREATE FUNCTION keep_rules_1(p_number bigint, p_rules text) RETURNS boolean
+CREATE FUNCTION keep_rules_1(p_number bigint, p_rules text, p_audit audit_line_1[])
+RETURNS boolean
 LANGUAGE plpgsql {BY_INDEX} AS $$
 BEGIN
     {IN_READ_COMMITTED}
@@ -280,6 +281,9 @@ BEGIN
         RETURN false;
     END IF;
     UPDATE notes SET value = p_rules WHERE name = 'rules';
+    IF p_audit <> '{{}}' THEN
+        PERFORM note_acts_1(p_audit);
+    END IF;
     RETURN true;
 END $$
 """

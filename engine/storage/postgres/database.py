@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import NoReturn, TypeVar
 
 import psycopg
@@ -19,9 +20,9 @@ from engine.domain.epochs import Epoch
 from engine.domain.exceptions import CommitsLostError, CommitUnknownError, StorageError
 from engine.domain.follow_up_rules import NO_RULES, Rules, StoredRules
 from engine.storage.answers import CheckedOut, Committed, Names
-from engine.storage.audit import AuditLine
+from engine.storage.audit import AuditLine, removal_line
 from engine.storage.postgres import reading
-from engine.storage.postgres.arrays import numbers, texts
+from engine.storage.postgres.arrays import Rows, numbers, texts
 from engine.storage.postgres.arriving import Arriving
 from engine.storage.postgres.batches import AUDIT_LINE
 from engine.storage.postgres.connection import connect, use_utc
@@ -37,6 +38,7 @@ from engine.storage.postgres.errors import (
 )
 from engine.storage.postgres.location import Location
 from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.removing import remove_ended
 from engine.storage.postgres.rows import BatchRows, RowTypes, batch_rows, names_given
 from engine.storage.postgres.schema import lock_opening, prepare
 from engine.storage.postgres.statements import Statements
@@ -139,9 +141,9 @@ class Database:
         self._rules = stored
         return stored
 
-    def keep_rules(self, text: str) -> StoredRules | None:
+    def keep_rules(self, text: str, lines: Sequence[AuditLine]) -> StoredRules | None:
         """Keep other rules; see `engine.storage.Storage.keep_rules`."""
-        values = (self._rules.number, text)
+        values = (self._rules.number, text, self._audit_rows(lines))
         [is_kept] = self.call(
             lambda cursor, statements: reading.one(cursor, statements.keep_rules, values)
         )
@@ -294,8 +296,25 @@ class Database:
 
     def note_acts(self, lines: Sequence[AuditLine]) -> None:
         """Keep lines of the audit that belong to no change."""
-        rows = AUDIT_LINE.rows(self._known_types().audit_line, lines)
+        rows = self._audit_rows(lines)
         self.call(lambda cursor, statements: cursor.execute(statements.note_acts, (rows,)))
+
+    def _audit_rows(self, lines: Sequence[AuditLine]) -> Rows:
+        return AUDIT_LINE.rows(self._known_types().audit_line, lines)
+
+    def remove_ended(
+        self, before: datetime | None, keep: int | None, limit: int, line: AuditLine | None
+    ) -> list[str]:
+        """Remove ended jobs; see `engine.storage.postgres.removing`."""
+        line_of = None
+        if line is not None:
+            self._known_types()  # before the transaction, which an error would end
+
+            def line_of(removed: int) -> Rows:
+                return self._audit_rows([removal_line(line, removed)])
+
+        how = (before, keep, limit, line_of)
+        return self.call(lambda cursor, statements: remove_ended(cursor, statements, *how))
 
     def _changed(self, job_ids: Sequence[str]) -> Committed:
         """Return the jobs that others have written, and which of them are gone."""

@@ -6,7 +6,7 @@ the tables, and no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,9 +20,11 @@ from engine.domain.exceptions import (
     StorageInUseError,
 )
 from engine.domain.follow_up_rules import Rules, StoredRules
+from engine.storage.audit import AuditLine
 from engine.storage.copying import Counts
 from engine.storage.findings import Report
 from engine.storage.postgres import reading
+from engine.storage.postgres.batches import AUDIT_LINE
 from engine.storage.postgres.check import check_database
 from engine.storage.postgres.connection import connect, use_utc
 from engine.storage.postgres.copying import (
@@ -36,6 +38,7 @@ from engine.storage.postgres.errors import translated_errors
 from engine.storage.postgres.guest import GuestDatabase
 from engine.storage.postgres.location import Location
 from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.rows import RowTypes
 from engine.storage.postgres.schema import STEPS, try_lock_opening, version_of
 from engine.storage.postgres.statements import Statements
 from engine.storage.postgres.view import DatabaseView
@@ -142,7 +145,7 @@ class DatabasePlace:
         """Return the storage of a guest."""
         return GuestDatabase(self._url)
 
-    def change_rules(self, change: Callable[[Rules], Rules]) -> Rules:
+    def change_rules(self, change: Callable[[Rules], Rules], lines: Sequence[AuditLine]) -> Rules:
         """Keep other rules of follow-ups. Engines decide by them from their next transition on.
 
         Raises:
@@ -155,7 +158,8 @@ class DatabasePlace:
                 after = change(before).text
                 if after == before.text:  # or each engine would decide its next commit twice
                     return before
-                values = (before.number, after)
+                types = RowTypes(*reading.one(cursor, statements.row_types))
+                values = (before.number, after, AUDIT_LINE.rows(types.audit_line, lines))
                 [is_kept] = reading.one(cursor, statements.keep_rules, values)
                 if is_kept:
                     return before

@@ -36,7 +36,7 @@ class Statements:
             f"FROM {s}.notes AS number, {s}.notes AS rules "
             "WHERE number.name = 'rules_number' AND rules.name = 'rules'"
         )
-        self.keep_rules = _bytes(f"SELECT {s}.keep_rules_1(%b, %b)")
+        self.keep_rules = _bytes(f"SELECT {s}.keep_rules_1(%b, %b, %b)")
         self.batch_number = _bytes(f"SELECT (SELECT number FROM {s}.batches WHERE engine_id = %b)")
         self.join = _bytes(f"SELECT {s}.join_1(%b, %b)")
         of_functions = f"SELECT {_records('(job)', 'sequence')} FROM {s}"

@@ -31,7 +31,7 @@ from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.shared import PostgresShared
 from engine.storage.postgres.statements import Statements
 from engine.storage.protocol import Opened, ProgressCallback
-from engine.storage.record import MAX_NUMBER, AttemptRecord, Change, Entry
+from engine.storage.record import AttemptRecord, Change, Entry
 
 Result = TypeVar("Result")
 
@@ -126,9 +126,9 @@ class PostgresStorage:
         """Read the rules of follow-ups."""
         return await self._thread.run(self._database.rules)
 
-    async def keep_rules(self, text: str) -> StoredRules | None:
+    async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules | None:
         """Keep other rules, behind all transitions so far."""
-        return await self._thread.run(self._database.keep_rules, text)
+        return await self._thread.run(self._database.keep_rules, text, lines)
 
     async def pauses(self) -> str:
         """Read the note of them."""
@@ -219,15 +219,14 @@ class PostgresStorage:
         )
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
-        """Remove ended jobs in one statement."""
-        values = (before, None if keep is None else min(keep, MAX_NUMBER), limit)
-        return await self._call(
-            lambda cursor, statements: [
-                str(row[0]) for row in cursor.execute(statements.remove, values)
-            ]
-        )
+        """Remove ended jobs in one statement; with a line of the audit in one transaction."""
+        return await self._thread.run(self._database.remove_ended, before, keep, limit, line)
 
     def backup(self, path: Path, progress: ProgressCallback) -> None:
         """Refuse: PostgreSQL's own programs copy databases.

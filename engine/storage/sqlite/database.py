@@ -23,7 +23,7 @@ from engine.domain.exceptions import (
 from engine.domain.follow_up_rules import StoredRules
 from engine.portal.logs import TaskLogger
 from engine.storage.answers import CheckedOut, Names
-from engine.storage.audit import AuditLine
+from engine.storage.audit import AuditLine, removal_line
 from engine.storage.protocol import Opened
 from engine.storage.record import Change
 from engine.storage.sqlite import notes, reading, removing, writing
@@ -171,13 +171,13 @@ class Database:
             )
         return before
 
-    def keep_rules(self, text: str) -> None:
+    def keep_rules(self, text: str, lines: Sequence[AuditLine]) -> None:
         """Keep the rules of follow-ups.
 
         Raises:
             StorageError: They can't be written.
         """
-        self._write_repeatably(lambda writer: writing.write_note(writer, "rules", text))
+        self._write_repeatably(lambda writer: writing.write_rules(writer, text, lines))
 
     def keep_pauses(self, text: str) -> None:
         """Keep the paused kinds.
@@ -364,7 +364,13 @@ class Database:
         except Exception:  # no caller waits for it
             logger.exception("the log of %s could not be moved into the database", self._path)
 
-    def remove_ended(self, before: datetime | None, keep: int | None, limit: int) -> list[str]:
+    def remove_ended(
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
+    ) -> list[str]:
         """Remove ended jobs; see `engine.storage.Storage.remove_ended`."""
         ended = sum(self.counts.get(status, 0) for status in self._final_statuses)
         too_many = 0 if keep is None else max(ended - keep, 0)
@@ -376,7 +382,13 @@ class Database:
         if not jobs:
             return []
         positions = [job.position for job in jobs]
-        self._write_repeatably(lambda connection: writing.delete_jobs(connection, positions))
+
+        def remove(writer: sqlite3.Connection) -> None:
+            writing.delete_jobs(writer, positions)
+            if line is not None:
+                writing.write_audit(writer, [removal_line(line, len(jobs))])
+
+        self._write_repeatably(remove)
         for job in jobs:
             self._count(job.status, -1)
         return [job.job_id for job in jobs]

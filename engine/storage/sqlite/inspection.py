@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from engine.domain.exceptions import StorageDamagedError
 from engine.domain.follow_up_rules import Rules, StoredRules
+from engine.storage.audit import AuditLine
 from engine.storage.copying import Counts
 from engine.storage.findings import Report
 from engine.storage.protocol import ProgressCallback
@@ -22,7 +23,7 @@ from engine.storage.sqlite.notes import read_rules
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.paths import check_usable
 from engine.storage.sqlite.view import FileView
-from engine.storage.sqlite.writing import write_note
+from engine.storage.sqlite.writing import write_rules
 
 
 class FilePlace:
@@ -99,7 +100,7 @@ class FilePlace:
         """Return the storage of a guest."""
         return GuestFile(self.path)
 
-    def change_rules(self, change: Callable[[Rules], Rules]) -> Rules:
+    def change_rules(self, change: Callable[[Rules], Rules], lines: Sequence[AuditLine]) -> Rules:
         """Keep other rules of follow-ups. No engine can open the file meanwhile.
 
         Raises:
@@ -110,7 +111,7 @@ class FilePlace:
             before = Rules.read(StoredRules(text=read_rules(connection.sqlite)))
             after = change(before).text
             if after != before.text:
-                connection.transaction(lambda writer: write_note(writer, "rules", after))
+                connection.transaction(lambda writer: write_rules(writer, after, lines))
         return before
 
     @contextmanager

@@ -123,9 +123,9 @@ class SQLiteStorage:
         """Read the note of them. Their number says nothing, as nobody else changes them."""
         return StoredRules(text=await self._read(notes.read_rules))
 
-    async def keep_rules(self, text: str) -> StoredRules:
+    async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules:
         """Keep them in a note."""
-        await self._thread.run(self._database.keep_rules, text)
+        await self._thread.run(self._database.keep_rules, text, lines)
         return StoredRules(text=text)
 
     async def pauses(self) -> str:
@@ -230,10 +230,14 @@ class SQLiteStorage:
         return await self._read(lambda connection: notes.read_number(connection, "last_sequence"))
 
     async def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
     ) -> Sequence[str]:
         """Remove ended jobs in one transaction."""
-        removed = await self._thread.run(self._database.remove_ended, before, keep, limit)
+        removed = await self._thread.run(self._database.remove_ended, before, keep, limit, line)
         self._checkpoint_if_due()
         return removed
 

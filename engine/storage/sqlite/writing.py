@@ -251,6 +251,13 @@ def write_note(connection: sqlite3.Connection, name: str, value: str | int) -> N
     connection.execute("REPLACE INTO engine VALUES (?, ?, ?)", (*values, checksum(values)))
 
 
+def write_rules(connection: sqlite3.Connection, text: str, lines: Sequence[AuditLine]) -> None:
+    """Write the rules of follow-ups, with lines of the audit."""
+    write_note(connection, "rules", text)
+    if lines:
+        write_audit(connection, lines)
+
+
 def note_failed_commit(connection: sqlite3.Connection) -> None:
     """Count a failed commit in a note: a value that changes, so that SQLite writes something."""
     try:

@@ -20,6 +20,7 @@ from engine import (
     SyncJobEngine,
     Transition,
 )
+from engine.operating import this_operator
 from engine.storage.record import AttemptRecord, Execution
 from engine.testing.book import Book
 from engine.testing.store import opened
@@ -427,6 +428,29 @@ def test_backup_makes_a_copy_of_a_file_in_use(used: SyncJobEngine, path: Path) -
     assert line == f"{copy}: a copy of {path}, {copy.stat().st_size:,} bytes"
     with SyncJobEngine(SQLiteStorage(copy)) as copied:
         assert copied.list_jobs() == used.list_jobs()
+
+
+def test_backup_leaves_a_line_in_a_file_that_no_engine_has(path: Path, here: Run) -> None:
+    copy = path.with_name("copy.db")
+    with SyncJobEngine(path) as engine:
+        assert here("backup", path, copy, "--reason", "in use")[0] == 0
+    assert here("backup", path, path.with_name("other.db"), "--reason", "nightly")[2] == []
+    with SyncJobEngine(path) as engine:
+        [entry] = engine.audit()
+    assert (entry.action, entry.by, entry.reason) == ("backup", this_operator(), "nightly")
+    assert entry.arguments == {"path": str(path.with_name("other.db"))}
+    with SyncJobEngine(path.with_name("other.db")) as copied:
+        assert copied.audit() == []
+
+
+def test_a_backup_that_cannot_be_noted_is_good(path: Path, here: Run) -> None:
+    with SyncJobEngine(path) as engine:
+        engine.create("hash")
+    damage(path, "UPDATE engine SET value = '{}' WHERE name = 'lifecycle'")
+    copy = path.with_name("copy.db")
+    code, [line], [note] = here("backup", path, copy)
+    assert (code, line.split(": ")[0]) == (0, str(copy))
+    assert note.startswith("the audit has no line of this copy: ")
 
 
 def test_backup_writes_over_nothing(used: SyncJobEngine, path: Path, here: Run) -> None:

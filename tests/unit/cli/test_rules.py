@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from engine import FollowUp, JobEngine, JobStatus, Outcome, SyncJobEngine
+from engine import FollowUp, JobEngine, JobStatus, Outcome, StorageError, SyncJobEngine
 from engine.cli.exits import Exit
+from engine.operating import this_operator
+from engine.storage.audit import AuditLine
+from engine.storage.places import place_at
+from engine.testing.values import NOON
 from tests.interventions import intruding
 from tests.postgres import Databases
 from tests.unit.cli.programs import Run
@@ -78,6 +82,26 @@ def test_a_rule_is_disabled_and_enabled(place: str, here: Run) -> None:
         with SyncJobEngine(place, follow_ups=RULES) as engine:
             assert [rule.disabled for rule in engine.rules() if rule.kind == "settle"] == said
     assert here("rules", "enable", place, "other")[0] is Exit.NOT_FOUND
+
+
+def test_a_change_leaves_a_line_of_the_audit(place: str, here: Run) -> None:
+    for words in (("disable", "settle", "--reason", "its endpoint is gone"), ("remove", "refund")):
+        here("rules", words[0], place, *words[1:])
+        here("rules", words[0], place, *words[1:])  # changes nothing
+    with SyncJobEngine(place) as engine:
+        remove, disable = engine.audit()
+    assert (disable.action, disable.arguments) == ("disable rule", {"kind": "settle"})
+    assert (disable.by, disable.reason) == (this_operator(), "its endpoint is gone")
+    assert (remove.action, remove.arguments) == ("remove rule", {"kind": "refund"})
+    assert (remove.by, remove.reason, remove.job_id) == (this_operator(), None, None)
+
+
+def test_a_line_that_cannot_be_written_leaves_the_rules_as_they_are(place: str) -> None:
+    wrong = AuditLine(NOON, "\udc80", "remove rule")  # no text of a database
+    with pytest.raises((UnicodeEncodeError, StorageError)):
+        place_at(place).change_rules(lambda rules: rules.without("settle"), [wrong])
+    with SyncJobEngine(place) as engine:
+        assert [rule.kind for rule in engine.rules()] == ["refund", "settle"]
 
 
 def test_there_may_be_no_rules(tmp_path: Path, here: Run) -> None:

@@ -24,6 +24,7 @@ from engine import (
     Storage,
     StorageError,
 )
+from engine.storage.audit import AuditLine
 from engine.testing.facades import FACADES, Engine, opened_engine
 from tests.unit.finishing import finished
 
@@ -146,12 +147,16 @@ async def test_a_storage_that_cannot_remove_is_asked_again(
         failures = 3
 
         async def remove_ended(
-            self, before: datetime | None, keep: int | None, limit: int
+            self,
+            before: datetime | None,
+            keep: int | None,
+            limit: int,
+            line: AuditLine | None = None,
         ) -> Sequence[str]:
             if self.failures:
                 self.failures -= 1
                 raise StorageError("not now")
-            return await super().remove_ended(before, keep, limit)
+            return await super().remove_ended(before, keep, limit, line)
 
     rule = Retention(max_jobs=0, interval_seconds=OFTEN_SECONDS)
     async with opened_engine(FACADES[0], Failing(), retention=rule) as engine:

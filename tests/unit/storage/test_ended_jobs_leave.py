@@ -22,7 +22,7 @@ from engine import (
     Retention,
     StorageError,
 )
-from engine.storage import CheckedOut, Names
+from engine.storage import AuditLine, CheckedOut, Names
 from engine.testing import VirtualClock
 from engine.testing.facades import FACADES, opened_engine
 from tests.proof.storages import PlainStorage
@@ -136,9 +136,13 @@ async def test_a_job_that_was_just_removed_is_gone() -> None:
 async def test_after_a_removal_of_unknown_outcome_no_ended_job_is_taken_from_memory() -> None:
     class Failing(Archive):
         async def remove_ended(
-            self, before: datetime | None, keep: int | None, limit: int
+            self,
+            before: datetime | None,
+            keep: int | None,
+            limit: int,
+            line: AuditLine | None = None,
         ) -> Sequence[str]:
-            await super().remove_ended(before, keep, limit)
+            await super().remove_ended(before, keep, limit, line)
             raise StorageError("it says no")
 
     clock = VirtualClock()
