@@ -1097,7 +1097,7 @@ class JobEngine(EngineBase[Status]):
 
         Every call that is given ``by`` and changes something leaves an entry for each job that it
         changes, in the commit that changes the job. Creations leave none, and neither do workers,
-        gates, deadlines and the follow-ups that rules create. The newest 10,000 entries are kept,
+        gates, deadlines and the follow-ups that rules create. The newest 100,000 entries are kept,
         also those of jobs that were removed.
 
         Args:

@@ -16,7 +16,7 @@ from engine.domain.exceptions import shown
 from engine.storage.json_columns import json_problem
 from engine.storage.record import Number, Time
 
-KEPT_AUDIT_LINES: Final = 10_000
+KEPT_AUDIT_LINES: Final = 100_000
 """So many lines are kept, the newest. Their numbers have no gaps."""
 MAX_ARGUMENTS_CHARACTERS: Final = 4_096
 _decode: Final = Decoder(dict[str, Any]).decode

@@ -69,7 +69,7 @@ class MemoryStorage:
         self._rows = array("q")  # of the jobs
         self._acts: dict[int, Act] = {}  # by sequence number, where somebody has said it
         self._attempts: dict[int, Sequence[AttemptRecord]] = {}  # failed ones, by the job's row
-        self._audit: deque[KeptAuditLine] = deque(maxlen=KEPT_AUDIT_LINES)
+        self._audit: deque[KeptAuditLine] = deque()
         self._epoch = new_epoch(1)
         self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
@@ -198,6 +198,8 @@ class MemoryStorage:
         for line in lines:
             number = self._audit[-1].number + 1 if self._audit else 1
             self._audit.append(KeptAuditLine(number, *line))
+        while len(self._audit) > KEPT_AUDIT_LINES:
+            self._audit.popleft()
 
     async def note_acts(self, lines: Sequence[AuditLine]) -> None:
         """Keep lines of the audit."""

@@ -8,7 +8,6 @@ import pytest
 
 from engine.domain.validation import MAX_REASON_CHARACTERS
 from engine.storage.audit import (
-    KEPT_AUDIT_LINES,
     MAX_ARGUMENTS_CHARACTERS,
     AuditLine,
     KeptAuditLine,
@@ -44,10 +43,11 @@ class AuditingTests(StorageFixtures):
             await session.check()
         await self._check_reopened(open_store)
 
-    @pytest.mark.parametrize("together", [KEPT_AUDIT_LINES // 2 - 1, KEPT_AUDIT_LINES + 1])
+    @pytest.mark.parametrize("share", [0.49, 1.01])
     async def test_only_the_newest_lines_are_kept(
-        self, open_store: OpenStore, together: int
+        self, open_store: OpenStore, kept_lines: int, share: float
     ) -> None:
+        together = int(share * kept_lines)
         async with open_store() as session:
             await session.commit(session.batch().create("a"), [AuditLine(NOON, "us", "move", "a")])
             for _ in range(3):

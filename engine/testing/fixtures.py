@@ -11,6 +11,7 @@ import pytest
 
 from engine._job_engine import JobEngine
 from engine._sync_job_engine import SyncJobEngine
+from engine.storage.audit import KEPT_AUDIT_LINES
 from engine.storage.protocol import Storage
 from engine.testing.book import Book
 from engine.testing.facades import FACADES, opened_engine
@@ -72,6 +73,14 @@ class StorageFixtures:
             return opened_engine(facade, new_storage(path), lifecycle=ODD_LIFECYCLE, **how)
 
         return open_at
+
+    @pytest.fixture
+    def kept_lines(self) -> int:
+        """Return how many lines of the audit the storage keeps; a quick test makes it keep fewer.
+
+        Override it only where the storage, and `engine.testing.book`, get the same number.
+        """
+        return KEPT_AUDIT_LINES
 
     def needs_reopening(self) -> None:
         """Skip the test if the storage loses its jobs when it is closed."""

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import pytest
 
 from engine import MemoryStorage, SQLiteStorage
-from engine.testing import NewStorage, StorageSuite
+from engine.storage import memory
+from engine.storage.sqlite import writing
+from engine.testing import NewStorage, StorageSuite, book
+from tests.proof import storages
 from tests.proof.storages import PlainStorage
 from tests.tries import thorough
+
+_KEPT_LINES: Final = 1_000
 
 
 class Suite(StorageSuite):
     @pytest.fixture(params=["asyncio", *thorough("trio")])
     def anyio_backend(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
+
+    @pytest.fixture
+    def kept_lines(self, monkeypatch: pytest.MonkeyPatch) -> int:
+        """Let storages keep fewer lines of the audit, which takes less time."""
+        for module in (memory, writing, book, storages):
+            monkeypatch.setattr(module, "KEPT_AUDIT_LINES", _KEPT_LINES)
+        return _KEPT_LINES
 
 
 @pytest.mark.thorough

@@ -40,7 +40,7 @@ Only the engine may write to them.
   removed jobs. ``position`` is the job's; ``by`` and ``reason`` say who made it, and why.
 * ``attempts``: a row for each attempt that failed or died, of each job the newest 20. ``number`` is
   the attempt's, ``outcome`` is ``failed`` or ``died``.
-* ``audit``: a row for each act, the newest 10,000; their numbers have no gaps. ``job_id`` is NULL
+* ``audit``: a row for each act, the newest 100,000; their numbers have no gaps. ``job_id`` is NULL
   for an act on no job, and may name one that was removed; ``arguments`` are a JSON object.
 * ``epochs``: a row for each epoch of the history, in their order: its name, and the number of its
   first transition (`engine.domain.epochs`).

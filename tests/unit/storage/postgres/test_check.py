@@ -109,7 +109,7 @@ SOME_ACTS = (
 DAMAGE = [
     # The audit.
     (f"{SOME_ACTS.format(3, 4)}; {SOME_ACTS.format(6, 6)}", "the line before it is missing"),
-    (SOME_ACTS.format(1, 10_001), "it has 10001 lines, and not 10000 at most"),
+    (SOME_ACTS.format(1, 100_001), "it has 100001 lines, and not 100000 at most"),
     (SOME_ACTS.format(1, 1).replace("NULL, NULL", "NULL, '[]'"), "its arguments can't be '[]'"),
     # Claims.
     (OF_JOB.format("ready = true", "waiting"), "it is ready, and its status 'awaiting_payment'"),

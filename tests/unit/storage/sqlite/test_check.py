@@ -19,7 +19,7 @@ from engine import (
     SyncJobEngine,
 )
 from engine.storage.findings import Report
-from engine.storage.sqlite import check, interruptible
+from engine.storage.sqlite import audit, check, interruptible
 from engine.storage.sqlite.check import check_file
 from engine.testing.values import TEXTS
 from tests.unit.storage.sqlite.checking import checked, findings, make_file, sealed, written
@@ -97,15 +97,16 @@ def test_what_no_engine_writes_into_the_audit_is_found(
     assert finding.startswith(expected)
 
 
-def test_too_many_lines_of_the_audit_are_found(path: Path) -> None:
+def test_too_many_lines_of_the_audit_are_found(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "KEPT_AUDIT_LINES", 100)  # sealing 100,000 takes long
     written(
         path,
         "WITH RECURSIVE more (number) AS (SELECT 7 UNION ALL SELECT number + 1 FROM more "
-        "WHERE number < 10001) INSERT INTO audit SELECT more.number, at, by, action, job_id, "
+        "WHERE number < 101) INSERT INTO audit SELECT more.number, at, by, action, job_id, "
         "reason, arguments, 0 FROM more, (SELECT * FROM audit LIMIT 1) AS line",
     )
     sealed(path)
-    assert findings(path) == ["the audit: it has 10001 lines, and not 10000 at most"]
+    assert findings(path) == ["the audit: it has 101 lines, and not 100 at most"]
 
 
 def test_a_changed_value_of_a_transition_is_found(path: Path) -> None:
