@@ -16,7 +16,7 @@ from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.command import Write
 from engine.owner.commands.extend import ExtendJob
 from engine.owner.commands.follow_up import following
-from engine.owner.commands.guarded import Guarded, check_as_seen
+from engine.owner.commands.guarded import Guarded
 from engine.owner.commands.move import MoveJobs, checked_move
 from engine.owner.commands.read import GetJobs
 from engine.owner.commands.repeat import RepeatJob
@@ -138,10 +138,11 @@ def _deadline(given: float | datetime | None) -> Deadline | None:
 
 
 async def _follow_up(core: Core[Any], given: OfFollowUp, by: str | None) -> dict[str, Any]:
-    if given.expected_status is not None or given.expected_version is not None:
-        [job] = await core.ask(GetJobs.one(given.job_id))  # has ended, and so stays as it is
-        check_as_seen(job, given.expected_status, given.expected_version)
-    steps = following(core.lifecycle, given.job_id, given.rule, by, given.reason)
+    steps = following(
+        *(core.lifecycle, given.job_id, given.rule, by, given.reason),
+        expected_status=given.expected_status,
+        expected_version=given.expected_version,
+    )
     return _fields(core, await core.converse(steps))
 
 

@@ -11,6 +11,7 @@ import pytest
 from engine import (
     ORDER_LIFECYCLE,
     FollowUp,
+    InvalidStateTransitionError,
     InvalidValueError,
     JobEngine,
     JobNotFoundError,
@@ -19,6 +20,8 @@ from engine import (
 )
 from engine import OrderStatus as S
 from engine.operations import OPERATIONS, EngineDesk
+from engine.owner.commands.read import GetJobs
+from engine.owner.core import Core
 
 pytestmark = pytest.mark.anyio
 
@@ -116,6 +119,26 @@ async def test_an_act_is_guarded_by_what_was_seen(engine: JobEngine[S], desk: En
     assert await engine.get(job.job_id) == job
     cancelled = await _do(desk, "cancel", job_id=job.job_id, expected_status="running")
     assert cancelled["outcome"] == "cancelled"
+
+
+async def test_a_job_that_ends_meanwhile_is_not_followed_up_as_it_was_seen(
+    engine: JobEngine[S], desk: EngineDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await engine.create("hash", start=True)
+    ask = Core.ask
+
+    async def ask_and_end(core: Core[Any], message: Any, **how: Any) -> Any:  # noqa: ANN401 - of any message
+        answer = await ask(core, message, **how)
+        if isinstance(message, GetJobs):
+            monkeypatch.setattr(Core, "ask", ask)
+            await engine.transition(job.job_id, S.COMPLETED)
+        return answer
+
+    monkeypatch.setattr(Core, "ask", ask_and_end)
+    with pytest.raises(InvalidStateTransitionError):
+        seen = {"expected_status": "running", "expected_version": job.version}
+        await _do(desk, "follow-up", job_id=job.job_id, rule="refund", **seen)
+    assert await engine.follow_ups(job.job_id) == []
 
 
 async def test_a_deadline_is_given_in_seconds_or_as_a_time(
