@@ -1106,6 +1106,8 @@ class JobEngine(EngineBase[Status]):
             before: The number of an entry: only older ones. None: from the newest on.
 
         Raises:
+            StorageDamagedError: One of these entries can't be read. The error says its number, as
+                ``before`` needs it to read those behind it.
             InvalidValueError: An argument is of the wrong type or out of its range.
         """
         return self._views.audit(await self._ask(ReadAudit.checked(job_id, limit, before)))

@@ -13,7 +13,7 @@ from engine.domain.epochs import Epochs
 from engine.domain.models import Job, Progress
 from engine.domain.time_text import time_text
 from engine.owner.views import job_maker
-from engine.storage.audit import KeptAuditLine
+from engine.storage.audit import DamagedAuditLine, KeptAuditLine
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 
 _ALWAYS_SHOWN: Final = {"result", "error", "version", "idempotency_key"}
@@ -74,8 +74,10 @@ def attempt_fields(attempt: AttemptRecord) -> dict[str, Any]:
     return {name: plain(value) for name, value in attempt._asdict().items()}
 
 
-def audit_fields(line: KeptAuditLine) -> dict[str, Any]:
+def audit_fields(line: KeptAuditLine | DamagedAuditLine) -> dict[str, Any]:
     """Return the fields of a line of the audit, as `engine.AuditEntry` has them."""
+    if isinstance(line, DamagedAuditLine):
+        return {"number": line.number, "damaged": line.problem}
     fields = {name: plain(value) for name, value in line._asdict().items()}
     return {**fields, "arguments": json.loads(line.arguments or "{}")}
 

@@ -23,6 +23,7 @@ from engine.domain.epochs import Epochs
 from engine.domain.exceptions import (
     EngineError,
     JobFailedError,
+    StorageDamagedError,
 )
 from engine.domain.failed_attempt import FailedAttempt
 from engine.domain.follow_up_rules import Rules
@@ -46,7 +47,7 @@ from engine.owner.cursors import cursor_of
 from engine.owner.message import Message
 from engine.owner.results import result_as
 from engine.storage.answers import StoredPage
-from engine.storage.audit import KeptAuditLine
+from engine.storage.audit import DamagedAuditLine, KeptAuditLine
 from engine.storage.record import (
     NO_EXECUTION,
     AttemptRecord,
@@ -206,18 +207,13 @@ class Views(Generic[Status]):
             for record in records
         ]
 
-    def audit(self, lines: Sequence[KeptAuditLine]) -> list[AuditEntry]:
-        """Return entries of the audit."""
-        return [
-            _build(
-                AuditEntry,
-                {
-                    **line._asdict(),
-                    "arguments": {} if line.arguments is None else json.loads(line.arguments),
-                },
-            )
-            for line in lines
-        ]
+    def audit(self, lines: Sequence[KeptAuditLine | DamagedAuditLine]) -> list[AuditEntry]:
+        """Return entries of the audit.
+
+        Raises:
+            StorageDamagedError: One of them can't be read.
+        """
+        return [*map(_audit_entry, lines)]
 
     def rules(self, rules: Rules) -> list[FollowUp[Status]]:
         """Return the rules of follow-ups, in the order of their kinds."""
@@ -233,6 +229,13 @@ class _PastStatuses(dict[str, Any]):
 
     def __missing__(self, value: str) -> PastStatus:
         return PastStatus(value)
+
+
+def _audit_entry(line: KeptAuditLine | DamagedAuditLine) -> AuditEntry:
+    if isinstance(line, DamagedAuditLine):
+        raise StorageDamagedError(f"{line}; those behind it are read with before={line.number}")
+    arguments = {} if line.arguments is None else json.loads(line.arguments)
+    return _build(AuditEntry, {**line._asdict(), "arguments": arguments})
 
 
 def _parted(stored: StoredPage) -> tuple[Sequence[Record], Sequence[Damaged]]:

@@ -12,7 +12,13 @@ from engine.storage.answers import (
     StoredCount,
     StoredPage,
 )
-from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine, removal_line
+from engine.storage.audit import (
+    KEPT_AUDIT_LINES,
+    AuditLine,
+    DamagedAuditLine,
+    KeptAuditLine,
+    removal_line,
+)
 from engine.storage.filter import JobFilter, Label
 from engine.storage.memory import MemoryStorage
 from engine.storage.protocol import Opened, ProgressCallback, Storage
@@ -40,6 +46,7 @@ __all__ = [
     "CheckedOut",
     "Committed",
     "Damaged",
+    "DamagedAuditLine",
     "DueJobs",
     "Entry",
     "Execution",

@@ -51,6 +51,17 @@ class KeptAuditLine(NamedTuple):
     arguments: str | None
 
 
+class DamagedAuditLine(NamedTuple):
+    """Stands for a line that a storage can't read."""
+
+    number: Number
+    problem: str
+
+    def __str__(self) -> str:
+        """Return a sentence about it."""
+        return f"line {self.number} of the audit is damaged: {self.problem}"
+
+
 def arguments_text(arguments: Mapping[str, object]) -> str:
     """Return the arguments of an act as JSON; if they are too long, with shorter texts."""
     text = _json_of(arguments)

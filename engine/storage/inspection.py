@@ -19,7 +19,7 @@ from engine.domain.follow_up_rules import Rules
 from engine.domain.models import Progress
 from engine.domain.pauses import Pauses
 from engine.storage.answers import Names, StoredPage
-from engine.storage.audit import AuditLine, KeptAuditLine
+from engine.storage.audit import AuditLine, DamagedAuditLine, KeptAuditLine
 from engine.storage.copying import Contents, Counts, Draft
 from engine.storage.filter import JobFilter
 from engine.storage.findings import Report
@@ -106,12 +106,8 @@ class View(Protocol):
 
     def audit(
         self, before: int | None, limit: int, job_id: str | None = None
-    ) -> Sequence[KeptAuditLine]:
-        """Return lines of the audit, newest first; see `engine.storage.Storage.audit`.
-
-        Raises:
-            StorageDamagedError: One of them can't be read.
-        """
+    ) -> Sequence[KeptAuditLine | DamagedAuditLine]:
+        """Return lines of the audit, newest first; see `engine.storage.Storage.audit`."""
         ...
 
     def ids_from(self, beginning: str, most: int) -> Sequence[str]:

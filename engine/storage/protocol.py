@@ -29,7 +29,7 @@ from typing import Protocol, TypeAlias
 from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import NO_RULES, StoredRules
 from engine.storage.answers import CheckedOut, Committed, Names, StoredCount, StoredPage
-from engine.storage.audit import AuditLine, KeptAuditLine
+from engine.storage.audit import AuditLine, DamagedAuditLine, KeptAuditLine
 from engine.storage.filter import JobFilter
 from engine.storage.record import AttemptRecord, Change, Entry
 from engine.storage.shared import Shared
@@ -239,14 +239,11 @@ class Storage(Protocol):
 
     async def audit(
         self, before: int | None, limit: int, job_id: str | None = None
-    ) -> Sequence[KeptAuditLine]:
+    ) -> Sequence[KeptAuditLine | DamagedAuditLine]:
         """Return up to ``limit`` lines of the audit with a number below ``before``, newest first.
 
         They are of all acts or of those on one job, which may be unknown. None begins with the
         newest line.
-
-        Raises:
-            StorageDamagedError: A line can't be read.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,7 +19,7 @@ from engine.cli.times import moment
 from engine.domain.time_text import time_text
 from engine.operations.fields import audit_fields
 from engine.portal.time import utc_now
-from engine.storage.audit import KeptAuditLine
+from engine.storage.audit import DamagedAuditLine, KeptAuditLine
 from engine.storage.inspection import View
 
 _LIMIT: Final = 100
@@ -63,6 +64,7 @@ def audit(arguments: Namespace, console: Console) -> Exit:
         found = _chosen(_all_lines(view, arguments.job), arguments.by, since)
         lines = [*islice(found, arguments.limit)]
         has_more = next(found, None) is not None
+    damaged = sum(isinstance(line, DamagedAuditLine) for line in lines)
     if arguments.json:
         for line in lines:
             console.json(audit_fields(line))
@@ -73,10 +75,13 @@ def audit(arguments: Namespace, console: Console) -> Exit:
         console.note("nobody has acted so: the audit has the calls that were given `by`")
     if has_more:
         console.note(f"there are older ones: --limit {2 * arguments.limit} shows more")
-    return Exit.OK
+    if damaged:
+        check = f"{arguments.program} check {shlex.quote(arguments.place.name)}"
+        console.note(f"damaged lines: {damaged:,}; to learn more: {check}")
+    return Exit.DAMAGED if damaged else Exit.OK
 
 
-def _all_lines(view: View, job_id: str | None) -> Iterator[KeptAuditLine]:
+def _all_lines(view: View, job_id: str | None) -> Iterator[KeptAuditLine | DamagedAuditLine]:
     before: int | None = None
     while lines := view.audit(before, _BLOCK_LINES, job_id):
         yield from lines
@@ -84,11 +89,16 @@ def _all_lines(view: View, job_id: str | None) -> Iterator[KeptAuditLine]:
 
 
 def _chosen(
-    lines: Iterator[KeptAuditLine], by: str | None, since: datetime | None
-) -> Iterator[KeptAuditLine]:
-    """Return those of somebody, and since a time. All are looked at: a clock may be set back."""
+    lines: Iterator[KeptAuditLine | DamagedAuditLine], by: str | None, since: datetime | None
+) -> Iterator[KeptAuditLine | DamagedAuditLine]:
+    """Return those of somebody, and since a time. All are looked at: a clock may be set back.
+
+    Nobody knows whose the damaged ones are, so they are among them.
+    """
     for line in lines:
-        if (by is None or _is_by(line, by)) and (since is None or line.at >= since):
+        if isinstance(line, DamagedAuditLine) or (
+            (by is None or _is_by(line, by)) and (since is None or line.at >= since)
+        ):
             yield line
 
 
@@ -96,8 +106,11 @@ def _is_by(line: KeptAuditLine, who: str) -> bool:
     return f"{line.by} ".startswith((f"{who} ", f"user {who} "))
 
 
-def _cells(line: KeptAuditLine, room: int) -> Cells:
+def _cells(line: KeptAuditLine | DamagedAuditLine, room: int) -> Cells:
     """Return the cells of a line. Long texts are cut, also in a pipe."""
+    if isinstance(line, DamagedAuditLine):
+        problem = cut(printable(str(line)[: room + 1]), room)
+        return NOTHING, NOTHING, "(damaged)", NOTHING, problem, NOTHING
     given = {} if line.arguments is None else loads(line.arguments)
     pairs = ", ".join(f"{name}={_shown(value)}" for name, value in given.items())
     return (

@@ -15,12 +15,12 @@ from engine.owner.commands.command import Read
 from engine.owner.sources import Sources
 from engine.portal.logs import TaskLogger
 from engine.portal.time import read_clock
-from engine.storage.audit import AuditLine, KeptAuditLine
+from engine.storage.audit import AuditLine, DamagedAuditLine, KeptAuditLine
 
 logger = TaskLogger("engine")
 
 
-class ReadAudit(Read[Sequence[KeptAuditLine]]):
+class ReadAudit(Read[Sequence[KeptAuditLine | DamagedAuditLine]]):
     """Read lines of the audit, of one job or of all acts, newest first."""
 
     __slots__ = ("before", "job_id", "limit")
@@ -44,7 +44,7 @@ class ReadAudit(Read[Sequence[KeptAuditLine]]):
             None if before is None else check_integer("before", before, 1),
         )
 
-    async def read(self, sources: Sources) -> Sequence[KeptAuditLine]:
+    async def read(self, sources: Sources) -> Sequence[KeptAuditLine | DamagedAuditLine]:
         """See `Read.read`."""
         return await sources.storage.audit(self.before, self.limit, self.job_id)
 

@@ -7,9 +7,8 @@ from typing import Any, Final, TypeAlias
 
 from psycopg import Cursor, ServerCursor
 
-from engine.domain.exceptions import StorageDamagedError
 from engine.storage.answers import CheckedOut, Found, Names, ReadLimit
-from engine.storage.audit import KeptAuditLine, arguments_problem
+from engine.storage.audit import DamagedAuditLine, KeptAuditLine, arguments_problem
 from engine.storage.postgres.arrays import texts
 from engine.storage.postgres.rows import Row, record_of
 from engine.storage.postgres.statements import FOUND_BY, Statements
@@ -128,23 +127,20 @@ def attempts(cursor: Reader, statements: Statements, job_id: str) -> list[Attemp
 
 def audit(
     cursor: Reader, statements: Statements, before: int | None, limit: int, job_id: str | None
-) -> list[KeptAuditLine]:
-    """Return the lines of the audit with a number below ``before``, newest first.
-
-    Raises:
-        StorageDamagedError: The arguments of a line can't be read.
-    """
+) -> list[KeptAuditLine | DamagedAuditLine]:
+    """Return the lines of the audit with a number below ``before``, newest first."""
     chosen, names = ("", ()) if job_id is None else ("AND job_id = %b", (job_id,))
     rows = cursor.execute(
         f"SELECT {', '.join(KeptAuditLine._fields)} FROM {statements.schema}.audit "
         f"WHERE number < %b {chosen} ORDER BY number DESC LIMIT %b".encode(),
         (MAX_NUMBER if before is None else before, *names, limit),
     )
-    lines = [KeptAuditLine(*row) for row in rows]
-    for line in lines:
-        if (problem := arguments_problem(line.arguments)) is not None:
-            raise StorageDamagedError(f"line {line.number} of the audit is damaged: {problem}")
-    return lines
+    return [_checked(KeptAuditLine(*row)) for row in rows]
+
+
+def _checked(line: KeptAuditLine) -> KeptAuditLine | DamagedAuditLine:
+    problem = arguments_problem(line.arguments)
+    return line if problem is None else DamagedAuditLine(line.number, problem)
 
 
 def ids_from(cursor: Reader, statements: Statements, beginning: str, most: int) -> list[str]:

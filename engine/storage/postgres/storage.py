@@ -18,7 +18,7 @@ from engine.domain.validation import (
     check_text,
 )
 from engine.storage.answers import CheckedOut, Committed, Names, StoredCount, StoredPage
-from engine.storage.audit import AuditLine, KeptAuditLine
+from engine.storage.audit import AuditLine, DamagedAuditLine, KeptAuditLine
 from engine.storage.filter import JobFilter
 from engine.storage.postgres import listing, reading
 from engine.storage.postgres.beat_connection import connector
@@ -198,7 +198,7 @@ class PostgresStorage:
 
     async def audit(
         self, before: int | None, limit: int, job_id: str | None = None
-    ) -> Sequence[KeptAuditLine]:
+    ) -> Sequence[KeptAuditLine | DamagedAuditLine]:
         """Read lines of the audit."""
         return await self._call(
             lambda cursor, statements: reading.audit(cursor, statements, before, limit, job_id)

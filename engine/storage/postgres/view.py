@@ -13,7 +13,7 @@ from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.models import Progress
 from engine.domain.pauses import Pauses
 from engine.storage.answers import Names, StoredPage
-from engine.storage.audit import KeptAuditLine
+from engine.storage.audit import DamagedAuditLine, KeptAuditLine
 from engine.storage.filter import JobFilter
 from engine.storage.overview import EngineRow, KindCounts, Statuses
 from engine.storage.postgres import listing, live, reading
@@ -112,7 +112,7 @@ class DatabaseView:
 
     def audit(
         self, before: int | None, limit: int, job_id: str | None = None
-    ) -> Sequence[KeptAuditLine]:
+    ) -> Sequence[KeptAuditLine | DamagedAuditLine]:
         """Return lines of the audit, newest first."""
         return reading.audit(self._cursor, self._statements, before, limit, job_id)
 

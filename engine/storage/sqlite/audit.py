@@ -6,11 +6,10 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Final
 
-from engine.domain.exceptions import StorageDamagedError
-from engine.storage.audit import KEPT_AUDIT_LINES, KeptAuditLine
+from engine.storage.audit import KEPT_AUDIT_LINES, DamagedAuditLine, KeptAuditLine
 from engine.storage.findings import Finding, printable_name
 from engine.storage.record import MAX_NUMBER
-from engine.storage.sqlite.rows import AUDIT_COLUMNS
+from engine.storage.sqlite.rows import AUDIT_COLUMNS, Row
 from engine.storage.sqlite.stored import DamagedRowError, read_audit_line
 
 SELECT_AUDIT: Final = f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit"
@@ -18,25 +17,22 @@ SELECT_AUDIT: Final = f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit"
 
 def read_lines(
     connection: sqlite3.Connection, before: int | None, limit: int, job_id: str | None
-) -> list[KeptAuditLine]:
-    """Return the lines with a number below ``before``, newest first.
-
-    Raises:
-        StorageDamagedError: A line is damaged.
-    """
+) -> list[KeptAuditLine | DamagedAuditLine]:
+    """Return the lines with a number below ``before``, newest first."""
     chosen = "" if job_id is None else "AND job_id = ?"
     names = () if job_id is None else (job_id,)
     rows = connection.execute(
         f"{SELECT_AUDIT} WHERE number < ? {chosen} ORDER BY number DESC LIMIT ?",
         (MAX_NUMBER if before is None else before, *names, limit),
     )
-    lines: list[KeptAuditLine] = []
-    for row in rows:
-        try:
-            lines.append(read_audit_line(row))
-        except DamagedRowError as error:
-            raise StorageDamagedError(f"line {row[0]} of the audit is damaged: {error}") from error
-    return lines
+    return [*map(_line, rows)]
+
+
+def _line(row: Row) -> KeptAuditLine | DamagedAuditLine:
+    try:
+        return read_audit_line(row)
+    except DamagedRowError as error:
+        return DamagedAuditLine(row[0], str(error))
 
 
 def audit_problems(connection: sqlite3.Connection) -> Iterator[Finding]:

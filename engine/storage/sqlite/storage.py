@@ -14,7 +14,7 @@ from engine.domain.follow_up_rules import StoredRules
 from engine.domain.validation import check_flag
 from engine.portal import WorkThread, is_loop_thread
 from engine.storage.answers import CheckedOut, Names, StoredCount, StoredPage
-from engine.storage.audit import AuditLine, KeptAuditLine
+from engine.storage.audit import AuditLine, DamagedAuditLine, KeptAuditLine
 from engine.storage.filter import JobFilter
 from engine.storage.protocol import Opened, ProgressCallback
 from engine.storage.record import AttemptRecord, Change, Entry
@@ -211,7 +211,7 @@ class SQLiteStorage:
 
     async def audit(
         self, before: int | None, limit: int, job_id: str | None = None
-    ) -> Sequence[KeptAuditLine]:
+    ) -> Sequence[KeptAuditLine | DamagedAuditLine]:
         """Read lines of the audit."""
         return await self._read(
             lambda connection: audit.read_lines(connection, before, limit, job_id)

@@ -10,7 +10,7 @@ from engine.domain.epochs import Epoch
 from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.pauses import Pauses
 from engine.storage.answers import Names, StoredPage
-from engine.storage.audit import KeptAuditLine
+from engine.storage.audit import DamagedAuditLine, KeptAuditLine
 from engine.storage.filter import JobFilter
 from engine.storage.overview import EngineRow, KindCounts, Statuses
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
@@ -87,7 +87,7 @@ class FileView:
 
     def audit(
         self, before: int | None, limit: int, job_id: str | None = None
-    ) -> Sequence[KeptAuditLine]:
+    ) -> Sequence[KeptAuditLine | DamagedAuditLine]:
         """Return lines of the audit, newest first."""
         return audit.read_lines(self._connection, before, limit, job_id)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from engine import AuditEntry, JobStatus, SyncJobEngine
+from engine import AuditEntry, JobStatus, StorageDamagedError, SyncJobEngine
 from engine.cli.exits import Exit
 from engine.testing.values import NOON
 from tests.tries import thorough
-from tests.unit.cli.programs import Run, damage
+from tests.unit.cli.programs import Run, damage, execute
 
 
 @pytest.fixture(params=["path", *thorough("postgres_url")])
@@ -101,10 +101,25 @@ def test_json_has_the_fields_of_an_entry(acted: str, here: Run) -> None:
     assert loads(lines[2])["arguments"] == {}
 
 
-def test_a_damaged_line_is_told_of(path: Path, here: Run) -> None:
-    with SyncJobEngine(path) as engine:
-        engine.start(engine.create("hash").job_id, by="ann")
-    damage(path, "UPDATE audit SET by = 'bob'")
-    code, lines, [note] = here("audit", path)
-    assert (code, lines) == (Exit.DAMAGED, [])
-    assert "line 1 of the audit is damaged: its checksum" in note
+def test_a_damaged_line_hides_no_other(acted: str, here: Run) -> None:
+    if acted.startswith("postgresql"):
+        execute(acted, "UPDATE engine.audit SET arguments = '[]' WHERE number = 2")
+        problem = "its arguments can't be '[]'"
+    else:
+        damage(Path(acted), "UPDATE audit SET by = 'bob!' WHERE number = 2")
+        problem = "its checksum"
+    code, lines, [note] = here("audit", acted, "--limit", 9)
+    assert (code, len(lines)) == (Exit.DAMAGED, 4)
+    assert [line.split()[3] for line in (lines[1], lines[3])] == ["job-2", "job-1"]
+    assert "(damaged)" in lines[2]
+    assert f"line 2 of the audit is damaged: {problem}" in lines[2]
+    assert note == f"damaged lines: 1; to learn more: engine check {acted}"
+    code, lines, _ = here("audit", acted, "--by", "ann", "--json")
+    assert code == Exit.DAMAGED
+    assert [loads(line)["number"] for line in lines] == [3, 2, 1]
+    assert loads(lines[1])["damaged"].startswith(problem)
+    with SyncJobEngine(acted) as engine:
+        with pytest.raises(StorageDamagedError, match=r"line 2 .* with before=2$"):
+            engine.audit()
+        assert [entry.number for entry in engine.audit(limit=1)] == [3]
+        assert [entry.number for entry in engine.audit(before=2)] == [1]
