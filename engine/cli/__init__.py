@@ -1,9 +1,9 @@
 """The command line: inspects an engine's file or database, even while engines use it, and acts.
 
 The acts are `retry`, `cancel`, `start`, `answer`, `move`, `extend`, `repeat` and `follow-up`; see
-`engine.cli.acting`. All other commands leave the jobs as they are: `backup` and `copy` make a new
-place, `rules` may change a rule of follow-ups, and `pause`, `resume` and `drain` tell engines which
-jobs to claim.
+`engine.cli.acting`. `prune` removes ended jobs. All other commands leave the jobs as they are:
+`backup` and `copy` make a new place, `rules` may change a rule of follow-ups, and `pause`, `resume`
+and `drain` tell engines which jobs to claim.
 
 ::
 

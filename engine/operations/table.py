@@ -9,9 +9,10 @@ from engine.operations.acts import ACTS
 from engine.operations.bulk import EACH
 from engine.operations.instructions import INSTRUCTIONS
 from engine.operations.operation import Operation
+from engine.operations.pruning import PRUNE
 from engine.operations.reads import READS
 
 OPERATIONS: Final[Mapping[str, Operation[Any]]] = {
-    operation.name: operation for operation in (*READS, *ACTS, EACH, *INSTRUCTIONS)
+    operation.name: operation for operation in (*READS, *ACTS, EACH, PRUNE, *INSTRUCTIONS)
 }
 """By name, reads first."""

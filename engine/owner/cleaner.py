@@ -47,8 +47,8 @@ async def _remove_all(inbox: Inbox, retention: Retention) -> None:
             logger.info("removed %s ended jobs with their histories", removed)
 
 
-async def prune(inbox: Inbox, retention: Retention, act: Act) -> int:
-    """Delete all ended jobs that a caller's rule doesn't keep now; return their number.
+async def prune(inbox: Inbox, retention: Retention, act: Act, most: int | None = None) -> int:
+    """Delete ended jobs that a caller's rule doesn't keep now; return their number.
 
     A cancellation ends it behind the step that is under way. Each step and its line of the audit
     are there together.
@@ -57,14 +57,16 @@ async def prune(inbox: Inbox, retention: Retention, act: Act) -> int:
         inbox: That of the engine.
         retention: The rule.
         act: Who prunes, and why.
+        most: It ends once so many are deleted; the last family may make them more. None: all.
 
     Raises:
         OutcomeUnknownError: The engine has ended between two steps: some jobs are removed.
         EngineError: The jobs can't be removed, or not any more.
     """
     removed = 0
-    while True:
-        message = RemoveEnded(retention, _STEP_JOBS, act)
+    while most is None or removed < most:
+        step_jobs = _STEP_JOBS if most is None else min(_STEP_JOBS, most - removed)
+        message = RemoveEnded(retention, step_jobs, act)
         try:
             await inbox.put(message, internal=removed > 0).wait()
             step = message.outcome()
@@ -76,5 +78,6 @@ async def prune(inbox: Inbox, retention: Retention, act: Act) -> int:
                 "more may be; prune again to remove the rest"
             ) from error
         if not step:
-            return removed
+            break
         removed += step
+    return removed

@@ -8,7 +8,7 @@ is needed: the statuses are the texts that are stored there. What acts on the jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -124,6 +124,18 @@ class View(Protocol):
 
     def epochs(self) -> Sequence[Epoch]:
         """Return the epochs in the order in which they began."""
+        ...
+
+    def removable(
+        self, final_statuses: Collection[str], before: datetime | None, keep: int | None
+    ) -> int:
+        """Count the jobs that `engine.storage.Storage.remove_ended` would remove now, to the end.
+
+        Args:
+            final_statuses: Those of the lifecycle.
+            before: See `remove_ended`.
+            keep: The same.
+        """
         ...
 
     def rules(self) -> Rules:

@@ -42,9 +42,13 @@ def may_act(act: Act, chosen: Chosen, arguments: Namespace, console: Console) ->
     if not chosen.jobs:
         console.note(f"no job{chosen.words} can be {act.done} now")
         return Exit.OK
+    return confirmed(_sentence(act, chosen, arguments), arguments, console)
+
+
+def confirmed(sentence: str, arguments: Namespace, console: Console) -> Exit | None:
+    """Ask whether to do what a sentence says; return the exit code if it is not to be done."""
     if arguments.yes:
         return None
-    sentence = _sentence(act, chosen, arguments)
     if not console.can_ask:
         console.note(f"engine: to {sentence}, say so by --yes: {_command(act, arguments)}")
         return Exit.USAGE

@@ -5,10 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from engine.storage.families import EndedFamily, count_removable
 from engine.storage.postgres.arrays import Rows
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.statements import Statements
 from engine.storage.record import MAX_NUMBER
+
+
+def count_to_remove(
+    cursor: Reader, statements: Statements, before: datetime | None, keep: int | None
+) -> int:
+    """Count all jobs to remove."""
+    jobs = f"{statements.schema}.jobs"
+    its = f"FROM {jobs} AS its WHERE its.root_id = root.job_id"
+    [ended] = cursor.execute(
+        f"SELECT count(*) FROM {jobs} WHERE ended_at IS NOT NULL".encode()
+    ).fetchone() or (0,)
+    rows = cursor.execute(
+        f"SELECT 1 + (SELECT count(*) {its}), root.ended_at < given.before "
+        f"AND NOT EXISTS (SELECT {its} AND its.ended_at >= given.before) "
+        f"FROM {jobs} AS root, (SELECT %b::timestamptz AS before) AS given "
+        "WHERE root.ended_at IS NOT NULL AND root.root_id IS NULL "
+        f"AND NOT EXISTS (SELECT {its} AND its.ended_at IS NULL) "
+        "ORDER BY root.ended_at, root.position".encode(),
+        (before,),
+    )
+    families = (EndedFamily(*row) for row in rows)
+    return count_removable(families, 0 if keep is None else ended - keep)
 
 
 def remove_ended(

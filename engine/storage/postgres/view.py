@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -18,6 +18,7 @@ from engine.storage.filter import JobFilter
 from engine.storage.overview import EngineRow, KindCounts, Statuses
 from engine.storage.postgres import listing, live, reading
 from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.removing import count_to_remove
 from engine.storage.postgres.statements import Statements
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 from engine.storage.record_checks import record_problem
@@ -149,6 +150,13 @@ class DatabaseView:
     def pauses(self) -> Pauses:
         """Return the paused kinds."""
         return Pauses.read(reading.pauses(self._cursor, self._statements))
+
+    def removable(
+        self, final_statuses: Collection[str], before: datetime | None, keep: int | None
+    ) -> int:
+        """Count the jobs that a removal would remove: the database knows which have ended."""
+        del final_statuses
+        return count_to_remove(self._cursor, self._statements, before, keep)
 
     def rules(self) -> Rules:
         """Return the rules of follow-ups."""

@@ -6,12 +6,14 @@ have ended. The last of their ends is that of all.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Final
 
 from engine.domain.time_text import time_text
+from engine.storage.families import EndedFamily, count_removable
 from engine.storage.record import Record
 from engine.storage.sqlite.reading import SELECT_JOBS, sound
 
@@ -21,6 +23,16 @@ _ROOTS: Final = f"""
         SELECT 1 FROM jobs AS its WHERE its.root_id = jobs.job_id
         AND (its.ended_at IS NULL OR its.ended_at >= :before)
     ) ORDER BY ended_at, position
+"""
+_FINAL: Final = "status IN (SELECT value FROM json_each(:final))"
+_COUNT_ENDED: Final = f"SELECT count(*) FROM jobs WHERE {_FINAL}"
+_ITS: Final = "FROM jobs AS its WHERE its.root_id = jobs.job_id"
+_FAMILIES: Final = f"""
+    SELECT 1 + (SELECT count(*) {_ITS}),
+        ended_at < :before AND NOT EXISTS (SELECT 1 {_ITS} AND its.ended_at >= :before)
+    FROM jobs WHERE ended_at IS NOT NULL AND root_id IS NULL AND {_FINAL}
+        AND NOT EXISTS (SELECT 1 {_ITS} AND its.ended_at IS NULL)
+    ORDER BY ended_at, position
 """
 _NO_LIMIT: Final = "~"  # behind all times
 _FOLLOW_UPS: Final = f"{SELECT_JOBS} WHERE root_id = ? ORDER BY position"
@@ -54,6 +66,22 @@ def removable_jobs(
         if len(found) >= limit:
             break
     return found
+
+
+def count_to_remove(
+    connection: sqlite3.Connection,
+    final_statuses: Collection[str],
+    before: datetime | None,
+    keep: int | None,
+) -> int:
+    """Count all jobs to remove; a family with a damaged job may be among them."""
+    values = {
+        "final": json.dumps(sorted(final_statuses)),
+        "before": None if before is None else time_text(before),
+    }
+    [ended] = connection.execute(_COUNT_ENDED, values).fetchone()
+    families = (EndedFamily(*row) for row in connection.execute(_FAMILIES, values))
+    return count_removable(families, 0 if keep is None else ended - keep)
 
 
 def _family(connection: sqlite3.Connection, root: Record) -> list[Record]:

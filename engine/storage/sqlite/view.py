@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from engine.domain.epochs import Epoch
@@ -19,6 +19,7 @@ from engine.storage.sqlite.epochs import read_epochs
 from engine.storage.sqlite.kinds import kinds
 from engine.storage.sqlite.listing import page
 from engine.storage.sqlite.notes import newest_number, read_pauses, read_rules, read_text
+from engine.storage.sqlite.removing import count_to_remove
 
 
 class FileView:
@@ -110,6 +111,12 @@ class FileView:
     def pauses(self) -> Pauses:
         """Return the paused kinds."""
         return Pauses.read(read_pauses(self._connection))
+
+    def removable(
+        self, final_statuses: Collection[str], before: datetime | None, keep: int | None
+    ) -> int:
+        """Count the jobs that a removal would remove."""
+        return count_to_remove(self._connection, final_statuses, before, keep)
 
     def rules(self) -> Rules:
         """Return the rules of follow-ups."""

@@ -141,6 +141,28 @@ async def test_a_job_that_ends_meanwhile_is_not_followed_up_as_it_was_seen(
     assert await engine.follow_ups(job.job_id) == []
 
 
+async def test_ended_jobs_are_pruned_in_parts(engine: JobEngine[S], desk: EngineDesk) -> None:
+    for job in [await engine.create("hash", start=True) for _ in range(5)]:
+        await engine.transition(job.job_id, S.COMPLETED)
+    for more, removed in (({"most": 2}, 2), ({"most": 9}, 2), ({}, 0), ({"older_than": 0.0}, 1)):
+        answer = await _do(desk, "prune", keep=1, reason="old", **more)
+        assert answer == {"removed": removed}
+    entries = await engine.audit()
+    assert [each.arguments["removed"] for each in entries] == [1, 2, 2]
+    assert {(each.action, each.by, each.reason) for each in entries} == {("prune", "ann", "old")}
+    refused: dict[str, list[Any]] = {
+        "older_than": [-1, 1e300, True],
+        "keep": [-1],
+        "most": [0, 10_001],
+    }
+    for field, wrong in refused.items():
+        for each in wrong:
+            with pytest.raises(InvalidValueError, match=f"^{field}"):
+                await _do(desk, "prune", **{"keep": 0, field: each})
+    with pytest.raises(InvalidValueError, match=r"^older_than is missing"):
+        await _do(desk, "prune")
+
+
 async def test_a_deadline_is_given_in_seconds_or_as_a_time(
     engine: JobEngine[S], desk: EngineDesk
 ) -> None:
