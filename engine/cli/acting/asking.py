@@ -50,7 +50,7 @@ def confirmed(sentence: str, arguments: Namespace, console: Console) -> Exit | N
     if arguments.yes:
         return None
     if not console.can_ask:
-        console.note(f"engine: to {sentence}, say so by --yes: {_command(act, arguments)}")
+        console.note(f"engine: to {sentence}, say so by --yes: {_command(arguments)}")
         return Exit.USAGE
     answer = console.ask(f"{sentence}? [y/N] ")
     if answer is not None and answer.strip().lower() in _YES:
@@ -73,10 +73,10 @@ def _note_rest(chosen: Chosen, arguments: Namespace, console: Console) -> None:
         console.note(f"damaged jobs, left out: {chosen.damaged:,}; to learn more: {check}")
 
 
-def _command(act: Act, arguments: Namespace) -> str:
+def _command(arguments: Namespace) -> str:
     """Return the command as it was given, with ``--yes`` and without a password."""
     words = [
         place_at(word).name if word.startswith(POSTGRES_URLS) else word for word in arguments.words
     ]
-    words.insert(words.index(act.name) + 1, "--yes")  # behind a "--" it would be no option
+    words.insert(1, "--yes")  # behind the command's name: behind a "--" it would be no option
     return f"{arguments.program} {shlex.join(words)}"

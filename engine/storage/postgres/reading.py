@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from psycopg import Cursor, ServerCursor
 
+from engine.domain.exceptions import StorageDamagedError
 from engine.storage.answers import CheckedOut, Found, Names, ReadLimit
 from engine.storage.audit import DamagedAuditLine, KeptAuditLine, arguments_problem
 from engine.storage.postgres.arrays import texts

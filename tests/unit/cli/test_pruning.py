@@ -109,15 +109,15 @@ def test_it_says_what_is_missing(each_place: str, here: Run) -> None:
     assert (code, lines, note.split(":")[1]) == (Exit.USAGE, [], " say which ended jobs")
     code, lines, [note] = here("prune", each_place, "--keep", 3)
     assert (code, lines) == (Exit.USAGE, [])
-    assert note.endswith(f"say so by --yes: engine prune {each_place} --keep 3 --yes")
+    assert note.endswith(f"say so by --yes: engine prune --yes {each_place} --keep 3")
     for wrong in (("--keep", "-1"), ("--older-than", "soon"), ("--older-than", "2026-01-01")):
         assert here("prune", each_place, *wrong)[0] == Exit.USAGE
     assert len(ids_in(each_place)) == 11
 
 
 @FILE
-def test_a_file_in_use_is_refused(each_place: str, here: Run) -> None:
-    with SyncJobEngine(each_place, lifecycle=ORDER_LIFECYCLE):
+def test_a_file_whose_engine_does_not_listen_is_refused(each_place: str, here: Run) -> None:
+    with SyncJobEngine(each_place, lifecycle=ORDER_LIFECYCLE, control=False):
         code, lines, [note] = here("prune", each_place, "--keep", 3, "--yes")
     assert (code, lines) == (Exit.UNREADABLE, [])
     assert "is in use by another engine" in note
