@@ -142,6 +142,11 @@ class ReadyQueue:
         self._held_suspects.discard(job_id)
 
     @property
+    def held(self) -> Collection[str]:
+        """The ids of the jobs that attempts of this engine have."""
+        return self._held
+
+    @property
     def has_suspect(self) -> bool:
         """Whether an attempt of this engine has a suspect."""
         return bool(self._held_suspects)

@@ -21,6 +21,7 @@ from engine.storage.audit import (
 )
 from engine.storage.filter import JobFilter, Label
 from engine.storage.memory import MemoryStorage
+from engine.storage.overview import CountedKinds, EngineRow, KindCounts
 from engine.storage.protocol import Opened, ProgressCallback, Storage
 from engine.storage.record import (
     KEPT_ATTEMPTS,
@@ -45,14 +46,17 @@ __all__ = [
     "Change",
     "CheckedOut",
     "Committed",
+    "CountedKinds",
     "Damaged",
     "DamagedAuditLine",
     "DueJobs",
+    "EngineRow",
     "Entry",
     "Execution",
     "Found",
     "JobFilter",
     "KeptAuditLine",
+    "KindCounts",
     "Label",
     "MemoryStorage",
     "Names",

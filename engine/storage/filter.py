@@ -56,7 +56,7 @@ class JobFilter(NamedTuple):
             and self.kind in {None, job.kind}
             and (self.created_after is None or job.created_at >= self.created_after)
             and (self.created_before is None or job.created_at < self.created_before)
-            and (self.still_since is None or _newest_time(job) <= self.still_since)
+            and (self.still_since is None or newest_time(job) <= self.still_since)
             and (self.due_by is None or self._is_due(job, self.due_by))
             and (not self.labels or self._has_labels(job))
             and (self.follow_ups or job.parent_id is None)
@@ -75,7 +75,8 @@ class JobFilter(NamedTuple):
         return all(labels.get(name) == value for name, value in self.labels)
 
 
-def _newest_time(job: Record) -> datetime:
+def newest_time(job: Record) -> datetime:
+    """Return up to when something has begun with a job; see `JobFilter.still_since`."""
     times = (job.updated_at, job.execution.claimed_at, job.execution.retry_at)
     return max(time for time in times if time is not None)
 

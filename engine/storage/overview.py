@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -58,11 +58,40 @@ class KindCounts(NamedTuple):
     oldest_ready: datetime | None
     """Since when the one is ready that has been it longest; see `JobFilter.still_since`."""
 
+    @property
+    def jobs(self) -> int:
+        """All of them."""
+        return self.ready + self.running + self.waiting
+
+
+class CountedKinds(NamedTuple):
+    """Some live jobs, counted by kind."""
+
+    kinds: Sequence[KindCounts]
+    next_after: int | None
+    """The position of the last one, if there may be more behind it."""
+
+
+def merged(parts: Iterable[KindCounts]) -> list[KindCounts]:
+    """Return the sums of counts: one for each kind, in the order of the kinds."""
+    sums = dict[str, KindCounts]()
+    for part in parts:
+        before = sums.get(part.kind)
+        sums[part.kind] = part if before is None else _sum(before, part)
+    return [sums[kind] for kind in sorted(sums)]
+
+
+def _sum(one: KindCounts, other: KindCounts) -> KindCounts:
+    times = [each.oldest_ready for each in (one, other) if each.oldest_ready is not None]
+    numbers = (one.ready + other.ready, one.running + other.running, one.waiting + other.waiting)
+    return KindCounts(one.kind, *numbers, min(times, default=None))
+
 
 class EngineRow(NamedTuple):
     """An engine of a shared database."""
 
     engine_id: int
+    """Its number."""
     name: str
     is_dead: bool
     """Whether the others take it for dead: what it had becomes free."""

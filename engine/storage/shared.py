@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from engine.domain.follow_up_rules import StoredRules
 from engine.domain.models import Progress
 from engine.storage.answers import CheckedOut, Names
+from engine.storage.overview import CountedKinds, EngineRow
 from engine.storage.record import Change, Record
 
 Decide: TypeAlias = Callable[[CheckedOut, StoredRules], Sequence[Change]]
@@ -148,6 +149,25 @@ class Shared(Protocol):
             kinds: Those that have a handler in this engine.
             paused: Those that are paused.
         """
+        ...
+
+    async def kinds(
+        self, status: str, after: int, now: datetime, *, is_running: bool
+    ) -> CountedKinds:
+        """Count the jobs of a status behind a position by kind, or the first ones of them.
+
+        No call takes longer than some milliseconds.
+
+        Args:
+            status: Its jobs have not ended.
+            after: 0 is the beginning.
+            now: The time. A job whose next attempt comes later is not ready.
+            is_running: Whether it is the running status. Only there a job may be ready.
+        """
+        ...
+
+    async def engines(self) -> Sequence[EngineRow]:
+        """Return the engines that have the storage open, and those that died, the oldest first."""
         ...
 
     async def unhandled_kinds(self, kinds: Collection[str], limit: int) -> Sequence[str]:

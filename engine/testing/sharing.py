@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from engine.testing.agreeing import AgreeingTests
 from engine.testing.instructing import InstructingTests
+from engine.testing.overseeing import OverseeingTests
 from engine.testing.ruling import RulingTests
 from engine.testing.taking import TakingTests
 from engine.testing.telling import TellingTests
 
 
-class SharedSuite(AgreeingTests, InstructingTests, RulingTests, TakingTests, TellingTests):
+class SharedSuite(
+    AgreeingTests, InstructingTests, OverseeingTests, RulingTests, TakingTests, TellingTests
+):
     """Tests every promise of a storage that engines share. Inherit it beside `StorageSuite`.
 
     It needs the fixture ``new_storage`` of that, which is called twice with one path, and two more:

@@ -9,7 +9,7 @@ import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as replaced
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from engine.storage import (
     KEPT_ATTEMPTS,
     AttemptRecord,
     CheckedOut,
+    CountedKinds,
+    EngineRow,
     Found,
     JobFilter,
     Label,
@@ -46,6 +48,7 @@ from engine.storage.record import (
 )
 from engine.testing import NewStorage, StorageSuite
 from engine.testing.instructing import InstructingTests
+from engine.testing.overseeing import OverseeingTests
 from engine.testing.ruling import RulingTests
 from engine.testing.values import MICROSECOND
 from tests.proof.shared_storage import Place, PlainShared
@@ -1309,6 +1312,32 @@ class DrainsAllEngines(PlainShared):
         return await super().drain(engine_id, draining=draining)
 
 
+class CountsOneStep(PlainShared):
+    """Counts the first jobs of each kind, and takes them for all."""
+
+    async def kinds(
+        self, status: str, after: int, now: datetime, *, is_running: bool
+    ) -> CountedKinds:
+        counted = await super().kinds(status, after, now, is_running=is_running)
+        return counted._replace(next_after=None)
+
+
+class TakesWaitingForReady(PlainShared):
+    """Counts all jobs of the running status as ready that no attempt has."""
+
+    async def kinds(
+        self, status: str, after: int, now: datetime, *, is_running: bool
+    ) -> CountedKinds:
+        return await super().kinds(status, after, now + timedelta(days=1), is_running=is_running)
+
+
+class TellsOfNoDrain(PlainShared):
+    """Tells no engine that is drained from another one."""
+
+    async def engines(self) -> Sequence[EngineRow]:
+        return [each._replace(is_draining=False) for each in await super().engines()]
+
+
 SHARED_CAUGHT_BY: dict[type[PlainShared], str] = {
     AppliesTransitionsByOlderRules: "test_a_transition_by_older_rules_is_not_applied",
     ComparesRulesWithEveryChange: "test_what_is_no_transition_goes_by_no_rules",
@@ -1321,10 +1350,13 @@ SHARED_CAUGHT_BY: dict[type[PlainShared], str] = {
     TellsNoInstructions: "test_an_engine_learns_of_its_drain",
     TakesDrainedForAlive: "test_a_drained_engine_handles_no_kind",
     DrainsAllEngines: "test_one_engine_drains_itself",
+    CountsOneStep: "test_many_jobs_are_counted_in_steps",
+    TakesWaitingForReady: "test_jobs_of_a_status_are_counted_by_kind",
+    TellsOfNoDrain: "test_the_engines_are_told",
 }
 
 
-class TestBrokenShared(RulingTests, InstructingTests):
+class TestBrokenShared(RulingTests, InstructingTests, OverseeingTests):
     @pytest.fixture
     def anyio_backend(self) -> str:
         return "asyncio"

@@ -22,12 +22,15 @@ from engine.owner.numbers import Renumbered
 from engine.storage import CheckedOut, DueJobs, Names, Opened, ReadyCounts
 from engine.storage.answers import Committed
 from engine.storage.audit import AuditLine
+from engine.storage.filter import newest_time
+from engine.storage.overview import CountedKinds, EngineRow, KindCounts, merged
 from engine.storage.record import Change, Record, dead_token, died_with, newest_records
 from engine.storage.table import Table
 
 from .storages import PlainStorage, pause
 
 _KEPT_FROM_OTHERS = timedelta(seconds=5)
+_STEP_JOBS = 3
 
 
 class Place:
@@ -75,7 +78,7 @@ class Place:
     def handled(self) -> set[str]:
         """Return the kinds that have a handler in a living engine."""
         at_work = (each for each in self.engines if each.number not in self.dead | self.drained)
-        return {kind for each in at_work for kind in each.kinds}
+        return {kind for each in at_work for kind in each.handled_kinds}
 
     def tell(self) -> None:
         """Tell all engines that there may be news."""
@@ -109,7 +112,7 @@ class PlainShared:
         self.place = place
         self.number = len(place.engines)
         self.clock_offset = timedelta()
-        self.kinds: set[str] = set()
+        self.handled_kinds: set[str] = set()
         self.listens = True
         self._random = random.Random(seed)
         self._loses = loses
@@ -355,6 +358,39 @@ class PlainShared:
         counts = (len(may_run), len(jobs) - len(ready), len(unhandled))
         return ReadyCounts(*counts, len(ready) - len(may_run))
 
+    async def kinds(
+        self, status: str, after: int, now: datetime, *, is_running: bool
+    ) -> CountedKinds:
+        await self._let_others_run()
+        behind = (job for job in self.place.jobs().values() if job.position > after)
+        jobs = sorted((job for job in behind if job.status == status), key=lambda job: job.position)
+        counts = [self._counted(job, now, is_running=is_running) for job in jobs[:_STEP_JOBS]]
+        is_full = len(jobs) > _STEP_JOBS
+        return CountedKinds(merged(counts), jobs[_STEP_JOBS - 1].position if is_full else None)
+
+    def _counted(self, job: Record, now: datetime, *, is_running: bool) -> KindCounts:
+        if is_alive(job):
+            return KindCounts(job.kind, 0, 1, 0, None)
+        if is_running and (job.execution.retry_at or now) <= now:
+            return KindCounts(job.kind, 1, 0, 0, newest_time(job))
+        return KindCounts(job.kind, 0, 0, 1, None)
+
+    async def engines(self) -> Sequence[EngineRow]:
+        place, holders = self.place, [*self.place.holders.values()]
+        return [
+            EngineRow(
+                engine_id=each.number,
+                name=f"engine {each.number}",
+                is_dead=each.number in place.dead,
+                is_draining=each.number in place.drained,
+                lease_seconds=1,
+                kinds=sorted(each.handled_kinds),
+                jobs=holders.count(each.number),
+            )
+            for each in place.engines
+            if each.number not in place.left
+        ]
+
     async def unhandled_kinds(self, kinds: Collection[str], limit: int) -> Sequence[str]:
         handled = {*kinds, *self.place.handled()}
         ready = [job for job in self.place.jobs().values() if job.status == self._running]
@@ -384,7 +420,7 @@ class PlainShared:
         self._held_back = job_ids
 
     def handles(self, kinds: Collection[str]) -> None:
-        self.kinds = set(kinds)
+        self.handled_kinds = set(kinds)
 
     def _check_alive(self) -> None:
         if self.number in self.place.dead:

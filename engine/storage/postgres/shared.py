@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from engine.domain.models import Progress
 from engine.storage.answers import Names
-from engine.storage.postgres import reading
+from engine.storage.overview import CountedKinds, EngineRow
+from engine.storage.postgres import live, reading
 from engine.storage.postgres.arrays import doubles, numbers, texts
 from engine.storage.postgres.database import Database
 from engine.storage.postgres.heartbeat import Heartbeat
@@ -21,6 +22,8 @@ from engine.storage.record import Record
 from engine.storage.shared import Decide, DueJobs, ReadyCounts
 
 Result = TypeVar("Result")
+
+_COUNTED_AT_ONCE: Final = 2_000  # which takes some milliseconds
 
 
 class PostgresShared:
@@ -113,6 +116,17 @@ class PostgresShared:
                 *reading.one(cursor, statements.ready_counts, values)
             )
         )
+
+    async def kinds(
+        self, status: str, after: int, now: datetime, *, is_running: bool
+    ) -> CountedKinds:
+        """Count some rows by the index of a status."""
+        part = live.Part(status, is_running, _COUNTED_AT_ONCE, after)
+        return await self._call(partial(live.kinds_of, part=part, now=now))
+
+    async def engines(self) -> Sequence[EngineRow]:
+        """Read the table of engines."""
+        return await self._call(live.engines)
 
     async def unhandled_kinds(self, kinds: Collection[str], limit: int) -> Sequence[str]:
         """Go from kind to kind."""
