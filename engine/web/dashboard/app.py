@@ -19,7 +19,7 @@ from engine._job_engine import JobEngine
 from engine.domain.exceptions import EngineError, InvalidValueError, shown
 from engine.domain.validation import is_async_function
 from engine.operations import Desk, EngineDesk
-from engine.web.dashboard import bulk, job, jobs, streams
+from engine.web.dashboard import bulk, job, jobs, kinds, streams
 from engine.web.dashboard.access import Authorize, TokenAccess
 from engine.web.dashboard.api import api_routes
 from engine.web.dashboard.audit import audit
@@ -124,6 +124,8 @@ def _routes() -> list[Route]:
         _page("job", job.job),
         _route("act", job.act, "POST"),
         _page("inbox", inbox),
+        _page("kinds", kinds.kinds),
+        _route("kinds_act", kinds.act, "POST"),
         _page("audit", audit),
         _route("events", streams.events),
         _route("logout", log_out, "POST"),

@@ -227,6 +227,8 @@ PATHS: Final[Mapping[str, str]] = {
     "job": "/job",
     "act": "/job/act",
     "inbox": "/inbox",
+    "kinds": "/kinds",
+    "kinds_act": "/kinds/act",
     "audit": "/audit",
     "confirm": "/jobs",
     "done": "/jobs",

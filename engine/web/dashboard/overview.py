@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from engine.web.dashboard.board import Board, board_of
 from engine.web.dashboard.inbox import read_inbox
+from engine.web.dashboard.kinds import read_paused
 
 STUCK_SECONDS: Final = 600
 """Running jobs where nothing has begun for so long may be stuck."""
@@ -42,7 +43,7 @@ async def read_stuck(board: Board) -> dict[str, Any]:
 
 
 async def overview(request: Request) -> Response:
-    """Show how many jobs there are in each state, what needs a person, and the newest jobs."""
+    """Show how many jobs are in each state, what needs a person or is paused, and the newest."""
     board = board_of(request)
     cursor, inbox = await board.feed.cursor(), await board.shared(read_inbox)
     read = await board.shared(read_overview)
@@ -55,6 +56,7 @@ async def overview(request: Request) -> Response:
         statistics=read.statistics,
         newest=read.newest,
         stuck=await board.shared(read_stuck, _STUCK_FRESH_SECONDS),
+        paused=await board.shared(read_paused),
         tables=await board.tables(),
         stuck_seconds=STUCK_SECONDS,
     )

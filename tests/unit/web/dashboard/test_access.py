@@ -76,7 +76,8 @@ async def test_a_looker_sees_no_acts_and_makes_none(
         page = await Browser(client).get("/job", id=job.job_id)
         assert (page.status, page.forms, "looks only" in page.text) == (200, [], True)
         assert not (await Browser(client).get("/jobs")).boxes
-        for path in ("job/act", "jobs/bulk", "jobs/act", "api/cancel"):
+        assert not (await Browser(client).get("/kinds")).forms
+        for path in ("job/act", "jobs/bulk", "jobs/act", "kinds/act", "api/cancel", "api/pause"):
             answer = await client.post(f"{ROOT}/{path}?id={job.job_id}", headers=SAME_ORIGIN)
             assert answer.status_code == 403, path
     assert await engine.get(job.job_id) == job

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 pytestmark = [needs_browser, pytest.mark.thorough]
 
 APP = "tests.unit.web.dashboard.app:app"
-PAGES = ("/", "/jobs", "/inbox", "/audit")
+PAGES = ("/", "/jobs", "/inbox", "/kinds", "/audit")
 
 
 class Shop(Service):
@@ -337,3 +337,21 @@ def test_stop_all_of_this_kind(page: Page, shop: Shop) -> None:
     page.get_by_label("Reason").fill("the model lies")
     click("button", "Cancel")
     page.get_by_text("3 done, 0 passed over.").wait_for()
+
+
+def test_let_nothing_more_of_this_kind_begin(page: Page, shop: Shop) -> None:
+    shop.create("held-up", start="1")
+    click = Clicks(page)
+    click("link", "Kinds")
+    live(page)
+    reason = page.get_by_label("Reason to pause held-up")
+    reason.fill("the model lies")
+    click("button", "Pause held-up")
+    page.get_by_text("Paused: no engine claims").wait_for()
+    row = page.get_by_role("row").filter(has_text="held-up")
+    assert "by operator: the model lies" in row.inner_text()
+    page.get_by_role("link", name="Overview").click()
+    page.get_by_role("heading", name="Paused kinds").wait_for()
+    page.get_by_role("link", name="held-up").first.click()
+    page.get_by_role("button", name="Resume held-up").click()
+    page.get_by_text("Resumed: its jobs").wait_for()

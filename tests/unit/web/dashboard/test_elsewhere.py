@@ -25,7 +25,7 @@ async def test_an_engine_is_shown_and_acted_on_by_its_socket(tmp_path: Path) -> 
         async with client_of(elsewhere) as client, stream(elsewhere) as open_page:
             browser = Browser(client)
             await open_page.event()
-            for path in ("/", "/jobs", "/inbox", "/audit"):
+            for path in ("/", "/jobs", "/inbox", "/kinds", "/audit"):
                 assert (await browser.get(path)).status == 200
             page = await browser.get("/job", id=job.job_id)
             done = await browser.send(page.form("cancel"), reason="closed")

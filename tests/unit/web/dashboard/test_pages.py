@@ -188,8 +188,10 @@ async def test_stored_texts_are_shown_and_not_obeyed(
         reason=hostile,
     )
     await engine.transition(job.job_id, S.FAILED, error=hostile, by=hostile, reason=hostile)
+    await engine.pause("report", by=hostile, reason=hostile)
     for path, query in (
         *(("/", {}), ("/inbox", {}), ("/jobs", {}), ("/job", {"id": job.job_id}), ("/audit", {})),
+        ("/kinds", {}),
         *(("/jobs", {"q": "no " + hostile}), ("/jobs", {"label": hostile, "kind": hostile})),
     ):
         page = await browser.get(path, **query)
@@ -271,9 +273,9 @@ async def test_a_page_asks_a_bounded_number_of_operations(engine: JobEngine[S]) 
         if number % 2:
             await engine.transition(job.job_id, S.FAILED, error="broken")
     async with client_of(Dashboard(Counting(engine.core), authorize=as_said)) as client:
-        for path in ("/", "/jobs", "/inbox", "/audit", f"/job?id={job.job_id}"):
+        for path in ("/", "/jobs", "/inbox", "/kinds", "/audit", f"/job?id={job.job_id}"):
             assert (await client.get(f"/ops{path}")).status_code == 200
-            assert len(asked) <= 9, path
+            assert len(asked) <= 10, path
             asked.clear()
 
 
