@@ -85,12 +85,26 @@ class Field:
             InvalidValueError: It says none that fits.
             RuntimeError: The package `jsonschema-rs` is not installed.
         """
-        value = self._read(text)
-        if value is _NO_VALUE or not Judge.of_kept(dict(self.schema)).accepts(json.dumps(value)):
-            raise InvalidValueError(
-                self.name or "value", f"must be {self.expected}, not {shown(text)}"
-            )
+        value = self.read(text)
+        if not Judge.of_kept(dict(self.schema)).accepts(json.dumps(value)):
+            raise self._refused(text)
         return value
+
+    def read(self, text: str) -> Any:  # noqa: ANN401 - any JSON value
+        """Return the value that a text says, whether it keeps the limits or not.
+
+        Raises:
+            InvalidValueError: It says none of this sort.
+        """
+        value = self._read(text)
+        if value is _NO_VALUE:
+            raise self._refused(text)
+        return value
+
+    def _refused(self, text: str) -> InvalidValueError:
+        return InvalidValueError(
+            self.name or "value", f"must be {self.expected}, not {shown(text)}"
+        )
 
     def _read(self, text: str) -> Any:  # noqa: ANN401 - any JSON value
         if self.may_be_null and not text:
@@ -183,6 +197,8 @@ def _field(name: str, schema: Any, shared: Mapping[str, Any], *, is_required: bo
     choices = inner.get("enum")
     if "const" in inner:
         choices = [inner["const"]]
+    if isinstance(choices, list) and None in choices:
+        choices, may_be_null = [each for each in choices if each is not None], True
     if isinstance(choices, list) and choices and all(map(_is_flat, choices)):
         sort = "choice"
     else:
@@ -226,7 +242,7 @@ def _without_null(
     schema: Mapping[str, Any], shared: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], bool]:
     """Return a schema without its alternative null, and whether it has that."""
-    ways = schema.get("anyOf")
+    ways = schema.get("anyOf", schema.get("oneOf"))
     if not isinstance(ways, list):
         return schema, False
     others = [way for way in ways if way != {"type": "null"}]

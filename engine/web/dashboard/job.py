@@ -21,7 +21,7 @@ from engine.operations import OPERATIONS
 from engine.web.dashboard.board import Board, board_of, redirect, url
 from engine.web.dashboard.bodies import Form, form_of
 from engine.web.dashboard.diagram import diagram_of
-from engine.web.dashboard.prompts import Field, answer_of, fields_of
+from engine.web.dashboard.inputs import Input, answer_of, inputs_of
 from engine.web.errors import problem_of
 
 ACTS: Final[Mapping[str, str]] = {
@@ -80,7 +80,7 @@ async def _page(
         diagram=diagram_of(tables, moves, job["status"]),
         acts=list(tables.acts(job)),
         rules=[rule["kind"] for rule in await board.rules.get()],
-        fields=_fields(job),
+        inputs=_inputs(job),
         every=_LIVE_SECONDS if is_at_work else None,
         done=done,
         problem=problem,
@@ -88,9 +88,9 @@ async def _page(
     )
 
 
-def _fields(job: Mapping[str, Any]) -> Sequence[Field]:
+def _inputs(job: Mapping[str, Any]) -> Sequence[Input]:
     prompt = job.get("prompt")
-    return () if prompt is None else fields_of(prompt["json_schema"])
+    return () if prompt is None else inputs_of(prompt["json_schema"])
 
 
 async def act(request: Request) -> Response:
@@ -154,4 +154,4 @@ async def _answer(board: Board, job_id: str, form: Form) -> dict[str, Any]:
     prompt, prompt_id = told["job"].get("prompt"), form.get("prompt_id", "")
     if prompt is None or prompt["prompt_id"] != prompt_id:
         raise StalePromptError(job_id, prompt_id, None if prompt is None else prompt["prompt_id"])
-    return {"prompt_id": prompt_id, "value": answer_of(fields_of(prompt["json_schema"]), form)}
+    return {"prompt_id": prompt_id, "value": answer_of(prompt["json_schema"], form)}

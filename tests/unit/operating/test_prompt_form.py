@@ -149,6 +149,23 @@ def test_what_is_not_flat_has_no_form(schema: Any) -> None:  # noqa: ANN401 - a 
     assert form_of(json_schema_of(schema)) is None
 
 
+def test_null_may_be_one_of_the_choices() -> None:
+    for schema in (
+        {"enum": ["s", None, "m"]},
+        {"oneOf": [{"enum": ["s", "m"]}, {"type": "null"}]},
+    ):
+        [field] = _form(schema).fields
+        assert (field.choices, field.may_be_null) == (["s", "m"], True)
+        assert (field.value(""), field.value("m")) == (None, "m")
+
+
+def test_a_text_is_read_without_its_limits() -> None:
+    [copies] = [field for field in _form(Order).fields if field.name == "copies"]
+    assert copies.read("10") == 10
+    with pytest.raises(InvalidValueError, match="copies must be a whole number, 1 or more, 9 or"):
+        copies.read("x")
+
+
 def test_a_strange_title_is_left_out() -> None:
     schema = {"type": "object", "properties": {"a": {"type": "string", "title": 7}}, "required": 7}
     [field] = _form(schema).fields

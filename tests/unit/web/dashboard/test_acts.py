@@ -169,7 +169,7 @@ async def test_a_question_is_answered_field_by_field(
         assert {"What do you wish?", "Of the whole report"} <= set(page.lines)
         form = page.form("answer")
         values = {"field_0": "3", "field_1": "9.5", "field_2": '"warm"', "field_3": '"A5"'}
-        values |= {"field_4": "2027-01-31", "field_5": "false", "field_6": "Cats & <b>dogs</b>"}
+        values |= {"field_4": "2027-01-31", "field_5": "no", "field_6": "Cats & <b>dogs</b>"}
         wrong = await browser.send(form, **{**values, "field_0": "many"})
         assert (wrong.status, "Pages must be a whole number" in wrong.text) == (422, True)
         assert ("field.6", "Cats & <b>dogs</b>") in wrong.form("answer").fields
