@@ -12,7 +12,10 @@ from engine.storage.postgres import listing as postgres_listing
 from engine.storage.sqlite import listing
 from tests.interventions import Intruder, intruding
 from tests.postgres import Databases, server_databases
+from tests.temporary_files import keep_in_memory
 from tests.tries import thorough, tier
+
+keep_in_memory()
 
 # A background shell makes the tests ignore Ctrl-C, and so the programs that they start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
