@@ -46,9 +46,13 @@ def ended_jobs_leave(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def short_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let each search of jobs by several arguments end after a few, so that it goes on often."""
-    monkeypatch.setattr(memory, "_SEARCHED_ROWS", 3)
-    monkeypatch.setattr(listing, "_SEARCHED_ROWS", 3)
-    monkeypatch.setattr(postgres_listing, "_SEARCHED_ROWS", 3)
+    search(monkeypatch, rows=3)
+
+
+def search(monkeypatch: pytest.MonkeyPatch, *, rows: int) -> None:
+    """Let each search of jobs by several arguments end after so many rows."""
+    for each in (memory, listing, postgres_listing):
+        monkeypatch.setattr(each, "_SEARCHED_ROWS", rows)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from engine.testing import StorageSuite
+from tests.conftest import search
 
 LARGE: Final = {
     "test_a_job_that_is_too_large_by_itself_is_on_a_page_of_its_own",
@@ -32,6 +33,18 @@ ON_POSTGRES: Final = {
     "test_kinds_and_labels_are_kept_as_they_are",
 }
 """Those that do not wait over a server, where each takes a database of its own."""
+
+SEARCHED_OF_MANY: Final = 1_000
+
+
+@pytest.fixture
+def short_searches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let searches end after a few rows, and those among 10,000 jobs after a tenth of these.
+
+    Three at a time would take thousands of statements for every page and count.
+    """
+    is_large = request.node.originalname.startswith("test_large_batches")
+    search(monkeypatch, rows=SEARCHED_OF_MANY if is_large else 3)
 
 
 @pytest.hookimpl(tryfirst=True)

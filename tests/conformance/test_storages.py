@@ -10,6 +10,10 @@ from engine import MemoryStorage, SQLiteStorage
 from engine.storage import memory
 from engine.storage.sqlite import writing
 from engine.testing import NewStorage, StorageSuite, book
+from engine.testing.committing import CommittingTests
+from engine.testing.following import FollowingTests
+from engine.testing.limiting import LimitingTests
+from engine.testing.removing import RemovingTests
 from tests.proof import storages
 from tests.proof.storages import PlainStorage
 from tests.tries import thorough
@@ -56,13 +60,26 @@ class TestSQLiteStorage(Suite):
         return SQLiteStorage
 
 
-@pytest.mark.thorough
-@pytest.mark.usefixtures("short_searches")
-class TestMemoryStorageInShortSearches(TestMemoryStorage):
-    pass
+class InShortSearches(CommittingTests, LimitingTests, RemovingTests, FollowingTests):
+    """The parts of the suite whose jobs many searches find, on one event loop."""
+
+    @pytest.fixture
+    def anyio_backend(self) -> str:
+        return "asyncio"
 
 
 @pytest.mark.thorough
 @pytest.mark.usefixtures("short_searches")
-class TestSQLiteStorageInShortSearches(TestSQLiteStorage):
-    pass
+class TestMemoryStorageInShortSearches(InShortSearches):
+    @pytest.fixture
+    def new_storage(self) -> NewStorage:
+        storage = MemoryStorage()
+        return lambda _path: storage
+
+
+@pytest.mark.thorough
+@pytest.mark.usefixtures("short_searches")
+class TestSQLiteStorageInShortSearches(InShortSearches):
+    @pytest.fixture
+    def new_storage(self) -> NewStorage:
+        return SQLiteStorage
