@@ -121,7 +121,8 @@ async def main() -> None:
         JobEngine(PATH, on_transition=hook) as engine,
         Gate(engine, check, interval_seconds=0.01),
         Worker(engine, {"beside": handle}, middleware=[middleware]),
-        Worker(engine, {"signalled": handle}, middleware=[middleware]),
+        # Where the signal comes elsewhere, its handler would work for ever.
+        Worker(engine, {"signalled": handle}, middleware=[middleware], grace_seconds=0.1),
     ):
         try:
             for given in ("beside", "signalled"):
