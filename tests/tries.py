@@ -23,7 +23,7 @@ share one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
 from typing import Any, Final, TypeVar
@@ -31,6 +31,7 @@ from typing import Any, Final, TypeVar
 import pytest
 
 Test = TypeVar("Test", bound=Callable[..., Any])
+Value = TypeVar("Value")
 
 _PARTS: Final = {"quick": 100, "thorough": 20, "full": 1}
 MOST_ROUNDS: Final = 10
@@ -71,6 +72,15 @@ def trio_later(test: Test) -> Test:
     backends = pytest.mark.parametrize("anyio_backend", ["asyncio", *thorough("trio")])
     marked: Test = pytest.mark.usefixtures("anyio_backend")(backends(test))
     return marked
+
+
+def by_turns(values: Sequence[Value], turn: int) -> Sequence[Value]:
+    """Return every fourth value, others each turn; in the full tier, all.
+
+    For tests of all pairs with all values: each value still meets each member of the pairs, though
+    not each pair.
+    """
+    return values if tier() == "full" else values[turn % 4 :: 4]
 
 
 def first_seed() -> int:
