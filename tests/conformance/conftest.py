@@ -24,6 +24,8 @@ LARGE: Final = {
 ONE_OF: Final = {
     "test_a_page_ends_before_it_holds_too_much": 1,
     "test_every_long_text_counts": "answers",
+    "test_follow_ups_count": 5,
+    "test_no_family_is_divided_by_a_limit": 2,
 }
 """The value of a test's own parameter that does not wait."""
 ON_POSTGRES: Final = {

@@ -206,6 +206,7 @@ def test_an_order_is_cancelled_before_it_is_paid_and_while_it_runs(tmp_path: Pat
         )  # another cancel changes nothing
 
 
+@pytest.mark.thorough
 def test_a_paid_order_that_is_cancelled_is_refunded_once_and_the_refund_is_the_shops(
     tmp_path: Path,
 ) -> None:
@@ -223,6 +224,7 @@ def test_a_paid_order_that_is_cancelled_is_refunded_once_and_the_refund_is_the_s
             assert shop.call(method, f"/{kept['job_id']}").status_code == 404
 
 
+@pytest.mark.thorough
 def test_the_end_of_an_order_is_told_by_a_webhook(tmp_path: Path) -> None:
     secret = new_secret()
     with receiving(status(200)) as receiver:

@@ -159,6 +159,7 @@ def kill(
     return [problem for found, _ in lanes for problem in found], seen
 
 
+@pytest.mark.thorough
 @needs_fork
 def test_each_order_is_settled_or_refunded_once_over_kills(
     tmp_path: Path, payments: Payments

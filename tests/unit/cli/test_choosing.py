@@ -18,6 +18,33 @@ def ids(lines: list[str]) -> list[str]:
     return [line.split()[0] for line in lines[1:]]
 
 
+FOUND = [
+    (["--kind", "report", "--kind", "default"], "156"),
+    (["--kind", "mail", "--kind", "report"], "12346"),
+    (["--kind", "mail", "--kind", "report", "--newest"], "64321"),
+    (["--kind", "report", "--status", "running", "--status", "failed"], "6"),
+    (["--status", "failed", "--status", "awaiting_payment"], "1234"),
+    (["--no-follow-ups"], "123456"),
+    (["--no-follow-ups", "--status", "running"], "56"),
+    (["--key", "key"], "1"),
+    (["--key", "other"], ""),
+    (["--payment", "payment"], "1"),
+    (["--payment", "payment", "--key", "key", "--kind", "report"], "1"),
+    (["--payment", "payment", "--kind", "mail"], ""),
+    (["--payment", "payment", "--status", "failed"], ""),
+    (["--payment", "payment", "--key", "other"], ""),
+    (["--payment", "mock_bc_job-2"], "2"),
+    (["--payment", "mock_bc_job-1"], ""),  # that job has another one
+    (["--since", "1h", "--no-follow-ups"], "123456"),
+    (["--since", "2999-01-01"], ""),
+    (["--stuck", "1h"], ""),
+    (["--stuck", "0s", "--no-follow-ups"], "56"),
+    (["--stuck", "0s", "--status", "failed"], ""),
+    (["--due"], ""),
+]
+"""The numbers of the jobs for which all filters hold."""
+
+
 @pytest.fixture
 def filled(place: str) -> Iterator[SyncJobEngine]:
     """Open an engine with job-1 to job-6, and the refunds of job-3 and job-4."""
@@ -36,40 +63,14 @@ def filled(place: str) -> Iterator[SyncJobEngine]:
         yield engine
 
 
-@pytest.mark.parametrize(
-    ("arguments", "found"),
-    [
-        (["--kind", "report", "--kind", "default"], "156"),
-        (["--kind", "mail", "--kind", "report"], "12346"),
-        (["--kind", "mail", "--kind", "report", "--newest"], "64321"),
-        (["--kind", "report", "--status", "running", "--status", "failed"], "6"),
-        (["--status", "failed", "--status", "awaiting_payment"], "1234"),
-        (["--no-follow-ups"], "123456"),
-        (["--no-follow-ups", "--status", "running"], "56"),
-        (["--key", "key"], "1"),
-        (["--key", "other"], ""),
-        (["--payment", "payment"], "1"),
-        (["--payment", "payment", "--key", "key", "--kind", "report"], "1"),
-        (["--payment", "payment", "--kind", "mail"], ""),
-        (["--payment", "payment", "--status", "failed"], ""),
-        (["--payment", "payment", "--key", "other"], ""),
-        (["--payment", "mock_bc_job-2"], "2"),
-        (["--payment", "mock_bc_job-1"], ""),  # that job has another one
-        (["--since", "1h", "--no-follow-ups"], "123456"),
-        (["--since", "2999-01-01"], ""),
-        (["--stuck", "1h"], ""),
-        (["--stuck", "0s", "--no-follow-ups"], "56"),
-        (["--stuck", "0s", "--status", "failed"], ""),
-        (["--due"], ""),
-    ],
-)
 def test_list_gives_the_jobs_for_which_all_filters_hold(
-    filled: SyncJobEngine, place: str, here: Run, arguments: list[str], found: str
+    filled: SyncJobEngine, place: str, here: Run
 ) -> None:
     assert filled.count() == 8
-    code, lines, notes = here("list", place, *arguments)
-    assert (code, ids(lines)) == (0, [f"job-{number}" for number in found])
-    assert len(notes) == (not found)
+    for arguments, found in FOUND:
+        code, lines, notes = here("list", place, *arguments)
+        assert (code, ids(lines)) == (0, [f"job-{each}" for each in found]), arguments
+        assert len(notes) == (not found), arguments
 
 
 def test_list_goes_on_with_the_same_filters(filled: SyncJobEngine, place: str, here: Run) -> None:
@@ -131,6 +132,7 @@ def test_kinds_are_shown_if_there_are_others_than_the_default(
     assert "KIND" not in lines[0]
 
 
+@pytest.mark.thorough
 def test_a_line_is_bounded_in_a_pipe_and_on_a_terminal(path: Path) -> None:
     with SyncJobEngine(SQLiteStorage(path), new_id=lambda: "job-1") as engine:
         engine.create("input", start=True)
