@@ -147,10 +147,10 @@ async def test_a_start_can_be_cancelled_at_any_moment(monkeypatch: pytest.Monkey
 async def test_a_start_does_not_count_against_the_time_of_an_attempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("TEST_IMPORT_SECONDS", "6")
+    monkeypatch.setenv("TEST_IMPORT_SECONDS", "3")
     rules = Processes(max_jobs=1)
     async with working(
-        run_case, processes=rules, timeout_seconds=5, retry=ONCE, max_deaths=1
+        run_case, processes=rules, timeout_seconds=2.5, retry=ONCE, max_deaths=1
     ) as agents:
         for _ in range(2):  # the second one's process starts when the job begins
             assert (await ended(agents, "process id")).status is COMPLETED

@@ -147,7 +147,7 @@ DELAYS = {
     "until a date": (
         until_a_date,
         "503 Service Unavailable",
-        4.5 * 3_600,
+        4.5 * 3_600 - 60,  # the engine may be late to read it
         5 * 3_600,
     ),
     "too long": (status(429, "Retry-After: 999999"), "429 Too", DAY_SECONDS, DAY_SECONDS + 1),
