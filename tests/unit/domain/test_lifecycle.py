@@ -507,6 +507,7 @@ SHOWN = {  # tables that callers see, and arguments of theirs
     "engine/owner/views.py": {"success"},  # the jobs with a result
     "engine/storage/overview.py": {"success", "failure"},  # of a description that is kept
     "engine/testing/lab.py": {"awaiting_input", "exhausted_to"},  # the ends of a wait
+    "engine/web/dashboard/diagram.py": {"moves"},  # of a picture: the moves that are drawn
 }
 
 
