@@ -492,7 +492,7 @@ def test_every_event_leads_somewhere_or_is_refused_with_the_rule_that_is_missing
     assert Lifecycle(**GOOD).able(Event.ASK) == Lifecycle(**GOOD).able(Event.ANSWER) == ()
 
 
-RULES = {
+RULES: set[str] = {
     *("_event_targets", "_targets_of", "_success_values", "_failure_values", "_value_of"),
     *("moves", "expires_to", "cancels_to", "awaiting_input", "success", "failure"),
     *("fails_to", "exhausted_to", "outcomes", "_outcome_of"),
@@ -507,7 +507,10 @@ SHOWN = {  # tables that callers see, and arguments of theirs
     "engine/owner/views.py": {"success"},  # the jobs with a result
     "engine/storage/overview.py": {"success", "failure"},  # of a description that is kept
     "engine/testing/lab.py": {"awaiting_input", "exhausted_to"},  # the ends of a wait
-    "engine/web/dashboard/diagram.py": {"moves"},  # of a picture: the moves that are drawn
+    # The dashboard shows the tables that the operation `lifecycle` tells, of an engine elsewhere.
+    "engine/web/dashboard/diagram.py": {"moves"},
+    "engine/web/dashboard/inbox.py": {"awaiting_input", "exhausted_to"},
+    "engine/web/dashboard/tables.py": RULES,
 }
 
 
