@@ -134,9 +134,10 @@ class MemoryStorage:
         """Return the paused kinds."""
         return self._pauses
 
-    async def keep_pauses(self, text: str, before: str) -> bool:
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
         """Keep them as long as this object."""
         del before
+        self._keep_lines(lines)
         self._pauses = text
         return True
 

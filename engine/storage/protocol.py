@@ -125,8 +125,10 @@ class Storage(Protocol):
         """Return the paused kinds as they are now, in the form of `engine.domain.pauses`."""
         ...
 
-    async def keep_pauses(self, text: str, before: str) -> bool:
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
         """Keep other paused kinds, durably; return whether they are kept.
+
+        The lines of the audit are there if and only if these are; see `commit`.
 
         A private storage keeps them. A shared one keeps those that are there, and returns False, if
         these are not the same text as ``before``: others have changed them.

@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from engine.domain.pauses import NO_PAUSES
 from engine.domain.validation import MAX_REASON_CHARACTERS
 from engine.storage.audit import (
     MAX_ARGUMENTS_CHARACTERS,
@@ -14,6 +15,7 @@ from engine.storage.audit import (
     removal_line,
 )
 from engine.testing.fixtures import OpenStore, StorageFixtures
+from engine.testing.pausing import paused
 from engine.testing.values import NOON, TEXTS, TIMES, OddStatus
 
 _LONGEST: Final = AuditLine(
@@ -94,6 +96,14 @@ class AuditingTests(StorageFixtures):
         async with open_store() as session:
             lines = [AuditLine(NOON, "us", "remove rule"), _LONGEST]
             await session.storage.keep_rules("[]", lines)
+            session.book.note(lines)
+            await session.check_audit()
+        await self._check_reopened(open_store)
+
+    async def test_pauses_are_kept_with_their_lines(self, open_store: OpenStore) -> None:
+        async with open_store() as session:
+            lines = [AuditLine(NOON, "us", "pause"), _LONGEST]
+            assert await session.storage.keep_pauses(paused("a"), NO_PAUSES, lines)
             session.book.note(lines)
             await session.check_audit()
         await self._check_reopened(open_store)

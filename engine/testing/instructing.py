@@ -9,9 +9,11 @@ from typing import Final
 import anyio
 
 from engine.domain.pauses import NO_PAUSES
+from engine.storage.audit import AuditLine
 from engine.testing.party import Party, created
 from engine.testing.pausing import paused
 from engine.testing.shared_fixtures import EndLease, OpenPair, SharedFixtures
+from engine.testing.values import NOON
 
 _NO_ENGINE: Final = 2**40
 _SECONDS: Final = 20.0  # for what takes a beat
@@ -40,7 +42,9 @@ class InstructingTests(SharedFixtures):
     async def test_nobody_takes_back_pauses_unseen(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):
             assert await one.storage.keep_pauses(paused("a"), NO_PAUSES)
-            assert not await other.storage.keep_pauses(paused("b"), NO_PAUSES)
+            line = AuditLine(NOON, "us", "pause")
+            assert not await other.storage.keep_pauses(paused("b"), NO_PAUSES, [line])
+            assert not await other.storage.audit(None, 9)
             assert await other.storage.pauses() == paused("a") == await one.storage.pauses()
             assert await other.storage.keep_pauses(paused("a", "b"), paused("a"))
             assert await one.storage.pauses() == paused("a", "b")

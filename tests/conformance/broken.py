@@ -346,8 +346,8 @@ class ForgetsThePauses(PlainStorage):
 class KeepsPausesOfNewKinds(PlainStorage):
     """Keeps more paused kinds, and never fewer."""
 
-    async def keep_pauses(self, text: str, before: str) -> bool:
-        return await super().keep_pauses(max(text, before, key=len), before)
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
+        return await super().keep_pauses(max(text, before, key=len), before, lines)
 
 
 class ForgetsTheLifecycle(PlainStorage):
@@ -453,6 +453,14 @@ class LosesLinesOfRules(PlainStorage):
     async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules:
         del lines
         return await super().keep_rules(text)
+
+
+class LosesLinesOfPauses(PlainStorage):
+    """Keeps no line that comes with pauses."""
+
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
+        del lines
+        return await super().keep_pauses(text, before)
 
 
 class LosesLinesOfRemovals(PlainStorage):
@@ -1125,6 +1133,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     LosesLinesOfTheAudit: "test_lines_of_the_audit_are_kept_as_they_are",
     KeepsLinesOfRefusedBatches: "test_a_batch_that_is_refused_leaves_no_line",
     LosesLinesOfRules: "test_rules_are_kept_with_their_lines",
+    LosesLinesOfPauses: "test_pauses_are_kept_with_their_lines",
     LosesLinesOfRemovals: "test_a_removal_leaves_a_line_with_its_number",
     NotesRemovalsOfNothing: "test_a_removal_leaves_a_line_with_its_number",
     KeepsAllLinesOfTheAudit: "test_only_the_newest_lines_are_kept",
@@ -1273,9 +1282,9 @@ class FollowsRemovedJobs(PlainShared):
 class OverwritesUnseenPauses(PlainShared):
     """Keeps the pauses of whoever comes last."""
 
-    async def keep_pauses(self, text: str, before: str) -> bool:
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
         del before
-        return await super().keep_pauses(text, await self.pauses())
+        return await super().keep_pauses(text, await self.pauses(), lines)
 
 
 class TellsNoInstructions(PlainShared):

@@ -160,10 +160,11 @@ class PlainShared:
     async def pauses(self) -> str:
         return self.place.content.stored_pauses
 
-    async def keep_pauses(self, text: str, before: str) -> bool:
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
         await self._let_others_run()
         if self.place.content.stored_pauses != before:
             return False
+        self.place.content.keep_lines(lines)
         self.place.content.stored_pauses = text
         self.place.tell()
         return True

@@ -97,8 +97,9 @@ class PlainStorage:
     async def pauses(self) -> str:
         return self.stored_pauses
 
-    async def keep_pauses(self, text: str, before: str) -> bool:
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
         del before
+        self.keep_lines(lines)
         self.stored_pauses = text
         return True
 

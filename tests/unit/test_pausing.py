@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from engine import (
 )
 from engine.domain.pauses import MAX_PAUSED_KINDS
 from engine.owner import handled_kinds
+from engine.storage import AuditLine
 from engine.testing.facades import Engine
 from engine.testing.virtual_clock import VirtualClock
 from tests.proof.storages import PlainStorage
@@ -271,7 +273,10 @@ async def test_memory_keeps_pauses_as_long_as_the_jobs() -> None:
 
 async def test_a_pause_that_can_not_be_kept_changes_nothing() -> None:
     class Full(MemoryStorage):
-        async def keep_pauses(self, text: str, before: str) -> bool:
+        async def keep_pauses(
+            self, text: str, before: str, lines: Sequence[AuditLine] = ()
+        ) -> bool:
+            del lines
             raise StorageFullError(text + before)
 
     async with agents(Full()) as engine:

@@ -15,7 +15,7 @@ from engine.domain.models import PausedKind
 from engine.domain.pauses import Pauses
 from engine.domain.validation import check_flag, check_integer
 from engine.owner.acts import acted, checked_act
-from engine.owner.commands.audit import note_act
+from engine.owner.commands.audit import lines_of, note_act, time_in
 from engine.owner.commands.command import Read
 from engine.owner.sources import Sources
 from engine.portal.logs import TaskLogger
@@ -55,6 +55,7 @@ class ChangePause(Read[bool]):
         """See `Read.read`."""
         await sources.settle()
         change = self.change(sources)
+        lines = lines_of(acted(self.action, self.act, {"kind": self.kind}), time_in(sources))
         while True:
             text = await sources.storage.pauses()
             before = Pauses.read(text)
@@ -62,12 +63,10 @@ class ChangePause(Read[bool]):
             if after is before:
                 _take(sources, before)
                 return False
-            if await sources.storage.keep_pauses(after.text, text):
+            if await sources.storage.keep_pauses(after.text, text, lines):
                 break
         _take(sources, after)
         _tell(f"the kind {self.kind!r} is {self.done}", self.act, kind=self.kind)
-        if (kept := acted(self.action, self.act, {"kind": self.kind})) is not None:
-            await note_act(sources, kept)
         return True
 
     action = done = ""

@@ -294,6 +294,14 @@ class Database:
         self._undecided = batch
         raise CommitUnknownError(translated) from translated
 
+    def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine]) -> bool:
+        """Keep other paused kinds; see `engine.storage.Storage.keep_pauses`."""
+        values = (text, before, self._audit_rows(lines))
+        [is_kept] = self.call(
+            lambda cursor, statements: reading.one(cursor, statements.keep_pauses, values)
+        )
+        return bool(is_kept)
+
     def note_acts(self, lines: Sequence[AuditLine]) -> None:
         """Keep lines of the audit that belong to no change."""
         rows = self._audit_rows(lines)

@@ -19,12 +19,15 @@ _TELL: Final = (
 )
 
 _KEEP_PAUSES: Final = f"""
-CREATE FUNCTION keep_pauses_1(p_pauses text, p_before text) RETURNS boolean
-LANGUAGE plpgsql {BY_INDEX} AS $$
+CREATE FUNCTION keep_pauses_1(p_pauses text, p_before text, p_audit audit_line_1[])
+RETURNS boolean LANGUAGE plpgsql {BY_INDEX} AS $$
 BEGIN
     UPDATE notes SET value = p_pauses WHERE name = 'pauses' AND value = p_before;
     IF NOT FOUND THEN
         RETURN false;
+    END IF;
+    IF cardinality(p_audit) > 0 THEN
+        PERFORM note_acts_1(p_audit);
     END IF;
     {_TELL}
     RETURN true;

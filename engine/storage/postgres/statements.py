@@ -67,7 +67,7 @@ class Statements:
             f"INSERT INTO {s}.notes VALUES (%b, %b) "
             "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
         )
-        self.keep_pauses = _bytes(f"SELECT {s}.keep_pauses_1(%b, %b)")
+        self.keep_pauses = _bytes(f"SELECT {s}.keep_pauses_1(%b, %b, %b)")
         self.drain = _bytes(f"SELECT {s}.drain_1(%b, %b)")
         self.is_draining = _bytes(
             f"SELECT coalesce((SELECT draining FROM {s}.engines WHERE engine_id = %b), false)"

@@ -134,13 +134,9 @@ class PostgresStorage:
         """Read the note of them."""
         return await self._call(reading.pauses)
 
-    async def keep_pauses(self, text: str, before: str) -> bool:
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
         """Keep them in a note, and notify all engines."""
-        return await self._call(
-            lambda cursor, statements: bool(
-                reading.one(cursor, statements.keep_pauses, (text, before))[0]
-            )
-        )
+        return await self._thread.run(self._database.keep_pauses, text, before, lines)
 
     async def checkout(self, names: Names) -> CheckedOut:
         """Read jobs."""

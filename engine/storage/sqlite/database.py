@@ -177,15 +177,15 @@ class Database:
         Raises:
             StorageError: They can't be written.
         """
-        self._write_repeatably(lambda writer: writing.write_rules(writer, text, lines))
+        self._write_repeatably(lambda writer: writing.write_told(writer, "rules", text, lines))
 
-    def keep_pauses(self, text: str) -> None:
+    def keep_pauses(self, text: str, lines: Sequence[AuditLine]) -> None:
         """Keep the paused kinds.
 
         Raises:
             StorageError: They can't be written.
         """
-        self._write_repeatably(lambda writer: writing.write_note(writer, "pauses", text))
+        self._write_repeatably(lambda writer: writing.write_told(writer, "pauses", text, lines))
 
     def close(self) -> None:
         """Close the file; the log goes into it."""

@@ -23,7 +23,7 @@ from engine.storage.sqlite.notes import read_rules
 from engine.storage.sqlite.ownership import Ownership
 from engine.storage.sqlite.paths import check_usable
 from engine.storage.sqlite.view import FileView
-from engine.storage.sqlite.writing import write_rules
+from engine.storage.sqlite.writing import write_told
 
 
 class FilePlace:
@@ -111,7 +111,7 @@ class FilePlace:
             before = Rules.read(StoredRules(text=read_rules(connection.sqlite)))
             after = change(before).text
             if after != before.text:
-                connection.transaction(lambda writer: write_rules(writer, after, lines))
+                connection.transaction(lambda writer: write_told(writer, "rules", after, lines))
         return before
 
     @contextmanager

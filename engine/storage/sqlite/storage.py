@@ -132,10 +132,10 @@ class SQLiteStorage:
         """Read the note of them."""
         return await self._read(notes.read_pauses)
 
-    async def keep_pauses(self, text: str, before: str) -> bool:
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
         """Keep them in a note."""
         del before
-        await self._thread.run(self._database.keep_pauses, text)
+        await self._thread.run(self._database.keep_pauses, text, lines)
         return True
 
     async def checkout(self, names: Names) -> CheckedOut:

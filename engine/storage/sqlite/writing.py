@@ -251,9 +251,11 @@ def write_note(connection: sqlite3.Connection, name: str, value: str | int) -> N
     connection.execute("REPLACE INTO engine VALUES (?, ?, ?)", (*values, checksum(values)))
 
 
-def write_rules(connection: sqlite3.Connection, text: str, lines: Sequence[AuditLine]) -> None:
-    """Write the rules of follow-ups, with lines of the audit."""
-    write_note(connection, "rules", text)
+def write_told(
+    connection: sqlite3.Connection, name: str, text: str, lines: Sequence[AuditLine]
+) -> None:
+    """Write the note of what somebody has told all engines, with lines of the audit."""
+    write_note(connection, name, text)
     if lines:
         write_audit(connection, lines)
 

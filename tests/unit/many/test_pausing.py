@@ -163,7 +163,7 @@ async def test_a_wait_for_a_job_of_a_paused_kind_says_so(new_engine: NewEngine) 
         await engine.pause("a")
         job = await engine.create("hash", kind="a", start=True)
         with pytest.raises(CallTimeoutError, match="its kind 'a' is paused"):
-            await engine.wait(job.job_id, timeout=0.01)
+            await engine.wait(job.job_id, timeout=0)
 
 
 # Draining.
