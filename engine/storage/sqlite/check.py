@@ -47,7 +47,7 @@ from engine.storage.sqlite.family_checks import family_problems
 from engine.storage.sqlite.file import connect_reader, definitions, new_database
 from engine.storage.sqlite.interruptible import interruptible
 from engine.storage.sqlite.label_checks import label_problems
-from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
+from engine.storage.sqlite.reading import SELECT_TRANSITIONS
 from engine.storage.sqlite.rows import JOB_COLUMNS, Row
 from engine.storage.sqlite.stored import (
     DamagedRowError,
@@ -60,6 +60,9 @@ from engine.storage.sqlite.stored import (
 _STEP_ROWS: Final = 10_000  # between two calls for progress: about 20 a second
 
 _NUMBERED: Final = (("position", "jobs", "job"), ("sequence", "transitions", "transition"))
+
+# Their newest transitions are compared as a part of their histories.
+_SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)}, 0 FROM jobs ORDER BY position"
 
 
 def check_file(path: Path, progress: ProgressCallback) -> Report:
@@ -229,7 +232,7 @@ class _Check:
 
     def _check_rows(self) -> None:
         """Go through jobs and transitions side by side, in the order of the jobs."""
-        jobs = self._undamaged("job", f"{SELECT_JOBS} ORDER BY position")
+        jobs = self._undamaged("job", _SELECT_JOBS)
         transitions = self._undamaged(
             "transition", f"{SELECT_TRANSITIONS} ORDER BY position, sequence"
         )

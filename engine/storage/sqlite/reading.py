@@ -22,9 +22,14 @@ from engine.storage.sqlite.rows import (
 )
 from engine.storage.sqlite.stored import DamagedRowError, read_attempt, read_entry, read_record
 
-_NEWEST: Final = "SELECT max(sequence) FROM transitions WHERE transitions.position = jobs.position"
+# The index of the history has no checksum: the row must be the job's, and as old as the job is.
+_NEWEST: Final = (
+    "SELECT newest.sequence FROM transitions AS newest WHERE newest.sequence = "
+    "(SELECT max(sequence) FROM transitions WHERE transitions.position = jobs.position) "
+    "AND newest.position = jobs.position AND newest.at = jobs.updated_at"
+)
 SELECT_JOBS: Final = f"SELECT {', '.join(JOB_COLUMNS)}, ({_NEWEST}) FROM jobs"
-"""With the number of the job's newest transition, from the index of the history."""
+"""With the number of the job's newest transition; NULL if that is not there."""
 SELECT_TRANSITIONS: Final = f"SELECT {', '.join(TRANSITION_COLUMNS)} FROM transitions"
 SELECT_ATTEMPTS: Final = f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts"
 # With the job twice: its id in the job's row, and the position at which the index finds that id.

@@ -108,6 +108,8 @@ def read_record(row: Row) -> Record:
     *values, sequence = row
     row = tuple(values)
     check_row(row)
+    if sequence is None:
+        raise DamagedRowError("its newest transition is missing, or another one")
     columns = _converted(row, _JobColumns, JOB_COLUMNS)
     started_at = columns.started_at
     _check_utc(columns.created_at, columns.updated_at, *([started_at] if started_at else []))
@@ -132,7 +134,7 @@ def read_record(row: Row) -> Record:
         started_at=started_at,
         outcome=columns.outcome,
         origin=None if row[_ORIGIN] == _NO_ORIGIN else _read_origin(row[_ORIGIN]),
-        sequence=sequence or 0,  # a missing history is for `history` to report
+        sequence=sequence,
     )
 
 
