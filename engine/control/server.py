@@ -23,14 +23,14 @@ from engine.domain.version import __version__
 from engine.operations import EngineDesk
 from engine.owner.attachment import Part
 from engine.owner.core import Core
-from engine.portal import WorkThread, readiness_of
+from engine.portal import Readiness, WorkThread, readiness_of
 from engine.portal.logs import TaskLogger
 
 logger = TaskLogger("engine")
 
 _MAX_CONNECTIONS: Final = 16
 _REFUSAL_SECONDS: Final = 0.05  # between two refusals: a flood of callers costs little
-_LOOK_AGAIN_SECONDS: Final = 5.0  # when the process has no descriptor left
+_LOOK_AGAIN_SECONDS: Final = 5.0  # when the process has no descriptor or no thread left
 _NAME_SECONDS: Final = 2.0  # how long a directory of users may take
 _CLOSING_SECONDS: Final = 2.0  # for what is at work when the engine closes
 
@@ -52,11 +52,17 @@ def _listen(core: Core[Any]) -> None:
     file = SocketFile(database)
     try:
         listener = file.listen()
+        try:
+            ready = readiness_of(listener)
+        except OSError:
+            listener.close()
+            file.remove()
+            raise
     except (OSError, NotImplementedError) as error:
         reason = error if isinstance(error, StorageError) else f"{database}-control: {error}"
         logger.warning("the engine goes without its control socket. %s", reason)
         return
-    ControlServer(core, file, listener).begin()
+    ControlServer(core, file, listener, ready).begin()
 
 
 class ControlServer(Part):
@@ -66,12 +72,16 @@ class ControlServer(Part):
         core: Of the engine, which has the file's lock.
         file: The socket's file.
         listener: The socket.
+        ready: Waits for its callers.
     """
 
-    def __init__(self, core: Core[Any], file: SocketFile, listener: socket.socket) -> None:
+    def __init__(
+        self, core: Core[Any], file: SocketFile, listener: socket.socket, ready: Readiness
+    ) -> None:
         super().__init__(core)
         self._file = file
         self._listener = listener
+        self._ready = ready
         self._desk = EngineDesk(core)
         hello = Hello(PROTOCOL, __version__, str(core.kept.file), os.getpid())
         self._hello = line_of(to_builtins(hello))
@@ -84,7 +94,6 @@ class ControlServer(Part):
         self._whole = anyio.CancelScope(shield=True)
         self._accepting = anyio.CancelScope()
         self._served: anyio.Event | None = None
-        self._ready = readiness_of(self._listener)
         self._core.parts.append(self)
         self._core.start(self._serve, name="engine control")
         _open_servers.add(self)
@@ -134,12 +143,12 @@ class ControlServer(Part):
 
     async def _accept_all(self, clients: TaskGroup) -> None:
         while True:
-            await self._ready.wait()
             try:
+                await self._ready.wait()
                 client, _ = self._listener.accept()
             except (BlockingIOError, ConnectionError):  # it has hung up already
                 continue
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # no descriptor is left, or no thread
                 logger.warning("no client is taken in for a while: %s", error)
                 await anyio.sleep(_LOOK_AGAIN_SECONDS)
                 continue

@@ -71,6 +71,8 @@ class SocketFile:
                 os.fchmod(listener.fileno(), PRIVATE)
             with short_name(self._path) as name:
                 listener.bind(name)
+            made = self._path.lstat()  # at once: what fails from here on removes it again
+            self._status = made if stat.S_ISSOCK(made.st_mode) else None
             self._status = give_to_socket(self._path, rights_beside(self._database))
             listener.listen(_WAITING_CALLERS)  # from now on callers get in
         except BaseException:

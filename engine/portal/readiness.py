@@ -16,7 +16,11 @@ class Readiness(Protocol):
     """Waits until a socket can be read, any number of times."""
 
     async def wait(self) -> None:
-        """Wait until it can be read; one task at a time. May be cancelled."""
+        """Wait until it can be read; one task at a time. May be cancelled.
+
+        Raises:
+            RuntimeError: The system can't start a thread for it. It may be called again.
+        """
         ...
 
     def close(self) -> None:
@@ -29,6 +33,9 @@ def readiness_of(listener: socket.socket) -> Readiness:
 
     The event-loop thread of the blocking engines sleeps faster while its loop has no sockets
     (`engine.portal.loop_thread`), so a thread of its own watches over a socket that is rarely used.
+
+    Raises:
+        OSError: The process has no descriptors left.
     """
     return _OnThread(listener) if is_loop_thread() else _OnLoop(listener)
 

@@ -6,8 +6,9 @@ import os
 import resource
 import socket
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from pwd import getpwuid
@@ -199,11 +200,11 @@ async def test_callers_who_hang_up_at_once_leave_nothing(
 
 
 @contextmanager
-def _no_more_descriptors() -> Iterator[None]:
+def _few_descriptors(number: int) -> Iterator[None]:
     before, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + number, hard))
     try:
         yield
     finally:
@@ -218,13 +219,48 @@ async def test_without_a_free_descriptor_callers_wait(
     async with JobEngine(path) as engine:
         with socket.socket(socket.AF_UNIX) as caller:
             caller.settimeout(0)
-            with _no_more_descriptors():
+            with _few_descriptors(0):
                 caller.connect(os.fspath(control(path)))
                 while "no client is taken in for a while" not in caplog.text:
                     await anyio.lowlevel.checkpoint()  # a thread would need a descriptor
                 assert await _is_left_alone(engine)
             await anyio.wait_readable(caller)
             assert caller.recv(100).startswith(b'{"protocol":1')
+
+
+def test_a_start_with_few_descriptors_left_keeps_no_lock_and_no_socket(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with SyncJobEngine(path) as engine:  # whose imports need no descriptors any more
+        engine.create("hash")
+    went_without = set[bool]()
+    for number in range(16):
+        caplog.clear()
+        with suppress(OSError), _few_descriptors(number), SyncJobEngine(path):
+            is_there = control(path).exists()
+            assert is_there is ("goes without its control socket" not in caplog.text)
+            went_without.add(not is_there)
+        assert not control(path).exists()
+        with SyncJobEngine(path, control=False) as engine:
+            assert engine.count() == 1
+    assert went_without == {True, False}
+
+
+def test_without_another_thread_callers_wait(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server, "_LOOK_AGAIN_SECONDS", 0.01)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "engine control" and "taken in" not in caplog.text:
+            raise RuntimeError("can't start new thread")  # as at the limit of the system
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with SyncJobEngine(path):
+        assert ask(path, "about")["answer"]["process"] == os.getpid()
+    assert "no client is taken in for a while: can't start new thread" in caplog.text
 
 
 async def test_a_bug_of_an_operation_is_told_and_logged(
