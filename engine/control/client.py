@@ -14,6 +14,7 @@ from engine.control.socket_file import socket_beside
 from engine.control.wire import LostError, Question, Wire
 from engine.domain.exceptions import (
     CallTimeoutError,
+    EngineClosedError,
     EngineUnavailableError,
     OutcomeUnknownError,
     WriteTimeoutError,
@@ -102,6 +103,7 @@ class SocketDesk:
                 reply = await wire.ask(question)
             except LostError:
                 await wire.aclose()
+                await self.aclose()  # the idle ones are lost with it, if the engine was restarted
                 if acts and question.was_sent:
                     raise OutcomeUnknownError(
                         f"the connection to the engine at {self._path} was lost: outcome unknown, "
@@ -126,17 +128,20 @@ class SocketDesk:
 
 
 async def engine_listening_at(path: str | os.PathLike[str]) -> Hello | None:
-    """Return which engine listens beside a file; None if none does, or it can't be reached.
+    """Return which engine listens beside a file; None if none does.
 
     Raises:
         InvalidValueError: No file can have this path.
+        EngineUnavailableError: One listens, and speaks another protocol, has too many clients,
+            can't be reached, or has not said hello within 5 s.
     """
     socket = socket_beside(path_at(path))
     with anyio.move_on_after(_HELLO_SECONDS):
         try:
             wire = await Wire.connect(socket)
-        except EngineUnavailableError:
+        except EngineClosedError:
             return None
         await wire.aclose()
         return wire.hello
-    return None
+    problem = f"the engine at {socket} has not said hello within {_HELLO_SECONDS:g} s"
+    raise EngineUnavailableError(f"{problem}: try again later")

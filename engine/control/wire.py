@@ -40,7 +40,8 @@ Form = TypeVar("Form", bound=Struct)
 _ID: Final = 1
 _FRESH_SECONDS: Final = 20.0  # the server closes what is idle for three times as long
 _RETRY_SECONDS: Final = 0.02
-_NOBODY: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED})
+_NOBODY: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED, None})
+"""Python itself refuses a path that is too long for a socket, by an error without a number."""
 _BROKEN: Final = (BrokenResourceError, ClosedResourceError)
 
 

@@ -34,6 +34,7 @@ async def desk_at(place: Place) -> AsyncIterator[Desk]:
 
     Raises:
         StorageInUseError: An engine has the file, and does not listen.
+        EngineUnavailableError: It listens, and can't be asked now, such as for too many clients.
         EngineError: See `core_at`.
     """
     async with AsyncExitStack() as stack:

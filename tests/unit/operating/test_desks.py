@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ import pytest
 from engine import (
     ORDER_LIFECYCLE,
     PAID_JOB_LIFECYCLE,
+    EngineUnavailableError,
     FollowUp,
     JobEngine,
     JobNotFoundError,
@@ -27,6 +28,7 @@ from engine import (
     StorageReadOnlyError,
 )
 from engine import OrderStatus as S
+from engine.control import SocketDesk
 from engine.domain.lifecycle import description
 from engine.operating import desk_at, this_operator
 from engine.storage.places import place_at
@@ -173,6 +175,18 @@ async def test_a_file_whose_engine_does_not_listen_is_left_to_it(tmp_path: Path)
     path = tmp_path / "jobs.db"
     async with JobEngine(path, control=False):
         with pytest.raises(StorageInUseError, match=f"process {os.getpid()}"):
+            await _do(str(path), "statistics")
+
+
+async def test_an_engine_that_has_too_many_clients_is_not_said_to_be_in_the_way(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "jobs.db"
+    async with JobEngine(path), AsyncExitStack() as clients:
+        for _ in range(16):
+            client = await clients.enter_async_context(SocketDesk(path))
+            await client.do("about", {})
+        with pytest.raises(EngineUnavailableError, match="has 16 clients"):
             await _do(str(path), "statistics")
 
 
