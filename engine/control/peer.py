@@ -52,7 +52,7 @@ def peer_of(connection: socket.socket) -> Peer | None:
 
 def _told_of(connection: socket.socket) -> Peer | None:
     if sys.platform == "linux":
-        form = struct.Struct("3i")
+        form = struct.Struct("iII")
         told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, form.size)
         process_id, user_id, _ = form.unpack(told)
     elif sys.platform == "darwin":

@@ -113,14 +113,15 @@ class ControlServer(Part):
             self._whole.cancel()
             await self._served.wait()
         self._names.close()
+        _open_servers.discard(self)  # last: a fork before that has connections to forget
 
     def _stop_listening(self) -> None:
-        _open_servers.discard(self)
         self._ready.close()
         self._listener.close()
 
     def forget(self) -> None:
-        """In a forked child, leave the socket and the connections to the parent."""
+        """In a forked child, leave the socket, its file and the connections to the parent."""
+        self._file.disown()
         for connection in self._connections:
             connection.forget()
         if self._listener.fileno() >= 0:
@@ -152,6 +153,9 @@ class ControlServer(Part):
                 logger.warning("no client is taken in for a while: %s", error)
                 await anyio.sleep(_LOOK_AGAIN_SECONDS)
                 continue
+            if self._accepting.cancel_called:  # nobody would tell this one to finish
+                client.close()
+                return
             client.settimeout(0)
             if len(self._connections) < _MAX_CONNECTIONS:
                 self._take_in(client, clients)

@@ -92,3 +92,7 @@ class SocketFile:
         with suppress(OSError):
             if self._status is not None and os.path.samestat(self._path.lstat(), self._status):
                 self._path.unlink()
+
+    def disown(self) -> None:
+        """In a forked child, leave the file to the parent: `remove` does nothing from now on."""
+        self._status = None

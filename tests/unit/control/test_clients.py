@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
 import socket
 import tempfile
 import threading
@@ -27,12 +28,12 @@ from engine import (
     SyncJobEngine,
 )
 from engine.control import SocketDesk, connection, server
-from engine.control.peer import Peer
+from engine.control.peer import Peer, peer_of
 from engine.domain.validation import MAX_BY_CHARACTERS, check_text
 from engine.storage.audit import AuditLine
 from engine.storage.record import Change
 from engine.testing.facades import opened_engine
-from tests.systems import needs_superuser
+from tests.systems import needs_fork, needs_superuser
 from tests.tries import thorough
 from tests.unit.control.clients import (
     SECONDS_AGAINST_HANGS,
@@ -354,7 +355,82 @@ async def test_an_act_that_takes_too_long_for_a_closing_engine_is_of_unknown_out
         assert await engine.count(JobStatus.FAILED) == 1, "it was applied"
 
 
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_client_that_comes_as_the_engine_closes_delays_nothing(
+    path: Path, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_CLOSING_SECONDS", SECONDS_AGAINST_HANGS)
+    monkeypatch.setattr(connection, "_IDLE_SECONDS", SECONDS_AGAINST_HANGS)
+    with socket.socket(socket.AF_UNIX) as client:
+        with anyio.fail_after(SECONDS_AGAINST_HANGS / 2, shield=True) as limit:
+            async with JobEngine(path):
+                client.connect(os.fspath(control(path)))
+                for _ in range(steps):
+                    await anyio.lowlevel.checkpoint()
+        assert not limit.cancel_called, "it was taken in, and not told to finish"
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+async def test_a_child_that_is_forked_as_the_engine_closes_keeps_no_connection(
+    path: Path,
+) -> None:
+    async with JobEngine(path) as before:
+        job = await before.create("hash", start=True)
+    storage, name, children = HeldStorage(path), path.with_name("second name"), list[int]()
+
+    async def fork_and_go_on() -> None:
+        await until(lambda: not _listens(name))
+        children.append(os.fork())
+        if not children[0]:
+            with suppress(BaseException):
+                signal.pause()
+            os._exit(0)
+        storage.go_on.set()
+
+    try:
+        async with anyio.create_task_group() as tasks, JobEngine(storage):
+            os.link(control(path), name)
+            client = await connected(path)
+            await client.send({"id": 1, "operation": "cancel", "arguments": {"job_id": job.job_id}})
+            await storage.begun.wait()
+            tasks.start_soon(fork_and_go_on)
+        async with client.stream:
+            assert (await client.read())["answer"]["outcome"] == "cancelled"
+            assert await client.is_cut(), "the child holds the connection"
+    finally:
+        for child in children:
+            _end(child)
+
+
+def _end(child: int) -> None:
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def _listens(name: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as caller, suppress(ConnectionRefusedError):
+        caller.connect(os.fspath(name))
+        return True
+    return False
+
+
 # Who they are.
+
+
+@needs_superuser
+def test_the_highest_numbers_of_users_are_told() -> None:
+    highest = 2**32 - 2
+
+    def check() -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        with ours, theirs:
+            peer = peer_of(ours)
+            assert peer is not None
+            assert peer.user_id == highest
+
+    with in_child(check, highest, highest):
+        pass
 
 
 @needs_superuser

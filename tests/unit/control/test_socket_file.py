@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from engine import JobEngine, SQLiteStorage, SyncJobEngine
-from engine.control import SocketDesk, engine_listening_at
+from engine.control import SocketDesk, engine_listening_at, server
 from engine.testing.facades import FACADES, opened_engine
 from tests.reliability.alive import descriptors
 from tests.systems import needs_fork, needs_proc
@@ -203,6 +203,20 @@ def test_a_forked_child_that_ends_leaves_it_to_its_parent(path: Path) -> None:
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         assert ask(path, "about")["answer"]["process"] == os.getpid()
+
+
+@needs_fork
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_child_that_leaves_the_engine_leaves_the_file_to_its_parent(path: Path) -> None:
+    with SyncJobEngine(path):
+        [ours] = [each for each in server._open_servers if each._file._path == control(path)]  # noqa: SLF001 - two loops on one selector would wait for each other
+        child = os.fork()
+        if not child:
+            ours._file.remove()  # noqa: SLF001 - as the end of the engine does
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert ask(path, "about")["answer"]["process"] == os.getpid()
+    assert not control(path).exists(), "the parent removes it"
 
 
 async def _in_the_child(path: Path) -> None:
