@@ -15,6 +15,7 @@ from engine.operations.operation import Arguments, Operation
 from engine.owner.core import Core
 
 MAX_BULK_JOBS: Final = 100
+_LEFT_OUT: Final = frozenset({"input", "result"})
 
 _ACTS: Final[Mapping[str, Operation[Any]]] = {act.name: act for act in ACTS}
 
@@ -49,7 +50,8 @@ async def _each(core: Core[Any], given: OfEach, by: str | None) -> list[dict[str
     async def one(place: int, do: Callable[[], Awaitable[dict[str, Any]]]) -> None:
         job_id = given.jobs[place].job_id
         try:
-            outcomes[place] = {"job_id": job_id, "job": await do()}
+            job = await do()
+            outcomes[place] = {"job_id": job_id, "job": _without_texts(job)}
         except EngineError as error:
             problem = {"name": type(error).__name__, "text": str(error)}
             outcomes[place] = {"job_id": job_id, "error": problem}
@@ -60,5 +62,12 @@ async def _each(core: Core[Any], given: OfEach, by: str | None) -> list[dict[str
     return outcomes
 
 
+def _without_texts(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a job without what may be long: a hundred inputs would hold up the event loop."""
+    return {name: value for name, value in job.items() if name not in _LEFT_OUT}
+
+
 EACH: Final = Operation("each", "carry out an act on several jobs", OfEach, _each, acts=True)
-"""Answers for each job the ``job`` as the act answers it, or the ``error`` that refused it."""
+"""Answers for each job the ``job`` as the act answers it, or the ``error`` that refused it.
+
+The job comes without its ``input`` and ``result``, which the operation ``job`` answers."""

@@ -187,6 +187,10 @@ async def test_an_act_on_several_jobs_tells_of_each(engine: JobEngine[S], desk: 
         *(None, "StatusConflictError", None, "JobNotFoundError")
     ]
     assert outcomes[0]["job"]["outcome"] == "cancelled"
+    done = await engine.create(input="long", start=True)
+    await engine.transition(done.job_id, S.COMPLETED, result="long")
+    [again] = await _do(desk, "each", act="repeat", jobs=[{"job_id": done.job_id}])
+    assert {"input", "result"} & {*again["job"]} == set()
     with pytest.raises(InvalidValueError, match="jobs must be up to 100, not 101"):
         await _do(desk, "each", act="cancel", jobs=[{"job_id": "a"}] * 101)
     with pytest.raises(InvalidValueError, match=r"^act 'list' is not one of retry, cancel"):
