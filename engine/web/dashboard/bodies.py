@@ -43,13 +43,13 @@ class Form(Mapping[str, str]):
         return self.get(name, "").strip() or None
 
 
-async def form_of(request: Request) -> Form:
-    """Return the form that a request brings.
+async def form_of(request: Request, at_most: int = _MAX_BYTES) -> Form:
+    """Return the form that a request brings, of up to so many bytes.
 
     Raises:
         InvalidValueError: It is too large.
     """
-    text = (await body_of(request)).decode("utf-8", "replace")
+    text = (await body_of(request, at_most)).decode("utf-8", "replace")
     try:
         return Form(parse_qsl(text, keep_blank_values=True, max_num_fields=_MAX_FIELDS))
     except ValueError:
@@ -69,8 +69,8 @@ async def object_of(request: Request) -> dict[str, Any]:
         raise InvalidValueError("body", f"must be a JSON object: {error}") from None
 
 
-async def body_of(request: Request) -> bytes:
-    """Return the body of a request.
+async def body_of(request: Request, at_most: int = _MAX_BYTES) -> bytes:
+    """Return the body of a request, of up to so many bytes.
 
     Raises:
         InvalidValueError: It is too large.
@@ -80,8 +80,8 @@ async def body_of(request: Request) -> bytes:
         async for part in stream:
             parts.append(part)
             size += len(part)
-            if size > _MAX_BYTES:
-                raise InvalidValueError("body", f"may have {_MAX_BYTES:,} bytes")
+            if size > at_most:
+                raise InvalidValueError("body", f"may have {at_most:,} bytes")
     return b"".join(parts)
 
 

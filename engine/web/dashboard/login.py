@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from http import HTTPStatus
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +14,8 @@ from engine.web.dashboard.access import SESSION_COOKIE, SESSION_SECONDS, TokenAc
 from engine.web.dashboard.board import Board, board_of, redirect, url
 from engine.web.dashboard.bodies import form_of
 from engine.web.errors import problem_response
+
+_MAX_BYTES: Final = 16_384  # the longest token, escaped: a stranger's form is parsed on the loop
 
 
 class Login:
@@ -41,7 +44,7 @@ class Login:
         """Begin a session if the form has the token."""
         given = ""
         with suppress(InvalidValueError):
-            given = (await form_of(request)).get("token", "").strip()
+            given = (await form_of(request, _MAX_BYTES)).get("token", "").strip()
         if not self._access.knows(given):
             status = HTTPStatus.UNAUTHORIZED
             return self._board.bare_page(request, "login", status, is_wrong=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -180,6 +182,24 @@ async def test_a_session_ends_and_can_not_be_made_up(
 def test_a_token_that_can_be_guessed_is_refused(token: str) -> None:
     with pytest.raises(InvalidValueError, match=r"^token must"):
         token_access(token)
+
+
+async def test_of_a_strangers_form_no_more_is_read_than_a_token_needs(guarded: Dashboard) -> None:
+    parts, status = 0, 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal parts
+        parts += 1
+        return {"type": "http.request", "body": b"%41" * 1_000, "more_body": parts < 9}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        nonlocal status
+        status = message.get("status", status)
+
+    scope = {"type": "http", "method": "POST", "path": "/login", "query_string": b""}
+    scope["headers"] = [(b"sec-fetch-site", b"same-origin")]
+    await guarded(scope, receive, send)
+    assert (status, parts) == (401, 6)
 
 
 # --- forged requests ----------------------------------------------------------------------------
