@@ -38,6 +38,7 @@ from engine._job_engine import JobEngine
 from engine._sync_job_engine import SyncJobEngine
 from engine.domain.audit_entry import AuditEntry
 from engine.domain.exceptions import (
+    AttemptConflictError,
     AttemptTimeoutError,
     CallTimeoutError,
     CommitCrashedError,
@@ -125,6 +126,7 @@ __all__ = [
     "ORDER_LIFECYCLE",
     "PAID_JOB_LIFECYCLE",
     "AgentJobStatus",
+    "AttemptConflictError",
     "AttemptTimeoutError",
     "AuditEntry",
     "CallTimeoutError",

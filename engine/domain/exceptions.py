@@ -7,6 +7,7 @@
     ├── InvalidStateTransitionError (ValueError)   the lifecycle has no such move
     ├── VersionConflictError                       the job has changed since you read it
     ├── StatusConflictError                        the job isn't in the status that you expect
+    ├── AttemptConflictError                       the job has been attempted since you read it
     ├── JobClaimedError                            an attempt holds the job: only it may move it
     ├── StaleAttemptError                          the attempt no longer holds the job
     ├── StalePromptError                           the job has another prompt open, or none
@@ -228,6 +229,25 @@ class StatusConflictError(EngineError):
         self.job_id = job_id
         self.expected_status = expected_status
         self.actual_status = actual_status
+
+
+class AttemptConflictError(EngineError):
+    """The job has been attempted since you read it. Nothing was applied: read it again.
+
+    Attributes:
+        job_id: The job.
+        expected_attempt: The number of the newest attempt that you passed.
+        actual_attempt: The number of the job's newest attempt.
+    """
+
+    def __init__(self, job_id: str, expected_attempt: int, actual_attempt: int) -> None:
+        super().__init__(
+            f"job {shown(job_id)} is at attempt {actual_attempt}, not {expected_attempt}: "
+            "read it again and decide anew"
+        )
+        self.job_id = job_id
+        self.expected_attempt = expected_attempt
+        self.actual_attempt = actual_attempt
 
 
 class JobClaimedError(EngineError):

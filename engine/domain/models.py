@@ -134,7 +134,8 @@ class Job(Snapshot, Generic[Status]):
     error: str | None = None
     """The reason of a failure. None until then."""
     version: int = Field(default=1, ge=1)
-    """1 for a new job, plus 1 with each change: pass it as ``expected_version``."""
+    """1 for a new job, plus 1 with each transition: pass it as ``expected_version``. An attempt
+    that is retried leaves it, and so does another deadline."""
     idempotency_key: str | None = None
     """The key under which a repeated `create` returns this job."""
     input: Any = None

@@ -16,7 +16,7 @@ from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.command import Write
 from engine.owner.commands.extend import ExtendJob
 from engine.owner.commands.follow_up import following
-from engine.owner.commands.guarded import Guarded
+from engine.owner.commands.guarded import ANYTHING, Expected, Guarded
 from engine.owner.commands.move import MoveJobs, checked_move
 from engine.owner.commands.read import GetJobs
 from engine.owner.commands.repeat import RepeatJob
@@ -28,12 +28,17 @@ from engine.storage.record import Record
 
 
 class OfJob(Arguments, kw_only=True, frozen=True):
-    """The job of an act, and its state as the caller has seen it."""
+    """The job of an act, and its state as the caller has seen it.
+
+    The version counts transitions. A job that is attempted again may have the same one: the attempt
+    is the number of the newest, 0 before the first.
+    """
 
     job_id: str
     reason: str | None = None
     expected_status: str | None = None
     expected_version: int | None = None
+    expected_attempt: int | None = None
 
 
 class OfStart(OfJob, kw_only=True, frozen=True):
@@ -109,7 +114,7 @@ async def _move(core: Core[Any], given: OfMove, by: str | None) -> dict[str, Any
         by=by,
         reason=given.reason,
     )
-    return await _changed(core, MoveJobs([checked_move(core.lifecycle, move)]))
+    return await _act(core, given, MoveJobs([checked_move(core.lifecycle, move)]))
 
 
 async def _extend(core: Core[Any], given: OfExtension, by: str | None) -> dict[str, Any]:
@@ -140,17 +145,19 @@ def _deadline(given: float | datetime | None) -> Deadline | None:
 async def _follow_up(core: Core[Any], given: OfFollowUp, by: str | None) -> dict[str, Any]:
     steps = following(
         *(core.lifecycle, given.job_id, given.rule, by, given.reason),
-        expected_status=given.expected_status,
-        expected_version=given.expected_version,
+        expected=_expected(given),
     )
     return _fields(core, await core.converse(steps))
 
 
 async def _act(core: Core[Any], given: OfJob, message: Write) -> dict[str, Any]:
-    status, version = given.expected_status, given.expected_version
-    if status is not None or version is not None:
-        message = Guarded(message, given.job_id, status, version)
+    if (expected := _expected(given)) != ANYTHING:
+        message = Guarded(message, given.job_id, expected)
     return await _changed(core, message)
+
+
+def _expected(given: OfJob) -> Expected:
+    return Expected(given.expected_status, given.expected_version, given.expected_attempt)
 
 
 async def _changed(core: Core[Any], message: Write) -> dict[str, Any]:

@@ -26,6 +26,7 @@ class Seen(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     job_id: str
     expected_status: str | UnsetType = UNSET
     expected_version: int | UnsetType = UNSET
+    expected_attempt: int | UnsetType = UNSET
 
 
 class OfEach(Arguments, kw_only=True, frozen=True):

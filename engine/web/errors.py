@@ -29,6 +29,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from engine.domain.exceptions import (
+    AttemptConflictError,
     CallTimeoutError,
     CursorExpiredError,
     EngineError,
@@ -94,6 +95,11 @@ _RULES: Final[Mapping[type[EngineError], _Rule]] = {
         409,
         "the job has changed: read it again and decide anew",
         _members("job_id", "expected_version", "actual_version"),
+    ),
+    AttemptConflictError: _Rule(
+        409,
+        "the job has been attempted again: read it again and decide anew",
+        _members("job_id", "expected_attempt", "actual_attempt"),
     ),
     JobClaimedError: _Rule(409, "the job is at work; it can be cancelled", _members("job_id")),
     StaleAttemptError: _Rule(409, "this attempt does not have the job any more"),

@@ -19,6 +19,7 @@ _REFUSALS: Final = frozenset(
         *("InvalidStateTransitionError", "JobClaimedError", "JobEndedError", "JobNotFoundError"),
         *("NotRetryableError", "PaymentConflictError", "PaymentInUseError", "StalePromptError"),
         *("StatusConflictError", "VersionConflictError", "InvalidValueError"),
+        "AttemptConflictError",
     }
 )
 """The errors by which a job in its present state refuses an act: nothing is wrong with the

@@ -18,7 +18,7 @@ from engine.domain.lifecycle import Lifecycle
 from engine.owner.acts import Acted, acted, checked_act
 from engine.owner.batch import Batch, start_for_rules
 from engine.owner.commands.command import Write
-from engine.owner.commands.guarded import check_as_seen
+from engine.owner.commands.guarded import ANYTHING, Expected
 from engine.owner.commands.listing import ListJobs
 from engine.owner.commands.read import GetJobs
 from engine.owner.commands.rules import ReadRules
@@ -94,8 +94,7 @@ def following(
     by: str | None,
     reason: str | None,
     *,
-    expected_status: str | None = None,
-    expected_version: int | None = None,
+    expected: Expected = ANYTHING,
 ) -> Generator[Message[Any], Any, Record]:
     """Create the follow-up of an ended job by a rule, once.
 
@@ -106,7 +105,7 @@ def following(
         Messages; takes their answers.
 
     Raises:
-        StatusConflictError, VersionConflictError: The job has another status or version.
+        StatusConflictError, VersionConflictError, AttemptConflictError: The job is not as expected.
         InvalidValueError: An argument has the wrong type or size, or there is no such rule, or it
             is about other jobs.
         JobNotFoundError: No job has this id.
@@ -116,7 +115,7 @@ def following(
     act, read = checked_act(by, reason), GetJobs.one(job_id)
     check_kind(rule)
     [parent] = yield read
-    check_as_seen(parent, expected_status, expected_version)
+    expected.check(parent)
     its = rule_of((yield ReadRules()), rule)
     if not its.is_of(parent.kind, is_follow_up=parent.parent_id is not None):
         about = "jobs that are no follow-ups" if its.of is None else ", ".join(its.of)

@@ -4,33 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Final, NamedTuple
 
-from engine.domain.exceptions import StatusConflictError, VersionConflictError
+from engine.domain.exceptions import (
+    AttemptConflictError,
+    StatusConflictError,
+    VersionConflictError,
+)
 from engine.owner.batch import Batch
 from engine.owner.commands.command import Write
 from engine.storage.audit import AuditLine
 from engine.storage.record import Change, Record
 
 
+class Expected(NamedTuple):
+    """What a caller has seen of a job; None: he has not looked."""
+
+    status: str | None = None
+    version: int | None = None
+    """The number of transitions. An attempt that fails, and is retried, is none."""
+    attempt: int | None = None
+    """The number of the newest attempt; 0 before the first."""
+
+    def check(self, job: Record) -> None:
+        """Check that a job is as it was seen.
+
+        Raises:
+            StatusConflictError: It has another status.
+            VersionConflictError: It has another version.
+            AttemptConflictError: It has another newest attempt.
+        """
+        status, version, attempt = self
+        if status is not None and status != job.status:
+            raise StatusConflictError(job.job_id, status, job.status)
+        if version is not None and version != job.version:
+            raise VersionConflictError(job.job_id, version, job.version)
+        if attempt is not None and attempt != job.execution.attempt:
+            raise AttemptConflictError(job.job_id, attempt, job.execution.attempt)
+
+
+ANYTHING: Final = Expected()
+
+
 class Guarded(Write):
-    """Decides another write while a job has the status and the version that its caller has seen.
+    """Decides another write while a job is as its caller has seen it.
 
     Args:
         write: The write.
         job_id: The job, one of those that the write names.
-        status: The status; None for any.
-        version: The version; None for any.
+        expected: What the caller has seen.
     """
 
-    __slots__ = ("acted", "job_id", "job_ids", "keys", "payments", "status", "version", "write")
+    __slots__ = ("acted", "expected", "job_id", "job_ids", "keys", "payments", "write")
 
-    def __init__(self, write: Write, job_id: str, status: str | None, version: int | None) -> None:
+    def __init__(self, write: Write, job_id: str, expected: Expected) -> None:
         super().__init__(write.weight)
         self.acted = write.acted
         self.write = write
         self.job_id = job_id
-        self.status = status
-        self.version = version
+        self.expected = expected
         self.job_ids, self.keys, self.payments = write.job_ids, write.keys, write.payments
 
     def decide(self, batch: Batch) -> Sequence[Record] | None:
@@ -40,24 +72,12 @@ class Guarded(Write):
             JobNotFoundError: No job has this id.
             StatusConflictError: The job has another status.
             VersionConflictError: The job has another version.
+            AttemptConflictError: The job has another newest attempt.
             EngineError: As the write's own.
         """
-        check_as_seen(batch.job(self.job_id), self.status, self.version)
+        self.expected.check(batch.job(self.job_id))
         return self.write.decide(batch)
 
     def lines(self, changes: Sequence[Change], at: datetime) -> Iterable[AuditLine]:
         """See `Write.lines`."""
         return self.write.lines(changes, at)
-
-
-def check_as_seen(job: Record, status: str | None, version: int | None) -> None:
-    """Check that a job is as somebody has seen it; None: he has not looked.
-
-    Raises:
-        StatusConflictError: It has another status.
-        VersionConflictError: It has another version.
-    """
-    if status is not None and status != job.status:
-        raise StatusConflictError(job.job_id, status, job.status)
-    if version is not None and version != job.version:
-        raise VersionConflictError(job.job_id, version, job.version)

@@ -112,8 +112,9 @@ async def act(request: Request) -> Response:
 async def _arguments(board: Board, job_id: str, name: str, form: Form) -> dict[str, Any]:
     """Return the arguments of an act, as its form has them."""
     arguments: dict[str, Any] = {"job_id": job_id, "reason": form.filled("reason")}
-    if version := form.filled("version"):
-        arguments["expected_version"] = _integer("version", version)
+    for each in ("version", "attempt"):
+        if seen := form.filled(each):
+            arguments[f"expected_{each}"] = _integer(each, seen)
     known = OPERATIONS[name].arguments.__struct_fields__
     for each in ("payment_id", "status", "result", "error", "rule"):
         if each in known and form.filled(each) is not None:

@@ -2,7 +2,8 @@
 
 By the IETF's draft of the header ``Idempotency-Key``. The answers are kept in memory, for clients
 that repeat a call whose answer they have lost. An act that is repeated after the program has
-restarted is decided anew: give it the state that was seen, ``expected_version``.
+restarted is decided anew: give it the state that was seen, ``expected_version``
+and ``expected_attempt``.
 """
 
 from __future__ import annotations

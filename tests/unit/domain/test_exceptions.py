@@ -21,6 +21,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "InvalidStateTransitionError": ("running", "awaiting_payment", ("completed",), "job-1"),
     "VersionConflictError": ("job-1", 1, 2),
     "StatusConflictError": ("job-1", "running", "completed"),
+    "AttemptConflictError": ("job-1", 1, 2),
     "JobClaimedError": ("job-1", 2),
     "StaleAttemptError": ("job-1", 2),
     "StalePromptError": ("job-1", "prompt-1", "prompt-2"),

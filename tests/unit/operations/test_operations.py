@@ -10,6 +10,7 @@ import pytest
 
 from engine import (
     ORDER_LIFECYCLE,
+    AttemptConflictError,
     FollowUp,
     InvalidStateTransitionError,
     InvalidValueError,
@@ -116,6 +117,8 @@ async def test_an_act_is_guarded_by_what_was_seen(engine: JobEngine[S], desk: En
             await _do(desk, name, job_id=job.job_id, expected_status="awaiting_payment", **more)
         with pytest.raises(VersionConflictError):
             await _do(desk, name, job_id=job.job_id, expected_version=7, **more)
+        with pytest.raises(AttemptConflictError, match="is at attempt 0, not 1"):
+            await _do(desk, name, job_id=job.job_id, expected_attempt=1, **more)
     assert await engine.get(job.job_id) == job
     cancelled = await _do(desk, "cancel", job_id=job.job_id, expected_status="running")
     assert cancelled["outcome"] == "cancelled"

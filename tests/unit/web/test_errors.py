@@ -31,6 +31,7 @@ OTHERS = "another customer's"
 STATUSES = {
     404: {"JobNotFoundError"},
     409: {
+        "AttemptConflictError",
         "InvalidStateTransitionError",
         "JobClaimedError",
         "JobEndedError",

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from enum import Enum
 from typing import Any, Literal
 
+import anyio
 import pytest
 from pydantic import BaseModel, Field
 from starlette.requests import Request
@@ -98,6 +99,35 @@ async def test_a_job_whose_attempts_are_used_up_runs_again(
         page = await browser.send((await page_of(browser, job)).form("retry"))
         assert "It runs again" in page.text
         assert (await engine.wait(job.job_id)).result == "done"
+
+
+async def test_a_form_that_comes_again_after_the_next_failure_runs_nothing(
+    engine: JobEngine[S], browser: Browser
+) -> None:
+    seen = list[int]()
+
+    async def fail(_: None, context: Context[S]) -> str:
+        seen.append(context.attempt)
+        raise ValueError("never")
+
+    async def until_it_waits(attempt: int) -> None:
+        def has_failed(now: Job[S]) -> bool:
+            return now.attempt == attempt and now.next_attempt_at is not None
+
+        while not has_failed(await engine.get(job.job_id)):  # noqa: ASYNC110 - there is no event
+            await anyio.sleep(0.01)
+
+    job = await engine.create(start=True)
+    async with Worker(engine, Handler(fail, retry=Retry(9, 3_600.0))):
+        await until_it_waits(1)
+        form = (await page_of(browser, job)).form("retry")
+        assert (await browser.send(form)).status == 200
+        await until_it_waits(2)
+        again = await browser.send(form)
+        assert (again.status, "is at attempt 2, not 1" in again.text) == (409, True)
+        assert (await browser.send(again.form("retry"))).status == 200
+        await until_it_waits(3)
+    assert seen == [1, 2, 3]
 
 
 async def test_an_act_on_another_version_is_refused_and_shows_the_job_as_it_is(
