@@ -10,20 +10,11 @@ from engine.cli.acting.act import Act
 from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.texts import counted, cut, job_line
+from engine.operations.refusals import REFUSALS
 
 _SHOWN_JOBS: Final = 10
 _TEXT_COLUMNS: Final = 300
 _DAMAGE: Final = frozenset({"JobDamagedError", "StorageDamagedError"})
-_REFUSALS: Final = frozenset(
-    {
-        *("InvalidStateTransitionError", "JobClaimedError", "JobEndedError", "JobNotFoundError"),
-        *("NotRetryableError", "PaymentConflictError", "PaymentInUseError", "StalePromptError"),
-        *("StatusConflictError", "VersionConflictError", "InvalidValueError"),
-        "AttemptConflictError",
-    }
-)
-"""The errors by which a job in its present state refuses an act: nothing is wrong with the
-place."""
 
 
 class _Left:
@@ -92,7 +83,7 @@ class Tally:
             self._done[self._done_to(answer["job"])] += 1
         else:
             self._is_damaged |= error["name"] in _DAMAGE
-            left = self._passed_over if error["name"] in _REFUSALS else self._failed
+            left = self._passed_over if error["name"] in REFUSALS else self._failed
             left.add(answer["job_id"], error["text"])
 
     def _done_to(self, job: Mapping[str, Any]) -> str:

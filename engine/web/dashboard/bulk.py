@@ -1,20 +1,26 @@
 """Bulk acts: one act on the selected jobs, or on all that a filter admits.
 
-The choice is frozen when the confirmation is asked for: the selected jobs in the versions that the
-page showed; or, of a filter, its newest job and all below that, each in the status that the filter
-names. A job that comes later, or has changed since, is passed over. Each request acts on a bounded
-number of jobs, and its page goes on from there: to send it twice does nothing twice.
+The choice is frozen when the confirmation is asked for: the selected jobs in the versions and at
+the attempts that the page showed; or, of a filter, its newest job and all below that which have
+made no transition since. A job that comes later, or has changed since, is passed over. Each request
+acts on a bounded number of jobs, and its page goes on from there. To send it twice moves nothing
+twice.
+
+A job that refuses is passed over, too. Any other error is of the engine or its storage: the act
+stops there, and the jobs that it failed on stay in the form, as they were seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.operations.refusals import REFUSALS
 from engine.web.dashboard.board import Board, Job, board_of
 from engine.web.dashboard.bodies import Form, form_of, parts_of
 from engine.web.dashboard.jobs import Chosen
@@ -24,6 +30,8 @@ ACTS: Final = ("retry", "cancel", "start", "repeat")
 _PART_JOBS: Final = 100
 _REQUEST_PARTS: Final = 10
 _SHOWN_PROBLEMS: Final = 20
+_OF_ONE: Final = "JobDamagedError"
+"""Damage of one job, which keeps no other from being acted on."""
 
 
 class Choice(NamedTuple):
@@ -35,6 +43,23 @@ class Choice(NamedTuple):
     chosen: Chosen
     below: str | None
     """The cursor of the other jobs that the filter admits; None for selected jobs."""
+    newest: int = 0
+    """The newest transition as it was chosen: the other jobs have made none since."""
+
+
+@dataclass
+class _Tally:
+    """What has become of the jobs."""
+
+    done: int = 0
+    passed: int = 0
+    problems: list[dict[str, Any]] = field(default_factory=list)
+    """Of the jobs that are passed over."""
+    failures: list[dict[str, Any]] = field(default_factory=list)
+
+    def pass_over(self, problem: dict[str, Any]) -> None:
+        self.passed += 1
+        self.problems.append(problem)
 
 
 async def confirm(request: Request) -> Response:
@@ -50,52 +75,82 @@ async def confirm(request: Request) -> Response:
 
 async def _confirm_all(request: Request, board: Board, act: str, chosen: Chosen) -> Response:
     asked = chosen.arguments()
+    last = (await board.desk.do("statistics", {}))["last_sequence"]  # before the jobs are read
     newest = await board.desk.do("jobs", {**asked, "limit": 1})
     count = await board.desk.do("count", asked)
-    seen = [_as_chosen(job, chosen) for job in newest["jobs"] if "damaged" not in job]
-    return await _ask(request, Choice(act, seen, chosen, newest["next"]), count)
+    seen = [_as_told(job) for job in newest["jobs"] if "damaged" not in job]
+    return await _ask(request, Choice(act, seen, chosen, newest["next"], last), count)
 
 
 async def _ask(request: Request, choice: Choice, count: dict[str, Any]) -> Response:
     return await board_of(request).page(
-        request, "confirm", live=False, choice=choice, count=count, done=0, passed=0
+        request, "confirm", live=False, choice=choice, count=count, tally=_Tally()
     )
 
 
 async def act(request: Request) -> Response:
     """Do it with the next jobs of the choice, and show how far that is."""
     board, form = board_of(request), await form_of(request)
-    act, chosen, below = _act_of(form), Chosen.of(form), form.filled("below")
-    arguments = {"reason": form.filled("reason")}
-    seen = [_seen(each) for each in form.all_of("job")]
-    done, passed = _number(form, "done"), _number(form, "passed")
-    problems = list[dict[str, Any]]()
+    seen, below = [_seen(each) for each in form.all_of("job")], form.filled("below")
+    choice = Choice(_act_of(form), seen, Chosen.of(form), below, _number(form, "newest"))
+    tally = _Tally(_number(form, "done"), _number(form, "passed"))
+    reason = form.filled("reason")
     for _ in range(_REQUEST_PARTS):
-        part, seen = seen[:_PART_JOBS], seen[_PART_JOBS:]
-        if not part and below is not None:
-            asked = {**chosen.arguments(), "limit": _PART_JOBS, "after": below}
-            page = await board.desk.do("jobs", asked)
-            below = page["next"]
-            part = [_as_chosen(job, chosen) for job in page["jobs"] if "damaged" not in job]
-        if not part and below is None:
+        part, choice = await _next_part(board, choice, tally)
+        given = {"act": choice.act, "jobs": part, "arguments": {"reason": reason}}
+        failed = _count(part, await board.act(request, "each", given), tally) if part else []
+        choice = choice._replace(seen=[*failed, *choice.seen])
+        if failed or (not choice.seen and choice.below is None):
             break
-        given = {"act": act, "jobs": part, "arguments": arguments}
-        outcomes = await board.act(request, "each", given)
-        done += sum("job" in each for each in outcomes)
-        refused = [each for each in outcomes if "error" in each]
-        passed += len(refused)
-        problems += refused
     return await board.page(
         request,
-        "confirm" if seen or below else "done",
+        "confirm" if choice.seen or choice.below else "done",
         live=False,
-        choice=Choice(act, seen, chosen, below),
+        choice=choice,
         count=None,
-        reason=arguments["reason"],
-        done=done,
-        passed=passed,
-        problems=problems[:_SHOWN_PROBLEMS],
+        reason=reason,
+        tally=tally,
+        most=_SHOWN_PROBLEMS,
     )
+
+
+async def _next_part(
+    board: Board, choice: Choice, tally: _Tally
+) -> tuple[Sequence[dict[str, Any]], Choice]:
+    """Return the next jobs to act on, and the choice without them."""
+    if choice.seen:
+        part, rest = choice.seen[:_PART_JOBS], choice.seen[_PART_JOBS:]
+        return part, choice._replace(seen=rest)
+    if choice.below is None:
+        return [], choice
+    asked = {**choice.chosen.arguments(), "limit": _PART_JOBS, "after": choice.below}
+    page = await board.desk.do("jobs", asked)
+    part = []
+    for job in page["jobs"]:
+        if job.get("sequence", 0) > choice.newest:
+            error = {"text": "it has changed since you were asked"}
+            tally.pass_over({"job_id": job["job_id"], "error": error})
+        elif "damaged" not in job:
+            # Not the attempt: a job of which another one begins meanwhile is meant as well.
+            part.append({"job_id": job["job_id"], "expected_version": job["version"]})
+    return part, choice._replace(below=page["next"])
+
+
+def _count(
+    part: Sequence[dict[str, Any]], outcomes: Sequence[dict[str, Any]], tally: _Tally
+) -> list[dict[str, Any]]:
+    """Count what has become of some jobs; return those on which the act failed."""
+    failed = []
+    for seen, outcome in zip(part, outcomes, strict=True):
+        error = outcome.get("error")
+        if error is None:
+            tally.done += 1
+        elif error["name"] in REFUSALS or error["name"] == _OF_ONE:
+            tally.pass_over(outcome)
+        else:
+            tally.failures.append(outcome)
+            failed.append(seen)
+    return failed
 
 
 def _act_of(form: Form) -> str:
@@ -109,17 +164,19 @@ def _seen(token: str) -> dict[str, Any]:
     match parts_of(token):
         case [str(job_id), int(version)]:
             return {"job_id": job_id, "expected_version": version}
-        case [str(job_id), str(status)]:
-            return {"job_id": job_id, "expected_status": status}
+        case [str(job_id), int(version), int(attempt)]:
+            seen = {"expected_version": version, "expected_attempt": attempt}
+            return {"job_id": job_id, **seen}
         case [str(job_id)]:
             return {"job_id": job_id}
         case _:
             raise InvalidValueError("job", "is none that the page has shown; open it anew")
 
 
-def _as_chosen(job: Job, chosen: Chosen) -> dict[str, Any]:
-    """Return a job to act on as the filter has named it: by its status, else as it is now."""
-    return {"job_id": job["job_id"], "expected_status": chosen.status or job["status"]}
+def _as_told(job: Job) -> dict[str, Any]:
+    """Return a job to act on as an operation has told of it."""
+    seen = {"expected_version": job["version"], "expected_attempt": job.get("attempt", 0)}
+    return {"job_id": job["job_id"], **seen}
 
 
 def _number(form: Form, name: str) -> int:

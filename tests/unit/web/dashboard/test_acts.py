@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from enum import Enum
@@ -15,8 +15,11 @@ from starlette.requests import Request
 
 from engine import Context, Handler, InvalidValueError, Job, JobEngine, Retry, Worker
 from engine import OrderStatus as S
+from engine.operations import EngineDesk
+from engine.web.dashboard import Dashboard
 from engine.web.dashboard.bodies import form_of
 from tests.unit.web.dashboard.browsing import Browser, Page
+from tests.unit.web.dashboard.conftest import as_said, client_of
 
 pytestmark = pytest.mark.anyio
 
@@ -252,6 +255,10 @@ async def test_any_other_question_has_one_field(
 # --- many jobs ----------------------------------------------------------------------------------
 
 
+def boxes_of(page: Page) -> list[tuple[str, str]]:
+    return [("job", value) for value in page.boxes]
+
+
 async def confirmed(browser: Browser, page: Page, *more: tuple[str, str], act: str) -> Page:
     return await browser.send(page.form("bulk"), *more, act=act)
 
@@ -293,6 +300,98 @@ async def test_all_that_match_are_frozen_at_the_confirmation(
     assert counts == [1_204, 0]
     assert (await engine.get(late.job_id)).status is S.AWAITING_PAYMENT
     assert (await engine.get(other.job_id)).status is S.AWAITING_PAYMENT
+
+
+async def test_a_job_that_comes_to_match_after_the_confirmation_is_passed_over(
+    engine: JobEngine[S], browser: Browser
+) -> None:
+    older = [await engine.create() for _ in range(3)]
+    chosen = [await engine.create(start=True) for _ in range(2)]
+    page = await browser.get("/jobs", status="running")
+    ask = await confirmed(browser, page, ("all", "1"), act="cancel")
+    assert "Cancel 2 jobs?" in ask.text
+    for job in older:
+        await engine.start(job.job_id)
+    done = await browser.send(ask.forms[0])
+    assert "2 done, 3 passed over." in done.text
+    assert f"{older[0].job_id}: it has changed since you were asked" in done.text
+    assert [(await engine.get(job.job_id)).status for job in older] == [S.RUNNING] * 3
+    assert [(await engine.get(job.job_id)).status for job in chosen] == [S.CANCELLED] * 2
+
+
+async def test_a_job_that_has_moved_since_the_confirmation_is_passed_over(
+    engine: JobEngine[S], browser: Browser
+) -> None:
+    jobs = [await engine.create(kind="report") for _ in range(2)]
+    page = await browser.get("/jobs", kind="report")
+    ask = await confirmed(browser, page, ("all", "1"), act="cancel")
+    for job in jobs:
+        await engine.start(job.job_id)
+    assert "0 done, 2 passed over." in (await browser.send(ask.forms[0])).text
+    assert [(await engine.get(job.job_id)).status for job in jobs] == [S.RUNNING] * 2
+
+
+async def test_a_bulk_form_that_comes_again_after_the_next_failures_runs_nothing(
+    engine: JobEngine[S], browser: Browser
+) -> None:
+    async def fail(_: None) -> str:
+        raise ValueError("never")
+
+    jobs = [await engine.create(start=True) for _ in range(3)]
+    async with Worker(engine, Handler(fail, retry=Retry(1))):
+        for job in jobs:
+            await engine.wait(job.job_id, until={S.NEEDS_ATTENTION})
+        page = await browser.get("/jobs", status="needs_attention")
+        forms = [
+            (await confirmed(browser, page, ("all", "1"), act="retry")).forms[0],
+            (await confirmed(browser, page, *boxes_of(page), act="retry")).forms[0],
+        ]
+        assert "3 done, 0 passed over." in (await browser.send(forms[0])).text
+        for job in jobs:
+            await engine.wait(job.job_id, until={S.NEEDS_ATTENTION})
+        for form in forms:
+            assert "0 done, 3 passed over." in (await browser.send(form)).text
+    assert [(await engine.get(job.job_id)).attempt for job in jobs] == [2] * 3
+
+
+class FullDesk(EngineDesk):
+    """Fails on some jobs, as the desk of an engine whose disk is full for a while."""
+
+    full_for: Collection[str] = ()
+
+    async def do(
+        self, operation: str, arguments: Mapping[str, Any], *, by: str | None = None
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        if operation != "each":
+            return await super().do(operation, arguments, by=by)
+        error = {"name": "StorageFullError", "text": "the disk is full"}
+        outcomes = []
+        for job in arguments["jobs"]:
+            if job["job_id"] in self.full_for:
+                outcomes.append({"job_id": job["job_id"], "error": error})
+            else:
+                outcomes += await super().do(operation, {**arguments, "jobs": [job]}, by=by)
+        return outcomes
+
+
+async def test_a_bulk_act_stops_where_the_storage_fails_and_goes_on_from_there(
+    engine: JobEngine[S],
+) -> None:
+    jobs = [await engine.create() for _ in range(205)]
+    desk = FullDesk(engine.core)
+    desk.full_for = {jobs[150].job_id, jobs[151].job_id}
+    async with client_of(Dashboard(desk, authorize=as_said)) as client:
+        browser = Browser(client)
+        page = await browser.get("/jobs", status="awaiting_payment")
+        ask = await confirmed(browser, page, ("all", "1"), act="cancel")
+        stopped = await browser.send(ask.forms[0], reason="closed")
+        assert "99 done, 0 passed over, 2 failed." in stopped.text
+        assert f"{jobs[150].job_id}: the disk is full" in stopped.text
+        assert await engine.count(S.CANCELLED) == 99
+        desk.full_for = ()
+        assert "205 done, 0 passed over." in (await browser.send(stopped.forms[0])).text
+    assert await engine.count(S.CANCELLED) == 205
+    assert (await engine.history(jobs[0].job_id))[-1].reason == "closed"
 
 
 async def test_a_bulk_act_of_nothing_or_of_a_forged_form_is_refused(
