@@ -84,13 +84,19 @@ async def _page(
         every=_LIVE_SECONDS if is_at_work else None,
         done=done,
         problem=problem,
-        given=given or {},
+        given=_given(job, given or {}),
     )
 
 
 def _inputs(job: Mapping[str, Any]) -> Sequence[Input]:
     prompt = job.get("prompt")
     return () if prompt is None else inputs_of(prompt["json_schema"])
+
+
+def _given(job: Mapping[str, Any], form: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the fields of a refused form; none if they answer another question than the job's."""
+    prompt_id = (job.get("prompt") or {}).get("prompt_id")
+    return form if form.get("prompt_id") == prompt_id else {}
 
 
 async def act(request: Request) -> Response:

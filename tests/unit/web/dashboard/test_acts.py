@@ -252,6 +252,26 @@ async def test_any_other_question_has_one_field(
         assert (await engine.wait(job.job_id)).result == result
 
 
+async def test_a_late_answer_is_not_filled_into_the_next_question(
+    engine: JobEngine[S], browser: Browser
+) -> None:
+    async def ask(_: None, context: Context[S]) -> str:
+        hour = timedelta(hours=1)
+        context.request_input(bool, hour, question="Keep the data?", name="keep")
+        context.request_input(bool, hour, question="Delete all?", name="delete")
+        return "asked"
+
+    job = await engine.create(start=True)
+    async with Worker(engine, Handler(ask)):
+        first = await engine.wait(job.job_id, until={S.AWAITING_INPUT})
+        form = (await page_of(browser, first)).form("answer")
+        assert (await browser.send(form, field_0="yes")).status == 200
+        await engine.wait(job.job_id, until={S.AWAITING_INPUT})
+        late = await browser.send(form, field_0="yes")
+        assert (late.status, "Delete all?" in late.text) == (409, True)
+        assert ("field.0", "") in late.form("answer").fields
+
+
 # --- many jobs ----------------------------------------------------------------------------------
 
 
