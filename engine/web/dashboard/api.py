@@ -23,7 +23,7 @@ from starlette.routing import Route
 from engine.domain.exceptions import EngineError
 from engine.operations import OPERATIONS, Operation
 from engine.portal.server_stops import until_server_stops
-from engine.web.dashboard.board import PATHS, Board, board_of, url
+from engine.web.dashboard.board import HIDDEN, PATHS, Board, board_of, url
 from engine.web.dashboard.bodies import object_of
 from engine.web.dashboard.guard import access_of
 from engine.web.dashboard.openapi import openapi
@@ -116,7 +116,7 @@ def _seen(board: Board, told: object) -> object:
         return [_seen(board, each) for each in told]
     if not isinstance(told, dict):
         return told
-    if "job_id" in told and ("input" in told or "result" in told):
+    if "job_id" in told and any(name in told for name in HIDDEN):
         return board.seen(told)
     return {name: _seen(board, each) for name, each in told.items()}
 

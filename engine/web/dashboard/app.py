@@ -55,8 +55,8 @@ class Dashboard:
             Or a desk, which speaks to an engine elsewhere.
         authorize: Returns the `Access` of a request's caller, or None for none; it may be async.
             `token_access` makes one for services that have no users.
-        hide: Returns whether the input and the result of a job are hidden, given its fields as
-            JSON; a function that is not async. By default they are shown, folded.
+        hide: Returns whether the input of a job, its hash and the result are hidden, given the
+            job's fields as JSON; a function that is not async. By default they are shown, folded.
 
     Raises:
         InvalidValueError: An argument is of the wrong type.

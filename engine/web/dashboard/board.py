@@ -23,10 +23,12 @@ from engine.web.dashboard.tables import Tables
 Job: TypeAlias = dict[str, Any]
 """A job's fields as JSON, as the operations tell them."""
 Hide: TypeAlias = Callable[[Job], bool]
-"""Returns whether a job's input and result are hidden."""
+"""Returns whether a job's input, its hash and the result are hidden."""
 
 Value = TypeVar("Value")
 
+HIDDEN: Final = ("input", "input_hash", "result")
+"""The fields of a hidden job that nobody sees. Of an input with few values the hash tells which."""
 _FRESH_SECONDS: Final = 1.0
 _TABLES_SECONDS: Final = 5.0
 _KEPT_PAGES: Final = 64
@@ -69,7 +71,7 @@ class Board:
 
     Attributes:
         desk: Carries out the operations.
-        hide: Says whose inputs and results are hidden; None hides none.
+        hide: Says whose inputs, their hashes, and results are hidden; None hides none.
         has_login: Whether callers log in by a form of the dashboard.
         read_waiting: Reads which jobs wait for a person; every page says how many.
     """
@@ -141,7 +143,7 @@ class Board:
         """Return a job as the dashboard may show it."""
         if self.hide is None or "damaged" in job or not self.hide(job):
             return job
-        return {**job, "input": None, "result": None, "hidden": True}
+        return {**job, **dict.fromkeys(HIDDEN), "hidden": True}
 
     async def act(self, request: Request, operation: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
         """Carry out an act for the request's caller.

@@ -14,7 +14,7 @@ from engine import JobEngine
 from engine import OrderStatus as S
 from engine.operations import OPERATIONS
 from engine.web.dashboard import Dashboard, repeats, token_access
-from tests.unit.web.dashboard.browsing import ROOT
+from tests.unit.web.dashboard.browsing import ROOT, Browser
 from tests.unit.web.dashboard.conftest import as_said, client_of
 from tests.unit.web.dashboard.test_feed import stream
 
@@ -161,6 +161,8 @@ async def test_inputs_and_results_are_hidden_from_programs_too(engine: JobEngine
             texts.append(json.dumps(await get(client, path, **query)))
         for text in texts:
             assert ("secret" in text, '"hidden":' in text) == (False, True)
+            assert job.input_hash not in text
+        assert job.input_hash not in (await Browser(client).get("/job", id=job.job_id)).text
 
 
 async def test_a_client_waits_for_the_end_of_a_job(
