@@ -23,7 +23,7 @@ from engine.operations.fields import (
 from engine.operations.operation import Arguments, Operation
 from engine.operations.transitions import OfTransitions, transitions
 from engine.owner.commands.audit import ReadAudit
-from engine.owner.commands.family import descendants
+from engine.owner.commands.family import family
 from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
 from engine.owner.commands.pause import ReadPauses
 from engine.owner.commands.read import (
@@ -156,15 +156,16 @@ async def _count(core: Core[Any], given: OfCount, _: str | None) -> dict[str, An
 
 
 async def _job(core: Core[Any], given: OfOne, _: str | None) -> dict[str, Any]:
+    """Tell of a job; of a follow-up that can't be read its id, and what is damaged."""
     [job] = await core.ask(GetJobs.one(given.job_id))
     history = await core.ask(ReadHistory.checked(given.job_id))
     attempts = await core.ask(ReadAttempts.checked(given.job_id))
-    family = await core.converse(descendants(given.job_id))
+    follow_ups = await core.converse(family(given.job_id))
     return {
         "job": job_fields(job, core.state.events.progress.get(job.job_id)),
         "history": [entry_fields(entry, core.state.epochs) for entry in history],
         "attempts": [attempt_fields(attempt) for attempt in attempts],
-        "follow_ups": [follow_up_fields(each) for each in family],
+        "follow_ups": [follow_up_fields(each) for each in follow_ups],
     }
 
 

@@ -15,8 +15,37 @@ from engine.storage.filter import JobFilter
 from engine.storage.record import Damaged, Record
 
 
-def descendants(job_id: str) -> Generator[Message[Any], Any, list[Record]]:
+def family(job_id: str) -> Generator[Message[Any], Any, list[Record | Damaged]]:
     """Return the follow-ups of a job, and theirs, in the order of their creation.
+
+    Of a job that can't be read nobody knows whom it follows: all those that descend from the same
+    job as this one are among them.
+
+    Yields:
+        Messages; takes their answers.
+
+    Raises:
+        InvalidValueError: The id is no text of 1 to 256 characters.
+        JobNotFoundError: No job has this id.
+        JobDamagedError: The job can't be read.
+    """
+    [job] = yield GetJobs.one(job_id)
+    jobs, found, ids = JobFilter(root_id=job.root_id), list[Record | Damaged](), {job_id}
+    after: int | None = 0
+    while after is not None:
+        page: StoredPage = yield ListJobs(jobs, MAX_PAGE_JOBS, after)
+        for each in page.jobs:  # a follow-up is younger than its parent
+            if isinstance(each, Damaged):
+                found.append(each)
+            elif each.parent_id in ids:
+                ids.add(each.job_id)
+                found.append(each)
+        after = page.next_after
+    return found
+
+
+def descendants(job_id: str) -> Generator[Message[Any], Any, list[Record]]:
+    """Return the `family` of a job, for those who decide by it.
 
     Yields:
         Messages; takes their answers.
@@ -27,18 +56,11 @@ def descendants(job_id: str) -> Generator[Message[Any], Any, list[Record]]:
         JobDamagedError: A job of the family can't be read: nobody knows whom it follows, or whether
             it has ended.
     """
-    [job] = yield GetJobs.one(job_id)
-    jobs, found, ids = JobFilter(root_id=job.root_id), list[Record](), {job_id}
-    after: int | None = 0
-    while after is not None:
-        page: StoredPage = yield ListJobs(jobs, MAX_PAGE_JOBS, after)
-        for each in page.jobs:  # a follow-up is younger than its parent
-            if isinstance(each, Damaged):
-                raise JobDamagedError(each.job_id, each.problem)
-            if each.parent_id in ids:
-                ids.add(each.job_id)
-                found.append(each)
-        after = page.next_after
+    found = list[Record]()
+    for each in (yield from family(job_id)):
+        if isinstance(each, Damaged):
+            raise JobDamagedError(each.job_id, each.problem)
+        found.append(each)
     return found
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from engine import ORDER_LIFECYCLE, JobDamagedError, JobEngine
 from engine import OrderStatus as S
+from engine.operations import EngineDesk
 from engine.testing.facades import FACADES, Engine, opened_engine
 from tests.unit.follow_ups.conftest import RULES
 from tests.unit.follow_ups.families import OrderJob, ended, only
@@ -43,3 +44,16 @@ async def test_who_asks_for_it_or_waits_for_it_gets_an_error(
             with pytest.raises(JobDamagedError) as caught:
                 await call
             assert caught.value.job_id == refund.job_id
+
+
+async def test_an_operator_still_sees_the_job_that_it_follows(path: Path) -> None:
+    job, refund = await _damaged_family(path)
+    async with JobEngine(path, lifecycle=ORDER_LIFECYCLE) as engine:
+        desk = EngineDesk(engine.core)
+        told = await desk.do("job", {"job_id": job.job_id})
+        assert told["job"]["status"] == "cancelled"
+        [damaged] = told["follow_ups"]
+        assert damaged.keys() == {"job_id", "damaged"}
+        assert damaged["job_id"] == refund.job_id
+        with pytest.raises(JobDamagedError):
+            await desk.do("job", {"job_id": refund.job_id})
