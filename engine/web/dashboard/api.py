@@ -27,7 +27,7 @@ from engine.web.dashboard.board import HIDDEN, PATHS, Board, board_of, url
 from engine.web.dashboard.bodies import object_of
 from engine.web.dashboard.guard import access_of
 from engine.web.dashboard.openapi import openapi
-from engine.web.dashboard.repeats import Repeats
+from engine.web.dashboard.repeats import Call, Repeats
 from engine.web.streaming import HEARTBEAT, Pieces, Stream
 from engine.web.waiting import preferred_wait_seconds
 
@@ -133,7 +133,7 @@ async def _act(operation: str, repeats: Repeats, request: Request) -> Response:
     key = request.headers.get("idempotency-key")
     if key is None:
         return await act()
-    return await repeats.once(access_of(request).who, key, (operation, encode(arguments)), act)
+    return await repeats.once(access_of(request).who, key, Call.of(operation, arguments), act)
 
 
 # --- the stream ---------------------------------------------------------------------------------

@@ -8,21 +8,33 @@ and ``expected_attempt``.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from msgspec.json import encode
 from starlette.responses import Response
 
-from engine.domain.exceptions import EngineError
+from engine.domain.exceptions import EngineError, OutcomeUnknownError
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS, check_text
 from engine.web.errors import problem_of, problem_response
 
 _MOST_ANSWERS: Final = 1_000
 _MOST_BYTES: Final = 16 * 1024 * 1024
 
-Call = tuple[str, bytes]
-"""An operation and its arguments."""
+
+class Call(NamedTuple):
+    """What a request asks for."""
+
+    operation: str
+    digest: bytes
+    """The SHA-256 of the arguments, whatever their order."""
+
+    @classmethod
+    def of(cls, operation: str, arguments: Mapping[str, Any]) -> Call:
+        """Return the call of an operation with a JSON object of arguments."""
+        return cls(operation, sha256(encode(arguments, order="deterministic")).digest())
 
 
 class _Kept(NamedTuple):
@@ -46,22 +58,29 @@ class Repeats:
 
         Raises:
             InvalidValueError: The key is no text of 1 to 256 characters.
-            EngineError: The act's, if it may be tried again.
+            EngineError: The act's, if it may be tried again; or if its outcome is unknown, and then
+                the answer that tells so is kept.
         """
         name = who, check_text("Idempotency-Key", key, MAX_IDENTIFIER_CHARACTERS)
         kept = self._kept.get(name)
         if kept is not None:
             return _repeated(kept, call)
         self._kept[name] = _Kept(call, None)
+        answer = None
         try:
             answer = await act()
-        except EngineError as error:
+        except OutcomeUnknownError as error:
             answer = problem_of(error)
-            if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        except EngineError as error:
+            told = problem_of(error)
+            if told.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 raise
+            answer = told
         finally:
             del self._kept[name]
-        self._keep(name, _Kept(call, answer), len(answer.body))
+            if answer is not None:
+                self._keep(name, _Kept(call, answer), len(answer.body))
         return answer
 
     def _keep(self, name: tuple[str, str], kept: _Kept, size: int) -> None:

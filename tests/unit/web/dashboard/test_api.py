@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from typing import Any
 
 import anyio
@@ -10,7 +12,7 @@ import httpx
 import pytest
 from starlette.responses import Response
 
-from engine import JobEngine
+from engine import CommitUnknownError, JobEngine, StorageError
 from engine import OrderStatus as S
 from engine.operations import OPERATIONS
 from engine.web.dashboard import Dashboard, repeats, token_access
@@ -21,6 +23,7 @@ from tests.unit.web.dashboard.test_feed import stream
 pytestmark = pytest.mark.anyio
 
 API = f"{ROOT}/api"
+CALL = repeats.Call.of("start", {})
 
 
 async def get(client: httpx.AsyncClient, operation: str, **query: str) -> Any:  # noqa: ANN401 - JSON
@@ -120,12 +123,59 @@ async def test_a_request_that_is_at_work_is_not_begun_again() -> None:
         return Response("done")
 
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(kept.once, "ann", "k", ("start", b""), act)
+        tasks.start_soon(kept.once, "ann", "k", CALL, act)
         await begun.wait()
-        again = await kept.once("ann", "k", ("start", b""), act)
+        again = await kept.once("ann", "k", CALL, act)
         assert (again.status_code, again.headers["retry-after"]) == (409, "1")
         go_on.set()
-    assert (await kept.once("ann", "k", ("start", b""), act)).body == b"done"
+    assert (await kept.once("ann", "k", CALL, act)).body == b"done"
+
+
+async def test_a_request_whose_outcome_is_unknown_is_not_made_again() -> None:
+    kept, made = repeats.Repeats(), list[str]()
+
+    async def act() -> Response:
+        made.append("once")
+        raise CommitUnknownError(StorageError("the disk is gone"))
+
+    with pytest.raises(CommitUnknownError):
+        await kept.once("ann", "k", CALL, act)
+    again = await kept.once("ann", "k", CALL, act)
+    assert (again.status_code, json.loads(bytes(again.body))["code"]) == (503, "outcome-unknown")
+    assert made == ["once"]
+
+
+async def test_a_request_that_was_not_applied_is_made_again() -> None:
+    kept, errors = repeats.Repeats(), [StorageError("the disk is full")]
+
+    async def act() -> Response:
+        if errors:
+            raise errors.pop()
+        return Response("done")
+
+    with pytest.raises(StorageError):
+        await kept.once("ann", "k", CALL, act)
+    assert (await kept.once("ann", "k", CALL, act)).body == b"done"
+
+
+async def test_large_arguments_are_not_kept_and_their_order_does_not_count(
+    engine: JobEngine[S], client: httpx.AsyncClient
+) -> None:
+    job = await engine.create()
+    given = {"job_id": job.job_id, "reason": "closed"}
+    first = await post(client, "cancel", "k", **given)
+    again = await post(client, "cancel", "k", **dict(reversed(given.items())))
+    assert (again.status_code, again.content) == (200, first.content)
+    tracemalloc.start()
+    try:
+        for number in range(4):
+            refused = await post(client, "cancel", str(number), job_id="x", reason="r" * 1_000_000)
+            assert refused.status_code == 422
+        del refused
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 async def test_only_so_many_answers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +187,7 @@ async def test_only_so_many_answers_are_kept(monkeypatch: pytest.MonkeyPatch) ->
             made.append(key)
             return Response("x" * 10)
 
-        await kept.once("ann", key, ("start", b""), act)
+        await kept.once("ann", key, CALL, act)
 
     for key in ("a", "b", "a", "c", "b", "a"):
         await ask(key)
