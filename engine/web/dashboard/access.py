@@ -19,7 +19,6 @@ from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.validation import MAX_BY_CHARACTERS, check_flag, check_text
 from engine.portal.time import utc_now
 
-SESSION_COOKIE: Final = "engine_dashboard"
 SESSION_SECONDS: Final = 12 * 3_600
 _SHORTEST_TOKEN_CHARACTERS: Final = 16
 _LONGEST_TOKEN_CHARACTERS: Final = 1_024
@@ -58,19 +57,25 @@ def token_access(token: str, who: str = "operator", *, may_act: bool = True) -> 
     other site can send. A program sends ``Authorization: Bearer TOKEN``. Serve both by TLS.
 
     Args:
-        token: A secret of 16 to 1,024 characters, such as ``secrets.token_urlsafe()`` makes. A new
-            one ends all sessions of the old one.
+        token: A secret of 16 to 1,024 printable ASCII characters, such as
+            ``secrets.token_urlsafe()`` makes, without white space around them. A new one ends all
+            sessions of the old one.
         who: The name of its owners; see `Access`.
         may_act: Whether they may also act.
 
     Raises:
-        InvalidValueError: An argument is of the wrong type or size.
+        InvalidValueError: An argument is of the wrong type or size, or the token of others.
     """
     return TokenAccess(token, Access(who, may_act))
 
 
 class TokenAccess:
-    """Gives access to those who have a token; see `token_access`."""
+    """Gives access to those who have a token; see `token_access`.
+
+    Attributes:
+        cookie: The name of the cookie of a session. It is the token's: a browser sends the cookie
+            of a dashboard at ``/`` also to one at ``/ops``.
+    """
 
     def __init__(self, token: str, access: Access) -> None:
         if not isinstance(token, str):
@@ -78,7 +83,12 @@ class TokenAccess:
         if not _SHORTEST_TOKEN_CHARACTERS <= len(token) <= _LONGEST_TOKEN_CHARACTERS:
             size = f"{_SHORTEST_TOKEN_CHARACTERS} to {_LONGEST_TOKEN_CHARACTERS:,} characters"
             raise InvalidValueError("token", f"must have {size}, not {shown(len(token))}")
+        if not (token.isascii() and token.isprintable()) or token != token.strip():
+            problem = "must be printable ASCII, without white space around it: no header has others"
+            raise InvalidValueError("token", problem)
         self._digest = sha256(token.encode()).digest()
+        name = hmac.new(self._digest, b"engine dashboard cookie", sha256).hexdigest()
+        self.cookie = f"engine_dashboard_{name[:8]}"
         self._access = access
 
     def __call__(self, request: Request) -> Access | None:
@@ -86,7 +96,7 @@ class TokenAccess:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             return self._access if self.knows(given.strip()) else None
-        session = request.cookies.get(SESSION_COOKIE, "")
+        session = request.cookies.get(self.cookie, "")
         return self._access if self._is_session(session) else None
 
     def knows(self, given: str) -> bool:

@@ -26,7 +26,7 @@ from engine.web.dashboard.audit import audit
 from engine.web.dashboard.board import PATHS, Board, Hide, board_of
 from engine.web.dashboard.guard import Guard
 from engine.web.dashboard.inbox import inbox, read_inbox
-from engine.web.dashboard.login import Login, log_out
+from engine.web.dashboard.login import Login
 from engine.web.dashboard.overview import overview
 from engine.web.dashboard.places import path_below_root, placed
 from engine.web.errors import log_error, problem_of, problem_response
@@ -74,7 +74,10 @@ class Dashboard:
         )
         if isinstance(authorize, TokenAccess):
             login = Login(authorize, self._board)
-            app.router.routes.append(_route("login", login.log_in, "POST"))
+            app.router.routes += [
+                _route("login", login.log_in, "POST"),
+                _route("logout", login.log_out, "POST"),
+            ]
             paths = {f"GET {PATHS['style']}", f"GET {PATHS['icon']}", f"POST {PATHS['login']}"}
             self._app = Guard(app, authorize, login.ask, paths)
         else:
@@ -128,7 +131,6 @@ def _routes() -> list[Route]:
         _route("kinds_act", kinds.act, "POST"),
         _page("audit", audit),
         _route("events", streams.events),
-        _route("logout", log_out, "POST"),
         *api_routes(),
         *(_route(name, partial(_static, name)) for name in _STATIC),
     ]

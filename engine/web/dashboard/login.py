@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.domain.exceptions import InvalidValueError
-from engine.web.dashboard.access import SESSION_COOKIE, SESSION_SECONDS, TokenAccess
-from engine.web.dashboard.board import Board, board_of, redirect, url
+from engine.web.dashboard.access import SESSION_SECONDS, TokenAccess
+from engine.web.dashboard.board import Board, redirect, url
 from engine.web.dashboard.bodies import form_of
 from engine.web.errors import problem_response
 
@@ -50,7 +50,7 @@ class Login:
             return self._board.bare_page(request, "login", status, is_wrong=True)
         answer = redirect(request, "overview")
         answer.set_cookie(
-            SESSION_COOKIE,
+            self._access.cookie,
             self._access.new_session(),
             max_age=SESSION_SECONDS,
             path=url(request, "overview"),
@@ -60,15 +60,14 @@ class Login:
         )
         return answer
 
-
-async def log_out(request: Request) -> Response:
-    """Forget the session in this browser."""
-    answer = redirect(request, "overview" if board_of(request).has_login else "jobs")
-    answer.delete_cookie(
-        SESSION_COOKIE,
-        path=url(request, "overview"),
-        secure=request.url.scheme == "https",
-        httponly=True,
-        samesite="strict",
-    )
-    return answer
+    async def log_out(self, request: Request) -> Response:
+        """Forget the session in this browser."""
+        answer = redirect(request, "overview")
+        answer.delete_cookie(
+            self._access.cookie,
+            path=url(request, "overview"),
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
+        return answer

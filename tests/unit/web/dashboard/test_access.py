@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.routing import Mount
 
 from engine import InvalidValueError, JobEngine
 from engine import OrderStatus as S
@@ -167,7 +169,7 @@ async def test_a_session_ends_and_can_not_be_made_up(
     async with client_of(guarded, who=None) as client:
 
         async def status(cookie: str) -> int:
-            headers = {"Cookie": f"{access.SESSION_COOKIE}={cookie}"}
+            headers = {"Cookie": f"{token_access(TOKEN).cookie}={cookie}"}
             return (await client.get(f"{ROOT}/", headers=headers)).status_code
 
         assert await status(session) == 200
@@ -178,8 +180,33 @@ async def test_a_session_ends_and_can_not_be_made_up(
         assert await status(session) == 401
 
 
-@pytest.mark.parametrize("token", ["short", "a" * 1_025, 7])
-def test_a_token_that_can_be_guessed_is_refused(token: str) -> None:
+async def test_two_dashboards_of_one_host_have_sessions_of_their_own(
+    engine: JobEngine[S], guarded: Dashboard
+) -> None:
+    outer = Dashboard(engine, authorize=token_access("another token of the service"))
+    app = Starlette(routes=[Mount(ROOT, guarded), Mount("/", outer)])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, headers=HTML) as client:
+        for place, token in (("", "another token of the service"), (ROOT, TOKEN)):
+            await client.post(f"{place}/login", data={"token": token}, headers=SAME_ORIGIN)
+        assert len({cookie.name for cookie in client.cookies.jar}) == 2
+        cookies = "; ".join(f"{each.name}={each.value}" for each in client.cookies.jar)
+        client.cookies.clear()
+        for place in ("", ROOT):  # in whatever order the browser sends them
+            for header in (cookies, "; ".join(reversed(cookies.split("; ")))):
+                answer = await client.get(f"{place}/", headers={"Cookie": header})
+                assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *("short", "a" * 1_025, 7),
+        *(" padded-token-of-20chars", "a-token-read-from-a-file\n", "\ttoken-after-a-tab"),
+        *("t\u00f6ken-with-an-umlaut", "a-token-of-two\nlines-of-text"),
+    ],
+)
+def test_a_token_that_can_be_guessed_or_not_be_sent_is_refused(token: str) -> None:
     with pytest.raises(InvalidValueError, match=r"^token must"):
         token_access(token)
 
