@@ -9,6 +9,7 @@ import pytest
 
 from engine import JobStatus, SQLiteStorage, SyncJobEngine
 from engine.cli.program import main
+from tests.tries import thorough
 from tests.unit.cli.programs import Outcome, Run
 
 
@@ -17,9 +18,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "jobs.db"
 
 
-@pytest.fixture(params=["file", "database"])
+@pytest.fixture(params=["file", *thorough("database")])
 def place(request: pytest.FixtureRequest) -> str:
-    """Return a place without jobs."""
+    """Return a place without jobs; `test_databases` has some over a database in the quick tier."""
     name = "path" if request.param == "file" else "postgres_url"
     return str(request.getfixturevalue(name))
 

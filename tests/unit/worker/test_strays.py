@@ -31,6 +31,8 @@ OFTEN = Retry(max_attempts=99, first_delay_seconds=0)
 """For the real clock: on a busy machine the second attempt may run out of time, too."""
 SHORT = 60.0
 """Seconds of a virtual clock."""
+PATIENCE = 0.02
+"""Seconds that time waits for a thread, which is held."""
 
 
 class Thread:
@@ -71,7 +73,7 @@ async def _timed_out(
 
 
 async def test_a_job_that_timed_out_does_not_run_beside_itself() -> None:
-    handler, clock = Thread(), VirtualClock()
+    handler, clock = Thread(), VirtualClock(patience_seconds=PATIENCE)
     async with working(handler, clock=clock, timeout_seconds=SHORT, retry=AT_ONCE) as engine:
         job = await running(engine)
         other = await running(engine)
@@ -90,7 +92,7 @@ async def test_a_job_that_timed_out_does_not_run_beside_itself() -> None:
 
 
 async def test_it_may_if_the_worker_says_so() -> None:
-    handler, clock = Thread(), VirtualClock()
+    handler, clock = Thread(), VirtualClock(patience_seconds=PATIENCE)
     how: dict[str, Any] = {"clock": clock, "timeout_seconds": SHORT, "retry": AT_ONCE}
     async with working(handler, wait_for_threads=False, **how) as engine:
         job = await running(engine)
@@ -103,7 +105,7 @@ async def test_it_may_if_the_worker_says_so() -> None:
 
 
 async def test_a_cancel_ends_it_all_the_same() -> None:
-    handler, clock = Thread(), VirtualClock()
+    handler, clock = Thread(), VirtualClock(patience_seconds=PATIENCE)
     async with working(handler, clock=clock, timeout_seconds=SHORT, retry=AT_ONCE) as engine:
         job = await running(engine)
         await _timed_out(engine, job, clock, handler)
@@ -113,7 +115,7 @@ async def test_a_cancel_ends_it_all_the_same() -> None:
 
 
 async def test_a_deadline_ends_it_all_the_same() -> None:
-    handler, clock = Thread(), VirtualClock()
+    handler, clock = Thread(), VirtualClock(patience_seconds=PATIENCE)
     deadlines = {AgentJobStatus.RUNNING: timedelta(hours=1)}
     async with agents(clock=clock) as engine:
         async with Worker(engine, handler, grace_seconds=0):

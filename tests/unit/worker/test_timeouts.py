@@ -67,7 +67,7 @@ async def test_a_time_limit_of_the_handlers_own_is_its_own_error() -> None:
 
 
 async def test_a_thread_keeps_its_place_until_it_ends() -> None:
-    clock = VirtualClock()
+    clock = VirtualClock(patience_seconds=0.02)  # the threads are held
     let_go, began, ran = threading.Event(), threading.Event(), threading.Event()
 
     def handler(job: AgentJob) -> str:
@@ -95,7 +95,7 @@ async def test_a_thread_keeps_its_place_until_it_ends() -> None:
 
 
 async def test_many_threads_may_be_left_at_once() -> None:
-    clock = VirtualClock()
+    clock = VirtualClock(patience_seconds=0.02)  # the threads are held
     let_go, began = threading.Event(), threading.Semaphore(0)
 
     def handler(_: AgentJob) -> None:
