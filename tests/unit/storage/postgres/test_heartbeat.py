@@ -385,8 +385,8 @@ async def test_a_bug_of_the_thread_is_raised_where_news_is_awaited(place: Place)
     async with beating(place) as one:
         place.rows("ALTER FUNCTION engine.beat_1 RENAME TO true_beat")
         place.rows(
-            "CREATE FUNCTION engine.beat_1(bigint, text[], OUT alive text, OUT now timestamptz) "
-            "LANGUAGE sql AS $$ SELECT 't', timestamptz 'infinity' $$"
+            "CREATE FUNCTION engine.beat_1(bigint, text[], OUT alive text, OUT now timestamptz, "
+            "OUT instructions text) LANGUAGE sql AS $$ SELECT 't', timestamptz 'infinity', '' $$"
         )
         with pytest.raises(OverflowError):
             await one.until_lost()
@@ -474,5 +474,6 @@ async def test_a_transaction_that_stays_open_is_warned_of_once(
         async with beating(place, plain_url, lease_seconds=0.2) as one:
             await place.until_beaten(one.engine_id, 50)
         process_id = holder.info.backend_pid
-    [record] = caplog.records
-    assert f"process {process_id} of the database server" in record.getMessage()
+    told = [each.getMessage() for each in caplog.records]
+    [warning] = [each for each in told if "keeps a transaction open" in each]  # a beat may be late
+    assert f"process {process_id} of the database server" in warning
