@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from engine.cli.times import duration, moment
@@ -38,9 +40,10 @@ def add_place(parser: ArgumentParser) -> None:
     )
 
 
-def add_reason(parser: ArgumentParser, help_text: str) -> None:
-    """Add the argument ``--reason``."""
-    parser.add_argument("--reason", type=reason, metavar="TEXT", help=help_text)
+def add_reason(parser: ArgumentParser, help_text: str, *, shortest: int = 1) -> None:
+    """Add the argument ``--reason``, a text of so many characters at least."""
+    read = partial(reason, shortest=shortest)
+    parser.add_argument("--reason", type=read, metavar="TEXT", help=help_text)
 
 
 def add_dry_run(parser: ArgumentParser) -> None:
@@ -48,6 +51,19 @@ def add_dry_run(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="only tell what would be done; change nothing"
     )
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """Tell a wrong value as wrong usage.
+
+    Raises:
+        ArgumentTypeError: It is one.
+    """
+    try:
+        yield
+    except InvalidValueError as error:
+        raise ArgumentTypeError(error.problem) from error
 
 
 def place(text: str) -> Place:
@@ -79,10 +95,8 @@ def path(text: str) -> Path:
     Raises:
         ArgumentTypeError: It can't be one.
     """
-    try:
+    with _usage():
         return path_at(text)
-    except InvalidValueError as error:
-        raise ArgumentTypeError(error.problem) from error
 
 
 def identifier(text: str) -> str:
@@ -91,10 +105,8 @@ def identifier(text: str) -> str:
     Raises:
         ArgumentTypeError: It can't be one.
     """
-    try:
+    with _usage():
         return check_text("text", text, MAX_IDENTIFIER_CHARACTERS)
-    except InvalidValueError as error:
-        raise ArgumentTypeError(error.problem) from error
 
 
 def actor(text: str) -> str:
@@ -103,10 +115,8 @@ def actor(text: str) -> str:
     Raises:
         ArgumentTypeError: It can't.
     """
-    try:
+    with _usage():
         return check_text("by", text, MAX_BY_CHARACTERS)
-    except InvalidValueError as error:
-        raise ArgumentTypeError(error.problem) from error
 
 
 def kind(text: str) -> str:
@@ -115,10 +125,8 @@ def kind(text: str) -> str:
     Raises:
         ArgumentTypeError: It can't be one.
     """
-    try:
+    with _usage():
         return check_kind(text)
-    except InvalidValueError as error:
-        raise ArgumentTypeError(error.problem) from error
 
 
 def label(text: str) -> tuple[str, str]:
@@ -141,22 +149,18 @@ def payment(text: str) -> str:
     Raises:
         ArgumentTypeError: It can't be one.
     """
-    try:
+    with _usage():
         return check_payment_name(text)
-    except InvalidValueError as error:
-        raise ArgumentTypeError(error.problem) from error
 
 
-def reason(text: str) -> str:
+def reason(text: str, *, shortest: int) -> str:
     """Return a text that can be the reason of an act.
 
     Raises:
         ArgumentTypeError: It can't be one.
     """
-    try:
-        return check_text("reason", text, MAX_REASON_CHARACTERS)
-    except InvalidValueError as error:
-        raise ArgumentTypeError(error.problem) from error
+    with _usage():
+        return check_text("reason", text, MAX_REASON_CHARACTERS, shortest=shortest)
 
 
 def age(text: str) -> str:

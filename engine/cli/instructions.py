@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import anyio
 
 from engine.cli.arguments import add_place, kind
-from engine.control import SocketDesk
+from engine.cli.arguments import add_reason as add_reason_argument
+from engine.control.client import SocketDesk
 from engine.domain.exceptions import InvalidValueError
-from engine.domain.validation import MAX_REASON_CHARACTERS, check_text
 from engine.operating import desk_at, this_operator
 from engine.storage.inspection import Place
 
@@ -25,14 +25,7 @@ def add_kind(parser: ArgumentParser) -> None:
 
 def add_reason(parser: ArgumentParser) -> None:
     """Add the option ``--reason``."""
-    parser.add_argument("--reason", type=_reason, metavar="TEXT", help="why, for those who ask")
-
-
-def _reason(text: str) -> str:
-    try:
-        return check_text("reason", text, MAX_REASON_CHARACTERS, shortest=0)
-    except InvalidValueError as error:
-        raise ArgumentTypeError(error.problem) from error
+    add_reason_argument(parser, "why, for those who ask", shortest=0)
 
 
 def tell(place: Place, operation: str, **arguments: Any) -> Any:  # noqa: ANN401 - JSON

@@ -9,8 +9,9 @@ from typing import Final
 from engine.cli.arguments import identifier
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.domain.exceptions import shown
+from engine.domain.exceptions import JobDamagedError, shown
 from engine.storage.inspection import View
+from engine.storage.record import Record
 
 _FEWEST_CHARACTERS: Final = 6  # of a beginning
 _CANDIDATES: Final = 10
@@ -35,6 +36,21 @@ def find_job_id(view: View, arguments: Namespace, console: Console) -> str | Exi
     An id that is there counts as such, even if others begin with it.
     """
     return find_id_from(view, arguments.job_id, arguments, console)
+
+
+def find_job(view: View, arguments: Namespace, console: Console) -> Record | Exit:
+    """Return the job that the arguments name, as `find_job_id` does its id.
+
+    Raises:
+        JobDamagedError: It is damaged.
+    """
+    job_id = find_job_id(view, arguments, console)
+    if isinstance(job_id, Exit):
+        return job_id
+    job = view.job(job_id)
+    if job is None:  # a damaged index has its id
+        raise JobDamagedError(job_id, "it can't be found by its id")
+    return job
 
 
 def find_id_from(view: View, text: str, arguments: Namespace, console: Console) -> str | Exit:

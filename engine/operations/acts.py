@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from engine.domain.deadlines import Deadline
-from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.moves import Move
-from engine.domain.validation import check_seconds
 from engine.operations.fields import job_fields
-from engine.operations.operation import Arguments, Operation
+from engine.operations.operation import Arguments, Operation, length_of
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.command import Write
@@ -135,11 +133,7 @@ def _deadline(given: float | datetime | None) -> Deadline | None:
     """
     if given is None or isinstance(given, datetime):
         return given
-    try:
-        return timedelta(seconds=check_seconds("deadline", given))
-    except OverflowError:
-        problem = f"must be seconds that a calendar has, not {shown(given)}"
-        raise InvalidValueError("deadline", problem) from None
+    return length_of("deadline", given)
 
 
 async def _follow_up(core: Core[Any], given: OfFollowUp, by: str | None) -> dict[str, Any]:

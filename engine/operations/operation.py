@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct, ValidationError, convert
 
-from engine.domain.exceptions import InvalidValueError
+from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.validation import check_seconds
 from engine.owner.core import Core
 
 
@@ -53,3 +55,16 @@ class Operation(Generic[Given]):
             text, _, place = str(error).partition(" - at ")
             field = place.strip("`").removeprefix("$.") or self.name
             raise InvalidValueError(field, f"can't be read: {text}") from None
+
+
+def length_of(field: str, seconds: float) -> timedelta:
+    """Return the length of time that an argument gives in seconds.
+
+    Raises:
+        InvalidValueError: It gives none, or one that no calendar has.
+    """
+    try:
+        return timedelta(seconds=check_seconds(field, seconds))
+    except OverflowError:
+        problem = f"must be seconds that a calendar has, not {shown(seconds)}"
+        raise InvalidValueError(field, problem) from None

@@ -15,8 +15,8 @@ from engine.cli.arguments import add_dry_run, add_json, add_place, add_reason
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.job_ids import add_job_id, find_job_id
-from engine.domain.exceptions import InvalidValueError, JobDamagedError, shown
+from engine.cli.job_ids import add_job_id, find_job
+from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.models import Prompt
 
 _ACT: Final = Act(
@@ -89,17 +89,14 @@ def answer(arguments: Namespace, console: Console) -> Exit:
 def _prompt(arguments: Namespace, console: Console) -> Prompt | Exit:
     """Return the open prompt of the job, whose whole id the arguments have from now on."""
     with arguments.place.reading() as view:
-        job_id = find_job_id(view, arguments, console)
-        if isinstance(job_id, Exit):
-            return job_id
-        job = view.job(job_id)
-    if job is None:  # a damaged index has its id
-        raise JobDamagedError(job_id, "it can't be found by its id")
-    arguments.job_id = job_id
+        job = find_job(view, arguments, console)
+    if isinstance(job, Exit):
+        return job
+    arguments.job_id = job.job_id
     if job.execution.prompt is not None and job.outcome is None:
         return Prompt.model_validate_json(job.execution.prompt)
-    console.note(f"engine: job {shown(job_id)} is {shown(job.status)}, and asks nothing")
-    write_next_steps(_ACT.name, job_id, arguments, console)
+    console.note(f"engine: job {shown(job.job_id)} is {shown(job.status)}, and asks nothing")
+    write_next_steps(_ACT.name, job.job_id, arguments, console)
     return Exit.REFUSED
 
 

@@ -14,7 +14,7 @@ from engine.cli.arguments import add_json, add_place
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.job_ids import add_job_id, find_job_id
+from engine.cli.job_ids import add_job_id, find_job
 from engine.cli.texts import NOTHING, Cells, cut
 from engine.domain.epochs import Epochs
 from engine.domain.exceptions import JobDamagedError
@@ -61,15 +61,12 @@ def show_job(arguments: Namespace, console: Console) -> Exit:
         JobDamagedError: The job, its attempts or its history are damaged.
     """
     with arguments.place.reading() as view:
-        job_id = find_job_id(view, arguments, console)
-        if isinstance(job_id, Exit):
-            return job_id
-        job = view.job(job_id)
-        if job is None:  # a damaged index has its id
-            raise JobDamagedError(job_id, "it can't be found by its id")
+        job = find_job(view, arguments, console)
+        if isinstance(job, Exit):
+            return job
         around = _around(view, job)
         try:
-            entries, failed = view.history(job_id), view.attempts(job_id)
+            entries, failed = view.history(job.job_id), view.attempts(job.job_id)
         except JobDamagedError:
             if not arguments.json:
                 _write_fields(job, around, console)
