@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 from typing_extensions import TypeAliasType, TypeVar
 
-from engine.control import control_option
+from engine.control.option import control_option
 from engine.domain.audit_entry import AuditEntry
 from engine.domain.deadlines import Deadline
 from engine.domain.exceptions import (

@@ -12,9 +12,3 @@ system names them.
 
 Public: nothing.
 """
-
-from engine.control.client import SocketDesk, engine_listening_at
-from engine.control.protocol import Hello
-from engine.control.server import control_option
-
-__all__ = ["Hello", "SocketDesk", "control_option", "engine_listening_at"]

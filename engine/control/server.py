@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
@@ -18,7 +18,6 @@ from engine.control.peer import UNKNOWN, peer_of
 from engine.control.protocol import PROTOCOL, Hello, error_fields, line_of
 from engine.control.socket_file import HAS_SOCKETS, SocketFile
 from engine.domain.exceptions import EngineUnavailableError, StorageError
-from engine.domain.validation import check_flag
 from engine.domain.version import __version__
 from engine.operations import EngineDesk
 from engine.owner.attachment import Part
@@ -35,19 +34,9 @@ _NAME_SECONDS: Final = 2.0  # how long a directory of users may take
 _CLOSING_SECONDS: Final = 2.0  # for what is at work when the engine closes
 
 
-def control_option(control: object) -> Callable[[Core[Any]], object] | None:
-    """Return what an engine with this option does when it is open.
-
-    Raises:
-        InvalidValueError: The option is no bool.
-    """
-    return _listen if check_flag("control", control) else None
-
-
-def _listen(core: Core[Any]) -> None:
-    """Listen beside the engine's file, if it has one, and the system has such sockets."""
-    database = core.kept.file
-    if database is None or not HAS_SOCKETS:
+def listen(core: Core[Any], database: Path) -> None:
+    """Listen beside the engine's file, if the system has such sockets."""
+    if not HAS_SOCKETS:
         return
     file = SocketFile(database)
     try:

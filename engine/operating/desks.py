@@ -8,7 +8,7 @@ from typing import Any
 
 from anyio import to_thread
 
-from engine.control import SocketDesk, engine_listening_at
+from engine.control.client import SocketDesk, engine_listening_at
 from engine.domain.exceptions import (
     LifecycleError,
     StorageDamagedError,

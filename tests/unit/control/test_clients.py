@@ -27,7 +27,8 @@ from engine import (
     SQLiteStorage,
     SyncJobEngine,
 )
-from engine.control import SocketDesk, connection, server
+from engine.control import connection, server
+from engine.control.client import SocketDesk
 from engine.control.peer import Peer, peer_of
 from engine.domain.validation import MAX_BY_CHARACTERS, check_text
 from engine.storage.audit import AuditLine

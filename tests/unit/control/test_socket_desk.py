@@ -30,8 +30,9 @@ from engine import (
     SyncJobEngine,
     WriteTimeoutError,
 )
-from engine.control import Hello, SocketDesk, engine_listening_at, wire
-from engine.control.protocol import MAX_REQUEST_BYTES, ErrorFields, error_fields, error_of
+from engine.control import wire
+from engine.control.client import SocketDesk, engine_listening_at
+from engine.control.protocol import MAX_REQUEST_BYTES, ErrorFields, Hello, error_fields, error_of
 from engine.domain import exceptions
 from engine.operations import EngineDesk
 from engine.testing.facades import FACADES, opened_engine

@@ -14,7 +14,8 @@ import anyio
 import pytest
 
 from engine import JobEngine, SQLiteStorage, SyncJobEngine
-from engine.control import SocketDesk, engine_listening_at, server
+from engine.control import server
+from engine.control.client import SocketDesk, engine_listening_at
 from engine.testing.facades import FACADES, opened_engine
 from tests.reliability.alive import descriptors
 from tests.systems import needs_fork, needs_proc

@@ -28,7 +28,7 @@ from engine import (
     StorageReadOnlyError,
 )
 from engine import OrderStatus as S
-from engine.control import SocketDesk
+from engine.control.client import SocketDesk
 from engine.domain.lifecycle import description
 from engine.operating import desk_at, this_operator
 from engine.storage.places import place_at

@@ -8,7 +8,7 @@ import pytest
 
 from engine import ORDER_LIFECYCLE, JobEngine
 from engine import OrderStatus as S
-from engine.control import SocketDesk
+from engine.control.client import SocketDesk
 from engine.web.dashboard import Dashboard
 from tests.unit.web.dashboard.browsing import Browser
 from tests.unit.web.dashboard.conftest import as_said, client_of
