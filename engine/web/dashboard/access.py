@@ -88,7 +88,7 @@ class TokenAccess:
             raise InvalidValueError("token", problem)
         self._digest = sha256(token.encode()).digest()
         name = hmac.new(self._digest, b"engine dashboard cookie", sha256).hexdigest()
-        self.cookie = f"engine_dashboard_{name[:8]}"
+        self.cookie: str = f"engine_dashboard_{name[:8]}"
         self._access = access
 
     def __call__(self, request: Request) -> Access | None:
