@@ -8,7 +8,6 @@ storage or a clock raises on the one serving thread stops only its own engine.
 """
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import engine
+from tests.interrupts import interrupt
 from tests.systems import needs_fork
 from tests.tries import thorough, tries
 
@@ -95,7 +95,7 @@ def test_a_caller_that_is_interrupted_can_go_on() -> None:
     with _start("interrupted") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
-        process.send_signal(signal.SIGINT)
+        interrupt(process)
         output, complaints = process.communicate(timeout=SECONDS)
     assert (output, complaints, process.returncode) == ("interrupted\n2\n", "", 0)
 

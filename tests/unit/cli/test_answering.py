@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +15,7 @@ from engine.owner.commands.ask import AskForInput
 from engine.owner.prompts import Schema, prompt_text
 from engine.storage.places import place_at
 from tests.examples.programs import Terminal
+from tests.interrupts import interrupt
 from tests.tries import thorough
 from tests.unit.claiming import claimed_one
 from tests.unit.cli.programs import PROGRAM, Run
@@ -172,7 +172,7 @@ def test_a_dialogue_that_is_broken_off_answers_nothing(place: str, path: Path) -
         with Terminal([*PROGRAM, "answer", place, job_id], path.parent, asks=True) as terminal:
             terminal.read_until("Paper (A4 or A5): ")
             if is_interrupted:
-                terminal.process.send_signal(signal.SIGINT)
+                interrupt(terminal.process)
             else:
                 terminal.type("\x04")
             code, _ = terminal.finish()
