@@ -35,8 +35,8 @@ def become(path: Path) -> None:
     os.chdir(path.parent)
     for number, name, flags in (
         (0, os.devnull, os.O_RDONLY),
-        (1, "output", os.O_WRONLY | os.O_CREAT),
-        (2, "errors", os.O_WRONLY | os.O_CREAT),
+        (1, "output", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+        (2, "errors", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
     ):
         file = os.open(name, flags, 0o600)
         os.dup2(file, number)

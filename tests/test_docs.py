@@ -89,26 +89,6 @@ def test_every_page_is_markdown_with_one_title_and_blocks_of_known_kinds() -> No
     assert len(snippets()) >= 20
 
 
-def run(arguments: list[str], folder: Path) -> str:
-    """Run a Python program and return its output; it must succeed."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout
-
-
-def run_snippet(snippet: str, folder: Path) -> str:
-    (folder / "snippet.py").write_text(snippet, encoding="utf-8")
-    return run(["snippet.py"], folder)
-
-
 @pytest.fixture(scope="module")
 def warm() -> Iterator[subprocess.Popen[str]]:
     """Start a process that has imported the engine, and runs programs in forks of itself."""
@@ -135,14 +115,20 @@ def test_snippet(
 ) -> None:
     if DATABASE in snippet:
         snippet = snippet.replace(DATABASE, request.getfixturevalue("postgres_url"))
+    assert run(warm, snippet, tmp_path) == output
+
+
+def run(warm: subprocess.Popen[str], program: str, folder: Path) -> str:
+    """Run a Python program in a folder and return its output; it must succeed."""
     assert warm.stdin is not None
     assert warm.stdout is not None
-    path = tmp_path / "snippet.py"
-    path.write_text(snippet, encoding="utf-8")
+    path = folder / "snippet.py"
+    path.write_text(program, encoding="utf-8")
     print(path, file=warm.stdin, flush=True)
     code = warm.stdout.readline()
-    told = [tmp_path.joinpath(name).read_text(encoding="utf-8") for name in ("output", "errors")]
-    assert (code, *told) == ("0\n", output, "")
+    output, errors = (folder.joinpath(name).read_text("utf-8") for name in ("output", "errors"))
+    assert (code, errors) == ("0\n", "")
+    return output
 
 
 @pytest.mark.thorough
@@ -171,7 +157,10 @@ def test_every_console_shows_commands_that_are_run() -> None:
                 assert len(found) == text.count("$ ") >= 1
 
 
-def test_the_consoles_show_what_the_commands_print(tmp_path: Path, postgres_url: str) -> None:
+@needs_fork
+def test_the_consoles_show_what_the_commands_print(
+    tmp_path: Path, warm: subprocess.Popen[str], postgres_url: str
+) -> None:
     consoles = 0
     for page, blocks in BLOCKS.items():
         folder = tmp_path / page
@@ -181,10 +170,11 @@ def test_the_consoles_show_what_the_commands_print(tmp_path: Path, postgres_url:
             snippet = text if kind == "python" else snippet
             if kind == "console" and (shown := ENGINE_COMMAND.findall(text)):
                 consoles += 1
-                run_snippet(snippet, folder)
+                run(warm, snippet, folder)
                 for command, output in shown:
                     words = command.replace(DATABASE, postgres_url).split()
-                    printed = run(["-m", "engine", *words], folder).replace(postgres_url, DATABASE)
+                    program = f"from engine.cli import main\nraise SystemExit(main({words}))"
+                    printed = run(warm, program, folder).replace(postgres_url, DATABASE)
                     assert without_particulars(printed) == without_particulars(output)
     assert consoles >= 1
 
