@@ -995,14 +995,15 @@ class JobEngine(EngineBase[Status]):
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        input_hash: str | None = None,
         follow_ups: bool = True,
         at_most: int | None = None,
     ) -> int:
         """Count the jobs that fit all of the given arguments; by default all jobs.
 
-        A count by several of them, by the kind ``default`` or by the time of creation goes through
-        many jobs in steps; other calls are answered in between. Then a job that changes its status
-        meanwhile counts as it was or as it is.
+        A count by several of them, by the kind ``default``, by the time of creation or by the hash
+        goes through many jobs in steps; other calls are answered in between. Then a job that
+        changes its status meanwhile counts as it was or as it is.
 
         Args:
             status: The status of the jobs; by default any. This and the others as for `list_jobs`.
@@ -1010,6 +1011,7 @@ class JobEngine(EngineBase[Status]):
             labels: Labels that they all have.
             created_after: They were created at this time or later.
             created_before: They were created before this time.
+            input_hash: The hash of their input.
             follow_ups: False: leave follow-ups out.
             at_most: Stop at this number, from 1 on: to know whether there are so many takes less
                 time than to count them all.
@@ -1018,7 +1020,11 @@ class JobEngine(EngineBase[Status]):
             InvalidValueError: As for `list_jobs`; or ``at_most`` is no number from 1 on.
         """
         times = (created_after, created_before)
-        jobs = checked_filter(self._lifecycle, status, kind, labels, *times, follow_ups=follow_ups)
+        jobs = checked_filter(
+            *(self._lifecycle, status, kind, labels, *times),
+            input_hash=input_hash,
+            follow_ups=follow_ups,
+        )
         counting = Count(jobs, at_most)
         message: CountJobs | None = counting.first()
         while message is not None:
@@ -1033,6 +1039,7 @@ class JobEngine(EngineBase[Status]):
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        input_hash: str | None = None,
         follow_ups: bool = True,
         newest_first: bool = False,
         limit: int = 100,
@@ -1044,8 +1051,9 @@ class JobEngine(EngineBase[Status]):
         meanwhile come at the end; with ``newest_first`` they don't come.
 
         A page by one of ``status``, ``kind`` and a label is as long as it may be. One by several of
-        them, by the kind ``default`` or by the time of creation goes through a few thousand jobs at
-        most, and so may have fewer, even none, and a ``next_cursor``: go on until that is None.
+        them, by the kind ``default``, by the time of creation or by the hash goes through a few
+        thousand jobs at most, and so may have fewer, even none, and a ``next_cursor``: go on until
+        that is None.
 
         Args:
             status: The status of the jobs; by default any.
@@ -1054,6 +1062,7 @@ class JobEngine(EngineBase[Status]):
             created_after: They were created at this time or later: an aware datetime. Times come
                 from the engine's clock, so they need not be in the order of creation.
             created_before: They were created before this time: an aware datetime.
+            input_hash: The hash of their input, as `create` got it or made it.
             follow_ups: False: leave follow-ups out.
             newest_first: Whether the newest job comes first.
             limit: The size of the page: 1 to 1,000. It ends early, with a cursor, where its inputs,
@@ -1063,10 +1072,14 @@ class JobEngine(EngineBase[Status]):
 
         Raises:
             InvalidValueError: An argument is of the wrong type, out of its range, or no cursor of
-                this order; or no job can have the kind or the labels.
+                this order; or no job can have the kind, the labels or the hash.
         """
         times = (created_after, created_before)
-        jobs = checked_filter(self._lifecycle, status, kind, labels, *times, follow_ups=follow_ups)
+        jobs = checked_filter(
+            *(self._lifecycle, status, kind, labels, *times),
+            input_hash=input_hash,
+            follow_ups=follow_ups,
+        )
         message = ListJobs.checked(jobs, limit, after, newest_first=newest_first)
         stored = await self._ask(message)
         return await self._views.page_in_slices(stored, newest_first=newest_first)

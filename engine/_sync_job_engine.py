@@ -681,6 +681,7 @@ class SyncJobEngine(EngineBase[Status]):
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        input_hash: str | None = None,
         follow_ups: bool = True,
         at_most: int | None = None,
         timeout: float | None = None,
@@ -688,7 +689,11 @@ class SyncJobEngine(EngineBase[Status]):
         """Count the jobs that fit all of the given arguments; by default all jobs."""
         limit = TimeLimit(timeout)
         times = (created_after, created_before)
-        jobs = checked_filter(self._lifecycle, status, kind, labels, *times, follow_ups=follow_ups)
+        jobs = checked_filter(
+            *(self._lifecycle, status, kind, labels, *times),
+            input_hash=input_hash,
+            follow_ups=follow_ups,
+        )
         counting = Count(jobs, at_most)
         message: CountJobs | None = counting.first()
         while message is not None:
@@ -703,6 +708,7 @@ class SyncJobEngine(EngineBase[Status]):
         labels: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
+        input_hash: str | None = None,
         follow_ups: bool = True,
         newest_first: bool = False,
         limit: int = 100,
@@ -712,7 +718,11 @@ class SyncJobEngine(EngineBase[Status]):
         """Return a page of the jobs that fit all of the given arguments, in order of creation."""
         time_limit = TimeLimit(timeout)
         times = (created_after, created_before)
-        jobs = checked_filter(self._lifecycle, status, kind, labels, *times, follow_ups=follow_ups)
+        jobs = checked_filter(
+            *(self._lifecycle, status, kind, labels, *times),
+            input_hash=input_hash,
+            follow_ups=follow_ups,
+        )
         message = ListJobs.checked(jobs, limit, after, newest_first=newest_first)
         stored = self._bridge.ask(time_limit, message)
         return self._views.page(stored, newest_first=newest_first)

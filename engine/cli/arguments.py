@@ -15,6 +15,7 @@ from engine.domain.labels import check_kind, check_label
 from engine.domain.validation import (
     MAX_BY_CHARACTERS,
     MAX_IDENTIFIER_CHARACTERS,
+    MAX_INPUT_HASH_CHARACTERS,
     MAX_INTEGER,
     MAX_REASON_CHARACTERS,
     check_text,
@@ -151,6 +152,16 @@ def payment(text: str) -> str:
     """
     with _usage():
         return check_payment_name(text)
+
+
+def input_hash(text: str) -> str:
+    """Return a text that can be the hash of an input.
+
+    Raises:
+        ArgumentTypeError: It can't be one.
+    """
+    with _usage():
+        return check_text("input_hash", text, MAX_INPUT_HASH_CHARACTERS)
 
 
 def reason(text: str, *, shortest: int) -> str:

@@ -10,7 +10,7 @@ from heapq import merge
 from itertools import product
 from typing import Final, Self
 
-from engine.cli.arguments import age, identifier, kind, label, payment, time
+from engine.cli.arguments import age, identifier, input_hash, kind, label, payment, time
 from engine.cli.times import duration, moment
 from engine.domain.exceptions import StorageError, shown
 from engine.portal.time import utc_now
@@ -39,6 +39,7 @@ def add_filters(parser: ArgumentParser) -> None:
     )
     add("--key", type=identifier, help="the one with this idempotency key")
     add("--payment", type=payment, help="the one that this payment pays for")
+    add("--input-hash", type=input_hash, metavar="HASH", help="those whose input has this hash")
     add(
         *("--since",),
         type=time,
@@ -117,6 +118,7 @@ class Choice:
             follow_ups=not given.no_follow_ups,
             still_since=None if given.stuck is None else self.now - duration(given.stuck),
             due_by=self.now if given.due else None,
+            input_hash=given.input_hash,
         )
 
     def _named(self, view: View, after: int, *, newest_first: bool) -> Iterator[Record | Damaged]:
@@ -158,6 +160,8 @@ class Choice:
             words += f" with the key {shown(given.key)}"
         if given.payment is not None:
             words += f" paid by {shown(given.payment)}"
+        if given.input_hash is not None:
+            words += f" with the input hash {shown(given.input_hash)}"
         if given.since is not None:
             words += f" created since {moment(given.since, self.now):%Y-%m-%d %H:%M:%SZ}"
         if given.stuck is not None:
@@ -172,6 +176,7 @@ class Choice:
             *(("--kind", each) for each in given.kind),
             *(("--label", "=".join(each)) for each in given.label),
             *(("--key", given.key), ("--payment", given.payment)),
+            ("--input-hash", given.input_hash),
             *(("--since", given.since), ("--stuck", given.stuck)),
         ]
         words = [word for name, value in named if value is not None for word in (name, value)]

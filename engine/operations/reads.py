@@ -84,6 +84,7 @@ class OfJobs(Arguments, kw_only=True, frozen=True):
     labels: dict[str, str] | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    input_hash: str | None = None
     follow_ups: bool = True
     stuck: float | None = None
     due: bool = False
@@ -135,6 +136,7 @@ def _filter(core: Core[Any], given: OfJobs) -> JobFilter:
     jobs = checked_filter(
         *(lifecycle, status, given.kind, given.labels),
         *(given.created_after, given.created_before),
+        input_hash=given.input_hash,
         follow_ups=given.follow_ups,
     )
     if given.stuck is not None:

@@ -36,6 +36,7 @@ class JobFilter(NamedTuple):
     next attempt came: whichever it has of these. Nothing has begun since then."""
     due_by: datetime | None = None
     """The job's deadline or the time of its next attempt comes up to this time."""
+    input_hash: str | None = None
 
     @property
     def is_simple(self) -> bool:
@@ -46,14 +47,15 @@ class JobFilter(NamedTuple):
         named = (self.status, self.kind, self.root_id)
         parts = sum(each is not None for each in named) + len(self.labels)
         times = (self.created_after, self.created_before, self.still_since, self.due_by)
-        has_no_time = times == (None, None, None, None)
-        return parts <= 1 and self.kind != DEFAULT_KIND and has_no_time and self.follow_ups
+        has_an_index = times == (None, None, None, None) and self.input_hash is None
+        return parts <= 1 and self.kind != DEFAULT_KIND and has_an_index and self.follow_ups
 
     def admits(self, job: Record) -> bool:
         """Return whether a job is among those that the filter is about."""
         return (
             self.status in {None, job.status}
             and self.kind in {None, job.kind}
+            and self.input_hash in {None, job.input_hash}
             and (self.created_after is None or job.created_at >= self.created_after)
             and (self.created_before is None or job.created_at < self.created_before)
             and (self.still_since is None or newest_time(job) <= self.still_since)

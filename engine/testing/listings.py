@@ -109,8 +109,18 @@ def _filters(records: Sequence[Record]) -> Iterator[JobFilter]:
         yield JobFilter(labels=(one, other))
         yield JobFilter(OddStatus.DONE, labels=(one,))
         yield from (JobFilter(kind=kind, labels=(one,)) for kind in kinds)
+    yield from _hashes(records, labels)
     yield from _ranges(records, labels)
     yield from _families(records, kinds, labels)
+
+
+def _hashes(records: Sequence[Record], labels: Sequence[Label]) -> Iterator[JobFilter]:
+    """Return filters by the hashes of inputs, and by one that no job has."""
+    hashes = sorted({record.input_hash for record in records})[:_FEW]
+    for each in (*hashes, *(f"{each.swapcase()} " for each in hashes)):
+        yield JobFilter(input_hash=each)
+        yield JobFilter(OddStatus.RUNNING, input_hash=each)
+        yield JobFilter(kind="default", labels=(labels[0],), input_hash=each)
 
 
 def _labels(records: Sequence[Record]) -> list[Label]:

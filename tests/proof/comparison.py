@@ -50,6 +50,7 @@ WHICH = st.fixed_dictionaries(
         "created_before": st.sampled_from(
             [START + timedelta(seconds=1), START + timedelta(days=9)]
         ),
+        "input_hash": st.sampled_from(["h1", "h2"]),
         "follow_ups": st.sampled_from([False, False, True]),
     },
 )

@@ -235,6 +235,7 @@ class Model:
         labels: Mapping[str, str] | None = None,
         created_after: datetime = _FIRST,
         created_before: datetime = _LAST,
+        input_hash: str | None = None,
         follow_ups: bool = True,
     ) -> list[Fields]:
         return [
@@ -243,6 +244,7 @@ class Model:
             if status in {None, job["status"]}
             and kind in {None, job["kind"]}
             and (labels or {}).items() <= job["labels"].items()
+            and input_hash in {None, job["input_hash"]}
             and created_after <= job["created_at"] < created_before
             and (follow_ups or job["parent_id"] is None)
         ]

@@ -94,6 +94,7 @@ TEXTS: dict[str, Callable[[Engine, Any], Any]] = {
     "label to list": lambda engine, value: engine.list_jobs(labels={"a": value}),
     "cursor": lambda engine, value: engine.list_jobs(after=value),
     "token": lambda engine, value: engine.transition("x", JobStatus.RUNNING, attempt_token=value),
+    "hash to list": lambda engine, value: engine.list_jobs(input_hash=value),
     "id to cancel": lambda engine, value: engine.cancel(value),
     "reason": lambda engine, value: engine.cancel("x", value),
     "id to answer": lambda engine, value: engine.provide_input(value, "x", 1),

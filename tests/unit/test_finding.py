@@ -123,6 +123,9 @@ async def test_one_name_is_needed(engine: Engine, names: dict[str, str]) -> None
         ({"labels": {"region": "eu"}, "status": JobStatus.RUNNING}, "45"),
         ({"kind": "report", "status": JobStatus.AWAITING_PAYMENT}, "02"),
         ({"kind": "default", "status": JobStatus.RUNNING, "labels": {"customer": "c1"}}, "5"),
+        ({"input_hash": "4"}, "4"),
+        ({"input_hash": "4", "kind": "default"}, ""),
+        ({"input_hash": "4 "}, ""),
     ],
 )
 async def test_jobs_fit_all_arguments(kept: Engine, which: dict[str, Any], expected: str) -> None:
@@ -182,6 +185,8 @@ async def test_a_cursor_of_the_other_order_is_refused(engine: Engine, newest_fir
         ({"kind": "Report"}, "kind"),
         ({"labels": {"customer": ""}}, "labels"),
         ({"labels": {str(number): "x" for number in range(17)}}, "labels"),
+        ({"input_hash": ""}, "input_hash"),
+        ({"input_hash": 17}, "input_hash"),
         ({"created_after": datetime(2026, 1, 1)}, "created_after"),  # noqa: DTZ001 - it is refused
         ({"created_before": timedelta(1)}, "created_before"),
     ],

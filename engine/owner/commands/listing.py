@@ -9,7 +9,14 @@ from typing import Any
 from engine.domain.deadlines import check_time
 from engine.domain.labels import check_kind, checked_labels
 from engine.domain.lifecycle import Lifecycle
-from engine.domain.validation import MAX_INTEGER, MAX_PAGE_JOBS, check_flag, check_integer
+from engine.domain.validation import (
+    MAX_INPUT_HASH_CHARACTERS,
+    MAX_INTEGER,
+    MAX_PAGE_JOBS,
+    check_flag,
+    check_integer,
+    check_text,
+)
 from engine.owner.commands.command import Read
 from engine.owner.cursors import position_of
 from engine.owner.sources import Sources
@@ -25,13 +32,14 @@ def checked_filter(
     created_after: datetime | None,
     created_before: datetime | None,
     *,
+    input_hash: str | None,
     follow_ups: bool,
 ) -> JobFilter:
     """Check the parts of a filter.
 
     Raises:
-        InvalidValueError: The lifecycle doesn't have the status; no job can have the kind or the
-            labels; a time is no aware datetime; or ``follow_ups`` is no bool.
+        InvalidValueError: The lifecycle doesn't have the status; no job can have the kind, the
+            labels or the hash; a time is no aware datetime; or ``follow_ups`` is no bool.
     """
     return JobFilter(
         None if status is None else lifecycle.value(status),
@@ -40,6 +48,9 @@ def checked_filter(
         None if created_after is None else check_time("created_after", created_after),
         None if created_before is None else check_time("created_before", created_before),
         follow_ups=check_flag("follow_ups", follow_ups),
+        input_hash=None
+        if input_hash is None
+        else check_text("input_hash", input_hash, MAX_INPUT_HASH_CHARACTERS),
     )
 
 

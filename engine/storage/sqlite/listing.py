@@ -119,20 +119,25 @@ def _parts(jobs: JobFilter) -> list[_Part]:
         parts.append(_Part("status = ?", (jobs.status,), "jobs", "status = ?"))
     if jobs.root_id is not None:
         parts.append(_Part("root_id = ?", (jobs.root_id,), "jobs", "root_id = ?"))
+    return [*parts, *_parts_without_index(jobs)]
+
+
+def _parts_without_index(jobs: JobFilter) -> Iterator[_Part]:
+    """Yield the other parts: an index for each would make a create about a twentieth slower."""
     if not jobs.follow_ups:
-        parts.append(_Part("root_id IS NULL"))
-    # The time of creation has no index: it would make a create a twentieth slower.
+        yield _Part("root_id IS NULL")
+    if jobs.input_hash is not None:
+        yield _Part("input_hash = ?", (jobs.input_hash,))
     if jobs.created_after is not None:
-        parts.append(_Part("created_at >= ?", (time_text(jobs.created_after),)))
+        yield _Part("created_at >= ?", (time_text(jobs.created_after),))
     if jobs.created_before is not None:
-        parts.append(_Part("created_at < ?", (time_text(jobs.created_before),)))
+        yield _Part("created_at < ?", (time_text(jobs.created_before),))
     if jobs.still_since is not None:
         newest = "max(updated_at, coalesce(claimed_at, ''), coalesce(retry_at, ''))"
-        parts.append(_Part(f"{newest} <= ?", (time_text(jobs.still_since),)))
+        yield _Part(f"{newest} <= ?", (time_text(jobs.still_since),))
     if jobs.due_by is not None:
         by = time_text(jobs.due_by)
-        parts.append(_Part("(deadline_at <= ? OR retry_at <= ?)", (by, by)))
-    return parts
+        yield _Part("(deadline_at <= ? OR retry_at <= ?)", (by, by))
 
 
 def _start(after: int, order: _Order) -> int:

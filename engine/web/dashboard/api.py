@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from engine.domain.exceptions import EngineError
+from engine.domain.exceptions import EngineError, InvalidValueError
 from engine.operations import OPERATIONS, Operation
 from engine.portal.server_stops import until_server_stops
 from engine.web.dashboard.board import HIDDEN, PATHS, Board, board_of, url
@@ -68,13 +68,13 @@ async def _describe(request: Request) -> Response:
 
 async def _read(operation: Operation[Any], request: Request) -> Response:
     board = board_of(request)
-    return _answer(board, await board.desk.do(operation.name, _query(operation, request)))
+    return _answer(board, await board.desk.do(operation.name, _query(board, operation, request)))
 
 
 async def _job(request: Request) -> Response:
     """Tell of a job, after the wait for its end that the client prefers."""
     board = board_of(request)
-    arguments = _query(OPERATIONS["job"], request)
+    arguments = _query(board, OPERATIONS["job"], request)
     told = await board.desk.do("job", arguments)
     if seconds := preferred_wait_seconds(request):
         with until_server_stops(), anyio.move_on_after(seconds):
@@ -85,11 +85,12 @@ async def _job(request: Request) -> Response:
     return _answer(board, told)
 
 
-def _query(operation: Operation[Any], request: Request) -> Mapping[str, Any]:
+def _query(board: Board, operation: Operation[Any], request: Request) -> Mapping[str, Any]:
     """Return the arguments in a query, where ``labels[name]=value`` is a part of an object.
 
     Raises:
-        InvalidValueError: One is missing, unknown or of the wrong type.
+        InvalidValueError: One is missing, unknown or of the wrong type, or asks for what is hidden:
+            a hash that was guessed would be confirmed.
     """
     arguments = dict[str, Any]()
     for name, value in request.query_params.items():
@@ -97,6 +98,8 @@ def _query(operation: Operation[Any], request: Request) -> Mapping[str, Any]:
             arguments[name] = value
         elif isinstance(kept := arguments.setdefault(part[1], {}), dict):
             kept[part[2]] = value
+    if "input_hash" in arguments and board.hide is not None:
+        raise InvalidValueError("input_hash", "is hidden here, so no job is found by it")
     checked: dict[str, Any] = to_builtins(operation.checked(arguments, are_texts=True))
     return checked
 

@@ -35,6 +35,8 @@ FOUND = [
     (["--payment", "payment", "--key", "other"], ""),
     (["--payment", "mock_bc_job-2"], "2"),
     (["--payment", "mock_bc_job-1"], ""),  # that job has another one
+    (["--input-hash", "input", "--kind", "mail"], "234"),
+    (["--input-hash", "inpu"], ""),
     (["--since", "1h", "--no-follow-ups"], "123456"),
     (["--since", "2999-01-01"], ""),
     (["--stuck", "1h"], ""),
@@ -76,7 +78,7 @@ def test_list_gives_the_jobs_for_which_all_filters_hold(
 def test_list_goes_on_with_the_same_filters(filled: SyncJobEngine, place: str, here: Run) -> None:
     assert filled.count() == 8
     given = ["--status", "failed", "--status", "running", "--kind", "mail", "--kind", "report"]
-    given += ["--since", "1h", "--no-follow-ups"]
+    given += ["--since", "1h", "--no-follow-ups", "--input-hash", "input"]
     seen, rest = [], ["list", place, *given, "--limit", "1"]
     while rest:
         _, lines, notes = here(*rest)

@@ -212,6 +212,8 @@ async def test_inputs_and_results_are_hidden_from_programs_too(engine: JobEngine
         for text in texts:
             assert ("secret" in text, '"hidden":' in text) == (False, True)
             assert job.input_hash not in text
+        refused = await client.get(f"{API}/count", params={"input_hash": job.input_hash})
+        assert (refused.status_code, "is hidden here" in refused.text) == (422, True)
         assert job.input_hash not in (await Browser(client).get("/job", id=job.job_id)).text
 
 
