@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from engine.storage.inspection import View
 from engine.storage.overview import Statuses
 from engine.storage.record import Entry
+from engine.storage.throughput import Periods, Throughput, throughput_by
 
 WINDOW: Final = timedelta(minutes=1)
 _MOST_LINES: Final = 10_000  # read at one look: a place that is busier shows at least so many
@@ -24,6 +25,22 @@ class Rates(NamedTuple):
     failed: int
     is_complete: bool
     """Whether these are all: a look reads the newest 10,000 transitions."""
+
+
+class LastHour(NamedTuple):
+    """What has happened in the last hour."""
+
+    throughput: Throughput
+    are_all: bool
+    """Whether these are all: a program that keeps no counts leaves some out of very many."""
+
+
+def last_hour(view: View, statuses: Statuses, now: datetime) -> LastHour:
+    """Count the jobs that came and ended in the last 60 minutes, of which one is not over."""
+    periods = Periods.until(now, minutes=1, count=60)
+    counts, are_all = view.throughput(periods.first)
+    happened = throughput_by(periods, counts, statuses.status_outcomes)
+    return LastHour(Throughput.sum(happened.values()), are_all)
 
 
 class RecentTransitions:

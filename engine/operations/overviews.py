@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from contextlib import suppress
+from typing import Annotated, Any, Final
 
+from msgspec import Meta
+
+from engine.domain.exceptions import StorageError
+from engine.domain.time_text import time_text
 from engine.operations.fields import plain
 from engine.operations.operation import Arguments, Operation
 from engine.owner.commands.kinds import ReadEngines, count_kinds
 from engine.owner.commands.pause import ReadPauses
+from engine.owner.commands.throughput import CountThroughput, ReadThroughput
 from engine.owner.core import Core
 from engine.storage.overview import EngineRow, KindCounts
+
+_DAY_MINUTES: Final = 1_440
+_COUNTING_MESSAGES: Final = 40
+"""One call counts some 200,000 transitions: who is further behind asks again."""
 
 
 class OfOverview(Arguments, kw_only=True, frozen=True):
     """No arguments."""
+
+
+class OfThroughput(Arguments, kw_only=True, frozen=True):
+    """The last ``minutes``, in periods of ``every`` so many minutes; the last one is not over."""
+
+    minutes: Annotated[int, Meta(ge=1, le=_DAY_MINUTES)] = 60
+    every: Annotated[int, Meta(ge=1, le=60)] = 1
 
 
 async def _kinds(core: Core[Any], _: OfOverview, __: str | None) -> dict[str, Any]:
@@ -45,10 +62,41 @@ def _fields(engine: EngineRow, *, is_numbered: bool) -> dict[str, Any]:
     }
 
 
+async def _throughput(core: Core[Any], given: OfThroughput, _: str | None) -> dict[str, Any]:
+    are_all = await _has_counted_all(core)
+    periods = -(-given.minutes // given.every)  # the first one begins no later than asked
+    lately = await core.ask(ReadThroughput(given.every, periods))
+    return {
+        "since": time_text(lately.periods.first),
+        "until": time_text(lately.until),
+        "every": given.every,
+        "periods": [
+            {"at": time_text(at), **happened._asdict()}
+            for at, happened in lately.throughput.items()
+        ],
+        "all_counted": are_all,
+    }
+
+
+async def _has_counted_all(core: Core[Any]) -> bool:
+    """Count what is not counted yet; return whether that was all.
+
+    A storage that can't write, such as on a full disk, leaves some uncounted: reads go on.
+    """
+    with suppress(StorageError):
+        for _ in range(_COUNTING_MESSAGES):
+            if not await core.ask(CountThroughput()):
+                return True
+    return False
+
+
 OVERVIEWS: Final[tuple[Operation[Any], ...]] = (
     Operation("kinds", "the live jobs of each kind, and the paused kinds", OfOverview, _kinds),
     Operation("engines", "the engines of a database, or the one engine", OfOverview, _engines),
+    Operation("throughput", "how many jobs came and ended lately", OfThroughput, _throughput),
 )
 """``kinds`` tells how many jobs of each are ``ready``, ``running`` and ``waiting``, since when the
 oldest ready one is it, and whether the kind is ``paused``: ``at``, ``by`` and ``reason``.
-``engines`` tells of an engine outside a database no number."""
+``engines`` tells of an engine outside a database no number. ``throughput`` tells of each period
+where something happened how many jobs were ``created``, ``succeeded``, ``failed`` or ``given_up``:
+cancelled or expired, as far as their statuses say so; and whether all are counted yet."""

@@ -36,10 +36,13 @@ from engine.storage.record import (
 )
 from engine.storage.shared import DueJobs, ReadyCounts, Shared
 from engine.storage.table import Table
+from engine.storage.throughput import KEPT_SPAN, STEP_TRANSITIONS, MinuteCount
 
 __all__ = [
     "KEPT_ATTEMPTS",
     "KEPT_AUDIT_LINES",
+    "KEPT_SPAN",
+    "STEP_TRANSITIONS",
     "Act",
     "AttemptRecord",
     "AuditLine",
@@ -59,6 +62,7 @@ __all__ = [
     "KindCounts",
     "Label",
     "MemoryStorage",
+    "MinuteCount",
     "Names",
     "Opened",
     "Origin",

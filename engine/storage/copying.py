@@ -5,6 +5,9 @@ attempts, links and the audit are the same, so a cursor from the source leads to
 the copy. Only a job at work changes. Its attempt has died in the copy, as in a file whose engine
 was killed.
 
+The counts of the throughput are left out: an engine counts the transitions of the copy anew, from a
+day back on. Only those of jobs that were removed in this time are lost.
+
 The rows of the copy are read back and compared with those of the source before the copy is there
 for anybody.
 """

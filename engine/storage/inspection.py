@@ -26,6 +26,7 @@ from engine.storage.findings import Report
 from engine.storage.overview import EngineRow, KindCounts, Statuses
 from engine.storage.protocol import ProgressCallback, Storage
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
+from engine.storage.throughput import SeenThroughput
 
 
 class View(Protocol):
@@ -85,6 +86,13 @@ class View(Protocol):
 
         Raises:
             StorageDamagedError: One of them can't be read.
+        """
+        ...
+
+    def throughput(self, since: datetime) -> SeenThroughput:
+        """Return the transitions of the minutes from one on; see `engine.storage.throughput`.
+
+        What engines have not counted yet is counted here, up to some 100,000 transitions.
         """
         ...
 

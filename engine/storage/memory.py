@@ -9,7 +9,8 @@ a job is a chain from its newest transition backwards.
 from __future__ import annotations
 
 from array import array
-from collections import deque
+from bisect import bisect_left
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
@@ -38,9 +39,11 @@ from engine.storage.record import (
     newest_records,
 )
 from engine.storage.table import Table
+from engine.storage.throughput import STEP_TRANSITIONS, MinuteCount, MinuteCounts, Span
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_MINUTE: Final = 60_000_000  # microseconds
 _SEARCHED_ROWS: Final = 1_000  # for one page or count, which take a millisecond
 
 
@@ -70,6 +73,8 @@ class MemoryStorage:
         self._acts: dict[int, Act] = {}  # by sequence number, where somebody has said it
         self._attempts: dict[int, Sequence[AttemptRecord]] = {}  # failed ones, by the job's row
         self._audit: deque[KeptAuditLine] = deque()
+        self._throughput = MinuteCounts()
+        self._counted = 0  # the number of the newest transition that is among these
         self._epoch = new_epoch(1)
         self._removed_up_to = 0
         self._forgotten = 0  # all transitions up to this one are of removed jobs
@@ -111,6 +116,7 @@ class MemoryStorage:
         how = (renamed, outcomes, running)
         new = [(each, each.reopened(*how)) for each in self._table.records()]
         self._table.update({after.job_id: after for before, after in new if before != after})
+        self._throughput.rename(renamed)
         for old, name in renamed.items():
             if old in self._statuses.code_of:
                 self._to_codes = self._to_codes.replace(*self._statuses.rename(old, name))
@@ -270,6 +276,30 @@ class MemoryStorage:
             if (count := index.count(name)) < lead.jobs:
                 lead = Lead(index, name, count)
         return lead
+
+    async def count_throughput(self) -> bool:
+        """Count transitions, also those of removed jobs, which leave their columns."""
+        times = self._times
+        if self._counted < len(times):
+            newest = _EPOCH + times[-1] * _MICROSECOND
+            first = (Span.around(newest).first - _EPOCH) // _MICROSECOND
+            begin = bisect_left(times, first, lo=self._counted)
+            end = min(begin + STEP_TRANSITIONS, len(times))
+            self._throughput.add(self._counts_of(slice(begin, end)), newest)
+            self._counted = end
+        return self._counted < len(times)
+
+    def _counts_of(self, which: slice) -> Iterator[MinuteCount]:
+        minutes = (time // _MINUTE for time in self._times[which])
+        births = (previous == 0 for previous in self._previous[which])
+        counts = Counter(zip(minutes, self._to_codes[which], births, strict=True))
+        for (minute, code, is_created), transitions in counts.items():
+            begin = _EPOCH + minute * _MINUTE * _MICROSECOND
+            yield MinuteCount(begin, self._statuses.names[code], is_created, transitions)
+
+    async def throughput(self, since: datetime) -> Sequence[MinuteCount]:
+        """Return the counts."""
+        return self._throughput.since(since)
 
     async def history(self, job_id: str) -> Sequence[Entry] | None:
         """Follow the job's transitions back to its creation."""

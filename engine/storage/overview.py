@@ -20,6 +20,7 @@ class Statuses(Struct, frozen=True):
     running: str
     success: tuple[str, ...]
     failure: tuple[str, ...]
+    outcomes: dict[str, str] = {}
 
     @property
     def live(self) -> tuple[str, ...]:
@@ -32,6 +33,12 @@ class Statuses(Struct, frozen=True):
         if status in self.success:
             return "succeeded"
         return "failed" if status in self.failure else None
+
+    @property
+    def status_outcomes(self) -> dict[str, str | None]:
+        """The outcome of each final status, as `Lifecycle.status_outcomes` has it."""
+        ends = {status: self.outcomes.get(status, self.end(status)) for status in self.statuses}
+        return {status: outcome for status, outcome in ends.items() if outcome is not None}
 
     @classmethod
     def of(cls, description: str | None) -> Statuses | None:

@@ -34,6 +34,7 @@ from engine.storage.filter import JobFilter
 from engine.storage.record import AttemptRecord, Change, Entry
 from engine.storage.shared import Shared
 from engine.storage.table import Table
+from engine.storage.throughput import MinuteCount
 
 ProgressCallback: TypeAlias = Callable[[int, int], None]
 """Receives how much is done, and of how much; an exception that it raises ends the operation."""
@@ -247,6 +248,21 @@ class Storage(Protocol):
         They are of all acts or of those on one job, which may be unknown. None begins with the
         newest line.
         """
+        ...
+
+    async def count_throughput(self) -> bool:
+        """Count the next transitions by minute and status, durably; return whether more are left.
+
+        It begins behind the newest one that is counted, and goes on to `STEP_TRANSITIONS` of them.
+        Each counts once, whoever counts: the counts and the number of the newest one that is
+        counted change together. What is more than `KEPT_SPAN` away from the newest transition is
+        neither counted nor kept. `remove_ended` counts what it removes, and a commit counts
+        nothing.
+        """
+        ...
+
+    async def throughput(self, since: datetime) -> Sequence[MinuteCount]:
+        """Return how many transitions are counted, of the minutes from one on, in their order."""
         ...
 
     async def transitions(

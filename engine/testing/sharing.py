@@ -8,10 +8,17 @@ from engine.testing.overseeing import OverseeingTests
 from engine.testing.ruling import RulingTests
 from engine.testing.taking import TakingTests
 from engine.testing.telling import TellingTests
+from engine.testing.throughput import SharedThroughputTests
 
 
 class SharedSuite(
-    AgreeingTests, InstructingTests, OverseeingTests, RulingTests, TakingTests, TellingTests
+    AgreeingTests,
+    InstructingTests,
+    OverseeingTests,
+    RulingTests,
+    SharedThroughputTests,
+    TakingTests,
+    TellingTests,
 ):
     """Tests every promise of a storage that engines share. Inherit it beside `StorageSuite`.
 

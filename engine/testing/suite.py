@@ -12,6 +12,7 @@ from engine.testing.limiting import LimitingTests
 from engine.testing.pausing import PausingTests
 from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
+from engine.testing.throughput import ThroughputTests
 from engine.testing.working import WorkingTests
 
 
@@ -25,6 +26,7 @@ class StorageSuite(
     FollowingTests,
     AuditingTests,
     PausingTests,
+    ThroughputTests,
     BackingUpTests,
     EngineTests,
 ):

@@ -9,7 +9,7 @@ import itertools
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as replaced
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from engine.storage import (
     Found,
     JobFilter,
     Label,
+    MinuteCount,
     Names,
     Opened,
     ProgressCallback,
@@ -46,6 +47,7 @@ from engine.storage.record import (
     Record,
     newest_records,
 )
+from engine.storage.throughput import MinuteCounts
 from engine.testing import NewStorage, StorageSuite
 from engine.testing.instructing import InstructingTests
 from engine.testing.overseeing import OverseeingTests
@@ -507,6 +509,83 @@ class KeepsAttemptsOfRemovedJobs(PlainStorage):
         removed = await super().remove_ended(before, keep, limit, line)
         self.changes = [*(each for each in failed if each not in self.changes), *self.changes]
         return removed
+
+
+# Bugs of the throughput.
+
+
+class CountsAgain(PlainStorage):
+    """Counts from the beginning when it is opened again."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        self.counted = 0
+
+
+class CountsAllAtOnce(PlainStorage):
+    """Takes one step for all, however many there are."""
+
+    async def count_throughput(self) -> bool:
+        while await super().count_throughput():
+            pass
+        return False
+
+
+class TakesBirthsForMoves(PlainStorage):
+    """Does not tell which transitions have created their jobs."""
+
+    async def throughput(self, since: datetime) -> Sequence[MinuteCount]:
+        return [each._replace(is_created=False) for each in await super().throughput(since)]
+
+
+class KeepsCountsForEver(PlainStorage):
+    """Drops none of the old counts."""
+
+    async def count_throughput(self) -> bool:
+        before = await self.throughput(datetime.min.replace(tzinfo=UTC))
+        has_more = await super().count_throughput()
+        for each in before:
+            if each not in await self.throughput(each.minute):
+                self.counts.add([each], each.minute)
+        return has_more
+
+
+class ForgetsCountsOfRemovedJobs(PlainStorage):
+    """Removes transitions that it has not counted."""
+
+    async def remove_ended(
+        self,
+        before: datetime | None,
+        keep: int | None,
+        limit: int,
+        line: AuditLine | None = None,
+    ) -> Sequence[str]:
+        counts, self.counts = self.counts, MinuteCounts()
+        removed = await super().remove_ended(before, keep, limit, line)
+        self.counts = counts
+        return removed
+
+
+class CountsWhatIsLongAgo(PlainStorage):
+    """Begins a first count at the first transition."""
+
+    async def count_throughput(self) -> bool:
+        entries = self._uncounted()
+        self._count(entries, entries[0].at if entries else datetime.now(UTC))
+        self.counted = max([self.counted, *(each.sequence for each in entries)])
+        return False
+
+
+class CountsUnderOldNames(PlainStorage):
+    """Keeps the counts of a renamed status under its old name."""
+
+    async def open(
+        self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
+    ) -> Opened:
+        counts, self.counts = self.counts, MinuteCounts()
+        opened = await super().open(outcomes, renamed, running)
+        self.counts = counts
+        return opened
 
 
 # Bugs of transitions.
@@ -1138,6 +1217,13 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     NotesRemovalsOfNothing: "test_a_removal_leaves_a_line_with_its_number",
     KeepsAllLinesOfTheAudit: "test_only_the_newest_lines_are_kept",
     KeepsAttemptsOfRemovedJobs: "test_failed_attempts_go_with_their_jobs",
+    CountsAgain: "test_a_count_goes_on_where_the_last_one_has_ended",
+    CountsAllAtOnce: "test_many_transitions_are_counted_in_steps",
+    TakesBirthsForMoves: "test_transitions_are_counted_by_minute_status_and_birth",
+    KeepsCountsForEver: "test_a_count_after_a_long_time_begins_a_day_back",
+    ForgetsCountsOfRemovedJobs: "test_what_is_removed_stays_counted",
+    CountsWhatIsLongAgo: "test_a_first_count_begins_a_day_back",
+    CountsUnderOldNames: "test_renamed_statuses_have_their_counts",
     WatchesOneTooFew: "test_every_batch_can_be_read_when_it_is_committed",
     WatchesEveryJob: "test_every_batch_can_be_read_when_it_is_committed",
     WatchesRemovedJobs: "test_transitions_of_removed_jobs_are_gone",

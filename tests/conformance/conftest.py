@@ -18,6 +18,7 @@ LARGE: Final = {
     "test_jobs_are_checked_out_in_parts",
     "test_large_batches",
     "test_large_batches_of_executions",
+    "test_many_transitions_are_counted_in_steps",
     "test_origins_are_kept_through_every_change",
     "test_what_is_removed_is_not_found_by_its_labels",
 }

@@ -24,6 +24,7 @@ from engine.testing.pausing import PausingTests
 from engine.testing.removing import RemovingTests
 from engine.testing.reopening import ReopeningTests
 from engine.testing.shared_fixtures import EndLease, LoseAnswer, OpenPair
+from engine.testing.throughput import ThroughputTests
 from engine.testing.working import WorkingTests
 from tests.interventions import Intruder
 from tests.tries import thorough
@@ -65,6 +66,7 @@ class TestMoreOfPostgresStorage(
     FollowingTests,
     AuditingTests,
     PausingTests,
+    ThroughputTests,
     BackingUpTests,
 ):
     """The other parts, on one event loop: every call waits for the same thread."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,13 @@ from engine.storage import (
 from engine.storage.audit import KEPT_AUDIT_LINES, AuditLine, KeptAuditLine, removal_line
 from engine.storage.record import Change, Entry, Record, entries_of, newest_records
 from engine.storage.table import Table
+from engine.storage.throughput import (
+    STEP_TRANSITIONS,
+    MinuteCount,
+    MinuteCounts,
+    Span,
+    minute_of,
+)
 
 
 class PlainStorage:
@@ -56,6 +64,8 @@ class PlainStorage:
         self.stored_rules = NO_RULES
         self.audit_lines: list[KeptAuditLine] = []
         self.stored_pauses = NO_PAUSES
+        self.counts = MinuteCounts()
+        self.counted = 0  # the number of the newest transition among these
 
     async def open(
         self, outcomes: Mapping[str, str | None], renamed: Mapping[str, str], running: str
@@ -72,6 +82,7 @@ class PlainStorage:
                 for job_id, job in self.jobs.items()
             }
             self.changes = [_reopened(each, renamed, outcomes, running) for each in self.changes]
+            self.counts.rename(renamed)
         live = Table(each for each in self.jobs.values() if not outcomes.get(each.status))
         sequence, position = self._newest_removed
         return Opened(
@@ -145,6 +156,31 @@ class PlainStorage:
         of_job = [each for each in below if job_id is None or each.job_id == job_id]
         return of_job[::-1][:limit]
 
+    async def count_throughput(self) -> bool:
+        entries, behind = self._entries(), self._uncounted()
+        if not behind:
+            return False
+        first = Span.around(entries[-1].at).first
+        step = [*dropwhile(lambda entry: entry.at < first, behind)][:STEP_TRANSITIONS]
+        self._count(step, entries[-1].at)
+        self.counted = max(self.counted, *(entry.sequence for entry in step or behind))
+        return bool(self._uncounted())
+
+    def _uncounted(self) -> list[Entry]:
+        return [entry for entry in self._entries() if entry.sequence > self.counted]
+
+    def _count(self, entries: Iterable[Entry], newest: datetime) -> None:
+        self.counts.add(
+            (
+                MinuteCount(minute_of(each.at), each.to_status, each.from_status is None, 1)
+                for each in entries
+            ),
+            newest,
+        )
+
+    async def throughput(self, since: datetime) -> Sequence[MinuteCount]:
+        return self.counts.since(since)
+
     async def resolve(self, changes: Sequence[Change]) -> bool:
         return changes[-1] in self.changes
 
@@ -211,6 +247,9 @@ class PlainStorage:
 
     def _remove(self, job_ids: Collection[str]) -> None:
         sequence, position = self._newest_removed
+        if job_ids:
+            leaving = [each for each in self._uncounted() if each.job_id in job_ids]
+            self._count(leaving, self._entries()[-1].at)
         for job_id in job_ids:
             position = max(position, self.jobs.pop(job_id).position)
         for change in self.changes:

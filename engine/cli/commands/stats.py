@@ -1,4 +1,4 @@
-"""Count the jobs of a place by status and by kind, and list paused kinds and engines."""
+"""Count the jobs of a place by status, by kind and lately; list paused kinds and engines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from engine.cli.arguments import add_json, add_place
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
+from engine.cli.rates import LastHour, last_hour
 from engine.cli.texts import NOTHING, Cells, counted, ready_cell
 from engine.domain.models import PausedKind
 from engine.domain.pauses import Pauses
@@ -22,6 +23,7 @@ from engine.storage.overview import COUNTED_JOBS, EngineRow, KindCounts, Statuse
 
 _STATUSES_HEAD: Final = ("STATUS", "JOBS")
 _KINDS_HEAD: Final = ("KIND", "READY", "RUNNING", "WAITING", "OLDEST READY")
+_HOUR_HEAD: Final = ("LAST HOUR", "JOBS")
 _PAUSED_HEAD: Final = ("PAUSED KIND", "SINCE", "BY", "REASON")
 _ENGINES_HEAD: Final = ("ENGINE", "NAME", "STATE", "JOBS", "KINDS")
 
@@ -39,15 +41,17 @@ def stats(arguments: Namespace, console: Console) -> Exit:
         statuses, counts, engines = view.statuses(), view.counts(), view.engines()
         pauses = view.pauses()
         kinds = () if statuses is None else view.kinds(statuses, now)
+        hour = None if statuses is None else last_hour(view, statuses, now)
     jobs = _ordered(statuses, counts)
     is_complete = statuses is not None and all(
         counts.get(status, 0) <= COUNTED_JOBS for status in statuses.live
     )
     if arguments.json:
-        console.json(_fields(jobs, kinds, pauses, engines, is_complete=is_complete))
+        console.json(_fields(jobs, kinds, hour, pauses, engines, is_complete=is_complete))
         return Exit.OK
     _write_table(_STATUSES_HEAD, [(name, f"{number:,}") for name, number in jobs.items()], console)
     _write_table(_KINDS_HEAD, [_kind_cells(each, pauses, now) for each in kinds], console)
+    _write_table(_HOUR_HEAD, [] if hour is None else _hour_rows(hour), console)
     _write_table(_PAUSED_HEAD, [_paused_cells(each, now) for each in pauses], console)
     _write_table(_ENGINES_HEAD, [*map(_engine_cells, engines)], console)
     if statuses is None:
@@ -67,6 +71,7 @@ def _ordered(statuses: Statuses | None, counts: Mapping[str, int]) -> dict[str, 
 def _fields(
     jobs: Mapping[str, int],
     kinds: Sequence[KindCounts],
+    hour: LastHour | None,
     pauses: Pauses,
     engines: Sequence[EngineRow],
     *,
@@ -76,6 +81,7 @@ def _fields(
         "jobs": jobs,
         "kinds": [{**each._asdict(), "oldest_ready": _time(each.oldest_ready)} for each in kinds],
         "all_kinds_counted": is_complete,
+        "last_hour": hour and {**hour.throughput._asdict(), "all_counted": hour.are_all},
         "paused": [{**each.model_dump(), "at": time_text(each.at)} for each in pauses],
     }
     return {**fields, "engines": [each._asdict() for each in engines]} if engines else fields
@@ -89,6 +95,12 @@ def _kind_cells(kind: KindCounts, pauses: Pauses, now: datetime) -> Cells:
     oldest = NOTHING if kind.oldest_ready is None else distance(kind.oldest_ready, now)
     ready = ready_cell(kind.ready, is_paused=kind.kind in pauses)
     return (kind.kind, ready, f"{kind.running:,}", f"{kind.waiting:,}", oldest)
+
+
+def _hour_rows(hour: LastHour) -> Sequence[Cells]:
+    least = "" if hour.are_all else "at least "
+    happened = hour.throughput._asdict()
+    return [(name.replace("_", " "), f"{least}{jobs:,}") for name, jobs in happened.items()]
 
 
 def _paused_cells(paused: PausedKind, now: datetime) -> Cells:
@@ -117,7 +129,7 @@ def _write_table(head: Cells, rows: Sequence[Cells], console: Console) -> None:
 COMMAND: Final = Command(
     name="stats",
     help_order=4,
-    help="count jobs by status and by kind, and list paused kinds and engines",
+    help="count jobs by status, by kind and lately, and list paused kinds and engines",
     add_arguments=add_arguments,
     run=stats,
     examples=("stats jobs.db", "stats postgresql://localhost/jobs --json"),

@@ -141,6 +141,7 @@ class _Check:
                 self._values[name] = int(value)
             else:
                 self._add(f"note {name}", f"it can't be {shown(value)}")
+        self._check_counted(notes.get("counted", ""))
         if not notes.get("rules_number", "").isdecimal():
             self._add("note rules_number", f"it can't be {shown(notes.get('rules_number'))}")
         if (problem := rules_problem(notes.get("rules"))) is not None:
@@ -152,6 +153,13 @@ class _Check:
         [[has_jobs]] = self._rows(f"SELECT EXISTS (SELECT FROM {self._quoted}.jobs)")
         if has_jobs or "statuses" in notes:
             self._read_statuses(notes.get("statuses"))
+
+    def _check_counted(self, text: str) -> None:
+        [[newest]] = self._rows(f"SELECT last_sequence FROM {self._quoted}.numbers")
+        if not text.isdecimal():
+            self._add("note counted", f"it can't be {shown(text)}")
+        elif int(text) > newest:
+            self._add("note counted", f"it is {text}, and the newest transition is {newest}")
 
     def _read_statuses(self, text: str | None) -> None:
         try:

@@ -47,6 +47,7 @@ from engine.storage.protocol import Opened
 from engine.storage.record import Change, Record
 from engine.storage.shared import Shared
 from engine.storage.table import Table
+from engine.storage.throughput import STEP_TRANSITIONS
 
 Result = TypeVar("Result")
 
@@ -306,6 +307,15 @@ class Database:
         """Keep lines of the audit that belong to no change."""
         rows = self._audit_rows(lines)
         self.call(lambda cursor, statements: cursor.execute(statements.note_acts, (rows,)))
+
+    def count_throughput(self) -> bool:
+        """Count the next transitions; see `engine.storage.Storage.count_throughput`."""
+        [has_more] = self.call(
+            lambda cursor, statements: reading.one(
+                cursor, statements.count_throughput, (STEP_TRANSITIONS,)
+            )
+        )
+        return bool(has_more)
 
     def _audit_rows(self, lines: Sequence[AuditLine]) -> Rows:
         return AUDIT_LINE.rows(self._known_types().audit_line, lines)

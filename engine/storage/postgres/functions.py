@@ -14,6 +14,7 @@ from typing import Final
 from engine.storage.postgres.batches import BATCH_FUNCTIONS, JUMP
 from engine.storage.postgres.claims import CLAIM_FUNCTIONS
 from engine.storage.postgres.columns import has_died
+from engine.storage.postgres.counting import COUNTING_FUNCTIONS
 from engine.storage.postgres.errors import FENCED
 from engine.storage.postgres.instructions import INSTRUCTION_FUNCTIONS
 from engine.storage.postgres.planner import BY_INDEX, IN_ORDER_OF_INDEX, PLAIN
@@ -249,6 +250,7 @@ BEGIN
         UNION ALL
         SELECT 'last_position', max(each) FROM unnest(removed) AS each
     ) AS newest WHERE notes.name = newest.note;
+    PERFORM count_removed_1(removed);
     DELETE FROM transitions WHERE position = ANY (removed);
     DELETE FROM labels WHERE position = ANY (removed);
     DELETE FROM attempts WHERE position = ANY (removed);
@@ -260,5 +262,6 @@ FUNCTIONS: Final = (
     *BATCH_FUNCTIONS,
     *CLAIM_FUNCTIONS,
     *INSTRUCTION_FUNCTIONS,
+    *COUNTING_FUNCTIONS,
     *(_JOIN, _BEAT, _DECLARE, _FREE, _PROGRESS, _LEAD, _REMOVE),
 )

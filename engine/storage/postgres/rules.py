@@ -202,6 +202,21 @@ _OF_AUDIT: Final = (
     ),
 )
 
+_OF_THROUGHPUT: Final = (
+    Rule(
+        "the throughput of {0}",
+        "it has {2} transitions into {1}",
+        "SELECT minute, status, transitions FROM {schema}.throughput WHERE transitions < 1 "
+        "ORDER BY minute, status",
+    ),
+    Rule(
+        "the throughput of {0}",
+        "its time is not that of a minute",
+        "SELECT minute FROM {schema}.throughput "
+        "WHERE minute <> date_trunc('minute', minute, 'UTC') ORDER BY minute",
+    ),
+)
+
 _OF_FAMILIES: Final = tuple(Rule("job {0}", each.problem, each.query) for each in FAMILY_RULES)
 
 RULES: Final = (
@@ -210,6 +225,7 @@ RULES: Final = (
     *_OF_HISTORIES,
     *_OF_REMOVALS,
     *_OF_AUDIT,
+    *_OF_THROUGHPUT,
     *_OF_FAMILIES,
 )
 

@@ -19,6 +19,7 @@ from engine.storage.postgres.batches import MOVED_JOB, update_of
 from engine.storage.postgres.reading import Reader, note, one, records
 from engine.storage.postgres.rows import RowTypes, kept_of, moved_row
 from engine.storage.postgres.statements import Statements
+from engine.storage.postgres.throughput import rename_counted
 from engine.storage.record import Record
 
 _STEP_ROWS: Final = 1_000
@@ -113,6 +114,7 @@ def _rename_transitions(cursor: Reader, statements: Statements, names: Mapping[s
             f"to_status = {after} WHERE from_status = ANY (%b) OR to_status = ANY (%b)".encode(),
             (old, new, old, new, old, old),
         )
+        rename_counted(cursor, statements, names)
 
 
 def _select(statements: Statements) -> bytes:

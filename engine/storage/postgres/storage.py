@@ -30,8 +30,10 @@ from engine.storage.postgres.location import Location, schema_name
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.shared import PostgresShared
 from engine.storage.postgres.statements import Statements
+from engine.storage.postgres.throughput import read_throughput
 from engine.storage.protocol import Opened, ProgressCallback
 from engine.storage.record import AttemptRecord, Change, Entry
+from engine.storage.throughput import MinuteCount
 
 Result = TypeVar("Result")
 
@@ -198,6 +200,16 @@ class PostgresStorage:
         """Read lines of the audit."""
         return await self._call(
             lambda cursor, statements: reading.audit(cursor, statements, before, limit, job_id)
+        )
+
+    async def count_throughput(self) -> bool:
+        """Count transitions in one statement."""
+        return await self._thread.run(self._database.count_throughput)
+
+    async def throughput(self, since: datetime) -> Sequence[MinuteCount]:
+        """Read the counts."""
+        return await self._call(
+            lambda cursor, statements: read_throughput(cursor, statements, since)
         )
 
     async def transitions(

@@ -20,8 +20,10 @@ from engine.storage.postgres import listing, live, reading
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.removing import count_to_remove
 from engine.storage.postgres.statements import Statements
+from engine.storage.postgres.throughput import see_throughput
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 from engine.storage.record_checks import record_problem
+from engine.storage.throughput import SeenThroughput
 
 _PROGRESS: Final = ("job_id", "attempt", "done", "total", "note")
 
@@ -102,6 +104,10 @@ class DatabaseView:
     def transitions(self, after: int, limit: int, job_id: str | None = None) -> Sequence[Entry]:
         """Return transitions in their order."""
         return reading.transitions(self._cursor, self._statements, after, limit, job_id)
+
+    def throughput(self, since: datetime) -> SeenThroughput:
+        """Return how many transitions there were, by minute."""
+        return see_throughput(self._cursor, self._statements, since)
 
     def last_sequence(self) -> int:
         """Return the number of the newest transition that was ever made."""

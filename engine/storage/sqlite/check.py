@@ -14,6 +14,7 @@ this order:
 * each job's execution: it is complete or not there; a result that should be JSON is;
 * each failed attempt: its checksum and values, its job, and whether it is the job's last error;
 * each line of the audit: its checksum and values, and whether none between two is missing;
+* each count of the throughput: its checksum and values;
 * the numbers of jobs and transitions: none is missing above the newest that was ever removed.
 
 It can't find one kind of damage. SQLite takes a log, ``jobs.db-wal``, whose end is damaged for one
@@ -56,6 +57,7 @@ from engine.storage.sqlite.stored import (
     read_epoch,
     read_record,
 )
+from engine.storage.sqlite.throughput import throughput_problems
 
 _STEP_ROWS: Final = 10_000  # between two calls for progress: about 20 a second
 
@@ -119,6 +121,7 @@ class _Check:
             self._check_rows,
             self._check_attempts,
             self._check_audit,
+            self._check_throughput,
             self._check_labels,
             self._check_families,
             self._check_numbers,
@@ -278,6 +281,10 @@ class _Check:
 
     def _check_audit(self) -> None:
         for finding in audit_problems(self._connection):
+            self._add(*finding)
+
+    def _check_throughput(self) -> None:
+        for finding in throughput_problems(self._connection):
             self._add(*finding)
 
     def _check_labels(self) -> None:

@@ -26,7 +26,7 @@ from engine.storage.answers import CheckedOut, Names
 from engine.storage.audit import AuditLine, removal_line
 from engine.storage.protocol import Opened
 from engine.storage.record import Change
-from engine.storage.sqlite import notes, reading, removing, writing
+from engine.storage.sqlite import notes, reading, removing, throughput, writing
 from engine.storage.sqlite.connection import Connect, WritingConnection, rewrite_log
 from engine.storage.sqlite.epochs import read_epochs, sound_epochs, write_epochs
 from engine.storage.sqlite.errors import translate_sqlite_errors
@@ -270,6 +270,13 @@ class Database:
         """
         self._write_repeatably(lambda writer: writing.write_audit(writer, lines))
 
+    def count_throughput(self) -> bool:
+        """Count the next transitions; see `engine.storage.Storage.count_throughput`."""
+        if not self.read(throughput.has_uncounted):
+            return False
+        self._write_repeatably(throughput.count_some)
+        return self.read(throughput.has_uncounted)
+
     def _count(self, status: str, jobs: int) -> None:
         self.counts[status] = self.counts.get(status, 0) + jobs
 
@@ -384,6 +391,7 @@ class Database:
         positions = [job.position for job in jobs]
 
         def remove(writer: sqlite3.Connection) -> None:
+            throughput.count_removed(writer, positions)
             writing.delete_jobs(writer, positions)
             if line is not None:
                 writing.write_audit(writer, [removal_line(line, len(jobs))])

@@ -32,6 +32,7 @@ from engine.storage.record import (
     Origin,
     Record,
 )
+from engine.storage.throughput import MinuteCount
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -92,6 +93,7 @@ ATTEMPT_COLUMNS: Final = (
     "checksum",
 )
 AUDIT_COLUMNS: Final = (*KeptAuditLine._fields, "checksum")
+THROUGHPUT_COLUMNS: Final = (*MinuteCount._fields, "checksum")
 
 _SHORT: Final = len(SHORT_COLUMNS) - 1
 _PLAIN: Final = len(PLAIN_COLUMNS) - 1

@@ -42,12 +42,16 @@ Only the engine may write to them.
   the attempt's, ``outcome`` is ``failed`` or ``died``.
 * ``audit``: a row for each act, the newest 100,000; their numbers have no gaps. ``job_id`` is NULL
   for an act on no job, and may name one that was removed; ``arguments`` are a JSON object.
+* ``throughput``: for each minute of the last day or so, how many transitions there were into a
+  status; ``is_created`` is 1 for those that have created their jobs. See
+  `engine.storage.throughput`.
 * ``epochs``: a row for each epoch of the history, in their order: its name, and the number of its
   first transition (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
   ``renamed``, the new names of old statuses that all rows have, as JSON; ``rules``, those of
   follow-ups (`engine.domain.follow_up_rules`), as JSON; ``pauses``, the paused kinds
-  (`engine.domain.pauses`), as JSON; ``lifecycle``, the tables of the newest
+  (`engine.domain.pauses`), as JSON; ``counted``, the number of the newest transition in
+  ``throughput``; ``lifecycle``, the tables of the newest
   engine's (`engine.domain.lifecycle.description`), as JSON; ``last_sequence`` and
   ``last_position``, the newest that were ever removed; ``failed_commits``, how many commits have
   failed and were overwritten in the log; ``is_copy``, 1 in a backup until an engine opens it, and
@@ -209,4 +213,17 @@ STEPS: Final[tuple[Step, ...]] = (
         "CREATE INDEX audit_by_job ON audit (job_id) WHERE job_id IS NOT NULL",
     ),
     (f"INSERT INTO engine VALUES ('pauses', '[]', {checksum(('pauses', '[]'))})",),
+    (
+        """
+        CREATE TABLE throughput (
+            minute TEXT NOT NULL,
+            status TEXT NOT NULL,
+            is_created INTEGER NOT NULL,
+            transitions INTEGER NOT NULL,
+            checksum INTEGER NOT NULL,
+            PRIMARY KEY (minute, status, is_created)
+        ) WITHOUT ROWID
+        """,
+        f"INSERT INTO engine VALUES ('counted', 0, {checksum(('counted', 0))})",
+    ),
 )

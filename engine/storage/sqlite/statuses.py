@@ -15,6 +15,7 @@ from typing import Any, Final
 from engine.storage.sqlite.reading import SELECT_JOBS, SELECT_TRANSITIONS
 from engine.storage.sqlite.rows import EXECUTION_COLUMNS, JOB_COLUMNS, Row, checksum, job_row
 from engine.storage.sqlite.stored import DamagedRowError, check_row, read_record
+from engine.storage.sqlite.throughput import rename_counted
 
 _STEP_ROWS: Final = 1_000
 _CHANGED: Final = ("status", "started_at", "outcome", "ended_at", *EXECUTION_COLUMNS, "checksum")
@@ -50,11 +51,12 @@ def rename_statuses(
     outcomes: Mapping[str, str | None],
     running: str,
 ) -> None:
-    """Rename statuses in all jobs, their deadlines and their histories."""
+    """Rename statuses in all jobs, their deadlines and histories, and in the throughput."""
     for rows in _parts(connection, _RENAMED_JOBS, renamed):
         connection.executemany(_UPDATE_JOBS, _reopened(rows, renamed, outcomes, running))
     for rows in _parts(connection, _RENAMED_TRANSITIONS, renamed):
         connection.executemany(_UPDATE_TRANSITIONS, _renamed_transitions(rows, renamed))
+    rename_counted(connection, renamed)
 
 
 def correct_ends(

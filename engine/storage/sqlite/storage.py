@@ -26,6 +26,8 @@ from engine.storage.sqlite.pace import Pace
 from engine.storage.sqlite.paths import check_usable, path_at
 from engine.storage.sqlite.rights import GroupAccess, new_mode
 from engine.storage.sqlite.schema import STEPS
+from engine.storage.sqlite.throughput import read_throughput
+from engine.storage.throughput import MinuteCount
 
 Result = TypeVar("Result")
 Arguments = TypeVarTuple("Arguments")
@@ -216,6 +218,16 @@ class SQLiteStorage:
         return await self._read(
             lambda connection: audit.read_lines(connection, before, limit, job_id)
         )
+
+    async def count_throughput(self) -> bool:
+        """Count transitions in a transaction."""
+        has_more = await self._thread.run(self._database.count_throughput)
+        self._checkpoint_if_due()
+        return has_more
+
+    async def throughput(self, since: datetime) -> Sequence[MinuteCount]:
+        """Read the counts."""
+        return await self._read(lambda connection: read_throughput(connection, since))
 
     async def transitions(
         self, after: int, limit: int, job_id: str | None = None

@@ -40,6 +40,7 @@ from engine.storage.sqlite.rows import (
     Row,
     checksum,
 )
+from engine.storage.throughput import MinuteCount
 
 Read = TypeVar("Read")
 
@@ -83,6 +84,15 @@ class _EpochColumns(Struct, array_like=True, gc=False):
 
     name: Annotated[str, Meta(pattern=f"^{NAME_FORM}$")]
     first_sequence: Number
+
+
+class _CountColumns(Struct, array_like=True, gc=False):
+    """The columns of a count of transitions, without its checksum."""
+
+    minute: Time
+    status: str
+    is_created: Literal[0, 1]
+    transitions: Number
 
 
 def check_row(row: Row) -> None:
@@ -226,6 +236,20 @@ def read_epoch(row: Row) -> Epoch:
     _, *values, _ = row
     columns = _converted(values, _EpochColumns, Epoch._fields)
     return Epoch(columns.name, columns.first_sequence)
+
+
+def read_minute_count(row: Row) -> MinuteCount:
+    """Return the count in a row of the throughput.
+
+    Raises:
+        DamagedRowError: The row is not as an engine writes it.
+    """
+    check_row(row)
+    count = _converted(row[:-1], _CountColumns, MinuteCount._fields)
+    _check_utc(count.minute)
+    if count.minute.second or count.minute.microsecond:
+        raise DamagedRowError("its time is not that of a minute")
+    return MinuteCount(count.minute, count.status, bool(count.is_created), count.transitions)
 
 
 def _check_utc(*times: datetime) -> None:

@@ -20,6 +20,8 @@ from engine.storage.sqlite.kinds import kinds
 from engine.storage.sqlite.listing import page
 from engine.storage.sqlite.notes import newest_number, read_pauses, read_rules, read_text
 from engine.storage.sqlite.removing import count_to_remove
+from engine.storage.sqlite.throughput import see_throughput
+from engine.storage.throughput import SeenThroughput
 
 
 class FileView:
@@ -77,6 +79,10 @@ class FileView:
     def transitions(self, after: int, limit: int, job_id: str | None = None) -> Sequence[Entry]:
         """Return transitions in their order."""
         return reading.transitions(self._connection, after, limit, job_id)
+
+    def throughput(self, since: datetime) -> SeenThroughput:
+        """Return how many transitions there were, by minute."""
+        return see_throughput(self._connection, since)
 
     def last_sequence(self) -> int:
         """Return the number of the newest transition that was ever made."""

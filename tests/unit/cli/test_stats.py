@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from json import loads
 from pathlib import Path
 from threading import Event
@@ -13,7 +14,9 @@ import pytest
 from engine import JobStatus, SyncJobEngine, Worker
 from engine.cli.commands import stats
 from engine.storage.postgres import live
+from engine.storage.postgres import throughput as postgres_throughput
 from engine.storage.sqlite import kinds
+from engine.storage.sqlite import throughput as sqlite_throughput
 from tests.unit.cli.programs import SECONDS_AGAINST_HANGS, Run, damage, execute
 
 
@@ -117,4 +120,35 @@ def test_statuses_that_are_no_texts_are_counted_too(path: Path, here: Run) -> No
     damage(path, "UPDATE jobs SET updated_at = 'noon', status = 'running' WHERE position = 2")
     code, lines, _ = here("stats", path)
     assert (code, lines[5].split()) == (0, ["b'\\x00'", "1"])
-    assert lines[-1].split() == ["default", "1", "0", "0", "-"]
+    assert lines[8].split() == ["default", "1", "0", "0", "-"]
+
+
+def test_the_last_hour_is_counted(place: str, here: Run) -> None:
+    now = datetime.now(UTC)
+    for at in (now - timedelta(hours=2), now - timedelta(minutes=10)):
+        with SyncJobEngine(place, clock=partial(max, at, at)) as engine:
+            fill(engine)
+            failed = engine.create("input", start=True)
+            engine.transition(failed.job_id, JobStatus.FAILED, error="bad")
+    code, lines, notes = here("stats", place)
+    begin = lines.index("LAST HOUR  JOBS")
+    assert (code, notes, lines[begin - 1]) == (0, [], "")
+    assert [line.rsplit(maxsplit=1) for line in lines[begin + 1 : begin + 5]] == [
+        *(["created", "8"], ["succeeded", "1"], ["failed", "1"], ["given up", "0"])
+    ]
+    _, [line], _ = here("stats", place, "--json")
+    counts = {"created": 8, "succeeded": 1, "failed": 1, "given_up": 0}
+    assert loads(line)["last_hour"] == {**counts, "all_counted": True}
+
+
+def test_the_count_of_an_hour_ends_somewhere(
+    place: str, here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (sqlite_throughput, postgres_throughput):
+        monkeypatch.setattr(module, "_SEEN_TRANSITIONS", 2)
+    with SyncJobEngine(place) as engine:
+        fill(engine)
+    _, lines, _ = here("stats", place)
+    assert "created    at least 2" in lines
+    _, [line], _ = here("stats", place, "--json")
+    assert loads(line)["last_hour"]["all_counted"] is False

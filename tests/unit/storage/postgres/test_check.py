@@ -106,11 +106,17 @@ SOME_ACTS = (
     "INSERT INTO audit SELECT number, now(), 'us', 'retry', 'done', NULL, NULL "
     "FROM generate_series({}, {}) AS number"
 )
+SOME_COUNTS = "INSERT INTO throughput VALUES ({}, 'running', true, {})"
 DAMAGE = [
     # The audit.
     (f"{SOME_ACTS.format(3, 4)}; {SOME_ACTS.format(6, 6)}", "the line before it is missing"),
     (SOME_ACTS.format(1, 100_001), "it has 100001 lines, and not 100000 at most"),
     (SOME_ACTS.format(1, 1).replace("NULL, NULL", "NULL, '[]'"), "its arguments can't be '[]'"),
+    # The throughput.
+    (SOME_COUNTS.format("'2026-03-01 12:00Z'", 0), "it has 0 transitions into 'running'"),
+    (SOME_COUNTS.format("'2026-03-01 12:00:01Z'", 1), "its time is not that of a minute"),
+    ("UPDATE notes SET value = '7' WHERE name = 'counted'", "it is 7, and the newest transition"),
+    ("UPDATE notes SET value = 'x' WHERE name = 'counted'", "it can't be 'x'"),
     # Claims.
     (OF_JOB.format("ready = true", "waiting"), "it is ready, and its status 'awaiting_payment'"),
     (OF_JOB.format("ready = true", "at work"), "it is ready, and an attempt has it"),

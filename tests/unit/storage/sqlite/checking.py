@@ -16,6 +16,7 @@ from engine.storage.sqlite.rows import (
     ATTEMPT_COLUMNS,
     AUDIT_COLUMNS,
     JOB_COLUMNS,
+    THROUGHPUT_COLUMNS,
     TRANSITION_COLUMNS,
     checksum,
 )
@@ -72,6 +73,7 @@ def sealed(path: Path) -> None:
             ("transitions", TRANSITION_COLUMNS),
             ("attempts", ATTEMPT_COLUMNS),
             ("audit", AUDIT_COLUMNS),
+            ("throughput", THROUGHPUT_COLUMNS),
             ("engine", ("name", "value", "checksum")),
         ):
             values = ", ".join(columns[:-1])

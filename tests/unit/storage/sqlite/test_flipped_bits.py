@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
@@ -12,7 +13,7 @@ import pytest
 
 from engine import JobEngine, StorageError
 from engine.storage import JobFilter, Names
-from engine.storage.sqlite import audit, file, listing, notes, reading
+from engine.storage.sqlite import audit, file, listing, notes, reading, throughput
 from tests.tries import report, seeded, tries
 from tests.unit.claiming import claimed_one, release
 from tests.unit.storage.sqlite.checking import JOBS, checked, make_file
@@ -40,6 +41,7 @@ def answers(path: Path) -> list[object]:
 
 
 FAILING = "fails"
+EVER = datetime.min.replace(tzinfo=UTC)
 NUMBERED = (("sequence", "transitions"), ("position", "jobs"))
 
 
@@ -58,6 +60,8 @@ def _answers(path: Path) -> Iterator[object]:
         yield reading.attempts(connection, FAILING)
         yield audit.read_lines(connection, None, 100, None)
         yield audit.read_lines(connection, None, 100, "job-2")
+        yield throughput.read_throughput(connection, EVER)
+        yield throughput.see_throughput(connection, EVER)
 
 
 def changes_an_answer(path: Path, right: list[object]) -> bool:
