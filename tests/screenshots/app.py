@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 
 import anyio
@@ -21,6 +22,7 @@ TOKEN: Final = "correct horse battery staple"  # noqa: S105 - of the pictures
 ORDERS: Final = 60
 
 _chance = random.Random(7)
+_past = random.Random(7)
 
 
 class Wishes(BaseModel):
@@ -56,8 +58,16 @@ HANDLERS: Final[dict[str, Handler[Any, Any]]] = {
     "translation": Handler(translate),
     "refund": Handler(refund, retry=Retry(1)),
 }
+_ago = timedelta(days=1)
+
+
+def _time() -> datetime:
+    return datetime.now(UTC) - _ago
+
+
 engine = JobEngine(
     lifecycle=ORDER_LIFECYCLE,
+    clock=_time,
     follow_ups=[FollowUp("refund", to={S.FAILED, S.CANCELLED}, started=True)],
 )
 
@@ -75,13 +85,40 @@ async def _order(number: int) -> None:
         await engine.start(job.job_id, payment_id=f"pay-{number}")
 
 
+def _let_it_be(ago: timedelta) -> None:
+    global _ago  # noqa: PLW0603 - the time of this program
+    _ago = ago
+
+
+async def _live_through_the_day() -> None:
+    """Let orders come and end, fewer at night, up to an hour ago."""
+    for minutes in range(24 * 60, 60, -1):
+        _let_it_be(timedelta(minutes=minutes))
+        busy = 1.6 + 1.5 * math.cos(minutes / 230)
+        for _ in range(int(_past.expovariate(1) * busy)):
+            job = await engine.create(kind="report", start=True)
+            end = _past.choices([S.COMPLETED, S.CANCELLED, S.FAILED], [93, 4, 3])[0]
+            await engine.transition(job.job_id, end)
+            for refund in await engine.follow_ups(job.job_id):
+                await engine.transition(refund.job_id, S.COMPLETED)
+
+
+async def _live_through_an_hour() -> None:
+    """Let orders come up to now, while the worker works."""
+    minutes = sorted((_past.uniform(0, 60) for _ in range(ORDERS)), reverse=True)
+    for number, ago in enumerate([*minutes[1:], 0], 1):
+        _let_it_be(timedelta(minutes=ago))
+        await _order(number)
+        await anyio.sleep(0.05)
+
+
 @asynccontextmanager
 async def lifespan(_: Starlette) -> AsyncIterator[None]:
-    async with engine, Worker(engine, HANDLERS, grace_seconds=0):
-        for number in range(1, ORDERS + 1):
-            await _order(number)
-            await anyio.sleep(0.05)
-        yield
+    async with engine:
+        await _live_through_the_day()
+        async with Worker(engine, HANDLERS, grace_seconds=0):
+            await _live_through_an_hour()
+            yield
 
 
 app = Starlette(

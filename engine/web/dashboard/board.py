@@ -59,7 +59,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    names = ("ago", "between", "cut", "exact", "json_shown", "moment", "shown")
+    names = ("ago", "between", "clock", "cut", "exact", "json_shown", "moment", "shown")
     environment.filters |= {name: getattr(texts, name) for name in names}
     environment.globals["token"] = texts.token
     return environment

@@ -8,12 +8,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.web.dashboard.board import Board, board_of
+from engine.web.dashboard.charts import read_day, read_hour
 from engine.web.dashboard.inbox import read_inbox
 from engine.web.dashboard.kinds import read_paused
 
 STUCK_SECONDS: Final = 600
 """Running jobs where nothing has begun for so long may be stuck."""
 _STUCK_FRESH_SECONDS: Final = 15.0
+_DAY_FRESH_SECONDS: Final = 15.0
+"""Reading the counts of a day takes some milliseconds, and few jobs change its picture."""
 _NEWEST_JOBS: Final = 12
 _MOST_COUNTED: Final = 1_000
 
@@ -43,7 +46,7 @@ async def read_stuck(board: Board) -> dict[str, Any]:
 
 
 async def overview(request: Request) -> Response:
-    """Show how many jobs are in each state, what needs a person or is paused, and the newest."""
+    """Show how many jobs are in each state, come and end, what needs a person, and the newest."""
     board = board_of(request)
     cursor, inbox = await board.feed.cursor(), await board.shared(read_inbox)
     read = await board.shared(read_overview)
@@ -57,6 +60,7 @@ async def overview(request: Request) -> Response:
         newest=read.newest,
         stuck=await board.shared(read_stuck, _STUCK_FRESH_SECONDS),
         paused=await board.shared(read_paused),
+        charts=[await board.shared(read_hour), await board.shared(read_day, _DAY_FRESH_SECONDS)],
         tables=await board.tables(),
         stuck_seconds=STUCK_SECONDS,
     )

@@ -85,6 +85,11 @@ def moment(text: str) -> Markup:
     return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(text, at)
 
 
+def clock(text: str) -> str:
+    """Return the hour and minute of a moment, in UTC."""
+    return f"{time_of(text).astimezone(UTC):%H:%M}"
+
+
 def between(first: str, last: str | None) -> str:
     """Return the time from one moment to another, or to now."""
     end = datetime.now(UTC) if last is None else time_of(last)

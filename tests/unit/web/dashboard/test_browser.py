@@ -104,6 +104,29 @@ def test_a_page_shows_what_happens_while_it_is_open(page: Page, shop: Shop) -> N
     page.get_by_role("link", name=newer).wait_for()
 
 
+def test_a_chart_follows_what_happens_and_its_table_stays_open(page: Page, shop: Shop) -> None:
+    page.goto(shop.url("/"))
+    live(page)
+    chart = page.locator("figure").first
+    chart.get_by_text("As a table").click()
+    created = chart.locator(".key.running")
+    before = created.inner_text()
+    shop.create("later")
+    page.wait_for_function(
+        "before => document.querySelector('.key.running').innerText !== before", arg=before
+    )
+    table = chart.get_by_role("table", name="Last hour, the newest first")
+    assert table.is_visible()
+    drawn = chart.get_by_role("img")
+    assert drawn.get_attribute("aria-labelledby") == "chart-1"
+    box = drawn.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 5)
+    now = chart.locator("rect").last
+    assert now.evaluate("rect => getComputedStyle(rect).opacity") == "0.1"
+    assert "created" in now.locator("title").inner_html()
+
+
 def test_progress_and_the_end_of_a_job_are_seen_live(page: Page, shop: Shop) -> None:
     job_id = shop.create("slow", start="1")
     show_job(page, shop, job_id)

@@ -14,6 +14,7 @@ from engine import AGENT_JOB_LIFECYCLE, ORDER_LIFECYCLE, PAID_JOB_LIFECYCLE, Inv
 from engine.domain.lifecycle.description import description
 from engine.web.dashboard import texts
 from engine.web.dashboard.bodies import parts_of
+from engine.web.dashboard.charts import chart_of
 from engine.web.dashboard.diagram import diagram_of
 from engine.web.dashboard.inputs import answer_of, inputs_of
 from engine.web.dashboard.tables import Tables
@@ -78,6 +79,50 @@ def test_times_are_told_by_their_distance() -> None:
     at = "2026-11-29T21:26:17.123456Z"
     assert texts.moment(at) == f'<time datetime="{at}">2026-11-29 21:26:17</time>'
     assert texts.between(at, "2026-11-29T22:26:47Z") == "1 h"
+
+
+# --- charts -------------------------------------------------------------------------------------
+
+
+def _told(**periods: tuple[int, int, int, int]) -> dict[str, Any]:
+    sorts = ("created", "succeeded", "failed", "given_up")
+    return {
+        "since": "2026-11-30T03:00:00.000000Z",
+        "until": "2026-11-30T03:09:59.123456Z",
+        "every": 2,
+        "periods": [
+            {"at": f"2026-11-30T03:{at[1:]}:00.000000Z", **dict(zip(sorts, counts, strict=True))}
+            for at, counts in periods.items()
+        ],
+        "all_counted": True,
+    }
+
+
+def test_columns_stand_on_each_other_and_a_line_goes_across() -> None:
+    chart = chart_of("Last hour", "a minute", _told(_02=(4, 1, 1, 0), _08=(0, 2, 0, 2)))
+    assert (chart.width, chart.most, chart.until) == (5, 4, "2026-11-30T03:08:00.000000Z")
+    assert chart.columns == {
+        "success": "M1.1 75h0.8V100h-0.8zM4.1 50h0.8V100h-0.8z",
+        "failure": "M1.1 50h0.8V75h-0.8z",
+        "given-up": "M4.1 0h0.8V50h-0.8z",
+    }
+    assert chart.line == "M0 100h1V0h1V100h1V100h1V100h1"
+    assert [(each.label, each.jobs) for each in chart.totals] == [
+        *(("created", 4), ("succeeded", 3), ("failed", 1), ("given up", 2))
+    ]
+
+
+def test_a_chart_of_nothing_is_a_flat_line() -> None:
+    chart = chart_of("Last hour", "a minute", _told())
+    assert (chart.most, chart.line) == (0, "M0 100h1V100h1V100h1V100h1V100h1")
+    assert not any(chart.columns.values())
+
+
+def test_a_chart_of_millions_stays_small() -> None:
+    millions = {f"_{place * 2:02}": (1_234_567 + place, 7, 10**9, 0) for place in range(5)}
+    chart = chart_of("Last day", "in 15 minutes", _told(**millions))
+    assert "e" not in chart.line + "".join(chart.columns.values())
+    assert len(chart.line) < 100
 
 
 # --- prompts ------------------------------------------------------------------------------------
