@@ -183,8 +183,9 @@ class Shared(Protocol):
     def instructions(self) -> object:
         """What tells whether operators have changed something: equal to what it was, if not.
 
-        That is the pauses, and whether this engine is drained; as of the newest look of the storage
-        at what the others do. It looks at each beat, and sooner at hints; `news` then returns.
+        That is the pauses, and whether this engine is drained, as of the newest look of the storage
+        at what the others do. It looks at each beat, and sooner at hints; `news` then returns. Two
+        changes that cancel each other out differ, too: the engine may have followed the first one.
         """
         ...
 

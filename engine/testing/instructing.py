@@ -39,6 +39,16 @@ class InstructingTests(SharedFixtures):
                     assert await one.storage.keep_pauses(text, before)
                 assert await other.storage.pauses() == text
 
+    async def test_each_learns_of_what_is_undone_at_once(self, open_pair: OpenPair) -> None:
+        async with open_pair() as (one, other):
+            for _ in range(5):  # a beat may come between the two
+                async with news_of_instructions(other), news_of_instructions(one):
+                    assert await one.storage.keep_pauses(paused("a"), NO_PAUSES)
+                    assert await one.storage.keep_pauses(NO_PAUSES, paused("a"))
+                async with news_of_instructions(one):
+                    assert await one.shared.drain(None, draining=True)
+                    assert await one.shared.drain(None, draining=False)
+
     async def test_nobody_takes_back_pauses_unseen(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):
             assert await one.storage.keep_pauses(paused("a"), NO_PAUSES)

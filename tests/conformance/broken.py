@@ -1381,6 +1381,14 @@ class TellsNoInstructions(PlainShared):
         return None
 
 
+class TellsNoneOfWhatIsUndone(PlainShared):
+    """Compares what operators have said with what they say, and not how often they said it."""
+
+    @property
+    def instructions(self) -> object:
+        return self.place.content.stored_pauses, self.number in self.place.drained
+
+
 class TakesDrainedForAlive(PlainShared):
     """Counts a kind as handled that only a drained engine has."""
 
@@ -1443,6 +1451,7 @@ SHARED_CAUGHT_BY: dict[type[PlainShared], str] = {
     FollowsRemovedJobs: "test_a_removal_leaves_no_follow_up_behind",
     OverwritesUnseenPauses: "test_nobody_takes_back_pauses_unseen",
     TellsNoInstructions: "test_an_engine_learns_of_its_drain",
+    TellsNoneOfWhatIsUndone: "test_each_learns_of_what_is_undone_at_once",
     TakesDrainedForAlive: "test_a_drained_engine_handles_no_kind",
     DrainsAllEngines: "test_one_engine_drains_itself",
     CountsOneStep: "test_many_jobs_are_counted_in_steps",

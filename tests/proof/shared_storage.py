@@ -43,6 +43,7 @@ class Place:
         self.dead: set[int] = set()
         self.left: set[int] = set()
         self.drained: set[int] = set()
+        self.instructions = 0  # how many were given
         self.deferred: dict[str, datetime] = {}
         self.rested: set[str] = set()  # jobs whose next attempt is due
         self.progress: dict[str, tuple[int, Progress]] = {}
@@ -166,12 +167,16 @@ class PlainShared:
             return False
         self.place.content.keep_lines(lines)
         self.place.content.stored_pauses = text
-        self.place.tell()
+        self._instruct()
         return True
 
     @property
     def instructions(self) -> object:
-        return self.place.content.stored_pauses, self.number in self.place.drained
+        return self.place.instructions
+
+    def _instruct(self) -> None:
+        self.place.instructions += 1
+        self.place.tell()
 
     async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
         await self._let_others_run()
@@ -179,7 +184,7 @@ class PlainShared:
         if number in self.place.dead | self.place.left or number >= len(self.place.engines):
             return False
         (self.place.drained.add if draining else self.place.drained.discard)(number)
-        self.place.tell()
+        self._instruct()
         return True
 
     async def is_draining(self) -> bool:

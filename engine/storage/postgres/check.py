@@ -142,8 +142,9 @@ class _Check:
             else:
                 self._add(f"note {name}", f"it can't be {shown(value)}")
         self._check_counted(notes.get("counted", ""))
-        if not notes.get("rules_number", "").isdecimal():
-            self._add("note rules_number", f"it can't be {shown(notes.get('rules_number'))}")
+        for name in ("rules_number", "instructions_number"):
+            if not notes.get(name, "").isdecimal():
+                self._add(f"note {name}", f"it can't be {shown(notes.get(name))}")
         if (problem := rules_problem(notes.get("rules"))) is not None:
             self._add("note rules", problem)
         if (problem := pauses_problem(notes.get("pauses"))) is not None:

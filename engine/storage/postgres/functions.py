@@ -54,16 +54,11 @@ CREATE FUNCTION beat_1(
     OUT alive boolean, OUT now timestamptz, OUT instructions text
 )
 LANGUAGE plpgsql {PLAIN} AS $$
-DECLARE
-    is_draining boolean;
 BEGIN
-    UPDATE engines SET beats = beats + 1, kinds = p_kinds WHERE engine_id = p_engine AND NOT dead
-        RETURNING draining INTO is_draining;
+    UPDATE engines SET beats = beats + 1, kinds = p_kinds WHERE engine_id = p_engine AND NOT dead;
     alive := FOUND;
     now := clock_timestamp();
-    instructions := concat_ws(
-        ' ', is_draining, (SELECT hashtextextended(value, 0) FROM notes WHERE name = 'pauses')
-    );
+    instructions := (SELECT value FROM notes WHERE name = 'instructions_number');
 END $$
 """
 

@@ -1,5 +1,8 @@
 """Instructions: what operators tell the engines of a database, which these follow at a beat.
 
+Each is counted, so that an engine learns also of two that cancel each other out: it may have
+followed the first one already.
+
 Whoever gives one also notifies the engines, so that those who hear notifications beat at once. That
 comes with the commit, from an engine and from a program that is none.
 """
@@ -13,10 +16,11 @@ from engine.storage.postgres.planner import BY_INDEX
 GIVEN: Final = "instructions"
 """What the notification says, where others have the number of an engine."""
 
-_TELL: Final = (
-    "PERFORM pg_notify('engine_' || relnamespace, "
-    f"'{GIVEN}') FROM pg_class WHERE oid = 'notes'::regclass;"
-)
+_TELL: Final = f"""
+    UPDATE notes SET value = (value::bigint + 1)::text WHERE name = 'instructions_number';
+    PERFORM pg_notify('engine_' || relnamespace, '{GIVEN}')
+        FROM pg_class WHERE oid = 'notes'::regclass;
+"""
 
 _KEEP_PAUSES: Final = f"""
 CREATE FUNCTION keep_pauses_1(p_pauses text, p_before text, p_audit audit_line_1[])

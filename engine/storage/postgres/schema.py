@@ -18,8 +18,9 @@ and a kind is never NULL. Beside them:
   of a transition, and how many of the jobs had ended by then; ``statuses``, those that all rows
   fit; ``fitting``, what is still to be done until they do, or null; ``lifecycle``, that of the
   engine that opened it last; ``rules``, those of follow-ups, and ``rules_number``, one more with
-  each change of them; ``pauses``, the paused kinds (`engine.domain.pauses`); ``counted``, the
-  number of the newest transition in ``throughput``.
+  each change of them; ``pauses``, the paused kinds (`engine.domain.pauses`);
+  ``instructions_number``, one more with each of `engine.storage.postgres.instructions`;
+  ``counted``, the number of the newest transition in ``throughput``.
 * ``arrivals``: jobs that callers create in transactions of their own, until these commit; see
   `engine.storage.postgres.arrivals`.
 * ``progress``: the newest progress of each attempt, unlogged; ``changed``: the transaction that
@@ -219,7 +220,7 @@ _TABLES: Final = (
     INSERT INTO notes VALUES
         ('schema', '0'), ('protocols', '{PROTOCOL}'), ('ended', '0 0'),
         ('last_sequence', '0'), ('last_position', '0'), ('rules', '[]'), ('rules_number', '0'),
-        ('pauses', '[]'), ('counted', '0')
+        ('pauses', '[]'), ('instructions_number', '0'), ('counted', '0')
     """,
     """
     CREATE VIEW numbers AS SELECT

@@ -39,6 +39,15 @@ async def until(holds: Callable[[Any], bool], engine: JobEngine[Any]) -> None:
             await checkpoint()
 
 
+def keep(intruder: Intruder, pauses: str) -> None:
+    """Keep other pauses without a notification."""
+    intruder.execute(
+        "UPDATE notes SET value = CASE name WHEN 'pauses' THEN %s "
+        "ELSE (value::bigint + 1)::text END WHERE name IN ('pauses', 'instructions_number')",
+        pauses,
+    )
+
+
 @both
 async def test_each_follows_the_pauses_of_the_other(new_engine: NewEngine) -> None:
     async with new_engine() as one, new_engine() as other:
@@ -56,6 +65,21 @@ async def test_each_follows_the_pauses_of_the_other(new_engine: NewEngine) -> No
         assert (await one.paused(), await one.resume("a")) == ([], False)
         [record] = [record for claim in claims if claim.is_told for record in await claim.records()]
         assert record.job_id == job.job_id
+
+
+@both
+async def test_another_engine_may_undo_it_at_once(new_engine: NewEngine) -> None:
+    """Long before the first one has heard of its own pause or drain."""
+    async with new_engine() as other, new_engine() as one:
+        for _ in range(5):
+            await running(one, kind="a")
+            await one.pause("a")
+            await other.resume("a")
+            assert len(await claimed(one, kinds={"a": 1})) == 1
+            await running(one, kind="a")
+            await one.drain()
+            await other.drain(number_of(one), undo=True)
+            assert len(await claimed(one, kinds={"a": 1})) == 1
 
 
 async def test_resume_wakes_a_claim_of_another_engine(new_engine: NewEngine) -> None:
@@ -260,11 +284,11 @@ async def test_without_notifications_the_next_beat_tells(
     async with agents(PostgresStorage(postgres_url, lease_seconds=1)) as engine:
         await running(engine, kind="a")
         text = '[{"kind":"a","at":"2026-11-29T03:00:00Z"}]'
-        intruder.execute("UPDATE notes SET value = %s WHERE name = 'pauses'", text)
         intruder.run("UPDATE engines SET draining = true")
+        keep(intruder, text)
         await until(lambda now: now.draining and now.paused == 1, engine)
         intruder.run("UPDATE engines SET draining = false")
-        intruder.run("UPDATE notes SET value = '[]' WHERE name = 'pauses'")
+        keep(intruder, "[]")
         assert len(await claimed(engine, kinds={"a": 1})) == 1
 
 
@@ -275,7 +299,7 @@ async def test_damaged_pauses_change_nothing_in_an_open_engine(
     async with agents(PostgresStorage(postgres_url, lease_seconds=1)) as engine:
         await running(engine, kind="a")
         await engine.pause("a")
-        intruder.run("UPDATE notes SET value = '{}' WHERE name = 'pauses'")
+        keep(intruder, "{}")
         with anyio.fail_after(SECONDS):
             while "stay so, and no others" not in caplog.text:
                 await checkpoint()
@@ -283,5 +307,5 @@ async def test_damaged_pauses_change_nothing_in_an_open_engine(
             await engine.resume("a")
         now = await engine.statistics()
         assert (now.ready, now.paused) == (0, 1)
-        intruder.run("UPDATE notes SET value = '[]' WHERE name = 'pauses'")
+        keep(intruder, "[]")
         assert len(await claimed(engine, kinds={"a": 1})) == 1

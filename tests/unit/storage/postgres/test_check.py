@@ -168,6 +168,7 @@ DAMAGE = [
     ("UPDATE notes SET value = '6' WHERE name = 'last_sequence'", "transition 6 is there, and was"),
     ("UPDATE notes SET value = '6' WHERE name = 'last_sequence'", "only one of last_sequence and"),
     ("UPDATE notes SET value = 'x' WHERE name = 'last_position'", "it can't be 'x'"),
+    ("UPDATE notes SET value = 'x' WHERE name = 'instructions_number'", "it can't be 'x'"),
     ("UPDATE notes SET value = '[]' WHERE name = 'statuses'", "it can't be '[]'"),
     ("UPDATE notes SET value = '5' WHERE name = 'ended'", "it can't be '5'"),
     ("DELETE FROM notes WHERE name = 'ended'", "it can't be None"),
