@@ -31,7 +31,7 @@ from engine.domain.models import (
     JobPage,
     JobStatus,
     NewJob,
-    PausedKind,
+    Pause,
     Progress,
     Statistics,
     Status,
@@ -52,7 +52,7 @@ from engine.owner.commands.family import follow_ups as read_follow_ups
 from engine.owner.commands.follow_up import backfilling, following
 from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
 from engine.owner.commands.move import MoveJobs, checked_move
-from engine.owner.commands.pause import DrainEngine, PauseKind, ReadPauses, ResumeKind
+from engine.owner.commands.pause import BeginPause, DrainEngine, EndPause, ReadPauses
 from engine.owner.commands.read import (
     FindJob,
     GetJobs,
@@ -714,39 +714,66 @@ class JobEngine(EngineBase[Status]):
         """
         return await self._ask(SwitchRule(kind, by, reason, disabled=False))
 
-    async def pause(self, kind: str, *, by: str | None = None, reason: str | None = None) -> bool:
-        """Pause a kind: no engine claims jobs of it until `resume`; return whether it was not.
+    async def pause(
+        self,
+        kind: str | None = None,
+        *,
+        gate: str | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """Pause a kind or a gate until `resume`; return whether it was not paused.
 
-        This engine claims none from now on. The others of a database follow within milliseconds if
-        they hear notifications, and else at their next beat. Attempts at work go on, and so do
-        deadlines; jobs of the kind are still created, started, moved and cancelled. The pause is
-        kept with the jobs, and outlives each engine.
+        No engine claims jobs of a paused kind. Attempts at work go on, and so do deadlines; jobs of
+        the kind are still created, started, moved and cancelled.
+
+        No engine calls the check of a paused gate. A check that runs ends, but its jobs stay: once
+        this has returned, no gate of the name moves a job in this engine. Callbacks and other
+        gates still do.
+
+        This engine follows at once. The others of a database follow within milliseconds if they
+        hear notifications, and else at their next beat. The pause is kept with the jobs, and
+        outlives each engine.
 
         Args:
-            kind: The kind; there need be no job of it. Up to 256 may be paused.
+            kind: The kind; there need be no job of it. Up to 256 kinds and gates may be paused.
+            gate: Instead of a kind, the name of a `Gate`, 1 to 256 characters; it need not be open.
             by: Who pauses it: 1 to 256 characters, for `paused` and for the audit.
             reason: Why: up to 4,096 characters, for the same.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type or size, or too many are paused.
+            InvalidValueError: An argument is of the wrong type or size; both a kind and a gate are
+                given, or neither; or too many are paused.
         """
-        return await self._ask(PauseKind(kind, by, reason))
+        return await self._ask(BeginPause(kind, gate, by, reason))
 
-    async def resume(self, kind: str, *, by: str | None = None, reason: str | None = None) -> bool:
-        """Resume a kind: its ready jobs are claimed again; return whether it was paused.
+    async def resume(
+        self,
+        kind: str | None = None,
+        *,
+        gate: str | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """Resume a kind or a gate; return whether it was paused.
+
+        The ready jobs of the kind are claimed again. The check of the gate is called again at its
+        next interval.
 
         Args:
             kind: The kind.
+            gate: Instead of a kind, the name of a gate.
             by: Who resumes it: 1 to 256 characters, for the audit.
             reason: Why: up to 4,096 characters, for the same.
 
         Raises:
-            InvalidValueError: An argument is of the wrong type or size.
+            InvalidValueError: An argument is of the wrong type or size; or both a kind and a gate
+                are given, or neither.
         """
-        return await self._ask(ResumeKind(kind, by, reason))
+        return await self._ask(EndPause(kind, gate, by, reason))
 
-    async def paused(self) -> list[PausedKind]:
-        """Return the kinds that are paused, in their order."""
+    async def paused(self) -> list[Pause]:
+        """Return what is paused: the kinds in their order, and then the gates in theirs."""
         return [*await self._ask(ReadPauses())]
 
     async def drain(

@@ -31,7 +31,7 @@ from engine.domain.models import (
     JobPage,
     JobStatus,
     NewJob,
-    PausedKind,
+    Pause,
     Progress,
     Statistics,
     Status,
@@ -52,7 +52,7 @@ from engine.owner.commands.family import follow_ups as read_follow_ups
 from engine.owner.commands.follow_up import backfilling, following
 from engine.owner.commands.listing import Count, CountJobs, ListJobs, checked_filter
 from engine.owner.commands.move import MoveJobs, checked_move
-from engine.owner.commands.pause import DrainEngine, PauseKind, ReadPauses, ResumeKind
+from engine.owner.commands.pause import BeginPause, DrainEngine, EndPause, ReadPauses
 from engine.owner.commands.read import (
     FindJob,
     GetJobs,
@@ -514,28 +514,30 @@ class SyncJobEngine(EngineBase[Status]):
 
     def pause(
         self,
-        kind: str,
+        kind: str | None = None,
         *,
+        gate: str | None = None,
         by: str | None = None,
         reason: str | None = None,
         timeout: float | None = None,
     ) -> bool:
-        """Pause a kind: no engine claims jobs of it until `resume`; return whether it was not."""
-        return self._ask_of_write(TimeLimit(timeout), PauseKind(kind, by, reason))
+        """Pause a kind or a gate until `resume`; return whether it was not paused."""
+        return self._ask_of_write(TimeLimit(timeout), BeginPause(kind, gate, by, reason))
 
     def resume(
         self,
-        kind: str,
+        kind: str | None = None,
         *,
+        gate: str | None = None,
         by: str | None = None,
         reason: str | None = None,
         timeout: float | None = None,
     ) -> bool:
-        """Resume a kind: its ready jobs are claimed again; return whether it was paused."""
-        return self._ask_of_write(TimeLimit(timeout), ResumeKind(kind, by, reason))
+        """Resume a kind or a gate; return whether it was paused."""
+        return self._ask_of_write(TimeLimit(timeout), EndPause(kind, gate, by, reason))
 
-    def paused(self, *, timeout: float | None = None) -> list[PausedKind]:
-        """Return the kinds that are paused, in their order."""
+    def paused(self, *, timeout: float | None = None) -> list[Pause]:
+        """Return what is paused: the kinds in their order, and then the gates in theirs."""
         return [*self._bridge.ask(TimeLimit(timeout), ReadPauses())]
 
     def drain(

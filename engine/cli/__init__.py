@@ -3,7 +3,7 @@
 The acts are `retry`, `cancel`, `start`, `answer`, `move`, `extend`, `repeat` and `follow-up`; see
 `engine.cli.acting`. `prune` removes ended jobs. All other commands leave the jobs as they are:
 `backup` and `copy` make a new place, `rules` may change a rule of follow-ups, and `pause`, `resume`
-and `drain` tell engines which jobs to claim.
+and `drain` tell engines which jobs to claim, and which gates to run.
 
 ::
 

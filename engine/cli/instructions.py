@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from engine.cli.arguments import add_place, kind
+from engine.cli.arguments import add_place, identifier
 from engine.cli.arguments import add_reason as add_reason_argument
 from engine.control.client import SocketDesk
 from engine.domain.exceptions import InvalidValueError
+from engine.domain.labels import check_kind
 from engine.operating import desk_at, this_operator
 from engine.storage.inspection import Place
 
 
-def add_kind(parser: ArgumentParser) -> None:
-    """Add the arguments ``PLACE`` and ``KIND``."""
+def add_pausable(parser: ArgumentParser) -> None:
+    """Add the arguments ``PLACE`` and ``NAME``, and the flag ``--gate``."""
     add_place(parser)
-    parser.add_argument("kind", type=kind, metavar="KIND", help="the kind of the jobs")
+    parser.add_argument(
+        "name", type=identifier, metavar="NAME", help="the kind, or with --gate the gate's name"
+    )
+    parser.add_argument("--gate", action="store_true", help="NAME is a gate's, not a kind")
+
+
+def pausable(arguments: Namespace) -> tuple[str, str]:
+    """Return what is to be paused or resumed: ``kind`` or ``gate``, and its name.
+
+    Raises:
+        InvalidValueError: It is no kind.
+    """
+    name: str = arguments.name
+    return ("gate", name) if arguments.gate else ("kind", check_kind(name))
 
 
 def add_reason(parser: ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
-from typing import Annotated, Any, Generic, Literal
+from typing import Annotated, Any, Generic, Literal, Self
 
 from msgspec import Struct
 from pydantic import Field, computed_field, model_validator
@@ -23,6 +23,7 @@ from engine.domain.lifecycle import Lifecycle
 from engine.domain.outcomes import Outcome
 from engine.domain.past_status import MemberFirst, PastStatus
 from engine.domain.snapshot import Snapshot, UtcDatetime
+from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
 
 
 class JobStatus(StrEnum):
@@ -232,16 +233,25 @@ class Transition(Snapshot, Generic[Status]):
         return str(Cursor(self.sequence, self.epoch))
 
 
-class PausedKind(Snapshot):
-    """A kind whose jobs no engine claims, until it is resumed."""
+class Pause(Snapshot):
+    """A kind whose jobs no engine claims, or a gate whose check none calls, until it is resumed."""
 
-    kind: str = Field(pattern=KIND_FORM)
+    kind: str | None = Field(default=None, pattern=KIND_FORM)
+    """The kind; None of a gate."""
+    gate: str | None = Field(default=None, min_length=1, max_length=MAX_IDENTIFIER_CHARACTERS)
+    """The name of the gate; None of a kind."""
     at: UtcDatetime
     """Since when."""
     by: str | None = None
     """Who has paused it, as the caller says."""
     reason: str | None = None
     """Why, as the caller says."""
+
+    @model_validator(mode="after")
+    def _of_one(self) -> Self:
+        if (self.kind is None) == (self.gate is None):
+            raise ValueError("it is of a kind or of a gate")
+        return self
 
 
 class JobPage(Snapshot, Generic[Status]):

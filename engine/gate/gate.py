@@ -47,9 +47,10 @@ class Gate(Attachment):
         timeout_seconds: How long a check may take: above 0, by default 60. After that it is
             cancelled. A thread can't be: it runs on, and is called again only when it has ended.
         name: Of the engines that share a database, one at a time runs the gates of a name: 1 to 256
-            characters. If it ends or dies, another one follows at its next interval. By default a
-            gate has no name, and runs on each engine that opens one; the job moves once all the
-            same.
+            characters. If it ends or dies, another one follows at its next interval. By its name
+            an operator stops a gate, with any storage; see `JobEngine.pause`. By default a gate has
+            no name, runs on each engine that opens one, and can't be paused; the job moves once all
+            the same.
 
     Raises:
         InvalidValueError: An argument is of the wrong type or out of its range; or the check

@@ -12,42 +12,29 @@ import anyio
 from engine.domain.exceptions import (
     EngineError,
     EngineUnavailableError,
-    InvalidStateTransitionError,
     InvalidValueError,
-    JobClaimedError,
-    JobNotFoundError,
-    VersionConflictError,
     shown,
 )
 from engine.domain.interrupts import raised_by_signal
 from engine.domain.models import Job
 from engine.gate.check import Check, Chosen
+from engine.gate.moves import MoveChosen
 from engine.gate.waiting_jobs import WaitingJobs
 from engine.owner.attachment import Part
 from engine.owner.commands.lead import Lead
 from engine.owner.commands.listing import ListJobs
-from engine.owner.commands.move import CheckedMove, MoveJobs
 from engine.owner.core import Core
 from engine.owner.events import Listener
 from engine.owner.inside import Inside
 from engine.portal.logs import TaskLogger
 from engine.storage.filter import JobFilter
-from engine.storage.record import Act, Change, Damaged, Record
+from engine.storage.record import Change, Damaged, Record
 
 logger = TaskLogger("engine.gate")
 
-_BY_GATE: Final = Act("gate")
 _PAGE_JOBS: Final = 1_000
 _LONGEST_PAUSE_SECONDS: Final = 300.0
 _JITTER: Final = 0.1
-
-# A chosen job was moved, removed or claimed meanwhile: the gate passes it over.
-_PASSED_OVER: Final = (
-    VersionConflictError,
-    InvalidStateTransitionError,
-    JobNotFoundError,
-    JobClaimedError,
-)
 
 
 class GateKeeper(Part, Listener):
@@ -169,12 +156,7 @@ class GateKeeper(Part, Listener):
     async def _poll_once(self) -> bool:
         """Run the check and move the chosen jobs. Return whether that went well; log a failure."""
         try:
-            if self._name is not None and not await self._core.ask(Lead(self._name), internal=True):
-                return True
-            if self._core.state.shared is not None:
-                self._waiting.clear()
-                await self._read_waiting()
-            chosen = await self._choose() if self._waiting else []
+            chosen = await self._choose() if await self._may_check() else []
         except BaseException as error:
             if self._ends_by(error):
                 raise
@@ -191,6 +173,20 @@ class GateKeeper(Part, Listener):
             logger.exception("jobs stay in %s until the next check", self._status)
             return False
         return True
+
+    async def _may_check(self) -> bool:
+        """Return whether jobs wait, and this engine runs the gates of the name, if they run."""
+        if self._is_paused():
+            return False
+        if self._name is not None and not await self._core.ask(Lead(self._name), internal=True):
+            return False
+        if self._core.state.shared is not None:
+            self._waiting.clear()
+            await self._read_waiting()
+        return bool(self._waiting) and not self._is_paused()
+
+    def _is_paused(self) -> bool:
+        return self._name in self._core.state.ready_queue.intake.pauses.by_gate
 
     def _ends_by(self, error: BaseException) -> bool:
         """Return whether an exception ends the gate, not just the check. An exit does not."""
@@ -229,23 +225,13 @@ class GateKeeper(Part, Listener):
         """
         at_once = min(_PAGE_JOBS, self._core.inbox.max_waiting)
         for start in range(0, len(records), at_once):
-            moves = [MoveJobs([self._move_of(each)]) for each in records[start : start + at_once]]
+            moves = [
+                MoveChosen(each, self._target, self._is_paused)
+                for each in records[start : start + at_once]
+            ]
             for move in moves:
                 answered = anyio.Event()
                 self._core.inbox.put(move, answered.set, internal=True)
             await answered.wait()  # of the last move: they are answered in their order
             for move in moves:
-                _check_moved(move)
-
-    def _move_of(self, record: Record) -> CheckedMove:
-        return CheckedMove(
-            record.job_id, self._target, expected_version=record.version, act=_BY_GATE
-        )
-
-
-def _check_moved(move: MoveJobs) -> None:
-    """Raise the error of a move, unless the gate passes over it."""
-    try:
-        move.outcome()
-    except _PASSED_OVER as error:
-        logger.debug("the gate passes over a chosen job: %s", error)
+                move.check_outcome()

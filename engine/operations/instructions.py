@@ -1,18 +1,19 @@
-"""Instructions: the operations that tell engines to leave jobs alone, and not to."""
+"""Instructions: the operations that tell engines to leave jobs and gates alone, and not to."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from engine.operations.operation import Arguments, Operation
-from engine.owner.commands.pause import ChangePause, DrainEngine, PauseKind, ResumeKind
+from engine.owner.commands.pause import BeginPause, ChangePause, DrainEngine, EndPause
 from engine.owner.core import Core
 
 
-class OfKind(Arguments, kw_only=True, frozen=True):
-    """A kind."""
+class OfPause(Arguments, kw_only=True, frozen=True):
+    """A kind, or else the name of a gate."""
 
-    kind: str
+    kind: str | None = None
+    gate: str | None = None
     reason: str | None = None
 
 
@@ -24,16 +25,16 @@ class OfDrain(Arguments, kw_only=True, frozen=True):
     reason: str | None = None
 
 
-async def _pause(core: Core[Any], given: OfKind, by: str | None) -> dict[str, Any]:
-    return await _changed(core, PauseKind(given.kind, by, given.reason))
+async def _pause(core: Core[Any], given: OfPause, by: str | None) -> dict[str, Any]:
+    return await _changed(core, BeginPause(given.kind, given.gate, by, given.reason))
 
 
-async def _resume(core: Core[Any], given: OfKind, by: str | None) -> dict[str, Any]:
-    return await _changed(core, ResumeKind(given.kind, by, given.reason))
+async def _resume(core: Core[Any], given: OfPause, by: str | None) -> dict[str, Any]:
+    return await _changed(core, EndPause(given.kind, given.gate, by, given.reason))
 
 
 async def _changed(core: Core[Any], message: ChangePause) -> dict[str, Any]:
-    return {"kind": message.kind, "changed": await core.ask(message)}
+    return {**message.named, "changed": await core.ask(message)}
 
 
 async def _drain(core: Core[Any], given: OfDrain, by: str | None) -> dict[str, Any]:
@@ -42,8 +43,8 @@ async def _drain(core: Core[Any], given: OfDrain, by: str | None) -> dict[str, A
 
 
 INSTRUCTIONS: Final[tuple[Operation[Any], ...]] = (
-    Operation("pause", "let no engine claim jobs of a kind", OfKind, _pause, acts=True),
-    Operation("resume", "let engines claim jobs of a kind again", OfKind, _resume, acts=True),
+    Operation("pause", "let no engine claim a kind, or run a gate", OfPause, _pause, acts=True),
+    Operation("resume", "let engines go on with a kind or a gate", OfPause, _resume, acts=True),
     Operation("drain", "let an engine claim no more jobs", OfDrain, _drain, acts=True),
 )
-"""``pause`` and ``resume`` answer whether that has ``changed`` anything."""
+"""``pause`` and ``resume`` answer whether that has ``changed`` anything: nothing, if it was so."""

@@ -17,6 +17,7 @@ from engine.owner.commands.throughput import CountThroughput, ReadThroughput
 from engine.owner.core import Core
 from engine.storage.overview import EngineRow, KindCounts
 
+_OF_PAUSE: Final = ("at", "by", "reason")
 _DAY_MINUTES: Final = 1_440
 _COUNTING_MESSAGES: Final = 40
 """One call counts some 200,000 transitions: who is further behind asks again."""
@@ -43,7 +44,7 @@ async def _kinds(core: Core[Any], _: OfOverview, __: str | None) -> dict[str, An
     told = [{name: plain(value) for name, value in each._asdict().items()} for each in kinds]
     for each in told:
         paused = pauses.get(str(each["kind"]))
-        each["paused"] = paused and {name: plain(value) for name, value in paused if name != "kind"}
+        each["paused"] = paused and {name: plain(getattr(paused, name)) for name in _OF_PAUSE}
     return {"kinds": told, "all_kinds_counted": found.are_all}
 
 

@@ -216,6 +216,6 @@ READS: Final[tuple[Operation[Any], ...]] = (
     Operation("audit", "who has acted, and why, the newest first", OfAudit, _audit),
     Operation("transitions", "the next transitions, as they come", OfTransitions, transitions),
     Operation("about", "the engine and where its jobs are", OfNothing, _about),
-    Operation("paused", "the paused kinds", OfNothing, _paused),
+    Operation("paused", "the paused kinds and gates", OfNothing, _paused),
 )
 """The reads."""

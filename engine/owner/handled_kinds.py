@@ -97,7 +97,7 @@ class HandledKinds:
 
     def note_ready(self, kind: str, at: datetime) -> None:
         """Note that a kind has had ready jobs since then; a warning follows if nobody takes it."""
-        if not self._kinds or kind in self._kinds or kind in self._intake.pauses:
+        if not self._kinds or kind in self._kinds or kind in self._intake.pauses.by_kind:
             self.forget(kind)
         elif self._may_warn(kind):
             self._wait(kind, max(at, self._changed_at))

@@ -1,4 +1,4 @@
-"""The intake: which jobs this engine may claim, as operators have said."""
+"""The intake: what this engine may begin, as operators have said."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from engine.domain.pauses import Pauses
 
 @dataclass(slots=True)
 class Intake:
-    """What the claims of this engine leave alone. Attempts at work go on.
+    """What this engine leaves alone. Attempts at work go on.
 
     Attributes:
-        pauses: The kinds that are paused, in all engines of the storage.
+        pauses: Those of kinds, which claims leave alone, and of gates, in all engines of the
+            storage.
         is_draining: Whether this engine claims nothing at all.
         instructions: Those of a shared storage that were followed last; see `Shared.instructions`.
     """

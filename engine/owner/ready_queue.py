@@ -103,7 +103,7 @@ class ReadyQueue:
         record = self._find(job_id)
         if record is None or not self.handled or record.kind in self.handled:
             return None
-        if record.kind in self.intake.pauses:
+        if record.kind in self.intake.pauses.by_kind:
             return None
         is_ready = self._innocent.has(record) or self._suspects.has(record)
         return record.kind if is_ready else None
@@ -112,7 +112,7 @@ class ReadyQueue:
         """Return the kind of a job that could run but for its pause, as far as is known here."""
         if status != self._running or job_id in self._held:
             return None
-        return kind if kind in self.intake.pauses else None
+        return kind if kind in self.intake.pauses.by_kind else None
 
     def note(self, record: Record) -> None:
         """Add, move or remove a job as it was committed."""

@@ -44,7 +44,7 @@ class Head(NamedTuple):
     rules: str
     """Those of follow-ups, in their stored form."""
     pauses: str
-    """The paused kinds, in their stored form."""
+    """The pauses, in their stored form."""
     last_sequence: int
     """The number of the newest transition that was ever removed."""
     last_position: int

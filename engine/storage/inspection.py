@@ -1,7 +1,7 @@
 """Inspection: what a program may ask of a place with jobs, while engines use it or not.
 
 The place is a file or a database. Its jobs stay as they are; only a new place can be made, the
-rules of follow-ups and the paused kinds can be changed, and an engine can be drained. No lifecycle
+rules of follow-ups and the pauses can be changed, and an engine can be drained. No lifecycle
 is needed: the statuses are the texts that are stored there. What acts on the jobs, such as
 `engine.operating`, is an engine too, and gets its storage here.
 """
@@ -155,7 +155,7 @@ class View(Protocol):
         ...
 
     def pauses(self) -> Pauses:
-        """Return the paused kinds.
+        """Return the pauses.
 
         Raises:
             StorageDamagedError: They can't be read.

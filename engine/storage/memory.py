@@ -137,7 +137,7 @@ class MemoryStorage:
         return self._rules
 
     async def pauses(self) -> str:
-        """Return the paused kinds."""
+        """Return the pauses."""
         return self._pauses
 
     async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:

@@ -1,4 +1,4 @@
-"""Pause checks: what can be wrong with the paused kinds that a place keeps."""
+"""Pause checks: what can be wrong with the pauses that a place keeps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from engine.domain.pauses import Pauses
 
 
 def pauses_problem(text: object) -> str | None:
-    """Return what is wrong with the paused kinds, as a sentence; None for nothing."""
+    """Return what is wrong with the pauses, as a sentence; None for nothing."""
     try:
         Pauses.read(str(text))
     except StorageDamagedError:

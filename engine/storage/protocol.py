@@ -123,11 +123,11 @@ class Storage(Protocol):
         ...
 
     async def pauses(self) -> str:
-        """Return the paused kinds as they are now, in the form of `engine.domain.pauses`."""
+        """Return the pauses as they are now, in the form of `engine.domain.pauses`."""
         ...
 
     async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
-        """Keep other paused kinds, durably; return whether they are kept.
+        """Keep other pauses, durably; return whether they are kept.
 
         The lines of the audit are there if and only if these are; see `commit`.
 

@@ -338,7 +338,7 @@ class KeepsTheFirstRules(PlainStorage):
 
 
 class ForgetsThePauses(PlainStorage):
-    """Keeps the paused kinds only until it is closed."""
+    """Keeps the pauses only until it is closed."""
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -1272,7 +1272,7 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     ForgetsTheRules: "test_what_follows_is_there_after_a_restart",
     KeepsTheFirstRules: "test_rules_are_kept",
     ForgetsThePauses: "test_a_restart_resumes_nothing",
-    KeepsPausesOfNewKinds: "test_paused_kinds_are_kept",
+    KeepsPausesOfNewKinds: "test_pauses_are_kept",
     ForgetsTheLifecycle: "test_the_lifecycle_is_kept_until_the_next_opening",
     LetsTwoIn: "test_a_second_engine_is_refused",
     RefusesWithoutAReason: "test_a_second_opening_is_refused_and_harms_nothing",

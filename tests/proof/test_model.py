@@ -145,7 +145,7 @@ class ForgetsTheRules(PlainStorage):
 
 
 class ForgetsThePauses(PlainStorage):
-    """Keeps the paused kinds until it is closed."""
+    """Keeps the pauses until it is closed."""
 
     async def aclose(self) -> None:
         await super().aclose()

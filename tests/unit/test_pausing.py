@@ -22,13 +22,13 @@ from engine import (
     JobEngine,
     MemoryStorage,
     OrderStatus,
-    PausedKind,
+    Pause,
     StorageDamagedError,
     StorageFullError,
     SyncJobEngine,
     Worker,
 )
-from engine.domain.pauses import MAX_PAUSED_KINDS
+from engine.domain.pauses import MAX_PAUSES
 from engine.owner import handled_kinds
 from engine.storage import AuditLine
 from engine.testing.facades import Engine
@@ -81,11 +81,11 @@ async def test_wrong_arguments_are_refused(engine: Engine) -> None:
 
 
 async def test_too_many_pauses_are_refused(engine: Engine) -> None:
-    for number in range(MAX_PAUSED_KINDS):
+    for number in range(MAX_PAUSES):
         await engine.pause(f"kind-{number}")
     with pytest.raises(InvalidValueError, match="resume others first"):
         await engine.pause("another")
-    assert len(await engine.paused()) == MAX_PAUSED_KINDS
+    assert len(await engine.paused()) == MAX_PAUSES
     assert not await engine.pause("kind-7")
 
 
@@ -93,7 +93,7 @@ async def test_the_pause_has_the_time_of_the_engine() -> None:
     clock = VirtualClock()
     async with agents(clock=clock) as engine:
         await engine.pause("report")
-        assert await engine.paused() == [PausedKind(kind="report", at=clock())]
+        assert await engine.paused() == [Pause(kind="report", at=clock())]
 
 
 # Claims.
@@ -290,7 +290,7 @@ async def test_a_pause_that_can_not_be_kept_changes_nothing() -> None:
 async def test_damaged_pauses_refuse_to_open() -> None:
     storage = PlainStorage()
     storage.stored_pauses = "{}"
-    with pytest.raises(StorageDamagedError, match="the paused kinds are damaged"):
+    with pytest.raises(StorageDamagedError, match="the pauses are damaged"):
         async with agents(storage):
             pass
 

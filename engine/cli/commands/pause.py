@@ -1,4 +1,4 @@
-"""Pause a kind: no engine claims its jobs."""
+"""Pause a kind or a gate: no engine claims its jobs, or calls its check."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from typing import Final
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.instructions import add_kind, add_reason, tell
+from engine.cli.instructions import add_pausable, add_reason, pausable, tell
 from engine.domain.exceptions import InvalidValueError
 from engine.storage.inspection import Place
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``pause``."""
-    add_kind(parser)
+    add_pausable(parser)
     add_reason(parser)
 
 
 def pause(arguments: Namespace, console: Console) -> Exit:
-    """Pause a kind, and say whether it was paused."""
-    place, kind = arguments.place, arguments.kind
+    """Pause a kind or a gate, and say whether it was paused."""
+    place = arguments.place
     try:
-        done = tell(place, "pause", kind=kind, reason=arguments.reason)
+        what, name = pausable(arguments)
+        done = tell(place, "pause", **{what: name}, reason=arguments.reason)
     except InvalidValueError as error:
-        console.note(f"engine: {kind} {error.problem}")
+        console.note(f"engine: {arguments.name} {error.problem}")
         return Exit.USAGE
-    state = "is paused" if done["changed"] else f"was paused already{_since(place, kind)}"
-    console.line(f"{place.name}: the kind {kind} {state}")
+    state = "is paused" if done["changed"] else f"was paused already{_since(place, what, name)}"
+    console.line(f"{place.name}: the {what} {name} {state}")
     return Exit.OK
 
 
-def _since(place: Place, kind: str) -> str:
-    """Return since when, by whom and why a kind is paused; nothing if it is no longer."""
+def _since(place: Place, what: str, name: str) -> str:
+    """Return since when, by whom and why it is paused; nothing if it is no longer."""
     for paused in tell(place, "paused"):
-        if paused["kind"] == kind:
+        if paused[what] == name:
             who = "" if paused["by"] is None else f" by {paused['by']}"
             why = "" if not paused["reason"] else f": {paused['reason']}"
             return f", at {paused['at']}{who}{why}"
@@ -45,11 +46,11 @@ def _since(place: Place, kind: str) -> str:
 COMMAND: Final = Command(
     name="pause",
     help_order=28,
-    help="pause a kind: no engine claims its jobs",
+    help="pause a kind or a gate: no engine claims its jobs, or calls its check",
     add_arguments=add_arguments,
     run=pause,
     examples=(
         "pause jobs.db report --reason fire",
-        "pause postgresql://host/jobs report",
+        "pause postgresql://host/jobs --gate payments",
     ),
 )

@@ -1,4 +1,4 @@
-"""Count the jobs of a place by status, by kind and lately; list paused kinds and engines."""
+"""Count the jobs of a place by status, by kind and lately; list pauses and engines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.rates import LastHour, last_hour
 from engine.cli.texts import NOTHING, Cells, counted, ready_cell
-from engine.domain.models import PausedKind
+from engine.domain.models import Pause
 from engine.domain.pauses import Pauses
 from engine.domain.spans import distance
 from engine.domain.time_text import time_text
@@ -24,7 +24,7 @@ from engine.storage.overview import COUNTED_JOBS, EngineRow, KindCounts, Statuse
 _STATUSES_HEAD: Final = ("STATUS", "JOBS")
 _KINDS_HEAD: Final = ("KIND", "READY", "RUNNING", "WAITING", "OLDEST READY")
 _HOUR_HEAD: Final = ("LAST HOUR", "JOBS")
-_PAUSED_HEAD: Final = ("PAUSED KIND", "SINCE", "BY", "REASON")
+_PAUSED_HEAD: Final = ("PAUSED", "NAME", "SINCE", "BY", "REASON")
 _ENGINES_HEAD: Final = ("ENGINE", "NAME", "STATE", "JOBS", "KINDS")
 
 
@@ -93,7 +93,7 @@ def _time(time: datetime | None) -> str | None:
 
 def _kind_cells(kind: KindCounts, pauses: Pauses, now: datetime) -> Cells:
     oldest = NOTHING if kind.oldest_ready is None else distance(kind.oldest_ready, now)
-    ready = ready_cell(kind.ready, is_paused=kind.kind in pauses)
+    ready = ready_cell(kind.ready, is_paused=kind.kind in pauses.by_kind)
     return (kind.kind, ready, f"{kind.running:,}", f"{kind.waiting:,}", oldest)
 
 
@@ -103,13 +103,9 @@ def _hour_rows(hour: LastHour) -> Sequence[Cells]:
     return [(name.replace("_", " "), f"{least}{jobs:,}") for name, jobs in happened.items()]
 
 
-def _paused_cells(paused: PausedKind, now: datetime) -> Cells:
-    return (
-        paused.kind,
-        distance(paused.at, now),
-        paused.by or NOTHING,
-        paused.reason or NOTHING,
-    )
+def _paused_cells(pause: Pause, now: datetime) -> Cells:
+    what, name = ("gate", pause.gate or "") if pause.kind is None else ("kind", pause.kind)
+    return (what, name, distance(pause.at, now), pause.by or NOTHING, pause.reason or NOTHING)
 
 
 def _engine_cells(engine: EngineRow) -> Cells:
@@ -129,7 +125,7 @@ def _write_table(head: Cells, rows: Sequence[Cells], console: Console) -> None:
 COMMAND: Final = Command(
     name="stats",
     help_order=4,
-    help="count jobs by status, by kind and lately, and list paused kinds and engines",
+    help="count jobs by status, by kind and lately, and list pauses and engines",
     add_arguments=add_arguments,
     run=stats,
     examples=("stats jobs.db", "stats postgresql://localhost/jobs --json"),

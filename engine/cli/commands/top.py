@@ -147,7 +147,7 @@ def _page(name: str, look: _Look) -> Group:
             [
                 (
                     each.kind,
-                    ready_cell(each.ready, is_paused=each.kind in look.pauses),
+                    ready_cell(each.ready, is_paused=each.kind in look.pauses.by_kind),
                     *(f"{each.running:,}", f"{each.waiting:,}"),
                     NOTHING if each.oldest_ready is None else span(now - each.oldest_ready),
                 )

@@ -1,4 +1,4 @@
-"""Pause and resume kinds, and drain an engine: what operators tell engines to leave alone."""
+"""Pause and resume kinds and gates, and drain an engine: what engines are to leave alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.domain.labels import check_kind
-from engine.domain.models import PausedKind
+from engine.domain.models import Pause
 from engine.domain.pauses import Pauses
-from engine.domain.validation import check_flag, check_integer
+from engine.domain.validation import (
+    MAX_IDENTIFIER_CHARACTERS,
+    check_flag,
+    check_integer,
+    check_text,
+)
 from engine.owner.acts import acted, checked_act
 from engine.owner.commands.audit import lines_of, note_act, time_in
 from engine.owner.commands.command import Read
@@ -27,7 +32,7 @@ logger = TaskLogger("engine")
 
 
 class ReadPauses(Read[Pauses]):
-    """Read the paused kinds as they are now."""
+    """Read the pauses as they are now."""
 
     __slots__ = ()
 
@@ -39,23 +44,38 @@ class ReadPauses(Read[Pauses]):
 
 
 class ChangePause(Read[bool]):
-    """Pause a kind, or resume it. That changes no job, so it is no write.
+    """Pause a kind or a gate, or resume it. That changes no job, so it is no write.
 
     The answer is whether that has changed anything.
+
+    Attributes:
+        named: The ``kind``, or else the name of the ``gate``.
     """
 
-    __slots__ = ("act", "kind")
+    __slots__ = ("act", "named")
+    action = done = ""
 
-    def __init__(self, kind: str, by: str | None = None, reason: str | None = None) -> None:
+    def __init__(
+        self,
+        kind: str | None = None,
+        gate: str | None = None,
+        by: str | None = None,
+        reason: str | None = None,
+    ) -> None:
         super().__init__()
-        self.kind = check_kind(kind)
+        if (kind is None) == (gate is None):
+            raise InvalidValueError("kind", "must be given, or else `gate`: one of them, not both")
+        if gate is None:
+            self.named = {"kind": check_kind(kind)}
+        else:
+            self.named = {"gate": check_text("gate", gate, MAX_IDENTIFIER_CHARACTERS)}
         self.act: Act = checked_act(by, reason)
 
     async def read(self, sources: Sources) -> bool:
         """See `Read.read`."""
         await sources.settle()
         change = self.change(sources)
-        lines = lines_of(acted(self.action, self.act, {"kind": self.kind}), time_in(sources))
+        lines = lines_of(acted(self.action, self.act, self.named), time_in(sources))
         while True:
             text = await sources.storage.pauses()
             before = Pauses.read(text)
@@ -66,32 +86,34 @@ class ChangePause(Read[bool]):
             if await sources.storage.keep_pauses(after.text, text, lines):
                 break
         _take(sources, after)
-        _tell(f"the kind {self.kind!r} is {self.done}", self.act, kind=self.kind)
+        [(what, name)] = self.named.items()
+        _tell(f"the {what} {name!r} is {self.done}", self.act, **self.named)
         return True
-
-    action = done = ""
 
     def change(self, sources: Sources) -> Callable[[Pauses], Pauses]:
         """Return a function that makes the new pauses; called again if others have changed them."""
         raise NotImplementedError
 
 
-class PauseKind(ChangePause):
-    """Let no engine claim jobs of a kind. A pause that is there stays as it is."""
+class BeginPause(ChangePause):
+    """Let no engine claim jobs of a kind, or call the check of a gate.
+
+    A pause that is there stays as it is.
+    """
 
     __slots__ = ()
     action, done = "pause", "paused"
 
     def change(self, sources: Sources) -> Callable[[Pauses], Pauses]:
         """See `ChangePause.change`."""
-        now = sources.state.time_of(read_clock(sources.clock))
-        act = self.act
-        paused = PausedKind(kind=self.kind, at=now, by=act.by, reason=act.reason)
-        return lambda pauses: pauses.with_this(paused)
+        kind, gate = self.named.get("kind"), self.named.get("gate")
+        by, reason = self.act.by, self.act.reason
+        pause = Pause(kind=kind, gate=gate, at=time_in(sources), by=by, reason=reason)
+        return lambda pauses: pauses.with_this(pause)
 
 
-class ResumeKind(ChangePause):
-    """Let engines claim jobs of a kind again."""
+class EndPause(ChangePause):
+    """Let engines claim jobs of a kind again, or call the check of a gate."""
 
     __slots__ = ()
     action, done = "resume", "resumed"
@@ -99,7 +121,7 @@ class ResumeKind(ChangePause):
     def change(self, sources: Sources) -> Callable[[Pauses], Pauses]:
         """See `ChangePause.change`."""
         del sources
-        return lambda pauses: pauses.without(self.kind)
+        return lambda pauses: pauses.without(**self.named)
 
 
 class DrainEngine(Read[None]):
@@ -165,19 +187,17 @@ async def follow_instructions(sources: Sources, shared: Shared) -> None:
     try:
         _take(sources, Pauses.read(text))
     except StorageDamagedError:
-        logger.exception("the kinds that are paused in this engine stay so, and no others")
+        logger.exception("what is paused in this engine stays so, and nothing else")
     intake.instructions = newest
 
 
 def _take(sources: Sources, pauses: Pauses) -> None:
     """Go by these pauses from now on."""
-    state = sources.state
-    intake = state.ready_queue.intake
-    if pauses.by_kind == intake.pauses.by_kind:
-        return
-    intake.pauses = pauses
-    state.ready_queue.handled.begin_anew(read_clock(sources.clock))
-    sources.serve_claims()
+    queue = sources.state.ready_queue
+    before, queue.intake.pauses = queue.intake.pauses, pauses
+    if pauses.by_kind != before.by_kind:
+        queue.handled.begin_anew(read_clock(sources.clock))
+        sources.serve_claims()
 
 
 def _set_draining(sources: Sources, *, is_draining: bool) -> None:

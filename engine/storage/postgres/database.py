@@ -296,7 +296,7 @@ class Database:
         raise CommitUnknownError(translated) from translated
 
     def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine]) -> bool:
-        """Keep other paused kinds; see `engine.storage.Storage.keep_pauses`."""
+        """Keep other pauses; see `engine.storage.Storage.keep_pauses`."""
         values = (text, before, self._audit_rows(lines))
         [is_kept] = self.call(
             lambda cursor, statements: reading.one(cursor, statements.keep_pauses, values)

@@ -58,7 +58,7 @@ def note(cursor: Reader, statements: Statements, name: str) -> str | None:
 
 
 def pauses(cursor: Reader, statements: Statements) -> str:
-    """Return the paused kinds, in their stored form.
+    """Return the pauses, in their stored form.
 
     Raises:
         StorageDamagedError: The note is missing.

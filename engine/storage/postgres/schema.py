@@ -18,7 +18,7 @@ and a kind is never NULL. Beside them:
   of a transition, and how many of the jobs had ended by then; ``statuses``, those that all rows
   fit; ``fitting``, what is still to be done until they do, or null; ``lifecycle``, that of the
   engine that opened it last; ``rules``, those of follow-ups, and ``rules_number``, one more with
-  each change of them; ``pauses``, the paused kinds (`engine.domain.pauses`);
+  each change of them; ``pauses``, those of kinds and gates (`engine.domain.pauses`);
   ``instructions_number``, one more with each of `engine.storage.postgres.instructions`;
   ``counted``, the number of the newest transition in ``throughput``.
 * ``arrivals``: jobs that callers create in transactions of their own, until these commit; see

@@ -154,7 +154,7 @@ class DatabaseView:
         return [Epoch(*row) for row in self._cursor.execute(self._statements.epochs)]
 
     def pauses(self) -> Pauses:
-        """Return the paused kinds."""
+        """Return the pauses."""
         return Pauses.read(reading.pauses(self._cursor, self._statements))
 
     def removable(

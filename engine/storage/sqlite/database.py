@@ -180,7 +180,7 @@ class Database:
         self._write_repeatably(lambda writer: writing.write_told(writer, "rules", text, lines))
 
     def keep_pauses(self, text: str, lines: Sequence[AuditLine]) -> None:
-        """Keep the paused kinds.
+        """Keep the pauses.
 
         Raises:
             StorageError: They can't be written.

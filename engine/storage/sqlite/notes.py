@@ -54,7 +54,7 @@ def read_rules(connection: sqlite3.Connection) -> str:
 
 
 def read_pauses(connection: sqlite3.Connection) -> str:
-    """Return the paused kinds, in their stored form.
+    """Return the pauses, in their stored form.
 
     Raises:
         StorageDamagedError: The note is missing or damaged.

@@ -49,7 +49,7 @@ Only the engine may write to them.
   first transition (`engine.domain.epochs`).
 * ``engine``: notes, by their names: ``final_statuses``, which determine ``ended_at``, as JSON;
   ``renamed``, the new names of old statuses that all rows have, as JSON; ``rules``, those of
-  follow-ups (`engine.domain.follow_up_rules`), as JSON; ``pauses``, the paused kinds
+  follow-ups (`engine.domain.follow_up_rules`), as JSON; ``pauses``, those of kinds and gates
   (`engine.domain.pauses`), as JSON; ``counted``, the number of the newest transition in
   ``throughput``; ``lifecycle``, the tables of the newest
   engine's (`engine.domain.lifecycle.description`), as JSON; ``last_sequence`` and

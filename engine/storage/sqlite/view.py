@@ -115,7 +115,7 @@ class FileView:
         return read_epochs(self._connection)
 
     def pauses(self) -> Pauses:
-        """Return the paused kinds."""
+        """Return the pauses."""
         return Pauses.read(read_pauses(self._connection))
 
     def removable(

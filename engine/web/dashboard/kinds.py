@@ -1,4 +1,4 @@
-"""The kinds: what waits of each, which are paused, and the engines that run them."""
+"""The kinds: what waits of each, which are paused, the gates, and the engines that run them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.web.dashboard.board import Board, board_of, redirect, url
-from engine.web.dashboard.bodies import form_of
+from engine.web.dashboard.bodies import Form, form_of, parts_of
 from engine.web.errors import problem_of
 
-ACTS: Final[Mapping[str, str]] = {
-    "pause": "Paused: no engine claims a job of it. What runs goes on.",
-    "resume": "Resumed: its jobs are claimed again.",
+_ACTS: Final = ("pause", "resume")
+_DONE: Final[Mapping[str, str]] = {
+    "pause kind": "Paused: no engine claims a job of it. What runs goes on.",
+    "resume kind": "Resumed: its jobs are claimed again.",
+    "pause gate": "Paused: no engine calls its check, and it moves no job.",
+    "resume gate": "Resumed: its check is called at the next interval.",
 }
-"""The acts of the page, with the text that stands on the page after each."""
+"""The text that stands on the page after each act."""
 _COUNTED_SECONDS: Final = 2.0
 """A count goes through all live jobs, so it is a rare one."""
 _LIVE_SECONDS: Final = 5
@@ -39,7 +42,7 @@ class _Counted(NamedTuple):
 
 
 async def read_paused(board: Board) -> list[dict[str, Any]]:
-    """Read which kinds are paused."""
+    """Read which kinds and gates are paused."""
     paused: list[dict[str, Any]] = await board.desk.do("paused", {})
     return paused
 
@@ -49,8 +52,8 @@ async def _read_counted(board: Board) -> _Counted:
 
 
 async def kinds(request: Request) -> Response:
-    """Show how many live jobs of each kind there are, and the engines."""
-    return await _page(request, done=ACTS.get(request.query_params.get("done", "")))
+    """Show how many live jobs of each kind there are, the paused gates, and the engines."""
+    return await _page(request, done=_DONE.get(request.query_params.get("done", "")))
 
 
 async def _page(
@@ -64,13 +67,15 @@ async def _page(
     board = board_of(request)
     cursor = await board.feed.cursor()
     counted = await board.shared(_read_counted, _COUNTED_SECONDS)
+    paused = await board.shared(read_paused)
     return await board.page(
         request,
         "kinds",
         status,
         self_url=url(request, "kinds"),
         cursor=cursor,
-        kinds=_rows(counted.kinds["kinds"], await board.shared(read_paused)),
+        kinds=_rows(counted.kinds["kinds"], paused),
+        gates=[each for each in paused if each["gate"] is not None],
         are_all=counted.kinds["all_kinds_counted"],
         engines=counted.engines,
         every=_LIVE_SECONDS,
@@ -82,7 +87,7 @@ async def _page(
 
 def _rows(counts: list[dict[str, Any]], paused: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the kinds with the pauses as they are now, which may be newer than the counts."""
-    by_kind = {each["kind"]: each for each in paused}
+    by_kind = {each["kind"]: each for each in paused if each["kind"] is not None}
     rows = {each["kind"]: each for each in counts if each["paused"] is None or _has_jobs(each)}
     return [
         {"kind": kind, **rows.get(kind, _NO_JOBS), "paused": by_kind.get(kind)}
@@ -95,17 +100,26 @@ def _has_jobs(counts: dict[str, Any]) -> bool:
 
 
 async def act(request: Request) -> Response:
-    """Pause a kind or resume it, and show all; or show them with the reason why not."""
+    """Pause a kind or a gate, or resume it, and show all; or show them with the reason why not."""
     board, form = board_of(request), await form_of(request)
     name = form.get("act", "")
     try:
-        if name not in ACTS:
-            raise InvalidValueError("act", f"{shown(name)} is not one of {', '.join(ACTS)}")
-        given = {"kind": form.get("kind", "").strip(), "reason": form.filled("reason")}
-        await board.act(request, name, given)
+        if name not in _ACTS:
+            raise InvalidValueError("act", f"{shown(name)} is not one of {', '.join(_ACTS)}")
+        named = _named(form)
+        await board.act(request, name, {**named, "reason": form.filled("reason")})
     except EngineUnavailableError:
         raise
     except EngineError as error:
         status = problem_of(error).status_code
         return await _page(request, status, problem=str(error), given=form)
-    return redirect(request, "kinds", done=name)
+    return redirect(request, "kinds", done=" ".join((name, *named)))
+
+
+def _named(form: Form) -> dict[str, str]:
+    """Return the kind or the gate that a form names: that of its row, or what was typed."""
+    match parts_of(form["named"]) if "named" in form else []:
+        case ["kind" | "gate" as what, str(name)]:
+            return {what: name}
+        case _:
+            return {what: form[what].strip() for what in ("kind", "gate") if what in form}

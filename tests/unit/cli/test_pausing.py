@@ -1,4 +1,4 @@
-"""The commands that pause and resume kinds, and drain engines; `stats` and `top` tell of both."""
+"""The commands that pause and resume kinds and gates, and drain engines; `stats` and `top` tell."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import pytest
 from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
-from engine import JobEngine, SyncJobEngine
+from engine import CallTimeoutError, Gate, JobEngine, JobStatus, SyncJobEngine
 from engine.cli.exits import Exit
-from engine.domain.pauses import MAX_PAUSED_KINDS
+from engine.domain.pauses import MAX_PAUSES
 from engine.operating import this_operator
 from tests.interventions import Intruder
 from tests.unit.cli.programs import SECONDS_AGAINST_HANGS, Run, damage, execute
@@ -37,26 +37,50 @@ def test_a_kind_is_paused_and_resumed(place: str, here: Run) -> None:
         assert engine.paused() == []
 
 
-def test_stats_and_top_tell_of_paused_kinds(place: str, here: Run) -> None:
+def test_a_gate_is_paused_and_resumed(place: str, here: Run) -> None:
+    with SyncJobEngine(place):
+        pass
+    code, [line], notes = here("pause", place, "--gate", "Bank 7", "--reason", "it lies")
+    assert (code, line.split(": ")[-1], notes) == (Exit.OK, "the gate Bank 7 is paused", [])
+    code, [line], _ = here("pause", place, "Bank 7", "--gate")
+    assert (code, line.endswith(f"by {this_operator()}: it lies")) == (Exit.OK, True)
+    with SyncJobEngine(place) as engine:
+        [paused] = engine.paused()
+        assert (paused.kind, paused.gate, paused.by) == (None, "Bank 7", this_operator())
+        [entry] = engine.audit()
+        assert (entry.action, entry.arguments) == ("pause", {"gate": "Bank 7"})
+    code, [line], _ = here("resume", place, "--gate", "Bank 7")
+    assert (code, line.split(": ")[-1]) == (Exit.OK, "the gate Bank 7 is resumed")
+    code, [line], _ = here("resume", place, "--gate", "Bank 7")
+    assert (code, line.split(": ")[-1]) == (Exit.OK, "the gate Bank 7 was not paused")
+    with SyncJobEngine(place) as engine:
+        assert engine.paused() == []
+
+
+def test_stats_and_top_tell_of_what_is_paused(place: str, here: Run) -> None:
     with SyncJobEngine(place) as engine:
         for kind in ("report", "report", "mail"):
             engine.create("hash", kind=kind, start=True)
         engine.pause("report", by="ann\x1b[31m", reason="fire")
         engine.pause("unheard-of")
+        engine.pause(gate="Bank 7", reason="it lies")
     _, lines, _ = here("stats", place)
     mail, report = lines[7:9]
     assert (mail.split()[:3], report.split()[:4]) == (
         ["mail", "1", "0"],
         ["report", "2", "paused", "0"],
     )
-    head, first, second = lines[-3:]
-    assert head.split() == ["PAUSED", "KIND", "SINCE", "BY", "REASON"]
-    assert first.split()[0] == "report"
+    head, first, second, gate = lines[-4:]
+    assert head.split() == ["PAUSED", "NAME", "SINCE", "BY", "REASON"]
+    assert first.split()[:2] == ["kind", "report"]
     assert first.endswith("ann\\x1b[31m  fire")
-    assert second.split()[0] == "unheard-of"
+    assert second.split()[:2] == ["kind", "unheard-of"]
+    assert gate.split()[:3] == ["gate", "Bank", "7"]
+    assert gate.endswith("it lies")
     _, [line], _ = here("stats", place, "--json")
-    [told, _] = loads(line)["paused"]
+    [told, _, gate] = loads(line)["paused"]
     assert (told["kind"], told["by"], told["reason"]) == ("report", "ann\x1b[31m", "fire")
+    assert (gate["kind"], gate["gate"]) == (None, "Bank 7")
     _, lines, _ = here("top", place, "--once")
     [report] = [line for line in lines if line.startswith("report")]
     assert "2 paused" in report
@@ -79,6 +103,21 @@ def test_the_engine_that_has_a_file_is_told(used: SyncJobEngine, path: Path, her
     assert (code, "only the engines of a database have numbers" in note) == (Exit.USAGE, True)
 
 
+def test_the_gate_of_the_engine_that_has_a_file_stops(path: Path, here: Run) -> None:
+    with (
+        SyncJobEngine(path) as engine,
+        Gate(engine, lambda jobs: jobs, name="payments", interval_seconds=0.01),
+    ):
+        assert here("pause", path, "--gate", "payments")[0] is Exit.OK
+        job = engine.create("hash")
+        with pytest.raises(CallTimeoutError):
+            engine.wait(job.job_id, until=[JobStatus.RUNNING], timeout=0.05)
+        assert here("resume", path, "--gate", "payments")[0] is Exit.OK
+        engine.wait(job.job_id, until=[JobStatus.RUNNING], timeout=SECONDS_AGAINST_HANGS)
+        acts = [(each.action, each.by, each.arguments) for each in engine.audit()]
+    assert acts == [(each, this_operator(), {"gate": "payments"}) for each in ("resume", "pause")]
+
+
 def test_a_change_of_nothing_writes_nothing(path: Path, here: Run) -> None:
     with SyncJobEngine(path) as engine:
         engine.pause("a")
@@ -90,7 +129,7 @@ def test_a_change_of_nothing_writes_nothing(path: Path, here: Run) -> None:
 
 def test_too_many_paused_kinds_are_refused(path: Path, here: Run) -> None:
     with SyncJobEngine(path) as engine:
-        for number in range(MAX_PAUSED_KINDS):
+        for number in range(MAX_PAUSES):
             engine.pause(f"kind-{number}")
     code, lines, [note] = here("pause", path, "another")
     assert (code, lines) == (Exit.USAGE, [])
@@ -98,11 +137,28 @@ def test_too_many_paused_kinds_are_refused(path: Path, here: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["A"], ["a", "--reason", "\ud800"], ["a", "--reason", 5_000 * "x"]]
+    "arguments",
+    [
+        ["A"],
+        [],
+        ["--gate"],
+        ["--gate", ""],
+        ["--gate", 257 * "x"],
+        ["a", "--reason", "\ud800"],
+        ["a", "--reason", 5_000 * "x"],
+    ],
+    ids=lambda arguments: f"{arguments}"[:30],
 )
-def test_wrong_usage_is_refused(path: Path, here: Run, arguments: list[str]) -> None:
-    assert here("pause", path, *arguments)[0] == Exit.USAGE
+@pytest.mark.parametrize("command", ["pause", "resume"])
+def test_wrong_usage_is_refused(path: Path, here: Run, command: str, arguments: list[str]) -> None:
+    assert here(command, path, *arguments)[0] == Exit.USAGE
     assert not path.exists()
+
+
+def test_what_is_no_kind_is_told(path: Path, here: Run) -> None:
+    for command in ("pause", "resume"):
+        _, lines, [note] = here(command, path, "Bank 7")
+        assert (lines, note.startswith("engine: Bank 7 must be 1 to 64 of a-z")) == ([], True)
 
 
 def test_damaged_pauses_are_told(place: str, here: Run) -> None:
@@ -124,6 +180,7 @@ def test_pauses_are_part_of_a_copy(tmp_path: Path, postgres_url: str, here: Run)
     with SyncJobEngine(one) as engine:
         engine.create("hash", kind="a", start=True)
         engine.pause("a", reason="ß")
+        engine.pause(gate="a", by="ann")
         before = engine.paused()
     for source, target in ((one, postgres_url), (postgres_url, other)):
         assert here("copy", source, target)[0] is Exit.OK

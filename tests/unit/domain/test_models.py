@@ -19,7 +19,7 @@ from engine import (
     JobStatus,
     Move,
     NewJob,
-    PausedKind,
+    Pause,
     Progress,
     Prompt,
     Statistics,
@@ -93,7 +93,7 @@ SNAPSHOTS: list[BaseModel] = [
     JobPage(jobs=(Job(**FIELDS),), next_cursor=None),
     Prompt(prompt_id="p-1", name="colour", question=None, json_schema={"type": "string"}),
     Progress(job_id="one", attempt=1, done=0.5),
-    PausedKind(kind="report", at=NOW),
+    Pause(kind="report", at=NOW),
     Statistics(
         jobs={},
         last_sequence=0,

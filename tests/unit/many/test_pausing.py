@@ -301,7 +301,7 @@ async def test_damaged_pauses_change_nothing_in_an_open_engine(
         await engine.pause("a")
         keep(intruder, "{}")
         with anyio.fail_after(SECONDS):
-            while "stay so, and no others" not in caplog.text:
+            while "stays so, and nothing else" not in caplog.text:
                 await checkpoint()
         with pytest.raises(StorageDamagedError):
             await engine.resume("a")

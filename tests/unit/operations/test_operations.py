@@ -213,6 +213,18 @@ async def test_wrong_arguments_are_told_by_their_names(desk: EngineDesk, operati
             await desk.do(operation, {"job_id": 7})
 
 
+async def test_gates_are_paused(engine: JobEngine[S], desk: EngineDesk) -> None:
+    paused = await _do(desk, "pause", gate="Bank 7", reason="it lies")
+    assert paused == {"gate": "Bank 7", "changed": True}
+    [told] = await _do(desk, "paused")
+    assert (told["kind"], told["gate"], told["by"]) == (None, "Bank 7", "ann")
+    assert await _do(desk, "resume", gate="Bank 7") == {"gate": "Bank 7", "changed": True}
+    for wrong in ({}, {"kind": "a", "gate": "b"}):
+        with pytest.raises(InvalidValueError, match=r"^kind must be given, or else `gate`"):
+            await desk.do("pause", wrong)
+    assert await engine.paused() == []
+
+
 async def test_kinds_are_paused_and_the_engine_is_drained(
     engine: JobEngine[S], desk: EngineDesk
 ) -> None:

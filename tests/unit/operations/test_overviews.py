@@ -72,11 +72,12 @@ async def test_a_paused_kind_is_told_also_without_a_job(engine: JobEngine[S]) ->
         await engine.create("hash", kind="report", start=True)
         for kind in ("report", "unheard-of"):
             await _do(engine, "pause", kind=kind, reason="fire")
+        await _do(engine, "pause", gate="payments")
         told = await _do(engine, "kinds")
         assert _counts(told) == {"report": (1, 0, 0), "unheard-of": (0, 0, 0)}
         [paused] = [each for each in await engine.paused() if each.kind == "report"]
         by = told["kinds"][0]["paused"]
-        assert (by["by"], by["reason"]) == ("ann", "fire")
+        assert (by.keys(), by["by"], by["reason"]) == ({"at", "by", "reason"}, "ann", "fire")
         assert datetime.fromisoformat(by["at"]) == paused.at
 
 

@@ -374,7 +374,7 @@ def test_let_nothing_more_of_this_kind_begin(page: Page, shop: Shop) -> None:
     row = page.get_by_role("row").filter(has_text="held-up")
     assert "by operator: the model lies" in row.inner_text()
     page.get_by_role("link", name="Overview").click()
-    page.get_by_role("heading", name="Paused kinds").wait_for()
+    page.get_by_role("heading", name="Paused", exact=True).wait_for()
     page.get_by_role("link", name="held-up").first.click()
     page.get_by_role("button", name="Resume held-up").click()
     page.get_by_text("Resumed: its jobs").wait_for()

@@ -61,9 +61,39 @@ async def test_a_kind_is_paused_and_resumed(engine: JobEngine[S], browser: Brows
     resumed = await browser.send(after.form("resume report"), reason="it learned")
     assert ("Resumed" in resumed.text, resumed.has_form("pause report")) == (True, True)
     assert await engine.paused() == []
-    assert "Paused kinds" not in (await browser.get("/")).text
+    assert "it learned" not in (await browser.get("/")).text
     lines = [(each.action, each.by, each.reason) for each in await engine.audit()]
     assert lines == [("resume", "ann", "it learned"), ("pause", "ann", "the model lies")]
+
+
+@pytest.mark.parametrize("gate", ["payments", "Bank <7>\n", " ", "\u202eevil"])
+async def test_a_gate_is_paused_and_resumed(
+    engine: JobEngine[S], browser: Browser, gate: str
+) -> None:
+    await engine.pause(gate=gate, by="bob", reason="it lies")
+    page = await browser.get("/kinds")
+    assert ("by bob: it lies" in page.text, "No live jobs." in page.text) == (True, True)
+    assert "by bob: it lies" in (await browser.get("/")).text
+    [form] = [form for form in page.forms if (form.name or "").startswith("resume gate")]
+    resumed = await browser.send(form, reason="it says the truth")
+    assert "Resumed: its check is called at the next interval." in resumed.text
+    assert await engine.paused() == []
+    assert "it lies" not in (await browser.get("/")).text
+    [resume, _] = await engine.audit()
+    assert (resume.by, resume.reason, resume.arguments) == (
+        *("ann", "it says the truth"),
+        {"gate": gate},
+    )
+
+
+async def test_a_gate_is_paused_by_its_name(engine: JobEngine[S], browser: Browser) -> None:
+    page = await browser.get("/kinds")
+    page = await browser.send(page.form("pause another gate"), gate=" payments ", reason="it lies")
+    assert "Paused: no engine calls its check" in page.text
+    assert "by ann: it lies" in page.text
+    [paused] = await engine.paused()
+    assert (paused.kind, paused.gate, paused.by) == (None, "payments", "ann")
+    assert page.has_form("resume gate payments")
 
 
 async def test_a_kind_without_a_job_is_paused_once(engine: JobEngine[S], browser: Browser) -> None:
@@ -82,6 +112,9 @@ async def test_a_kind_without_a_job_is_paused_once(engine: JobEngine[S], browser
         ({"kind": "No Kind"}, "kind must be 1 to 64"),
         ({"kind": ""}, "kind must be 1 to 64"),
         ({"act": "burn", "kind": "report"}, "is not one of pause, resume"),
+        ({"named": "[]", "kind": ""}, "kind must be 1 to 64"),
+        ({"named": '["gate", "a"]', "by": "me", "act": "stop"}, "is not one of pause, resume"),
+        ({"named": "?"}, "has a field that this page has not made"),
     ],
 )
 async def test_a_wrong_act_is_told_and_changes_nothing(

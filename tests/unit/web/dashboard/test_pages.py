@@ -217,6 +217,7 @@ async def test_stored_texts_are_shown_and_not_obeyed(
     )
     await engine.transition(job.job_id, S.FAILED, error=hostile, by=hostile, reason=hostile)
     await engine.pause("report", by=hostile, reason=hostile)
+    await engine.pause(gate=hostile, by=hostile, reason=hostile)
     for path, query in (
         *(("/", {}), ("/inbox", {}), ("/jobs", {}), ("/job", {"id": job.job_id}), ("/audit", {})),
         ("/kinds", {}),
