@@ -1,4 +1,4 @@
-"""Row 1, and row 19 across a crash: kill -9 of a writing process, at any moment.
+"""Rows 1 and 46, and row 19 across a crash: kill -9 of a writing process, at any moment.
 
 A process opens a file, writes, closes it, and begins again, until it is killed: while it opens the
 file, commits, moves the log into the database, or closes. It reports its answers over a pipe. After
@@ -7,11 +7,9 @@ repeats the calls that the one before had begun.
 """
 
 import shutil
-import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -19,8 +17,8 @@ from random import Random
 import pytest
 
 from engine import NewJob, SyncJobEngine
-from engine.storage import KEPT_AUDIT_LINES
 from tests.files import as_killed
+from tests.reliability.disk.audit import KnownPauses, problems_of_moves
 from tests.reliability.disk.stored import DATABASE, StoredJob, read
 from tests.reliability.programs.writer import key_of, text_of
 from tests.reliability.programs.zygote import Life, Order, Zygote, zygote
@@ -47,6 +45,7 @@ class File:
     Attributes:
         told: The last answer about each batch: its version, status and job ids.
         asked: The input hashes of single jobs that the newest process began to create.
+        pauses: What is known of its pauses.
         seen: The counts of the events.
         problems: The faults.
     """
@@ -54,6 +53,7 @@ class File:
     folder: Path
     told: dict[str, tuple[int, str, list[str]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    pauses: KnownPauses = field(default_factory=KnownPauses)
     seen: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)
@@ -95,6 +95,10 @@ class File:
                     calls[batch.rpartition(" ")[0]] += 1
                 case "repeated", [input_hash, job_id, version]:
                     self._repeated(input_hash, job_id)
+                case "pausing", [reason]:
+                    self.pauses.changed[reason] = None
+                case "paused", [reason, changed]:
+                    self.pauses.changed[reason] = changed
                 case _:
                     self.problems.append(f"{name} said {kind} {values}")
         self.seen[f"killed: {phase}"] += 1
@@ -116,7 +120,7 @@ class File:
             return {}
         self.seen["log was moved"] += _rounds(image / f"{DATABASE}-wal") > 0
         stored, problems = read(image)
-        self.problems += [*problems, *_wrong_audit(image)]
+        self.problems += [*problems, *problems_of_moves(image), *self.pauses.problems(image)]
         self.ids = {each: stored[each].job_id for each in self.asked if each in stored}
         batches: dict[str, list[StoredJob]] = defaultdict(list)
         for input_hash, job in stored.items():
@@ -167,30 +171,12 @@ class File:
                         self.problems.append(f"shown wrongly: {batch} as {job!r}")
             last = engine.statistics().last_sequence
         self.seen["transitions"] += last
+        self.seen["pauses applied, not answered"] += len(self.pauses.applied)
 
 
 def _rounds(log: Path) -> int:
     """Return the number of restarts of a log (https://www.sqlite.org/fileformat2.html, 4.1)."""
     return int.from_bytes(log.read_bytes()[12:16], "big") if log.exists() else 0
-
-
-def _wrong_audit(image: Path) -> Iterator[str]:
-    """Compare the audit with the transitions that a caller has made: each is there with its line.
-
-    The oldest lines may have been dropped.
-    """
-    with closing(sqlite3.connect(image / DATABASE)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'audit'").fetchall():
-            return  # it was killed while it made the tables
-        made = connection.execute(
-            "SELECT job_id, to_status FROM transitions JOIN jobs USING (position) "
-            "WHERE by IS NOT NULL ORDER BY sequence"
-        ).fetchall()
-        kept = connection.execute(
-            "SELECT job_id, arguments ->> 'status' FROM audit ORDER BY number"
-        ).fetchall()
-    if kept != made[-len(kept) or len(made) :] or len(kept) < min(len(made), KEPT_AUDIT_LINES):
-        yield f"the audit has {len(kept)} lines, and there are {len(made)} moves"
 
 
 def _wrong(input_hash: str, job: StoredJob) -> Iterator[str]:
@@ -274,6 +260,8 @@ def _is_enough(seen: Counter[str], kills: int) -> bool:
     return (
         min(seen[f"killed: {phase}"] for phase in MOST_SECONDS_OF) > kills / 50
         and min(seen["applied, not answered"], seen["found by its key"]) > kills / 20
+        and seen["pauses applied, not answered"] >= kills // 100
+        and seen["lines: pausing"] > seen["lines: paused"] > kills
         and min(seen["lines: told"], seen["batches of many"]) > kills
         and seen["log was moved"] > kills / 20
     )
@@ -305,6 +293,8 @@ def test_a_file_whose_log_was_being_moved_is_whole(tmp_path: Path) -> None:
         ("early", "lost"),
         ("split", "half a batch"),
         ("late audit", "the audit"),
+        ("late pauses", "pauses: {"),
+        ("early pauses", "pauses: 0 lines"),
     ],
 )
 def test_a_storage_with_a_planted_bug_is_caught(storage: str, told: str, tmp_path: Path) -> None:

@@ -1,19 +1,22 @@
 """Write to a file until killed, and report each answered call.
 
 For `tests.reliability.programs.zygote`. It opens an engine, lets some callers write, closes it, and
-begins again. Each call is about one batch of jobs; their names hold the batch and its size. The
-lines:
+begins again. Each call is about one batch of jobs, whose names hold the batch and its size; those
+of one caller pause and resume kinds and gates. The lines:
 
 * ``["phase", name]``: "opening", "open", "closing", "closed"
 * ``["asked", input_hash]``: the program is about to create one job, with a key
 * ``["told", batch, version, status, job_ids]``: the answer to a call
 * ``["repeated", input_hash, job_id, version]``: the answer to a repeated creation of a job
+* ``["pausing", reason]``: the program is about to pause or resume something for this reason
+* ``["paused", reason, changed]``: the answer to that
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import methodcaller
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -30,6 +33,7 @@ from tests.inline import InlineStorage
 from tests.reliability.programs.zygote import Order, say
 
 CALLERS = 4
+"""Beside them, one pauses and resumes."""
 MOST_BATCHES = 6
 """The most batches that a caller writes before the engine is closed."""
 COMMITS_IN_THE_LOG = 5
@@ -40,8 +44,10 @@ MOVES: tuple[list[JobStatus], ...] = (
     [JobStatus.RUNNING, JobStatus.COMPLETED],
     [JobStatus.RUNNING, JobStatus.FAILED],
 )
+PAUSABLE = ({"kind": "a"}, {"kind": "b"}, {"gate": "a"})
 WHO = "writer"
-Calls: TypeAlias = Generator[tuple[str, Sequence[Any]], list[Job], None]
+Calls: TypeAlias = Generator[Callable[[Any], Any], Any, None]
+"""Calls of an engine of either kind; takes their answers."""
 
 
 class EarlyStorage(SQLiteStorage):
@@ -68,6 +74,39 @@ class LateAuditStorage(SQLiteStorage):
             await self.note_acts(lines)
 
 
+class LatePausesStorage(SQLiteStorage):
+    """Its bug: it commits the lines of pauses with the next ones."""
+
+    _late: Sequence[AuditLine] = ()
+
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
+        late, self._late = self._late, lines
+        return await super().keep_pauses(text, before, late)
+
+    async def aclose(self) -> None:
+        if self._late:
+            await self.note_acts(self._late)
+        await super().aclose()
+
+
+class EarlyPausesStorage(SQLiteStorage):
+    """Its bug: it acknowledges pauses, and keeps them with the next ones."""
+
+    _late: tuple[str, str, Sequence[AuditLine]] | None = None
+
+    async def pauses(self) -> str:
+        return await super().pauses() if self._late is None else self._late[0]
+
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
+        late, self._late = self._late, (text, before, lines)
+        return late is None or await super().keep_pauses(*late)
+
+    async def aclose(self) -> None:
+        if self._late is not None:
+            await super().keep_pauses(*self._late)
+        await super().aclose()
+
+
 class SplitStorage(SQLiteStorage):
     """Its bug: it commits a batch in two halves."""
 
@@ -84,6 +123,8 @@ KINDS = {
     "early": EarlyStorage,
     "split": SplitStorage,
     "late audit": LateAuditStorage,
+    "late pauses": LatePausesStorage,
+    "early pauses": EarlyPausesStorage,
 }
 
 
@@ -98,19 +139,32 @@ def text_of(input_hash: str, batch_version: int) -> str:
     return text * (1 + crc32(text.encode()) % 60)
 
 
-def _calls(random: Random, name: str) -> Calls:
-    """Yield one call after another, and receive their jobs."""
+def _writes(random: Random, name: str) -> Calls:
+    """Create jobs and move them on."""
     for number in range(1, 1 + random.randrange(1, MOST_BATCHES)):
         size = random.randrange(2, 25) if random.random() < 0.4 else 1
         batch = f"{name} {number}"
         hashes = [f"{batch} {index}/{size}" for index in range(size)]
         if size == 1:
             say("asked", hashes[0])
-        jobs = yield "create_many", [NewJob(each, idempotency_key=key_of(each)) for each in hashes]
+        new = [NewJob(each, idempotency_key=key_of(each)) for each in hashes]
+        jobs = yield methodcaller("create_many", new)
         _tell(batch, jobs)
         for target in random.choice(MOVES):
-            jobs = yield "transition_many", [_move(job, target) for job in jobs]
+            jobs = yield methodcaller("transition_many", [_move(job, target) for job in jobs])
             _tell(batch, jobs)
+
+
+def _pauses(random: Random, name: str) -> Calls:
+    """Pause and resume kinds and gates."""
+    for number in range(1, 1 + random.randrange(1, 3 * MOST_BATCHES)):
+        act, named, reason = (
+            *(random.choice(["pause", "resume"]), random.choice(PAUSABLE)),
+            f"{name} {number}",
+        )
+        say("pausing", reason)
+        changed = yield methodcaller(act, **named, by=WHO, reason=reason)
+        say("paused", reason, changed)
 
 
 def _move(job: Job, target: JobStatus) -> Move[JobStatus]:
@@ -148,8 +202,10 @@ class Writer:
         say("phase", "open")
         self._sessions += 1
         return [
-            _calls(Random(self._random.random()), f"{self._name} {caller} {self._sessions}")
-            for caller in range(CALLERS)
+            (_writes if caller else _pauses)(
+                Random(self._random.random()), f"{self._name} {caller} {self._sessions}"
+            )
+            for caller in range(CALLERS + 1)
         ]
 
     async def work(self) -> None:
@@ -174,26 +230,26 @@ class Writer:
                 for each in self._repeat if self._sessions == 1 else ():
                     job = engine.create(each, idempotency_key=key_of(each))
                     say("repeated", each, job.job_id, job.version)
-                with ThreadPoolExecutor(CALLERS) as threads:
-                    list(threads.map(_block_all, [engine] * CALLERS, callers))
+                with ThreadPoolExecutor(len(callers)) as threads:
+                    list(threads.map(_block_all, [engine] * len(callers), callers))
                 say("phase", "closing")
             say("phase", "closed")
 
 
 async def _await_all(engine: JobEngine, calls: Calls) -> None:
-    name, items = next(calls)
+    call = next(calls)
     try:
         while True:
-            name, items = calls.send(await getattr(engine, name)(items))
+            call = calls.send(await call(engine))
     except StopIteration:
         return
 
 
 def _block_all(engine: SyncJobEngine, calls: Calls) -> None:
-    name, items = next(calls)
+    call = next(calls)
     try:
         while True:
-            name, items = calls.send(getattr(engine, name)(items))
+            call = calls.send(call(engine))
     except StopIteration:
         return
 
