@@ -169,8 +169,9 @@ class Comparison(Following):
             payment = f"mock_bc_{job_id or self.job_id(0)}"
         if job_id is None and payment is None:
             return
-        answer = self.compare(
+        answer = self.compare_act(
             "start",
+            by,
             lambda: self.call("start", job_id, payment_id=payment, by=by),
             lambda: self.model.start(job_id, payment, by, None, self.now),
         )
@@ -186,8 +187,9 @@ class Comparison(Following):
     @rule(number=st.integers(-1, 9), by=BY)
     def retry(self, number: int, by: str | None) -> None:
         job_id = self.job_id(number)
-        self.compare(
+        self.compare_act(
             "retry",
+            by,
             lambda: self.call("retry", job_id, by=by),
             lambda: self.model.retry(job_id, by, self.now),
         )
@@ -195,8 +197,9 @@ class Comparison(Following):
     @rule(number=st.integers(-1, 9), by=BY)
     def repeat(self, number: int, by: str | None) -> None:
         job_id, before = self.job_id(number), self.model.state.changes
-        answer = self.compare(
+        answer = self.compare_act(
             "repeat",
+            by,
             lambda: self.call("repeat", job_id, by=by),
             lambda: self.model.repeat(job_id, by, self.now),
         )
@@ -231,8 +234,9 @@ class Comparison(Following):
         ):
             return
         job_id = self.job_id(number)
-        self.compare(
+        self.compare_act(
             "cancel",
+            by,
             lambda: self.call("cancel", job_id, reason, by=by),
             lambda: self.model.cancel(job_id, reason, by, self.now),
         )
@@ -240,11 +244,13 @@ class Comparison(Following):
     @rule(drawn=st.lists(MOVES, max_size=4))
     def transition_many(self, drawn: list[Drawn]) -> None:
         moves = [self.move(each) for each in drawn]
-        self.compare(
+        answer = self.compare(
             "transition_many",
             lambda: self.call("transition_many", moves),
             lambda: self.model.transition_many(moves, self.now),
         )
+        moved = moves if isinstance(answer, list) else []
+        self.compare_audit([("move", each.by, each.job_id) for each in moved if each.by])
 
     @rule(numbers=st.lists(st.integers(-1, 30), min_size=1, max_size=4))
     def get(self, numbers: list[int]) -> None:
@@ -330,6 +336,7 @@ class Comparison(Following):
 
     def teardown(self) -> None:
         try:
+            self.compare_audit([])
             self.counts()
             default = {"kind": "default", "labels": {"customer": "c17"}}
             for which in ({}, {"kind": "report"}, default, {"follow_ups": False}):

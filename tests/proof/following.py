@@ -1,6 +1,6 @@
 """Compare follow-ups: rules come and go, and whatever jobs do makes follow-ups by them.
 
-Kinds are paused and resumed in between, and stay so in the next engine.
+Kinds and gates are paused and resumed in between, and stay so in the next engine.
 """
 
 from __future__ import annotations
@@ -82,35 +82,39 @@ class Following(Machine):
             lambda: {"was there": self.call("remove_rule", kind)},
             lambda: self.model.rules.remove(kind),
         )
-        self.switch_pause(kind)
+        for what in ("kind", "gate"):
+            self.switch_pause(what, kind)
 
-    def switch_pause(self, kind: str) -> None:
-        """Pause a kind, or resume it; no rule of its own, which would make the others rarer."""
-        is_paused = kind in self.model.paused
-        for _ in range(2):  # the second one changes nothing
+    def switch_pause(self, what: str, name: str) -> None:
+        """Pause a kind or a gate, or resume it; no rule, which would make the others rarer."""
+        is_paused = (what, name) in self.model.paused
+        for is_first in (True, False):  # the second one changes nothing
             if is_paused:
                 self.compare(
                     "resume",
-                    lambda: {"changed": self.call("resume", kind)},
-                    lambda: self.model.resume(kind),
+                    lambda: {"changed": self.call("resume", **{what: name}, by="Bob")},
+                    lambda: self.model.resume(what, name),
                 )
             else:
                 self.compare(
                     "pause",
-                    lambda: {"changed": self.call("pause", kind, by="Ada")},
-                    lambda: self.model.pause(kind, "Ada", self.now),
+                    lambda: {"changed": self.call("pause", **{what: name}, by="Ada")},
+                    lambda: self.model.pause(what, name, "Ada", self.now),
                 )
+            line = ("resume", "Bob", None) if is_paused else ("pause", "Ada", None)
+            self.compare_audit([line] * is_first)
         self.compare_paused()
 
     def compare_paused(self) -> None:
-        kept = sorted(self.model.paused.items())
+        kept = sorted(self.model.paused.items(), key=lambda item: (item[0][0] == "gate", item[0]))
         self.compare("paused", lambda: self.call("paused"), lambda: [each for _, each in kept])
 
     @rule(number=st.integers(-1, 9), kind=st.sampled_from(FOLLOWING), by=BY)
     def follow_up(self, number: int, kind: str, by: str | None) -> None:
         job_id, before = self.job_id(number), self.model.state.changes
-        answer = self.compare(
+        answer = self.compare_act(
             "follow_up",
+            by,
             lambda: self.call("follow_up", job_id, kind, by=by, reason=by),
             lambda: self.model.follow_up(job_id, kind, by, by, self.now),
         )
@@ -147,8 +151,9 @@ class Following(Machine):
     @rule(kind=st.sampled_from(FOLLOWING), seconds=st.sampled_from([-(10**8), 0, 1]), by=BY)
     def backfill(self, kind: str, seconds: int, by: str | None) -> None:
         since = START + timedelta(seconds=seconds)
-        answer = self.compare(
+        answer = self.compare_act(
             "backfill",
+            by,
             lambda: {"made": self.call("backfill", kind, since=since, by=by)},
             lambda: self.model.backfill(kind, since, by, self.now),
         )

@@ -37,6 +37,11 @@ BY = st.sampled_from([None, "Ada"])
 
 Call: TypeAlias = Callable[..., Any]
 Plain: TypeAlias = Fields | list["Plain"]
+Line: TypeAlias = tuple[str, str, str | None]
+"""Of the audit: the action, who acts, and the job."""
+
+ACTIONS = {"transition": "move", "follow_up": "follow-up"}
+"""What the audit calls a call that has another name."""
 
 
 @contextmanager
@@ -66,6 +71,7 @@ class Machine(RuleBasedStateMachine):
         self.given: list[str] = []
         self.forced: list[str] = []
         self.held: tuple[str, int] | None = None
+        self.audited = 0
         self._fresh = map("job-{}".format, itertools.count())
         self.open(self.new_storage())
 
@@ -110,6 +116,29 @@ class Machine(RuleBasedStateMachine):
             self.seen["bulk refused behind its first item"] += bool(right["item"])
         return right
 
+    def compare_act(
+        self, kind: str, by: str | None, asked: Callable[[], Any], expected: Callable[[], Any]
+    ) -> Plain:
+        """Compare a call that leaves a line of the audit for each job that it changes.
+
+        If it says who acts; and none for the follow-ups that rules create.
+        """
+        before = self.model.state
+        answer = self.compare(kind, asked, expected)
+        if by is not None:
+            action = ACTIONS.get(kind, kind)
+            self.compare_audit([(action, by, each) for each in self.model.state.acted_on(before)])
+        return answer
+
+    def compare_audit(self, lines: Sequence[Line]) -> None:
+        """Check that the audit has got these lines, in any order, and no others before them."""
+        self.audited += len(lines)
+        newest = self.call("audit", limit=len(lines) or 1)
+        told = [(each.action, each.by, each.job_id) for each in newest[: len(lines)]]
+        assert Counter(told) == Counter(lines), f"{told} instead of {lines}"
+        assert max((each.number for each in newest), default=0) == self.audited
+        self.seen["audited"] += len(lines)
+
     def job_id(self, number: int) -> str:
         jobs = list(self.model.state.jobs)
         return jobs[number % len(jobs)] if jobs and number >= 0 else "nobody"
@@ -123,8 +152,9 @@ class Machine(RuleBasedStateMachine):
             "by": move.by,
             "reason": move.reason,
         }
-        self.compare(
+        self.compare_act(
             "transition",
+            move.by,
             lambda: self.call("transition", move.job_id, move.target, **how),
             lambda: single(lambda: self.model.transition_many([move], self.now)),
         )

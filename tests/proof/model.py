@@ -82,6 +82,15 @@ class State:
     followed: int = 0
     """How many jobs transitions have created."""
 
+    def acted_on(self, before: State) -> list[str]:
+        """Return the jobs that differ from those before, but for the follow-ups of rules."""
+        return [
+            job_id
+            for job_id, job in self.jobs.items()
+            if job != before.jobs.get(job_id)
+            and (job_id in before.jobs or self.lines[job_id][0]["by"] != "rule")
+        ]
+
 
 class Model:
     """Answers as an engine with this lifecycle does, and raises the same errors."""
@@ -90,7 +99,7 @@ class Model:
         self.lifecycle = lifecycle
         self.state = State()
         self.rules = ModelRules()
-        self.paused: dict[str, Fields] = {}
+        self.paused: dict[tuple[str, str], Fields] = {}
 
     def create_many(
         self, jobs: Sequence[NewJob], ids: Sequence[str], now: datetime
@@ -157,12 +166,12 @@ class Model:
 
     # Follow-ups.
 
-    def pause(self, kind: str, by: str | None, now: datetime) -> Fields:
-        fields = {"kind": kind, "at": now, "by": by, "reason": None}
-        return {"changed": self.paused.setdefault(kind, fields) is fields}
+    def pause(self, what: str, name: str, by: str | None, now: datetime) -> Fields:
+        fields = {"kind": None, "gate": None, what: name, "at": now, "by": by, "reason": None}
+        return {"changed": self.paused.setdefault((what, name), fields) is fields}
 
-    def resume(self, kind: str) -> Fields:
-        return {"changed": self.paused.pop(kind, None) is not None}
+    def resume(self, what: str, name: str) -> Fields:
+        return {"changed": self.paused.pop((what, name), None) is not None}
 
     def follow_ups(self, job_id: str) -> list[Fields]:
         _find(self.state, job_id)

@@ -67,6 +67,7 @@ TO_BE_SEEN = (
     "pause",
     "resume",
     "paused",
+    "audited",
     "circle",
 )
 SETTINGS = hypothesis.settings(deadline=None, database=None, stateful_step_count=30)
@@ -152,6 +153,13 @@ class ForgetsThePauses(PlainStorage):
         self.stored_pauses = NO_PAUSES
 
 
+class LosesALine(PlainStorage):
+    """Keeps all lines of the audit that come together, but for the last one."""
+
+    async def commit(self, changes: Sequence[Change], lines: Sequence[AuditLine] = ()) -> None:
+        await super().commit(changes, lines[:-1])
+
+
 class TakesFollowUpsForRoots(PlainStorage):
     """Leaves no follow-ups out."""
 
@@ -184,6 +192,7 @@ def _without_origin(change: Change) -> Change:
         ForgetsKeys,
         ForgetsTheRules,
         ForgetsThePauses,
+        LosesALine,
         TakesFollowUpsForRoots,
         LosesOrigins,
     ],
