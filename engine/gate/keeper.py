@@ -74,6 +74,7 @@ class GateKeeper(Part, Listener):
         self._core.state.events.subscribe(self)
         try:
             await self._read_waiting()
+            await self._leads()  # so that operators see it from now on
         except BaseException:
             self._core.state.events.unsubscribe(self)
             raise
@@ -178,12 +179,16 @@ class GateKeeper(Part, Listener):
         """Return whether jobs wait, and this engine runs the gates of the name, if they run."""
         if self._is_paused():
             return False
-        if self._name is not None and not await self._core.ask(Lead(self._name), internal=True):
+        if not await self._leads():
             return False
         if self._core.state.shared is not None:
             self._waiting.clear()
             await self._read_waiting()
         return bool(self._waiting) and not self._is_paused()
+
+    async def _leads(self) -> bool:
+        """Return whether this engine runs the gates of the name."""
+        return self._name is None or await self._core.ask(Lead(self._name), internal=True)
 
     def _is_paused(self) -> bool:
         return self._name in self._core.state.ready_queue.intake.pauses.by_gate

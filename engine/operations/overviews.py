@@ -60,6 +60,7 @@ def _fields(engine: EngineRow, *, is_numbered: bool) -> dict[str, Any]:
         "state": engine.state,
         "jobs": engine.jobs,
         "kinds": [*engine.kinds],
+        "gates": [*engine.gates],
     }
 
 

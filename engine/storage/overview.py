@@ -110,6 +110,8 @@ class EngineRow(NamedTuple):
     """Those that have a handler there."""
     jobs: int
     """Those that it holds."""
+    gates: Sequence[str]
+    """The names of the gates that it runs, in their order."""
 
     @property
     def state(self) -> str:

@@ -95,6 +95,11 @@ class OverseeingTests(SharedFixtures):
             )
             assert await one.shared.drain(None, draining=True)
             assert (await other.shared.engines())[0].state == "draining"
+            for name in ("b", "a"):
+                assert await other.shared.lead(name)
+            assert [[*each.gates] for each in await one.shared.engines()] == [[], ["a", "b"]]
+            await other.shared.resign("a")
+            assert [[*each.gates] for each in await one.shared.engines()] == [[], ["b"]]
             with anyio.fail_after(_SECONDS_AGAINST_HANGS):
                 while [*(await other.shared.engines())[1].kinds] != ["report"]:
                     await other.shared.news(1.0)

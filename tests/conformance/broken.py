@@ -1441,6 +1441,13 @@ class TellsOfNoDrain(PlainShared):
         return [each._replace(is_draining=False) for each in await super().engines()]
 
 
+class TellsOfNoGates(PlainShared):
+    """Tells no gate of an engine."""
+
+    async def engines(self) -> Sequence[EngineRow]:
+        return [each._replace(gates=()) for each in await super().engines()]
+
+
 SHARED_CAUGHT_BY: dict[type[PlainShared], str] = {
     AppliesTransitionsByOlderRules: "test_a_transition_by_older_rules_is_not_applied",
     ComparesRulesWithEveryChange: "test_what_is_no_transition_goes_by_no_rules",
@@ -1457,6 +1464,7 @@ SHARED_CAUGHT_BY: dict[type[PlainShared], str] = {
     CountsOneStep: "test_many_jobs_are_counted_in_steps",
     TakesWaitingForReady: "test_jobs_of_a_status_are_counted_by_kind",
     TellsOfNoDrain: "test_the_engines_are_told",
+    TellsOfNoGates: "test_the_engines_are_told",
 }
 
 

@@ -392,6 +392,7 @@ class PlainShared:
                 lease_seconds=1,
                 kinds=sorted(each.handled_kinds),
                 jobs=holders.count(each.number),
+                gates=sorted(name for name, led in place.leaders.items() if led == each.number),
             )
             for each in place.engines
             if each.number not in place.left

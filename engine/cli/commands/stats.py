@@ -25,7 +25,7 @@ _STATUSES_HEAD: Final = ("STATUS", "JOBS")
 _KINDS_HEAD: Final = ("KIND", "READY", "RUNNING", "WAITING", "OLDEST READY")
 _HOUR_HEAD: Final = ("LAST HOUR", "JOBS")
 _PAUSED_HEAD: Final = ("PAUSED", "NAME", "SINCE", "BY", "REASON")
-_ENGINES_HEAD: Final = ("ENGINE", "NAME", "STATE", "JOBS", "KINDS")
+_ENGINES_HEAD: Final = ("ENGINE", "NAME", "STATE", "JOBS", "GATES", "KINDS")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -109,8 +109,8 @@ def _paused_cells(pause: Pause, now: datetime) -> Cells:
 
 
 def _engine_cells(engine: EngineRow) -> Cells:
-    kinds = ", ".join(engine.kinds) or NOTHING
-    return (str(engine.engine_id), engine.name, engine.state, f"{engine.jobs:,}", kinds)
+    names = (", ".join(each) or NOTHING for each in (engine.gates, engine.kinds))
+    return (str(engine.engine_id), engine.name, engine.state, f"{engine.jobs:,}", *names)
 
 
 def _write_table(head: Cells, rows: Sequence[Cells], console: Console) -> None:

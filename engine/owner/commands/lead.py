@@ -28,7 +28,9 @@ class Lead(Read[bool]):
         """See `Read.read`."""
         shared = sources.state.shared
         if shared is None:
-            return True
+            led = sources.state.led
+            (led.discard if self.resigns else led.add)(self.name)
+            return not self.resigns
         if self.resigns:
             await shared.resign(self.name)
             return False

@@ -65,7 +65,8 @@ def engines(cursor: Reader, statements: Statements) -> list[EngineRow]:
     s = statements.schema
     rows = cursor.execute(
         "SELECT engine_id, name, dead, draining, lease_seconds, kinds, "
-        f"(SELECT count(*) FROM {s}.jobs WHERE holder = engine_id) "
-        f"FROM {s}.engines ORDER BY engine_id".encode()
+        f"(SELECT count(*) FROM {s}.jobs WHERE holder = engine.engine_id), "
+        f"ARRAY(SELECT name FROM {s}.leaders WHERE engine_id = engine.engine_id ORDER BY name) "
+        f"FROM {s}.engines AS engine ORDER BY engine_id".encode()
     )
     return [EngineRow(*row) for row in rows]

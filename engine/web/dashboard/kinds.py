@@ -52,7 +52,7 @@ async def _read_counted(board: Board) -> _Counted:
 
 
 async def kinds(request: Request) -> Response:
-    """Show how many live jobs of each kind there are, the paused gates, and the engines."""
+    """Show how many live jobs of each kind there are, the gates, and the engines."""
     return await _page(request, done=_DONE.get(request.query_params.get("done", "")))
 
 
@@ -75,7 +75,7 @@ async def _page(
         self_url=url(request, "kinds"),
         cursor=cursor,
         kinds=_rows(counted.kinds["kinds"], paused),
-        gates=[each for each in paused if each["gate"] is not None],
+        gates=_gates(counted.engines, paused),
         are_all=counted.kinds["all_kinds_counted"],
         engines=counted.engines,
         every=_LIVE_SECONDS,
@@ -93,6 +93,13 @@ def _rows(counts: list[dict[str, Any]], paused: list[dict[str, Any]]) -> list[di
         {"kind": kind, **rows.get(kind, _NO_JOBS), "paused": by_kind.get(kind)}
         for kind in sorted({*rows, *by_kind})
     ]
+
+
+def _gates(engines: list[dict[str, Any]], paused: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the gates that run or are paused, in their order, each with its pause."""
+    pauses = {each["gate"]: each for each in paused if each["gate"] is not None}
+    names = {name for each in engines for name in each["gates"]}
+    return {name: pauses.get(name) for name in sorted({*names, *pauses})}
 
 
 def _has_jobs(counts: dict[str, Any]) -> bool:

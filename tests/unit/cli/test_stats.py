@@ -11,7 +11,7 @@ from threading import Event
 
 import pytest
 
-from engine import JobStatus, SyncJobEngine, Worker
+from engine import Gate, JobStatus, SyncJobEngine, Worker
 from engine.cli.commands import stats
 from engine.storage.postgres import live
 from engine.storage.postgres import throughput as postgres_throughput
@@ -65,7 +65,7 @@ def test_jobs_that_an_attempt_has_are_running(place: str, here: Run) -> None:
 
     with SyncJobEngine(place) as engine:
         fill(engine)
-        with Worker(engine, {"mail": work}):
+        with Worker(engine, {"mail": work}), Gate(engine, lambda _: [], name="payments"):
             job = engine.create("input", kind="mail", start=True)
             began.wait(SECONDS_AGAINST_HANGS)
             _, [line], _ = here("stats", place, "--json")
@@ -80,8 +80,9 @@ def test_jobs_that_an_attempt_has_are_running(place: str, here: Run) -> None:
         return
     [engine_row] = fields["engines"]
     assert (engine_row["is_dead"], engine_row["jobs"]) == (False, 1)
-    assert lines[-2].split() == ["ENGINE", "NAME", "STATE", "JOBS", "KINDS"]
-    assert lines[-1].split()[3:5] == ["alive", "1"]  # its kinds come with its next beat
+    assert engine_row["gates"] == ["payments"]
+    assert lines[-2].split() == ["ENGINE", "NAME", "STATE", "JOBS", "GATES", "KINDS"]
+    assert lines[-1].split()[3:6] == ["alive", "1", "payments"]  # its kinds come with its next beat
     assert str(os.getpid()) in lines[-1]
 
 

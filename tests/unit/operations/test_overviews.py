@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from engine import AgentJobStatus as S
-from engine import Handler, JobEngine, NewJob, Worker
+from engine import Gate, Handler, JobEngine, NewJob, Worker
 from engine.operating import desk_at
 from engine.operations import EngineDesk
 from engine.owner.commands import kinds
@@ -19,6 +19,7 @@ from engine.storage.places import place_at
 from tests.proof.shared_storage import Place, PlainShared
 from tests.tries import thorough
 from tests.unit.claiming import agents, claimed
+from tests.unit.gating import nobody
 
 pytestmark = pytest.mark.anyio
 
@@ -125,6 +126,20 @@ async def test_the_engine_of_a_place_of_its_own_is_told() -> None:
         [told] = await _do(engine, "engines")
         assert (told["engine_id"], told["state"], told["kinds"]) == (None, "draining", ["a", "b"])
         assert (told["jobs"], bool(told["name"])) == (0, True)
+
+
+async def test_the_gates_by_name_are_told_while_they_are_open(engine: JobEngine[S]) -> None:
+    async with engine:
+        async with (
+            Gate(engine, nobody, name="payments"),
+            Gate(engine, nobody, name="Bank 7"),
+            Gate(engine, nobody),
+        ):
+            await _do(engine, "pause", gate="Bank 7")
+            [told] = await _do(engine, "engines")
+            assert told["gates"] == ["Bank 7", "payments"]
+        [told] = await _do(engine, "engines")
+        assert told["gates"] == []
 
 
 @pytest.mark.parametrize("engine", ["plain", "postgres"], indirect=True)

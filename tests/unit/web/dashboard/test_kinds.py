@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from engine import Handler, JobEngine, Worker
+from engine import Gate, Handler, JobEngine, Worker
 from engine import OrderStatus as S
 from engine.operations import EngineDesk
 from engine.web.dashboard import Dashboard
 from tests.unit.claiming import claimed
+from tests.unit.gating import nobody
 from tests.unit.web.dashboard.browsing import Browser
 from tests.unit.web.dashboard.conftest import as_said, client_of
 
@@ -84,6 +85,16 @@ async def test_a_gate_is_paused_and_resumed(
         *("ann", "it says the truth"),
         {"gate": gate},
     )
+
+
+async def test_the_open_gates_can_be_paused(engine: JobEngine[S], browser: Browser) -> None:
+    async with Gate(engine, nobody, name="payments"):
+        page = await browser.get("/kinds")
+        page = await browser.send(page.form("pause gate payments"), reason="it lies")
+        assert "by ann: it lies" in page.text
+        assert [each.gate for each in await engine.paused()] == ["payments"]
+        page = await browser.send(page.form("resume gate payments"))
+        assert page.has_form("pause gate payments")
 
 
 async def test_a_gate_is_paused_by_its_name(engine: JobEngine[S], browser: Browser) -> None:
