@@ -47,10 +47,16 @@ class Check:
         self._threads = Threads("engine gate")
         self._call: BlockingCall[Any] | None = None
 
-    async def choose(self, jobs: WaitingJobs[Any]) -> Sequence[Chosen]:
-        """Return the jobs or ids that may move on.
+    async def until_free(self) -> None:
+        """Wait for the end of a thread that a cancelled call has left running, if there is one."""
+        if self._call is not None:
+            with self._time.at_work():
+                await self._call.until_ended()
 
-        Cancelling this leaves a thread running; the next call waits for its end.
+    async def choose(self, jobs: WaitingJobs[Any]) -> Sequence[Chosen]:
+        """Return the jobs or ids that may move on; to be called while no thread runs.
+
+        Cancelling this leaves a thread running.
 
         Raises:
             InvalidValueError: The function returned something else.
@@ -60,8 +66,6 @@ class Check:
             awaitable: Any = self._function(jobs)
             return _listed(await awaitable)
         with self._time.at_work():
-            if self._call is not None:
-                await self._call.until_ended()
             self._call = self._threads.start(self._in_thread, jobs)
             outcome = await self._call.wait()
         return _listed(await outcome) if isawaitable(outcome) else outcome

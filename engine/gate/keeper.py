@@ -184,7 +184,7 @@ class GateKeeper(Part, Listener):
         if self._core.state.shared is not None:
             self._waiting.clear()
             await self._read_waiting()
-        return bool(self._waiting) and not self._is_paused()
+        return bool(self._waiting)
 
     async def _leads(self) -> bool:
         """Return whether this engine runs the gates of the name."""
@@ -200,7 +200,7 @@ class GateKeeper(Part, Listener):
         return self._scope.cancel_called or isinstance(error, GeneratorExit)
 
     async def _choose(self) -> list[Record]:
-        """Run the check, and return the waiting jobs that it chose.
+        """Run the check unless the gate is paused by now; return the waiting jobs that it chose.
 
         Raises:
             BaseException: The check raised it.
@@ -211,7 +211,8 @@ class GateKeeper(Part, Listener):
         with anyio.CancelScope() as scope:
             self._core.time.limit(scope, self._timeout_seconds)
             with Inside(self, self._core):
-                chosen = await self._check.choose(jobs)
+                await self._check.until_free()
+                chosen = [] if self._is_paused() else await self._check.choose(jobs)
         if scope.cancelled_caught:
             raise TimeoutError(f"a check took more than {self._timeout_seconds:g} s")
         return [record for each in chosen if (record := self._record_of(each)) is not None]

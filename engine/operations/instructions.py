@@ -43,8 +43,16 @@ async def _drain(core: Core[Any], given: OfDrain, by: str | None) -> dict[str, A
 
 
 INSTRUCTIONS: Final[tuple[Operation[Any], ...]] = (
-    Operation("pause", "let no engine claim a kind, or run a gate", OfPause, _pause, acts=True),
-    Operation("resume", "let engines go on with a kind or a gate", OfPause, _resume, acts=True),
+    Operation(
+        "pause", "let no engine claim jobs of a kind, or run a gate", OfPause, _pause, acts=True
+    ),
+    Operation(
+        "resume",
+        "let engines claim jobs of a kind, or run a gate, again",
+        OfPause,
+        _resume,
+        acts=True,
+    ),
     Operation("drain", "let an engine claim no more jobs", OfDrain, _drain, acts=True),
 )
 """``pause`` and ``resume`` answer whether that has ``changed`` anything: nothing, if it was so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import Any
 
 import anyio
@@ -249,6 +250,35 @@ async def test_a_thread_ends_and_its_jobs_stay(clock: VirtualClock) -> None:
             await engine.resume(gate=NAME)
             await clock.advance(6)
             assert (calls, await engine.count(RUNNING)) == ([1, 1], 1)
+
+
+def test_a_check_that_waits_for_a_thread_is_not_called(caplog: pytest.LogCaptureFixture) -> None:
+    """A thread that took too long runs on, and the next call waits for its end."""
+    begun: list[str] = []
+    called, may_end, is_paused = threading.Semaphore(0), threading.Event(), threading.Event()
+
+    def check(_: WaitingJobs[Any]) -> list[Job]:
+        begun.append("too early" if is_paused.is_set() else "in time")
+        called.release()
+        may_end.wait(SECONDS)
+        return []
+
+    how: dict[str, Any] = {"interval_seconds": 0.001, "timeout_seconds": 0.1}
+    with SyncJobEngine() as engine, Gate(engine, check, name=NAME, **how):
+        engine.create("hash")
+        assert called.acquire(timeout=SECONDS)
+        while "a check took more than" not in caplog.text:
+            time.sleep(0.001)
+        time.sleep(0.02)  # as a rule, the gate waits for the thread by then
+        engine.pause(gate=NAME)
+        is_paused.set()
+        may_end.set()
+        for _ in range(100):  # steps in which it would begin
+            engine.statistics()
+        is_paused.clear()
+        engine.resume(gate=NAME)
+        assert called.acquire(timeout=SECONDS)
+    assert begun[:2] == ["in time", "in time"]
 
 
 async def test_moves_behind_the_pause_move_nothing(new_place: NewPlace) -> None:
