@@ -25,10 +25,11 @@ from engine.operations import OPERATIONS, Operation
 from engine.portal.server_stops import until_server_stops
 from engine.web.dashboard.board import HIDDEN, PATHS, Board, board_of, url
 from engine.web.dashboard.bodies import object_of
-from engine.web.dashboard.guard import access_of
+from engine.web.dashboard.guard import access_of, no_access, still_has_access
 from engine.web.dashboard.openapi import openapi
 from engine.web.dashboard.repeats import Call, Repeats
-from engine.web.streaming import HEARTBEAT, Pieces, Stream
+from engine.web.dashboard.streams import guarded_stream
+from engine.web.streaming import HEARTBEAT, Pieces
 from engine.web.waiting import preferred_wait_seconds
 
 _PART: Final = re.compile(r"(\w+)\[(.*)\]", re.DOTALL)
@@ -82,6 +83,8 @@ async def _job(request: Request) -> Response:
                 after = {"after": _cursor(told["history"][-1]), "wait": _WAIT_SECONDS}
                 await board.desk.do("transitions", {**arguments, **after})
                 told = await board.desk.do("job", arguments)
+        if not await still_has_access(request):
+            return no_access()
     return _answer(board, told)
 
 
@@ -173,4 +176,4 @@ async def _events(request: Request) -> Response:
                 if not answer["transitions"]:
                     yield HEARTBEAT
 
-    return Stream(pieces)
+    return guarded_stream(request, pieces)

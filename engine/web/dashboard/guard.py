@@ -3,6 +3,8 @@
 It stands before every path, static files too. A caller without access gets a 401 or 403 and learns
 nothing, not even which paths there are. A request that changes anything has to come from a page of
 the dashboard itself, as the browser says, or from a program: a cookie alone never suffices.
+
+An answer that takes long outlives the access that it began with, so `still_has_access` asks again.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ Refuse: TypeAlias = Callable[[Request], Awaitable[Response]]
 """Answers a request whose caller has no access."""
 
 _ACCESS: Final = "engine.dashboard.access"
+_AUTHORIZE: Final = "engine.dashboard.authorize"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
 _HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -78,26 +81,33 @@ class Guard:
             await _forged()(request.scope, receive, send)
         elif f"{request.method} {path_below_root(request)}" in self._open_to_all:
             await self._app(request.scope, receive, send)
-        elif (access := await self._access(request)) is None:
+        elif (access := await _access_by(self._authorize, request)) is None:
             refuse = _refuse if self._refuse is None else self._refuse
             await (await refuse(request))(request.scope, receive, send)
         elif is_act and not access.may_act:
             await _may_not_act()(request.scope, receive, send)
         else:
-            await self._app({**request.scope, _ACCESS: access}, receive, send)
+            known = {_ACCESS: access, _AUTHORIZE: self._authorize}
+            await self._app({**request.scope, **known}, receive, send)
 
-    async def _access(self, request: Request) -> Access | None:
-        found = self._authorize(request)
-        access = await found if isawaitable(found) else found
-        if access is not None and not isinstance(access, Access):
-            raise TypeError(f"authorize must return an Access or None, not {access!r}")
-        return access
+
+async def _access_by(authorize: Authorize, request: Request) -> Access | None:
+    found = authorize(request)
+    access = await found if isawaitable(found) else found
+    if access is not None and not isinstance(access, Access):
+        raise TypeError(f"authorize must return an Access or None, not {access!r}")
+    return access
 
 
 def access_of(request: Request) -> Access:
-    """Return the access of a request's caller."""
+    """Return the access of a request's caller, as it was when the request came."""
     access: Access = request.scope[_ACCESS]
     return access
+
+
+async def still_has_access(request: Request) -> bool:
+    """Return whether the caller of a request that is being answered has access now."""
+    return await _access_by(request.scope[_AUTHORIZE], request) is not None
 
 
 def is_from_here(request: Request) -> bool:
@@ -140,6 +150,11 @@ def _with_headers(send: Send) -> Send:
 
 
 async def _refuse(_: Request) -> Response:
+    return no_access()
+
+
+def no_access() -> Response:
+    """Return the answer to a caller who has none."""
     return problem_response(HTTPStatus.FORBIDDEN, "you have no access to this")
 
 
