@@ -2,7 +2,8 @@
 
 A page doesn't want each transition: it wants to know that it is out of date. So the feed gathers
 for a moment, and tells which jobs have changed, or only that many have. A page that comes back
-with the id of its last event gets what it missed, or is told to read everything again.
+with the id of its last event gets what it missed, or is told to read everything again: when the id
+is not among the newest 240 news, or when more has happened than one read has room for.
 """
 
 from __future__ import annotations
@@ -128,11 +129,12 @@ class Feed:
             return
         finally:
             self._polled_at = anyio.current_time()
-        transitions = answer["transitions"]
-        if len(transitions) == _MOST_TRANSITIONS:  # too many to follow one by one
-            answer = await self._desk.do("transitions", {})
-        if transitions:
+        if transitions := answer["transitions"]:
+            is_all = len(transitions) < _MOST_TRANSITIONS
+            if not is_all:  # too many to follow one by one: nobody knows whose the next ones are
+                answer = await self._desk.do("transitions", {})
             jobs = frozenset(each["job_id"] for each in transitions)
+            is_named = is_all and len(jobs) <= _NAMED_JOBS
             self._newest = answer["next"]
-            self._kept.append(News(answer["next"], jobs if len(jobs) <= _NAMED_JOBS else None))
+            self._kept.append(News(answer["next"], jobs if is_named else None))
             self._number += 1

@@ -280,6 +280,15 @@ async def test_all_transitions_are_streamed_from_now_on_or_behind_the_last_event
         assert await events.event() == second
 
 
+async def test_a_stream_that_begins_far_behind_leaves_nothing_out(
+    engine: JobEngine[S], dashboard: Dashboard
+) -> None:
+    first, *ids = [(await engine.create()).job_id for _ in range(251)]
+    [line] = await engine.history(first)
+    async with stream(dashboard, "/api/events", last_id=str(line.cursor)) as events:
+        assert [(await events.event())["data"]["job_id"] for _ in ids] == ids
+
+
 async def test_a_token_is_described(engine: JobEngine[S]) -> None:
     token = "correct horse battery"  # noqa: S105 - of the test
     async with client_of(Dashboard(engine, authorize=token_access(token)), None) as client:

@@ -72,6 +72,23 @@ async def test_an_open_page_is_told_which_jobs_have_changed(
         assert (await back.event())["data"] == {"jobs": [job.job_id]}
 
 
+async def test_a_page_that_comes_back_too_late_reads_everything_again(
+    engine: JobEngine[S], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.web.dashboard.feed._GATHER_SECONDS", 0.0)
+    feed = Feed(EngineDesk(engine.core))
+    first = await feed.cursor()
+    ids = [(await engine.create()).job_id]
+    [second] = await feed.after(first)
+    for _ in range(239):
+        ids.append((await engine.create()).job_id)
+        await feed.after(await feed.cursor())
+    assert await feed.after(first) == [(await feed.cursor(), None)]
+    assert [news.jobs for news in await feed.after(second.cursor)] == [
+        frozenset({each}) for each in ids[1:]
+    ]
+
+
 @pytest.mark.parametrize("place", ["", "0", "nonsense", "00000000-7", "9" * 99])
 async def test_a_page_from_an_unknown_place_reads_everything_again(
     engine: JobEngine[S], dashboard: Dashboard, place: str
@@ -167,6 +184,19 @@ async def test_news_of_very_many_jobs_name_none_and_are_not_followed_one_by_one(
     await engine.start(last.job_id)
     [news] = await feed.after(news.cursor)
     assert json.loads(news.data()) == {"jobs": [last.job_id]}
+
+
+async def test_news_that_have_been_passed_over_name_no_job(engine: JobEngine[S]) -> None:
+    feed = Feed(EngineDesk(engine.core))
+    start = await feed.cursor()
+    busy = await engine.create(start=True)
+    for _ in range(500):  # so that one page of transitions is of one job alone
+        await engine.transition(busy.job_id, S.NEEDS_ATTENTION)
+        await engine.retry(busy.job_id)
+    other = await engine.create()
+    [news] = await feed.after(start)
+    assert news.jobs is None
+    assert news.cursor.endswith(f"-{other.sequence}")
 
 
 async def test_the_stream_ends_with_the_engine() -> None:
