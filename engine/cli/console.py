@@ -13,7 +13,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Final, TextIO
 
-from engine.cli.texts import Cells, column_widths, printable, table_lines
+from engine.cli.texts import Cells, column_widths, table_lines
+from engine.domain.visible_text import visible
 from engine.storage.protocol import ProgressCallback
 
 _PROGRESS_SECONDS: Final = 0.1
@@ -38,7 +39,7 @@ class Console:
 
     def line(self, text: str) -> None:
         """Write a line of the result; what a terminal would obey is escaped."""
-        _write_line(sys.stdout, printable(text))
+        _write_line(sys.stdout, visible(text))
 
     def json(self, fields: object) -> None:
         """Write an object as a line of the result; in ASCII, for any encoding."""
@@ -46,14 +47,14 @@ class Console:
 
     def table(self, head: Cells, rows: Iterable[Cells], room: int | None) -> None:
         """Write a table, each line cut to the room; its cells are made printable."""
-        lines = [head, *(tuple(map(printable, row)) for row in rows)]
+        lines = [head, *(tuple(map(visible, row)) for row in rows)]
         for text in table_lines(lines, column_widths(lines, room), room):
             self.line(text)
 
     def note(self, text: str) -> None:
         """Write a line beside the result: a hint or an error; escaped as in `line`."""
         self.flush()
-        _write_line(sys.stderr, printable(text))
+        _write_line(sys.stderr, visible(text))
 
     def flush(self) -> None:
         """Write the result out.
@@ -76,7 +77,7 @@ class Console:
         The question is escaped as in `line`.
         """
         self.flush()
-        sys.stderr.write(printable(question))
+        sys.stderr.write(visible(question))
         sys.stderr.flush()
         line = sys.stdin.readline()
         return line.removesuffix("\n") if line else None
@@ -93,7 +94,7 @@ class Console:
         if not _is_terminal(stream):
             yield lambda _done, _of: None
             return
-        doing, longest, last = printable(doing), 0, 0.0
+        doing, longest, last = visible(doing), 0, 0.0
 
         def show(done: int, of: int) -> None:
             nonlocal longest, last

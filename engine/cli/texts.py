@@ -16,15 +16,6 @@ _CELL_COLUMNS: Final = 40  # on a terminal, so that one long id leaves room for 
 _NARROWEST_COLUMNS: Final = 8  # a narrower column is left out
 
 
-def printable(text: str) -> str:
-    """Return a text on one line, without characters that a terminal would obey."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
-
-
 def job_line(job: Mapping[str, Any], room: int) -> str:
     """Return the line of a job, given as its JSON: its id, its status and how it has ended.
 

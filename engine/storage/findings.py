@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from engine.domain.exceptions import shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
+from engine.domain.visible_text import is_visible
 
 MAX_FINDINGS: Final = 1_000
 """A report has the first of so many problems and counts the rest."""
@@ -51,7 +52,7 @@ class Findings:
 
 
 def printable_name(name: object) -> str:
-    """Return a stored name, quoted unless it is a short and printable text."""
-    if isinstance(name, str) and len(name) <= MAX_IDENTIFIER_CHARACTERS and name.isprintable():
+    """Return a stored name, quoted unless it is a short text that is seen as it is."""
+    if isinstance(name, str) and len(name) <= MAX_IDENTIFIER_CHARACTERS and is_visible(name):
         return name
     return shown(name)

@@ -11,6 +11,7 @@ import anyio
 import httpx
 
 from engine.domain.exceptions import EngineError
+from engine.domain.visible_text import is_visible
 from engine.webhooks.endpoint import Endpoint
 from engine.webhooks.payload import payload_text
 from engine.webhooks.retry_after import retry_after_seconds
@@ -144,5 +145,5 @@ async def _beginning(answer: httpx.Response) -> str:
 
 
 def _shown(text: str) -> str:
-    """Return the first characters of a foreign text, on one line, without any for a terminal."""
-    return "".join(filter(str.isprintable, " ".join(text.split())))[:_SHOWN_CHARACTERS]
+    """Return the first characters of a foreign text, on one line, all of which is seen."""
+    return "".join(filter(is_visible, " ".join(text.split())))[:_SHOWN_CHARACTERS]

@@ -14,9 +14,10 @@ from engine.cli.arguments import actor, add_json, add_place, identifier, time, w
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import NOTHING, Cells, cut, printable
+from engine.cli.texts import NOTHING, Cells, cut
 from engine.cli.times import moment
 from engine.domain.time_text import time_text
+from engine.domain.visible_text import visible
 from engine.operations.fields import audit_fields
 from engine.portal.time import utc_now
 from engine.storage.audit import DamagedAuditLine, KeptAuditLine
@@ -109,7 +110,7 @@ def _is_by(line: KeptAuditLine, who: str) -> bool:
 def _cells(line: KeptAuditLine | DamagedAuditLine, room: int) -> Cells:
     """Return the cells of a line. Long texts are cut, also in a pipe."""
     if isinstance(line, DamagedAuditLine):
-        problem = cut(printable(str(line)[: room + 1]), room)
+        problem = cut(visible(str(line)[: room + 1]), room)
         return NOTHING, NOTHING, "(damaged)", NOTHING, problem, NOTHING
     given = {} if line.arguments is None else loads(line.arguments)
     pairs = ", ".join(f"{name}={_shown(value)}" for name, value in given.items())
@@ -118,8 +119,8 @@ def _cells(line: KeptAuditLine | DamagedAuditLine, room: int) -> Cells:
         line.by,
         line.action,
         line.job_id or NOTHING,
-        cut(printable((line.reason or NOTHING)[: room + 1]), room),
-        cut(printable((pairs or NOTHING)[: room + 1]), room),
+        cut(visible((line.reason or NOTHING)[: room + 1]), room),
+        cut(visible((pairs or NOTHING)[: room + 1]), room),
     )
 
 

@@ -11,8 +11,8 @@ from engine.cli.arguments import add_reason, file_place, path
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import printable
 from engine.domain.exceptions import EngineError, StorageInUseError
+from engine.domain.visible_text import visible
 from engine.operating import note_at
 from engine.storage.sqlite.backup import back_up
 from engine.storage.sqlite.inspection import check_is_file
@@ -47,7 +47,7 @@ def _note(arguments: Namespace, console: Console) -> None:
     except StorageInUseError:
         return
     except EngineError as error:  # the copy is good nevertheless
-        console.note(printable(f"the audit has no line of this copy: {error}"))
+        console.note(visible(f"the audit has no line of this copy: {error}"))
 
 
 COMMAND: Final = Command(

@@ -13,9 +13,10 @@ from engine.cli.chosen_jobs import Choice, add_filters, status_hint
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import NOTHING, Cells, column_widths, cut, printable, table_lines
+from engine.cli.texts import NOTHING, Cells, column_widths, cut, table_lines
 from engine.domain.labels import DEFAULT_KIND
 from engine.domain.time_text import time_text
+from engine.domain.visible_text import visible
 from engine.operations.fields import job_fields
 from engine.storage.inspection import View
 from engine.storage.record import Damaged, Record
@@ -123,7 +124,7 @@ def _cells(job: Record | Damaged, room: int) -> Cells:
             *(job.job_id, job.status, job.kind, seconds, job.input_hash),
             job.result or job.error or job.execution.last_error or NOTHING,
         )
-    return [*map(printable, cells), cut(printable(outcome[: room + 1]), room)]
+    return [*map(visible, cells), cut(visible(outcome[: room + 1]), room)]
 
 
 def _reason_for_none(view: View, choice: Choice) -> str:

@@ -13,9 +13,10 @@ from engine.cli.arguments import add_dry_run, add_place, add_reason, age, whole_
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.texts import counted, printable
+from engine.cli.texts import counted
 from engine.cli.times import duration, moment
 from engine.domain.exceptions import EngineError, StorageError
+from engine.domain.visible_text import visible
 from engine.operating import desk_at, lifecycle_in, this_operator
 from engine.portal.time import utc_now
 from engine.storage.protocol import ProgressCallback
@@ -97,7 +98,7 @@ def _carry_out(jobs: int, arguments: Namespace, console: Console) -> Exit:
         raise
     except EngineError as error:
         _write_begun(removed)
-        console.note(printable(f"engine: {error}"))
+        console.note(visible(f"engine: {error}"))
         return Exit.UNREADABLE
     except BaseException:  # Ctrl-C
         _write_begun(removed)

@@ -13,10 +13,11 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.polling import looks
 from engine.cli.rates import Rates, RecentTransitions
-from engine.cli.texts import NOTHING, Cells, printable, ready_cell
+from engine.cli.texts import NOTHING, Cells, ready_cell
 from engine.domain.exceptions import StorageError
 from engine.domain.pauses import Pauses
 from engine.domain.spans import distance, span
+from engine.domain.visible_text import visible
 from engine.portal.time import utc_now
 from engine.storage.filter import JobFilter
 from engine.storage.inspection import View
@@ -135,7 +136,7 @@ def _page(name: str, look: _Look) -> Group:
     now, rates = look.now, look.rates
     least = "" if rates.is_complete else "at least "
     parts = [
-        Text(f"{now:%Y-%m-%d %H:%M:%S} UTC  {printable(name)}", **_LINE, style="bold"),
+        Text(f"{now:%Y-%m-%d %H:%M:%S} UTC  {visible(name)}", **_LINE, style="bold"),
         Text(
             f"last minute: {least}{rates.created:,} created, {rates.succeeded:,} succeeded, "
             f"{rates.failed:,} failed",
@@ -198,7 +199,7 @@ def _table(head: Cells, rows: Sequence[Cells]) -> Padding | None:
         is_number = name in {"JOBS", "READY", "RUNNING", "WAITING", "ATTEMPT"}
         table.add_column(name, justify="right" if is_number else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*(Text(visible(cell)) for cell in row))
     return Padding(table, (1, 0, 0, 0))
 
 

@@ -12,10 +12,11 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.job_ids import add_job_id, find_job_id
 from engine.cli.polling import looks
-from engine.cli.texts import NOTHING, counted, cut, printable
+from engine.cli.texts import NOTHING, counted, cut
 from engine.domain.epochs import Cursor, Epochs
 from engine.domain.exceptions import shown
 from engine.domain.time_text import time_text
+from engine.domain.visible_text import visible
 from engine.operations.fields import entry_fields
 from engine.storage.inspection import View
 from engine.storage.record import Entry
@@ -98,7 +99,7 @@ class _Watch:
             self._console.json(entry_fields(line, self._epochs))
             return
         by = "" if line.by is None else f"  by {line.by}"
-        text = printable(
+        text = visible(
             f"{self._cursor(line.sequence)}  {time_text(line.at)}  {line.job_id}  "
             f"{line.from_status or NOTHING} -> {line.to_status}{by}"
             + ("" if line.reason is None else f"  {line.reason}")

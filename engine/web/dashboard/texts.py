@@ -1,7 +1,7 @@
 """Texts: how stored values are shown on a page.
 
-Whatever is stored is text, and none of it is obeyed: the templates escape HTML, and `visible`
-shows the characters that would change how a text reads, such as those that turn its direction.
+Whatever is stored is text, and none of it is obeyed: the templates escape HTML, and
+`engine.domain.visible_text` the characters that would change how a text reads, or are not seen.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from engine.domain import visible_text
 from engine.domain.spans import distance, span
 
 _KEPT: Final = "\n\t"
@@ -22,16 +23,13 @@ _SHOWN_CHARACTERS: Final = 100_000
 
 
 def visible(value: object) -> object:
-    """Return a text with its control, format and bidirectional characters as escapes.
+    """Return a text with what is not seen as escapes, but for lines and tabs.
 
     `jinja2` finalizes each expression by it. Other values, and texts that are HTML, stay.
     """
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+    if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return "".join(
-        each if each.isprintable() or each in _KEPT else each.encode("unicode_escape").decode()
-        for each in value
-    )
+    return visible_text.visible(value, kept=_KEPT)
 
 
 def exact(value: str) -> Markup:

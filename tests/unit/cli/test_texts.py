@@ -1,11 +1,6 @@
 """Texts are made safe and fit for terminals."""
 
-from engine.cli.texts import cut, printable, width_of
-
-
-def test_nothing_that_a_terminal_obeys_is_shown() -> None:
-    assert printable("naïve 日本") == "naïve 日本"
-    assert printable("a\tb\x1b[31m\u202e\udcff") == "a\\tb\\x1b[31m\\u202e\\udcff"
+from engine.cli.texts import cut, width_of
 
 
 def test_texts_are_cut_by_the_columns_that_they_take() -> None:

@@ -1,0 +1,44 @@
+"""Visible texts: a stored text as it is shown to people, on a terminal or a page.
+
+Two texts that look alike must be alike, and no text may obey anything but its reader. So a
+character is shown as an escape if a terminal or a browser obeys it, if it turns the direction of a
+text, or if nothing is seen of it. `str.isprintable` knows controls, formats, surrogates, unassigned
+characters and all spaces but the plain one. It does not know those that fonts leave blank.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_IGNORABLE: Final = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff"
+)
+"""Unicode's Default_Ignorable_Code_Point, since 6.3: soft hyphens, Hangul fillers, variation
+selectors, tags, and what may become one."""
+_BLANK: Final = "\u2800\U00016fe4\U0001d159"
+"""Characters that are symbols or marks by their category, and have no ink: the empty Braille
+pattern, the Khitan filler, and the note without a head."""
+_UNSEEN: Final = re.compile(f"[{_IGNORABLE}{_BLANK}]")
+
+
+def is_visible(text: str) -> bool:
+    """Return whether all of a text is seen as it is."""
+    return text.isprintable() and (text.isascii() or _UNSEEN.search(text) is None)
+
+
+def visible(text: str, *, kept: str = "") -> str:
+    """Return a text with what is not seen as escapes.
+
+    Args:
+        text: The text.
+        kept: Characters that stay, such as line ends where a text may have lines.
+    """
+    if is_visible(text):
+        return text
+    return "".join(
+        each if each in kept or is_visible(each) else each.encode("unicode_escape").decode()
+        for each in text
+    )
