@@ -2,14 +2,16 @@
 
 Most prompts ask for a flat object of texts, numbers, choices and dates, or for one of these. Their
 forms know how a text that somebody types becomes a value, and say why another one can't. A schema
-with anything else has no form: then the whole answer is typed as JSON.
+with anything else has no form: then the whole answer is typed as JSON. So has one that asks for
+more than each field by itself, such as for one of two, or for a property that it doesn't describe:
+its form would lead to no answer that fits, or not to all of them.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -40,6 +42,16 @@ _EXPECTED: Final = {
 }
 _YES_OR_NO: Final = {"yes": True, "y": True, "true": True, "no": False, "n": False, "false": False}
 _SHARED: Final = ("$defs", "definitions")
+_OF_ONE_VALUE: Final = ("allOf", "if", "not")
+"""Keywords by which another schema judges the same value, but for alternatives."""
+_OF_OBJECTS: Final = (
+    *("anyOf", "oneOf", "const", "enum", "dependencies", "dependentRequired", "dependentSchemas"),
+    *("maxProperties", "minProperties", "patternProperties", "propertyNames"),
+    "unevaluatedProperties",
+)
+"""Keywords of an object that don't speak of one of its properties."""
+_NO_LIMITS: Final = ("title", "description", "default", "examples", *_SHARED)
+"""Keywords that admit and refuse nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,20 +192,35 @@ def form_of(schema: Mapping[str, Any]) -> Form | None:
     if whole.get("type") != "object" or not isinstance(properties, dict):
         only = _field("", schema, shared, is_required=True)
         return None if only is None else Form(fields=[only], is_object=False)
-    if not 1 <= len(properties) <= MAX_FIELDS:
-        return None
     needed = whole.get("required", [])
+    if not isinstance(needed, list):
+        needed = []
+    if not 1 <= len(properties) <= MAX_FIELDS or not _is_flat_object(whole, properties, needed):
+        return None
     fields = [
-        _field(name, each, shared, is_required=isinstance(needed, list) and name in needed)
-        for name, each in properties.items()
+        _field(name, each, shared, is_required=name in needed) for name, each in properties.items()
     ]
     known = [each for each in fields if each is not None]
     return Form(fields=known, is_object=True) if len(known) == len(fields) else None
 
 
+def _is_flat_object(
+    schema: Mapping[str, Any], properties: Collection[str], needed: Collection[object]
+) -> bool:
+    """Return whether an object fits as soon as each of its properties does."""
+    others = schema.get("additionalProperties")
+    return (
+        not any(name in schema for name in (*_OF_ONE_VALUE, *_OF_OBJECTS))
+        and (not others or others is True)
+        and all(isinstance(name, str) and name in properties for name in needed)
+    )
+
+
 def _field(name: str, schema: Any, shared: Mapping[str, Any], *, is_required: bool) -> Field | None:  # noqa: ANN401 - of another's JSON
     own = _resolved(schema, shared)
     inner, may_be_null = _without_null(own, shared)
+    if any(name in each for each in (own, inner) for name in _OF_ONE_VALUE):
+        return None
     choices = inner.get("enum")
     if "const" in inner:
         choices = [inner["const"]]
@@ -235,7 +262,10 @@ def _resolved(schema: Any, shared: Mapping[str, Any]) -> Mapping[str, Any]:  # n
     _, _, path = where.partition("#/")
     group, _, name = path.partition("/")
     found = shared.get(group, {}).get(name) if isinstance(shared.get(group), dict) else None
-    return {**found, **schema} if isinstance(found, dict) and "$ref" not in found else {}
+    if not isinstance(found, dict) or "$ref" in found:
+        return {}
+    has_two = any(name in schema for name in found if name not in _NO_LIMITS)  # and both count
+    return {} if has_two else {**found, **schema}
 
 
 def _without_null(
@@ -246,6 +276,7 @@ def _without_null(
     if not isinstance(ways, list):
         return schema, False
     others = [way for way in ways if way != {"type": "null"}]
-    if len(others) != 1 or len(others) == len(ways):
+    has_more = any(name not in {"anyOf", "oneOf", *_NO_LIMITS} for name in schema)
+    if has_more or len(others) != 1 or len(others) == len(ways):
         return {}, False
     return _resolved(others[0], shared), True

@@ -149,6 +149,56 @@ def test_what_is_not_flat_has_no_form(schema: Any) -> None:  # noqa: ANN401 - a 
     assert form_of(json_schema_of(schema)) is None
 
 
+_A_OR_B = {"a": {"type": "string"}, "b": {"type": "string"}}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"required": ["a", "c"]},
+        {"required": [["a"]]},
+        {"required": ["c"], "additionalProperties": {"type": "string"}},
+        {"additionalProperties": {"type": "integer"}},
+        {"anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+        {"oneOf": [{"required": ["a"]}, {"required": ["b"]}]},
+        {"allOf": [{"required": ["a"]}, {"required": ["c"]}]},
+        {"allOf": [{"$ref": "#/$defs/More"}], "$defs": {"More": {"required": ["c"]}}},
+        {"$ref": "#/$defs/More", "required": ["a"], "$defs": {"More": {"required": ["c"]}}},
+        {"not": {"required": ["a", "b"]}},
+        {"if": {"required": ["a"]}, "then": {"required": ["b"]}},
+        *({"minProperties": 1}, {"maxProperties": 1}, {"propertyNames": {"maxLength": 1}}),
+        {"dependentRequired": {"a": ["b"]}},
+        {"dependentSchemas": {"a": {"required": ["b"]}}},
+        {"dependencies": {"a": ["b"]}},
+        {"patternProperties": {"^x-": {"type": "string"}}},
+        {"unevaluatedProperties": {"type": "string"}},
+        *({"enum": [{"a": "x"}]}, {"const": {"a": "x"}}),
+        {"properties": {"a": {"type": "string", "not": {"const": ""}}}},
+        {"properties": {"a": {"type": "string", "allOf": [{"$ref": "#/properties/b"}]}}},
+        {"properties": {"a": {"type": "string", "anyOf": [{"enum": ["x"]}, {"type": "null"}]}}},
+    ],
+    ids=lambda more: str(more)[:60],
+)
+def test_what_no_field_can_say_alone_has_no_form(more: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": _A_OR_B, **more}
+    assert form_of(json_schema_of(schema)) is None
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"additionalProperties": False},
+        {"additionalProperties": True},
+        {"title": "Parts", "description": "of it", "default": {}, "examples": [{}], "x-ours": 7},
+        {"required": ["b", "a"]},
+    ],
+    ids=lambda more: str(more)[:60],
+)
+def test_a_flat_object_has_a_form_whatever_else_it_says(more: dict[str, Any]) -> None:
+    form = _form({"type": "object", "properties": _A_OR_B, **more})
+    assert [field.name for field in form.fields] == ["a", "b"]
+
+
 def test_null_may_be_one_of_the_choices() -> None:
     for schema in (
         {"enum": ["s", None, "m"]},
