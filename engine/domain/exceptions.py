@@ -8,6 +8,7 @@
     ├── VersionConflictError                       the job has changed since you read it
     ├── StatusConflictError                        the job isn't in the status that you expect
     ├── AttemptConflictError                       the job has been attempted since you read it
+    ├── DeadlineConflictError                      the job has another deadline than you have read
     ├── JobClaimedError                            an attempt holds the job: only it may move it
     ├── StaleAttemptError                          the attempt no longer holds the job
     ├── StalePromptError                           the job has another prompt open, or none
@@ -248,6 +249,29 @@ class AttemptConflictError(EngineError):
         self.job_id = job_id
         self.expected_attempt = expected_attempt
         self.actual_attempt = actual_attempt
+
+
+class DeadlineConflictError(EngineError):
+    """The job has another deadline than you have read. Nothing was applied: read it again.
+
+    Attributes:
+        job_id: The job.
+        status: The status whose deadline it is.
+        expected_deadline: The deadline that you passed, as a text; None for none.
+        actual_deadline: The deadline that it has, as a text; None for none.
+    """
+
+    def __init__(
+        self, job_id: str, status: str, expected_deadline: str | None, actual_deadline: str | None
+    ) -> None:
+        super().__init__(
+            f"the deadline of job {shown(job_id)} in {status} is {actual_deadline or 'none'}, not "
+            f"{expected_deadline or 'none'}: read it again and decide anew"
+        )
+        self.job_id = job_id
+        self.status = status
+        self.expected_deadline = expected_deadline
+        self.actual_deadline = actual_deadline
 
 
 class JobClaimedError(EngineError):

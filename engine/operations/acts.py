@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from engine.domain.deadlines import Deadline
+from msgspec import UNSET, UnsetType
+
+from engine.domain.deadlines import Deadline, check_time
 from engine.domain.moves import Move
 from engine.operations.fields import job_fields
 from engine.operations.operation import Arguments, Operation, length_of
@@ -14,7 +16,7 @@ from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.command import Write
 from engine.owner.commands.extend import ExtendJob
 from engine.owner.commands.follow_up import following
-from engine.owner.commands.guarded import ANYTHING, Expected, Guarded
+from engine.owner.commands.guarded import ANYTHING, Expected, Guarded, SeenDeadline
 from engine.owner.commands.move import MoveJobs, checked_move
 from engine.owner.commands.read import GetJobs
 from engine.owner.commands.repeat import RepeatJob
@@ -63,11 +65,14 @@ class OfMove(OfJob, kw_only=True, frozen=True):
 class OfExtension(OfJob, kw_only=True, frozen=True):
     """Of another deadline: seconds from now or from entering the status, a time, or null for none.
 
-    Without a status it is the present one.
+    Without a status it is the present one. The version doesn't count extensions: the deadline that
+    the caller has seen is the time at which the present status ends, or that of the other status as
+    it was given.
     """
 
     deadline: float | datetime | None
     status: str | None = None
+    expected_deadline: float | datetime | UnsetType | None = UNSET
 
 
 class OfFollowUp(OfJob, kw_only=True, frozen=True):
@@ -121,19 +126,22 @@ async def _extend(core: Core[Any], given: OfExtension, by: str | None) -> dict[s
         [job] = await core.ask(GetJobs.one(given.job_id))
         status = job.status
     how = (status, _deadline(given.deadline), by, given.reason)
-    message = ExtendJob.checked(core.lifecycle, given.job_id, *how)
-    return await _act(core, given, message)
+    message, expected = ExtendJob.checked(core.lifecycle, given.job_id, *how), _expected(given)
+    if given.expected_deadline is not UNSET:
+        seen = _deadline(given.expected_deadline, "expected_deadline")
+        expected = expected._replace(deadline=SeenDeadline(status, seen))
+    return await _changed(core, _guarded(message, given, expected))
 
 
-def _deadline(given: float | datetime | None) -> Deadline | None:
+def _deadline(given: float | datetime | None, field: str = "deadline") -> Deadline | None:
     """Return a deadline.
 
     Raises:
-        InvalidValueError: The seconds are no length of time.
+        InvalidValueError: The time has no zone, or the seconds are no length of time.
     """
-    if given is None or isinstance(given, datetime):
-        return given
-    return length_of("deadline", given)
+    if isinstance(given, datetime):
+        return check_time(field, given)
+    return None if given is None else length_of(field, given)
 
 
 async def _follow_up(core: Core[Any], given: OfFollowUp, by: str | None) -> dict[str, Any]:
@@ -145,9 +153,11 @@ async def _follow_up(core: Core[Any], given: OfFollowUp, by: str | None) -> dict
 
 
 async def _act(core: Core[Any], given: OfJob, message: Write) -> dict[str, Any]:
-    if (expected := _expected(given)) != ANYTHING:
-        message = Guarded(message, given.job_id, expected)
-    return await _changed(core, message)
+    return await _changed(core, _guarded(message, given, _expected(given)))
+
+
+def _guarded(message: Write, given: OfJob, expected: Expected) -> Write:
+    return message if expected == ANYTHING else Guarded(message, given.job_id, expected)
 
 
 def _expected(given: OfJob) -> Expected:

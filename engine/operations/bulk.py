@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ class Seen(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     expected_status: str | UnsetType = UNSET
     expected_version: int | UnsetType = UNSET
     expected_attempt: int | UnsetType = UNSET
+    expected_deadline: float | datetime | UnsetType | None = UNSET
+    """Of ``extend``."""
 
 
 class OfEach(Arguments, kw_only=True, frozen=True):

@@ -9,7 +9,7 @@ REFUSALS: Final = frozenset(
         *("InvalidStateTransitionError", "JobClaimedError", "JobEndedError", "JobNotFoundError"),
         *("NotRetryableError", "PaymentConflictError", "PaymentInUseError", "StalePromptError"),
         *("StatusConflictError", "VersionConflictError", "AttemptConflictError"),
-        "InvalidValueError",
+        *("DeadlineConflictError", "InvalidValueError"),
     }
 )
 """The errors by which a job in its present state refuses an act: nothing is wrong with the

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
-from typing import Any
 
 import anyio
 
 from engine.cli.acting.act import Act
-from engine.cli.acting.chosen import Chosen, Seen
+from engine.cli.acting.chosen import Chosen
 from engine.cli.acting.next_steps import write_next_steps
 from engine.cli.acting.tally import Tally
 from engine.cli.console import Console
@@ -60,14 +58,7 @@ async def _act_on_all(
     async with desk_at(arguments.place) as desk:
         for begin in range(0, len(jobs), MAX_BULK_JOBS):
             progress(begin, len(jobs))
-            page = [*map(_fields, jobs[begin : begin + MAX_BULK_JOBS])]
+            page = [job.fields(act) for job in jobs[begin : begin + MAX_BULK_JOBS]]
             each = {"act": act.name, "jobs": page, "arguments": own}
             if not tally.add_page(await desk.do("each", each, by=who)):
                 return
-
-
-def _fields(job: Seen) -> Mapping[str, Any]:
-    """Return the job's fields for `engine.operations.bulk`, of those that are known."""
-    fields = (job.job_id, job.status, job.version)
-    names = ("job_id", "expected_status", "expected_version")
-    return {name: value for name, value in zip(names, fields, strict=True) if value is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Self
 
@@ -33,14 +33,34 @@ class Seen(NamedTuple):
     version: int | None = None
     """Of a job that isn't running: if it leaves and comes back, it is in another situation. A
     running job may come and go by itself."""
+    attempt: int | None = None
+    """The number of the newest attempt; None: any."""
+    deadline: float | str | None = None
+    """That which the act changes; None for none."""
 
     @classmethod
-    def of(cls, job: Record | Damaged, lifecycle: Lifecycle[Any]) -> Self:
-        """Return what is seen of a job."""
+    def of(cls, job: Record | Damaged, act: Act, asked: Asked) -> Self:
+        """Return what an act has to know of a job."""
         if isinstance(job, Damaged):
             return cls(job.job_id)
-        is_running = job.status == lifecycle.running_value
-        return cls(job.job_id, job.status, None if is_running else job.version)
+        is_running = job.status == asked.lifecycle.running_value
+        return cls(
+            job.job_id,
+            job.status,
+            None if is_running else job.version,
+            job.execution.attempt if act.is_of_attempt else None,
+            None if act.deadline is None else act.deadline(job, asked.arguments),
+        )
+
+    def fields(self, act: Act) -> Mapping[str, Any]:
+        """Return it for `engine.operations.bulk`: what is known."""
+        seen = {"status": self.status, "version": self.version, "attempt": self.attempt}
+        fields: dict[str, Any] = {
+            f"expected_{name}": value for name, value in seen.items() if value is not None
+        }
+        if self.status is not None and act.deadline is not None:
+            fields["expected_deadline"] = self.deadline
+        return {"job_id": self.job_id, **fields}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,39 +89,39 @@ def chosen_jobs(act: Act, asked: Asked) -> Chosen | Problem | Exit:
         if others or (given and len(arguments.job_ids) > 1):
             option = (others or given)[0].replace("_", "-")
             return Problem(f"--{option} chooses jobs: leave it out, or the ids")
-        return _by_ids(asked)
+        return _by_ids(act, asked)
     if not given:
         return Problem(
             "say which jobs: by their ids, or by filters such as --status, --kind or --stuck"
         )
     if arguments.key is not None or arguments.payment is not None:
-        return _by_names(asked)
+        return _by_names(act, asked)
     return _by_filters(act, asked)
 
 
-def _by_ids(asked: Asked) -> Chosen | Exit:
+def _by_ids(act: Act, asked: Asked) -> Chosen | Exit:
     found = dict[str, Seen]()
     for text in asked.arguments.job_ids:
         job_id = find_id_from(asked.view, text, asked.arguments, asked.console)
         if isinstance(job_id, Exit):
             return job_id
-        found[job_id] = _seen(job_id, asked)
+        found[job_id] = _seen(job_id, act, asked)
     return Chosen(jobs=[*found.values()])
 
 
-def _seen(job_id: str, asked: Asked) -> Seen:
+def _seen(job_id: str, act: Act, asked: Asked) -> Seen:
     try:
         job = asked.view.job(job_id)
     except JobDamagedError:  # the act tells of that
         job = None
-    return Seen(job_id) if job is None else Seen.of(job, asked.lifecycle)
+    return Seen(job_id) if job is None else Seen.of(job, act, asked)
 
 
-def _by_names(asked: Asked) -> Chosen | Problem:
+def _by_names(act: Act, asked: Asked) -> Chosen | Problem:
     """Choose the one job that has a key or a payment, whatever its status: it was named."""
     choice = Choice.of(asked.view, asked.arguments)
     found = choice.jobs(asked.view, 0, newest_first=False)
-    if jobs := [Seen.of(job, asked.lifecycle) for job in found]:
+    if jobs := [Seen.of(job, act, asked) for job in found]:
         return Chosen(jobs=jobs)
     return Problem(f"{asked.arguments.place.name} has no job{choice.words()}", Exit.NOT_FOUND)
 
@@ -124,7 +144,7 @@ def _by_filters(act: Act, asked: Asked) -> Chosen | Problem:
         elif act.admits(job, asked):
             if len(jobs) == MOST_JOBS:
                 return Chosen(jobs=jobs, words=choice.words(), damaged=damaged, has_more=True)
-            seen = Seen.of(job, asked.lifecycle)
+            seen = Seen.of(job, act, asked)
             jobs.append(seen._replace(status=texts[job.status]))
     return Chosen(jobs=jobs, words=choice.words(), damaged=damaged)
 

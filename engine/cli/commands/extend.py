@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Collection, Mapping
 from datetime import timedelta
@@ -14,7 +15,9 @@ from engine.domain.deadlines import check_expires
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.domain.lifecycle import Event
 from engine.domain.spans import span
+from engine.domain.time_text import time_text
 from engine.portal.time import utc_now
+from engine.storage.record import Record
 
 _NEVER: Final = "never"
 
@@ -67,6 +70,15 @@ def _status(given: Namespace) -> str | None:
     return status
 
 
+def _deadline_now(job: Record, given: Namespace) -> float | str | None:
+    """Return the deadline as it is: a time, or for another status also seconds."""
+    status, execution = _status(given), job.execution
+    if status is None or status == job.status:
+        return None if execution.deadline_at is None else time_text(execution.deadline_at)
+    kept: dict[str, float | str] = json.loads(execution.deadlines or "{}")
+    return kept.get(status)
+
+
 def _towards(given: Namespace) -> str:
     if given.when is None:
         return " to no deadline"
@@ -109,6 +121,7 @@ COMMAND: Final = command_of(
         arguments=_arguments,
         towards=_towards,
         problem=_problem,
+        deadline=_deadline_now,
         examples=(
             "extend jobs.db 0190f3a7 +2h",
             "extend jobs.db 0190f3a7 never --status awaiting_payment",

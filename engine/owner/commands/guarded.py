@@ -6,15 +6,46 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from engine.domain.deadlines import Deadline, shown_deadlines
 from engine.domain.exceptions import (
     AttemptConflictError,
+    DeadlineConflictError,
     StatusConflictError,
     VersionConflictError,
 )
+from engine.domain.time_text import time_text
 from engine.owner.batch import Batch
 from engine.owner.commands.command import Write
 from engine.storage.audit import AuditLine
 from engine.storage.record import Change, Record
+
+
+class SeenDeadline(NamedTuple):
+    """A deadline of a job, as a caller has seen it. To extend a job is no transition."""
+
+    status: str
+    deadline: Deadline | None
+    """That of the present status is a time, of another one as it was given; None for none."""
+
+    def check(self, job: Record) -> None:
+        """Check that a job has it.
+
+        Raises:
+            DeadlineConflictError: It has another one, or none.
+        """
+        status, expected = self
+        if status == job.status:
+            actual: Deadline | None = job.execution.deadline_at
+        else:
+            actual = shown_deadlines(job.execution.deadlines).get(status)
+        if actual != expected:
+            raise DeadlineConflictError(job.job_id, status, _text(expected), _text(actual))
+
+
+def _text(deadline: Deadline | None) -> str | None:
+    if deadline is None:
+        return None
+    return time_text(deadline) if isinstance(deadline, datetime) else f"{deadline} long"
 
 
 class Expected(NamedTuple):
@@ -25,6 +56,7 @@ class Expected(NamedTuple):
     """The number of transitions. An attempt that fails, and is retried, is none."""
     attempt: int | None = None
     """The number of the newest attempt; 0 before the first."""
+    deadline: SeenDeadline | None = None
 
     def check(self, job: Record) -> None:
         """Check that a job is as it was seen.
@@ -33,14 +65,17 @@ class Expected(NamedTuple):
             StatusConflictError: It has another status.
             VersionConflictError: It has another version.
             AttemptConflictError: It has another newest attempt.
+            DeadlineConflictError: It has another deadline.
         """
-        status, version, attempt = self
+        status, version, attempt, deadline = self
         if status is not None and status != job.status:
             raise StatusConflictError(job.job_id, status, job.status)
         if version is not None and version != job.version:
             raise VersionConflictError(job.job_id, version, job.version)
         if attempt is not None and attempt != job.execution.attempt:
             raise AttemptConflictError(job.job_id, attempt, job.execution.attempt)
+        if deadline is not None:
+            deadline.check(job)
 
 
 ANYTHING: Final = Expected()
@@ -73,6 +108,7 @@ class Guarded(Write):
             StatusConflictError: The job has another status.
             VersionConflictError: The job has another version.
             AttemptConflictError: The job has another newest attempt.
+            DeadlineConflictError: The job has another deadline.
             EngineError: As the write's own.
         """
         self.expected.check(batch.job(self.job_id))

@@ -129,6 +129,7 @@ async def _arguments(board: Board, job_id: str, name: str, form: Form) -> dict[s
         arguments["expected_status"] = form.filled("seen_status")
     if name == "extend":
         arguments["deadline"] = _deadline(form)
+        arguments["expected_deadline"] = form.filled("seen_deadline")
     if name == "answer":
         arguments |= await _answer(board, job_id, form)
     return arguments

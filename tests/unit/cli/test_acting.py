@@ -344,6 +344,64 @@ def test_a_question_shows_the_choice_which_is_frozen_then(each_place: str, path:
     assert statuses.count("running") == 2
 
 
+def test_an_attempt_or_a_deadline_that_came_after_the_question_is_not_meant(path: Path) -> None:
+    ids = map("job-{}".format, range(1, 3)).__next__
+
+    async def attempt(*names: str) -> None:
+        async with JobEngine(path, lifecycle=ORDER_LIFECYCLE, new_id=ids) as engine:
+            for _ in names:
+                job_id, token = await claimed_one(engine)
+                assert job_id in names
+                await release(engine, job_id, token, 3_600, failed=True)
+
+    def run_again() -> None:
+        with opened(str(path)) as engine:
+            engine.retry("job-1", by="another")
+        anyio.run(attempt, "job-1")  # it has failed once more, and waits as before
+
+    def extend() -> None:
+        with opened(str(path)) as engine:
+            engine.extend("job-1", S.RUNNING, timedelta(days=3))
+
+    with opened(str(path)) as engine:
+        for _ in range(2):
+            engine.create("input", start=True)
+    anyio.run(attempt, "job-1", "job-2")
+    for words, meanwhile, problem in (
+        (["retry", "--status", "running"], run_again, "is at attempt 2, not 1"),
+        (["extend", "+2h", "--status", "running"], extend, "in running is 20"),
+    ):
+        command = [*PROGRAM, words[0], str(path), *words[1:]]
+        with Terminal(command, path.parent, asks=True) as terminal:
+            terminal.read_until("? [y/N] ")
+            meanwhile()
+            terminal.type("y\n")
+            code, _ = terminal.finish()
+        assert code == 5
+        *_, done, passed, why = terminal.output.replace("\r\n", "\n").splitlines()
+        assert (done.split(": ")[1], passed) == ("1 job", "passed over: 1 job")
+        assert why.startswith("  job-1: ")
+        assert problem in why
+    with opened(str(path)) as engine:
+        assert engine.get("job-1").deadlines == {S.RUNNING: timedelta(days=3)}
+
+
+def test_a_job_of_which_an_attempt_begins_after_the_question_is_cancelled(path: Path) -> None:
+    async def attempt() -> None:
+        async with JobEngine(path, lifecycle=ORDER_LIFECYCLE) as engine:
+            await release(engine, *(await claimed_one(engine)), failed=True)
+
+    with opened(str(path)) as engine:
+        engine.create("input", start=True)
+    command = [*PROGRAM, "cancel", str(path), "--status", "running"]
+    with Terminal(command, path.parent, asks=True) as terminal:
+        terminal.read_until("? [y/N] ")
+        anyio.run(attempt)
+        terminal.type("y\n")
+        code, _ = terminal.finish()
+    assert (code, _statuses(str(path))) == (0, ["cancelled"])
+
+
 def test_a_stuck_job_is_retried_if_that_would_do_something(path: Path, here: Run) -> None:
     async def fill() -> None:
         new_id = iter(["failed", "ready"]).__next__

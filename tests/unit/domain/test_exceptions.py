@@ -22,6 +22,7 @@ EXAMPLES: dict[str, tuple[Any, ...]] = {
     "VersionConflictError": ("job-1", 1, 2),
     "StatusConflictError": ("job-1", "running", "completed"),
     "AttemptConflictError": ("job-1", 1, 2),
+    "DeadlineConflictError": ("job-1", "running", None, "2026-11-30T12:00:00Z"),
     "JobClaimedError": ("job-1", 2),
     "StaleAttemptError": ("job-1", 2),
     "StalePromptError": ("job-1", "prompt-1", "prompt-2"),

@@ -32,6 +32,7 @@ STATUSES = {
     404: {"JobNotFoundError"},
     409: {
         "AttemptConflictError",
+        "DeadlineConflictError",
         "InvalidStateTransitionError",
         "JobClaimedError",
         "JobEndedError",
