@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from msgspec import Meta
 
 from engine.domain.lifecycle.description import description
+from engine.domain.time_text import time_text
 from engine.domain.validation import MAX_PAGE_JOBS, MAX_PAGE_LINES, check_seconds
 from engine.domain.version import __version__
 from engine.operations.fields import (
@@ -149,12 +150,17 @@ _LONGEST_SECONDS: Final = 1e10  # about 300 years: no job is so old
 
 
 async def _count(core: Core[Any], given: OfCount, _: str | None) -> dict[str, Any]:
+    """Count; ``at`` is the time of the answer, as all engines of the place have it."""
     count = Count(_filter(core, given), given.at_most)
     message: CountJobs | None = count.first()
     for _message in range(_COUNTING_MESSAGES):
         if message is not None:
             message = count.following(await core.ask(message))
-    return {"jobs": count.found, "more": message is not None or count.found == given.at_most}
+    return {
+        "jobs": count.found,
+        "more": message is not None or count.found == given.at_most,
+        "at": time_text(core.state.time_of(core.time.now())),
+    }
 
 
 async def _job(core: Core[Any], given: OfOne, _: str | None) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 The choice is frozen when the confirmation is asked for: the selected jobs in the versions and at
 the attempts that the page showed; or, of a filter, its newest job and all below that which have
-made no transition since. A job that comes later, or has changed since, is passed over. Each request
-acts on a bounded number of jobs, and its page goes on from there. To send it twice moves nothing
-twice.
+made no transition since. A job that comes later, or has changed since, is passed over. A retry
+makes no transition of a job that waits as a running one, but another attempt: so it also passes
+over those of which one has begun since. Each request acts on a bounded number of jobs, and its page
+goes on from there. To send it twice moves nothing twice.
 
 A job that refuses is passed over, too. Any other error is of the engine or its storage: the act
 stops there, and the jobs that it failed on stay in the form, as they were seen.
@@ -25,7 +26,8 @@ from engine.web.dashboard.board import Board, Job, board_of
 from engine.web.dashboard.bodies import Form, form_of, parts_of
 from engine.web.dashboard.jobs import Chosen
 
-ACTS: Final = ("retry", "cancel", "start", "repeat")
+_RETRY: Final = "retry"
+ACTS: Final = (_RETRY, "cancel", "start", "repeat")
 """The acts that need nothing but a job."""
 _PART_JOBS: Final = 100
 _REQUEST_PARTS: Final = 10
@@ -45,6 +47,22 @@ class Choice(NamedTuple):
     """The cursor of the other jobs that the filter admits; None for selected jobs."""
     newest: int = 0
     """The newest transition as it was chosen: the other jobs have made none since."""
+    at: str = ""
+    """When it was chosen; of a retry."""
+
+    def means(self, job: Job) -> bool:
+        """Return whether one of the other jobs is still as it was when it was chosen."""
+        has_moved = job["sequence"] > self.newest
+        has_begun = self.act == _RETRY and (job.get("claimed_at") or "") > self.at
+        return not has_moved and not has_begun
+
+    def as_told(self, job: Job) -> dict[str, Any]:
+        """Return a job to act on as an operation has told of it.
+
+        Not with the attempt, but for a retry: the act means the job, whatever begins meanwhile.
+        """
+        seen = {"job_id": job["job_id"], "expected_version": job["version"]}
+        return {**seen, "expected_attempt": job.get("attempt", 0)} if self.act == _RETRY else seen
 
 
 @dataclass
@@ -78,8 +96,9 @@ async def _confirm_all(request: Request, board: Board, act: str, chosen: Chosen)
     last = (await board.desk.do("statistics", {}))["last_sequence"]  # before the jobs are read
     newest = await board.desk.do("jobs", {**asked, "limit": 1})
     count = await board.desk.do("count", asked)
-    seen = [_as_told(job) for job in newest["jobs"] if "damaged" not in job]
-    return await _ask(request, Choice(act, seen, chosen, newest["next"], last), count)
+    choice = Choice(act, (), chosen, newest["next"], last, count["at"])
+    seen = [choice.as_told(job) for job in newest["jobs"] if "damaged" not in job]
+    return await _ask(request, choice._replace(seen=seen), count)
 
 
 async def _ask(request: Request, choice: Choice, count: dict[str, Any]) -> Response:
@@ -92,7 +111,8 @@ async def act(request: Request) -> Response:
     """Do it with the next jobs of the choice, and show how far that is."""
     board, form = board_of(request), await form_of(request)
     seen, below = [_seen(each) for each in form.all_of("job")], form.filled("below")
-    choice = Choice(_act_of(form), seen, Chosen.of(form), below, _number(form, "newest"))
+    frozen = _number(form, "newest"), form.get("at", "")
+    choice = Choice(_act_of(form), seen, Chosen.of(form), below, *frozen)
     tally = _Tally(_number(form, "done"), _number(form, "passed"))
     reason = form.filled("reason")
     for _ in range(_REQUEST_PARTS):
@@ -127,12 +147,13 @@ async def _next_part(
     page = await board.desk.do("jobs", asked)
     part = []
     for job in page["jobs"]:
-        if job.get("sequence", 0) > choice.newest:
+        if "damaged" in job:
+            continue
+        if choice.means(job):
+            part.append(choice.as_told(job))
+        else:
             error = {"text": "it has changed since you were asked"}
             tally.pass_over({"job_id": job["job_id"], "error": error})
-        elif "damaged" not in job:
-            # Not the attempt: a job of which another one begins meanwhile is meant as well.
-            part.append({"job_id": job["job_id"], "expected_version": job["version"]})
     return part, choice._replace(below=page["next"])
 
 
@@ -171,12 +192,6 @@ def _seen(token: str) -> dict[str, Any]:
             return {"job_id": job_id}
         case _:
             raise InvalidValueError("job", "is none that the page has shown; open it anew")
-
-
-def _as_told(job: Job) -> dict[str, Any]:
-    """Return a job to act on as an operation has told of it."""
-    seen = {"expected_version": job["version"], "expected_attempt": job.get("attempt", 0)}
-    return {"job_id": job["job_id"], **seen}
 
 
 def _number(form: Form, name: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from engine import (
     ORDER_LIFECYCLE,
     AttemptConflictError,
+    DeadlineConflictError,
     FollowUp,
     InvalidStateTransitionError,
     InvalidValueError,
@@ -23,6 +25,7 @@ from engine import OrderStatus as S
 from engine.operations import OPERATIONS, EngineDesk
 from engine.owner.commands.read import GetJobs
 from engine.owner.core import Core
+from engine.portal.time import utc_now
 
 pytestmark = pytest.mark.anyio
 
@@ -122,6 +125,37 @@ async def test_an_act_is_guarded_by_what_was_seen(engine: JobEngine[S], desk: En
     assert await engine.get(job.job_id) == job
     cancelled = await _do(desk, "cancel", job_id=job.job_id, expected_status="running")
     assert cancelled["outcome"] == "cancelled"
+
+
+async def test_an_extension_is_guarded_by_the_deadline_that_was_seen(
+    engine: JobEngine[S], desk: EngineDesk
+) -> None:
+    job = (await engine.create("hash", start=True)).job_id
+
+    async def extend(**more: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+        extended: dict[str, Any] = await _do(desk, "extend", job_id=job, deadline=60.5, **more)
+        return extended
+
+    first = await extend(expected_deadline=None)
+    with pytest.raises(DeadlineConflictError, match=r"in running is 20.*Z, not none: read"):
+        await extend(expected_deadline=None)
+    second = await extend(expected_deadline=first["deadline_at"])
+    assert second["deadline_at"] > first["deadline_at"]
+    with pytest.raises(DeadlineConflictError):
+        await extend(expected_deadline=first["deadline_at"])
+    other = {"status": "needs_attention"}
+    await extend(**other, expected_deadline=None)
+    await extend(**other, expected_deadline=60.5)
+    with pytest.raises(DeadlineConflictError, match=r"is 0:01:00\.500000 long, not 0:01:00 long"):
+        await extend(**other, expected_deadline=60)
+    for wrong in ("2026-11-30T12:00:00", "soon", -1):
+        with pytest.raises(InvalidValueError, match=r"^expected_deadline "):
+            await extend(expected_deadline=wrong)
+    seen = [{"job_id": job, "expected_deadline": at} for at in (None, second["deadline_at"])]
+    asked = {"act": "extend", "arguments": {"deadline": None}}
+    outcomes = [await _do(desk, "each", jobs=[each], **asked) for each in seen]
+    assert [[*outcome[0]][1] for outcome in outcomes] == ["error", "job"]
+    assert (await engine.get(job)).deadline_at is None
 
 
 async def test_a_job_that_ends_meanwhile_is_not_followed_up_as_it_was_seen(
@@ -246,6 +280,12 @@ async def test_kinds_are_paused_and_the_engine_is_drained(
 async def test_jobs_are_counted_up_to_a_number(engine: JobEngine[S], desk: EngineDesk) -> None:
     for kind in ("report", "report", "translation"):
         await engine.create("hash", kind=kind)
-    assert await _do(desk, "count", kind="report") == {"jobs": 2, "more": False}
-    assert await _do(desk, "count", at_most=2) == {"jobs": 2, "more": True}
-    assert await _do(desk, "count", status="completed") == {"jobs": 0, "more": False}
+    for asked, jobs, more in (
+        ({"kind": "report"}, 2, False),
+        ({"at_most": 2}, 2, True),
+        ({"status": "completed"}, 0, False),
+    ):
+        counted = await _do(desk, "count", **asked)
+        at = datetime.fromisoformat(counted.pop("at"))
+        assert counted == {"jobs": jobs, "more": more}
+        assert timedelta(0) <= utc_now() - at < timedelta(minutes=1)

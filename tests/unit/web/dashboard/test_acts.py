@@ -18,6 +18,7 @@ from engine import OrderStatus as S
 from engine.operations import EngineDesk
 from engine.web.dashboard import Dashboard
 from engine.web.dashboard.bodies import form_of
+from tests.unit.claiming import claimed_one, release
 from tests.unit.web.dashboard.browsing import Browser, Page
 from tests.unit.web.dashboard.conftest import as_said, client_of
 
@@ -86,6 +87,22 @@ async def test_a_deadline_is_set_and_taken_away(engine: JobEngine[S], browser: B
     assert (await engine.get(job.job_id)).deadlines == {}
     wrong = await browser.send(page.form("extend"), deadline="soon")
     assert (wrong.status, "deadline must be a number" in wrong.text) == (422, True)
+
+
+async def test_a_form_does_not_replace_a_deadline_that_was_set_since(
+    engine: JobEngine[S], browser: Browser
+) -> None:
+    job = await engine.create()
+    stale = (await page_of(browser, job)).form("extend")
+    page = await browser.send(stale, deadline="2", unit="3600")
+    assert page.status == 200
+    kept = await engine.get(job.job_id)
+    refused = await browser.send(stale, deadline="5", unit="60")
+    assert (refused.status, "read it again" in refused.text) == (409, True)
+    assert await engine.get(job.job_id) == kept
+    assert (await browser.send(refused.form("extend"), unit="never")).status == 200
+    refused = await browser.send(page.form("extend"), deadline="5", unit="60")
+    assert (refused.status, "is none, not 2" in refused.text) == (409, True)
 
 
 async def test_a_job_whose_attempts_are_used_up_runs_again(
@@ -372,6 +389,37 @@ async def test_a_bulk_form_that_comes_again_after_the_next_failures_runs_nothing
         for form in forms:
             assert "0 done, 3 passed over." in (await browser.send(form)).text
     assert [(await engine.get(job.job_id)).attempt for job in jobs] == [2] * 3
+
+
+async def test_a_bulk_retry_that_comes_again_leaves_jobs_that_wait_as_running_ones(
+    engine: JobEngine[S], browser: Browser
+) -> None:
+    async def fail_each() -> None:
+        for _ in range(3):
+            await release(engine, *(await claimed_one(engine)), 3_600, failed=True)
+
+    for _ in range(3):
+        await engine.create(start=True)
+    await fail_each()
+    page = await browser.get("/jobs", status="running")
+    form = (await confirmed(browser, page, ("all", "1"), act="retry")).forms[0]
+    assert "3 done, 0 passed over." in (await browser.send(form)).text
+    await fail_each()
+    assert "0 done, 3 passed over." in (await browser.send(form)).text
+    jobs = (await engine.list_jobs()).jobs
+    assert [(job.attempt, job.next_attempt_at is None) for job in jobs] == [(2, False)] * 3
+
+
+async def test_a_bulk_cancellation_means_jobs_whatever_begins_meanwhile(
+    engine: JobEngine[S], browser: Browser
+) -> None:
+    for _ in range(3):
+        await engine.create(start=True)
+    page = await browser.get("/jobs", status="running")
+    form = (await confirmed(browser, page, ("all", "1"), act="cancel")).forms[0]
+    for _ in range(3):
+        await release(engine, *(await claimed_one(engine)), failed=True)
+    assert "3 done, 0 passed over." in (await browser.send(form)).text
 
 
 class FullDesk(EngineDesk):
