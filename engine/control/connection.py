@@ -23,7 +23,7 @@ from engine.control.protocol import (
     Request,
     error_fields,
     line_of,
-    read_line,
+    read_request,
 )
 from engine.domain.exceptions import (
     EngineClosedError,
@@ -95,7 +95,7 @@ class Connection:
                 line = await self._next_line(lines)
                 if line is None:
                     return
-                request = read_line(line, Request)
+                request = read_request(line)
             except InvalidValueError as error:
                 await self._send(line_of({"id": None, "error": error_fields(error)}))
                 return

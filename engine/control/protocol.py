@@ -15,9 +15,10 @@ null is about no request: the server is full, or a line was no request, and it t
 server closes a connection that has been idle for a minute. A client may close its side for writing
 and read on. When no more requests can come, those at work end within 5 s, or are cut.
 
-A request has up to 5 MiB, with the longest result in it; an answer up to 128 MiB, with the longest
-page. A client that finds another number than 1 as the protocol speaks to an engine of another
-version, and hangs up. New fields of the first line, of errors and of answers don't change it.
+A request has up to 5 MiB, with the longest result in it, and up to 131,072 JSON values, as the
+longest answer to a prompt; an answer up to 128 MiB, with the longest page. A client that finds
+another number than 1 as the protocol speaks to an engine of another version, and hangs up. New
+fields of the first line, of errors and of answers don't change it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pydantic_core import from_json
 
 from engine.domain import exceptions
 from engine.domain.exceptions import EngineError, InvalidValueError, message_of
+from engine.domain.json_values import check_values
 from engine.domain.outcomes import Outcome
 from engine.domain.validation import MAX_READ_CHARACTERS, MAX_RESULT_CHARACTERS
 
@@ -99,6 +101,16 @@ class Reply(Struct, frozen=True):
 def line_of(value: Mapping[str, Any]) -> bytes:
     """Return a JSON object as a line. A lone surrogate, from a damaged text, becomes ``?``."""
     return _ENCODER.encode(value).encode(errors="replace") + b"\n"
+
+
+def read_request(line: bytes) -> Request:
+    """Return the request in a line.
+
+    Raises:
+        InvalidValueError: It is none, or has very many values.
+    """
+    check_values("line", line)
+    return read_line(line, Request)
 
 
 def read_line(line: bytes, form: type[Form]) -> Form:

@@ -13,6 +13,7 @@ from msgspec.json import decode
 from starlette.requests import Request
 
 from engine.domain.exceptions import InvalidValueError
+from engine.domain.json_values import check_values
 
 _MAX_BYTES: Final = 4 * 1024 * 1024  # the largest answer to a prompt, whatever it is escaped as
 _MAX_FIELDS: Final = 2_000
@@ -60,9 +61,10 @@ async def object_of(request: Request) -> dict[str, Any]:
     """Return the JSON object that a request brings.
 
     Raises:
-        InvalidValueError: It is too large, or no JSON object.
+        InvalidValueError: It is too large, has very many values, or is no JSON object.
     """
     body = await body_of(request)
+    check_values("body", body)
     try:
         return decode(body, type=dict[str, Any])
     except (MsgspecError, ValueError, RecursionError) as error:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.domain.json_values import check_values
 from engine.operating.prompt_form import Field, form_of, text_of
 
 _TYPES: Final = {"integer": "number", "number": "number", "date": "date"}
@@ -116,6 +117,7 @@ def _is_number(limits: Mapping[str, Any], name: str) -> bool:
 
 
 def _json_value(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    check_values("answer", text.encode("utf-8", "replace"))
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

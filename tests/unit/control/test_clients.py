@@ -129,6 +129,21 @@ async def test_an_idle_client_is_cut_within_a_line_too(
         assert await client.is_cut()
 
 
+async def test_a_line_of_very_many_values_is_refused_before_it_is_read(
+    engine: Any,  # noqa: ANN401 - either engine
+    client: Client,
+) -> None:
+    job = await engine.create("hash", start=True)
+    asked = {"job_id": job.job_id, "status": "completed", "result": ",[" * 500_000}
+    await client.send({"id": 1, "operation": "move", "arguments": asked})
+    assert (await client.read())["answer"]["status"] == "completed"
+    await client.send(b'{"id": 2, "operation": ' + b"[]," * 1_700_000 + b"\n")
+    refused = await client.read()
+    assert refused["id"] is None
+    assert refused["error"]["text"] == "line may have 131,072 JSON values, and has more"
+    assert await client.is_cut()
+
+
 async def test_a_client_that_does_not_read_is_cut(
     engine: Any,  # noqa: ANN401 - either engine
     client: Client,

@@ -289,6 +289,13 @@ async def test_a_stream_that_begins_far_behind_leaves_nothing_out(
         assert [(await events.event())["data"]["job_id"] for _ in ids] == ids
 
 
+async def test_a_body_of_very_many_values_is_refused(client: httpx.AsyncClient) -> None:
+    body = b'{"job_id": [' + b"[]," * 200_000 + b"0]}"
+    headers = {"Content-Type": "application/json"}
+    answer = await client.post(f"{API}/retry", content=body, headers=headers)
+    assert (answer.status_code, "131,072 JSON values" in answer.text) == (422, True)
+
+
 async def test_a_token_is_described(engine: JobEngine[S]) -> None:
     token = "correct horse battery"  # noqa: S105 - of the test
     async with client_of(Dashboard(engine, authorize=token_access(token)), None) as client:

@@ -199,6 +199,11 @@ def test_a_value_of_another_kind_is_refused(kind: str, text: str) -> None:
         answer_of(schema, {"field.0": text})
 
 
+def test_an_answer_of_very_many_values_is_refused_before_it_is_read() -> None:
+    with pytest.raises(InvalidValueError, match=r"^answer may have 131,072 JSON values"):
+        answer_of({}, {"field.0": "[" + "[]," * 200_000})
+
+
 def test_an_input_that_is_left_out_or_none_of_its_choices() -> None:
     schema = {"oneOf": [{"enum": ["a", "b"], "title": "Size"}, {"type": "null"}], "default": "b"}
     [size] = inputs_of(schema)
