@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from engine.domain.deadlines import Deadline, check_time
 from engine.domain.moves import Move
 from engine.operations.fields import job_fields
-from engine.operations.operation import Arguments, Operation, length_of
+from engine.operations.operation import Arguments, Given, Operation, length_of
 from engine.owner.commands.answer import AnswerPrompt
 from engine.owner.commands.cancel import CancelJob
 from engine.owner.commands.command import Write
@@ -81,32 +83,32 @@ class OfFollowUp(OfJob, kw_only=True, frozen=True):
     rule: str
 
 
-async def _retry(core: Core[Any], given: OfJob, by: str | None) -> dict[str, Any]:
+async def _retry(core: Core[Any], given: OfJob, by: str | None) -> Record:
     return await _act(core, given, RetryJob.checked(given.job_id, by, given.reason))
 
 
-async def _cancel(core: Core[Any], given: OfJob, by: str | None) -> dict[str, Any]:
+async def _cancel(core: Core[Any], given: OfJob, by: str | None) -> Record:
     return await _act(core, given, CancelJob.checked(given.job_id, given.reason, by))
 
 
-async def _repeat(core: Core[Any], given: OfJob, by: str | None) -> dict[str, Any]:
+async def _repeat(core: Core[Any], given: OfJob, by: str | None) -> Record:
     return await _act(core, given, RepeatJob.checked(given.job_id, by, given.reason))
 
 
-async def _start(core: Core[Any], given: OfStart, by: str | None) -> dict[str, Any]:
+async def _start(core: Core[Any], given: OfStart, by: str | None) -> Record:
     lifecycle, payment = core.lifecycle, given.payment_id
     message = StartJob.checked(lifecycle, given.job_id, payment, by, given.reason)
     return await _act(core, given, message)
 
 
-async def _answer(core: Core[Any], given: OfAnswer, by: str | None) -> dict[str, Any]:
+async def _answer(core: Core[Any], given: OfAnswer, by: str | None) -> Record:
     message = AnswerPrompt.checked(given.job_id, given.prompt_id, given.value, by, given.reason)
     [job] = await core.ask(GetJobs.one(given.job_id))
     check_answer(core.views.job(job), given.prompt_id, message.value)
     return await _act(core, given, message)
 
 
-async def _move(core: Core[Any], given: OfMove, by: str | None) -> dict[str, Any]:
+async def _move(core: Core[Any], given: OfMove, by: str | None) -> Record:
     move: Move[Any] = Move(
         given.job_id,
         given.status,
@@ -120,7 +122,7 @@ async def _move(core: Core[Any], given: OfMove, by: str | None) -> dict[str, Any
     return await _act(core, given, MoveJobs([checked_move(core.lifecycle, move)]))
 
 
-async def _extend(core: Core[Any], given: OfExtension, by: str | None) -> dict[str, Any]:
+async def _extend(core: Core[Any], given: OfExtension, by: str | None) -> Record:
     status = given.status
     if status is None:
         [job] = await core.ask(GetJobs.one(given.job_id))
@@ -144,15 +146,15 @@ def _deadline(given: float | datetime | None, field: str = "deadline") -> Deadli
     return None if given is None else length_of(field, given)
 
 
-async def _follow_up(core: Core[Any], given: OfFollowUp, by: str | None) -> dict[str, Any]:
+async def _follow_up(core: Core[Any], given: OfFollowUp, by: str | None) -> Record:
     steps = following(
         *(core.lifecycle, given.job_id, given.rule, by, given.reason),
         expected=_expected(given),
     )
-    return _fields(core, await core.converse(steps))
+    return await core.converse(steps)
 
 
-async def _act(core: Core[Any], given: OfJob, message: Write) -> dict[str, Any]:
+async def _act(core: Core[Any], given: OfJob, message: Write) -> Record:
     return await _changed(core, _guarded(message, given, _expected(given)))
 
 
@@ -164,24 +166,48 @@ def _expected(given: OfJob) -> Expected:
     return Expected(given.expected_status, given.expected_version, given.expected_attempt)
 
 
-async def _changed(core: Core[Any], message: Write) -> dict[str, Any]:
+async def _changed(core: Core[Any], message: Write) -> Record:
     [record] = await core.ask(message)
-    return _fields(core, record)
+    return record
 
 
-def _fields(core: Core[Any], record: Record) -> dict[str, Any]:
-    return job_fields(record, core.state.events.progress.get(record.job_id))
+@dataclass(frozen=True, kw_only=True)
+class Act(Operation[Given]):
+    """An act on one job.
+
+    Attributes:
+        do: Does it; returns the job as it is then, or the new one.
+    """
+
+    do: Callable[[Core[Any], Given, str | None], Awaitable[Record]]
 
 
-ACTS: Final[tuple[Operation[Any], ...]] = (
-    Operation("retry", "let a job run again now, with fresh attempts", OfJob, _retry, acts=True),
-    Operation("cancel", "cancel a job", OfJob, _cancel, acts=True),
-    Operation("start", "start a job, as its payment does", OfStart, _start, acts=True),
-    Operation("answer", "answer the prompt of a job", OfAnswer, _answer, acts=True),
-    Operation("move", "move a job to another status", OfMove, _move, acts=True),
-    Operation("extend", "give a job another deadline", OfExtension, _extend, acts=True),
-    Operation("repeat", "create a job like an ended one", OfJob, _repeat, acts=True),
-    Operation("follow-up", "create a follow-up by its rule", OfFollowUp, _follow_up, acts=True),
+def told(core: Core[Any], job: Record, *, whole: bool = True) -> dict[str, Any]:
+    """Return a job as an act answers it."""
+    return job_fields(job, core.state.events.progress.get(job.job_id), whole=whole)
+
+
+def _of(
+    name: str,
+    summary: str,
+    arguments: type[Given],
+    do: Callable[[Core[Any], Given, str | None], Awaitable[Record]],
+) -> Act[Given]:
+    async def run(core: Core[Any], given: Given, by: str | None) -> dict[str, Any]:
+        return told(core, await do(core, given, by))
+
+    return Act(name, summary, arguments, run, acts=True, do=do)
+
+
+ACTS: Final[tuple[Act[Any], ...]] = (
+    _of("retry", "let a job run again now, with fresh attempts", OfJob, _retry),
+    _of("cancel", "cancel a job", OfJob, _cancel),
+    _of("start", "start a job, as its payment does", OfStart, _start),
+    _of("answer", "answer the prompt of a job", OfAnswer, _answer),
+    _of("move", "move a job to another status", OfMove, _move),
+    _of("extend", "give a job another deadline", OfExtension, _extend),
+    _of("repeat", "create a job like an ended one", OfJob, _repeat),
+    _of("follow-up", "create a follow-up by its rule", OfFollowUp, _follow_up),
 )
 """The acts on one job. Each answers the job as it is then; ``repeat`` and ``follow-up`` the new
 one."""

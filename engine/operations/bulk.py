@@ -11,14 +11,14 @@ from anyio import create_task_group
 from msgspec import UNSET, Struct, UnsetType, field, to_builtins
 
 from engine.domain.exceptions import EngineError, InvalidValueError, shown
-from engine.operations.acts import ACTS
+from engine.operations.acts import ACTS, Act, told
 from engine.operations.operation import Arguments, Operation
 from engine.owner.core import Core
+from engine.storage.record import Record
 
 MAX_BULK_JOBS: Final = 100
-_LEFT_OUT: Final = frozenset({"input", "result"})
 
-_ACTS: Final[Mapping[str, Operation[Any]]] = {act.name: act for act in ACTS}
+_ACTS: Final[Mapping[str, Act[Any]]] = {act.name: act for act in ACTS}
 
 
 class Seen(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -51,27 +51,23 @@ async def _each(core: Core[Any], given: OfEach, by: str | None) -> list[dict[str
     checked = [act.checked({**given.arguments, **to_builtins(seen)}) for seen in given.jobs]
     outcomes: list[dict[str, Any]] = [{} for _ in checked]
 
-    async def one(place: int, do: Callable[[], Awaitable[dict[str, Any]]]) -> None:
+    async def one(place: int, do: Callable[[], Awaitable[Record]]) -> None:
         job_id = given.jobs[place].job_id
         try:
-            job = await do()
-            outcomes[place] = {"job_id": job_id, "job": _without_texts(job)}
+            job = told(core, await do(), whole=False)
+            outcomes[place] = {"job_id": job_id, "job": job}
         except EngineError as error:
             problem = {"name": type(error).__name__, "text": str(error)}
             outcomes[place] = {"job_id": job_id, "error": problem}
 
     async with create_task_group() as tasks:  # all at once, so that they share commits
         for place, arguments in enumerate(checked):
-            tasks.start_soon(one, place, partial(act.run, core, arguments, by))
+            tasks.start_soon(one, place, partial(act.do, core, arguments, by))
     return outcomes
-
-
-def _without_texts(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a job without what may be long: a hundred inputs would hold up the event loop."""
-    return {name: value for name, value in job.items() if name not in _LEFT_OUT}
 
 
 EACH: Final = Operation("each", "carry out an act on several jobs", OfEach, _each, acts=True)
 """Answers for each job the ``job`` as the act answers it, or the ``error`` that refused it.
 
-The job comes without its ``input`` and ``result``, which the operation ``job`` answers."""
+The job comes without its ``input``, its hash and ``result``, which the operation ``job`` answers: a
+hundred of them would hold up the event loop."""

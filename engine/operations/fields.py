@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from msgspec.structs import replace
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
@@ -16,6 +17,8 @@ from engine.owner.views import job_maker
 from engine.storage.audit import DamagedAuditLine, KeptAuditLine
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 
+DATA: Final = ("input", "input_hash", "result")
+"""What a job works on and has made. It may be long, and be nobody's business."""
 _ALWAYS_SHOWN: Final = {"result", "error", "version", "idempotency_key"}
 _OF_FOLLOW_UPS: Final = (
     *("job_id", "damaged", "kind", "status", "outcome", "updated_at", "attempt"),
@@ -40,15 +43,21 @@ _DEFAULTS: Final = {
 """Of the fields that few jobs have: a job without one has its default."""
 
 
-def job_fields(job: Record | Damaged, progress: Progress | None = None) -> dict[str, Any]:
+def job_fields(
+    job: Record | Damaged, progress: Progress | None = None, *, whole: bool = True
+) -> dict[str, Any]:
     """Return a job's fields; of those that few jobs have, the ones that this job has.
 
     Args:
         job: The job.
         progress: The newest report of one of its attempts.
+        whole: Whether its `DATA` is among them, which takes the event loop's time to read.
     """
     if isinstance(job, Damaged):
         return {"job_id": job.job_id, "damaged": job.problem}
+    if not whole:
+        fields = job_fields(without_data(job), progress)
+        return {name: value for name, value in fields.items() if name not in DATA}
     make = _job if progress is None else job_maker(Job, _STATUSES, {job.job_id: progress})
     return {
         name: plain(value)
@@ -57,9 +66,14 @@ def job_fields(job: Record | Damaged, progress: Progress | None = None) -> dict[
     }
 
 
+def without_data(job: Record) -> Record:
+    """Return a job without its long texts."""
+    return replace(job, input=None, result=None)
+
+
 def follow_up_fields(job: Record | Damaged) -> dict[str, Any]:
     """Return the fields of a follow-up that say how far it is."""
-    fields = job_fields(job)
+    fields = job_fields(job, whole=False)
     return {name: fields[name] for name in _OF_FOLLOW_UPS if name in fields}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 
@@ -11,7 +12,12 @@ from msgspec import Meta
 
 from engine.domain.lifecycle.description import description
 from engine.domain.time_text import time_text
-from engine.domain.validation import MAX_PAGE_JOBS, MAX_PAGE_LINES, check_seconds
+from engine.domain.validation import (
+    MAX_INPUT_CHARACTERS,
+    MAX_PAGE_JOBS,
+    MAX_PAGE_LINES,
+    check_seconds,
+)
 from engine.domain.version import __version__
 from engine.operations.fields import (
     attempt_fields,
@@ -20,6 +26,7 @@ from engine.operations.fields import (
     follow_up_fields,
     job_fields,
     plain,
+    without_data,
 )
 from engine.operations.operation import Arguments, Operation
 from engine.operations.transitions import OfTransitions, transitions
@@ -40,8 +47,11 @@ from engine.owner.cursors import cursor_of
 from engine.portal.time import utc_now
 from engine.storage.answers import StoredPage
 from engine.storage.filter import JobFilter
+from engine.storage.record import Damaged, Record
 
 _PAGE_JOBS: Final = 50
+_PAGE_CHARACTERS: Final = MAX_INPUT_CHARACTERS
+"""A page of more than one job has no more: the event loop stands still while it becomes JSON."""
 _MOST_COUNTED: Final = 10_000
 _COUNTING_MESSAGES: Final = 20
 """One that finds few among many jobs gives up after so many; each looks at a bounded number."""
@@ -92,9 +102,10 @@ class OfJobs(Arguments, kw_only=True, frozen=True):
 
 
 class OfPage(OfJobs, kw_only=True, frozen=True):
-    """A page of jobs."""
+    """A page of jobs; without their inputs, results and the hashes of inputs, unless ``whole``."""
 
     newest_first: bool = True
+    whole: bool = False
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_JOBS)] = _PAGE_JOBS
     after: str | None = None
 
@@ -120,13 +131,24 @@ async def _jobs(core: Core[Any], given: OfPage, _: str | None) -> dict[str, Any]
         _filter(core, given), given.limit, given.after, newest_first=given.newest_first
     )
     page: StoredPage = await core.ask(message)
+    jobs = [*_first(page.jobs, whole=given.whole)]
+    after = page.next_after if len(jobs) == len(page.jobs) else jobs[-1].position
     progress = core.state.events.progress
     return {
-        "jobs": [job_fields(job, progress.get(job.job_id)) for job in page.jobs],
-        "next": None
-        if page.next_after is None
-        else cursor_of(page.next_after, newest_first=given.newest_first),
+        "jobs": [job_fields(job, progress.get(job.job_id), whole=given.whole) for job in jobs],
+        "next": None if after is None else cursor_of(after, newest_first=given.newest_first),
     }
+
+
+def _first(jobs: Sequence[Record | Damaged], *, whole: bool) -> Iterator[Record | Damaged]:
+    """Yield the first jobs, as many as become JSON at once: up to a number of characters."""
+    characters = 0
+    for job in jobs:
+        told = job if whole or isinstance(job, Damaged) else without_data(job)
+        characters += told.characters
+        if characters > _PAGE_CHARACTERS and characters > told.characters:
+            return
+        yield told
 
 
 def _filter(core: Core[Any], given: OfJobs) -> JobFilter:

@@ -22,8 +22,9 @@ from starlette.routing import Route
 
 from engine.domain.exceptions import EngineError, InvalidValueError
 from engine.operations import OPERATIONS, Operation
+from engine.operations.fields import DATA
 from engine.portal.server_stops import until_server_stops
-from engine.web.dashboard.board import HIDDEN, PATHS, Board, board_of, url
+from engine.web.dashboard.board import PATHS, Board, board_of, url
 from engine.web.dashboard.bodies import object_of
 from engine.web.dashboard.guard import access_of, no_access, still_has_access
 from engine.web.dashboard.openapi import openapi
@@ -122,7 +123,7 @@ def _seen(board: Board, told: object) -> object:
         return [_seen(board, each) for each in told]
     if not isinstance(told, dict):
         return told
-    if "job_id" in told and any(name in told for name in HIDDEN):
+    if "job_id" in told and any(name in told for name in DATA):
         return board.seen(told)
     return {name: _seen(board, each) for name, each in told.items()}
 

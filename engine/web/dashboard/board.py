@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from engine.operations import Desk
+from engine.operations.fields import DATA
 from engine.web.dashboard import texts
 from engine.web.dashboard.feed import Feed
 from engine.web.dashboard.guard import access_of
@@ -27,8 +28,6 @@ Hide: TypeAlias = Callable[[Job], bool]
 
 Value = TypeVar("Value")
 
-HIDDEN: Final = ("input", "input_hash", "result")
-"""The fields of a hidden job that nobody sees. Of an input with few values the hash tells which."""
 _FRESH_SECONDS: Final = 1.0
 _TABLES_SECONDS: Final = 5.0
 _KEPT_PAGES: Final = 64
@@ -140,10 +139,13 @@ class Board:
         return await page.get()
 
     def seen(self, job: Job) -> Job:
-        """Return a job as the dashboard may show it."""
+        """Return a job as the dashboard may show it: a hidden one without its data.
+
+        The hash of an input is data: of an input with few values it tells which.
+        """
         if self.hide is None or "damaged" in job or not self.hide(job):
             return job
-        return {**job, **dict.fromkeys(HIDDEN), "hidden": True}
+        return {**job, **dict.fromkeys(DATA), "hidden": True}
 
     async def act(self, request: Request, operation: str, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON value
         """Carry out an act for the request's caller.

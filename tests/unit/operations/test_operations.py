@@ -277,6 +277,45 @@ async def test_kinds_are_paused_and_the_engine_is_drained(
         await _do(desk, "drain", engine_id=7)
 
 
+async def test_a_list_has_the_data_of_jobs_if_it_is_asked_for(
+    engine: JobEngine[S], desk: EngineDesk
+) -> None:
+    job = await engine.create(input={"pages": 3}, start=True)
+    await engine.transition(job.job_id, S.COMPLETED, result="done")
+    [listed] = (await _do(desk, "jobs"))["jobs"]
+    assert listed.keys() & {"input", "input_hash", "result"} == set()
+    [whole] = (await _do(desk, "jobs", whole=True))["jobs"]
+    assert (whole["input"], whole["result"]) == ({"pages": 3}, "done")
+    assert whole == (await _do(desk, "job", job_id=job.job_id))["job"]
+    assert whole == {**listed, **{name: whole[name] for name in ("input", "input_hash", "result")}}
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_a_page_of_long_texts_ends_early_and_goes_on(
+    engine: JobEngine[S],
+    desk: EngineDesk,
+    newest_first: bool,  # noqa: FBT001 - of the parameters
+) -> None:
+    made = list[str]()
+    for size in (150_000, 100_000, 1_048_576, 10, 150_000, 125_000):
+        job = await engine.create("hash", start=True)
+        await engine.transition(job.job_id, S.COMPLETED, result="x" * size)
+        made.append(job.job_id)
+    pages, asked = list[list[str]](), {"newest_first": newest_first, "whole": True}
+    after: str | None = None
+    while True:
+        page = await _do(desk, "jobs", after=after, **asked)
+        pages.append([job["job_id"] for job in page["jobs"]])
+        if (after := page["next"]) is None:
+            break
+    sizes = [1, 2, 1, 2] if newest_first else [2, 1, 2, 1]
+    assert [*map(len, pages)] == sizes
+    in_order = [*reversed(made)] if newest_first else made
+    assert [job_id for page in pages for job_id in page] == in_order
+    lean = await _do(desk, "jobs", newest_first=newest_first)
+    assert (len(lean["jobs"]), lean["next"]) == (6, None)
+
+
 async def test_jobs_are_counted_up_to_a_number(engine: JobEngine[S], desk: EngineDesk) -> None:
     for kind in ("report", "report", "translation"):
         await engine.create("hash", kind=kind)

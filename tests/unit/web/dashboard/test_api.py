@@ -202,10 +202,14 @@ async def test_inputs_and_results_are_hidden_from_programs_too(engine: JobEngine
             client, "move", job_id=job.job_id, status="completed", result="secret out"
         )
         each = await post(client, "each", act="repeat", jobs=[{"job_id": job.job_id}])
-        assert "secret" not in each.text  # it has no inputs at all
+        listed = json.dumps(await get(client, "jobs"))
+        for text in (each.text, listed):  # they have no data at all, and so nothing to hide
+            assert "secret" not in text
+            assert job.input_hash not in text
+            assert '"hidden"' not in text
         texts = [done.text]
         for path, query in (
-            *(("jobs", {}), ("job", {"job_id": job.job_id})),
+            *(("jobs", {"whole": "true"}), ("job", {"job_id": job.job_id})),
             ("find", {"payment": f"mock_bc_{job.job_id}"}),
         ):
             texts.append(json.dumps(await get(client, path, **query)))
