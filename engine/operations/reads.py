@@ -29,6 +29,7 @@ from engine.operations.fields import (
     without_data,
 )
 from engine.operations.operation import Arguments, Operation
+from engine.operations.possible import possible_acts, rules_about
 from engine.operations.transitions import OfTransitions, transitions
 from engine.owner.commands.audit import ReadAudit
 from engine.owner.commands.family import family
@@ -186,16 +187,22 @@ async def _count(core: Core[Any], given: OfCount, _: str | None) -> dict[str, An
 
 
 async def _job(core: Core[Any], given: OfOne, _: str | None) -> dict[str, Any]:
-    """Tell of a job; of a follow-up that can't be read its id, and what is damaged."""
+    """Tell of a job; of a follow-up that can't be read its id, and what is damaged.
+
+    ``acts`` are those that the job takes now; ``rules`` those by which it may be followed up.
+    """
     [job] = await core.ask(GetJobs.one(given.job_id))
     history = await core.ask(ReadHistory.checked(given.job_id))
     attempts = await core.ask(ReadAttempts.checked(given.job_id))
     follow_ups = await core.converse(family(given.job_id))
+    rules, now = await core.ask(ReadRules()), core.state.time_of(core.time.now())
     return {
         "job": job_fields(job, core.state.events.progress.get(job.job_id)),
         "history": [entry_fields(entry, core.state.epochs) for entry in history],
         "attempts": [attempt_fields(attempt) for attempt in attempts],
         "follow_ups": [follow_up_fields(each) for each in follow_ups],
+        "acts": [*possible_acts(job, core.lifecycle, rules, now)],
+        "rules": [*rules_about(job, rules)],
     }
 
 
@@ -238,7 +245,7 @@ READS: Final[tuple[Operation[Any], ...]] = (
     Operation("statistics", "the engine's figures", OfNothing, _statistics),
     Operation("jobs", "a page of jobs", OfPage, _jobs),
     Operation("count", "how many jobs there are, up to a number", OfCount, _count),
-    Operation("job", "a job with its history, attempts and follow-ups", OfOne, _job),
+    Operation("job", "a job with its history, attempts, follow-ups and possible acts", OfOne, _job),
     Operation("find", "the job with a key or a payment", OfNames, _find),
     Operation("rules", "the rules of follow-ups", OfNothing, _rules),
     Operation("audit", "who has acted, and why, the newest first", OfAudit, _audit),

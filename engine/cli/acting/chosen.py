@@ -11,9 +11,6 @@ from engine.cli.chosen_jobs import Choice, status_hint
 from engine.cli.exits import Exit
 from engine.cli.job_ids import find_id_from
 from engine.domain.exceptions import JobDamagedError
-from engine.domain.lifecycle import Lifecycle
-from engine.owner.commands.retry import problem_of_retry
-from engine.portal.time import utc_now
 from engine.storage.record import Damaged, Record
 
 MOST_JOBS: Final = 250_000
@@ -147,13 +144,3 @@ def _by_filters(act: Act, asked: Asked) -> Chosen | Problem:
             seen = Seen.of(job, act, asked)
             jobs.append(seen._replace(status=texts[job.status]))
     return Chosen(jobs=jobs, words=choice.words(), damaged=damaged)
-
-
-def may_be_retried(job: Record, lifecycle: Lifecycle[Any]) -> bool:
-    """Return whether a retry of a job would do something now.
-
-    An attempt that has a job counts as alive: if it isn't, the next engine finds that out.
-    """
-    execution = job.execution
-    how = (job.status, execution, utc_now(), lifecycle)
-    return problem_of_retry(*how, is_held=execution.token is not None) is None

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Final
 
-from engine.cli.acting.chosen import may_be_retried
 from engine.cli.console import Console
 from engine.domain.exceptions import StorageError
-from engine.domain.lifecycle import Event, Lifecycle
 from engine.operating import lifecycle_in
-from engine.storage.inspection import View
-from engine.storage.record import Record
+from engine.operations.possible import possible_acts
+from engine.portal.time import utc_now
 
 
 def write_next_steps(act: str, job_id: str, arguments: Namespace, console: Console) -> None:
@@ -24,25 +21,15 @@ def write_next_steps(act: str, job_id: str, arguments: Namespace, console: Conso
         job = view.job(job_id)
         if job is None:
             return
-        for name, *more in _steps(job, view, lifecycle_in(place, view)):
-            if name != act:
-                words = shlex.join([name, place.name, job_id])
-                console.note(" ".join(["  or:", arguments.program, words, *more]))
+        possible = possible_acts(job, lifecycle_in(place, view), view.rules(), utc_now())
+        steps = [name for name in possible if name in _STEPS and name != act]
+        for name in [*steps, "show"]:
+            words = shlex.join([name, place.name, job_id])
+            console.note(f"  or: {arguments.program} {words}{_STEPS.get(name, '')}")
 
 
-def _steps(job: Record, view: View, lifecycle: Lifecycle[Any]) -> Iterator[tuple[str, ...]]:
-    """Return the names of commands, with what stands behind the job."""
-    status = job.status
-    if lifecycle.is_final(status):
-        yield ("repeat",)
-        if view.rules().by_kind:
-            yield "follow-up", "RULE"
-    elif job.execution.prompt is not None:
-        yield ("answer",)
-    elif may_be_retried(job, lifecycle):
-        yield ("retry",)
-    elif job.started_at is None and lifecycle.target(status, Event.START) is not None:
-        yield ("start",)
-    if lifecycle.target(status, Event.CANCEL) is not None:
-        yield ("cancel",)
-    yield ("show",)
+_STEPS: Final = {
+    **dict.fromkeys(("repeat", "answer", "retry", "start", "cancel"), ""),
+    "follow-up": " RULE",
+}
+"""The acts that are told, with what stands behind the job. The others need more thought."""

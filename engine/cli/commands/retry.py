@@ -6,9 +6,10 @@ from collections.abc import Collection
 from typing import Final
 
 from engine.cli.acting.act import Act, Asked
-from engine.cli.acting.chosen import may_be_retried
 from engine.cli.acting.command import command_of
 from engine.domain.lifecycle import Event
+from engine.operations.possible import may_be_retried
+from engine.portal.time import utc_now
 from engine.storage.record import Record
 
 
@@ -19,7 +20,7 @@ def _able(asked: Asked) -> Collection[str]:
 
 
 def _admits(job: Record, asked: Asked) -> bool:
-    return may_be_retried(job, asked.lifecycle)
+    return may_be_retried(job, asked.lifecycle, utc_now())
 
 
 COMMAND: Final = command_of(

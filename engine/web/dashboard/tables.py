@@ -1,9 +1,6 @@
-"""The lifecycle's tables as the dashboard uses them, and what they say may be done with a job."""
+"""The lifecycle's tables as the dashboard uses them."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from typing import Any
 
 from msgspec import Struct, convert
 
@@ -18,10 +15,7 @@ class Tables(Struct, frozen=True):
     success: list[str]
     failure: list[str]
     awaiting_input: str | None = None
-    fails_to: str | None = None
     exhausted_to: str | None = None
-    expires_to: dict[str, str] = {}
-    cancels_to: dict[str, str] = {}
     outcomes: dict[str, str] = {}
 
     @classmethod
@@ -51,28 +45,3 @@ class Tables(Struct, frozen=True):
     def failures(self) -> list[str]:
         """Return the ends of jobs that have failed: neither cancelled nor expired."""
         return [status for status in self.failure if self.role(status) == "failure"]
-
-    def acts(self, job: dict[str, Any]) -> Iterator[str]:
-        """Yield the acts that make sense for a job; the engine decides about each."""
-        status = job["status"]
-        has_ended = bool(job.get("outcome")) or self.is_end(status)
-        if job.get("prompt"):
-            yield "answer"
-        if status == self.exhausted_to or (status == self.running and _has_failed(job)):
-            yield "retry"
-        if status == self.initial and not has_ended:
-            yield "start"
-        if status in self.cancels_to and job.get("cancel_reason") is None:
-            yield "cancel"
-        if self.moves.get(status):
-            yield "move"
-        if has_ended and not job.get("repeated_by"):
-            yield "repeat"
-        if has_ended:
-            yield "follow-up"
-        elif status in self.expires_to:
-            yield "extend"
-
-
-def _has_failed(job: dict[str, Any]) -> bool:
-    return bool(job.get("failures") or job.get("deaths") or job.get("next_attempt_at"))

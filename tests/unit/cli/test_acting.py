@@ -130,8 +130,14 @@ def test_a_refusal_says_what_can_be_done_instead(place: str, here: Run) -> None:
     assert notes[0].startswith("engine: job 'job-5' has ended as completed")
     assert [note.replace(place, "P") for note in notes[1:]] == [
         "  or: engine repeat P job-5",
-        "  or: engine follow-up P job-5 RULE",
         "  or: engine show P job-5",
+    ]
+    assert here("move", place, "job-3", "failed")[0] == 0
+    _, _, notes = here("cancel", place, "job-3")  # of the kind that the rule is about
+    assert [note.replace(place, "P") for note in notes[1:]] == [
+        "  or: engine repeat P job-3",
+        "  or: engine follow-up P job-3 RULE",
+        "  or: engine show P job-3",
     ]
     _, _, notes = here("retry", place, "job-1")
     assert [note.split()[2] for note in notes[1:]] == ["start", "cancel", "show"]

@@ -510,7 +510,7 @@ SHOWN = {  # tables that callers see, and arguments of theirs
     # The dashboard shows the tables that the operation `lifecycle` tells, of an engine elsewhere.
     "engine/web/dashboard/diagram.py": {"moves"},
     "engine/web/dashboard/inbox.py": {"awaiting_input", "exhausted_to"},
-    "engine/web/dashboard/tables.py": RULES,
+    "engine/web/dashboard/tables.py": RULES - {"moves", "expires_to", "cancels_to", "fails_to"},
 }
 
 
