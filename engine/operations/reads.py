@@ -14,6 +14,7 @@ from engine.domain.lifecycle.description import description
 from engine.domain.time_text import time_text
 from engine.domain.validation import (
     MAX_INPUT_CHARACTERS,
+    MAX_INTEGER,
     MAX_PAGE_JOBS,
     MAX_PAGE_LINES,
     check_seconds,
@@ -66,6 +67,13 @@ class OfOne(Arguments, kw_only=True, frozen=True):
     """A job by its id."""
 
     job_id: str
+
+
+class OfStory(OfOne, kw_only=True, frozen=True):
+    """A job, and which lines of its history: the newest, or those before a sequence number."""
+
+    lines: Annotated[int, Meta(ge=1, le=MAX_PAGE_LINES)] = 100
+    before: Annotated[int, Meta(ge=1, le=MAX_INTEGER)] | None = None
 
 
 class OfNames(Arguments, kw_only=True, frozen=True):
@@ -186,19 +194,22 @@ async def _count(core: Core[Any], given: OfCount, _: str | None) -> dict[str, An
     }
 
 
-async def _job(core: Core[Any], given: OfOne, _: str | None) -> dict[str, Any]:
+async def _job(core: Core[Any], given: OfStory, _: str | None) -> dict[str, Any]:
     """Tell of a job; of a follow-up that can't be read its id, and what is damaged.
 
-    ``acts`` are those that the job takes now; ``rules`` those by which it may be followed up.
+    ``older`` is the number before which its history goes on, or null. ``acts`` are those that the
+    job takes now; ``rules`` those by which it may be followed up.
     """
     [job] = await core.ask(GetJobs.one(given.job_id))
-    history = await core.ask(ReadHistory.checked(given.job_id))
+    lines = await core.ask(ReadHistory(given.job_id, given.lines + 1, given.before))
+    history = lines[-given.lines :]
     attempts = await core.ask(ReadAttempts.checked(given.job_id))
     follow_ups = await core.converse(family(given.job_id))
     rules, now = await core.ask(ReadRules()), core.state.time_of(core.time.now())
     return {
         "job": job_fields(job, core.state.events.progress.get(job.job_id)),
         "history": [entry_fields(entry, core.state.epochs) for entry in history],
+        "older": history[0].sequence if len(lines) > len(history) else None,
         "attempts": [attempt_fields(attempt) for attempt in attempts],
         "follow_ups": [follow_up_fields(each) for each in follow_ups],
         "acts": [*possible_acts(job, core.lifecycle, rules, now)],
@@ -245,7 +256,7 @@ READS: Final[tuple[Operation[Any], ...]] = (
     Operation("statistics", "the engine's figures", OfNothing, _statistics),
     Operation("jobs", "a page of jobs", OfPage, _jobs),
     Operation("count", "how many jobs there are, up to a number", OfCount, _count),
-    Operation("job", "a job with its history, attempts, follow-ups and possible acts", OfOne, _job),
+    Operation("job", "a job with its history, attempts, follow-ups and acts", OfStory, _job),
     Operation("find", "the job with a key or a payment", OfNames, _find),
     Operation("rules", "the rules of follow-ups", OfNothing, _rules),
     Operation("audit", "who has acted, and why, the newest first", OfAudit, _audit),

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from heapq import heappop, heappush
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Final, cast
 
@@ -301,10 +301,15 @@ class MemoryStorage:
         """Return the counts."""
         return self._throughput.since(since)
 
-    async def history(self, job_id: str) -> Sequence[Entry] | None:
-        """Follow the job's transitions back to its creation."""
+    async def history(
+        self, job_id: str, newest: int | None = None, before: int | None = None
+    ) -> Sequence[Entry] | None:
+        """Follow the job's transitions back, at most to its creation."""
         record = self._table.find(job_id)
-        return None if record is None else self._entries(record, 0)
+        if record is None:
+            return None
+        numbers = (each for each in self._numbers(record) if before is None or each < before)
+        return [*map(self._entry, islice(numbers, newest))][::-1]
 
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
         """Return the failed attempts of a job."""
@@ -318,15 +323,17 @@ class MemoryStorage:
         if job_id is None:
             return [self._entry(sequence) for sequence in islice(self._kept(after), limit)]
         record = self._table.find(job_id)
-        return [] if record is None else self._entries(record, after)[:limit]
+        if record is None:
+            return []
+        behind = [*takewhile(after.__lt__, self._numbers(record))]
+        return [self._entry(sequence) for sequence in reversed(behind[-limit:])]
 
-    def _entries(self, record: Record, after: int) -> list[Entry]:
-        newest_first: list[Entry] = []
+    def _numbers(self, record: Record) -> Iterator[int]:
+        """Yield the numbers of a job's transitions, the newest first."""
         sequence = self._newest[record.position - 1]
-        while sequence > after:
-            newest_first.append(self._entry(sequence))
+        while sequence:
+            yield sequence
             sequence = self._previous[sequence - 1]
-        return newest_first[::-1]
 
     def _entry(self, sequence: int) -> Entry:
         index = sequence - 1

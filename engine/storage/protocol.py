@@ -218,8 +218,15 @@ class Storage(Protocol):
         """
         ...
 
-    async def history(self, job_id: str) -> Sequence[Entry] | None:
-        """Return every committed transition of a job, oldest first; None for an unknown job.
+    async def history(
+        self, job_id: str, newest: int | None = None, before: int | None = None
+    ) -> Sequence[Entry] | None:
+        """Return the committed transitions of a job, oldest first; None for an unknown job.
+
+        Args:
+            job_id: The job.
+            newest: Only so many, the newest, in a time that does not grow with the others.
+            before: Only those with a lower sequence number.
 
         Raises:
             JobDamagedError: A line of the history can't be read.

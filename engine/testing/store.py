@@ -189,6 +189,7 @@ class Session:
             assert history is not None, f"{job_id!r} has no history"
             assert list(history) == self.book.lines[job_id]
             check_times(line.at for line in history)
+            await self._check_newest_lines(job_id, self.book.lines[job_id])
             await self._check_transitions(job_id, self.book.lines[job_id])
             await self._check_attempts(job_id)
         lines = [line for lines in self.book.lines.values() for line in lines]
@@ -212,6 +213,15 @@ class Session:
             assert list(await self.storage.audit(of_job[0].number, 2, job_id)) == of_job[1:3]
         assert list(await self.storage.audit(1, 1)) == []
         assert list(await self.storage.audit(None, 1, "unheard of")) == []
+
+    async def _check_newest_lines(self, job_id: str, expected: list[Entry]) -> None:
+        for newest in {1, len(expected), len(expected) + 1}:
+            lines = await self.storage.history(job_id, newest)
+            assert list(lines or ()) == expected[-newest:]
+        for place, line in enumerate(expected[:_PAGE_JOBS]):
+            lines = await self.storage.history(job_id, 2, line.sequence)
+            assert lines is not None, f"{job_id!r} has no history before line {line.sequence}"
+            assert list(lines) == expected[max(0, place - 2) : place]
 
     async def _check_transitions(self, job_id: str | None, expected: list[Entry]) -> None:
         limit = max(_PAGE_JOBS, len(expected) // 5)
@@ -247,6 +257,7 @@ class Session:
         assert await self.find(*strangers) == ({}, {}, {})
         for job_id in ("unheard of", *sorted(strangers[0])[:3]):
             assert await self.storage.history(job_id) is None
+            assert await self.storage.history(job_id, 1, _LAST) is None
             assert await self.storage.attempts(job_id) is None
 
     async def find(

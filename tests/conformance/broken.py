@@ -870,16 +870,35 @@ class KeepsLabelsOfRemovedJobs(PlainStorage):
 class ForgetsHistory(PlainStorage):
     """Keeps only the newest two transitions of a history."""
 
-    async def history(self, job_id: str) -> Sequence[Entry] | None:
-        lines = await super().history(job_id)
+    async def history(self, job_id: str, *how: int | None) -> Sequence[Entry] | None:
+        lines = await super().history(job_id, *how)
         return None if lines is None else lines[-2:]
+
+
+class ShowsTheOldestLines(PlainStorage):
+    """Returns the oldest transitions where the newest are asked for."""
+
+    async def history(
+        self, job_id: str, newest: int | None = None, before: int | None = None
+    ) -> Sequence[Entry] | None:
+        lines = await super().history(job_id, None, before)
+        return None if lines is None else lines[:newest]
+
+
+class ShowsALineTwice(PlainStorage):
+    """Begins an older page of a history with the last line of the page before."""
+
+    async def history(
+        self, job_id: str, newest: int | None = None, before: int | None = None
+    ) -> Sequence[Entry] | None:
+        return await super().history(job_id, newest, None if before is None else before + 1)
 
 
 class InventsHistory(PlainStorage):
     """Returns an empty history for a job that does not exist."""
 
-    async def history(self, job_id: str) -> Sequence[Entry] | None:
-        return await super().history(job_id) or []
+    async def history(self, job_id: str, *how: int | None) -> Sequence[Entry] | None:
+        return await super().history(job_id, *how) or []
 
 
 # Bugs of opening and closing.
@@ -1248,6 +1267,8 @@ CAUGHT_BY: dict[type[PlainStorage | SQLiteStorage], str] = {
     LosesTheLastPage: "test_pages_go_by_position",
     KeepsLabelsOfRemovedJobs: "test_what_is_removed_is_not_found_by_its_labels",
     ForgetsHistory: "test_the_life_of_a_job",
+    ShowsTheOldestLines: "test_a_job_may_change_many_times_in_a_batch",
+    ShowsALineTwice: "test_a_job_may_change_many_times_in_a_batch",
     InventsHistory: "test_a_new_storage_is_empty",
     LosesTheLastBatch: "test_everything_is_there_after_a_restart",
     SequenceRestarts: "test_numbers_of_removed_jobs_are_not_given_again",

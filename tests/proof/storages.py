@@ -202,8 +202,12 @@ class PlainStorage:
             behind = [job for job in self.jobs.values() if job.position > after]
         return [job for job in behind if jobs.admits(job)]
 
-    async def history(self, job_id: str) -> Sequence[Entry] | None:
-        return [entry for entry in self._entries() if entry.job_id == job_id] or None
+    async def history(
+        self, job_id: str, newest: int | None = None, before: int | None = None
+    ) -> Sequence[Entry] | None:
+        lines = [entry for entry in self._entries() if entry.job_id == job_id]
+        older = [line for line in lines if before is None or line.sequence < before]
+        return older[-(newest or len(older)) :] if lines else None
 
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
         changes = [each for each in self.changes if each.record.job_id == job_id]

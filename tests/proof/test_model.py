@@ -125,15 +125,15 @@ class ForgetsAKind(PlainStorage):
 class ForgetsHistory(PlainStorage):
     """Keeps only the first two transitions of a history."""
 
-    async def history(self, job_id: str) -> Sequence[Entry] | None:
-        return ((await super().history(job_id)) or ())[:2] or None
+    async def history(self, job_id: str, *how: int | None) -> Sequence[Entry] | None:
+        return ((await super().history(job_id, *how)) or ())[:2] or None
 
 
 class SkipsNumbers(PlainStorage):
     """Numbers the changes in its history by twos."""
 
-    async def history(self, job_id: str) -> Sequence[Entry] | None:
-        entries = await super().history(job_id)
+    async def history(self, job_id: str, *how: int | None) -> Sequence[Entry] | None:
+        entries = await super().history(job_id, *how)
         return entries and [entry._replace(sequence=entry.sequence * 2) for entry in entries]
 
 

@@ -122,13 +122,21 @@ class FindJob(Read[Sequence[Record]]):
 
 
 class ReadHistory(Read[Sequence[Entry]]):
-    """Read every transition of one job, oldest first."""
+    """Read the transitions of one job, oldest first.
 
-    __slots__ = ("job_id",)
+    Attributes:
+        job_id: The job.
+        newest: Only so many, the newest; None for all.
+        before: Only those with a lower sequence number; None for any.
+    """
 
-    def __init__(self, job_id: str) -> None:
+    __slots__ = ("before", "job_id", "newest")
+
+    def __init__(self, job_id: str, newest: int | None = None, before: int | None = None) -> None:
         super().__init__()
         self.job_id = job_id
+        self.newest = newest
+        self.before = before
 
     @classmethod
     def checked(cls, job_id: str) -> Self:
@@ -145,7 +153,7 @@ class ReadHistory(Read[Sequence[Entry]]):
         Raises:
             JobNotFoundError: There is no such job.
         """
-        entries = await sources.storage.history(self.job_id)
+        entries = await sources.storage.history(self.job_id, self.newest, self.before)
         if entries is None:
             raise JobNotFoundError(self.job_id)
         return entries

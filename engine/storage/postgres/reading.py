@@ -102,14 +102,26 @@ def _find(
     return len(names)
 
 
-def history(cursor: Reader, statements: Statements, job_id: str) -> list[Entry] | None:
-    """Return the transitions of a job, oldest first; None for an unknown job."""
+def history(
+    cursor: Reader,
+    statements: Statements,
+    job_id: str,
+    newest: int | None = None,
+    before: int | None = None,
+) -> list[Entry] | None:
+    """Return the transitions of a job, oldest first; None for an unknown job; see `Storage`."""
     s = statements.schema
     rows = cursor.execute(
-        f"SELECT sequence, job.job_id, from_status, to_status, at, by, reason FROM {s}.jobs AS job "
-        f"LEFT JOIN {s}.transitions AS line ON line.position = job.position "
+        "SELECT sequence, job.job_id, from_status, to_status, at, by, reason "
+        f"FROM {s}.jobs AS job LEFT JOIN LATERAL (SELECT * FROM {s}.transitions AS each "
+        "WHERE each.position = job.position AND sequence < %b "
+        "ORDER BY each.position DESC, sequence DESC LIMIT %b) AS line ON true "
         "WHERE job.job_id = %b ORDER BY sequence".encode(),
-        (job_id,),
+        (
+            MAX_NUMBER if before is None else before,
+            MAX_NUMBER if newest is None else newest,
+            job_id,
+        ),
     ).fetchall()
     return [Entry(*row) for row in rows if row[0] is not None] if rows else None
 

@@ -178,10 +178,12 @@ class PostgresStorage:
             )
         )
 
-    async def history(self, job_id: str) -> Sequence[Entry] | None:
+    async def history(
+        self, job_id: str, newest: int | None = None, before: int | None = None
+    ) -> Sequence[Entry] | None:
         """Read the transitions of a job."""
         return await self._call(
-            lambda cursor, statements: reading.history(cursor, statements, job_id)
+            lambda cursor, statements: reading.history(cursor, statements, job_id, newest, before)
         )
 
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:

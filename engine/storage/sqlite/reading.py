@@ -13,7 +13,7 @@ from typing import Final
 from engine.domain.exceptions import JobDamagedError, StorageDamagedError, shown
 from engine.domain.validation import MAX_IDENTIFIER_CHARACTERS
 from engine.storage.answers import CheckedOut, Found, Names, ReadLimit
-from engine.storage.record import AttemptRecord, Damaged, Entry, Record
+from engine.storage.record import MAX_NUMBER, AttemptRecord, Damaged, Entry, Record
 from engine.storage.sqlite.rows import (
     ATTEMPT_COLUMNS,
     JOB_COLUMNS,
@@ -143,8 +143,13 @@ def sound(rows: Iterable[Row]) -> Iterator[Record]:
     return (record for row in rows if not isinstance(record := read_job(row), Damaged))
 
 
-def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
-    """Return the transitions of a job, oldest first; None for an unknown job.
+def history(
+    connection: sqlite3.Connection,
+    job_id: str,
+    newest: int | None = None,
+    before: int | None = None,
+) -> list[Entry] | None:
+    """Return the transitions of a job, oldest first; None for an unknown job; see `Storage`.
 
     Raises:
         JobDamagedError: The job or its history is damaged.
@@ -153,16 +158,23 @@ def history(connection: sqlite3.Connection, job_id: str) -> list[Entry] | None:
     if job is None:
         return None
     rows = connection.execute(
-        f"{SELECT_TRANSITIONS} WHERE position = ? ORDER BY sequence", (job.position,)
+        f"{SELECT_TRANSITIONS} WHERE position = ? AND sequence < ? ORDER BY sequence DESC LIMIT ?",
+        (job.position, *_bounds(before, newest)),
     ).fetchall()
     try:
-        entries = [read_entry(row, job_id) for row in rows]
+        entries = [read_entry(row, job_id) for row in reversed(rows)]
     except DamagedRowError as error:
         raise JobDamagedError(job_id, f"in its history, {error}") from error
     # A damaged index leads to sound rows of another job, or to too few rows.
-    if len(entries) != job.version or any(row[1] != job.position for row in rows):
+    expected = len(entries) if before is not None else min(job.version, newest or job.version)
+    if len(entries) != expected or any(row[1] != job.position for row in rows):
         raise JobDamagedError(job_id, "its history is not complete")
     return entries
+
+
+def _bounds(before: int | None, newest: int | None) -> tuple[int, int]:
+    """Return numbers that no transition has, and no history, where there is no bound."""
+    return MAX_NUMBER if before is None else before, MAX_NUMBER if newest is None else newest
 
 
 def attempts(connection: sqlite3.Connection, job_id: str) -> list[AttemptRecord] | None:

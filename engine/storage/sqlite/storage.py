@@ -199,9 +199,13 @@ class SQLiteStorage:
             )
         )
 
-    async def history(self, job_id: str) -> Sequence[Entry] | None:
+    async def history(
+        self, job_id: str, newest: int | None = None, before: int | None = None
+    ) -> Sequence[Entry] | None:
         """Read the transitions of a job."""
-        return await self._read(lambda connection: reading.history(connection, job_id))
+        return await self._read(
+            lambda connection: reading.history(connection, job_id, newest, before)
+        )
 
     async def attempts(self, job_id: str) -> Sequence[AttemptRecord] | None:
         """Read the failed attempts of a job."""

@@ -77,16 +77,20 @@ async def _job(request: Request) -> Response:
     """Tell of a job, after the wait for its end that the client prefers."""
     board = board_of(request)
     arguments = _query(board, OPERATIONS["job"], request)
-    told = await board.desk.do("job", arguments)
     if seconds := preferred_wait_seconds(request):
         with until_server_stops(), anyio.move_on_after(seconds):
-            while told["job"].get("outcome") is None:
-                after = {"after": _cursor(told["history"][-1]), "wait": _WAIT_SECONDS}
-                await board.desk.do("transitions", {**arguments, **after})
-                told = await board.desk.do("job", arguments)
+            await _end_of(board, arguments["job_id"])
         if not await still_has_access(request):
             return no_access()
-    return _answer(board, told)
+    return _answer(board, await board.desk.do("job", arguments))
+
+
+async def _end_of(board: Board, job_id: str) -> None:
+    """Wait for the end of a job."""
+    asked = {"job_id": job_id, "lines": 1}
+    while "outcome" not in (told := await board.desk.do("job", asked))["job"]:
+        after = {"after": _cursor(told["history"][-1]), "wait": _WAIT_SECONDS}
+        await board.desk.do("transitions", {"job_id": job_id, **after})
 
 
 def _query(board: Board, operation: Operation[Any], request: Request) -> Mapping[str, Any]:

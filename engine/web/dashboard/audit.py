@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.domain.exceptions import InvalidValueError, shown
-from engine.web.dashboard.board import board_of
+from engine.web.dashboard.board import before_of, board_of
 
 _PAGE_LINES: Final = 100
 
@@ -16,21 +15,13 @@ _PAGE_LINES: Final = 100
 async def audit(request: Request) -> Response:
     """Show a page of the audit, of one job or of all, the newest line first."""
     board, query = board_of(request), request.query_params
-    cursor, job_id, before = (
-        await board.feed.cursor(),
-        query.get("job") or None,
-        query.get("before"),
-    )
-    asked: dict[str, Any] = {"job_id": job_id, "limit": _PAGE_LINES}
-    if before:
-        if not (before.isascii() and before.isdecimal() and len(before) < len(str(2**63))):
-            raise InvalidValueError("before", f"must be a number, not {shown(before)}")
-        asked["before"] = int(before)
+    cursor, job_id, before = await board.feed.cursor(), query.get("job") or None, before_of(request)
+    asked = {"job_id": job_id, "limit": _PAGE_LINES, "before": before}
     page = await board.desk.do("audit", asked)
     return await board.page(
         request,
         "audit",
-        live=not before,
+        live=before is None,
         cursor=cursor,
         lines=page["lines"],
         job_id=job_id,

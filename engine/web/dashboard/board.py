@@ -13,6 +13,7 @@ import jinja2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from engine.domain.exceptions import InvalidValueError, shown
 from engine.operations import Desk
 from engine.operations.fields import DATA
 from engine.web.dashboard import texts
@@ -210,6 +211,20 @@ def board_of(request: Request) -> Board:
     """Return the board of the dashboard that a request is for."""
     board: Board = request.scope[_BOARD]
     return board
+
+
+def before_of(request: Request) -> int | None:
+    """Return the number before which a page of lines begins; None for the newest page.
+
+    Raises:
+        InvalidValueError: The query has none.
+    """
+    before = request.query_params.get("before")
+    if not before:
+        return None
+    if not (before.isascii() and before.isdecimal() and len(before) < len(str(2**63))):
+        raise InvalidValueError("before", f"must be a number, not {shown(before)}")
+    return int(before)
 
 
 def url(request: Request, name: str, /, **query: object) -> str:

@@ -18,7 +18,7 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.operations import OPERATIONS
-from engine.web.dashboard.board import Board, board_of, redirect, url
+from engine.web.dashboard.board import Board, before_of, board_of, redirect, url
 from engine.web.dashboard.bodies import Form, form_of
 from engine.web.dashboard.diagram import diagram_of
 from engine.web.dashboard.inputs import Input, answer_of, inputs_of
@@ -36,6 +36,7 @@ ACTS: Final[Mapping[str, str]] = {
 }
 """The acts of the page, with the text that stands on the page after each."""
 _SHOWN_ACTS: Final = 20
+_SHOWN_LINES: Final = 100
 _LIVE_SECONDS: Final = 2
 """How often the page of a job at work is read anew: progress is no transition."""
 
@@ -55,23 +56,26 @@ async def _page(
     problem: str | None = None,
     given: Mapping[str, str] | None = None,
 ) -> Response:
-    board = board_of(request)
+    board, before = board_of(request), before_of(request)
     cursor = await board.feed.cursor()
-    told = await board.desk.do("job", {"job_id": job_id})
+    told = await board.desk.do("job", {"job_id": job_id, **_lines(before)})
     acts = await board.desk.do("audit", {"job_id": job_id, "limit": _SHOWN_ACTS})
-    job, history, tables = told["job"], told["history"], await board.tables()
-    moves = {(line["from_status"], line["to_status"]) for line in history}
+    job, lines, tables = told["job"], told["history"], await board.tables()
+    history = lines if before is None else lines[:-1]
+    moves = {(line["from_status"], line["to_status"]) for line in lines}
     is_at_work = job["status"] == tables.running
     return await board.page(
         request,
         "job",
         status,
-        self_url=url(request, "job", id=job_id),
+        self_url=url(request, "job", id=job_id, **({} if before is None else {"before": before})),
         cursor=cursor,
         tables=tables,
         job=board.seen(job),
         history=history,
-        ends=[*(line["at"] for line in history[1:]), None],
+        ends=[*(line["at"] for line in lines[1:]), None],
+        before=before,
+        older=told["older"],
         audit=acts["lines"],
         more_audit=acts["next"] is not None,
         attempts=told["attempts"],
@@ -86,6 +90,16 @@ async def _page(
         problem=problem,
         given=_given(job, given or {}),
     )
+
+
+def _lines(before: int | None) -> dict[str, int]:
+    """Return which lines of the history are read: behind an older page also the next one.
+
+    It says how long the job was in the status before.
+    """
+    if before is None:
+        return {"lines": _SHOWN_LINES}
+    return {"lines": _SHOWN_LINES + 1, "before": before + 1}
 
 
 def _inputs(job: Mapping[str, Any]) -> Sequence[Input]:

@@ -18,7 +18,7 @@ from engine.operations import OPERATIONS
 from engine.web.dashboard import Dashboard, repeats, token_access
 from tests.unit.web.dashboard.browsing import ROOT, Browser
 from tests.unit.web.dashboard.conftest import as_said, client_of
-from tests.unit.web.dashboard.test_feed import stream
+from tests.unit.web.dashboard.test_feed import CountingDesk, stream
 
 pytestmark = pytest.mark.anyio
 
@@ -243,6 +243,30 @@ async def test_a_client_waits_for_the_end_of_a_job(
         f"{API}/job", params={"job_id": waiting.job_id}, headers={"Prefer": "wait=0"}
     )
     assert late.json()["job"]["status"] == "awaiting_payment"
+
+
+async def test_a_client_that_reads_old_lines_waits_for_the_end_as_well(
+    engine: JobEngine[S],
+) -> None:
+    desk, job = CountingDesk(engine), await engine.create()
+    await engine.start(job.job_id)
+    first, second = await engine.history(job.job_id)
+    async with client_of(Dashboard(desk, authorize=as_said)) as client:
+        told = list[dict[str, Any]]()
+
+        async def wait() -> None:
+            asked = {"job_id": job.job_id, "before": str(second.sequence)}
+            answer = await client.get(f"{API}/job", params=asked, headers={"Prefer": "wait=30"})
+            told.append(answer.json())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            assert desk.asked.count("transitions") == 1
+            await engine.transition(job.job_id, S.COMPLETED)
+    assert told[0]["job"]["status"] == "completed"
+    assert [line["sequence"] for line in told[0]["history"]] == [first.sequence]
+    assert told[0]["older"] is None
 
 
 async def test_the_transitions_of_a_job_are_streamed_to_its_end(

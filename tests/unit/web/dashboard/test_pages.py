@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -24,9 +25,12 @@ from engine import (
 )
 from engine import OrderStatus as S
 from engine.operations import EngineDesk
+from engine.portal.time import utc_now
 from engine.web.dashboard import Dashboard
+from engine.web.dashboard import job as job_page
 from tests.unit.web.dashboard.browsing import Browser, Page
 from tests.unit.web.dashboard.conftest import as_said, client_of
+from tests.unit.web.dashboard.test_feed import CountingDesk
 
 pytestmark = pytest.mark.anyio
 
@@ -151,6 +155,70 @@ async def test_a_job_is_told_with_its_whole_story(engine: JobEngine[S], browser:
     assert "follow-up refund" in parent.text
     child = await browser.follow(parent.links[refund.job_id])
     assert child.links[job.job_id] == f"/ops/job?id={job.job_id}"
+
+
+async def test_a_long_history_is_shown_in_pages(engine: JobEngine[S], browser: Browser) -> None:
+    job = await engine.create(start=True)
+    for number in range(125):
+        await engine.transition(job.job_id, S.NEEDS_ATTENTION, reason=f"reason {number},")
+        await engine.retry(job.job_id, reason=f"again {number},")
+    history = await engine.history(job.job_id)
+    page = await browser.get("/job", id=job.job_id)
+    shown = [_lines_of(page)]
+    assert "Newest" not in page.links
+    while (older := page.links.get("Older transitions")) is not None:
+        page = await browser.follow(older)
+        shown.insert(0, _lines_of(page))
+        assert "Newest" in page.links
+        assert page.body["data-here"] == older
+    assert [*map(len, shown)] == [51, 100, 100]
+    assert [number for page in shown for number in page] == [line.sequence for line in history]
+    last = history[50]
+    assert f"{last.reason}" in page.text
+    for wrong in ("x", "-1", "9" * 30):
+        assert (await browser.get("/job", id=job.job_id, before=wrong)).status == 422
+
+
+def _lines_of(page: Page) -> list[int]:
+    """Return the numbers of the transitions on the page of a job."""
+    timeline = page.answer.text.partition('id="timeline"')[2].partition("</section>")[0]
+    return [int(number) for number in re.findall('<tr data-key="([0-9]+)">', timeline)]
+
+
+async def test_the_last_line_of_an_older_page_tells_its_whole_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(job_page, "_SHOWN_LINES", 1)
+    times = [utc_now() - 5 * HOUR]
+    async with JobEngine(lifecycle=ORDER_LIFECYCLE, clock=lambda: times[0]) as engine:
+        job = await engine.create()
+        times[0] += 2 * HOUR
+        await engine.start(job.job_id)
+        async with client_of(Dashboard(engine, authorize=as_said)) as client:
+            newest = await Browser(client).get("/job", id=job.job_id)
+            oldest = await Browser(client).follow(newest.links["Older transitions"])
+    spans = [
+        re.findall('<td class="span">(.*?)</td>', page.answer.text) for page in (oldest, newest)
+    ]
+    assert spans == [["2 h"], ["3 h"]]
+
+
+async def test_a_page_asks_as_much_whatever_the_history(engine: JobEngine[S]) -> None:
+    desk = CountingDesk(engine)
+    asked, sizes = list[int](), list[int]()
+    async with client_of(Dashboard(desk, authorize=as_said)) as client:
+        for rounds in (60, 600):
+            job = await engine.create(start=True)
+            for _ in range(rounds):
+                await engine.transition(job.job_id, S.NEEDS_ATTENTION)
+                await engine.retry(job.job_id)
+            await Browser(client).get("/")  # the shared reads
+            desk.asked.clear()
+            page = await Browser(client).get("/job", id=job.job_id)
+            asked.append(len(desk.asked))
+            sizes.append(len(page.answer.text))
+    assert asked[0] == asked[1]
+    assert abs(sizes[0] - sizes[1]) < 1_000
 
 
 async def test_a_result_is_folded_and_can_be_hidden(engine: JobEngine[S]) -> None:
