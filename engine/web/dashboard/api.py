@@ -70,7 +70,11 @@ async def _describe(request: Request) -> Response:
 
 async def _read(operation: Operation[Any], request: Request) -> Response:
     board = board_of(request)
-    return _answer(board, await board.desk.do(operation.name, _query(board, operation, request)))
+    arguments = _query(board, operation, request)
+    told = await board.desk.do(operation.name, arguments)
+    if arguments.get("wait") and not await still_has_access(request):
+        return no_access()
+    return _answer(board, told)
 
 
 async def _job(request: Request) -> Response:

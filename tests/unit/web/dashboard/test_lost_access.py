@@ -86,15 +86,24 @@ async def test_a_stream_asks_for_its_access_now_and_then_and_not_for_each_event(
     assert door.asked == 1
 
 
+@pytest.mark.parametrize(
+    ("path", "how", "header"),
+    [("job", {}, {"Prefer": "wait=30"}), ("transitions", {"wait": "30"}, {})],
+)
 async def test_an_answer_that_was_waited_for_is_for_those_who_still_have_access(
-    engine: JobEngine[S], dashboard: Dashboard, door: Door
+    engine: JobEngine[S],
+    dashboard: Dashboard,
+    door: Door,
+    path: str,
+    how: dict[str, str],
+    header: dict[str, str],
 ) -> None:
     job, statuses = await engine.create(start=True), list[int]()
     async with client_of(dashboard) as client, anyio.create_task_group() as tasks:
 
         async def wait() -> None:
             answer = await client.get(
-                f"{ROOT}/api/job", params={"job_id": job.job_id}, headers={"Prefer": "wait=30"}
+                f"{ROOT}/api/{path}", params={"job_id": job.job_id, **how}, headers=header
             )
             statuses.append(answer.status_code)
             assert job.job_id not in answer.text
