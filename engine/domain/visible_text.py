@@ -13,15 +13,23 @@ from typing import Final
 
 _IGNORABLE: Final = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
-    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\u3164\ufe00-\ufe0e\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff"
 )
-"""Unicode's Default_Ignorable_Code_Point, since 6.3: soft hyphens, Hangul fillers, variation
-selectors, tags, and what may become one."""
+"""Unicode's Default_Ignorable_Code_Point, since 6.3, but for U+FE0F: soft hyphens, Hangul fillers,
+variation selectors, tags, and what may become one."""
 _BLANK: Final = "\u2800\U00016fe4\U0001d159"
 """Characters that are symbols or marks by their category, and have no ink: the empty Braille
 pattern, the Khitan filler, and the note without a head."""
-_UNSEEN: Final = re.compile(f"[{_IGNORABLE}{_BLANK}]")
+_SYMBOLS: Final = (
+    "\u203c\u2049\u2122\u2139\u2190-\u27bf\u2900-\u2bff\u3030\u303d\u3297\u3299"
+    "\U0001f000-\U0001faff"
+)
+"""Characters that may be drawn as emoji."""
+_AS_EMOJI: Final = "\ufe0f"
+"""The variation selector that draws the symbol before it as an emoji, which is seen."""
+_UNSEEN: Final = re.compile(f"[{_IGNORABLE}{_BLANK}]|(?<![{_SYMBOLS}]){_AS_EMOJI}")
+_UNIT: Final = re.compile(f"[{_SYMBOLS}]{_AS_EMOJI}|.", re.DOTALL)
 
 
 def is_visible(text: str) -> bool:
@@ -38,7 +46,8 @@ def visible(text: str, *, kept: str = "") -> str:
     """
     if is_visible(text):
         return text
+    units = _UNIT.findall(text)
     return "".join(
         each if each in kept or is_visible(each) else each.encode("unicode_escape").decode()
-        for each in text
+        for each in units
     )

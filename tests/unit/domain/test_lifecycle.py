@@ -505,7 +505,8 @@ SHOWN = {  # tables that callers see, and arguments of theirs
     "engine/webhooks/endpoint.py": {"outcomes"},
     "engine/owner/commands/move.py": {"moves"},  # its own argument: the caller's moves
     "engine/owner/views.py": {"success"},  # the jobs with a result
-    "engine/storage/overview.py": {"success", "failure"},  # of a description that is kept
+    # Of a description that is kept.
+    "engine/storage/overview.py": {"success", "failure", "outcomes"},
     "engine/testing/lab.py": {"awaiting_input", "exhausted_to"},  # the ends of a wait
     # The dashboard shows the tables that the operation `lifecycle` tells, of an engine elsewhere.
     "engine/web/dashboard/diagram.py": {"moves"},

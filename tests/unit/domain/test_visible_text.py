@@ -10,7 +10,9 @@ import pytest
 from engine.domain.visible_text import is_visible, visible
 
 
-@pytest.mark.parametrize("text", ["", "plain", "naïve 日本 한국", "e\u0301", "\U0001f600", "≠ ½ ⠿"])
+@pytest.mark.parametrize(
+    "text", ["", "plain", "naïve 日本 한국", "e\u0301", "\U0001f600", "≠ ½ ⠿", "⚠\ufe0f 2 ❤\ufe0f"]
+)
 def test_a_text_that_is_seen_stays(text: str) -> None:
     assert is_visible(text)
     assert visible(text) == text
@@ -27,6 +29,7 @@ def test_a_text_that_is_seen_stays(text: str) -> None:
         ("\u3164\u115f\u1160\uffa0", r"\u3164\u115f\u1160\uffa0"),  # Hangul fillers
         ("\u17b4\u17b5\u180b\u180f", r"\u17b4\u17b5\u180b\u180f"),
         ("a\ufe00\ufe0f\U000e0100\U000e01ef", r"a\ufe00\ufe0f\U000e0100\U000e01ef"),
+        ("⚠\ufe0f\ufe0f⚠\ufe0e 1\ufe0f", r"⚠️\ufe0f⚠\ufe0e 1\ufe0f"),  # behind a symbol it is seen
         ("\U000e0001\U000e0041\U000e007f", r"\U000e0001\U000e0041\U000e007f"),  # tags
         ("\u2800\U0001d159\U00016fe4", r"\u2800\U0001d159\U00016fe4"),  # blanks
     ],
