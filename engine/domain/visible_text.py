@@ -18,16 +18,18 @@ _IGNORABLE: Final = (
 )
 """Unicode's Default_Ignorable_Code_Point, since 6.3, but for U+FE0F: soft hyphens, Hangul fillers,
 variation selectors, tags, and what may become one."""
-_BLANK: Final = "\u2800\U00016fe4\U0001d159"
+_BLANK: Final = "\u2800\U00013441\U00013442\U00016fe4\U0001d159"
 """Characters that are symbols or marks by their category, and have no ink: the empty Braille
-pattern, the Khitan filler, and the note without a head."""
+pattern, the Egyptian blanks, the Khitan filler, and the note without a head."""
 _SYMBOLS: Final = (
-    "\u203c\u2049\u2122\u2139\u2190-\u27bf\u2900-\u2bff\u3030\u303d\u3297\u3299"
-    "\U0001f000-\U0001faff"
+    "\u203c\u2049\u2122\u2139\u2194-\u2199\u21a9\u21aa\u2328\u23cf\u23ed-\u23ef\u23f1\u23f2\u23f8-\u23fa"
+    "\u24c2\u25aa\u25ab\u25b6\u25c0\u25fb\u25fc\u2600-\u2604\u260e\u2611\u2618\u261d\u2620-\u27bf\u2934"
+    "\u2935\u2b05-\u2b07\u3030\u303d\u3297\u3299\U0001f170-\U0001f202\U0001f237\U0001f321-\U0001f6f3"
 )
-"""Characters that may be drawn as emoji."""
+"""Characters that may be drawn as emoji, and are texts by default: those of Unicode's
+emoji-variation-sequences, and some beside them."""
 _AS_EMOJI: Final = "\ufe0f"
-"""The variation selector that draws the symbol before it as an emoji, which is seen."""
+"""The variation selector that draws such a character as an emoji, which is seen."""
 _UNSEEN: Final = re.compile(f"[{_IGNORABLE}{_BLANK}]|(?<![{_SYMBOLS}]){_AS_EMOJI}")
 _UNIT: Final = re.compile(f"[{_SYMBOLS}]{_AS_EMOJI}|.", re.DOTALL)
 
@@ -44,7 +46,7 @@ def visible(text: str, *, kept: str = "") -> str:
         text: The text.
         kept: Characters that stay, such as line ends where a text may have lines.
     """
-    if is_visible(text):
+    if is_visible(text.translate(dict.fromkeys(map(ord, kept), " "))):
         return text
     units = _UNIT.findall(text)
     return "".join(

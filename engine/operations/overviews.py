@@ -28,7 +28,11 @@ class OfOverview(Arguments, kw_only=True, frozen=True):
 
 
 class OfThroughput(Arguments, kw_only=True, frozen=True):
-    """The last ``minutes``, in periods of ``every`` so many minutes; the last one is not over."""
+    """Periods of ``every`` so many minutes that make up ``minutes``, at least.
+
+    The last one is the present one, which is not over, so they begin less than ``every`` minutes
+    later than ``minutes`` ago.
+    """
 
     minutes: Annotated[int, Meta(ge=1, le=_DAY_MINUTES)] = 60
     every: Annotated[int, Meta(ge=1, le=60)] = 1
@@ -66,7 +70,7 @@ def _fields(engine: EngineRow, *, is_numbered: bool) -> dict[str, Any]:
 
 async def _throughput(core: Core[Any], given: OfThroughput, _: str | None) -> dict[str, Any]:
     are_all = await _has_counted_all(core)
-    periods = -(-given.minutes // given.every)  # the first one begins no later than asked
+    periods = -(-given.minutes // given.every)
     lately = await core.ask(ReadThroughput(given.every, periods))
     return {
         "since": time_text(lately.periods.first),

@@ -166,10 +166,20 @@ def history(
     except DamagedRowError as error:
         raise JobDamagedError(job_id, f"in its history, {error}") from error
     # A damaged index leads to sound rows of another job, or to too few rows.
-    expected = len(entries) if before is not None else min(job.version, newest or job.version)
+    expected = job.version - _count_from(connection, job.position, before)
+    if newest is not None:
+        expected = min(expected, newest)
     if len(entries) != expected or any(row[1] != job.position for row in rows):
         raise JobDamagedError(job_id, "its history is not complete")
     return entries
+
+
+def _count_from(connection: sqlite3.Connection, position: int, sequence: int | None) -> int:
+    if sequence is None:
+        return 0
+    counting = "SELECT count(*) FROM transitions WHERE position = ? AND sequence >= ?"
+    [found] = connection.execute(counting, (position, sequence)).fetchone()
+    return int(found)
 
 
 def _bounds(before: int | None, newest: int | None) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """The throughput in a file: count transitions by minute, in steps, and read the counts.
 
 SQLite itself counts. A transition whose columns can't be read counts nothing, and a damaged row of
-counts is taken for none.
+counts is taken for none. If it can't be read how far they reach, all are counted anew.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Final
 
 from engine.domain.exceptions import StorageDamagedError
 from engine.domain.time_text import time_text
+from engine.portal.logs import TaskLogger
 from engine.storage.findings import Finding, printable_name
 from engine.storage.sqlite.notes import newest_number, read_number
+from engine.storage.sqlite.reading import SELECT_TRANSITIONS
 from engine.storage.sqlite.rows import THROUGHPUT_COLUMNS, Row, checksum
-from engine.storage.sqlite.stored import DamagedRowError, read_minute_count
+from engine.storage.sqlite.stored import DamagedRowError, read_entry, read_minute_count
 from engine.storage.sqlite.writing import write_note
 from engine.storage.throughput import (
     STEP_TRANSITIONS,
@@ -27,10 +29,13 @@ from engine.storage.throughput import (
     minute_of,
 )
 
+logger: Final = TaskLogger("engine")
+
 _COUNTED: Final = "counted"  # the note of the newest transition that is counted
 _SEEN_TRANSITIONS: Final = 100_000  # by a program that keeps no counts: some 50 ms
 _SELECT: Final = f"SELECT {', '.join(THROUGHPUT_COLUMNS)} FROM throughput"
-_NEWEST: Final = "SELECT sequence, at FROM transitions ORDER BY sequence DESC LIMIT 1"
+_NEWEST: Final = f"{SELECT_TRANSITIONS} ORDER BY sequence DESC LIMIT 100"  # but for damaged ones
+_LAST: Final = "SELECT max(sequence) FROM transitions"
 _BEHIND: Final = "SELECT sequence, at FROM transitions WHERE sequence > ? ORDER BY sequence LIMIT 1"
 _END: Final = """
     SELECT max(sequence) FROM (
@@ -46,25 +51,20 @@ _OF_NUMBERS: Final = "sequence > ? AND sequence <= ?"
 
 
 def has_uncounted(connection: sqlite3.Connection) -> bool:
-    """Return whether there are transitions that are not counted yet.
-
-    Raises:
-        StorageDamagedError: The note of the newest one that is counted is damaged.
-    """
-    counted = read_number(connection, _COUNTED)
-    return connection.execute(_BEHIND, (counted,)).fetchone() is not None
+    """Return whether there are transitions that are not counted yet."""
+    return connection.execute(_BEHIND, (_counted(connection) or 0,)).fetchone() is not None
 
 
 def count_some(writer: sqlite3.Connection) -> None:
     """Count the next transitions, in the caller's transaction.
 
     Raises:
-        StorageDamagedError: A note or the newest transition can't be read.
+        StorageDamagedError: None of the newest transitions can be read.
     """
     span = _kept(writer)
     if span is None:
-        raise StorageDamagedError("the time of the newest transition is damaged")
-    begin = _begin(writer, read_number(writer, _COUNTED), span.first)
+        raise StorageDamagedError("the times of the newest transitions are damaged")
+    begin = _begin(writer, _counted_or_anew(writer), span.first)
     [end] = writer.execute(_END, (begin, STEP_TRANSITIONS)).fetchone()
     if end is not None:
         _add(writer, _groups(writer, _OF_NUMBERS, (begin, end), span))
@@ -73,14 +73,10 @@ def count_some(writer: sqlite3.Connection) -> None:
 
 
 def count_removed(writer: sqlite3.Connection, positions: Sequence[int]) -> None:
-    """Count those transitions of jobs that are not counted yet: the caller removes them.
-
-    Raises:
-        StorageDamagedError: The note of the newest one that is counted is damaged.
-    """
+    """Count those transitions of jobs that are not counted yet: the caller removes them."""
     if (span := _kept(writer)) is not None:
         chosen = f"+sequence > ? AND position IN ({', '.join('?' * len(positions))})"
-        values = (read_number(writer, _COUNTED), *positions)
+        values = (_counted_or_anew(writer), *positions)
         _add(writer, _groups(writer, chosen, values, span))
         _drop_others(writer, span)
 
@@ -99,11 +95,12 @@ def read_throughput(connection: sqlite3.Connection, since: datetime) -> list[Min
 
 def see_throughput(connection: sqlite3.Connection, since: datetime) -> SeenThroughput:
     """Return the counts from a minute on, together with what is not counted yet; write nothing."""
-    kept, span = read_throughput(connection, since), _kept(connection)
+    counted, span = _counted(connection), _kept(connection)
+    kept = [] if counted is None else read_throughput(connection, since)
     if span is None:
         return SeenThroughput(kept, are_all=True)
     span = span._replace(first=max(span.first, minute_of(since)))
-    begin = _begin(connection, read_number(connection, _COUNTED), span.first)
+    begin = _begin(connection, counted or 0, span.first)
     [end] = connection.execute(_END, (begin, _SEEN_TRANSITIONS)).fetchone()
     if end is None:
         return SeenThroughput(kept, are_all=True)
@@ -119,17 +116,34 @@ def throughput_problems(connection: sqlite3.Connection) -> Iterator[Finding]:
             read_minute_count(row)
         except DamagedRowError as error:
             yield Finding(f"the throughput of {printable_name(row[0])}", str(error))
-    with suppress(StorageDamagedError):  # which is a finding of its own
-        counted = read_number(connection, _COUNTED)
-        if counted > (newest := newest_number(connection, "sequence", "transitions")):
+    counted = _counted(connection)  # None is a finding of its own
+    with suppress(StorageDamagedError):
+        if counted and counted > (newest := newest_number(connection, "sequence", "transitions")):
             yield Finding("note counted", f"it is {counted}, and the newest transition is {newest}")
 
 
+def _counted(connection: sqlite3.Connection) -> int | None:
+    """Return the number of the newest transition that is counted; None if that can't be read."""
+    with suppress(StorageDamagedError):
+        return read_number(connection, _COUNTED)
+    return None
+
+
+def _counted_or_anew(writer: sqlite3.Connection) -> int:
+    """Return that number; or begin anew, without any counts."""
+    if (counted := _counted(writer)) is not None:
+        return counted
+    logger.warning("the note %s was damaged: transitions are counted anew", _COUNTED)
+    writer.execute("DELETE FROM throughput")
+    write_note(writer, _COUNTED, 0)
+    return 0
+
+
 def _kept(connection: sqlite3.Connection) -> Span | None:
-    """Return the minutes whose counts are kept; None if the newest transition doesn't say."""
-    with suppress(TypeError, ValueError):
-        [_, at] = connection.execute(_NEWEST).fetchone()
-        return Span.around(datetime.fromisoformat(at))
+    """Return the minutes whose counts are kept; None if the newest transitions don't say."""
+    for row in connection.execute(_NEWEST):
+        with suppress(DamagedRowError):
+            return Span.around(read_entry(row, "").at)
     return None
 
 
@@ -138,10 +152,9 @@ def _begin(connection: sqlite3.Connection, counted: int, first: datetime) -> int
 
     A bisection, for times mostly ascend: a day ago may be millions of transitions ago.
     """
-    low, high, time = counted, counted, time_text(first)
-    if (newest := connection.execute(_NEWEST).fetchone()) is not None:
-        high = max(low, newest[0])
-    middle = low
+    [last] = connection.execute(_LAST).fetchone()
+    low = middle = counted
+    high, time = max(low, last or 0), time_text(first)
     while low < high:
         behind = connection.execute(_BEHIND, (middle,)).fetchone()
         if behind is None or str(behind[1]) >= time:

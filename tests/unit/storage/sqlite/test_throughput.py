@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from engine import NewJob, SQLiteStorage, StorageDamagedError, SyncJobEngine
+from engine import JobStatus, NewJob, SQLiteStorage, StorageDamagedError, SyncJobEngine
 from engine.storage.places import place_at
 from engine.storage.sqlite import file, throughput
 from engine.storage.throughput import MinuteCount, SeenThroughput
@@ -145,11 +145,38 @@ def test_a_damaged_transition_counts_nothing(path: Path, damage: str) -> None:
     assert counted(path) == seen(path).counts == [born(0), born(1), born(3)]
 
 
-def test_a_newest_transition_without_a_time_waits_for_the_next_one(path: Path) -> None:
-    written(path, "UPDATE transitions SET at = 'noon' WHERE sequence = 3")
-    with pytest.raises(StorageDamagedError, match="the time of the newest transition is damaged"):
+@pytest.mark.parametrize("at", ["noon", "2036-03-01T12:02:00.000000Z"])
+def test_a_damaged_newest_transition_leaves_the_counts_before_it(path: Path, at: str) -> None:
+    written(path, f"UPDATE transitions SET at = '{at}' WHERE sequence = 3")  # noqa: S608 - our own
+    assert counted(path) == seen(path).counts == [born(0), born(1)]
+
+
+def test_times_that_are_all_damaged_count_nothing(path: Path) -> None:
+    written(path, "UPDATE transitions SET at = 'noon'")
+    with pytest.raises(StorageDamagedError, match="the times of the newest transitions are damag"):
         counted(path)
     assert seen(path).counts == kept(path) == [born(0), born(1)]
+
+
+@pytest.mark.parametrize("change", ["UPDATE engine SET value = 1", "DELETE FROM engine"])
+def test_a_damaged_note_lets_all_be_counted_anew(path: Path, change: str) -> None:
+    written(path, f"{change} WHERE name = 'counted'")
+    [finding] = findings(path)
+    assert "counted" in finding
+    assert seen(path) == SeenThroughput([born(0), born(1), born(2)], are_all=True)
+    assert counted(path) == kept(path) == [born(0), born(1), born(2)]
+    assert findings(path) == []
+
+
+def test_a_damaged_note_keeps_no_job_from_being_removed(path: Path) -> None:
+    written(path, "UPDATE engine SET value = 1 WHERE name = 'counted'")
+    now = NOON + timedelta(minutes=3)
+    with SyncJobEngine(SQLiteStorage(path), clock=lambda: now) as engine:
+        job = engine.list_jobs(newest_first=True).jobs[0]
+        engine.start(job.job_id)
+        engine.transition(job.job_id, JobStatus.FAILED)
+        assert engine.prune(keep=0) == 1
+    assert [*counted(path)][:3] == [born(0), born(1), born(2)]
 
 
 def test_a_note_that_is_ahead_of_all_transitions_is_found(path: Path) -> None:
