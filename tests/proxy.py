@@ -27,6 +27,7 @@ class Proxy:
         self._target = (host, port)
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
+        self._cut: set[socket.socket] = set()
         self._refuses = False
         self._swallows = False
         self._swallows_from: bytes | None = None
@@ -71,6 +72,8 @@ class Proxy:
         with suppress(OSError):
             while data := source.recv(_BYTES):
                 self.passes.wait()
+                if source in self._cut:
+                    continue
                 if self._swallows if has_answers else self._swallows_requests:
                     self.swallowed += 1
                     continue
@@ -95,13 +98,15 @@ class Proxy:
         self._swallows_requests = True
 
     def cut(self) -> None:
-        """End all connections; swallow no more."""
+        """End all connections: nothing passes on them any more. Swallow nothing on new ones."""
         pairs, self._pairs = self._pairs, set()
-        for end in chain.from_iterable(pairs):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        ends = [*chain.from_iterable(pairs)]
+        self._cut.update(ends)
         self._swallows, self._swallows_from = False, None
         self._swallows_requests = False
+        for end in ends:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
     def refuse(self, *, refuses: bool = True) -> None:
         """End all connections, and each new one; or let them be made again."""
