@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 from engine.cli.times import duration, moment
@@ -17,9 +16,9 @@ from engine.domain.validation import (
     MAX_IDENTIFIER_CHARACTERS,
     MAX_INPUT_HASH_CHARACTERS,
     MAX_INTEGER,
-    MAX_REASON_CHARACTERS,
     check_text,
 )
+from engine.owner.acts import checked_act
 from engine.owner.commands.create import check_payment_name
 from engine.portal.time import utc_now
 from engine.storage.inspection import Place
@@ -41,10 +40,9 @@ def add_place(parser: ArgumentParser) -> None:
     )
 
 
-def add_reason(parser: ArgumentParser, help_text: str, *, shortest: int = 1) -> None:
-    """Add the argument ``--reason``, a text of so many characters at least."""
-    read = partial(reason, shortest=shortest)
-    parser.add_argument("--reason", type=read, metavar="TEXT", help=help_text)
+def add_reason(parser: ArgumentParser, help_text: str) -> None:
+    """Add the argument ``--reason``."""
+    parser.add_argument("--reason", type=reason, metavar="TEXT", help=help_text)
 
 
 def add_dry_run(parser: ArgumentParser) -> None:
@@ -164,14 +162,14 @@ def input_hash(text: str) -> str:
         return check_text("input_hash", text, MAX_INPUT_HASH_CHARACTERS)
 
 
-def reason(text: str, *, shortest: int) -> str:
-    """Return a text that can be the reason of an act.
+def reason(text: str) -> str | None:
+    """Return the reason of an act that a text gives.
 
     Raises:
         ArgumentTypeError: It can't be one.
     """
     with _usage():
-        return check_text("reason", text, MAX_REASON_CHARACTERS, shortest=shortest)
+        return checked_act(None, text).reason
 
 
 def age(text: str) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 
 from engine.cli.arguments import add_place, identifier
-from engine.cli.arguments import add_reason as add_reason_argument
 from engine.control.client import SocketDesk
 from engine.domain.exceptions import InvalidValueError
 from engine.domain.labels import check_kind
@@ -35,11 +34,6 @@ def pausable(arguments: Namespace) -> tuple[str, str]:
     """
     name: str = arguments.name
     return ("gate", name) if arguments.gate else ("kind", check_kind(name))
-
-
-def add_reason(parser: ArgumentParser) -> None:
-    """Add the option ``--reason``."""
-    add_reason_argument(parser, "why, for those who ask", shortest=0)
 
 
 def tell(place: Place, operation: str, **arguments: Any) -> Any:  # noqa: ANN401 - JSON

@@ -56,15 +56,17 @@ def worker_act() -> Act:
 
 
 def checked_act(by: object, reason: object) -> Act:
-    """Return an act.
+    """Return an act. An empty reason, such as that of a form, is none.
 
     Raises:
         InvalidValueError: ``by`` is no text of 1 to 256 characters, or ``reason`` no text of 0 to
             4,096.
     """
+    if isinstance(reason, str) and not reason:
+        reason = None
     if by is None and reason is None:
         return NO_ACT
     return Act(
         check_optional_text("by", by, MAX_BY_CHARACTERS),
-        check_optional_text("reason", reason, MAX_REASON_CHARACTERS, shortest=0),
+        check_optional_text("reason", reason, MAX_REASON_CHARACTERS),
     )

@@ -332,6 +332,29 @@ async def test_who_and_why_are_bounded(orders: Engine, tmp_path: Path) -> None:
     assert (entry.by, entry.reason) == ("x" * 256, "y" * 4_096)
 
 
+async def test_an_empty_reason_is_none(orders: Engine) -> None:
+    """It may come from the empty field of a form. The rule is the same for each call."""
+    empty = {"by": "us", "reason": ""}
+    job_id = (await orders.create("hash", **empty)).job_id
+    await orders.extend(job_id, O.AWAITING_PAYMENT, None, **empty)
+    await orders.start(job_id, **empty)
+    await orders.transition(job_id, O.COMPLETED, **empty)
+    repeat = await orders.repeat(job_id, **empty)
+    await orders.cancel(repeat.job_id, "", by="us")
+    for change in (orders.disable_rule, orders.enable_rule, orders.remove_rule):
+        await change("settle", **empty)
+    await orders.pause("report", **empty)
+    [paused] = await orders.paused()
+    await orders.resume("report", **empty)
+    for undo in (False, True):
+        await orders.drain(undo=undo, **empty)
+    moves = await orders.history(job_id)
+    assert await orders.prune(keep=0, **empty)
+    entries = await orders.audit()
+    assert len({each.action for each in entries}) == 13
+    assert {each.reason for each in (*entries, *moves, paused)} == {None}
+
+
 async def test_entries_outlive_their_engine_and_their_jobs(lasting_place: NewPlace) -> None:
     async with JobEngine(lasting_place(), lifecycle=ORDER_LIFECYCLE) as engine:
         job_id = (await engine.create("hash")).job_id

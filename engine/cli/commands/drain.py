@@ -5,11 +5,10 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
-from engine.cli.arguments import add_place, whole_number
+from engine.cli.arguments import add_place, add_reason, whole_number
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.instructions import add_reason
 from engine.cli.instructions import drain as drain_engine
 from engine.domain.exceptions import InvalidValueError
 
@@ -24,7 +23,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="ENGINE",
         help="the number of the engine, as `stats` shows it",
     )
-    add_reason(parser)
+    add_reason(parser, "why, for the audit")
     parser.add_argument("--undo", action="store_true", help="let it claim jobs again")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
+from engine.cli.arguments import add_reason
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.instructions import add_pausable, add_reason, pausable, tell
+from engine.cli.instructions import add_pausable, pausable, tell
 from engine.domain.exceptions import InvalidValueError
 from engine.storage.inspection import Place
 
@@ -16,7 +17,7 @@ from engine.storage.inspection import Place
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``pause``."""
     add_pausable(parser)
-    add_reason(parser)
+    add_reason(parser, "why, for those who ask")
 
 
 def pause(arguments: Namespace, console: Console) -> Exit:

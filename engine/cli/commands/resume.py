@@ -5,17 +5,18 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
+from engine.cli.arguments import add_reason
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
-from engine.cli.instructions import add_pausable, add_reason, pausable, tell
+from engine.cli.instructions import add_pausable, pausable, tell
 from engine.domain.exceptions import InvalidValueError
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``resume``."""
     add_pausable(parser)
-    add_reason(parser)
+    add_reason(parser, "why, for the audit")
 
 
 def resume(arguments: Namespace, console: Console) -> Exit:

@@ -5,11 +5,21 @@ from __future__ import annotations
 from datetime import timedelta
 from json import loads
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
-from engine import AuditEntry, JobStatus, StorageDamagedError, SyncJobEngine
+from engine import (
+    ORDER_LIFECYCLE,
+    AuditEntry,
+    FollowUp,
+    JobStatus,
+    OrderStatus,
+    StorageDamagedError,
+    SyncJobEngine,
+)
 from engine.cli.exits import Exit
+from engine.operating import this_operator
 from engine.testing.values import NOON
 from tests.tries import thorough
 from tests.unit.cli.programs import Run, damage, execute
@@ -123,3 +133,24 @@ def test_a_damaged_line_hides_no_other(acted: str, here: Run) -> None:
             engine.audit()
         assert [entry.number for entry in engine.audit(limit=1)] == [3]
         assert [entry.number for entry in engine.audit(before=2)] == [1]
+
+
+def test_an_empty_reason_is_none(path: Path, here: Run) -> None:
+    """As of a script whose variable is empty; by each sort of command."""
+    rule = FollowUp("settle", to={OrderStatus.COMPLETED})
+    with SyncJobEngine(path, lifecycle=ORDER_LIFECYCLE, follow_ups=[rule]) as engine:
+        job_id = engine.create("hash").job_id
+    for words in (
+        *(["start", path, job_id], ["cancel", path, job_id], ["prune", path, "--keep", 0, "--yes"]),
+        *(["pause", path, "report"], ["resume", path, "report"]),
+        *(["rules", "disable", path, "settle"], ["backup", path, path.with_name("copy.db")]),
+    ):
+        assert here(*words, "--reason", "") == (Exit.OK, ANY, []), words
+    with SyncJobEngine(path, lifecycle=ORDER_LIFECYCLE) as engine:
+        assert here("drain", path, "--reason", "")[0] == Exit.OK
+        entries = engine.audit()
+        assert {each.by for each in entries} == {this_operator()}
+    assert [each.action for each in entries[::-1]] == [
+        *("start", "cancel", "prune", "pause", "resume", "disable rule", "backup", "drain")
+    ]
+    assert {each.reason for each in entries} == {None}

@@ -101,6 +101,23 @@ async def test_an_act_stands_in_the_audit(engine: JobEngine[S], desk: EngineDesk
     assert second == told["lines"][1]
 
 
+async def test_an_empty_reason_is_none(engine: JobEngine[S], desk: EngineDesk) -> None:
+    job = await engine.create("hash")
+    of_job = {"job_id": job.job_id, "reason": ""}
+    await _do(desk, "extend", **of_job, deadline=60)
+    await _do(desk, "start", **of_job)
+    await _do(desk, "each", act="cancel", jobs=[{"job_id": job.job_id}], arguments={"reason": ""})
+    for operation in ("pause", "resume"):
+        await _do(desk, operation, kind="report", reason="")
+    await _do(desk, "drain", reason="")
+    await _do(desk, "prune", keep=0, reason="")
+    entries = await engine.audit()
+    assert [each.action for each in entries[::-1]] == [
+        *("extend", "start", "cancel", "pause", "resume", "drain", "prune")
+    ]
+    assert {each.reason for each in entries} == {None}
+
+
 async def test_jobs_come_in_pages(engine: JobEngine[S], desk: EngineDesk) -> None:
     made = [(await engine.create("hash")).job_id for _ in range(3)]
     first = await _do(desk, "jobs", limit=2)
