@@ -790,8 +790,8 @@ class JobEngine(EngineBase[Status]):
         stats` shows that it has no jobs. A drain ends with the engine, or by ``undo``.
 
         Args:
-            engine_id: The number of an engine of the same database, as `engine stats` shows it; by
-                default this engine. Another one follows as it does a `pause`.
+            engine_id: The number of an engine of the same database, as `engine stats` shows it,
+                which follows as another one does a `pause`; by default this engine, at once.
             undo: Whether it claims jobs again.
             by: Who drains it: 1 to 256 characters, for the audit.
             reason: Why: up to 4,096 characters, for the same.
@@ -1221,7 +1221,8 @@ class JobEngine(EngineBase[Status]):
                 limit is given.
             StorageError: The storage can't remove more. What the steps before have removed stays
                 so.
-            OutcomeUnknownError: The engine has ended between two steps.
+            OutcomeUnknownError: The engine has ended between two steps, or nobody can tell whether
+                a step was applied.
         """
         retention, act = pruned_by(older_than, keep), checked_act(by, reason)
         self.core.check_caller()

@@ -53,7 +53,7 @@
             └── CommitCrashedError                 in a commit: also an OutcomeUnknownError
 
 "Not applied" and "outcome unknown" are different errors. After an `OutcomeUnknownError` you have to
-read the job again. After any other error nothing has changed.
+read again what the call was to change. After any other error nothing has changed.
 """
 
 from __future__ import annotations
@@ -747,9 +747,10 @@ class CallTimeoutError(EngineError, TimeoutError):
 
 
 class OutcomeUnknownError(EngineError):
-    """The change may have been applied, or not: read the job before you repeat the call.
+    """The change may have been applied, or not: read what it was to change before you repeat it.
 
     An ``idempotency_key`` makes it safe to repeat a create, an ``expected_version`` a transition.
+    Pauses, drains, prunes and changes of rules may be repeated as they are.
     """
 
 
@@ -766,7 +767,10 @@ class CommitUnknownError(OutcomeUnknownError):
     """
 
     def __init__(self, reason: StorageError) -> None:
-        super().__init__(f"outcome unknown, the storage failed during the commit: {reason}")
+        super().__init__(
+            f"outcome unknown, the storage failed during the commit: {reason}; read what you meant "
+            "to change before you repeat the call"
+        )
         self.__cause__: BaseException | None = reason
 
 

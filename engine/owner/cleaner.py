@@ -26,7 +26,7 @@ async def clean_up(inbox: Inbox, retention: Retention, time: Time) -> None:
     while True:
         try:
             await _remove_all(inbox, retention)
-        except StorageError:
+        except (StorageError, OutcomeUnknownError):
             logger.exception("ended jobs could not be removed yet")
         except EngineUnavailableError:
             return
@@ -60,7 +60,8 @@ async def prune(inbox: Inbox, retention: Retention, act: Act, most: int | None =
         most: It ends once so many are deleted; the last family may make them more. None: all.
 
     Raises:
-        OutcomeUnknownError: The engine has ended between two steps: some jobs are removed.
+        OutcomeUnknownError: The engine has ended between two steps, and some jobs are removed; or
+            the outcome of a step is unknown.
         EngineError: The jobs can't be removed, or not any more.
     """
     removed = 0

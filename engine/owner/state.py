@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from engine.domain.epochs import Epochs
-from engine.domain.exceptions import LifecycleError, shown
+from engine.domain.exceptions import CommitUnknownError, LifecycleError, StorageError, shown
 from engine.domain.follow_up_rule import Rule
 from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.lifecycle import Lifecycle, description, differences
@@ -133,7 +133,7 @@ class State:
             await self._compare_lifecycles()
         self.ready_queue.intake.pauses = Pauses.read(await self._storage.pauses())
         self.take_rules(opened.rules)
-        await self.change_rules(self._with_given_rules)
+        await self._keep_given_rules()
         self.table = opened.table
         self.shared = opened.shared
         if opened.shared is not None:
@@ -193,6 +193,18 @@ class State:
         while (changed := change(self.rules)).text != self.rules.text:
             kept = await self._storage.keep_rules(changed.text, lines)
             self.take_rules(await self._storage.rules() if kept is None else kept)
+
+    async def _keep_given_rules(self) -> None:
+        """Keep the rules that the engine was given.
+
+        Raises:
+            StorageError: They can't be written, or nobody knows: the engine does not open, and the
+                next opening keeps them.
+        """
+        try:
+            await self.change_rules(self._with_given_rules)
+        except CommitUnknownError as unknown:
+            raise cast("StorageError", unknown.__cause__) from unknown
 
     def _with_given_rules(self, rules: Rules) -> Rules:
         changed = rules.with_these(self._given_rules, self.lifecycle.renamed_values)

@@ -210,6 +210,7 @@ class Place(Protocol):
         Raises:
             StorageInUseError: An engine has the file. Those of a database may run.
             StorageError: It can't be read or written, or is no engine's.
+            OutcomeUnknownError: It failed during the commit.
         """
         ...
 
@@ -230,5 +231,6 @@ class Place(Protocol):
 
         Raises:
             StorageError: It is not empty, or can't be written.
+            OutcomeUnknownError: It failed during the commit.
         """
         ...

@@ -66,7 +66,14 @@ class Storage(Protocol):
     job's newest transition, filled from its history.
 
     Every call may raise `engine.domain.exceptions.StorageError` for a known failure, which goes to
-    the callers of the round. Any other exception is a bug and crashes the owner.
+    the callers of the round: nothing was applied. Any other exception is a bug and crashes the
+    owner.
+
+    `keep_rules`, `keep_pauses`, `note_acts` and `remove_ended` find out by themselves what became
+    of a commit that failed, before they answer or raise. If they can't, they raise
+    `engine.domain.exceptions.CommitUnknownError`; until it is found out, every call finds it out
+    first, or refuses. The owner doesn't call `resolve` for that. A shared storage refuses them with
+    `engine.domain.exceptions.LeaseLostError` if the others take this engine for dead.
     """
 
     async def open(

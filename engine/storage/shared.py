@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 from engine.domain.follow_up_rules import StoredRules
 from engine.domain.models import Progress
 from engine.storage.answers import CheckedOut, Names
+from engine.storage.audit import AuditLine
 from engine.storage.overview import CountedKinds, EngineRow
 from engine.storage.record import Change, Record
 
@@ -189,12 +190,19 @@ class Shared(Protocol):
         """
         ...
 
-    async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+    async def drain(
+        self, engine_id: int | None, lines: Sequence[AuditLine] = (), *, draining: bool
+    ) -> bool:
         """Drain an engine, or let it claim again; return whether there is such a one that lives.
 
         Args:
             engine_id: Its number; None for this one.
+            lines: The lines of the audit, which are there if and only if this changes something.
             draining: Whether it is to claim nothing.
+
+        Raises:
+            LeaseLostError: The other engines take this one for dead.
+            CommitUnknownError: As of `engine.storage.Storage.keep_pauses`.
         """
         ...
 

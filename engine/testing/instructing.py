@@ -7,14 +7,17 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import anyio
+import pytest
 
+from engine.domain.exceptions import LeaseLostError
 from engine.domain.pauses import NO_PAUSES
-from engine.storage.audit import AuditLine
+from engine.storage.audit import AuditLine, KeptAuditLine
 from engine.testing.party import Party, created
 from engine.testing.pausing import paused
 from engine.testing.shared_fixtures import EndLease, OpenPair, SharedFixtures
 from engine.testing.values import NOON
 
+_LINE: Final = AuditLine(NOON, "us", "pause")
 _NO_ENGINE: Final = 2**40
 _SECONDS: Final = 20.0  # for what takes a beat
 
@@ -52,8 +55,7 @@ class InstructingTests(SharedFixtures):
     async def test_nobody_takes_back_pauses_unseen(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):
             assert await one.storage.keep_pauses(paused("a"), NO_PAUSES)
-            line = AuditLine(NOON, "us", "pause")
-            assert not await other.storage.keep_pauses(paused("b"), NO_PAUSES, [line])
+            assert not await other.storage.keep_pauses(paused("b"), NO_PAUSES, [_LINE])
             assert not await other.storage.audit(None, 9)
             assert await other.storage.pauses() == paused("a") == await one.storage.pauses()
             assert await other.storage.keep_pauses(paused("a", "b"), paused("a"))
@@ -67,20 +69,42 @@ class InstructingTests(SharedFixtures):
                 assert not await other.shared.is_draining()
 
     async def test_an_engine_learns_of_its_drain(self, open_pair: OpenPair) -> None:
-        async with open_pair() as (one, other):
+        async with open_pair() as (one, _):
             for draining in (True, False):
                 async with news_of_instructions(one):
                     assert await one.shared.drain(None, draining=draining)
-            assert not await other.shared.drain(_NO_ENGINE, draining=True)
+
+    async def test_a_drain_is_there_with_its_line(self, open_pair: OpenPair) -> None:
+        async with open_pair() as (one, other):
+            assert not await other.shared.drain(_NO_ENGINE, [_LINE], draining=True)
+            assert not await other.storage.audit(None, 9)
             assert not await other.shared.is_draining()
+            for _ in range(2):
+                assert await one.shared.drain(None, [_LINE], draining=True)
+            [line] = await other.storage.audit(None, 9)
+            assert line == KeptAuditLine(1, *_LINE)
 
     async def test_a_dead_engine_is_not_drained(
         self, open_pair: OpenPair, end_lease: EndLease
     ) -> None:
         async with open_pair() as (one, _):
             await end_lease(one.storage)
-            assert not await one.shared.drain(None, draining=True)
+            with pytest.raises(LeaseLostError):
+                await one.shared.drain(None, [_LINE], draining=True)
             assert not await one.shared.is_draining()
+
+    async def test_a_dead_engine_tells_the_others_nothing(
+        self, open_pair: OpenPair, end_lease: EndLease
+    ) -> None:
+        async with open_pair() as (one, other):
+            await end_lease(one.storage)
+            with pytest.raises(LeaseLostError):
+                await one.storage.keep_pauses(paused("a"), NO_PAUSES, [_LINE])
+            with pytest.raises(LeaseLostError):
+                await one.storage.keep_rules('[{"kind":"a","to":["b"]}]', [_LINE])
+            assert await other.storage.pauses() == NO_PAUSES
+            assert (await other.storage.rules()).text == "[]"
+            assert not await other.storage.audit(None, 9)
 
     async def test_a_drained_engine_handles_no_kind(self, open_pair: OpenPair) -> None:
         async with open_pair() as (one, other):

@@ -52,6 +52,7 @@ from engine.testing import NewStorage, StorageSuite
 from engine.testing.instructing import InstructingTests
 from engine.testing.overseeing import OverseeingTests
 from engine.testing.ruling import RulingTests
+from engine.testing.shared_fixtures import EndLease
 from engine.testing.values import MICROSECOND
 from tests.proof.shared_storage import Place, PlainShared
 from tests.proof.storages import PlainStorage
@@ -1413,9 +1414,11 @@ class TellsNoneOfWhatIsUndone(PlainShared):
 class TakesDrainedForAlive(PlainShared):
     """Counts a kind as handled that only a drained engine has."""
 
-    async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+    async def drain(
+        self, engine_id: int | None, lines: Sequence[AuditLine] = (), *, draining: bool
+    ) -> bool:
         self._is_drained = draining
-        is_there = await super().drain(engine_id, draining=draining)
+        is_there = await super().drain(engine_id, lines, draining=draining)
         self.place.drained.clear()
         return is_there
 
@@ -1430,10 +1433,29 @@ class TakesDrainedForAlive(PlainShared):
 class DrainsAllEngines(PlainShared):
     """Drains each engine with the one that is meant."""
 
-    async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+    async def drain(
+        self, engine_id: int | None, lines: Sequence[AuditLine] = (), *, draining: bool
+    ) -> bool:
         for each in range(len(self.place.engines)):
             await super().drain(each, draining=draining)
+        return await super().drain(engine_id, lines, draining=draining)
+
+
+class NotesEachDrain(PlainShared):
+    """Keeps the line of a drain also if there is no such engine."""
+
+    async def drain(
+        self, engine_id: int | None, lines: Sequence[AuditLine] = (), *, draining: bool
+    ) -> bool:
+        await self.note_acts(lines)
         return await super().drain(engine_id, draining=draining)
+
+
+class LetsTheDeadTell(PlainShared):
+    """Keeps the pauses of an engine that the others take for dead."""
+
+    async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
+        return bool(await self.place.content.keep_pauses(text, before, lines))
 
 
 class CountsOneStep(PlainShared):
@@ -1482,6 +1504,8 @@ SHARED_CAUGHT_BY: dict[type[PlainShared], str] = {
     TellsNoneOfWhatIsUndone: "test_each_learns_of_what_is_undone_at_once",
     TakesDrainedForAlive: "test_a_drained_engine_handles_no_kind",
     DrainsAllEngines: "test_one_engine_drains_itself",
+    NotesEachDrain: "test_a_drain_is_there_with_its_line",
+    LetsTheDeadTell: "test_a_dead_engine_tells_the_others_nothing",
     CountsOneStep: "test_many_jobs_are_counted_in_steps",
     TakesWaitingForReady: "test_jobs_of_a_status_are_counted_by_kind",
     TellsOfNoDrain: "test_the_engines_are_told",
@@ -1499,3 +1523,10 @@ class TestBrokenShared(RulingTests, InstructingTests, OverseeingTests):
         kind: type[PlainShared] = request.param
         place = Place()
         return lambda _path: kind(place, len(place.engines))
+
+    @pytest.fixture
+    def end_lease(self) -> EndLease:
+        async def end(storage: Any) -> None:  # noqa: ANN401 - a plain one
+            storage.place.declare_dead(storage.number)
+
+        return end

@@ -149,6 +149,7 @@ class PlainShared:
 
     async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules | None:
         await self._let_others_run()
+        self._check_alive()
         if self.has_older_rules():
             return None
         self._rules = await self.place.content.keep_rules(text, lines)
@@ -163,6 +164,7 @@ class PlainShared:
 
     async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
         await self._let_others_run()
+        self._check_alive()
         if self.place.content.stored_pauses != before:
             return False
         self.place.content.keep_lines(lines)
@@ -178,13 +180,18 @@ class PlainShared:
         self.place.instructions += 1
         self.place.tell()
 
-    async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+    async def drain(
+        self, engine_id: int | None, lines: Sequence[AuditLine] = (), *, draining: bool
+    ) -> bool:
         await self._let_others_run()
+        self._check_alive()
         number = self.number if engine_id is None else engine_id
         if number in self.place.dead | self.place.left or number >= len(self.place.engines):
             return False
-        (self.place.drained.add if draining else self.place.drained.discard)(number)
-        self._instruct()
+        if draining is not (number in self.place.drained):
+            (self.place.drained.add if draining else self.place.drained.discard)(number)
+            self.place.content.keep_lines(lines)
+            self._instruct()
         return True
 
     async def is_draining(self) -> bool:

@@ -128,9 +128,9 @@ def full_count(fault: str) -> int:
 _NO_FENCE = """
 CREATE OR REPLACE FUNCTION resolve_1(
     p_engine bigint, p_number bigint,
-    OUT is_applied boolean, OUT sequence_base bigint, OUT position_base bigint
+    OUT is_applied boolean, OUT sequence_base bigint, OUT position_base bigint, OUT answer json
 ) LANGUAGE sql SET search_path FROM CURRENT AS $$
-    SELECT number = p_number AND applied, batches.sequence_base, batches.position_base
+    SELECT number = p_number AND applied, batches.sequence_base, batches.position_base, NULL::json
     FROM batches WHERE engine_id = p_engine
 $$
 """
@@ -138,7 +138,7 @@ $$
 _TWICE = """
 CREATE OR REPLACE FUNCTION resolve_1(
     p_engine bigint, p_number bigint,
-    OUT is_applied boolean, OUT sequence_base bigint, OUT position_base bigint
+    OUT is_applied boolean, OUT sequence_base bigint, OUT position_base bigint, OUT answer json
 ) LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     UPDATE batches SET number = p_number, applied = false

@@ -398,6 +398,29 @@ async def test_a_drained_engine_claims_nothing_and_ends_what_it_has(new_place: N
         assert not (await engine.statistics()).draining
 
 
+async def test_a_drain_whose_line_can_not_be_kept_is_none() -> None:
+    class Full(MemoryStorage):
+        async def note_acts(self, lines: Sequence[AuditLine]) -> None:
+            raise StorageFullError(f"no room for {lines}")
+
+    async with agents(Full()) as engine:
+        with pytest.raises(StorageFullError):
+            await engine.drain(by="us")
+        assert not (await engine.statistics()).draining
+        await engine.drain()
+        with pytest.raises(StorageFullError):
+            await engine.drain(undo=True, by="us")
+        assert (await engine.statistics()).draining
+
+
+async def test_a_drain_that_changes_nothing_leaves_no_line(new_place: NewPlace) -> None:
+    async with agents(new_place()) as engine:
+        await engine.drain(undo=True, by="us")
+        for _ in range(2):
+            await engine.drain(by="us")
+        assert [each.action for each in await engine.audit()] == ["drain"]
+
+
 async def test_a_drain_ends_with_the_engine(lasting_place: NewPlace) -> None:
     async with agents(lasting_place()) as engine:
         await running(engine)

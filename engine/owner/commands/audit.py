@@ -61,16 +61,7 @@ class NoteAct(Read[None]):
     async def read(self, sources: Sources) -> None:
         """See `Read.read`."""
         await sources.settle()
-        await note_act(sources, self.acted)
-
-
-async def note_act(sources: Sources, acted: Acted) -> None:
-    """Put an act that changes no job into the audit, in a transaction of its own.
-
-    Raises:
-        StorageError: The storage can't keep it.
-    """
-    await sources.storage.note_acts(lines_of(acted, time_in(sources)))
+        await sources.storage.note_acts(lines_of(self.acted, time_in(sources)))
 
 
 @contextmanager

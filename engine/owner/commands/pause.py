@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from engine.domain.exceptions import (
     InvalidValueError,
-    LeaseLostError,
     StorageDamagedError,
     shown,
 )
@@ -20,11 +19,12 @@ from engine.domain.validation import (
     check_text,
 )
 from engine.owner.acts import acted, checked_act
-from engine.owner.commands.audit import lines_of, note_act, time_in
+from engine.owner.commands.audit import lines_of, time_in
 from engine.owner.commands.command import Read
 from engine.owner.sources import Sources
 from engine.portal.logs import TaskLogger
 from engine.portal.time import read_clock
+from engine.storage.audit import AuditLine
 from engine.storage.record import Act
 from engine.storage.shared import Shared
 
@@ -148,33 +148,34 @@ class DrainEngine(Read[None]):
         self.act = checked_act(by, reason)
 
     async def read(self, sources: Sources) -> None:
-        """See `Read.read`."""
+        """See `Read.read`.
+
+        An engine that is named by its number follows as all do: at the next look.
+        """
         await sources.settle()
-        shared, draining = sources.state.shared, not self.undo
-        if shared is not None:
-            await self._tell_shared(shared)
-            draining = await shared.is_draining()
+        action = "undo drain" if self.undo else "drain"
+        given = {} if self.engine_id is None else {"engine_id": self.engine_id}
+        lines = lines_of(acted(action, self.act, given), time_in(sources))
+        if sources.state.shared is not None:
+            await self._tell_shared(sources.state.shared, lines)
         elif self.engine_id is not None:
             raise InvalidValueError(
                 "engine_id", "must be None: only the engines of a database have numbers"
             )
-        _set_draining(sources, is_draining=draining)
+        elif lines and self.undo is sources.state.ready_queue.intake.is_draining:
+            await sources.storage.note_acts(lines)  # first: what follows can't fail
+        if self.engine_id is None:
+            _set_draining(sources, is_draining=not self.undo)
         name = "this engine" if self.engine_id is None else f"engine {self.engine_id}"
         _tell(f"{name} {'claims jobs again' if self.undo else 'is to claim no more'}", self.act)
-        action = "undo drain" if self.undo else "drain"
-        given = {} if self.engine_id is None else {"engine_id": self.engine_id}
-        if (kept := acted(action, self.act, given)) is not None:
-            await note_act(sources, kept)
 
-    async def _tell_shared(self, shared: Shared) -> None:
-        if await shared.drain(self.engine_id, draining=not self.undo):
-            return
-        if self.engine_id is None:
-            raise LeaseLostError("the database")
-        raise InvalidValueError(
-            "engine_id",
-            f"{shown(self.engine_id)} is the number of no living engine: `engine stats` lists them",
-        )
+    async def _tell_shared(self, shared: Shared, lines: Sequence[AuditLine]) -> None:
+        if not await shared.drain(self.engine_id, lines, draining=not self.undo):
+            raise InvalidValueError(
+                "engine_id",
+                f"{shown(self.engine_id)} is the number of no living engine: `engine stats` lists "
+                "them",
+            )
 
 
 async def follow_instructions(sources: Sources, shared: Shared) -> None:

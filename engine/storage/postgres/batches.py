@@ -1,14 +1,16 @@
 """Batches: the functions that write one, and that find out what became of it.
 
 Positions of new jobs are negative in a batch: -1 for the first one. **The order of locks** is jobs,
-by position; then the order of all transitions; then the number of the engine's batch. Everybody
-inserts behind the order, so no two batches wait for each other crosswise. A batch that records a
-payment takes the order before it writes its jobs: the index of payments would make it wait for the
-other batch.
+by position; then the order of all transitions; then the row of an engine; then the number of the
+engine's batch. Everybody inserts behind the order, so no two batches wait for each other crosswise.
+A batch that records a payment takes the order before it writes its jobs: the index of payments
+would make it wait for the other batch.
 
 **The number of a batch** is one more than that of the engine's batch before. The batch takes it
 last; so does whoever asks what became of it (`resolve_1`), and then the batch never can; and who
-declares an engine dead makes its number jump, so that no batch of it can follow.
+declares an engine dead makes its number jump, so that no batch of it can follow. A write without
+changes of jobs, such as a pause, takes a number too (`take_number_1`), and keeps its answer with
+it.
 """
 
 from __future__ import annotations
@@ -142,6 +144,9 @@ LANGUAGE plpgsql {BY_INDEX} AS $$
 DECLARE
     newest bigint;
 BEGIN
+    IF p_audit = '{{}}' THEN
+        RETURN;
+    END IF;
     {IN_READ_COMMITTED}
     {TAKE_ORDER}
     SELECT coalesce(max(number), 0) INTO newest FROM audit;
@@ -150,6 +155,14 @@ BEGIN
         FROM unnest(p_audit) WITH ORDINALITY AS given;
     DELETE FROM audit WHERE number <= newest + cardinality(p_audit) - {KEPT_AUDIT_LINES};
 END $$
+"""
+
+_IF_NEXT: Final = f"""
+    WHERE engine_id = p_engine AND number = p_number - 1;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'batch % of engine % is refused', p_number, p_engine
+            USING ERRCODE = '{FENCED}';
+    END IF;
 """
 
 # `stale` has the ids of jobs that others have written or removed; `is_taken` says that other jobs
@@ -237,13 +250,17 @@ BEGIN
     IF p_audit <> '{{}}' THEN
         PERFORM note_acts_1(p_audit);
     END IF;
-    UPDATE batches SET number = p_number, applied = true,
+    UPDATE batches SET number = p_number, applied = true, answer = NULL,
             sequence_base = commit_1.sequence_base, position_base = commit_1.position_base
-        WHERE engine_id = p_engine AND number = p_number - 1;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'batch % of engine % is refused', p_number, p_engine
-            USING ERRCODE = '{FENCED}';
-    END IF;
+        {_IF_NEXT}
+END $$
+"""
+
+_TAKE_NUMBER: Final = f"""
+CREATE FUNCTION take_number_1(p_engine bigint, p_number bigint, p_answer json) RETURNS void
+LANGUAGE plpgsql {BY_INDEX} AS $$
+BEGIN
+    UPDATE batches SET number = p_number, applied = true, answer = p_answer {_IF_NEXT}
 END $$
 """
 
@@ -251,44 +268,23 @@ END $$
 _RESOLVE: Final = f"""
 CREATE FUNCTION resolve_1(
     p_engine bigint, p_number bigint,
-    OUT is_applied boolean, OUT sequence_base bigint, OUT position_base bigint
+    OUT is_applied boolean, OUT sequence_base bigint, OUT position_base bigint, OUT answer json
 ) LANGUAGE plpgsql {BY_INDEX} AS $$
 BEGIN
-    UPDATE batches SET number = p_number, applied = false
+    UPDATE batches SET number = p_number, applied = false, answer = NULL
         WHERE engine_id = p_engine AND number = p_number - 1;
     SELECT
         CASE
             WHEN batch.number IN (p_number, p_number + {JUMP}) THEN batch.applied
             WHEN batch.number = p_number - 1 + {JUMP} THEN false
         END,
-        batch.sequence_base, batch.position_base
-        INTO is_applied, sequence_base, position_base
+        batch.sequence_base, batch.position_base, batch.answer
+        INTO is_applied, sequence_base, position_base, answer
         FROM batches AS batch WHERE batch.engine_id = p_engine;
-END $$
-"""
-
-# No transition that was decided by other rules can follow: each of them takes the order, too.
-_KEEP_RULES: Final = f"""
-CREATE FUNCTION keep_rules_1(p_number bigint, p_rules text, p_audit audit_line_1[])
-RETURNS boolean
-LANGUAGE plpgsql {BY_INDEX} AS $$
-BEGIN
-    {IN_READ_COMMITTED}
-    {TAKE_ORDER}
-    UPDATE notes SET value = (p_number + 1)::text
-        WHERE name = 'rules_number' AND value = p_number::text;
-    IF NOT FOUND THEN
-        RETURN false;
-    END IF;
-    UPDATE notes SET value = p_rules WHERE name = 'rules';
-    IF p_audit <> '{{}}' THEN
-        PERFORM note_acts_1(p_audit);
-    END IF;
-    RETURN true;
 END $$
 """
 
 BATCH_FUNCTIONS: Final = (
     *(_type(name, its.columns) for name, its in TYPES.items()),
-    *(_ORDER, _NOTE_ACTS, _COMMIT, _RESOLVE, _KEEP_RULES),
+    *(_ORDER, _NOTE_ACTS, _COMMIT, _TAKE_NUMBER, _RESOLVE),
 )

@@ -12,7 +12,12 @@ from psycopg import Connection
 from pydantic_core import from_json
 
 from engine.domain.epochs import Epoch
-from engine.domain.exceptions import StorageDamagedError, StorageError, StorageInUseError
+from engine.domain.exceptions import (
+    OutcomeUnknownError,
+    StorageDamagedError,
+    StorageError,
+    StorageInUseError,
+)
 from engine.domain.follow_up_rules import NO_RULES
 from engine.domain.pauses import NO_PAUSES
 from engine.storage.audit import KeptAuditLine, arguments_problem
@@ -185,8 +190,9 @@ def make_database(
 
     Raises:
         StorageInUseError: An engine has it open.
-        StorageError: It is not empty, or can't be written; or the connection was lost during the
-            commit, so that all of it is there, or nothing.
+        StorageError: It is not empty, or can't be written.
+        OutcomeUnknownError: The connection was lost during the commit: all of it is there, or
+            nothing.
     """
     statements, counts = Statements(schema), None
     try:
@@ -200,7 +206,7 @@ def make_database(
     except psycopg.OperationalError as error:
         if counts is None or is_definite(error):
             raise
-        raise StorageError(
+        raise OutcomeUnknownError(
             f"{name}: the connection was lost during the commit, so all of the copy is there, or "
             "nothing: look by `list`"
         ) from error

@@ -1,7 +1,8 @@
 """The database: an engine's connection to it. Blocks; calls come one at a time, on one thread.
 
 A round's changes are one statement in autocommit. While the outcome of a commit is unknown, all but
-`Database.resolve` is refused. A lost connection is made anew by the next call.
+`Database.resolve` is refused. While that of another write is unknown, each call finds it out first.
+A lost connection is made anew by the next call.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import os
 import socket
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
-from typing import NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
 
 import psycopg
 
 from engine.domain.epochs import Epoch
 from engine.domain.exceptions import CommitsLostError, CommitUnknownError, StorageError
 from engine.domain.follow_up_rules import NO_RULES, Rules, StoredRules
+from engine.portal.logs import TaskLogger
 from engine.storage.answers import CheckedOut, Committed, Names
-from engine.storage.audit import AuditLine, removal_line
+from engine.storage.audit import AuditLine
 from engine.storage.postgres import reading
 from engine.storage.postgres.arrays import Rows, numbers, texts
 from engine.storage.postgres.arriving import Arriving
@@ -38,7 +39,6 @@ from engine.storage.postgres.errors import (
 )
 from engine.storage.postgres.location import Location
 from engine.storage.postgres.reading import Reader
-from engine.storage.postgres.removing import remove_ended
 from engine.storage.postgres.rows import BatchRows, RowTypes, batch_rows, names_given
 from engine.storage.postgres.schema import lock_opening, prepare
 from engine.storage.postgres.statements import Statements
@@ -49,7 +49,21 @@ from engine.storage.shared import Shared
 from engine.storage.table import Table
 from engine.storage.throughput import STEP_TRANSITIONS
 
+logger: Final = TaskLogger("engine")
+
 Result = TypeVar("Result")
+
+Number: TypeAlias = tuple[int, int]
+"""That of an engine, and that of a batch of it."""
+
+
+class Written(NamedTuple):
+    """A write that was applied."""
+
+    answer: Any
+    """What it answers, a value of JSON."""
+    bases: Sequence[int | None]
+    """The numbers behind which its own begin: of a commit."""
 
 
 class Database:
@@ -67,6 +81,7 @@ class Database:
         statuses: All that the engine knows.
         arriving: Puts jobs into transactions of callers, once the database is open.
         held_back: The ids of jobs that stay reserved for this engine.
+        known_rules: The rules of follow-ups by which the owner decides.
     """
 
     def __init__(
@@ -84,9 +99,10 @@ class Database:
         self._statements = Statements(schema)
         self._cursor: Reader | None = None
         self._row_types: RowTypes | None = None
-        self._rules = NO_RULES  # by which the owner decides
+        self.known_rules = NO_RULES
         self._number = 0  # of this engine's newest batch whose outcome is known
         self._undecided: BatchRows | None = None  # the outcome of its commit is unknown
+        self._is_unsettled = False  # so is that of another call that takes a number
 
     def open(
         self,
@@ -99,7 +115,7 @@ class Database:
     ) -> Opened:
         """Connect, make or fit what is there, and join the engines."""
         self.running, self.statuses = running, [*outcomes]
-        self._number, self._undecided = 0, None
+        self._number, self._undecided, self._is_unsettled = 0, None, False
         with translated_errors(self._subject):
             cursor, statements = self._connected(), self._statements
             prepare(cursor.connection, self._schema)
@@ -115,9 +131,9 @@ class Database:
             sequence, position = reading.one(cursor, statements.numbers)
             [place] = reading.one(cursor, statements.place)
             epochs = [Epoch(*row) for row in cursor.execute(statements.epochs)]
-            self._rules = StoredRules(*reading.one(cursor, statements.rules))
+            self.known_rules = StoredRules(*reading.one(cursor, statements.rules))
         self.arriving = Arriving(self._subject, self._schema, self.running, json.loads(place))
-        return Opened(Table(), sequence, position, epochs, rules=self._rules, shared=shared)
+        return Opened(Table(), sequence, position, epochs, rules=self.known_rules, shared=shared)
 
     def keep_lifecycle(self, description: str) -> str | None:
         """Keep the description of a lifecycle; return the one before."""
@@ -139,19 +155,8 @@ class Database:
             lambda cursor, statements: StoredRules(*reading.one(cursor, statements.rules))
         )
         Rules.read(stored)  # else the owner would go on by older ones, under the new number
-        self._rules = stored
+        self.known_rules = stored
         return stored
-
-    def keep_rules(self, text: str, lines: Sequence[AuditLine]) -> StoredRules | None:
-        """Keep other rules; see `engine.storage.Storage.keep_rules`."""
-        values = (self._rules.number, text, self._audit_rows(lines))
-        [is_kept] = self.call(
-            lambda cursor, statements: reading.one(cursor, statements.keep_rules, values)
-        )
-        if not is_kept:
-            return None
-        self._rules = StoredRules(self._rules.number + 1, text)
-        return self._rules
 
     def _connected(self) -> Reader:
         """Return a cursor of the connection; connect again if it was lost.
@@ -183,10 +188,10 @@ class Database:
             cursor.connection.close()
 
     def call(self, function: Callable[[Reader, Statements], Result]) -> Result:
-        """Return what a function reads, or writes without a number of a batch.
+        """Return what a function reads, or writes that may be written again.
 
         Raises:
-            StorageError: The server's error; or a commit's outcome is unknown.
+            StorageError: The server's error; or the outcome of a write before is still unknown.
         """
         self._check_decided()
         return self._call(function)
@@ -194,6 +199,9 @@ class Database:
     def _check_decided(self) -> None:
         if self._undecided is not None:
             raise StorageError(f"{self._subject}: the outcome of a commit is not yet known")
+        if self._is_unsettled:
+            was = "not applied" if self.settle() is None else "applied"
+            logger.warning("%s: a write of unknown outcome was %s", self._subject, was)
 
     def _call(self, function: Callable[[Reader, Statements], Result]) -> Result:
         cursor = self._connected()
@@ -239,12 +247,15 @@ class Database:
 
     def held(self, known: Collection[str]) -> Sequence[Record]:
         """Return jobs of this engine; a call of `take` whose answer was lost takes none now."""
-        values = (self.engine, self._number + 1, texts([*known]))
-        held = self.call(
-            lambda cursor, statements: reading.records(cursor, statements.held, values)
-        )
-        self._number += 1
-        return held
+        names = texts([*known])
+        try:
+            return self.write(
+                lambda cursor, statements, number: reading.records(
+                    cursor, statements.held, (*number, names)
+                )
+            )
+        except CommitUnknownError as unknown:  # no caller's change depends on it
+            raise cast("StorageError", unknown.__cause__) from unknown
 
     # Writing.
 
@@ -254,14 +265,16 @@ class Database:
         types = self._known_types()
         batch = batch_rows(changes, lines, self.running, self.engine, self.held_back, types)
         cursor = self._connected()
-        values = (self.engine, self._number + 1, self._rules.number, *batch.arrays)
+        values = (self.engine, self._number + 1, self.known_rules.number, *batch.arrays)
         try:
             stale, is_taken, *bases = reading.one(cursor, self._statements.commit, values)
         except psycopg.Error as error:
             if error.sqlstate == OTHER_RULES:
                 return Committed(in_the_way=CheckedOut(), rules=self.rules())
             if error.sqlstate != TAKEN:
-                self._not_committed(batch, error)
+                unknown = self._unknown(error)
+                self._undecided = batch
+                raise unknown from unknown.__cause__
             stale, is_taken = None, True
         if is_taken:
             return Committed(in_the_way=self.checkout(names_given(changes)))
@@ -279,12 +292,11 @@ class Database:
             )
         return self._row_types
 
-    def _not_committed(self, batch: BatchRows, error: psycopg.Error) -> NoReturn:
-        """Raise the error of a batch.
+    def _unknown(self, error: psycopg.Error) -> CommitUnknownError:
+        """Return the error of a write of which nobody knows whether it was applied.
 
         Raises:
-            StorageError: Nothing was applied.
-            CommitUnknownError: It is not known whether the batch was applied.
+            StorageError: It was not.
             psycopg.Error: A bug.
         """
         if is_bug(error):
@@ -292,21 +304,25 @@ class Database:
         translated = self._translated(error)
         if is_definite(error):
             raise translated from error
-        self._undecided = batch
-        raise CommitUnknownError(translated) from translated
+        return CommitUnknownError(translated)
 
-    def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine]) -> bool:
-        """Keep other pauses; see `engine.storage.Storage.keep_pauses`."""
-        values = (text, before, self._audit_rows(lines))
-        [is_kept] = self.call(
-            lambda cursor, statements: reading.one(cursor, statements.keep_pauses, values)
-        )
-        return bool(is_kept)
+    def write(self, function: Callable[[Reader, Statements, Number], Result]) -> Result:
+        """Return the answer of a function that writes no changes of jobs, and takes a number last.
 
-    def note_acts(self, lines: Sequence[AuditLine]) -> None:
-        """Keep lines of the audit that belong to no change."""
-        rows = self._audit_rows(lines)
-        self.call(lambda cursor, statements: cursor.execute(statements.note_acts, (rows,)))
+        Raises:
+            StorageError: Nothing was applied.
+            CommitUnknownError: It is not known whether it was applied: call `settle`.
+        """
+        self._check_decided()
+        cursor, number = self._connected(), (self.engine, self._number + 1)
+        try:
+            answer = function(cursor, self._statements, number)
+        except psycopg.Error as error:
+            unknown = self._unknown(error)
+            self._is_unsettled = True
+            raise unknown from unknown.__cause__
+        self._number += 1
+        return answer
 
     def count_throughput(self) -> bool:
         """Count the next transitions; see `engine.storage.Storage.count_throughput`."""
@@ -317,22 +333,19 @@ class Database:
         )
         return bool(has_more)
 
-    def _audit_rows(self, lines: Sequence[AuditLine]) -> Rows:
+    def settle(self) -> Written | None:
+        """Return what the newest `write` has written; None if it is not applied, and never will be.
+
+        Raises:
+            StorageError: It is not known yet.
+        """
+        written = self._taken()
+        self._is_unsettled = False
+        return written
+
+    def audit_rows(self, lines: Sequence[AuditLine]) -> Rows:
+        """Return lines of the audit for a statement."""
         return AUDIT_LINE.rows(self._known_types().audit_line, lines)
-
-    def remove_ended(
-        self, before: datetime | None, keep: int | None, limit: int, line: AuditLine | None
-    ) -> list[str]:
-        """Remove ended jobs; see `engine.storage.postgres.removing`."""
-        line_of = None
-        if line is not None:
-            self._known_types()  # before the transaction, which an error would end
-
-            def line_of(removed: int) -> Rows:
-                return self._audit_rows([removal_line(line, removed)])
-
-        how = (before, keep, limit, line_of)
-        return self.call(lambda cursor, statements: remove_ended(cursor, statements, *how))
 
     def _changed(self, job_ids: Sequence[str]) -> Committed:
         """Return the jobs that others have written, and which of them are gone."""
@@ -341,17 +354,21 @@ class Database:
         return Committed(in_the_way=found, gone=gone)
 
     def resolve(self) -> bool | Committed:
-        """Find out the outcome of a commit; see `engine.storage.Storage.resolve`.
+        """Find out the outcome of a commit; see `engine.storage.Storage.resolve`."""
+        written = self._taken()
+        batch, self._undecided = self._undecided, None
+        return batch.committed(*written.bases) if written and batch else False
 
-        The engine takes the number of the batch itself, if the batch has not; then it never can.
-        The server waits for a batch that is under way.
+    def _taken(self) -> Written | None:
+        """Return what has taken the next number of a batch; None if nothing has, and never will.
+
+        The engine takes the number itself, if nothing has. The server waits for what is under way.
         """
         values = (self.engine, self._number + 1)
-        is_applied, *bases = self._call(
+        is_applied, *bases, answer = self._call(
             lambda cursor, statements: reading.one(cursor, statements.resolve, values)
         )
         if is_applied is None:
             raise CommitsLostError(self._subject)
-        batch, self._undecided = self._undecided, None
         self._number += 1
-        return batch.committed(*bases) if is_applied and batch else False
+        return Written(answer, bases) if is_applied else None

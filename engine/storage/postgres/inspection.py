@@ -14,6 +14,7 @@ import psycopg
 from psycopg import Connection, IsolationLevel
 
 from engine.domain.exceptions import (
+    OutcomeUnknownError,
     StorageDamagedError,
     StorageError,
     StorageFormatError,
@@ -34,7 +35,7 @@ from engine.storage.postgres.copying import (
     make_database,
     wait_for_other_place,
 )
-from engine.storage.postgres.errors import translated_errors
+from engine.storage.postgres.errors import is_definite, translated_errors
 from engine.storage.postgres.guest import GuestDatabase
 from engine.storage.postgres.location import Location
 from engine.storage.postgres.reading import Reader
@@ -150,19 +151,32 @@ class DatabasePlace:
 
         Raises:
             StorageError: It can't be read or written, or no engine has made its tables.
+            OutcomeUnknownError: The connection was lost before the answer.
         """
         with self._writing() as cursor:
-            statements = self._statements
             while True:
-                before = Rules.read(StoredRules(*reading.one(cursor, statements.rules)))
+                before = Rules.read(StoredRules(*reading.one(cursor, self._statements.rules)))
                 after = change(before).text
-                if after == before.text:  # or each engine would decide its next commit twice
+                # If there is no change, each engine would decide its next commit twice.
+                if after == before.text or self._keep_rules(cursor, before.number, after, lines):
                     return before
-                types = RowTypes(*reading.one(cursor, statements.row_types))
-                values = (before.number, after, AUDIT_LINE.rows(types.audit_line, lines))
-                [is_kept] = reading.one(cursor, statements.keep_rules, values)
-                if is_kept:
-                    return before
+
+    def _keep_rules(
+        self, cursor: Reader, number: int, text: str, lines: Sequence[AuditLine]
+    ) -> bool:
+        """Keep other rules behind those of a number; return whether these were the newest."""
+        types = RowTypes(*reading.one(cursor, self._statements.row_types))
+        keep = f"SELECT {self._statements.schema}.keep_rules_1(%b, %b, %b)".encode()
+        values = (number, text, AUDIT_LINE.rows(types.audit_line, lines))
+        try:
+            return bool(reading.one(cursor, keep, values)[0])
+        except psycopg.OperationalError as error:
+            if is_definite(error):
+                raise
+            raise OutcomeUnknownError(
+                f"{self.name}: the connection was lost, and the rules may have changed, or not: "
+                "look by `engine rules list`"
+            ) from error
 
     @contextmanager
     def _writing(self) -> Iterator[Reader]:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import datetime
+from typing import NamedTuple
 
 from engine.storage.families import EndedFamily, count_removable
 from engine.storage.postgres.arrays import Rows
+from engine.storage.postgres.database import Number
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.statements import Statements
 from engine.storage.record import MAX_NUMBER
+
+
+class Removable(NamedTuple):
+    """Which jobs to remove; see `engine.storage.Storage.remove_ended`."""
+
+    before: datetime | None
+    keep: int | None
+    limit: int
 
 
 def count_to_remove(
@@ -37,29 +48,26 @@ def count_to_remove(
 def remove_ended(
     cursor: Reader,
     statements: Statements,
-    before: datetime | None,
-    keep: int | None,
-    limit: int,
-    line_of: Callable[[int], Rows] | None,
+    which: Removable,
+    rows_of: Callable[[int], Rows],
+    number: Number,
 ) -> list[str]:
     """Remove ended jobs; see `engine.storage.Storage.remove_ended`.
 
-    The line is the last statement of the transaction, because it takes the order of all
+    The line is in the last statement of the transaction, because it takes the order of all
     transitions, and others wait for that.
 
     Args:
         cursor: A cursor in autocommit.
         statements: Those of the schema.
-        before: See the protocol.
-        keep: The same.
-        limit: The same.
-        line_of: Returns the line of the audit for a number of jobs; None for no line.
+        which: The jobs.
+        rows_of: Returns the lines of the audit for a number of jobs.
+        number: That of the write.
     """
-    values = (before, None if keep is None else min(keep, MAX_NUMBER), limit)
-    if line_of is None:
-        return [str(row[0]) for row in cursor.execute(statements.remove, values)]
+    keep = None if which.keep is None else min(which.keep, MAX_NUMBER)
     with cursor.connection.transaction():
-        removed = [str(row[0]) for row in cursor.execute(statements.remove, values)]
-        if removed:
-            cursor.execute(statements.note_acts, (line_of(len(removed)),))
+        rows = cursor.execute(statements.remove, (which.before, keep, which.limit))
+        removed = [str(row[0]) for row in rows]
+        values = (json.dumps(removed), rows_of(len(removed)))
+        cursor.execute(statements.note_acts, (*values, *number))
     return removed

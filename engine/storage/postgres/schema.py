@@ -11,7 +11,8 @@ and a kind is never NULL. Beside them:
   while it lives, five times in ``lease_seconds``; ``died_with`` is how many attempts it had at its
   death; ``kinds`` are those that have a handler there; one that is ``draining`` claims nothing.
 * ``batches``: the number of each engine's newest batch, whether that was applied, and the numbers
-  behind which its own begin. Apart from the beats, so that a beat never waits for a commit.
+  behind which its own begin; of a write without changes of jobs instead the ``answer``. Apart from
+  the beats, so that a beat never waits for a commit.
 * ``notes``: texts by their names: ``schema``, the number of the steps below that made the tables;
   ``protocols``, the numbers of those whose functions are there, with spaces between;
   ``last_sequence`` and ``last_position``, the newest that were ever removed; ``ended``, the number
@@ -200,7 +201,8 @@ _TABLES: Final = (
         number bigint NOT NULL,
         applied boolean NOT NULL,
         sequence_base bigint,
-        position_base bigint
+        position_base bigint,
+        answer json
     ) WITH (fillfactor = 50)
     """,
     """

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from engine.domain.models import Progress
 from engine.storage.answers import Names
+from engine.storage.audit import AuditLine
 from engine.storage.overview import CountedKinds, EngineRow
 from engine.storage.postgres import live, reading
 from engine.storage.postgres.arrays import doubles, numbers, texts
@@ -17,6 +18,7 @@ from engine.storage.postgres.heartbeat import Heartbeat
 from engine.storage.postgres.limited_thread import LimitedThread
 from engine.storage.postgres.reading import Reader
 from engine.storage.postgres.rows import record_of
+from engine.storage.postgres.settled import SettledWrites
 from engine.storage.postgres.statements import Statements
 from engine.storage.record import Record
 from engine.storage.shared import Decide, DueJobs, ReadyCounts
@@ -33,12 +35,20 @@ class PostgresShared:
         database: The engine's connection.
         thread: Makes the calls on it.
         heartbeat: Tells of the other engines.
+        writes: Those whose outcome is found out.
     """
 
-    def __init__(self, database: Database, thread: LimitedThread, heartbeat: Heartbeat) -> None:
+    def __init__(
+        self,
+        database: Database,
+        thread: LimitedThread,
+        heartbeat: Heartbeat,
+        writes: SettledWrites,
+    ) -> None:
         self._database = database
         self._thread = thread
         self._heartbeat = heartbeat
+        self._writes = writes
         self._progress: dict[str, Progress] = {}  # of the other engines
         self._progress_since = 0  # the transaction from which on it may have changed
 
@@ -142,14 +152,11 @@ class PostgresShared:
         """Return what the newest beat has found."""
         return self._heartbeat.instructions
 
-    async def drain(self, engine_id: int | None, *, draining: bool) -> bool:
+    async def drain(
+        self, engine_id: int | None, lines: Sequence[AuditLine] = (), *, draining: bool
+    ) -> bool:
         """Write it to the row of the engine, and notify all."""
-        number = self._database.engine if engine_id is None else engine_id
-        return await self._call(
-            lambda cursor, statements: bool(
-                reading.one(cursor, statements.drain, (number, draining))[0]
-            )
-        )
+        return await self._writes.drain(engine_id, lines, draining=draining)
 
     async def is_draining(self) -> bool:
         """Read the row of this engine."""

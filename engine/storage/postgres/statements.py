@@ -28,7 +28,7 @@ class Statements:
             f"SELECT * FROM {s}.commit_1(%b, %b, %b, {', '.join(['%b'] * len(TYPES))})"
         )
         types = ", ".join(f"pg_typeof(NULL::{s}.{each})::oid::bigint" for each in TYPES)
-        self.note_acts = _bytes(f"SELECT {s}.note_acts_1(%b)")
+        self.note_acts = self._numbered("%b::json", f"{s}.note_acts_1(%b)")
         self.row_types = _bytes(f"SELECT {types}")
         self.resolve = _bytes(f"SELECT * FROM {s}.resolve_1(%b, %b)")
         self.rules = _bytes(
@@ -36,7 +36,7 @@ class Statements:
             f"FROM {s}.notes AS number, {s}.notes AS rules "
             "WHERE number.name = 'rules_number' AND rules.name = 'rules'"
         )
-        self.keep_rules = _bytes(f"SELECT {s}.keep_rules_1(%b, %b, %b)")
+        self.keep_rules = self._numbered(f"to_json({s}.keep_rules_1(%b, %b, %b))")
         self.batch_number = _bytes(f"SELECT (SELECT number FROM {s}.batches WHERE engine_id = %b)")
         self.join = _bytes(f"SELECT {s}.join_1(%b, %b)")
         of_functions = f"SELECT {_records('(job)', 'sequence')} FROM {s}"
@@ -68,8 +68,8 @@ class Statements:
             f"INSERT INTO {s}.notes VALUES (%b, %b) "
             "ON CONFLICT (name) DO UPDATE SET value = excluded.value"
         )
-        self.keep_pauses = _bytes(f"SELECT {s}.keep_pauses_1(%b, %b, %b)")
-        self.drain = _bytes(f"SELECT {s}.drain_1(%b, %b)")
+        self.keep_pauses = self._numbered(f"to_json({s}.keep_pauses_1(%b, %b, %b))")
+        self.drain = self._numbered(f"to_json({s}.drain_1(%b, %b, %b))")
         self.is_draining = _bytes(
             f"SELECT coalesce((SELECT draining FROM {s}.engines WHERE engine_id = %b), false)"
         )
@@ -80,6 +80,18 @@ class Statements:
             f"WHERE holder IS NOT NULL AND NOT {has_died()}), {_ready(s, others)}, "
             f"{_ready(s, 'kind = ANY (given.paused)')} "
             f"FROM (SELECT %b || {s}.handled_1() AS kinds, %b::text[] AS paused) AS given"
+        )
+
+    def _numbered(self, answer: str, *others: str) -> bytes:
+        """Return a statement that writes, takes the number of a batch last, and gives the answer.
+
+        Args:
+            answer: An expression of JSON, which may write.
+            others: Expressions that write.
+        """
+        return _bytes(
+            f"WITH written AS MATERIALIZED (SELECT {', '.join((f'{answer} AS answer', *others))}) "
+            f"SELECT answer, {self.schema}.take_number_1(%b, %b, answer) FROM written"
         )
 
     def select(self, source: str) -> bytes:

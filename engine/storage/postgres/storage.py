@@ -28,6 +28,8 @@ from engine.storage.postgres.heartbeat import Heartbeat
 from engine.storage.postgres.limited_thread import LimitedThread
 from engine.storage.postgres.location import Location, schema_name
 from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.removing import Removable
+from engine.storage.postgres.settled import SettledWrites
 from engine.storage.postgres.shared import PostgresShared
 from engine.storage.postgres.statements import Statements
 from engine.storage.postgres.throughput import read_throughput
@@ -93,6 +95,7 @@ class PostgresStorage:
         schema = location.schema if schema is None else schema_name(schema)
         self._database = Database(location, schema, prepared_after, fits=self._fits)
         self._thread = LimitedThread(f"engine storage {self._subject}", self._database.cut)
+        self._writes = SettledWrites(self._database, self._thread)
         connect = connector(location, lease / BEATS_PER_LEASE)
         self._heartbeat = Heartbeat(self._subject, schema, lease, connect)
         self._users = 0  # engines that have opened it, refused ones too: each calls `aclose`
@@ -114,7 +117,7 @@ class PostgresStorage:
         self._users += 1
         if self._users > 1:
             raise StorageInUseError(self._subject, "one of this process, given the same object")
-        shared = PostgresShared(self._database, self._thread, self._heartbeat)
+        shared = PostgresShared(self._database, self._thread, self._heartbeat, self._writes)
         how = (self.name, self._lease_seconds, dict(outcomes), dict(renamed), running, shared)
         opened = await self._thread.run(self._database.open, *how, seconds=_OPENING_SECONDS)
         await self._heartbeat.start(self._database.engine)
@@ -130,7 +133,7 @@ class PostgresStorage:
 
     async def keep_rules(self, text: str, lines: Sequence[AuditLine] = ()) -> StoredRules | None:
         """Keep other rules, behind all transitions so far."""
-        return await self._thread.run(self._database.keep_rules, text, lines)
+        return await self._writes.keep_rules(text, lines)
 
     async def pauses(self) -> str:
         """Read the note of them."""
@@ -138,7 +141,7 @@ class PostgresStorage:
 
     async def keep_pauses(self, text: str, before: str, lines: Sequence[AuditLine] = ()) -> bool:
         """Keep them in a note, and notify all engines."""
-        return await self._thread.run(self._database.keep_pauses, text, before, lines)
+        return await self._writes.keep_pauses(text, before, lines)
 
     async def checkout(self, names: Names) -> CheckedOut:
         """Read jobs."""
@@ -194,7 +197,7 @@ class PostgresStorage:
 
     async def note_acts(self, lines: Sequence[AuditLine]) -> None:
         """Write lines of the audit in one statement."""
-        await self._thread.run(self._database.note_acts, lines)
+        await self._writes.note_acts(lines)
 
     async def audit(
         self, before: int | None, limit: int, job_id: str | None = None
@@ -235,8 +238,8 @@ class PostgresStorage:
         limit: int,
         line: AuditLine | None = None,
     ) -> Sequence[str]:
-        """Remove ended jobs in one statement; with a line of the audit in one transaction."""
-        return await self._thread.run(self._database.remove_ended, before, keep, limit, line)
+        """Remove ended jobs in one transaction."""
+        return await self._writes.remove_ended(Removable(before, keep, limit), line)
 
     def backup(self, path: Path, progress: ProgressCallback) -> None:
         """Refuse: PostgreSQL's own programs copy databases.

@@ -18,9 +18,9 @@ from engine import (
     Job,
     JobStatus,
     Outcome,
+    OutcomeUnknownError,
     Storage,
     StorageDamagedError,
-    StorageError,
     StorageInUseError,
     SyncJobEngine,
     Worker,
@@ -482,7 +482,7 @@ def test_a_commit_that_was_cut_off_is_told_of(places: Places) -> None:
     source, target = places.life("file"), places.new("database")
     with (
         place_at(source).contents() as contents,
-        pytest.raises(StorageError, match="all of the copy is there, or nothing"),
+        pytest.raises(OutcomeUnknownError, match="all of the copy is there, or nothing"),
     ):
         place_at(target).make(write)
     assert _is_empty(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from json import loads
@@ -9,14 +10,24 @@ from pathlib import Path
 
 import pytest
 
-from engine import FollowUp, JobEngine, JobStatus, Outcome, StorageError, SyncJobEngine
+from engine import (
+    FollowUp,
+    JobEngine,
+    JobStatus,
+    Outcome,
+    OutcomeUnknownError,
+    StorageError,
+    SyncJobEngine,
+)
 from engine.cli.exits import Exit
+from engine.domain.follow_up_rules import Rules
 from engine.operating import this_operator
 from engine.storage.audit import AuditLine
 from engine.storage.places import place_at
 from engine.testing.values import NOON
 from tests.interventions import intruding
 from tests.postgres import Databases
+from tests.proxy import proxied
 from tests.unit.cli.programs import Run
 
 RULES = [
@@ -102,6 +113,33 @@ def test_a_line_that_cannot_be_written_leaves_the_rules_as_they_are(place: str) 
         place_at(place).change_rules(lambda rules: rules.without("settle"), [wrong])
     with SyncJobEngine(place) as engine:
         assert [rule.kind for rule in engine.rules()] == ["refund", "settle"]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_lost_connection_leaves_it_unknown(postgres_url: str, *, applied: bool) -> None:
+    with SyncJobEngine(postgres_url, follow_ups=RULES):
+        pass
+
+    def lose() -> None:
+        with intruding(postgres_url) as intruder:
+            lines = "SELECT count(*) FROM audit"
+            intruder.until(lambda: intruder.value(lines) if applied else proxy.swallowed)
+        proxy.cut()
+
+    def change(rules: Rules) -> Rules:
+        proxy.swallow_from(b"keep_rules_1") if applied else proxy.swallow_requests()
+        return rules.without("settle")
+
+    with proxied(postgres_url) as (proxy, url):
+        losing = threading.Thread(target=lose)
+        losing.start()
+        with pytest.raises((OutcomeUnknownError, StorageError)) as caught:
+            place_at(url).change_rules(change, [AuditLine(NOON, "us", "remove rule")])
+        losing.join()
+    assert caught.type is (OutcomeUnknownError if applied else StorageError)
+    with SyncJobEngine(postgres_url) as engine:
+        assert [rule.kind for rule in engine.rules()] == ["refund", "settle"][: 2 - applied]
 
 
 def test_there_may_be_no_rules(tmp_path: Path, here: Run) -> None:

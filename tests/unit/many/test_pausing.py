@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
 from anyio.lowlevel import checkpoint
 
 from engine import CallTimeoutError, InvalidValueError, JobEngine, StorageDamagedError, Worker
@@ -275,6 +276,63 @@ async def test_notifications_tell_long_before_the_next_beat(postgres_url: str) -
         await until(lambda now: bool(now.paused), other)
         await one.drain(number_of(other))
         await until(lambda now: now.draining, other)
+
+
+async def test_a_drain_that_waits_holds_up_no_beat(postgres_url: str, intruder: Intruder) -> None:
+    """It waits for the order of all transitions, which its line of the audit takes."""
+    free = "SELECT count(*) FROM (SELECT FROM engines FOR UPDATE SKIP LOCKED) AS free"
+
+    def look() -> None:
+        intruder.until_commit_waits()
+        intruder.until(lambda: intruder.value(free) == 2)
+        intruder.give_order()
+
+    async with (
+        agents(PostgresStorage(postgres_url, name="one")) as one,
+        agents(PostgresStorage(postgres_url, name="other")) as other,
+    ):
+        intruder.take_order()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(to_thread.run_sync, look)
+            await one.drain(number_of(other), by="us")
+        assert [each.action for each in await other.audit()] == ["drain"]
+
+
+@pytest.mark.thorough
+async def test_engines_that_drain_each_other_at_work_wait_for_each_other_in_one_order(
+    postgres_url: str,
+) -> None:
+    """PostgreSQL ends one of those that wait crosswise, with an error."""
+    times = 30
+
+    async def drain(engine: JobEngine[Any], number: int) -> None:
+        for turn in range(times):
+            await engine.drain(number, undo=turn % 2 == 1, by="us")
+            await engine.pause(f"{number}-{turn}", by="us")
+
+    async def work(engine: JobEngine[Any]) -> None:
+        for _ in range(times):
+            job = await engine.create("hash")
+            await engine.start(job.job_id, by="us")
+            await engine.transition(job.job_id, COMPLETED)
+            await engine.prune(keep=1, by="us")
+
+    async with (
+        agents(PostgresStorage(postgres_url, lease_seconds=1)) as one,
+        agents(PostgresStorage(postgres_url, lease_seconds=1)) as other,
+    ):
+        numbers = (number_of(one), number_of(other))
+        async with anyio.create_task_group() as tasks:
+            for engine in (one, other):
+                tasks.start_soon(work, engine)
+                for number in numbers:
+                    tasks.start_soon(drain, engine, number)
+        assert len(await one.paused()) == 2 * times
+        actions = [each.action for each in await one.audit(limit=1_000)]
+        assert actions.count("pause") == 2 * times
+        assert actions.count("start") == 2 * times
+        lines = await one.audit(limit=1_000)
+        assert [each.number for each in lines] == [*range(len(lines), 0, -1)]
 
 
 @pytest.mark.thorough

@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,6 +15,8 @@ import anyio
 import pytest
 
 from engine import (
+    CommitUnknownError,
+    EngineError,
     JobNotFoundError,
     JobStatus,
     MemoryStorage,
@@ -140,8 +143,13 @@ async def test_a_rule_may_reach_back_to_before_the_calendar(storage: Storage) ->
         assert await engine.get(job.job_id) == job
 
 
+@pytest.mark.parametrize(
+    "error",
+    [StorageError("not now"), CommitUnknownError(StorageError("not now"))],
+    ids=lambda error: type(error).__name__,
+)
 async def test_a_storage_that_cannot_remove_is_asked_again(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, error: EngineError
 ) -> None:
     class Failing(MemoryStorage):
         failures = 3
@@ -155,7 +163,7 @@ async def test_a_storage_that_cannot_remove_is_asked_again(
         ) -> Sequence[str]:
             if self.failures:
                 self.failures -= 1
-                raise StorageError("not now")
+                raise copy(error)
             return await super().remove_ended(before, keep, limit, line)
 
     rule = Retention(max_jobs=0, interval_seconds=OFTEN_SECONDS)
