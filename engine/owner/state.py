@@ -170,13 +170,12 @@ class State:
         self.when_rules_change(self.rules.most(self.lifecycle.running_value))
 
     async def read_rules(self) -> None:
-        """Decide from now on by the rules as they are now; nobody else changes private ones.
+        """Decide from now on by the rules as they are kept now.
 
         Raises:
             StorageError: They can't be read.
         """
-        if self.shared is not None:
-            self.take_rules(await self._storage.rules())
+        self.take_rules(await self._storage.rules())
 
     async def change_rules(
         self, change: Callable[[Rules], Rules], lines: Sequence[AuditLine] = ()

@@ -38,8 +38,7 @@ class ReadPauses(Read[Pauses]):
 
     async def read(self, sources: Sources) -> Pauses:
         """See `Read.read`."""
-        if sources.state.shared is not None:
-            _take(sources, Pauses.read(await sources.storage.pauses()))
+        _take(sources, Pauses.read(await sources.storage.pauses()))
         return sources.state.ready_queue.intake.pauses
 
 

@@ -306,7 +306,7 @@ class _Check:
                 self._add(f"{kind} {after}", f"the {kind} before it is missing")
 
 
-_LATER_NOTES: Final = {"lifecycle": ""}
+_LATER_NOTES: Final = {"lifecycle": "", "other_writes": 0}
 """Notes that a new file doesn't have, and a value of their types."""
 
 

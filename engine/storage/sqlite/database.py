@@ -1,7 +1,7 @@
 """The database: an engine's file, open for writing. Blocks; calls come one at a time.
 
 A round's changes are one transaction. A commit whose outcome is unknown is resolved before anything
-else is read or written.
+else is read or written: that of changes by `Database.resolve`, that of another write by itself.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -47,6 +48,7 @@ Result = TypeVar("Result")
 # The log is moved into the database after so many commits or changes: it has some 1,000 pages then.
 _LOG_COMMITS: Final = 200
 _LOG_CHANGES: Final = 4_000
+_OTHER_WRITES: Final = "other_writes"
 
 
 class Database:
@@ -72,6 +74,7 @@ class Database:
         self._outcomes: Mapping[str, str | None] = {}
         self._final_statuses: Collection[str] = ()
         self._is_undecided = False  # a commit's outcome is unknown until `resolve` finds it out
+        self._unsettled: int | None = None  # the number of another write; its outcome is unknown
         self._log_commits = 0  # since the log was last moved into the database
         self._log_changes = 0
 
@@ -87,7 +90,7 @@ class Database:
         self._final_statuses = {status for status, outcome in outcomes.items() if outcome}
         self._ownership = ownership
         self._identity = _identity(self._name)
-        self._is_undecided = False
+        self._is_undecided, self._unsettled = False, None
         with translate_sqlite_errors(self._path):
             self._connection = WritingConnection(self._path, self._connect)
             connection = self._connection.sqlite
@@ -172,20 +175,12 @@ class Database:
         return before
 
     def keep_rules(self, text: str, lines: Sequence[AuditLine]) -> None:
-        """Keep the rules of follow-ups.
-
-        Raises:
-            StorageError: They can't be written.
-        """
-        self._write_repeatably(lambda writer: writing.write_told(writer, "rules", text, lines))
+        """Keep the rules of follow-ups; see `_write_settled`."""
+        self._write_settled(lambda writer: writing.write_told(writer, "rules", text, lines))
 
     def keep_pauses(self, text: str, lines: Sequence[AuditLine]) -> None:
-        """Keep the pauses.
-
-        Raises:
-            StorageError: They can't be written.
-        """
-        self._write_repeatably(lambda writer: writing.write_told(writer, "pauses", text, lines))
+        """Keep the pauses; see `_write_settled`."""
+        self._write_settled(lambda writer: writing.write_told(writer, "pauses", text, lines))
 
     def close(self) -> None:
         """Close the file; the log goes into it."""
@@ -217,10 +212,13 @@ class Database:
         """Return the connection.
 
         Raises:
-            StorageError: A commit's outcome is unknown.
+            StorageError: A commit's outcome is still unknown.
         """
         if self._is_undecided:
             raise StorageError(f"{self._path}: the outcome of a commit is not yet known")
+        if self._unsettled is not None:
+            was = "applied" if self._settle() else "not applied"
+            logger.warning("%s: a write of unknown outcome was %s", self._path, was)
         return self._open_connection()
 
     def _open_connection(self) -> WritingConnection:
@@ -263,12 +261,8 @@ class Database:
                     self._count(change.from_status, -1)
 
     def note_acts(self, lines: Sequence[AuditLine]) -> None:
-        """Keep lines of the audit that belong to no change.
-
-        Raises:
-            StorageError: They can't be written.
-        """
-        self._write_repeatably(lambda writer: writing.write_audit(writer, lines))
+        """Keep lines of the audit that belong to no change; see `_write_settled`."""
+        self._write_settled(lambda writer: writing.write_audit(writer, lines))
 
     def count_throughput(self) -> bool:
         """Count the next transitions; see `engine.storage.Storage.count_throughput`."""
@@ -312,6 +306,41 @@ class Database:
             reason = cast("StorageError", unknown.__cause__)
             raise reason from reason.__cause__
 
+    def _write_settled(self, write: Callable[[sqlite3.Connection], object]) -> None:
+        """Write in one transaction, with a number in a note, which tells what became of it.
+
+        Raises:
+            StorageError: Nothing was applied.
+            CommitUnknownError: It can't be found out now; the next call does it first, or refuses.
+        """
+        number = 0
+
+        def write_with_number(writer: sqlite3.Connection) -> None:
+            nonlocal number
+            write(writer)
+            number = writing.count_up(writer, _OTHER_WRITES)
+
+        try:
+            self._write(write_with_number)
+        except CommitUnknownError as unknown:
+            logger.exception("the outcome of a write is unknown: looking for it")
+            self._unsettled = number
+            try:
+                is_applied = self._settle()
+            except StorageError:
+                raise unknown from unknown.__cause__
+            if not is_applied:
+                raise cast("StorageError", unknown.__cause__) from unknown
+
+    def _settle(self) -> bool:
+        """Find out whether the newest other write was applied.
+
+        Raises:
+            StorageError: It can't be found out now.
+        """
+        number = cast("int", self._unsettled)
+        return self._find_out(lambda connection: notes.has_note(connection, _OTHER_WRITES, number))
+
     def _check_identity(self) -> None:
         """Refuse to write into a file that has lost its name, or that another engine may have.
 
@@ -325,33 +354,40 @@ class Database:
             )
 
     def resolve(self, changes: Sequence[Change]) -> bool:
-        """Find out the outcome of a commit; see `engine.storage.Storage.resolve`.
+        """Find out the outcome of a commit; see `engine.storage.Storage.resolve`."""
+        rows = batch_rows(changes).jobs()
+        # Look for all of them, because a job's row may be as it was before.
+        return self._find_out(lambda connection: reading.contains_rows(connection, rows))
+
+    def _find_out(self, is_there: Callable[[sqlite3.Connection], bool]) -> bool:
+        """Find out whether a write whose commit failed was applied; if not, it never will be.
 
         The changes were never visible to the connection that failed. A new commit on it overwrites
         them in the log: then they are not applied and can't come back. If that fails too, the file
         is closed, its log made durable, and the file opened again; SQLite then takes all complete
         transactions from the log.
+
+        Raises:
+            StorageError: It can't be found out now.
         """
         try:
-            return self._resolve(changes)
+            return self._look(is_there)
         except StorageError:
-            return self._resolve(changes)
+            return self._look(is_there)
 
-    def _resolve(self, changes: Sequence[Change]) -> bool:
+    def _look(self, is_there: Callable[[sqlite3.Connection], bool]) -> bool:
         with translate_sqlite_errors(self._path):
             self._check_identity()
             try:
                 connection = self._open_connection().sqlite
-                # Look for all of them, because a job's row may be as it was before.
-                rows = batch_rows(changes).jobs()
-                is_applied = reading.contains_rows(connection, rows)
+                is_applied = is_there(connection)
                 if not is_applied:
                     _overwrite_failed_commit(connection)
                 self.counts = reading.counts(connection)
             except BaseException:
                 self._close_connection()
                 raise
-        self._is_undecided = False
+        self._is_undecided, self._unsettled = False, None
         return is_applied
 
     def has_long_log(self) -> bool:
@@ -396,16 +432,17 @@ class Database:
             if line is not None:
                 writing.write_audit(writer, [removal_line(line, len(jobs))])
 
-        self._write_repeatably(remove)
-        for job in jobs:
-            self._count(job.status, -1)
+        counts = Counter(self.counts)
+        self._write_settled(remove)  # which may count anew
+        counts.subtract(job.status for job in jobs)
+        self.counts = counts
         return [job.job_id for job in jobs]
 
 
 def _overwrite_failed_commit(connection: sqlite3.Connection) -> None:
     """Commit a note, which takes the place of the failed changes in the log."""
     connection.execute("BEGIN IMMEDIATE")
-    writing.note_failed_commit(connection)
+    writing.count_up(connection, "failed_commits")
     connection.execute("COMMIT")
 
 

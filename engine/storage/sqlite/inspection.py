@@ -106,6 +106,7 @@ class FilePlace:
         Raises:
             StorageInUseError: An engine has it: use its `remove_rule`.
             StorageError: It can't be read or written, or is no engine's.
+            CommitUnknownError: It failed during the commit.
         """
         with self._writing() as connection:
             before = Rules.read(StoredRules(text=read_rules(connection.sqlite)))

@@ -54,8 +54,9 @@ Only the engine may write to them.
   ``throughput``; ``lifecycle``, the tables of the newest
   engine's (`engine.domain.lifecycle.description`), as JSON; ``last_sequence`` and
   ``last_position``, the newest that were ever removed; ``failed_commits``, how many commits have
-  failed and were overwritten in the log; ``is_copy``, 1 in a backup until an engine opens it, and
-  begins an epoch.
+  failed and were overwritten in the log; ``other_writes``, how many writes there were without
+  changes of jobs, such as removals; ``is_copy``, 1 in a backup until an engine opens it, and begins
+  an epoch.
 
 Times are texts such as ``2026-11-22T13:01:02.123456Z``. `engine.storage.sqlite.rows` computes the
 checksums.

@@ -260,13 +260,14 @@ def write_told(
         write_audit(connection, lines)
 
 
-def note_failed_commit(connection: sqlite3.Connection) -> None:
-    """Count a failed commit in a note: a value that changes, so that SQLite writes something."""
+def count_up(connection: sqlite3.Connection, name: str) -> int:
+    """Add 1 to the number in a note; return it. A missing or damaged one begins anew."""
     try:
-        failures = read_number(connection, "failed_commits")
+        number = read_number(connection, name)
     except StorageDamagedError:
-        failures = 0
-    write_note(connection, "failed_commits", failures + 1)
+        number = 0
+    write_note(connection, name, number + 1)
+    return number + 1
 
 
 def delete_jobs(connection: sqlite3.Connection, positions: Sequence[int]) -> None:

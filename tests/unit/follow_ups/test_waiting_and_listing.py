@@ -12,16 +12,16 @@ import pytest
 from engine import (
     ORDER_LIFECYCLE,
     CallTimeoutError,
+    FollowUp,
     InvalidValueError,
     JobEngine,
+    MemoryStorage,
     Move,
     NewJob,
     SyncJobEngine,
     WriteTimeoutError,
 )
 from engine import OrderStatus as S
-from engine.domain.follow_up_rule import Rule
-from engine.domain.follow_up_rules import Rules
 from engine.portal.bridge import TimeLimit
 from engine.testing.facades import Engine
 from engine.testing.virtual_clock import VirtualClock
@@ -158,10 +158,11 @@ def test_a_blocking_call_says_when_its_outcome_is_unknown(
         if next(checks) == steps:
             raise CallTimeoutError(limit.seconds or 0.0)
 
-    with SyncJobEngine(lifecycle=ORDER_LIFECYCLE) as engine:
+    storage, rule = MemoryStorage(), FollowUp("settle", to={S.COMPLETED})
+    with SyncJobEngine(storage, lifecycle=ORDER_LIFECYCLE) as engine:
         jobs = engine.create_many([NewJob(start=True) for _ in range(300)])
         engine.transition_many([Move(job.job_id, S.COMPLETED) for job in jobs])
-        engine.core.state.rules = Rules([Rule("settle", (S.COMPLETED.value,))])
+    with SyncJobEngine(storage, lifecycle=ORDER_LIFECYCLE, follow_ups=[rule]) as engine:
         monkeypatch.setattr(TimeLimit, "check", check)
         with pytest.raises(CallTimeoutError) as late:
             engine.backfill("settle", timeout=60)
