@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from engine.domain.exceptions import EngineError, InvalidValueError, StorageError
+from engine.domain.exceptions import (
+    CommitCrashedError,
+    EngineError,
+    InvalidValueError,
+    StorageError,
+)
 from engine.domain.validation import MAX_READ_CHARACTERS
 from engine.owner.commands.command import Read
 from engine.owner.commands.read import FindJob, GetJobs
@@ -61,6 +66,10 @@ async def _answer(message: Read[Any], sources: Sources) -> None:
     except EngineError as error:
         # Its traceback holds this frame: do not let this frame hold the traceback.
         message.answer(error.with_traceback(None))
+    except BaseException as bug:  # the others of the round are answered by the owner
+        if message.acts:
+            message.answer(CommitCrashedError(bug))
+        raise
 
 
 async def _fetch(messages: Sequence[GetJobs | FindJob], sources: Sources) -> None:

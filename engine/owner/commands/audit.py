@@ -53,6 +53,7 @@ class NoteAct(Read[None]):
     """Note an act that changes no job, after it is done."""
 
     __slots__ = ("acted",)
+    acts = True
 
     def __init__(self, acted: Acted) -> None:
         super().__init__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import ClassVar
 
 from engine.owner.acts import Acted
 from engine.owner.batch import BY_RULE, Batch
@@ -66,9 +67,14 @@ class WriteOne(Write):
 
 
 class Read(Message[Answer]):
-    """Reads without changing a job."""
+    """Reads without changing a job.
+
+    Attributes:
+        acts: Whether it changes something else.
+    """
 
     __slots__ = ()
+    acts: ClassVar[bool] = False
 
     async def read(self, sources: Sources) -> Answer:
         """Return the answer, from committed jobs.

@@ -52,6 +52,7 @@ class ChangePause(Read[bool]):
     """
 
     __slots__ = ("act", "named")
+    acts = True
     action = done = ""
 
     def __init__(
@@ -132,6 +133,7 @@ class DrainEngine(Read[None]):
     """
 
     __slots__ = ("act", "engine_id", "undo")
+    acts = True
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class RemoveEnded(Read[int]):
     """
 
     __slots__ = ("acted", "limit", "retention")
+    acts = True
 
     def __init__(self, retention: Retention, limit: int, act: Act = NO_ACT) -> None:
         super().__init__()

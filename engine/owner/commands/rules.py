@@ -35,6 +35,7 @@ class ChangeRule(Read[bool]):
     """
 
     __slots__ = ("acted", "kind")
+    acts = True
 
     def __init__(self, kind: str, action: str, by: str | None, reason: str | None) -> None:
         super().__init__()

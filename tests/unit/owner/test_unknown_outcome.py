@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
@@ -12,6 +12,7 @@ from engine import (
     CommitCrashedError,
     CommitUnknownError,
     EngineCrashedError,
+    FollowUp,
     JobStatus,
     MemoryStorage,
     OutcomeUnknownError,
@@ -143,10 +144,44 @@ async def test_a_bug_while_it_is_found_out_leaves_it_unknown(facade: type[Any]) 
             raise KeyError(f"planted, in {len(changes)} changes")
 
     storage = Broken()
+    errors: list[type[BaseException]] = []
     with pytest.raises(EngineCrashedError):
         async with opened_engine(facade, storage) as engine:
             storage.failures = 1
-            with pytest.raises(CommitCrashedError):
-                await engine.create("hash")
-            with pytest.raises(EngineCrashedError):
-                await engine.create("hash")
+            for _ in range(2):
+                with pytest.raises(EngineCrashedError) as caught:
+                    await engine.create("hash")
+                errors.append(caught.type)
+    assert errors == [CommitCrashedError, EngineCrashedError]
+
+
+@pytest.mark.parametrize("facade", FACADES)
+@pytest.mark.parametrize(
+    ("storage_call", "call"),
+    [
+        ("keep_pauses", lambda engine: engine.pause("a")),
+        ("keep_rules", lambda engine: engine.remove_rule("a")),
+        ("note_acts", lambda engine: engine.drain(by="us")),
+        ("remove_ended", lambda engine: engine.prune(keep=0)),
+    ],
+)
+async def test_a_bug_in_a_write_without_changes_of_jobs_leaves_it_unknown(
+    facade: type[Any],
+    storage_call: str,
+    call: Callable[[Engine], Awaitable[object]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def break_down(*_: object) -> None:
+        raise KeyError("planted")
+
+    storage = MemoryStorage()
+    rules = [FollowUp("a", to={JobStatus.COMPLETED})]
+    errors: list[type[BaseException]] = []
+    with pytest.raises(EngineCrashedError):
+        async with opened_engine(facade, storage, follow_ups=rules) as engine:
+            monkeypatch.setattr(storage, storage_call, break_down)
+            for _ in range(2):
+                with pytest.raises(EngineCrashedError) as caught:
+                    await call(engine)
+                errors.append(caught.type)
+    assert errors == [CommitCrashedError, EngineCrashedError]
