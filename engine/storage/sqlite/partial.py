@@ -1,9 +1,10 @@
 """Partial copies: a new file while it is written, and those that killed programs have left.
 
-A backup or another copy is written under another name: it is there whole or not at all. A living
-backup has its partial copy locked by ``flock``, which ends with its process. So every
-backup can remove the other ones of its folder: those that no process has locked. The name alone
-does not make a file a leftover: it is empty or an engine's, and no engine has ever opened it.
+A backup, another copy or an export is written under another name: it is there whole or not at all.
+A living one has its partial copy locked by ``flock``, which ends with its process. So each
+can remove the other ones of its folder: those that no process has locked. The name alone
+does not make a file a leftover: it is empty, an engine's that no engine has ever opened, or begins
+as an export does.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _NAME: Final = re.compile(r".+-partial-[0-9a-f]{16}", re.DOTALL)
 # The first bytes of a database (https://www.sqlite.org/fileformat2.html, 1.3).
 _MAGIC: Final = b"SQLite format 3\0"
 _APPLICATION_ID: Final = slice(68, 72)
+_EXPORT: Final = b'{"job_id": "'
 # Not ``nolock=1``, with which SQLite writes no log. Windows has no locks of ours.
 _WITHOUT_LOCKS: Final = "?vfs=unix-none" if os.name == "posix" else ""
 _TRIES: Final = 3
@@ -190,9 +192,10 @@ def _remove_if_left(partial: Path) -> None:
 
 
 def _is_ours(head: bytes, partial: Path) -> bool:
-    """Return whether a backup made the file that begins so, and no engine has opened it."""
+    """Return whether this program made the file that begins so, and no engine has opened it."""
     is_engines = head.startswith(_MAGIC) and head[_APPLICATION_ID] == APPLICATION_ID.to_bytes(4)
-    return (not head or is_engines) and not beside(partial, "-lock").exists()
+    is_ours = not head or is_engines or head.startswith(_EXPORT)
+    return is_ours and not beside(partial, "-lock").exists()
 
 
 def _lock(descriptor: int, *, wait: bool) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from engine import SyncJobEngine
-from tests.unit.cli.programs import Run, damage
+from tests.unit.cli.programs import ENVIRONMENT, Run, damage
 
 pytestmark = pytest.mark.usefixtures("used")
 
@@ -34,6 +37,28 @@ def test_a_file_is_made_as_a_whole_or_not_at_all(path: Path, here: Run) -> None:
     code, _, [note] = here("export", path, "--to", to)
     assert (code, to.read_text(encoding="ascii")) == (3, "mine")
     assert "is there already" in note
+    assert not [*path.parent.glob("*-partial-*")]
+
+
+_KILLED_BEFORE_THE_END = """
+import os, signal, sys
+from engine.cli.program import main
+
+os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+main(["export", sys.argv[1], "--to", sys.argv[2]])
+"""
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next(path: Path, here: Run) -> None:
+    to = path.with_name("jobs.jsonl")
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED_BEFORE_THE_END, path, to], env=ENVIRONMENT, check=False
+    )
+    assert (killed.returncode, to.exists()) == (-signal.SIGKILL, False)
+    [left] = path.parent.glob("jobs.jsonl-partial-*")
+    assert left.stat().st_size
+    other = path.with_name("other.jsonl")
+    assert here("export", path, "--to", other) == (0, [f"{other}: 3 jobs of {path}"], [])
     assert not [*path.parent.glob("*-partial-*")]
 
 
