@@ -9,7 +9,14 @@ from typing import Any, Final
 import anyio
 
 from engine.cli.acting.asking import confirmed
-from engine.cli.arguments import add_dry_run, add_place, add_reason, age, whole_number
+from engine.cli.arguments import (
+    add_dry_run,
+    add_json,
+    add_place,
+    add_reason,
+    age,
+    whole_number,
+)
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
@@ -25,14 +32,24 @@ _STEP_JOBS: Final = 1_000
 
 
 class _Removed:
-    """Counts the removed jobs, and tells it: also if something goes wrong on the way."""
+    """Counts the removed jobs, and tells it: also if something goes wrong on the way.
 
-    def __init__(self, console: Console) -> None:
+    Attributes:
+        of: How many jobs were to go.
+        jobs: How many have gone.
+    """
+
+    def __init__(self, of: int, console: Console, *, as_json: bool) -> None:
+        self.of = of
         self.jobs = 0
         self._console = console
+        self._as_json = as_json
 
     def write(self) -> None:
-        self._console.line(f"pruned: {counted(self.jobs, 'job')}")
+        if self._as_json:
+            self._console.json({"jobs": self.of, "removed": self.jobs})
+        else:
+            self._console.line(f"pruned: {counted(self.jobs, 'job')}")
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -47,6 +64,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_reason(parser, "why, for the audit")
     add_dry_run(parser)
     parser.add_argument("--yes", action="store_true", help="don't ask")
+    add_json(parser, "write one JSON object: how many jobs were to go, and how many have gone")
 
 
 def prune(arguments: Namespace, console: Console) -> Exit:
@@ -57,6 +75,10 @@ def prune(arguments: Namespace, console: Console) -> Exit:
     jobs = _count(arguments)
     which = " or ".join(_clauses(arguments))
     sentence = f"prune {counted(jobs, 'job')} {which}, with all that is kept of them"
+    removed = _Removed(jobs, console, as_json=arguments.json)
+    if arguments.json and (arguments.dry_run or not jobs):
+        removed.write()
+        return Exit.OK
     if arguments.dry_run:
         console.line(f"would {sentence}")
         return Exit.OK
@@ -64,7 +86,7 @@ def prune(arguments: Namespace, console: Console) -> Exit:
         console.note(f"there are no jobs {which} with all their follow-ups")
         return Exit.OK
     code = confirmed(sentence, arguments, console)
-    return _carry_out(jobs, arguments, console) if code is None else code
+    return _carry_out(removed, arguments, console) if code is None else code
 
 
 def _count(arguments: Namespace) -> int:
@@ -83,16 +105,15 @@ def _clauses(arguments: Namespace) -> Iterator[str]:
         yield f"that ended before the newest {arguments.keep:,}"
 
 
-def _carry_out(jobs: int, arguments: Namespace, console: Console) -> Exit:
+def _carry_out(removed: _Removed, arguments: Namespace, console: Console) -> Exit:
     """Remove as many as the question has said, and tell how many these were.
 
     Raises:
         StorageError: The place can't be opened, or can't be written any more.
     """
-    removed = _Removed(console)
     try:
         with console.progress(f"prune {arguments.place.name}", "jobs") as progress:
-            anyio.run(_prune, jobs, arguments, removed, progress)
+            anyio.run(_prune, arguments, removed, progress)
     except StorageError:
         _write_begun(removed)
         raise
@@ -112,9 +133,7 @@ def _write_begun(removed: _Removed) -> None:
         removed.write()
 
 
-async def _prune(
-    jobs: int, arguments: Namespace, removed: _Removed, progress: ProgressCallback
-) -> None:
+async def _prune(arguments: Namespace, removed: _Removed, progress: ProgressCallback) -> None:
     older_than, who = arguments.older_than, this_operator()
     rule: dict[str, Any] = {
         "older_than": None if older_than is None else duration(older_than).total_seconds(),
@@ -122,8 +141,8 @@ async def _prune(
         "reason": arguments.reason,
     }
     async with desk_at(arguments.place) as desk:
-        while (most := min(_STEP_JOBS, jobs - removed.jobs)) > 0:
-            progress(removed.jobs, jobs)
+        while (most := min(_STEP_JOBS, removed.of - removed.jobs)) > 0:
+            progress(removed.jobs, removed.of)
             step = (await desk.do("prune", {**rule, "most": most}, by=who))["removed"]
             removed.jobs += step
             if step < most:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,17 @@ def test_it_removes_as_many_as_it_says(
         ("prune", this_operator(), "old")
     }
     assert entries[-1].arguments["older_than"] == 7 * DAY.total_seconds()
+
+
+@PLACES
+def test_programs_are_told_how_many_were_to_go_and_have_gone(each_place: str, here: Run) -> None:
+    for options, jobs, removed in (
+        (("--keep", "7", "--dry-run"), 2, 0),
+        (("--keep", "7"), 2, 2),
+        (("--keep", "7"), 0, 0),
+    ):
+        code, [line], notes = here("prune", each_place, *options, "--yes", "--json")
+        assert (code, json.loads(line), notes) == (0, {"jobs": jobs, "removed": removed}, [])
 
 
 @FILE
