@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 import anyio
 
+from engine.control.peer import this_operator
 from engine.control.protocol import Hello, Reply, error_of
 from engine.control.socket_file import socket_beside
 from engine.control.wire import LostError, Question, Wire
@@ -45,6 +46,7 @@ class SocketDesk:
     def __init__(self, path: str | os.PathLike[str], *, timeout: float = 60.0) -> None:
         self._path = socket_beside(path_at(path))
         self._timeout = check_seconds("timeout", timeout, above_zero=True)
+        self._own_name = this_operator()
         self._idle: list[Wire] = []
         self._room = anyio.CapacityLimiter(_MAX_WIRES)
 
@@ -69,9 +71,11 @@ class SocketDesk:
         operation: str,
         arguments: Mapping[str, Any],
         *,
-        by: str | None = None,  # noqa: ARG002 - as for every desk
+        by: str | None = None,
     ) -> Any:  # noqa: ANN401 - any JSON value
-        """See `Desk.do`. The engine itself finds out who asks, and ``by`` counts for nothing.
+        """See `Desk.do`. The engine itself finds out who asks: its user and process.
+
+        Another ``by`` than this one is for whom it is asked, and stands behind that.
 
         Cancelling it loses the answer: an act is applied as a whole or not.
 
@@ -86,7 +90,7 @@ class SocketDesk:
         """
         found = OPERATIONS.get(operation)
         acts = found is None or found.acts
-        question = Question.of(operation, arguments)
+        question = Question.of(operation, arguments, None if by == self._own_name else by)
         with anyio.move_on_after(self._timeout):
             async with self._room:
                 reply = await self._reply(question, acts=acts)

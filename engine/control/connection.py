@@ -16,7 +16,7 @@ from anyio import (
 from anyio.abc import TaskGroup, UNIXSocketStream
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from engine.control.peer import UNKNOWN
+from engine.control.peer import UNKNOWN, acting_for
 from engine.control.protocol import (
     MAX_AT_WORK,
     MAX_REQUEST_BYTES,
@@ -143,12 +143,13 @@ class Connection:
         Raises:
             EngineError: The operation's; or the engine closes.
         """
-        found = OPERATIONS.get(request.operation)
+        found, whom = OPERATIONS.get(request.operation), request.for_whom
+        by = self._by if whom is None else acting_for(self._by, whom)
         with anyio.CancelScope() as scope:
             if found is None or not found.acts:
                 self._reads.add(scope)
             try:
-                return await self._desk.do(request.operation, request.arguments, by=self._by)
+                return await self._desk.do(request.operation, request.arguments, by=by)
             finally:
                 self._reads.discard(scope)
         raise EngineClosedError

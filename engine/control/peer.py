@@ -1,14 +1,19 @@
-"""The peer: who is at the other end of a connection, as the system knows it."""
+"""The peer: who is at an end of a connection, as the system knows it.
+
+A program may act for somebody whom the system doesn't know, such as the user of its pages. Its
+acts then name both, first the one for whom the system vouches: no client passes for another.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import sys
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from engine.domain.validation import MAX_BY_CHARACTERS, kept_text
+from engine.domain.validation import MAX_BY_CHARACTERS, check_text, kept_text
 
 try:
     import pwd
@@ -62,3 +67,24 @@ def _told_of(connection: socket.socket) -> Peer | None:
     else:
         return None
     return Peer(user_id, process_id)
+
+
+def this_operator() -> str:
+    """Return the operating system's user of this process, such as ``user ann (uid 1000, pid 7)``.
+
+    The effective one: that is who may write.
+    """
+    effective_user = getattr(os, "geteuid", None)
+    if effective_user is None:  # Windows
+        return f"user {UNKNOWN} (pid {os.getpid()})"
+    return Peer(effective_user(), os.getpid()).described()
+
+
+def acting_for(peer: str, whom: str) -> str:
+    """Return the text for the history and the audit of a peer who acts for somebody.
+
+    Raises:
+        InvalidValueError: The other text is of the wrong size or form.
+    """
+    both = f"{peer} for {check_text('for_whom', whom, MAX_BY_CHARACTERS)}"
+    return kept_text(both, MAX_BY_CHARACTERS)

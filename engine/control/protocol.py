@@ -9,6 +9,9 @@ gets one answer, in any order. Texts are UTF-8::
     ▶ {"id": 2, "operation": "cancel", "arguments": {"job_id": "none"}}
     ◀ {"id": 2, "error": {"name": "JobNotFoundError", "text": "no job has …", "attributes": {…}}}
 
+A request may also say for whom it is, by ``"for_whom": "eve"``. Its acts are then made by ``user
+ann (uid 1000, pid 7) for eve``: the first name is the system's word, the second the client's.
+
 The operations are those of `engine.operations`. An error has the name of one of
 `engine.domain.exceptions`, its text, and its attributes as far as they are JSON. One whose id is
 null is about no request: the server is full, or a line was no request, and it takes no more. The
@@ -75,11 +78,13 @@ class Request(Struct, frozen=True, forbid_unknown_fields=True):
         id: Chosen by the client, for the answer.
         operation: Its name.
         arguments: Its arguments.
+        for_whom: For whom the client acts, as it says.
     """
 
     id: int
     operation: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    for_whom: str | None = None
 
 
 class ErrorFields(Struct, frozen=True):

@@ -62,13 +62,15 @@ class Question:
     was_sent: bool = False
 
     @classmethod
-    def of(cls, operation: str, arguments: Mapping[str, Any]) -> Self:
-        """Return the question for an operation.
+    def of(cls, operation: str, arguments: Mapping[str, Any], for_whom: str | None) -> Self:
+        """Return the question for an operation, on behalf of somebody or of nobody else.
 
         Raises:
             InvalidValueError: It is too long, or has arguments that are no JSON.
         """
         request = {"id": _ID, "operation": operation, "arguments": arguments}
+        if for_whom is not None:
+            request["for_whom"] = for_whom
         try:
             line = line_of(request)
         except (TypeError, ValueError, RecursionError) as error:

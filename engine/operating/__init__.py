@@ -10,8 +10,8 @@ change::
 Public: nothing.
 """
 
+from engine.control.peer import this_operator
 from engine.operating.desks import desk_at, lifecycle_in
 from engine.operating.noting import note_at
-from engine.operating.operator import this_operator
 
 __all__ = ["desk_at", "lifecycle_in", "note_at", "this_operator"]

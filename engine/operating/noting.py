@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from engine.control.peer import this_operator
 from engine.operating.desks import core_at
-from engine.operating.operator import this_operator
 from engine.owner.acts import acted
 from engine.owner.commands.audit import NoteAct
 from engine.storage.inspection import Place

@@ -40,7 +40,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=actor,
         metavar="WHO",
         help="only what WHO has done: the whole text or its beginning up to a space; of the "
-        "system's users, as in 'user ann (uid 1000, pid 7)', also the name alone: ann",
+        "system's users, as in 'user ann (uid 1000, pid 7) for eve', also the name alone: ann, or "
+        "of the one for whom they acted: eve",
     )
     parser.add_argument(
         "--since",
@@ -104,7 +105,9 @@ def _chosen(
 
 
 def _is_by(line: KeptAuditLine, who: str) -> bool:
-    return f"{line.by} ".startswith((f"{who} ", f"user {who} "))
+    _, _, for_whom = line.by.partition(") for ")  # as `engine.control.peer` writes it
+    names = (line.by, line.by.removeprefix("user "), for_whom)
+    return any(f"{name} ".startswith(f"{who} ") for name in names)
 
 
 def _cells(line: KeptAuditLine | DamagedAuditLine, room: int) -> Cells:

@@ -57,6 +57,21 @@ def test_acts_are_shown_the_newest_first(acted: str, here: Run) -> None:
     assert "secret" not in "".join(lines)
 
 
+@pytest.mark.parametrize(
+    ("by", "found"),
+    [
+        *((who, True) for who in ("ann", "user", "user ann (uid 7, pid 9)", "eve", "eve of ops")),
+        *((who, False) for who in ("an", "ev", "for", "of ops", "user eve")),
+    ],
+)
+def test_who_acts_for_another_is_found_by_either_name(
+    path: Path, here: Run, by: str, *, found: bool
+) -> None:
+    with SyncJobEngine(path) as engine:
+        engine.start(engine.create("hash").job_id, by="user ann (uid 7, pid 9) for eve of ops")
+    assert bool(here("audit", path, "--by", by)[1]) is found
+
+
 def test_acts_are_chosen(acted: str, here: Run) -> None:
     def chosen(*arguments: object) -> list[str]:
         _, lines, _ = here("audit", acted, *arguments)
@@ -69,6 +84,7 @@ def test_acts_are_chosen(acted: str, here: Run) -> None:
     assert chosen("--since", later.isoformat()) == ["job-2", "job-1"]
     assert chosen("--since", later.isoformat(), "--by", "bob") == ["job-1"]
     assert chosen("--since", (later + timedelta(seconds=1)).isoformat()) == []
+    assert chosen("--by", "eve") == []
     code, lines, notes = here("audit", acted, "--limit", 2)
     assert (code, len(lines)) == (Exit.OK, 3)
     assert notes == ["there are older ones: --limit 4 shows more"]

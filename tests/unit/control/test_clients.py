@@ -29,7 +29,7 @@ from engine import (
 )
 from engine.control import connection, server
 from engine.control.client import SocketDesk
-from engine.control.peer import Peer, peer_of
+from engine.control.peer import Peer, peer_of, this_operator
 from engine.domain.validation import MAX_BY_CHARACTERS, check_text
 from engine.storage.audit import AuditLine
 from engine.storage.record import Change
@@ -432,6 +432,38 @@ def _listens(name: Path) -> bool:
 
 
 # Who they are.
+
+
+@pytest.mark.parametrize(
+    ("whom", "told"),
+    [
+        ("eve", "eve"),
+        ("user root (uid 0, pid 1)", "user root (uid 0, pid 1)"),
+        ("e" * 256, "eee"),
+        ("", None),
+        ("e" * 257, None),
+        ("\0", None),
+        (7, None),
+    ],
+)
+async def test_who_acts_for_another_is_named_first_and_passes_for_nobody(
+    engine: Any,  # noqa: ANN401 - either
+    client: Client,
+    whom: object,
+    told: str | None,
+) -> None:
+    job = await engine.create("hash", start=True)
+    request = {"id": 1, "operation": "cancel", "arguments": {"job_id": job.job_id}}
+    await client.send({**request, "for_whom": whom})
+    reply = await client.read()
+    acts = await engine.audit(job_id=job.job_id)
+    if told is None:
+        assert reply["error"]["name"] == "InvalidValueError"
+        assert not acts
+    else:
+        [act] = acts
+        assert act.by.startswith(f"{this_operator()} for {told}")
+        assert len(act.by) <= 256
 
 
 @needs_superuser

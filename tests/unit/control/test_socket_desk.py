@@ -32,6 +32,7 @@ from engine import (
 )
 from engine.control import wire
 from engine.control.client import SocketDesk, engine_listening_at
+from engine.control.peer import this_operator
 from engine.control.protocol import MAX_REQUEST_BYTES, ErrorFields, Hello, error_fields, error_of
 from engine.domain import exceptions
 from engine.operations import EngineDesk
@@ -82,8 +83,9 @@ async def test_an_engine_of_another_process_is_asked_killed_and_replaced(path: P
             assert started["status"] == "running"
             told = await desk.do("job", {"job_id": job_id})
             [_, line] = told["history"]
-            assert line["by"].endswith(f"(uid {os.geteuid()}, pid {os.getpid()})")
+            assert line["by"] == f"{this_operator()} for somebody else"
             assert line["by"].startswith("user ")
+            assert f"(uid {os.geteuid()}, pid {os.getpid()})" in line["by"]
             process.send_signal(signal.SIGKILL)
             process.wait()
         assert control(path).is_socket(), "it is stale"

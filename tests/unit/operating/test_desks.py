@@ -168,7 +168,7 @@ async def test_the_engine_that_has_a_file_is_asked_to_act(tmp_path: Path) -> Non
         await _do(str(path), "start", job_id=job.job_id)
         assert (await engine.get(job.job_id)).status == JobStatus.RUNNING
         [line] = await engine.audit()
-        assert (line.action, line.by) == ("start", this_operator())
+        assert (line.action, line.by) == ("start", f"{this_operator()} for ann")
 
 
 async def test_a_file_whose_engine_does_not_listen_is_left_to_it(tmp_path: Path) -> None:

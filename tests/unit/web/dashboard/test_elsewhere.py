@@ -9,6 +9,7 @@ import pytest
 from engine import ORDER_LIFECYCLE, JobEngine
 from engine import OrderStatus as S
 from engine.control.client import SocketDesk
+from engine.control.peer import this_operator
 from engine.web.dashboard import Dashboard
 from tests.unit.web.dashboard.browsing import Browser
 from tests.unit.web.dashboard.conftest import as_said, client_of
@@ -35,6 +36,8 @@ async def test_an_engine_is_shown_and_acted_on_by_its_socket(tmp_path: Path) -> 
             assert refused.status == 409
             assert (await browser.get("/job", id="lost")).status == 404
         assert (await engine.get(job.job_id)).status is S.CANCELLED
+        [entry] = await engine.audit()
+        assert entry.by == f"{this_operator()} for ann"
 
 
 async def test_an_engine_that_is_not_there_is_told(tmp_path: Path) -> None:
