@@ -50,9 +50,8 @@ def add_filters(parser: ArgumentParser) -> None:
         *("--stuck",),
         type=age,
         metavar="AGE",
-        help="those in the running status where nothing has begun for so long, such as 30min: "
-        "neither has the job come there since, nor an attempt begun, nor the time of its next one "
-        "come",
+        help="running ones where nothing has begun for so long, such as 30min: neither the job "
+        "itself, nor an attempt, nor the time of its next one",
     )
     add(
         "--due",

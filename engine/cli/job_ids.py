@@ -9,6 +9,7 @@ from typing import Final
 from engine.cli.arguments import identifier
 from engine.cli.console import Console
 from engine.cli.exits import Exit
+from engine.cli.texts import CUT
 from engine.domain.exceptions import JobDamagedError, shown
 from engine.storage.inspection import View
 from engine.storage.record import Record
@@ -54,8 +55,8 @@ def find_job(view: View, arguments: Namespace, console: Console) -> Record | Exi
 
 
 def find_id_from(view: View, text: str, arguments: Namespace, console: Console) -> str | Exit:
-    """Do as `find_job_id` for a text that names a job."""
-    place = arguments.place.name
+    """Do as `find_job_id` for a text that names a job, also as a narrow terminal shows it."""
+    place, text = arguments.place.name, text.removesuffix(CUT)
     found = view.ids_from(text, _CANDIDATES + 1)
     if text in found:
         return text

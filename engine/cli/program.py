@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+import textwrap
+from argparse import Action, ArgumentParser, HelpFormatter, Namespace
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -19,9 +20,20 @@ EPILOG: Final = "exit codes:\n" + "\n".join(
     f"  {code:<4} {meaning}" for code, meaning in MEANINGS.items()
 )
 
+
+class _Page(HelpFormatter):
+    """Fills the lines of a text, but for those that are indented, such as examples."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(
+            line if line.startswith(" ") else textwrap.fill(line, width, subsequent_indent=indent)
+            for line in text.split("\n")
+        )
+
+
 _SHARED: Final[dict[str, Any]] = {
     "epilog": EPILOG,
-    "formatter_class": RawDescriptionHelpFormatter,
+    "formatter_class": _Page,
     "allow_abbrev": False,
 }
 
@@ -123,7 +135,7 @@ def _parser(program: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=program,
         description="Inspect an engine's file or database, even while engines use it, and act on "
-        "its jobs.",
+        f"its jobs. `{program} COMMAND --help` says more of each command.",
         **_SHARED,
     )
     parser.add_argument("--version", action="version", version=f"engine {__version__}")

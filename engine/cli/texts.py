@@ -11,8 +11,12 @@ Cells = Sequence[str]
 
 NOTHING: Final = "-"
 """Stands for None, so that a column is never empty."""
+CUT: Final = "…"
+"""Stands behind a text that is cut."""
 _GAP: Final = "  "
-_CELL_COLUMNS: Final = 40  # on a terminal, so that one long id leaves room for the rest
+_CELL_COLUMNS: Final = 40  # on a terminal, so that one long text leaves room for the rest
+_NARROW_CELL_COLUMNS: Final = 18  # then an id is cut, and what is left of it still names one job
+_NARROW_ROOM: Final = 100
 _NARROWEST_COLUMNS: Final = 8  # a narrower column is left out
 
 
@@ -46,7 +50,7 @@ def cut(text: str, room: int) -> str:
         return text
     ends = accumulate(width_of(each) for each in text)
     fitting = next((count for count, end in enumerate(ends) if end >= room), len(text))
-    return f"{text[:fitting]}…"
+    return f"{text[:fitting]}{CUT}"
 
 
 def ready_cell(jobs: int, *, is_paused: bool) -> str:
@@ -59,7 +63,8 @@ def column_widths(rows: Sequence[Cells], room: int | None) -> list[int]:
     longest = [max(map(width_of, column)) for column in zip(*rows, strict=True)]
     if room is None:
         return longest
-    widths = [min(width, _CELL_COLUMNS) for width in longest[:-1]] + longest[-1:]
+    most = _NARROW_CELL_COLUMNS if room < _NARROW_ROOM else _CELL_COLUMNS
+    widths = [min(width, most) for width in longest[:-1]] + longest[-1:]
     starts = accumulate((width + len(_GAP) for width in widths), initial=0)
     return [
         width

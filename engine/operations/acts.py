@@ -10,6 +10,7 @@ from typing import Any, Final
 from msgspec import UNSET, UnsetType
 
 from engine.domain.deadlines import Deadline, check_time
+from engine.domain.exceptions import EngineError
 from engine.domain.moves import Move
 from engine.operations.fields import job_fields
 from engine.operations.operation import Arguments, Given, Operation, length_of
@@ -167,7 +168,11 @@ def _expected(given: OfJob) -> Expected:
 
 
 async def _changed(core: Core[Any], message: Write) -> Record:
-    [record] = await core.ask(message)
+    try:
+        [record] = await core.ask(message)
+    except EngineError as error:
+        error.item = None  # this is no bulk call
+        raise
     return record
 
 

@@ -26,6 +26,8 @@ from engine.storage.inspection import View
 _LIMIT: Final = 100
 _BLOCK_LINES: Final = 1_000  # read at once
 _HEAD: Final = ("AT", "BY", "ACTION", "JOB ID", "REASON", "ARGUMENTS")
+_SECONDS: Final = len("2026-11-22T13:00:00")
+_MINUTES: Final = len("2026-11-22T13:00")  # which leave a terminal more room for the reasons
 _TEXT_COLUMNS: Final = 80  # where there is no terminal: a line is bounded everywhere
 
 
@@ -39,9 +41,8 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--by",
         type=actor,
         metavar="WHO",
-        help="only what WHO has done: the whole text or its beginning up to a space; of the "
-        "system's users, as in 'user ann (uid 1000, pid 7) for eve', also the name alone: ann, or "
-        "of the one for whom they acted: eve",
+        help="only what WHO has done: a whole name, or its first words; of 'user ann (uid 1000, "
+        "pid 7) for eve' also ann, and eve",
     )
     parser.add_argument(
         "--since",
@@ -71,8 +72,7 @@ def audit(arguments: Namespace, console: Console) -> Exit:
         for line in lines:
             console.json(audit_fields(line))
     elif lines:
-        room = console.room or _TEXT_COLUMNS
-        console.table(_HEAD, (_cells(line, room) for line in lines), console.room)
+        console.table(_HEAD, (_cells(line, console.room) for line in lines), console.room)
     else:
         console.note("nobody has acted so: the audit has the calls that were given `by`")
     if has_more:
@@ -110,20 +110,21 @@ def _is_by(line: KeptAuditLine, who: str) -> bool:
     return any(f"{name} ".startswith(f"{who} ") for name in names)
 
 
-def _cells(line: KeptAuditLine | DamagedAuditLine, room: int) -> Cells:
+def _cells(line: KeptAuditLine | DamagedAuditLine, room: int | None) -> Cells:
     """Return the cells of a line. Long texts are cut, also in a pipe."""
+    most = room or _TEXT_COLUMNS
     if isinstance(line, DamagedAuditLine):
-        problem = cut(visible(str(line)[: room + 1]), room)
+        problem = cut(visible(str(line)[: most + 1]), most)
         return NOTHING, NOTHING, "(damaged)", NOTHING, problem, NOTHING
     given = {} if line.arguments is None else loads(line.arguments)
     pairs = ", ".join(f"{name}={_shown(value)}" for name, value in given.items())
     return (
-        time_text(line.at).partition(".")[0] + "Z",
+        time_text(line.at)[: _SECONDS if room is None else _MINUTES] + "Z",
         line.by,
         line.action,
         line.job_id or NOTHING,
-        cut(visible((line.reason or NOTHING)[: room + 1]), room),
-        cut(visible((pairs or NOTHING)[: room + 1]), room),
+        cut(visible((line.reason or NOTHING)[: most + 1]), most),
+        cut(visible((pairs or NOTHING)[: most + 1]), most),
     )
 
 

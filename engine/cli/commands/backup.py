@@ -53,7 +53,8 @@ def _note(arguments: Namespace, console: Console) -> None:
 COMMAND: Final = Command(
     name="backup",
     help_order=8,
-    help="make a consistent copy",
+    help="copy a file, consistent also while an engine writes to it",
     add_arguments=add_arguments,
     run=backup,
+    examples=("backup jobs.db /mnt/backups/monday.db",),
 )

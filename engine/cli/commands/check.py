@@ -47,7 +47,8 @@ def _write_report(report: Report, name: str, console: Console) -> None:
 COMMAND: Final = Command(
     name="check",
     help_order=7,
-    help="verify all of it",
+    help="verify every job and transition, and what belongs to them",
     add_arguments=add_arguments,
     run=check,
+    examples=("check jobs.db", "check postgresql://localhost/jobs --json"),
 )

@@ -41,4 +41,5 @@ COMMAND: Final = Command(
     help="move jobs to another file or database (export and import)",
     add_arguments=add_arguments,
     run=copy,
+    examples=("copy jobs.db postgresql://localhost/jobs",),
 )

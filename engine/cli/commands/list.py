@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import islice
 from typing import Final
 
@@ -15,9 +16,11 @@ from engine.cli.console import Console
 from engine.cli.exits import Exit
 from engine.cli.texts import NOTHING, Cells, column_widths, cut, table_lines
 from engine.domain.labels import DEFAULT_KIND
+from engine.domain.spans import span
 from engine.domain.time_text import time_text
 from engine.domain.visible_text import visible
 from engine.operations.fields import job_fields
+from engine.portal.time import utc_now
 from engine.storage.inspection import View
 from engine.storage.record import Damaged, Record
 
@@ -25,6 +28,7 @@ _LIMIT: Final = 100
 _BLOCK_JOBS: Final = 100  # read at once
 _HEAD: Final = ("JOB ID", "STATUS", "KIND", "UPDATED", "INPUT HASH", "RESULT OR ERROR")
 _OUTCOME_COLUMNS: Final = 80  # where there is no terminal: a line is bounded everywhere
+_HASH_ROOM: Final = 160  # a narrower terminal shows the errors instead
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -90,13 +94,13 @@ class _Counted:
 
 def _write_table(jobs: Iterable[Record | Damaged], console: Console) -> None:
     """Write a line for each job. The first block determines the columns and their widths."""
-    waiting, outcome_room = iter(jobs), console.room or _OUTCOME_COLUMNS
+    waiting, now = iter(jobs), utc_now()
     columns: list[int] = []
     widths: list[int] = []
     while block := list(islice(waiting, _BLOCK_JOBS)):
-        rows = [_cells(job, outcome_room) for job in block]
+        rows = [_cells(job, console.room, now) for job in block]
         if not widths:
-            columns = _columns(block)
+            columns = _columns(block, console.room)
             rows = [_HEAD, *rows]
         rows = [[row[column] for column in columns] for row in rows]
         widths = widths or column_widths(rows, console.room)
@@ -104,27 +108,37 @@ def _write_table(jobs: Iterable[Record | Damaged], console: Console) -> None:
             console.line(line)
 
 
-def _columns(jobs: Iterable[Record | Damaged]) -> list[int]:
+def _columns(jobs: Iterable[Record | Damaged], room: int | None) -> list[int]:
     """Return the numbers of the columns: kinds are shown if there is another than the default."""
-    kinds = {job.kind for job in jobs if not isinstance(job, Damaged)}
-    left_out = set() if kinds - {DEFAULT_KIND} else {_HEAD.index("KIND")}
-    return [number for number in range(len(_HEAD)) if number not in left_out]
+    left_out = set[str]()
+    if not {job.kind for job in jobs if not isinstance(job, Damaged)} - {DEFAULT_KIND}:
+        left_out.add("KIND")
+    if room is not None and room < _HASH_ROOM:
+        left_out.add("INPUT HASH")
+    return [number for number, name in enumerate(_HEAD) if name not in left_out]
 
 
-def _cells(job: Record | Damaged, room: int) -> Cells:
+def _cells(job: Record | Damaged, room: int | None, now: datetime) -> Cells:
     """Return the cells of a job. Its result or error is cut, as it may have a million characters.
 
     It is cut before it is made printable, and again afterwards, which makes it longer.
     """
+    most = room or _OUTCOME_COLUMNS
     if isinstance(job, Damaged):
         *cells, outcome = job.job_id, "(damaged)", NOTHING, NOTHING, NOTHING, job.problem
     else:
-        seconds = time_text(job.updated_at).partition(".")[0] + "Z"
         *cells, outcome = (
-            *(job.job_id, job.status, job.kind, seconds, job.input_hash),
+            *(job.job_id, job.status, job.kind, _updated(job, room, now), job.input_hash),
             job.result or job.error or job.execution.last_error or NOTHING,
         )
-    return [*map(visible, cells), cut(visible(outcome[: room + 1]), room)]
+    return [*map(visible, cells), cut(visible(outcome[: most + 1]), most)]
+
+
+def _updated(job: Record, room: int | None, now: datetime) -> str:
+    """Return when a job has moved; a terminal shows how long ago, which is shorter."""
+    if room is not None:
+        return f"{span(now - job.updated_at, most_units=1)} ago"
+    return time_text(job.updated_at).partition(".")[0] + "Z"
 
 
 def _reason_for_none(view: View, choice: Choice) -> str:

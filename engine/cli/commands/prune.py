@@ -151,7 +151,7 @@ async def _prune(arguments: Namespace, removed: _Removed, progress: ProgressCall
 
 COMMAND: Final = Command(
     name="prune",
-    help_order=28,
+    help_order=31,
     help="remove ended jobs by their age, or all but the newest",
     add_arguments=add_arguments,
     run=prune,

@@ -59,7 +59,12 @@ _HEAD: Final = ("KIND", "OF", "TO", "ONLY", "DELAY")
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``rules``."""
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="list the rules that are kept with the jobs")
+    listing = actions.add_parser(
+        "list",
+        help="list the rules that are kept with the jobs",
+        description="List the rules that are kept with the jobs.",
+        allow_abbrev=False,
+    )
     add_place(listing)
     add_json(listing, "write each rule as a JSON object, one a line")
     listing.set_defaults(act=_list)
@@ -68,6 +73,7 @@ def add_arguments(parser: ArgumentParser) -> None:
             action,
             help=f"{action} the rule for a kind; no engine may have a file meanwhile",
             description=f"{action.capitalize()} the rule for a kind. {change.note}",
+            allow_abbrev=False,
         )
         add_place(changing)
         changing.add_argument("kind", type=kind, metavar="KIND", help="the kind of the follow-ups")
@@ -137,4 +143,5 @@ COMMAND: Final = Command(
     help="list the rules of follow-ups; remove, disable or enable one",
     add_arguments=add_arguments,
     run=rules,
+    examples=("rules list jobs.db", "rules disable jobs.db refund --reason the-bank-is-closed"),
 )

@@ -139,6 +139,8 @@ def test_a_refusal_says_what_can_be_done_instead(place: str, here: Run) -> None:
         "  or: engine follow-up P job-3 RULE",
         "  or: engine show P job-3",
     ]
+    _, _, notes = here("move", place, "job-5", "running")
+    assert notes[0].startswith("engine: job 'job-5' can't move from completed")
     _, _, notes = here("retry", place, "job-1")
     assert [note.split()[2] for note in notes[1:]] == ["start", "cancel", "show"]
     _, _, notes = here("repeat", place, "job-2")

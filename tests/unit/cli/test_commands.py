@@ -14,6 +14,7 @@ import pytest
 from engine import (
     FailedAttempt,
     Job,
+    JobStatus,
     NewJob,
     Outcome,
     SQLiteStorage,
@@ -176,14 +177,22 @@ def test_list_shows_a_damaged_job_as_such(used: SyncJobEngine, path: Path, here:
 
 
 def test_list_on_a_terminal_cuts_lines_at_its_width(path: Path) -> None:
-    with SyncJobEngine(SQLiteStorage(path), new_id=lambda: "job-1") as engine:
-        engine.create("input " * 42)
+    job_id = "0190f3a7-5a0c-7c1f-9d5b-9f3c6a4f1f0e"
+    with SyncJobEngine(SQLiteStorage(path), new_id=lambda: job_id) as engine:
+        engine.create("input " * 42, kind="report", start=True)
+        engine.transition(job_id, JobStatus.FAILED, error="there is no paper " * 9)
     with Terminal([*PROGRAM, "list", str(path)], path.parent) as terminal:
         assert terminal.finish() == (0, "")
-    head, line = terminal.output.splitlines()
-    assert head == "JOB ID  STATUS            UPDATED               INPUT HASH"
-    assert line.endswith("Z  input input input input input i…")
-    assert len(line) == 80
+    head, line = (re.split(" {2,}", each) for each in terminal.output.splitlines())
+    assert head == ["JOB ID", "STATUS", "KIND", "UPDATED", "RESULT OR ERROR"]
+    shown, *_, ago, error = line
+    assert job_id.startswith(shown.removesuffix("…"))
+    assert re.fullmatch(r"\d+ s ago", ago)
+    assert error.startswith("there is no paper")
+    assert len(terminal.output.splitlines()[1]) == 80
+    with Terminal([*PROGRAM, "show", str(path), shown], path.parent) as terminal:
+        assert terminal.finish() == (0, "")  # an id as it is shown names its job
+        assert job_id in terminal.output
 
 
 def test_a_closed_file_is_read_though_its_folder_may_not_be_written(here: Run) -> None:
