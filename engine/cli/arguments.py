@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import Action, ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from engine.cli.times import duration, moment
 from engine.domain.epochs import Cursor, parsed_cursor
@@ -35,9 +36,28 @@ def add_json(parser: ArgumentParser, help_text: str) -> None:
 
 def add_place(parser: ArgumentParser) -> None:
     """Add the argument ``PLACE``."""
-    parser.add_argument(
-        "place", type=place, metavar="PLACE", help="the engine's file, or the URL of its database"
+    completes_files(
+        parser.add_argument(
+            "place",
+            type=place,
+            metavar="PLACE",
+            help="the engine's file, or the URL of its database",
+        )
     )
+
+
+def completes_files(argument: Action) -> None:
+    """Let shells complete names of files there, as the package shtab has it."""
+    argument.complete = _FILES  # type: ignore[attr-defined]
+
+
+_FILES: Final = {  # as `shtab.FILE`, an extra
+    "bash": "_shtab_compgen_files",
+    "zsh": "_files",
+    "tcsh": "f",
+    "fish": "(__fish_complete_path (commandline -ct))",
+    "powershell": "_shtab_powershell_compgen_files",
+}
 
 
 def add_reason(parser: ArgumentParser, help_text: str) -> None:

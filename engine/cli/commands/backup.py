@@ -7,7 +7,7 @@ from typing import Final
 
 import anyio
 
-from engine.cli.arguments import add_reason, file_place, path
+from engine.cli.arguments import add_reason, completes_files, file_place, path
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
@@ -21,8 +21,9 @@ from engine.storage.sqlite.paths import check_usable
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``backup``."""
-    parser.add_argument("place", type=file_place, metavar="FILE", help="the engine's file")
-    parser.add_argument("copy", type=path, metavar="COPY", help="the copy; must not be there yet")
+    add = parser.add_argument
+    completes_files(add("place", type=file_place, metavar="FILE", help="the engine's file"))
+    completes_files(add("copy", type=path, metavar="COPY", help="the copy; must not be there yet"))
     add_reason(parser, "why, for the audit of the file, if no engine has it open")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
-from engine.cli.arguments import place
+from engine.cli.arguments import completes_files, place
 from engine.cli.command import Command
 from engine.cli.console import Console
 from engine.cli.exits import Exit
@@ -15,10 +15,10 @@ from engine.storage.copying import copy_contents
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``copy``."""
-    parser.add_argument("place", type=place, metavar="FROM", help="where the jobs are now")
-    parser.add_argument(
-        "to", type=place, metavar="TO", help="the copy; must not be there yet, or be empty"
-    )
+    add = parser.add_argument
+    completes_files(add("place", type=place, metavar="FROM", help="where the jobs are now"))
+    help_text = "the copy; must not be there yet, or be empty"
+    completes_files(add("to", type=place, metavar="TO", help=help_text))
 
 
 def copy(arguments: Namespace, console: Console) -> Exit:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from engine.cli.arguments import add_place, path
+from engine.cli.arguments import add_place, completes_files, path
 from engine.cli.chosen_jobs import Choice, add_filters
 from engine.cli.command import Command
 from engine.cli.console import Console
@@ -30,7 +30,7 @@ _STANDARD_OUTPUT: Final = Path("-")
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of ``export``."""
     add_place(parser)
-    parser.add_argument(
+    to = parser.add_argument(
         "--to",
         type=path,
         default=_STANDARD_OUTPUT,
@@ -38,6 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="a file, for your user alone, which must not be there yet; it is made as a whole or "
         "not at all. By default, and for -, the standard output",
     )
+    completes_files(to)
     add_filters(parser)
 
 

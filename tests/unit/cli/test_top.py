@@ -178,3 +178,33 @@ def test_a_shell_gets_the_script_that_completes_the_program(here: Run) -> None:
     code, _, notes = here("--completion", "none")
     assert (code, "must be one of bash" in notes[-1]) == (2, True)
     assert run("--completion", "zsh")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("engine pru", "prune"),
+        ("engine prune jobs.db --js", "--json"),
+        ("engine list jo", "jobs.db"),
+        ("engine backup jobs.db jo", "jobs.db"),
+        ("engine copy jo", "jobs.db"),
+        ("engine export jobs.db --to jo", "jobs.db"),
+    ],
+)
+def test_a_shell_completes_commands_options_and_files(
+    path: Path, here: Run, words: str, completed: str
+) -> None:
+    path.touch()
+    _, lines, _ = here("--completion", "bash")
+    ask = f"""
+        COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+        _shtab_engine; echo "${{COMPREPLY[@]}}"
+    """
+    asked = subprocess.run(
+        ["bash"],  # noqa: S607
+        input="\n".join([*lines, ask]).encode(),
+        cwd=path.parent,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    assert asked.stdout.decode().split() == [completed]
