@@ -94,12 +94,17 @@ def test_the_benchmark_prints_every_table() -> None:
         "### Finding jobs",
         "### Judging answers",
         "### Watching",
+        "### Pages of the dashboard",
+        "### Open dashboards",
         "### What a get is made of",
     ]
     judged = 6 if find_spec("jsonschema") is None else 9
     # The tables in the order of their titles, each with its head.
-    assert len(_rows(lines)) == 8 + 3 + 9 + 10 + 13 + 4 + 9 + 17 + 3 + 10 + 4 + 17 + judged + 11
-    assert sum(line.startswith("Measured on ") for line in lines) == 15
+    assert (
+        len(_rows(lines))
+        == 8 + 3 + 9 + 10 + 13 + 4 + 9 + 17 + 3 + 10 + 4 + 17 + judged + 11 + 21 + 5
+    )
+    assert sum(line.startswith("Measured on ") for line in lines) == 17
 
 
 @_in_repository

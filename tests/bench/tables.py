@@ -26,6 +26,8 @@ from tests.bench import (
     working,
     working_peers,
 )
+from tests.bench.dashboard_load import Load
+from tests.bench.dashboard_pages import Pages
 from tests.bench.machine import Origin
 from tests.bench.measure import Best
 from tests.bench.postgres import Postgres
@@ -43,6 +45,8 @@ class Run:
     ours: Best = field(default_factory=Best)
     theirs: Best = field(default_factory=Best)
     postgres: Postgres = field(default_factory=Postgres)
+    pages: Pages = field(default_factory=Pages)
+    load: Load = field(default_factory=Load)
 
     @property
     def scale(self) -> float:
@@ -156,6 +160,18 @@ TABLES: Final = {
     "watched": Table(
         "Watching",
         lambda run: watched.rows(Rounds(), run.jobs(10_000), run.turns),
+        counts="median",
+    ),
+    "dashboard": Table(
+        "Pages of the dashboard",
+        lambda run: run.pages.rows(run.jobs(1_000_000), run.turns),
+        lambda run: run.pages.remarks(),
+        counts="median",
+    ),
+    "dashboards": Table(
+        "Open dashboards",
+        lambda run: run.load.rows(run.jobs(200, least=10), max(0.5, 4.0 * run.scale), run.turns),
+        lambda run: run.load.remarks(),
         counts="median",
     ),
     "working_peers": Table(

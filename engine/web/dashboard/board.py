@@ -89,8 +89,8 @@ class Board:
     def __post_init__(self) -> None:
         """Share the reads that every page makes."""
         self.feed = Feed(self.desk)
-        self.rules = Shared(partial(self.desk.do, "rules", {}), _TABLES_SECONDS)
-        self._tables = Shared(self._read_tables, _TABLES_SECONDS)
+        self.rules = Shared(partial(self.desk.do, "rules", {}), lambda: _TABLES_SECONDS)
+        self._tables = Shared(self._read_tables, lambda: _TABLES_SECONDS)
 
     async def shared(
         self, read: Callable[[Board], Awaitable[Value]], seconds: float | None = None
@@ -106,8 +106,8 @@ class Board:
         """
         if read not in self._reads:
             ask = partial(read, self)
-            fresh = Shared(ask, _FRESH_SECONDS, self._news)
-            self._reads[read] = fresh if seconds is None else Shared(ask, seconds)
+            fresh = Shared(ask, self._fresh_seconds, self._news)
+            self._reads[read] = fresh if seconds is None else Shared(ask, lambda: seconds)
         value: Value = await self._reads[read].get()
         return value
 
@@ -117,6 +117,10 @@ class Board:
 
     async def _read_tables(self) -> Tables:
         return Tables.of(await self.desk.do("lifecycle", {}))
+
+    def _fresh_seconds(self) -> float:
+        """Return how old a page may get without news: many open ones read it at all times."""
+        return max(_FRESH_SECONDS, self.feed.gather_seconds)
 
     def _news(self) -> int | None:
         return self.feed.number
@@ -133,7 +137,7 @@ class Board:
         asked = (scope["root_path"], scope["path"], scope["query_string"])
         key = (make, access, asked)
         if (page := self._pages.pop(key, None)) is None:
-            page = Shared(partial(make, request), _FRESH_SECONDS, self._news)
+            page = Shared(partial(make, request), self._fresh_seconds, self._news)
         self._pages[key] = page  # as the newest
         while len(self._pages) > _KEPT_PAGES:
             del self._pages[next(iter(self._pages))]

@@ -54,7 +54,7 @@ class Shared(Generic[Value]):
 
     Args:
         read: Asks.
-        seconds: How old an answer may get.
+        seconds: Returns how old an answer may get.
         news: Returns a number that changes when something has happened; None if nobody would know
             of it: then no answer is kept.
     """
@@ -62,7 +62,7 @@ class Shared(Generic[Value]):
     def __init__(
         self,
         read: Callable[[], Awaitable[Value]],
-        seconds: float,
+        seconds: Callable[[], float],
         news: Callable[[], int | None] = lambda: 0,
     ) -> None:
         self._read = read
@@ -88,4 +88,4 @@ class Shared(Generic[Value]):
                     return value
 
     def _is_fresh(self, kept: _Kept[Value]) -> bool:
-        return kept.news == self._news() and anyio.current_time() - kept.began < self._seconds
+        return kept.news == self._news() and anyio.current_time() - kept.began < self._seconds()

@@ -89,6 +89,22 @@ async def test_a_page_that_comes_back_too_late_reads_everything_again(
     ]
 
 
+async def test_the_more_pages_are_open_the_more_rarely_they_are_told(
+    engine: JobEngine[S],
+) -> None:
+    feed = Feed(EngineDesk(engine.core))
+    cursor, seconds = await feed.cursor(), list[float]()
+    async with anyio.create_task_group() as open_pages:
+        for more in (1, 39, 160, 800):
+            for _ in range(more):
+                open_pages.start_soon(feed.after, cursor)
+            await anyio.wait_all_tasks_blocked()
+            seconds.append(feed.gather_seconds)
+        open_pages.cancel_scope.cancel()
+    assert seconds == [0.25, 1.0, 5.0, 5.0]
+    assert feed.gather_seconds == 0.25
+
+
 @pytest.mark.parametrize("place", ["", "0", "nonsense", "00000000-7", "9" * 99])
 async def test_a_page_from_an_unknown_place_reads_everything_again(
     engine: JobEngine[S], dashboard: Dashboard, place: str
@@ -246,13 +262,13 @@ async def test_a_read_is_shared_until_something_happens() -> None:
         await anyio.lowlevel.checkpoint()
         return reads
 
-    shared = Shared(read, 3_600, lambda: news)
+    shared = Shared(read, lambda: 3_600, lambda: news)
     assert [await shared.get(), await shared.get()] == [1, 1]
     news = 2
     assert await shared.get() == 2
     news = None  # nobody would know
     assert [await shared.get(), await shared.get()] == [3, 4]
-    old = Shared(read, 0)
+    old = Shared(read, lambda: 0)
     assert [await old.get(), await old.get()] == [5, 6]
 
 
@@ -267,7 +283,7 @@ async def test_a_read_that_fails_is_made_again_by_the_next() -> None:
             raise ValueError("at first")
         return reads
 
-    shared, got = Shared(read, 3_600), list[int | str]()
+    shared, got = Shared(read, lambda: 3_600), list[int | str]()
     async with anyio.create_task_group() as tasks:
 
         async def ask() -> None:
