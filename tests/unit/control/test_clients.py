@@ -78,7 +78,7 @@ async def client(engine: object, path: Path) -> AsyncIterator[Client]:  # noqa: 
 async def test_requests_are_answered_by_their_ids(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "_ENDING_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "_ENDING_SECONDS", 1.0)
     await client.send({"id": 7, "operation": "transitions", "arguments": {"wait": 30}})
     await client.send({"id": -8, "operation": "rules"}, b' {"operation":"rules","id":9} \r\n')
     await client.stream.send_eof()
@@ -120,11 +120,11 @@ async def test_an_idle_client_is_cut_within_a_line_too(
     line: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(connection, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "_IDLE_SECONDS", 0.5)
     monkeypatch.setattr(connection, "_ENDING_SECONDS", 0.01)
     client = await connected(path)
     async with client.stream:
-        await client.send({"id": 1, "operation": "transitions", "arguments": {"wait": 0.2}}, line)
+        await client.send({"id": 1, "operation": "transitions", "arguments": {"wait": 0.8}}, line)
         assert (await client.read())["id"] == 1, "it is not idle while it waits"
         assert await client.is_cut()
 
