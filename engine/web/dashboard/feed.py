@@ -22,9 +22,9 @@ from engine.web.dashboard.sharing import Turn
 _GATHER_SECONDS: Final = 0.25
 """The shortest time between two polls: a busy engine is asked four times a second, however many
 pages are open."""
-_PAGE_SECONDS: Final = 0.025
-"""Many open pages are told less often: all together read 40 pages a second at most."""
-_MOST_GATHER_SECONDS: Final = 5.0
+_PAGE_SECONDS: Final = 0.05
+"""Many open pages are told less often: all together read 20 pages a second at most."""
+_MOST_GATHER_SECONDS: Final = 10.0
 _WAIT_SECONDS: Final = 15.0
 _MOST_TRANSITIONS: Final = 1_000
 _KEPT_NEWS: Final = 240

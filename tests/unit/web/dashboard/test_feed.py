@@ -95,13 +95,13 @@ async def test_the_more_pages_are_open_the_more_rarely_they_are_told(
     feed = Feed(EngineDesk(engine.core))
     cursor, seconds = await feed.cursor(), list[float]()
     async with anyio.create_task_group() as open_pages:
-        for more in (1, 39, 160, 800):
+        for more in (1, 19, 180, 800):
             for _ in range(more):
                 open_pages.start_soon(feed.after, cursor)
             await anyio.wait_all_tasks_blocked()
             seconds.append(feed.gather_seconds)
         open_pages.cancel_scope.cancel()
-    assert seconds == [0.25, 1.0, 5.0, 5.0]
+    assert seconds == [0.25, 1.0, 10.0, 10.0]
     assert feed.gather_seconds == 0.25
 
 
