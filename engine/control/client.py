@@ -25,6 +25,9 @@ from engine.operations import OPERATIONS
 from engine.storage.sqlite.paths import path_at
 
 _MAX_WIRES: Final = 4
+_MAX_WAITING_WIRES: Final = 8
+"""Reads that wait for something to happen hold up no others, and both together leave room for
+other clients: the server takes 16."""
 _HELLO_SECONDS: Final = 5.0
 
 
@@ -32,8 +35,9 @@ class SocketDesk:
     """Carries out operations on the engine that has a file, in whatever process it is.
 
     Any number of tasks of one event loop may call at once; four operations at most are then on
-    their way. It connects when it has something to ask, and again after the engine was restarted.
-    Use it as an async context manager, or `aclose` it.
+    their way, and beside them eight that ``wait`` for something to happen. It connects when it has
+    something to ask, and again after the engine was restarted. Use it as an async context manager,
+    or `aclose` it.
 
     Args:
         path: The engine's file, as the engine takes it.
@@ -49,6 +53,7 @@ class SocketDesk:
         self._own_name = this_operator()
         self._idle: list[Wire] = []
         self._room = anyio.CapacityLimiter(_MAX_WIRES)
+        self._waiting_room = anyio.CapacityLimiter(_MAX_WAITING_WIRES)
 
     async def __aenter__(self) -> Self:
         return self
@@ -92,7 +97,7 @@ class SocketDesk:
         acts = found is None or found.acts
         question = Question.of(operation, arguments, None if by == self._own_name else by)
         with anyio.move_on_after(self._timeout):
-            async with self._room:
+            async with self._waiting_room if arguments.get("wait") else self._room:
                 reply = await self._reply(question, acts=acts)
             if reply.error is not None:
                 raise error_of(reply.error)

@@ -119,6 +119,25 @@ async def test_either_engine_answers_many_tasks_at_once(path: Path, facade: Any)
         assert await engine.count(JobStatus.FAILED) == 20
 
 
+async def test_reads_that_wait_hold_up_nothing_else(path: Path) -> None:
+    async with JobEngine(path) as engine, SocketDesk(path) as desk:
+        job = await engine.create("hash", start=True)
+        arguments = {"job_id": job.job_id, "after": str(job.sequence), "wait": 30}
+        seen = list[str]()
+
+        async def watch() -> None:
+            for each in (await desk.do("transitions", arguments))["transitions"]:
+                seen.append(each["to_status"])
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(12):
+                tasks.start_soon(watch)
+            await until(lambda: len(engine.core.state.events) >= 4)
+            await desk.do("about", {})
+            await desk.do("cancel", {"job_id": job.job_id})
+    assert seen == ["failed"] * 12, "the act came before the waits were over"
+
+
 async def test_errors_are_those_of_a_desk_in_the_engine_s_process(path: Path) -> None:
     async with JobEngine(path) as engine, SocketDesk(path) as desk:
         job = await engine.create("hash", start=True)
