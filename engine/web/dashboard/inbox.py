@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from itertools import islice, product
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
@@ -11,8 +12,8 @@ from starlette.responses import Response
 from engine.web.dashboard.board import Board, Job, board_of
 
 _SHOWN_JOBS: Final = 50
-_MOST_KINDS: Final = 8
-"""Failed follow-ups are looked for by their kinds, a page each; few services have more rules."""
+_MOST_PAGES: Final = 8
+"""Failed follow-ups are looked for by status and kind, a page each; few services have more."""
 
 
 class Part(NamedTuple):
@@ -21,8 +22,8 @@ class Part(NamedTuple):
     name: str
     jobs: Sequence[Job]
     has_more: bool
-    query: Mapping[str, str]
-    """The filter of the page of jobs that has all."""
+    statuses: Sequence[str]
+    """Those in which all of them are."""
 
 
 class Inbox(NamedTuple):
@@ -60,22 +61,21 @@ async def read_inbox(board: Board) -> Inbox:
 
 async def _in_status(board: Board, name: str, status: str | None) -> Part:
     if status is None:
-        return Part(name, (), has_more=False, query={})
+        return Part(name, (), has_more=False, statuses=())
     page = await _page(board, {"status": status})
-    return Part(name, page["jobs"], page["next"] is not None, {"status": status})
+    return Part(name, page["jobs"], page["next"] is not None, (status,))
 
 
 async def _failed_follow_ups(board: Board, statuses: Sequence[str]) -> Part:
-    kinds = [rule["kind"] for rule in await board.rules.get()][:_MOST_KINDS]
-    jobs, has_more = list[Job](), False
-    for status in statuses[:1]:
-        for kind in kinds:
-            page = await _page(board, {"status": status, "kind": kind})
-            jobs += [job for job in page["jobs"] if job.get("parent_id")]
-            has_more |= page["next"] is not None
+    kinds = [rule["kind"] for rule in await board.rules.get()]
+    jobs, has_more = list[Job](), len(statuses) * len(kinds) > _MOST_PAGES
+    for kind, status in islice(product(kinds, statuses), _MOST_PAGES):
+        page = await _page(board, {"status": status, "kind": kind})
+        jobs += [job for job in page["jobs"] if job.get("parent_id")]
+        has_more |= page["next"] is not None
     jobs.sort(key=lambda job: str(job.get("updated_at", "")))
-    query = {"status": statuses[0]} if statuses else {}
-    return Part("follow_ups", jobs[:_SHOWN_JOBS], has_more or len(jobs) > _SHOWN_JOBS, query)
+    has_more |= len(jobs) > _SHOWN_JOBS
+    return Part("follow_ups", jobs[:_SHOWN_JOBS], has_more, statuses)
 
 
 async def _page(board: Board, chosen: dict[str, Any]) -> dict[str, Any]:

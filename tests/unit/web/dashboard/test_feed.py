@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 class CountingDesk(EngineDesk):
     """Counts the operations, by name."""
 
-    def __init__(self, engine: JobEngine[S]) -> None:
+    def __init__(self, engine: JobEngine[Any]) -> None:
         super().__init__(engine.core)
         self.asked: list[str] = []
 
