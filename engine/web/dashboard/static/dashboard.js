@@ -6,7 +6,7 @@
   const { body } = document;
   const state = document.getElementById("state");
   let { after, jobs } = body.dataset;
-  let source, timer, isBusy = false, isStale = false;
+  let source, timer, retry, isBusy = false, isStale = false;
 
   const say = (text) => {
     if (state.textContent !== text) state.textContent = text;
@@ -102,7 +102,13 @@
   const concerns = (news) =>
     !jobs || !news.jobs || JSON.parse(jobs).some((each) => news.jobs.includes(each));
 
+  const disconnect = () => {
+    clearTimeout(retry);
+    if (source) source.close();
+  };
+
   const connect = () => {
+    disconnect();
     source = new EventSource(`${body.dataset.events}?after=${encodeURIComponent(after)}`);
     source.onopen = () => say("live");
     source.onmessage = (event) => {
@@ -111,13 +117,15 @@
     };
     source.onerror = () => {
       say("not reached; trying again");
-      if (source.readyState === EventSource.CLOSED) setTimeout(connect, RETRY);
+      if (source.readyState !== EventSource.CLOSED) return;
+      retry = setTimeout(connect, RETRY);
+      refresh(); // a page that has lost its access shows nothing more
     };
   };
 
   // A browser has few connections to one server: a page that nobody sees holds none.
   document.addEventListener("visibilitychange", () => {
-    source.close();
+    disconnect();
     if (document.hidden) return;
     connect();
     refresh();

@@ -68,7 +68,14 @@ def opened(browser: Browser, shop: Shop, **how: Any) -> Iterator[Page]:  # noqa:
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
     yield page
-    expected = ("status of 4", "ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_ABORTED", "ERR_EMPTY")
+    expected = (
+        "status of 4",
+        "status of 502",
+        "ERR_CONNECTION",
+        "ERR_INCOMPLETE",
+        "ERR_ABORTED",
+        "ERR_EMPTY",
+    )
     assert [each for each in problems if not any(word in each for word in expected)] == []
     context.close()
 
@@ -283,6 +290,49 @@ def test_a_page_whose_session_has_ended_asks_for_the_token(page: Page, shop: Sho
     page.context.clear_cookies()
     shop.create("later")
     page.get_by_label("Token").wait_for()
+
+
+def test_a_page_that_comes_back_without_access_shows_nothing_more(browser: Browser) -> None:
+    shop = Shop()
+    try:
+        with opened(browser, shop) as page:
+            page.add_init_script("setInterval = () => {}")  # only the stream leads to it
+            page.goto(shop.url("/jobs"))
+            live(page)
+            page.context.clear_cookies()
+            shop.stop()
+            shop.kill()
+            shop = Shop("--port", str(shop.address.port))
+            page.get_by_label("Token").wait_for()
+    finally:
+        shop.kill()
+
+
+def test_a_tab_that_is_hidden_and_shown_has_one_stream(page: Page, shop: Shop) -> None:
+    page.add_init_script("""
+        globalThis.streams = [];
+        EventSource = class extends EventSource {
+          constructor(url) { super(url); streams.push(this); }
+        };
+        let isHidden = false;
+        Object.defineProperty(document, "hidden", { get: () => isHidden });
+        globalThis.show = (is) => {
+          isHidden = !is;
+          document.dispatchEvent(new Event("visibilitychange"));
+        };
+    """)
+    page.clock.install()
+    page.route("**/events*", lambda route: route.fulfill(status=502))  # a proxy without its server
+    page.goto(shop.url("/jobs"))
+    page.get_by_text("not reached").wait_for()
+    page.unroute("**/events*")
+    page.evaluate("show(false)")
+    page.clock.run_for(10_000)
+    assert page.evaluate("streams.length") == 1, "nobody sees it"
+    page.evaluate("show(true)")
+    live(page)
+    page.clock.run_for(10_000)
+    assert page.evaluate("streams.map((each) => each.readyState)") == [2, 1]
 
 
 # --- at three in the morning, in at most three clicks from the overview --------------------------
