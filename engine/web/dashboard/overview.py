@@ -17,6 +17,8 @@ STUCK_SECONDS: Final = 600
 _STUCK_FRESH_SECONDS: Final = 15.0
 _DAY_FRESH_SECONDS: Final = 15.0
 """Reading the counts of a day takes some milliseconds, and few jobs change its picture."""
+_COUNTING_SECONDS: Final = 1
+"""How often the page is read anew until all transitions are counted: each look counts some."""
 _NEWEST_JOBS: Final = 12
 _MOST_COUNTED: Final = 1_000
 
@@ -50,6 +52,7 @@ async def overview(request: Request) -> Response:
     board = board_of(request)
     cursor, inbox = await board.feed.cursor(), await board.shared(read_inbox)
     read = await board.shared(read_overview)
+    charts = [await board.shared(read_hour), await board.shared(read_day, _DAY_FRESH_SECONDS)]
     return await board.page(
         request,
         "overview",
@@ -60,7 +63,8 @@ async def overview(request: Request) -> Response:
         newest=read.newest,
         stuck=await board.shared(read_stuck, _STUCK_FRESH_SECONDS),
         paused=await board.shared(read_paused),
-        charts=[await board.shared(read_hour), await board.shared(read_day, _DAY_FRESH_SECONDS)],
+        charts=charts,
         tables=await board.tables(),
         stuck_seconds=STUCK_SECONDS,
+        every=None if all(chart.are_all for chart in charts) else _COUNTING_SECONDS,
     )

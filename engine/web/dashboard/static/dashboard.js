@@ -5,8 +5,8 @@
   const DEBOUNCE = 150, RETRY = 3000, CLOCK = 30; // milliseconds, milliseconds, seconds
   const { body } = document;
   const state = document.getElementById("state");
-  let { after, jobs } = body.dataset;
-  let source, timer, retry, isBusy = false, isStale = false;
+  let { after, jobs, every } = body.dataset;
+  let source, timer, retry, clock, isBusy = false, isStale = false;
 
   const say = (text) => {
     if (state.textContent !== text) state.textContent = text;
@@ -93,10 +93,19 @@
 
   const show = (page) => {
     jobs = page.body.dataset.jobs;
+    if (every !== page.body.dataset.every) {
+      every = page.body.dataset.every;
+      setClock();
+    }
     for (const old of document.querySelectorAll("[data-live]")) {
       const fresh = page.getElementById(old.id);
       if (fresh) morph(old, fresh);
     }
+  };
+
+  const setClock = () => {
+    clearInterval(clock);
+    clock = setInterval(refresh, 1000 * (every || CLOCK));
   };
 
   const concerns = (news) =>
@@ -130,6 +139,6 @@
     connect();
     refresh();
   });
-  setInterval(refresh, 1000 * (body.dataset.every || CLOCK));
+  setClock();
   connect();
 })();

@@ -149,6 +149,26 @@ def test_progress_and_the_end_of_a_job_are_seen_live(page: Page, shop: Shop) -> 
     assert page.locator("svg .now title").inner_html() == "completed"
 
 
+def test_progress_is_seen_on_a_page_that_was_open_before_the_job_began(browser: Browser) -> None:
+    shop = Shop()
+    try:
+        with opened(browser, shop) as page:
+            page.add_init_script("""
+                const set = setInterval;  // none as long as that of a page that waits for news
+                setInterval = (run, time) => (time > 5_000 ? 0 : set(run, time));
+            """)
+            job_id = shop.create("slow")
+            show_job(page, shop, job_id)
+            shop.post("/move", id=job_id, status="running")
+            page.locator("progress").wait_for()
+            seen = page.locator("#head p").inner_text()
+            page.wait_for_function(
+                "seen => document.querySelector('#head p').innerText !== seen", arg=seen
+            )
+    finally:
+        shop.kill()
+
+
 def test_what_somebody_is_writing_or_selecting_stays(page: Page, shop: Shop) -> None:
     job_id = shop.create("later")
     show_job(page, shop, job_id)

@@ -75,9 +75,25 @@ async def test_the_overview_says_when_not_all_is_counted(
 ) -> None:
     monkeypatch.setattr("engine.storage.memory.STEP_TRANSITIONS", 1)
     monkeypatch.setattr("engine.operations.overviews._COUNTING_MESSAGES", 1)
-    for _ in range(9):
+    monkeypatch.setattr("engine.web.dashboard.overview._DAY_FRESH_SECONDS", 0.0)
+    for _ in range(4):
         await engine.create()
-    assert "1 created 0 succeeded 0 failed 0 given up so far" in (await browser.get("/")).text
+    pages = [await browser.get("/") for _ in range(3)]
+    assert "1 created 0 succeeded 0 failed 0 given up so far" in pages[0].text
+    assert "4 created 0 succeeded 0 failed 0 given up" in pages[2].text
+    assert ["still counting" in page.text for page in pages] == [True, True, False]
+    assert [page.body.get("data-every") for page in pages] == ["1", "1", None], "it looks again"
+
+
+async def test_a_look_at_the_overview_counts_few_transitions(
+    engine: JobEngine[S], browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.storage.memory.STEP_TRANSITIONS", 1)
+    for _ in range(20):
+        await engine.create()
+    page = await browser.get("/")
+    assert "Last hour 4 created" in page.text
+    assert "Last day 8 created" in page.text
 
 
 async def test_jobs_are_listed_in_pages_newest_first(
