@@ -62,7 +62,7 @@ async def _page(
     acts = await board.desk.do("audit", {"job_id": job_id, "limit": _SHOWN_ACTS})
     job, lines, tables = told["job"], told["history"], await board.tables()
     history = lines if before is None else lines[:-1]
-    moves = {(line["from_status"], line["to_status"]) for line in lines}
+    moves = {(line["from_status"], line["to_status"]) for line in history}
     is_at_work = job["status"] == tables.running
     return await board.page(
         request,

@@ -201,6 +201,26 @@ def _lines_of(page: Page) -> list[int]:
     return [int(number) for number in re.findall('<tr data-key="([0-9]+)">', timeline)]
 
 
+async def test_a_diagram_that_lights_a_part_of_the_way_says_so(
+    engine: JobEngine[S], browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await engine.create()
+    await engine.start(job.job_id)
+    await engine.transition(job.job_id, S.NEEDS_ATTENTION)
+    part = "Lit is the way of the transitions below"
+    whole = await browser.get("/job", id=job.job_id)
+    assert (part in whole.text, _lit(whole)) == (False, 2)
+    monkeypatch.setattr(job_page, "_SHOWN_LINES", 2)
+    newest = await browser.get("/job", id=job.job_id)
+    assert (part in newest.text, _lit(newest)) == (True, 2)
+    oldest = await browser.follow(newest.links["Older transitions"])
+    assert (part in oldest.text, _lit(oldest)) == (True, 0), "a birth is no move"
+
+
+def _lit(page: Page) -> int:
+    return page.answer.text.count("arrow taken")
+
+
 async def test_the_last_line_of_an_older_page_tells_its_whole_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
