@@ -26,6 +26,7 @@ from engine.owner.commands.listing import ListJobs
 from engine.owner.core import Core
 from engine.owner.events import Listener
 from engine.owner.inside import Inside
+from engine.portal import to_the_end
 from engine.portal.logs import TaskLogger
 from engine.storage.filter import JobFilter
 from engine.storage.record import Change, Damaged, Record
@@ -77,6 +78,7 @@ class GateKeeper(Part, Listener):
             await self._leads()  # so that operators see it from now on
         except BaseException:
             self._core.state.events.unsubscribe(self)
+            await to_the_end(self._leave)  # it may lead though it has not heard so
             raise
         self._core.start(self._poll, name="engine gate")
 
@@ -87,6 +89,10 @@ class GateKeeper(Part, Listener):
         if self._polled is not None:
             await self._polled.wait()
         self._check.close()
+        await self._leave()
+
+    async def _leave(self) -> None:
+        """Let other engines run the gates of the name."""
         if self._name is not None:
             with suppress(EngineError):  # then another one leads once this engine is dead
                 await self._core.ask(Lead(self._name, resigns=True), internal=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -19,12 +19,14 @@ from engine import (
     JobEngine,
     Progress,
     Retry,
+    StorageError,
     WaitingJobs,
     Worker,
 )
 from engine.owner import handled_kinds, keeping_up, shared_progress
 from engine.owner.commands import look
 from tests.unit.claiming import AgentJob, Claim, claimed, running, token_of
+from tests.unit.gating import everybody
 from tests.unit.many.conftest import NewEngine
 from tests.unit.worker.at_work import ASKING, COMPLETED, FAILED, RUNNING, SECONDS, until_progress
 
@@ -186,6 +188,34 @@ async def test_one_gate_of_a_name_works_at_a_time(new_engine: NewEngine) -> None
             await until_asked(5)
             assert {leader, *asked} == {"one", "two"}
             assert leader not in asked
+
+
+@both
+@pytest.mark.parametrize("what", ["cancelled", "lost"])
+async def test_a_gate_that_does_not_open_leads_no_more(
+    new_engine: NewEngine, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Its opening is cancelled while it asks, or the answer is lost."""
+
+    async def lead(name: str) -> bool:
+        if what == "cancelled":
+            scope.cancel()
+        leads: bool = await storage_leads(name)
+        if what == "lost":
+            raise StorageError("the connection is lost")
+        return leads
+
+    with anyio.fail_after(SECONDS):
+        async with new_engine() as one, new_engine() as two:
+            shared: Any = one.core.state.shared
+            storage_leads = shared.lead
+            monkeypatch.setattr(shared, "lead", lead)
+            with suppress(StorageError), anyio.CancelScope() as scope:
+                async with Gate(one, everybody, name="payments"):
+                    pytest.fail("the gate is open")
+            async with Gate(two, everybody, name="payments", interval_seconds=0.01):
+                job = await one.create()
+                assert (await two.wait(job.job_id, until=[RUNNING])).status is RUNNING
 
 
 async def test_a_kind_that_nobody_has_is_told_and_one_that_another_has_is_not(
