@@ -73,6 +73,8 @@ class GateKeeper(Part, Listener):
         self._arrived = anyio.Event()
         self._polled: anyio.Event | None = None  # the end of polling, once it has begun
         self._core.state.events.subscribe(self)
+        if self._name is not None:
+            self._core.state.gates[self._name] += 1
         try:
             await self._read_waiting()
             await self._leads()  # so that operators see it from now on
@@ -92,8 +94,13 @@ class GateKeeper(Part, Listener):
         await self._leave()
 
     async def _leave(self) -> None:
-        """Let other engines run the gates of the name."""
-        if self._name is not None:
+        """Let other engines run the gates of the name, unless another one is open in this."""
+        if self._name is None:
+            return
+        gates = self._core.state.gates
+        gates[self._name] -= 1
+        if not gates[self._name]:
+            del gates[self._name]
             with suppress(EngineError):  # then another one leads once this engine is dead
                 await self._core.ask(Lead(self._name, resigns=True), internal=True)
 

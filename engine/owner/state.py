@@ -7,6 +7,7 @@ lately.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
@@ -67,7 +68,7 @@ class State:
         times: When jobs are due.
         ready_queue: The jobs that may be claimed.
         shared: What a shared storage has beside a private one; None for a private one.
-        led: The names of the gates that run, without a shared storage, which knows them itself.
+        gates: How many gates of each name are open in this engine.
         following: Passes on the transitions of a shared storage, in their order.
         shared_progress: Exchanges the progress of handlers with other engines.
         lookup: Finds the jobs that messages name.
@@ -94,7 +95,7 @@ class State:
         self.times = JobTimes(lifecycle)
         self.ready_queue = ReadyQueue(lifecycle, self._find, self._records, self.times)
         self.shared: Shared | None = None
-        self.led: set[str] = set()
+        self.gates = Counter[str]()
         self.following = Following(self.events)
         self.shared_progress = SharedProgress(self.events)
         self.lookup = Lookup(storage, self.table)

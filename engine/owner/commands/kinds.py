@@ -167,6 +167,6 @@ class ReadEngines(Read[Sequence[EngineRow]]):
                 lease_seconds=0,
                 kinds=sorted(queue.handled.kinds),
                 jobs=len(queue.held),
-                gates=sorted(state.led),
+                gates=sorted(state.gates),
             )
         ]

@@ -28,8 +28,6 @@ class Lead(Read[bool]):
         """See `Read.read`."""
         shared = sources.state.shared
         if shared is None:
-            led = sources.state.led
-            (led.discard if self.resigns else led.add)(self.name)
             return not self.resigns
         if self.resigns:
             await shared.resign(self.name)

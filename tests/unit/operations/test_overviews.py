@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from engine import AgentJobStatus as S
@@ -138,6 +139,26 @@ async def test_the_gates_by_name_are_told_while_they_are_open(engine: JobEngine[
             await _do(engine, "pause", gate="Bank 7")
             [told] = await _do(engine, "engines")
             assert told["gates"] == ["Bank 7", "payments"]
+        [told] = await _do(engine, "engines")
+        assert told["gates"] == []
+
+
+async def test_a_gate_is_told_while_another_of_its_name_is_open(engine: JobEngine[S]) -> None:
+    async with engine, Gate(engine, nobody, name="payments"):
+        for _ in range(2):
+            async with Gate(engine, nobody, name="payments"):
+                [told] = await _do(engine, "engines")
+                assert told["gates"] == ["payments"]
+            [told] = await _do(engine, "engines")
+            assert told["gates"] == ["payments"]
+
+
+async def test_a_gate_whose_opening_is_cancelled_is_not_told(engine: JobEngine[S]) -> None:
+    async with engine:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            async with Gate(engine, nobody, name="payments"):
+                pytest.fail("it is open")
         [told] = await _do(engine, "engines")
         assert told["gates"] == []
 
