@@ -727,9 +727,9 @@ class JobEngine(EngineBase[Status]):
         No engine claims jobs of a paused kind. Attempts at work go on, and so do deadlines; jobs of
         the kind are still created, started, moved and cancelled.
 
-        No engine calls the check of a paused gate. A check that runs ends, but its jobs stay: once
-        this has returned, no gate of the name moves a job in this engine. Callbacks and other
-        gates still do.
+        No engine calls the check of a paused gate. A check that runs ends, but its jobs stay, even
+        if `resume` comes first: once this has returned, no gate of the name moves a job in this
+        engine by an earlier choice. Callbacks and other gates still do.
 
         This engine follows at once. The others of a database follow within milliseconds if they
         hear notifications, and else at their next beat. The pause is kept with the jobs, and

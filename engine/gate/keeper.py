@@ -206,6 +206,11 @@ class GateKeeper(Part, Listener):
     def _is_paused(self) -> bool:
         return self._name in self._core.state.ready_queue.intake.pauses.by_gate
 
+    def _pauses(self) -> int:
+        """Return how many pauses of the gate have begun."""
+        begun = self._core.state.ready_queue.intake.gate_pauses
+        return 0 if self._name is None else begun[self._name]
+
     def _ends_by(self, error: BaseException) -> bool:
         """Return whether an exception ends the gate, not just the check. An exit does not."""
         if isinstance(error, Exception):
@@ -225,10 +230,14 @@ class GateKeeper(Part, Listener):
             self._core.time.limit(scope, self._timeout_seconds)
             with Inside(self, self._core):
                 await self._check.until_free()
+                self._pauses_before = self._pauses()
                 chosen = [] if self._is_paused() else await self._check.choose(jobs)
         if scope.cancelled_caught:
             raise TimeoutError(f"a check took more than {self._timeout_seconds:g} s")
         return [record for each in chosen if (record := self._record_of(each)) is not None]
+
+    def _choice_counts(self) -> bool:
+        return self._pauses() == self._pauses_before
 
     def _record_of(self, chosen: Chosen) -> Record | None:
         job_id = chosen.job_id if isinstance(chosen, Job) else chosen
@@ -239,13 +248,15 @@ class GateKeeper(Part, Listener):
     async def _move(self, records: Sequence[Record]) -> None:
         """Move jobs on, each by itself; pass over those that others have moved or claimed.
 
+        A pause that has begun since the check did stops that, even if it has ended.
+
         Raises:
             EngineError: The engine refused.
         """
         at_once = min(_PAGE_JOBS, self._core.inbox.max_waiting)
         for start in range(0, len(records), at_once):
             moves = [
-                MoveChosen(each, self._target, self._is_paused)
+                MoveChosen(each, self._target, self._choice_counts)
                 for each in records[start : start + at_once]
             ]
             for move in moves:

@@ -30,24 +30,24 @@ _PASSED_OVER: Final = (
 
 
 class MoveChosen(MoveJobs):
-    """Move a job on as a check has chosen it, unless the gate is paused by then.
+    """Move a job on as a check has chosen it, unless the gate has been paused since it began.
 
     Args:
         record: The job, as the check has seen it.
         target: The status to move it to.
-        is_paused: Returns whether the gate is paused, when the owner decides.
+        counts: Returns, when the owner decides, whether the choice still counts.
     """
 
-    __slots__ = ("_is_paused",)
+    __slots__ = ("_counts",)
 
-    def __init__(self, record: Record, target: str, is_paused: Callable[[], bool]) -> None:
+    def __init__(self, record: Record, target: str, counts: Callable[[], bool]) -> None:
         move = CheckedMove(record.job_id, target, expected_version=record.version, act=_BY_GATE)
         super().__init__([move])
-        self._is_paused = is_paused
+        self._counts = counts
 
     def decide(self, batch: Batch) -> Sequence[Record]:
-        """See `MoveJobs.decide`; move nothing while the gate is paused."""
-        return () if self._is_paused() else super().decide(batch)
+        """See `MoveJobs.decide`; move nothing that a pause has made void."""
+        return super().decide(batch) if self._counts() else ()
 
     def check_outcome(self) -> None:
         """Raise the error of the move, unless the gate passes over the job.

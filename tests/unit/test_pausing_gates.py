@@ -228,6 +228,52 @@ async def test_a_check_ends_and_its_jobs_stay(clock: VirtualClock, new_place: Ne
             )
 
 
+async def test_its_jobs_stay_though_the_gate_is_resumed_first(
+    clock: VirtualClock, new_place: NewPlace
+) -> None:
+    begun, may_end = anyio.Event(), anyio.Event()
+
+    async def wait_and_choose(jobs: WaitingJobs[Any]) -> WaitingJobs[Any]:
+        begun.set()
+        await may_end.wait()
+        return jobs
+
+    asked = Asked(clock, wait_and_choose, everybody)
+    async with JobEngine(new_place(), clock=clock) as engine:
+        job = await engine.create("hash")
+        async with Gate(engine, asked, name=NAME):
+            with anyio.fail_after(SECONDS):
+                await begun.wait()
+            await engine.pause(gate=NAME)
+            await engine.resume(gate=NAME)
+            may_end.set()
+            await clock.advance(1)
+            assert (len(asked.seconds), await engine.get(job.job_id)) == (1, job)
+            await clock.advance(6)
+            assert (asked.jobs[1:], (await engine.get(job.job_id)).status) == (
+                [[job.job_id]],
+                RUNNING,
+            )
+
+
+@pytest.mark.parametrize("paused", [{"kind": NAME}, {"gate": "another"}], ids=str)
+async def test_a_pause_of_something_else_drops_nothing(
+    clock: VirtualClock, paused: dict[str, str]
+) -> None:
+    async def pause_and_choose(jobs: WaitingJobs[Any]) -> WaitingJobs[Any]:
+        await engine.pause(**paused)
+        return jobs
+
+    async with (
+        JobEngine(clock=clock) as engine,
+        Gate(engine, pause_and_choose, name=NAME),
+        Gate(engine, Asked(clock, []), name="another"),
+    ):
+        job = await engine.create("hash")
+        await clock.advance(1)
+        assert (await engine.get(job.job_id)).status is RUNNING
+
+
 async def test_a_thread_ends_and_its_jobs_stay(clock: VirtualClock) -> None:
     begun, may_end, calls = anyio.Event(), threading.Event(), list[int]()
 

@@ -79,9 +79,9 @@ class ChangePause(Read[bool]):
         while True:
             text = await sources.storage.pauses()
             before = Pauses.read(text)
+            _take(sources, before)  # what another engine has paused counts even if this ends it
             after = change(before)
             if after is before:
-                _take(sources, before)
                 return False
             if await sources.storage.keep_pauses(after.text, text, lines):
                 break
@@ -196,7 +196,8 @@ async def follow_instructions(sources: Sources, shared: Shared) -> None:
 def _take(sources: Sources, pauses: Pauses) -> None:
     """Go by these pauses from now on."""
     queue = sources.state.ready_queue
-    before, queue.intake.pauses = queue.intake.pauses, pauses
+    before = queue.intake.pauses
+    queue.intake.take(pauses, sources.state.gates.keys())
     if pauses.by_kind != before.by_kind:
         queue.handled.begin_anew(read_clock(sources.clock))
         sources.serve_claims()

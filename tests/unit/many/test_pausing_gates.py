@@ -100,6 +100,41 @@ async def test_no_job_moves_once_all_engines_know(new_engine: NewEngine) -> None
 
 
 @both
+@pytest.mark.parametrize("hears", ["at once", "from the one that resumes"])
+async def test_what_a_check_chooses_is_dropped_though_another_engine_has_paused_it(
+    new_engine: NewEngine, hears: str
+) -> None:
+    """And resumed it, before the check has ended."""
+    seen: list[list[str]] = []
+    begun, may_end, again, may_go_on = (anyio.Event() for _ in range(4))
+
+    async def check(jobs: WaitingJobs[Any]) -> WaitingJobs[Any]:
+        seen.append([each.job_id for each in jobs])
+        (again if begun.is_set() else begun).set()
+        await (may_go_on if again.is_set() else may_end).wait()
+        return jobs
+
+    async with new_engine() as one, new_engine() as other:
+        job = await one.create()
+        async with Gate(one, check, name=NAME, **AT_ONCE):
+            with anyio.fail_after(SECONDS):
+                await begun.wait()
+                await other.pause(gate=NAME)
+                if hears == "at once":
+                    await until_known(one, paused=True)
+                    await other.resume(gate=NAME)
+                    await until_known(one, paused=False)
+                else:
+                    await one.resume(gate=NAME)
+                may_end.set()
+                await again.wait()
+            assert await one.get(job.job_id) == job
+            may_go_on.set()
+            await one.wait(job.job_id, until=[RUNNING], timeout=SECONDS)
+    assert seen[:2] == [[job.job_id]] * 2
+
+
+@both
 async def test_an_engine_that_opens_later_knows_it(new_engine: NewEngine) -> None:
     checks = Checks()
     async with new_engine() as engine:
