@@ -22,7 +22,6 @@ from starlette.routing import Route
 
 from engine.domain.exceptions import EngineError, InvalidValueError
 from engine.operations import OPERATIONS, Operation
-from engine.operations.fields import DATA
 from engine.portal.server_stops import until_server_stops
 from engine.web.dashboard.board import PATHS, Board, board_of, url
 from engine.web.dashboard.bodies import object_of
@@ -126,12 +125,12 @@ def _answer(board: Board, told: object) -> Response:
 
 
 def _seen(board: Board, told: object) -> object:
-    """Return an answer without the inputs and results that are hidden, wherever they stand."""
+    """Return an answer without the inputs and results that are hidden, wherever its jobs stand."""
     if isinstance(told, list):
         return [_seen(board, each) for each in told]
     if not isinstance(told, dict):
         return told
-    if "job_id" in told and any(name in told for name in DATA):
+    if "job_id" in told and "sequence" in told:  # what its labels and its prompt say is no job
         return board.seen(told)
     return {name: _seen(board, each) for name, each in told.items()}
 

@@ -56,7 +56,9 @@ class Dashboard:
         authorize: Returns the `Access` of a request's caller, or None for none; it may be async.
             `token_access` makes one for services that have no users.
         hide: Returns whether the input of a job, its hash and the result are hidden, given the
-            job's fields as JSON; a function that is not async. By default they are shown, folded.
+            job's fields as JSON; a function that is not async. They are hidden if it raises. Of the
+            fields that few jobs have, it gets those that the job has: ``job.get("kind")`` is None
+            for a job of the default kind. By default they are shown, folded.
 
     Raises:
         InvalidValueError: An argument is of the wrong type.

@@ -16,16 +16,19 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.operations import Desk
 from engine.operations.fields import DATA
+from engine.portal.logs import TaskLogger
 from engine.web.dashboard import texts
 from engine.web.dashboard.feed import Feed
 from engine.web.dashboard.guard import access_of
 from engine.web.dashboard.sharing import Shared
 from engine.web.dashboard.tables import Tables
 
+logger = TaskLogger("engine.web")
+
 Job: TypeAlias = dict[str, Any]
 """A job's fields as JSON, as the operations tell them."""
 Hide: TypeAlias = Callable[[Job], bool]
-"""Returns whether a job's input, its hash and the result are hidden."""
+"""Returns whether a job's input, its hash and the result are hidden; they are if it raises."""
 
 Value = TypeVar("Value")
 
@@ -146,9 +149,11 @@ class Board:
     def seen(self, job: Job) -> Job:
         """Return a job as the dashboard may show it: a hidden one without its data.
 
-        The hash of an input is data: of an input with few values it tells which.
+        The hash of an input is data: of an input with few values it tells which. A job that was
+        told without its data has none to hide.
         """
-        if self.hide is None or "damaged" in job or not self.hide(job):
+        has_data = any(name in job for name in DATA)
+        if self.hide is None or not has_data or not _is_hidden(self.hide, job):
             return job
         return {**job, **dict.fromkeys(DATA), "hidden": True}
 
@@ -209,6 +214,15 @@ class Board:
             .render(url=partial(url, request), **values)
         )
         return HTMLResponse(text, status)
+
+
+def _is_hidden(hide: Hide, job: Job) -> bool:
+    """Return whether the data of a job is hidden; if the application can't say, it is."""
+    try:
+        return hide(job)
+    except Exception:  # the answer tells of an act that was made: an error would say that it failed
+        logger.exception("hide failed on job %r, whose data is not shown", job["job_id"])
+        return True
 
 
 def board_of(request: Request) -> Board:

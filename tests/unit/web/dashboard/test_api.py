@@ -5,14 +5,16 @@ from __future__ import annotations
 import gc
 import json
 import tracemalloc
+from datetime import timedelta
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+from pydantic import BaseModel
 from starlette.responses import Response
 
-from engine import CommitUnknownError, JobEngine, StorageError
+from engine import CommitUnknownError, Context, Handler, JobEngine, StorageError, Worker
 from engine import OrderStatus as S
 from engine.operations import OPERATIONS
 from engine.web.dashboard import Dashboard, repeats, token_access
@@ -219,6 +221,59 @@ async def test_inputs_and_results_are_hidden_from_programs_too(engine: JobEngine
         refused = await client.get(f"{API}/count", params={"input_hash": job.input_hash})
         assert (refused.status_code, "is hidden here" in refused.text) == (422, True)
         assert job.input_hash not in (await Browser(client).get("/job", id=job.job_id)).text
+
+
+class Order(BaseModel):
+    """What a job asks for: fields that jobs have, too."""
+
+    job_id: str
+    sequence: int
+    input: str
+
+
+async def test_only_jobs_are_hidden_whatever_they_are_labelled_and_ask_for(
+    engine: JobEngine[S],
+) -> None:
+    def is_at_work(job: dict[str, Any]) -> bool:
+        return bool(job["status"] == "running")
+
+    async def ask(_: None, context: Context[S]) -> None:
+        context.request_input(Order, timedelta(hours=1))
+
+    labels = {"job_id": "a", "sequence": "7", "input": "b", "input_hash": "c", "result": "d"}
+    hiding = Dashboard(engine, authorize=as_said, hide=is_at_work)
+    async with client_of(hiding) as client:
+        job = await engine.create(labels=labels)
+        [listed] = (await get(client, "jobs"))["jobs"]
+        [started] = (await post(client, "each", act="start", jobs=[{"job_id": job.job_id}])).json()
+        assert (listed["labels"], started["job"]["labels"]) == (labels, labels)
+        hidden = (await get(client, "job", job_id=job.job_id))["job"]
+        assert (hidden["labels"], hidden["hidden"]) == (labels, True)
+        async with Worker(engine, Handler(ask)):
+            asking = await engine.wait(job.job_id, until={S.AWAITING_INPUT})
+        assert asking.prompt is not None
+        [asked] = (await get(client, "jobs", status="awaiting_input"))["jobs"]
+        whole = (await get(client, "job", job_id=job.job_id))["job"]
+        for told in (asked, whole):
+            assert told["prompt"]["json_schema"] == asking.prompt.json_schema
+            assert "hidden" not in told
+
+
+async def test_what_hide_fails_on_is_hidden(
+    engine: JobEngine[S], caplog: pytest.LogCaptureFixture
+) -> None:
+    def is_medical(job: dict[str, Any]) -> bool:
+        return bool(job["kind"] == "medical")
+
+    job = await engine.create(input="secret in")
+    async with client_of(Dashboard(engine, authorize=as_said, hide=is_medical)) as client:
+        started = await post(client, "start", "k", job_id=job.job_id)
+        page = await Browser(client).get("/job", id=job.job_id)
+    assert (started.status_code, started.json()["hidden"]) == (200, True)
+    assert (page.status, "secret" in page.text, "are hidden" in page.text) == (200, False, True)
+    assert (await engine.get(job.job_id)).status is S.RUNNING
+    assert {line.name for line in caplog.records} == {"engine.web"}
+    assert "KeyError: 'kind'" in caplog.text
 
 
 async def test_a_client_waits_for_the_end_of_a_job(
