@@ -187,6 +187,15 @@ class Act(Operation[Given]):
     do: Callable[[Core[Any], Given, str | None], Awaitable[Record]]
 
 
+def is_of_attempt(act: str) -> bool:
+    """Return whether an act is meant for a job only while no other attempt has begun.
+
+    To cancel a job is to stop it, whatever has begun meanwhile: one that fails again and again
+    could not be stopped otherwise.
+    """
+    return act != "cancel"
+
+
 def told(core: Core[Any], job: Record, *, whole: bool = True) -> dict[str, Any]:
     """Return a job as an act answers it."""
     return job_fields(job, core.state.events.progress.get(job.job_id), whole=whole)

@@ -63,7 +63,6 @@ class Act:
         arguments: Returns the operation's arguments, without job and reason.
         towards: Returns what the question says behind the jobs.
         problem: Returns what is wrong with the arguments in this place; None if nothing is.
-        is_of_attempt: Whether it is meant for a job only while no other attempt has begun.
         deadline: Returns the deadline that it changes, as it is now; None: it changes none.
     """
 
@@ -79,6 +78,5 @@ class Act:
     arguments: Callable[[Namespace], Mapping[str, Any]] = lambda _: {}
     towards: Callable[[Namespace], str] = lambda _: ""
     problem: Callable[[Asked], Problem | None] = lambda _: None
-    is_of_attempt: bool = True
     deadline: Callable[[Record, Namespace], float | str | None] | None = None
     examples: tuple[str, ...] = ()

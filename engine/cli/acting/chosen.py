@@ -11,6 +11,7 @@ from engine.cli.chosen_jobs import Choice, status_hint
 from engine.cli.exits import Exit
 from engine.cli.job_ids import find_id_from
 from engine.domain.exceptions import JobDamagedError
+from engine.operations.acts import is_of_attempt
 from engine.storage.record import Damaged, Record
 
 MOST_JOBS: Final = 250_000
@@ -45,7 +46,7 @@ class Seen(NamedTuple):
             job.job_id,
             job.status,
             None if is_running else job.version,
-            job.execution.attempt if act.is_of_attempt else None,
+            job.execution.attempt if is_of_attempt(act.name) else None,
             None if act.deadline is None else act.deadline(job, asked.arguments),
         )
 

@@ -27,7 +27,6 @@ COMMAND: Final = command_of(
         help_order=21,
         able=_able,
         done_to=done_to,
-        is_of_attempt=False,  # it is meant to stop the job, whatever has begun meanwhile
         examples=("cancel jobs.db 0190f3a7", "cancel jobs.db --kind report --reason too-dear"),
     )
 )

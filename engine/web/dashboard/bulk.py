@@ -2,10 +2,10 @@
 
 The choice is frozen when the confirmation is asked for: the selected jobs in the versions and at
 the attempts that the page showed; or, of a filter, its newest job and all below that which have
-made no transition since. A job that comes later, or has changed since, is passed over. A retry
-makes no transition of a job that waits as a running one, but another attempt: so it also passes
-over those of which one has begun since. Each request acts on a bounded number of jobs, and its page
-goes on from there. To send it twice moves nothing twice.
+made no transition since. A job that comes later, or has changed since, is passed over. An attempt
+that follows a failed one is no transition: so all acts but a cancellation, which is meant to stop
+the job, also pass over those of which one has begun since. Each request acts on a bounded number of
+jobs, and its page goes on from there. To send it twice moves nothing twice.
 
 A job that refuses is passed over, too. Any other error is of the engine or its storage: the act
 stops there, and the jobs that it failed on stay in the form, as they were seen.
@@ -21,13 +21,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from engine.domain.exceptions import InvalidValueError, shown
+from engine.operations.acts import is_of_attempt
 from engine.operations.refusals import REFUSALS
 from engine.web.dashboard.board import Board, Job, board_of
 from engine.web.dashboard.bodies import Form, form_of, parts_of
 from engine.web.dashboard.jobs import Chosen
 
-_RETRY: Final = "retry"
-ACTS: Final = (_RETRY, "cancel", "start", "repeat")
+ACTS: Final = ("retry", "cancel", "start", "repeat")
 """The acts that need nothing but a job."""
 _PART_JOBS: Final = 100
 _REQUEST_PARTS: Final = 10
@@ -48,21 +48,17 @@ class Choice(NamedTuple):
     newest: int = 0
     """The newest transition as it was chosen: the other jobs have made none since."""
     at: str = ""
-    """When it was chosen; of a retry."""
+    """When it was chosen."""
 
     def means(self, job: Job) -> bool:
         """Return whether one of the other jobs is still as it was when it was chosen."""
         has_moved = job["sequence"] > self.newest
-        has_begun = self.act == _RETRY and (job.get("claimed_at") or "") > self.at
-        return not has_moved and not has_begun
+        has_begun = (job.get("claimed_at") or "") > self.at
+        return not has_moved and not (has_begun and is_of_attempt(self.act))
 
     def as_told(self, job: Job) -> dict[str, Any]:
-        """Return a job to act on as an operation has told of it.
-
-        Not with the attempt, but for a retry: the act means the job, whatever begins meanwhile.
-        """
-        seen = {"job_id": job["job_id"], "expected_version": job["version"]}
-        return {**seen, "expected_attempt": job.get("attempt", 0)} if self.act == _RETRY else seen
+        """Return a job to act on as an operation has told of it."""
+        return _expected(self.act, job["job_id"], job["version"], job.get("attempt", 0))
 
 
 @dataclass
@@ -86,7 +82,7 @@ async def confirm(request: Request) -> Response:
     act = _act_of(form)
     if form.get("all"):
         return await _confirm_all(request, board, act, Chosen.of(form))
-    seen = [_seen(each) for each in form.all_of("job")]
+    seen = [_seen(act, each) for each in form.all_of("job")]
     choice = Choice(act, seen, Chosen.of(form), None)
     return await _ask(request, choice, {"jobs": len(seen), "more": False})
 
@@ -110,9 +106,10 @@ async def _ask(request: Request, choice: Choice, count: dict[str, Any]) -> Respo
 async def act(request: Request) -> Response:
     """Do it with the next jobs of the choice, and show how far that is."""
     board, form = board_of(request), await form_of(request)
-    seen, below = [_seen(each) for each in form.all_of("job")], form.filled("below")
+    name, below = _act_of(form), form.filled("below")
+    seen = [_seen(name, each) for each in form.all_of("job")]
     frozen = _number(form, "newest"), form.get("at", "")
-    choice = Choice(_act_of(form), seen, Chosen.of(form), below, *frozen)
+    choice = Choice(name, seen, Chosen.of(form), below, *frozen)
     tally = _Tally(_number(form, "done"), _number(form, "passed"))
     reason = form.filled("reason")
     for _ in range(_REQUEST_PARTS):
@@ -181,17 +178,22 @@ def _act_of(form: Form) -> str:
     return act
 
 
-def _seen(token: str) -> dict[str, Any]:
+def _seen(act: str, token: str) -> dict[str, Any]:
+    """Return a job to act on as the page has shown it."""
     match parts_of(token):
         case [str(job_id), int(version)]:
             return {"job_id": job_id, "expected_version": version}
         case [str(job_id), int(version), int(attempt)]:
-            seen = {"expected_version": version, "expected_attempt": attempt}
-            return {"job_id": job_id, **seen}
+            return _expected(act, job_id, version, attempt)
         case [str(job_id)]:
             return {"job_id": job_id}
         case _:
             raise InvalidValueError("job", "is none that the page has shown; open it anew")
+
+
+def _expected(act: str, job_id: str, version: int, attempt: int) -> dict[str, Any]:
+    seen = {"job_id": job_id, "expected_version": version}
+    return {**seen, "expected_attempt": attempt} if is_of_attempt(act) else seen
 
 
 def _number(form: Form, name: str) -> int:

@@ -18,6 +18,7 @@ from engine.domain.exceptions import (
     shown,
 )
 from engine.operations import OPERATIONS
+from engine.operations.acts import is_of_attempt
 from engine.web.dashboard.board import Board, before_of, board_of, redirect, url
 from engine.web.dashboard.bodies import Form, form_of
 from engine.web.dashboard.diagram import diagram_of
@@ -132,7 +133,7 @@ async def act(request: Request) -> Response:
 async def _arguments(board: Board, job_id: str, name: str, form: Form) -> dict[str, Any]:
     """Return the arguments of an act, as its form has them."""
     arguments: dict[str, Any] = {"job_id": job_id, "reason": form.filled("reason")}
-    for each in ("version", "attempt"):
+    for each in ("version", "attempt") if is_of_attempt(name) else ("version",):
         if seen := form.filled(each):
             arguments[f"expected_{each}"] = _integer(each, seen)
     known = OPERATIONS[name].arguments.__struct_fields__

@@ -410,16 +410,36 @@ async def test_a_bulk_retry_that_comes_again_leaves_jobs_that_wait_as_running_on
     assert [(job.attempt, job.next_attempt_at is None) for job in jobs] == [(2, False)] * 3
 
 
+async def fail_next(engine: JobEngine[S], jobs: int) -> None:
+    for _ in range(jobs):
+        await release(engine, *(await claimed_one(engine)), failed=True)
+
+
+@pytest.mark.parametrize("is_selection", [True, False])
 async def test_a_bulk_cancellation_means_jobs_whatever_begins_meanwhile(
-    engine: JobEngine[S], browser: Browser
+    engine: JobEngine[S],
+    browser: Browser,
+    is_selection: bool,  # noqa: FBT001 - of the parameters
 ) -> None:
     for _ in range(3):
         await engine.create(start=True)
     page = await browser.get("/jobs", status="running")
-    form = (await confirmed(browser, page, ("all", "1"), act="cancel")).forms[0]
-    for _ in range(3):
-        await release(engine, *(await claimed_one(engine)), failed=True)
-    assert "3 done, 0 passed over." in (await browser.send(form)).text
+    chosen = boxes_of(page) if is_selection else [("all", "1")]
+    await fail_next(engine, 3)
+    ask = await confirmed(browser, page, *chosen, act="cancel")
+    await fail_next(engine, 3)
+    assert "3 done, 0 passed over." in (await browser.send(ask.forms[0])).text
+    assert await engine.count(S.CANCELLED) == 3
+
+
+async def test_a_cancellation_means_the_job_whatever_begins_meanwhile(
+    engine: JobEngine[S], browser: Browser
+) -> None:
+    job = await engine.create(start=True)
+    form = (await page_of(browser, job)).form("cancel")
+    await fail_next(engine, 1)
+    assert (await browser.send(form)).status == 200
+    assert (await engine.get(job.job_id)).status is S.CANCELLED
 
 
 class FullDesk(EngineDesk):
