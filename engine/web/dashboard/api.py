@@ -89,10 +89,13 @@ async def _job(request: Request) -> Response:
 
 
 async def _end_of(board: Board, job_id: str) -> None:
-    """Wait for the end of a job."""
+    """Wait for the end of a job.
+
+    The history that comes with the job is read after it, and may be ahead of it.
+    """
     asked = {"job_id": job_id, "lines": 1}
-    while "outcome" not in (told := await board.desk.do("job", asked))["job"]:
-        after = {"after": _cursor(told["history"][-1]), "wait": _WAIT_SECONDS}
+    while "outcome" not in (job := (await board.desk.do("job", asked))["job"]):
+        after = {"after": str(job["sequence"]), "wait": _WAIT_SECONDS}
         await board.desk.do("transitions", {"job_id": job_id, **after})
 
 

@@ -17,6 +17,8 @@ from starlette.responses import Response
 from engine import CommitUnknownError, Context, Handler, JobEngine, StorageError, Worker
 from engine import OrderStatus as S
 from engine.operations import OPERATIONS
+from engine.owner.commands.read import ReadHistory
+from engine.owner.core import Core
 from engine.web.dashboard import Dashboard, repeats, token_access
 from tests.unit.web.dashboard.browsing import ROOT, Browser
 from tests.unit.web.dashboard.conftest import as_said, client_of
@@ -322,6 +324,24 @@ async def test_a_client_that_reads_old_lines_waits_for_the_end_as_well(
     assert told[0]["job"]["status"] == "completed"
     assert [line["sequence"] for line in told[0]["history"]] == [first.sequence]
     assert told[0]["older"] is None
+
+
+async def test_a_job_that_ends_while_it_is_told_is_not_waited_for(
+    engine: JobEngine[S], client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, ask = await engine.create(start=True), Core.ask
+
+    async def end_and_ask(core: Core[Any], message: Any, **how: Any) -> Any:  # noqa: ANN401 - of any message
+        if isinstance(message, ReadHistory):  # behind the read of the job
+            monkeypatch.setattr(Core, "ask", ask)
+            await engine.transition(job.job_id, S.COMPLETED)
+        return await ask(core, message, **how)
+
+    monkeypatch.setattr(Core, "ask", end_and_ask)
+    query, preferring = {"job_id": job.job_id}, {"Prefer": "wait=30"}
+    with anyio.fail_after(10):
+        answer = await client.get(f"{API}/job", params=query, headers=preferring)
+    assert answer.json()["job"]["status"] == "completed"
 
 
 async def test_the_transitions_of_a_job_are_streamed_to_its_end(
