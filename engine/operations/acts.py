@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, UnsetType, ValidationError, convert
 
 from engine.domain.deadlines import Deadline, check_time
-from engine.domain.exceptions import EngineError
+from engine.domain.exceptions import EngineError, InvalidValueError, shown
 from engine.domain.moves import Move
+from engine.domain.time_text import parsed_duration
 from engine.operations.fields import job_fields
 from engine.operations.operation import Arguments, Given, Operation, length_of
 from engine.owner.commands.answer import AnswerPrompt
@@ -66,16 +68,17 @@ class OfMove(OfJob, kw_only=True, frozen=True):
 
 
 class OfExtension(OfJob, kw_only=True, frozen=True):
-    """Of another deadline: seconds from now or from entering the status, a time, or null for none.
+    """Of another deadline: a time, or how long from now or from entering the status; null for none.
 
-    Without a status it is the present one. The version doesn't count extensions: the deadline that
-    the caller has seen is the time at which the present status ends, or that of the other status as
-    it was given.
+    A time is ``2026-12-01T12:00:00Z``, a length ``PT2H`` or a number of seconds. Without a status
+    it is the present one. The version doesn't count extensions: ``expected_deadline`` is the one
+    that the caller has seen, as the job tells it. That of the present status is its
+    ``deadline_at``, that of another one is in its ``deadlines``; null for none.
     """
 
-    deadline: float | datetime | None
+    deadline: float | str | None
     status: str | None = None
-    expected_deadline: float | datetime | UnsetType | None = UNSET
+    expected_deadline: float | str | UnsetType | None = UNSET
 
 
 class OfFollowUp(OfJob, kw_only=True, frozen=True):
@@ -136,15 +139,23 @@ async def _extend(core: Core[Any], given: OfExtension, by: str | None) -> Record
     return await _changed(core, _guarded(message, given, expected))
 
 
-def _deadline(given: float | datetime | None, field: str = "deadline") -> Deadline | None:
+def _deadline(given: float | str | None, field: str = "deadline") -> Deadline | None:
     """Return a deadline.
 
     Raises:
-        InvalidValueError: The time has no zone, or the seconds are no length of time.
+        InvalidValueError: It is none, the time has no zone, or no calendar has it.
     """
-    if isinstance(given, datetime):
-        return check_time(field, given)
-    return None if given is None else length_of(field, given)
+    if not isinstance(given, str):
+        return None if given is None else length_of(field, given)
+    with suppress(ValueError):
+        return parsed_duration(given)
+    with suppress(ValidationError):
+        return check_time(field, convert(given, datetime))
+    raise InvalidValueError(
+        field,
+        "must be a time such as 2026-12-01T12:00:00Z, a duration such as PT2H, or a number of "
+        f"seconds, not {shown(given)}",
+    )
 
 
 async def _follow_up(core: Core[Any], given: OfFollowUp, by: str | None) -> Record:

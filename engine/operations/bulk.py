@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ class Seen(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     expected_status: str | UnsetType = UNSET
     expected_version: int | UnsetType = UNSET
     expected_attempt: int | UnsetType = UNSET
-    expected_deadline: float | datetime | UnsetType | None = UNSET
+    expected_deadline: float | str | UnsetType | None = UNSET
     """Of ``extend``."""
 
 

@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from engine.domain.epochs import Epochs
 from engine.domain.models import Job, Progress
-from engine.domain.time_text import time_text
+from engine.domain.time_text import duration_text, time_text
 from engine.owner.views import job_maker
 from engine.storage.audit import DamagedAuditLine, KeptAuditLine
 from engine.storage.record import AttemptRecord, Damaged, Entry, Record
@@ -102,4 +102,6 @@ def plain(value: object) -> object:
         return time_text(value)
     if isinstance(value, dict):
         return {name: plain(each) for name, each in value.items()}
-    return to_jsonable_python(value) if isinstance(value, BaseModel | timedelta) else value
+    if isinstance(value, timedelta):
+        return duration_text(value)
+    return to_jsonable_python(value) if isinstance(value, BaseModel) else value

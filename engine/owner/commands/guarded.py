@@ -13,7 +13,7 @@ from engine.domain.exceptions import (
     StatusConflictError,
     VersionConflictError,
 )
-from engine.domain.time_text import time_text
+from engine.domain.time_text import duration_text, time_text
 from engine.owner.batch import Batch
 from engine.owner.commands.command import Write
 from engine.storage.audit import AuditLine
@@ -43,9 +43,10 @@ class SeenDeadline(NamedTuple):
 
 
 def _text(deadline: Deadline | None) -> str | None:
+    """Return a deadline as the dump of a job has it."""
     if deadline is None:
         return None
-    return time_text(deadline) if isinstance(deadline, datetime) else f"{deadline} long"
+    return time_text(deadline) if isinstance(deadline, datetime) else duration_text(deadline)
 
 
 class Expected(NamedTuple):

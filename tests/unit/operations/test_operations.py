@@ -162,10 +162,14 @@ async def test_an_extension_is_guarded_by_the_deadline_that_was_seen(
         await extend(expected_deadline=first["deadline_at"])
     other = {"status": "needs_attention"}
     await extend(**other, expected_deadline=None)
-    await extend(**other, expected_deadline=60.5)
-    with pytest.raises(DeadlineConflictError, match=r"is 0:01:00\.500000 long, not 0:01:00 long"):
-        await extend(**other, expected_deadline=60)
-    for wrong in ("2026-11-30T12:00:00", "soon", -1):
+    told = (await extend(**other, expected_deadline=60.5))["deadlines"]["needs_attention"]
+    assert told == "PT1M0.5S"
+    await extend(**other, expected_deadline=told)
+    with pytest.raises(DeadlineConflictError, match=r"is PT1M0\.5S, not PT1M: read"):
+        await extend(**other, expected_deadline="PT60S")
+    with pytest.raises(DeadlineConflictError, match=r"is 20.*Z, not PT1M0\.5S: read"):
+        await extend(expected_deadline=told)  # of the present status it is a time
+    for wrong in ("2026-11-30T12:00:00", "soon", "60", "-PT5S", "P", "P9999999Y", -1):
         with pytest.raises(InvalidValueError, match=r"^expected_deadline "):
             await extend(expected_deadline=wrong)
     seen = [{"job_id": job, "expected_deadline": at} for at in (None, second["deadline_at"])]
@@ -217,16 +221,17 @@ async def test_ended_jobs_are_pruned_in_parts(engine: JobEngine[S], desk: Engine
         await _do(desk, "prune")
 
 
-async def test_a_deadline_is_given_in_seconds_or_as_a_time(
+async def test_a_deadline_is_given_as_a_length_or_a_time(
     engine: JobEngine[S], desk: EngineDesk
 ) -> None:
     job = await engine.create("hash")
-    later = await _do(desk, "extend", job_id=job.job_id, deadline=90)
-    assert later["deadlines"] == {"awaiting_payment": "PT1M30S"}
+    for length in (90, "PT1M30S"):
+        later = await _do(desk, "extend", job_id=job.job_id, deadline=length)
+        assert later["deadlines"] == {"awaiting_payment": "PT1M30S"}
     fixed = await _do(desk, "extend", job_id=job.job_id, deadline="2199-01-01T00:00:00Z")
     assert fixed["deadlines"] == {"awaiting_payment": "2199-01-01T00:00:00.000000Z"}
     assert "deadlines" not in await _do(desk, "extend", job_id=job.job_id, deadline=None)
-    for wrong in (1e300, -1, "soon", True):
+    for wrong in (1e300, -1, "soon", "PT0S", "P-1D", True):
         with pytest.raises(InvalidValueError, match=r"^deadline"):
             await _do(desk, "extend", job_id=job.job_id, deadline=wrong)
 
