@@ -64,27 +64,35 @@ class OfNothing(Arguments, kw_only=True, frozen=True):
 
 
 class OfOne(Arguments, kw_only=True, frozen=True):
-    """A job by its id."""
+    """A job by its ``job_id``."""
 
     job_id: str
 
 
 class OfStory(OfOne, kw_only=True, frozen=True):
-    """A job, and which lines of its history: the newest, or those before a sequence number."""
+    """A job, and which transitions of its history: the newest ``lines`` of them.
+
+    With ``before`` they are the newest of those with a lower sequence number. The ``older`` of an
+    answer is the ``before`` of the next one; it is null if there are no more.
+    """
 
     lines: Annotated[int, Meta(ge=1, le=MAX_PAGE_LINES)] = 100
     before: Annotated[int, Meta(ge=1, le=MAX_INTEGER)] | None = None
 
 
 class OfNames(Arguments, kw_only=True, frozen=True):
-    """The job that has one of these names: one of them is given."""
+    """The job with a ``key``, its idempotency key, or a ``payment``: one of them is given."""
 
     key: str | None = None
     payment: str | None = None
 
 
 class OfAudit(Arguments, kw_only=True, frozen=True):
-    """A page of the audit, the newest line first."""
+    """A page of the audit, of one job by its ``job_id`` or of all, the newest line first.
+
+    It has up to ``limit`` lines. The ``next`` of an answer is the ``before`` of the next page; it
+    is null if there are no more.
+    """
 
     job_id: str | None = None
     limit: Annotated[int, Meta(ge=1, le=MAX_PAGE_LINES)] = 100
@@ -92,11 +100,13 @@ class OfAudit(Arguments, kw_only=True, frozen=True):
 
 
 class OfJobs(Arguments, kw_only=True, frozen=True):
-    """Some of the jobs.
+    """Some of the jobs: those of a ``status``, a ``kind``, an ``input_hash`` and all ``labels``.
 
-    ``stuck`` is in seconds: jobs in the running status where nothing has begun for so long. ``due``
-    are those whose deadline, or the time of whose next attempt, has passed. Both are of live jobs
-    in the status that is given; of ``stuck`` in the running one.
+    They were created at ``created_after`` or later, and before ``created_before``; without
+    ``follow_ups`` none of them is one. ``stuck`` is in seconds: jobs in the running status where
+    nothing has begun for so long. ``due`` are those whose deadline, or the time of whose next
+    attempt, has passed. Both are of live jobs in the status that is given; of ``stuck`` in the
+    running one. Where inputs are hidden, an ``input_hash`` is refused.
     """
 
     status: str | None = None
@@ -111,7 +121,12 @@ class OfJobs(Arguments, kw_only=True, frozen=True):
 
 
 class OfPage(OfJobs, kw_only=True, frozen=True):
-    """A page of jobs; without their inputs, results and the hashes of inputs, unless ``whole``."""
+    """A page of up to ``limit`` jobs, the ``newest_first`` or else the oldest.
+
+    They come without their ``input``, ``input_hash`` and ``result``, unless they are ``whole``. A
+    page of long ones ends before its limit: the ``next`` of an answer is the ``after`` of the next
+    page, and null if there are no more.
+    """
 
     newest_first: bool = True
     whole: bool = False
@@ -120,7 +135,7 @@ class OfPage(OfJobs, kw_only=True, frozen=True):
 
 
 class OfCount(OfJobs, kw_only=True, frozen=True):
-    """A count that stops at a number."""
+    """A count that stops at a number, ``at_most``."""
 
     at_most: Annotated[int, Meta(ge=1, le=_MOST_COUNTED)] = _MOST_COUNTED
 

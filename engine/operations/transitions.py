@@ -20,7 +20,7 @@ _LINES: Final = 100
 
 
 class OfTransitions(Arguments, kw_only=True, frozen=True):
-    """The transitions behind a cursor, of one job or of all.
+    """Up to ``limit`` transitions behind a cursor, of one job by its ``job_id`` or of all.
 
     ``after`` is the ``next`` of the answer before, or ``0`` for the oldest; by default only those
     that are still to come. ``wait`` is in seconds: how long to wait for the first one.

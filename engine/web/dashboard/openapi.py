@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from inspect import getdoc
 from typing import Any, Final
 
 from msgspec.json import schema_components
 
 import engine
 from engine.operations import OPERATIONS, Operation
+from engine.operations.operation import Arguments
 
 _SCHEMAS: Final = "#/components/schemas/{name}"
 _PROBLEM: Final = {
@@ -28,11 +30,23 @@ _PROBLEM: Final = {
         }
     },
 }
+_EVENTS_JOB: Final = {
+    "name": "job_id",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "Only those of this job, from its creation to its end.",
+}
 _LAST_EVENT: Final = {
     "name": "Last-Event-ID",
     "in": "header",
     "schema": {"type": "string"},
     "description": "The id of the last event that was received; the stream goes on behind it.",
+}
+_AFTER_EVENT: Final = {
+    "name": "after",
+    "in": "query",
+    "schema": {"type": "string"},
+    "description": "The same, for a client that sends no such header; the header comes first.",
 }
 _PREFER: Final = {
     "name": "Prefer",
@@ -79,6 +93,7 @@ def _path(operation: Operation[Any], schemas: Mapping[str, Any]) -> dict[str, An
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
+        "description": _description(operation.arguments),
         "responses": _responses("application/json"),
     }
     if operation.acts:
@@ -89,6 +104,12 @@ def _path(operation: Operation[Any], schemas: Mapping[str, Any]) -> dict[str, An
     if operation.name == "job":
         parameters.append(_PREFER)
     return {"get": {**described, "parameters": parameters}}
+
+
+def _description(arguments: type[Arguments]) -> str:
+    """Return what an operation's arguments mean: they say so, and those that they extend."""
+    forms = arguments.__mro__[: arguments.__mro__.index(Arguments)]
+    return "\n\n".join(getdoc(form) or "" for form in forms)
 
 
 def _parameters(schema: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -107,11 +128,10 @@ def _without_null(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _events() -> dict[str, Any]:
-    job = {"name": "job_id", "in": "query", "schema": {"type": "string"}}
     return {
         "operationId": "events",
         "summary": "the transitions of a job, or of all from now on, as server-sent events",
-        "parameters": [job, _LAST_EVENT],
+        "parameters": [_EVENTS_JOB, _LAST_EVENT, _AFTER_EVENT],
         "responses": {**_responses("text/event-stream"), "204": {"description": "It has ended"}},
     }
 

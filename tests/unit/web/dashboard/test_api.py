@@ -59,6 +59,32 @@ async def test_every_operation_is_described_and_is_there(client: httpx.AsyncClie
     assert "security" not in described
 
 
+async def test_every_argument_of_a_read_is_explained(client: httpx.AsyncClient) -> None:
+    described = await get(client, "openapi.json")
+    reads = [path["get"] for path in described["paths"].values() if "get" in path]
+    for read in reads:
+        for argument in read["parameters"]:
+            name = argument["name"]
+            assert argument.get("description") or f"``{name}``" in read["description"], name
+    [jobs] = [read for read in reads if read["operationId"] == "jobs"]
+    assert "ends before its limit" in jobs["description"]  # its own words
+    assert "``created_after`` or later" in jobs["description"]  # those of a filter
+
+
+async def test_a_stream_begins_behind_the_argument_that_is_described(
+    engine: JobEngine[S], client: httpx.AsyncClient
+) -> None:
+    job = await engine.create(start=True)
+    await engine.transition(job.job_id, S.COMPLETED)
+    started, _ = await engine.history(job.job_id)
+    query = {"job_id": job.job_id, "after": str(started.cursor)}
+    answer = await client.get(f"{API}/events", params=query)
+    assert answer.text.count("\nid: ") == 1
+    described = await get(client, "openapi.json")
+    told = described["paths"]["/api/events"]["get"]["parameters"]
+    assert {each["name"] for each in told} == {"job_id", "after", "Last-Event-ID"}
+
+
 async def test_jobs_are_read_by_queries(engine: JobEngine[S], client: httpx.AsyncClient) -> None:
     first = await engine.create(labels={"customer": "ann"}, payment_id="p")
     await engine.create(labels={"customer": "bob"})
