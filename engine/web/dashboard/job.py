@@ -62,7 +62,7 @@ async def _page(
     told = await board.desk.do("job", {"job_id": job_id, **_lines(before)})
     acts = await board.desk.do("audit", {"job_id": job_id, "limit": _SHOWN_ACTS})
     job, lines, tables = told["job"], told["history"], await board.tables()
-    history = lines if before is None else lines[:-1]
+    history = [line for line in lines if before is None or line["sequence"] < before]
     moves = {(line["from_status"], line["to_status"]) for line in history}
     is_at_work = job["status"] == tables.running
     return await board.page(

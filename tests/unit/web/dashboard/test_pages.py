@@ -195,6 +195,18 @@ async def test_a_long_history_is_shown_in_pages(engine: JobEngine[S], browser: B
         assert (await browser.get("/job", id=job.job_id, before=wrong)).status == 422
 
 
+async def test_a_page_of_the_history_may_begin_behind_it(
+    engine: JobEngine[S], browser: Browser
+) -> None:
+    job = await engine.create(start=True)
+    await engine.transition(job.job_id, S.NEEDS_ATTENTION)
+    first, last = [line.sequence for line in await engine.history(job.job_id)]
+    shown = {first: [], last: [first], last + 1: [first, last], 10**9: [first, last]}
+    for before, lines in shown.items():
+        page = await browser.get("/job", id=job.job_id, before=str(before))
+        assert _lines_of(page) == lines, before
+
+
 def _lines_of(page: Page) -> list[int]:
     """Return the numbers of the transitions on the page of a job."""
     timeline = page.answer.text.partition('id="timeline"')[2].partition("</section>")[0]
