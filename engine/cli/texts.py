@@ -15,7 +15,7 @@ CUT: Final = "…"
 """Stands behind a text that is cut."""
 _GAP: Final = "  "
 _CELL_COLUMNS: Final = 40  # on a terminal, so that one long text leaves room for the rest
-_NARROW_CELL_COLUMNS: Final = 18  # then an id is cut, and what is left of it still names one job
+_NARROW_CELL_COLUMNS: Final = 18  # then an id is cut, and its beginning may be that of several
 _NARROW_ROOM: Final = 100
 _NARROWEST_COLUMNS: Final = 8  # a narrower column is left out
 

@@ -24,6 +24,7 @@ from engine.storage.audit import DamagedAuditLine, KeptAuditLine
 from engine.storage.inspection import View
 
 _LIMIT: Final = 100
+_FOR: Final = ") for "  # as `engine.control.peer` writes it
 _BLOCK_LINES: Final = 1_000  # read at once
 _HEAD: Final = ("AT", "BY", "ACTION", "JOB ID", "REASON", "ARGUMENTS")
 _SECONDS: Final = len("2026-11-22T13:00:00")
@@ -105,7 +106,7 @@ def _chosen(
 
 
 def _is_by(line: KeptAuditLine, who: str) -> bool:
-    _, _, for_whom = line.by.partition(") for ")  # as `engine.control.peer` writes it
+    _, _, for_whom = line.by.partition(_FOR)
     names = (line.by, line.by.removeprefix("user "), for_whom)
     return any(f"{name} ".startswith(f"{who} ") for name in names)
 
@@ -120,12 +121,21 @@ def _cells(line: KeptAuditLine | DamagedAuditLine, room: int | None) -> Cells:
     pairs = ", ".join(f"{name}={_shown(value)}" for name, value in given.items())
     return (
         time_text(line.at)[: _SECONDS if room is None else _MINUTES] + "Z",
-        line.by,
+        line.by if room is None else _actor(line.by),
         line.action,
         line.job_id or NOTHING,
         cut(visible((line.reason or NOTHING)[: most + 1]), most),
         cut(visible((pairs or NOTHING)[: most + 1]), most),
     )
+
+
+def _actor(by: str) -> str:
+    """Return who has acted, as a column of a terminal has room for it.
+
+    A text of `engine.control.peer` begins with the program, and its user is who is looked for.
+    """
+    program, is_for, whom = by.removeprefix("user ").partition(_FOR)
+    return f"{whom} (said by {program.partition(' (')[0]})" if is_for else by
 
 
 def _shown(value: object) -> str:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from engine.storage.families import EndedFamily, count_removable
 from engine.storage.postgres.arrays import Rows
 from engine.storage.postgres.database import Number
-from engine.storage.postgres.reading import Reader
+from engine.storage.postgres.reading import Reader, one
 from engine.storage.postgres.statements import Statements
 from engine.storage.record import MAX_NUMBER
+
+_WITHIN_SECONDS: Final = b"SET LOCAL idle_in_transaction_session_timeout = '3s'"
 
 
 class Removable(NamedTuple):
@@ -49,24 +51,29 @@ def remove_ended(
     cursor: Reader,
     statements: Statements,
     which: Removable,
-    rows_of: Callable[[int], Rows],
+    rows_of: Callable[[int], Rows] | None,
     number: Number,
 ) -> list[str]:
     """Remove ended jobs; see `engine.storage.Storage.remove_ended`.
 
-    The line is in the last statement of the transaction, because it takes the order of all
-    transitions, and others wait for that.
+    Without a line of the audit it is one statement. The line is in the last statement of a
+    transaction, because it takes the order of all transitions, and others wait for that. They wait
+    for the removed jobs, too, so the server ends a transaction whose client stands still.
 
     Args:
         cursor: A cursor in autocommit.
         statements: Those of the schema.
         which: The jobs.
-        rows_of: Returns the lines of the audit for a number of jobs.
+        rows_of: Returns the lines of the audit for a number of jobs; None: there is none.
         number: That of the write.
     """
     keep = None if which.keep is None else min(which.keep, MAX_NUMBER)
+    chosen = (which.before, keep, which.limit)
+    if rows_of is None:
+        return [*one(cursor, statements.remove_alone, (*chosen, *number))[0]]
     with cursor.connection.transaction():
-        rows = cursor.execute(statements.remove, (which.before, keep, which.limit))
+        cursor.execute(_WITHIN_SECONDS)
+        rows = cursor.execute(statements.remove, chosen)
         removed = [str(row[0]) for row in rows]
         values = (json.dumps(removed), rows_of(len(removed)))
         cursor.execute(statements.note_acts, (*values, *number))

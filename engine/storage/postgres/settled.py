@@ -66,13 +66,16 @@ class SettledWrites:
     async def remove_ended(self, which: Removable, line: AuditLine | None) -> list[str]:
         """Remove ended jobs; see `engine.storage.Storage.remove_ended`."""
 
-        def rows_of(removed: int) -> Rows:
-            lines = [] if line is None or not removed else [removal_line(line, removed)]
-            return self._database.audit_rows(lines)
-
         def write(cursor: Reader, statements: Statements, number: Number) -> list[str]:
+            if line is None:
+                return remove_ended(cursor, statements, which, None, number)
             self._database.audit_rows([])  # their type is read before the transaction begins
-            return remove_ended(cursor, statements, which, rows_of, number)
+            return remove_ended(cursor, statements, which, rows_of(line), number)
+
+        def rows_of(line: AuditLine) -> Callable[[int], Rows]:
+            return lambda removed: self._database.audit_rows(
+                [removal_line(line, removed)] if removed else []
+            )
 
         return cast("list[str]", await self._settled(write))
 

@@ -58,6 +58,7 @@ class Statements:
         self.lead = _bytes(f"SELECT {s}.lead_1(%b, %b)")
         self.resign = _bytes(f"DELETE FROM {s}.leaders WHERE name = %b AND engine_id = %b")
         self.remove = _bytes(f"SELECT {s}.remove_1(%b, %b, %b)")
+        self.remove_alone = self._numbered(f"to_json(ARRAY(SELECT {s}.remove_1(%b, %b, %b)))")
         self.count_throughput = _bytes(f"SELECT {s}.count_throughput_1(%b)")
         self.numbers = _bytes(f"SELECT last_sequence, last_position FROM {s}.numbers")
         self.place = _bytes(f"SELECT {s}.find_1('{{}}')::json ->> 'place'")

@@ -21,8 +21,9 @@ from engine import (
 from engine.cli.exits import Exit
 from engine.operating import this_operator
 from engine.testing.values import NOON
+from tests.examples.programs import Terminal
 from tests.tries import thorough
-from tests.unit.cli.programs import Run, damage, execute
+from tests.unit.cli.programs import PROGRAM, Run, damage, execute
 
 
 @pytest.fixture(params=["path", *thorough("postgres_url")])
@@ -70,6 +71,15 @@ def test_who_acts_for_another_is_found_by_either_name(
     with SyncJobEngine(path) as engine:
         engine.start(engine.create("hash").job_id, by="user ann (uid 7, pid 9) for eve of ops")
     assert bool(here("audit", path, "--by", by)[1]) is found
+
+
+def test_a_terminal_says_first_for_whom_a_program_has_acted(path: Path) -> None:
+    with SyncJobEngine(path) as engine:
+        engine.start(engine.create("hash").job_id, by="user shop (uid 1000, pid 41711) for eve")
+    with Terminal([*PROGRAM, "audit", path.name], path.parent) as terminal:
+        code, _ = terminal.finish()
+    assert code == Exit.OK
+    assert " eve (said by shop) " in terminal.output
 
 
 def test_acts_are_chosen(acted: str, here: Run) -> None:

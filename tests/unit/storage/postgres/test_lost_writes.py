@@ -5,6 +5,7 @@ Each leaves one line of the audit exactly if it is applied, however often it is 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,8 +18,8 @@ from anyio import to_thread
 from engine import CommitsLostError, CommitUnknownError, EngineError, StorageError
 from engine.domain.follow_up_rules import StoredRules
 from engine.domain.pauses import NO_PAUSES
-from engine.storage.audit import AuditLine
-from engine.storage.postgres import PostgresStorage
+from engine.storage.audit import AuditLine, removal_line
+from engine.storage.postgres import PostgresStorage, settled
 from engine.testing.party import Party, created, joined
 from engine.testing.pausing import paused
 from engine.testing.values import NOON, OddStatus
@@ -273,3 +274,52 @@ async def test_a_lost_look_at_reserved_jobs_does_not_fence_a_pause(
         assert type(await losing(party, lambda each: each.shared.held(), lose)) is StorageError
         assert await keep_pauses(party)
         assert await party.shared.held() == []
+
+
+async def test_a_removal_without_a_line_is_found_too(
+    proxy_and_url: tuple[Proxy, str], intruder: Intruder
+) -> None:
+    proxy, url = proxy_and_url
+    async with opened(url) as party:
+        proxy.swallow_from(b"take_number_1")
+
+        def lose() -> None:
+            intruder.until(lambda: not intruder.value("SELECT count(*) FROM jobs"))
+            proxy.cut()
+
+        async def remove(party: Party) -> list[str]:
+            return sorted(await party.storage.remove_ended(None, 0, 9, None))
+
+        assert await losing(party, remove, lose) == ["a", "b"]
+        assert intruder.value(_LINES) == 0
+
+
+@pytest.mark.thorough
+async def test_nobody_waits_for_long_for_a_prune_that_stands_still(
+    postgres_url: str, intruder: Intruder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine may be swapped out between the two statements of its removal."""
+    stands, may_go_on = threading.Event(), threading.Event()
+
+    def stand(line: AuditLine, removed: int) -> AuditLine:
+        stands.set()
+        may_go_on.wait()
+        return removal_line(line, removed)
+
+    monkeypatch.setattr(settled, "removal_line", stand)
+    async with opened(postgres_url) as one, joined(PostgresStorage(postgres_url)) as two:
+        try:
+            async with anyio.create_task_group() as tasks:
+                with anyio.fail_after(60):
+                    tasks.start_soon(refused, one)
+                    await to_thread.run_sync(stands.wait)
+                    assert sorted(await two.storage.remove_ended(None, 0, 9, None)) == ["a", "b"]
+                    may_go_on.set()
+        finally:
+            may_go_on.set()
+    assert intruder.value(_LINES) == 0
+
+
+async def refused(party: Party) -> None:
+    with pytest.raises(StorageError, match="idle"):
+        await remove_ended(party)
