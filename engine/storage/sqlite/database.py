@@ -415,11 +415,9 @@ class Database:
         line: AuditLine | None = None,
     ) -> list[str]:
         """Remove ended jobs; see `engine.storage.Storage.remove_ended`."""
-        ended = sum(self.counts.get(status, 0) for status in self._final_statuses)
-        too_many = 0 if keep is None else max(ended - keep, 0)
         jobs = self.read(
             lambda connection: removing.removable_jobs(
-                connection, self._final_statuses, before, too_many, limit
+                connection, self._final_statuses, before, self._too_many(keep), limit
             )
         )
         if not jobs:
@@ -437,6 +435,11 @@ class Database:
         counts.subtract(job.status for job in jobs)
         self.counts = counts
         return [job.job_id for job in jobs]
+
+    def _too_many(self, keep: int | None) -> int:
+        """Return how many ended jobs a rule doesn't keep. Settle before: that may count anew."""
+        ended = sum(self.counts.get(status, 0) for status in self._final_statuses)
+        return 0 if keep is None else max(ended - keep, 0)
 
 
 def _overwrite_failed_commit(connection: sqlite3.Connection) -> None:

@@ -78,16 +78,25 @@ class FailingConnection(sqlite3.Connection):
         _, is_done = self.planned.pop(0)
         if is_done:
             super().execute(statement, values)
-        error = sqlite3.OperationalError("it failed")
-        error.sqlite_errorcode, error.sqlite_errorname = self.code, "SQLITE_PLANNED"
-        raise error
+        raise _failure(self.code)
+
+
+def _failure(code: int) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("it failed")
+    error.sqlite_errorcode, error.sqlite_errorname = code, "SQLITE_PLANNED"
+    return error
 
 
 class FailingStorage(SQLiteStorage):
-    """Fails as planned; see `FailingConnection`."""
+    """Fails as planned; see `FailingConnection`.
+
+    Attributes:
+        refusals: The number of the next connections that fail.
+    """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self.refusals = 0
         self._planned: list[tuple[str, bool]] = []
 
     @property
@@ -99,6 +108,9 @@ class FailingStorage(SQLiteStorage):
         self._planned[:] = planned
 
     def connect(self, path: Path) -> sqlite3.Connection:
+        if self.refusals:
+            self.refusals -= 1
+            raise _failure(FailingConnection.code)
         connection = sqlite3.connect(
             path, isolation_level=None, factory=FailingConnection, check_same_thread=False
         )
@@ -187,6 +199,19 @@ async def test_what_can_not_be_found_out_is_told_so_and_found_out_by_the_next_ca
         if not applied:
             assert await write(storage) == ANSWERS[write]
             assert await is_applied(storage, write)
+
+
+async def test_a_removal_that_is_repeated_in_doubt_keeps_what_the_rule_keeps(
+    tmp_path: Path,
+) -> None:
+    storage = FailingStorage(tmp_path / "jobs.db")
+    async with two_ended(storage):
+        storage.planned, storage.refusals = [("COMMIT", True), (_LOOK, False)], 1
+        with pytest.raises(CommitUnknownError):
+            await storage.remove_ended(None, 1, 9, _LINE)
+        assert storage.refusals == 0
+        assert await storage.remove_ended(None, 1, 9, _LINE) == []
+        assert [each.job_id for each in (await storage.page(ALL_JOBS, 0, 9)).jobs] == ["b"]
 
 
 @pytest.mark.parametrize("facade", FACADES)
