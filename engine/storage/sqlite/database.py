@@ -230,6 +230,11 @@ class Database:
             self.counts = reading.counts(connection.sqlite)
         return connection
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether `counts` may not know of a removal that was applied; a read settles that."""
+        return self._unsettled is not None
+
     def checkout(self, names: Names) -> CheckedOut:
         """Read ended jobs; see `engine.storage.Storage.checkout`."""
         return self.read(lambda connection: reading.checkout(connection, names))

@@ -180,8 +180,11 @@ class SQLiteStorage:
         return await self._thread.run(self._database.resolve, changes)
 
     async def count(self, jobs: JobFilter, at_most: int, after: int = 0) -> StoredCount:
-        """Return the count of a status, which each commit updates; count others in the file."""
-        if jobs == JobFilter(jobs.status):
+        """Return the count of a status, which each commit updates; count others in the file.
+
+        After a removal of unknown outcome all are counted in the file, which settles it.
+        """
+        if jobs == JobFilter(jobs.status) and not self._database.is_unsettled:
             return StoredCount(min(self._counted(jobs.status), at_most))
         return await self._read(lambda connection: listing.count(connection, jobs, at_most, after))
 

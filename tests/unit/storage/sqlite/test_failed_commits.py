@@ -214,6 +214,27 @@ async def test_a_removal_that_is_repeated_in_doubt_keeps_what_the_rule_keeps(
         assert [each.job_id for each in (await storage.page(ALL_JOBS, 0, 9)).jobs] == ["b"]
 
 
+@pytest.mark.parametrize("call", ["count", "statistics"])
+@pytest.mark.parametrize("facade", FACADES)
+async def test_counts_after_a_removal_in_doubt_wait_for_its_outcome_or_refuse(
+    facade: type[Any], call: str, tmp_path: Path
+) -> None:
+    storage = FailingStorage(tmp_path / "jobs.db")
+    async with opened_engine(facade, storage) as engine:
+        job = await engine.create("hash", start=True)
+        await engine.transition(job.job_id, JobStatus.COMPLETED)
+        twice = [(_LOOK, False)] * 2
+        storage.planned = [("COMMIT", True), *twice]
+        with pytest.raises(OutcomeUnknownError):
+            await engine.prune(keep=0)
+        storage.planned = [*twice]
+        with pytest.raises(StorageError, match="it failed"):
+            await getattr(engine, call)()
+        assert storage.planned == []
+        told = await getattr(engine, call)()
+        assert (told if call == "count" else sum(told.jobs.values())) == 0
+
+
 @pytest.mark.parametrize("facade", FACADES)
 async def test_an_engine_learns_of_a_pause_in_doubt_when_it_is_asked(
     facade: type[Any], tmp_path: Path
