@@ -31,7 +31,7 @@ class Sources:
         state: The committed jobs that the owner holds.
         storage: All other jobs.
         clock: The engine's clock.
-        settle: Finds out the outcome of an earlier commit, if it is unknown.
+        settle: Finds out the outcome of an earlier commit, if it is unknown, and settles doubts.
         serve_claims: Lets a round decide the claims that wait, soon.
         counters: The work so far.
     """

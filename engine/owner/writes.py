@@ -13,6 +13,7 @@ from engine.owner.commands.claim import ClaimJobs
 from engine.owner.commands.command import Write
 from engine.owner.commands.expire import apply_deadlines
 from engine.owner.committer import FATAL, Committer, InTheWay, Stored
+from engine.owner.doubts import settle_doubts
 from engine.owner.message import refuse
 from engine.owner.sources import Counters
 from engine.owner.state import State
@@ -56,6 +57,7 @@ class Writes:
     def __init__(self, state: State, storage: Storage, clock: Clock, counters: Counters) -> None:
         self.claims = WaitingClaims(state.ready_queue)
         self._state = state
+        self._storage = storage
         self._clock = clock
         self._counters = counters
         self._committer = Committer(storage, state)
@@ -186,13 +188,14 @@ class Writes:
             logger.info("job %s expired", record.job_id, extra=fields)
 
     async def settle(self) -> None:
-        """Find out the outcome of an earlier commit, if it is unknown.
+        """Find out the outcome of an earlier commit, if it is unknown, and settle all doubts.
 
         Raises:
             StorageError: The outcome is still unknown.
         """
         if (applied := await self._committer.resolve()) is not None:
             self.claims.resolve(applied=applied)
+        await settle_doubts(self._state, self._storage, self._clock)
 
     def _decide(
         self, messages: Sequence[Write], named: CheckedOut, now: datetime, *, may_wait: bool

@@ -21,9 +21,9 @@ from engine.domain.validation import (
 from engine.owner.acts import acted, checked_act
 from engine.owner.commands.audit import lines_of, time_in
 from engine.owner.commands.command import Read
+from engine.owner.doubts import doubted, take_pauses
 from engine.owner.sources import Sources
 from engine.portal.logs import TaskLogger
-from engine.portal.time import read_clock
 from engine.storage.audit import AuditLine
 from engine.storage.record import Act
 from engine.storage.shared import Shared
@@ -83,7 +83,9 @@ class ChangePause(Read[bool]):
             after = change(before)
             if after is before:
                 return False
-            if await sources.storage.keep_pauses(after.text, text, lines):
+            with doubted(sources):
+                is_kept = await sources.storage.keep_pauses(after.text, text, lines)
+            if is_kept:
                 break
         _take(sources, after)
         [(what, name)] = self.named.items()
@@ -164,7 +166,8 @@ class DrainEngine(Read[None]):
                 "engine_id", "must be None: only the engines of a database have numbers"
             )
         elif lines and self.undo is sources.state.ready_queue.intake.is_draining:
-            await sources.storage.note_acts(lines)  # first: what follows can't fail
+            with doubted(sources, *lines):
+                await sources.storage.note_acts(lines)  # first: what follows can't fail
         if self.engine_id is None:
             _set_draining(sources, is_draining=not self.undo)
         name = "this engine" if self.engine_id is None else f"engine {self.engine_id}"
@@ -195,11 +198,7 @@ async def follow_instructions(sources: Sources, shared: Shared) -> None:
 
 def _take(sources: Sources, pauses: Pauses) -> None:
     """Go by these pauses from now on."""
-    queue = sources.state.ready_queue
-    before = queue.intake.pauses
-    queue.intake.take(pauses, sources.state.gates.keys())
-    if pauses.by_kind != before.by_kind:
-        queue.handled.begin_anew(read_clock(sources.clock))
+    if take_pauses(sources.state, pauses, sources.clock):
         sources.serve_claims()
 
 

@@ -26,6 +26,7 @@ from engine.domain.validation import (
 )
 from engine.owner.commands.command import Read
 from engine.owner.commands.create import check_payment_name
+from engine.owner.doubts import settle_doubts
 from engine.owner.message import UNANSWERED
 from engine.owner.sources import Sources
 from engine.storage.answers import CheckedOut, Names
@@ -251,6 +252,7 @@ class ReadStatistics(Read[dict[str, Any]]):
     async def read(self, sources: Sources) -> dict[str, Any]:
         """See `Read.read`."""
         state, done = sources.state, sources.counters
+        await settle_doubts(state, sources.storage, sources.clock)
         lifecycle = state.lifecycle
         counts = {
             status: await _in_status(lifecycle.value(status), sources)

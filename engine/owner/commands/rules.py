@@ -7,6 +7,7 @@ from engine.domain.labels import check_kind
 from engine.owner.acts import acted, checked_act
 from engine.owner.commands.audit import lines_of, time_in
 from engine.owner.commands.command import Read
+from engine.owner.doubts import doubted
 from engine.owner.sources import Sources
 
 
@@ -52,7 +53,8 @@ class ChangeRule(Read[bool]):
         state = sources.state
         await state.read_rules()
         was_there = self.kind in state.rules.by_kind
-        await state.change_rules(self.changed, lines_of(self.acted, time_in(sources)))
+        with doubted(sources):
+            await state.change_rules(self.changed, lines_of(self.acted, time_in(sources)))
         return was_there
 
 

@@ -19,6 +19,7 @@ from engine import (
     SQLiteStorage,
     StorageError,
     StorageFullError,
+    Worker,
 )
 from engine.domain.follow_up_rules import StoredRules
 from engine.domain.pauses import NO_PAUSES
@@ -236,35 +237,68 @@ async def test_counts_after_a_removal_in_doubt_wait_for_its_outcome_or_refuse(
 
 
 @pytest.mark.parametrize("facade", FACADES)
-async def test_an_engine_learns_of_a_pause_in_doubt_when_it_is_asked(
+async def test_an_engine_follows_a_pause_in_doubt_that_was_applied(
     facade: type[Any], tmp_path: Path
 ) -> None:
     storage = FailingStorage(tmp_path / "jobs.db")
     async with opened_engine(facade, storage) as engine:
+        await engine.create("hash", kind="a", start=True)
         storage.planned = [("COMMIT", True), *[(_LOOK, False)] * 2]
         with pytest.raises(OutcomeUnknownError, match="read what you meant to change"):
             await engine.pause("a", by="us")
-        assert [each.kind for each in await engine.paused()] == ["a"]
-        await engine.create("hash", kind="a", start=True)
         assert (await engine.statistics()).paused == 1
         assert not await engine.pause("a", by="us")
+        assert [each.kind for each in await engine.paused()] == ["a"]
+        assert len(await engine.audit()) == 1
+
+
+async def test_a_claim_that_waits_is_served_after_a_resume_in_doubt(tmp_path: Path) -> None:
+    async def work(_: object) -> str:
+        return "done"
+
+    storage = FailingStorage(tmp_path / "jobs.db")
+    async with JobEngine(storage) as engine, Worker(engine, {"a": work}):
+        await engine.pause("a")
+        job = await engine.create("hash", kind="a", start=True)
+        storage.planned = [("COMMIT", True), *[(_LOOK, False)] * 2]
+        with pytest.raises(OutcomeUnknownError):
+            await engine.resume("a")
+        assert (await engine.wait(job.job_id, timeout=10)).status is JobStatus.COMPLETED
+
+
+@pytest.mark.parametrize("applied", [True, False])
+@pytest.mark.parametrize("undo", [True, False])
+@pytest.mark.parametrize("facade", FACADES)
+async def test_a_drain_in_doubt_is_done_once_and_exactly_if_the_audit_has_it(
+    facade: type[Any], tmp_path: Path, *, undo: bool, applied: bool
+) -> None:
+    storage = FailingStorage(tmp_path / "jobs.db")
+    async with opened_engine(facade, storage) as engine:
+        await engine.drain(undo=not undo)
+        storage.planned = [("COMMIT", applied), *[(_LOOK if applied else "COMMIT", False)] * 2]
+        with pytest.raises(OutcomeUnknownError):
+            await engine.drain(undo=undo, by="us")
+        assert (await engine.statistics()).draining is (undo is not applied)
+        assert len(await engine.audit()) == int(applied)
+        await engine.drain(undo=undo, by="us")
+        assert (await engine.statistics()).draining is not undo
         assert len(await engine.audit()) == 1
 
 
 @pytest.mark.parametrize("facade", FACADES)
-async def test_an_engine_learns_of_rules_in_doubt_when_it_is_asked(
+async def test_an_engine_follows_rules_in_doubt_that_were_applied(
     facade: type[Any], tmp_path: Path
 ) -> None:
     storage = FailingStorage(tmp_path / "jobs.db")
     rule = FollowUp("a", to={JobStatus.COMPLETED})
     async with opened_engine(facade, storage, follow_ups=[rule]) as engine:
+        job = await engine.create("hash", start=True)
         storage.planned = [("COMMIT", True), *[(_LOOK, False)] * 2]
         with pytest.raises(OutcomeUnknownError, match="read what you meant to change"):
             await engine.remove_rule("a", by="us")
-        assert await engine.rules() == []
-        job = await engine.create("hash", start=True)
         await engine.transition(job.job_id, JobStatus.COMPLETED)
         assert await engine.follow_ups(job.job_id) == []
+        assert await engine.rules() == []
 
 
 async def test_an_opening_whose_rules_are_in_doubt_is_refused(tmp_path: Path) -> None:
