@@ -19,7 +19,7 @@ from engine.storage.record import AttemptRecord, Damaged, Entry, Record
 
 DATA: Final = ("input", "input_hash", "result")
 """What a job works on and has made. It may be long, and be nobody's business."""
-_ALWAYS_SHOWN: Final = {"result", "error", "version", "idempotency_key"}
+_ALWAYS_SHOWN: Final = {"result", "error", "version", "sequence", "idempotency_key"}
 _OF_FOLLOW_UPS: Final = (
     *("job_id", "damaged", "kind", "status", "outcome", "updated_at", "attempt"),
     *("error", "last_error"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import tracemalloc
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -16,10 +16,15 @@ from starlette.responses import Response
 
 from engine import CommitUnknownError, Context, Handler, JobEngine, StorageError, Worker
 from engine import OrderStatus as S
-from engine.operations import OPERATIONS
+from engine.operations import OPERATIONS, EngineDesk
+from engine.operations.fields import job_fields
 from engine.owner.commands.read import ReadHistory
 from engine.owner.core import Core
+from engine.storage.record import Record
 from engine.web.dashboard import Dashboard, repeats, token_access
+from engine.web.dashboard.api import _seen
+from engine.web.dashboard.board import Board
+from engine.web.dashboard.inbox import read_inbox
 from tests.unit.web.dashboard.browsing import ROOT, Browser
 from tests.unit.web.dashboard.conftest import as_said, client_of
 from tests.unit.web.dashboard.test_feed import CountingDesk, stream
@@ -285,6 +290,16 @@ async def test_only_jobs_are_hidden_whatever_they_are_labelled_and_ask_for(
         for told in (asked, whole):
             assert told["prompt"]["json_schema"] == asking.prompt.json_schema
             assert "hidden" not in told
+
+
+async def test_a_job_whose_newest_transition_is_unknown_is_hidden_too(
+    engine: JobEngine[S],
+) -> None:
+    noon = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    record = Record("a", "running", "hash", None, noon, noon, 1, input='"secret in"', sequence=0)
+    board = Board(EngineDesk(engine.core), lambda _: True, has_login=False, read_waiting=read_inbox)
+    told = _seen(board, {"jobs": [job_fields(record)]})
+    assert ("secret in" in str(told), "'hidden': True" in str(told)) == (False, True)
 
 
 async def test_what_hide_fails_on_is_hidden(
