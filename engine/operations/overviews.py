@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from enum import Enum, auto
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
@@ -21,6 +21,16 @@ _OF_PAUSE: Final = ("at", "by", "reason")
 _DAY_MINUTES: Final = 1_440
 _COUNTING_MESSAGES: Final = 4
 """One call counts 20,000 transitions, in some 20 ms: who is further behind asks again."""
+
+
+class Uncounted(Enum):
+    """What is left to count after a look."""
+
+    NONE = auto()
+    MORE = auto()
+    """The next look goes on."""
+    STUCK = auto()
+    """The storage can't write the counts."""
 
 
 class OfOverview(Arguments, kw_only=True, frozen=True):
@@ -69,7 +79,7 @@ def _fields(engine: EngineRow, *, is_numbered: bool) -> dict[str, Any]:
 
 
 async def _throughput(core: Core[Any], given: OfThroughput, _: str | None) -> dict[str, Any]:
-    are_all = await _has_counted_all(core)
+    uncounted = await _count(core)
     periods = -(-given.minutes // given.every)
     lately = await core.ask(ReadThroughput(given.every, periods))
     return {
@@ -80,20 +90,23 @@ async def _throughput(core: Core[Any], given: OfThroughput, _: str | None) -> di
             {"at": time_text(at), **happened._asdict()}
             for at, happened in lately.throughput.items()
         ],
-        "all_counted": are_all,
+        "all_counted": uncounted is Uncounted.NONE,
+        "can_count": uncounted is not Uncounted.STUCK,
     }
 
 
-async def _has_counted_all(core: Core[Any]) -> bool:
-    """Count what is not counted yet; return whether that was all.
+async def _count(core: Core[Any]) -> Uncounted:
+    """Count some of what is not counted yet; return what is left.
 
     A storage that can't write, such as on a full disk, leaves some uncounted: reads go on.
     """
-    with suppress(StorageError):
+    try:
         for _ in range(_COUNTING_MESSAGES):
             if not await core.ask(CountThroughput()):
-                return True
-    return False
+                return Uncounted.NONE
+    except StorageError:
+        return Uncounted.STUCK
+    return Uncounted.MORE
 
 
 OVERVIEWS: Final[tuple[Operation[Any], ...]] = (
@@ -105,4 +118,5 @@ OVERVIEWS: Final[tuple[Operation[Any], ...]] = (
 oldest ready one is it, and whether the kind is ``paused``: ``at``, ``by`` and ``reason``.
 ``engines`` tells of an engine outside a database no number. ``throughput`` tells of each period
 where something happened how many jobs were ``created``, ``succeeded``, ``failed`` or ``given_up``:
-cancelled or expired, as far as their statuses say so; and whether all are counted yet."""
+cancelled or expired, as far as their statuses say so; whether all are counted yet, and if not,
+whether the storage can write more counts."""

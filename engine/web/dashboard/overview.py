@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any, Final, NamedTuple
 
 from starlette.requests import Request
@@ -18,7 +19,7 @@ _STUCK_FRESH_SECONDS: Final = 15.0
 _DAY_FRESH_SECONDS: Final = 15.0
 """Reading the counts of a day takes some milliseconds, and few jobs change its picture."""
 _COUNTING_SECONDS: Final = 1
-"""How often the page is read anew until all transitions are counted: each look counts some."""
+"""How often a page is read anew until all transitions are counted, if few pages are open."""
 _NEWEST_JOBS: Final = 12
 _MOST_COUNTED: Final = 1_000
 
@@ -66,5 +67,10 @@ async def overview(request: Request) -> Response:
         charts=charts,
         tables=await board.tables(),
         stuck_seconds=STUCK_SECONDS,
-        every=None if all(chart.are_all for chart in charts) else _COUNTING_SECONDS,
+        every=_counting_seconds(board) if any(chart.is_counting for chart in charts) else None,
     )
+
+
+def _counting_seconds(board: Board) -> int:
+    """Return how often a page is read anew while each look counts some: no more than for news."""
+    return max(_COUNTING_SECONDS, ceil(board.feed.gather_seconds))

@@ -88,6 +88,7 @@ async def test_jobs_that_came_and_ended_are_told_by_the_minute(
                 {"at": "2026-11-30T03:08:00.000000Z", **ONE_OF_EACH},
             ],
             "all_counted": True,
+            "can_count": True,
         }
         clock.now += timedelta(minutes=59)
         assert [each["created"] for each in (await _told(engine))["periods"]] == [0]
@@ -129,6 +130,7 @@ async def test_one_call_counts_so_many_and_the_next_one_goes_on(
         created = [sum(each["created"] for each in told["periods"]) for told in found]
         assert created == [6, 7]
         assert [told["all_counted"] for told in found] == [False, True]
+        assert [told["can_count"] for told in found] == [True, True]
 
 
 async def test_others_are_answered_between_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +163,8 @@ async def test_a_full_disk_leaves_what_was_counted() -> None:
         storage.error = StorageFullError("the disk is full")
         await engine.create()
         told = await _told(engine)
-        assert ([each["created"] for each in told["periods"]], told["all_counted"]) == ([1], False)
+        assert [each["created"] for each in told["periods"]] == [1]
+        assert (told["all_counted"], told["can_count"]) == (False, False)
         storage.error = None
         assert sum(each["created"] for each in (await _told(engine))["periods"]) == 2
 

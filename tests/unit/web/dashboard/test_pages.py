@@ -21,6 +21,7 @@ from engine import (
     InvalidValueError,
     JobEngine,
     Retry,
+    StorageFullError,
     Worker,
 )
 from engine import OrderStatus as S
@@ -28,6 +29,7 @@ from engine.operations import EngineDesk
 from engine.portal.time import utc_now
 from engine.web.dashboard import Dashboard
 from engine.web.dashboard import job as job_page
+from tests.unit.operations.test_throughput import FullStorage
 from tests.unit.web.dashboard.browsing import Browser, Page
 from tests.unit.web.dashboard.conftest import as_said, client_of
 from tests.unit.web.dashboard.test_feed import CountingDesk
@@ -75,6 +77,7 @@ async def test_the_overview_says_when_not_all_is_counted(
 ) -> None:
     monkeypatch.setattr("engine.storage.memory.STEP_TRANSITIONS", 1)
     monkeypatch.setattr("engine.operations.overviews._COUNTING_MESSAGES", 1)
+    monkeypatch.setattr("engine.web.dashboard.charts._COUNTING_SHARE", 0.0)
     monkeypatch.setattr("engine.web.dashboard.overview._DAY_FRESH_SECONDS", 0.0)
     for _ in range(4):
         await engine.create()
@@ -85,10 +88,49 @@ async def test_the_overview_says_when_not_all_is_counted(
     assert [page.body.get("data-every") for page in pages] == ["1", "1", None], "it looks again"
 
 
+async def test_the_charts_catch_up_however_many_pages_are_open(
+    engine: JobEngine[S],
+    dashboard: Dashboard,
+    browser: Browser,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("engine.storage.memory.STEP_TRANSITIONS", 1)
+    monkeypatch.setattr("engine.operations.overviews._COUNTING_MESSAGES", 1)
+    monkeypatch.setattr("engine.web.dashboard.overview._DAY_FRESH_SECONDS", 0.0)
+    for _ in range(20):
+        await engine.create()
+    feed = dashboard._board.feed  # noqa: SLF001 - as the streams of pages
+    cursor = await feed.cursor()
+    async with anyio.create_task_group() as open_pages:
+        for _ in range(200):
+            open_pages.start_soon(feed.after, cursor)
+        await anyio.wait_all_tasks_blocked()
+        with monkeypatch.context() as slow:
+            slow.setattr("engine.web.dashboard.charts._COUNTING_SHARE", 0.0)
+            page = await browser.get("/")
+            assert ("Last hour 1 created" in page.text, page.body["data-every"]) == (True, "10")
+        feed.note_act()  # or the page is kept
+        page = await browser.get("/")
+        assert "Last hour 20 created" in page.text
+        assert ("still counting" in page.text, page.body.get("data-every")) == (False, None)
+        open_pages.cancel_scope.cancel()
+
+
+async def test_a_page_does_not_wait_for_counts_that_can_not_be_written() -> None:
+    storage = FullStorage()
+    async with JobEngine(storage, lifecycle=ORDER_LIFECYCLE) as engine:
+        await engine.create()
+        storage.error = StorageFullError("the disk is full")
+        page = await Browser(client_of(Dashboard(engine, authorize=as_said))).get("/")
+    assert "given up so far: no more counts can be written" in page.text
+    assert "data-every" not in page.body
+
+
 async def test_a_look_at_the_overview_counts_few_transitions(
     engine: JobEngine[S], browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.storage.memory.STEP_TRANSITIONS", 1)
+    monkeypatch.setattr("engine.web.dashboard.charts._COUNTING_SHARE", 0.0)
     for _ in range(20):
         await engine.create()
     page = await browser.get("/")

@@ -95,6 +95,7 @@ def _told(**periods: tuple[int, int, int, int]) -> dict[str, Any]:
             for at, counts in periods.items()
         ],
         "all_counted": True,
+        "can_count": True,
     }
 
 
