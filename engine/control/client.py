@@ -21,13 +21,14 @@ from engine.domain.exceptions import (
     WriteTimeoutError,
 )
 from engine.domain.validation import check_seconds
-from engine.operations import OPERATIONS
+from engine.operations import OPERATIONS, Desk
 from engine.storage.sqlite.paths import path_at
 
 _MAX_WIRES: Final = 4
-_MAX_WAITING_WIRES: Final = 8
-"""Reads that wait for something to happen hold up no others, and both together leave room for
-other clients: the server takes 16."""
+_MAX_WAITING_WIRES: Final = 4
+"""Reads that wait for something to happen hold up no others."""
+_MAX_IDLE_WIRES: Final = 2
+"""The server takes 16: two desks with all their waits and what they keep leave room for others."""
 _HELLO_SECONDS: Final = 5.0
 
 
@@ -35,7 +36,7 @@ class SocketDesk:
     """Carries out operations on the engine that has a file, in whatever process it is.
 
     Any number of tasks of one event loop may call at once; four operations at most are then on
-    their way, and beside them eight that ``wait`` for something to happen. It connects when it has
+    their way, and beside them four that ``wait`` for something to happen. It connects when it has
     something to ask, and again after the engine was restarted. Use it as an async context manager,
     or `aclose` it.
 
@@ -93,11 +94,27 @@ class SocketDesk:
                 it has too many clients. Nothing was applied.
             EngineError: The operation's.
         """
+        room = self._waiting_room if arguments.get("wait") else self._room
+        return await self.do_in(room, operation, arguments, by=by)
+
+    def apart(self) -> Desk:
+        """See `Desk.apart`. It has a connection more, which this desk closes."""
+        return _DeskApart(self)
+
+    async def do_in(
+        self,
+        room: anyio.CapacityLimiter,
+        operation: str,
+        arguments: Mapping[str, Any],
+        *,
+        by: str | None,
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """Carry out an operation as soon as there is room, as `do`."""
         found = OPERATIONS.get(operation)
         acts = found is None or found.acts
         question = Question.of(operation, arguments, None if by == self._own_name else by)
         with anyio.move_on_after(self._timeout):
-            async with self._waiting_room if arguments.get("wait") else self._room:
+            async with room:
                 reply = await self._reply(question, acts=acts)
             if reply.error is not None:
                 raise error_of(reply.error)
@@ -122,9 +139,16 @@ class SocketDesk:
                 await wire.aclose()
                 raise
             else:
-                self._idle.append(wire)
+                await self._keep(wire)
                 return reply
         raise EngineUnavailableError(f"the engine at {self._path} hung up twice")
+
+    async def _keep(self, wire: Wire) -> None:
+        """Keep a connection for the next question, or hang up if there are enough."""
+        if len(self._idle) < _MAX_IDLE_WIRES:
+            self._idle.append(wire)
+        else:
+            await wire.aclose()
 
     async def _wire(self) -> Wire:
         """Return a connection that nobody uses."""
@@ -134,6 +158,24 @@ class SocketDesk:
                 return wire
             await wire.aclose()
         return await Wire.connect(self._path)
+
+
+class _DeskApart:
+    """Has a place of its own among the operations of a desk."""
+
+    def __init__(self, desk: SocketDesk) -> None:
+        self._desk = desk
+        self._room = anyio.CapacityLimiter(1)
+
+    async def do(
+        self, operation: str, arguments: Mapping[str, Any], *, by: str | None = None
+    ) -> Any:  # noqa: ANN401 - any JSON value
+        """See `SocketDesk.do`."""
+        return await self._desk.do_in(self._room, operation, arguments, by=by)
+
+    def apart(self) -> Desk:
+        """See `Desk.apart`."""
+        return self._desk.apart()
 
 
 async def engine_listening_at(path: str | os.PathLike[str]) -> Hello | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from engine.domain.exceptions import InvalidValueError, shown
 from engine.operations.table import OPERATIONS
@@ -29,6 +29,13 @@ class Desk(Protocol):
         """
         ...
 
+    def apart(self) -> Desk:
+        """Return a desk of the same place that carries out one operation at a time, always.
+
+        However many others this one has on their way, that one's does not wait for them.
+        """
+        ...
+
 
 class EngineDesk:
     """Carries out operations on an open engine, on its event loop.
@@ -49,3 +56,7 @@ class EngineDesk:
             known = ", ".join(OPERATIONS)
             raise InvalidValueError("operation", f"{shown(operation)} is not one of {known}")
         return await found.run(self._core, found.checked(arguments), by)
+
+    def apart(self) -> Self:
+        """See `Desk.apart`. None of its operations waits for another."""
+        return self

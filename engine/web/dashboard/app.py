@@ -100,7 +100,7 @@ def _check_functions(authorize: Any, hide: Any) -> None:  # noqa: ANN401 - they 
 def _desk_of(engine: JobEngine[Any] | Desk) -> Desk:
     if isinstance(engine, JobEngine):
         return _OwnDesk(engine.core)
-    if not callable(getattr(engine, "do", None)):
+    if not all(callable(getattr(engine, name, None)) for name in ("do", "apart")):
         raise InvalidValueError("engine", f"must be a JobEngine or a desk, not {shown(engine)}")
     return engine
 

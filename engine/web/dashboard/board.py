@@ -91,7 +91,7 @@ class Board:
 
     def __post_init__(self) -> None:
         """Share the reads that every page makes."""
-        self.feed = Feed(self.desk)
+        self.feed = Feed(self.desk.apart())
         self.rules = Shared(partial(self.desk.do, "rules", {}), lambda: _TABLES_SECONDS)
         self._tables = Shared(self._read_tables, lambda: _TABLES_SECONDS)
 

@@ -46,7 +46,11 @@ class News(NamedTuple):
 
 
 class Feed:
-    """The news of a desk."""
+    """The news of a desk.
+
+    Args:
+        desk: One that nobody else asks, or the news wait for the answers of others.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self._number = 0

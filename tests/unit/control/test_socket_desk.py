@@ -35,7 +35,7 @@ from engine.control.client import SocketDesk, engine_listening_at
 from engine.control.peer import this_operator
 from engine.control.protocol import MAX_REQUEST_BYTES, ErrorFields, Hello, error_fields, error_of
 from engine.domain import exceptions
-from engine.operations import EngineDesk
+from engine.operations import Desk, EngineDesk
 from engine.testing.facades import FACADES, opened_engine
 from tests.tries import trio_later
 from tests.unit.control.clients import SECONDS_AGAINST_HANGS, control, pretending, until
@@ -136,6 +136,36 @@ async def test_reads_that_wait_hold_up_nothing_else(path: Path) -> None:
             await desk.do("about", {})
             await desk.do("cancel", {"job_id": job.job_id})
     assert seen == ["failed"] * 12, "the act came before the waits were over"
+
+
+async def test_desks_with_many_waits_leave_room_for_others(path: Path) -> None:
+    async with JobEngine(path) as engine, SocketDesk(path) as one, SocketDesk(path) as other:
+        job = await engine.create("hash", start=True)
+        arguments = {"job_id": job.job_id, "after": str(job.sequence), "wait": 30}
+        news = list[str]()
+
+        async def follow(desk: Desk) -> None:
+            told = await desk.do("transitions", {"after": str(job.sequence), "wait": 30})
+            news.extend(each["job_id"] for each in told["transitions"])
+
+        async with anyio.create_task_group() as tasks:
+            for desk in (one, other):
+                for _ in range(12):
+                    tasks.start_soon(desk.do, "transitions", arguments)
+                for _ in range(4):
+                    tasks.start_soon(desk.do, "about", {})
+            await until(lambda: len(engine.core.state.events) >= 8)
+            await anyio.wait_all_tasks_blocked()
+            for desk in (one, other):
+                tasks.start_soon(follow, desk.apart())
+            await until(lambda: len(engine.core.state.events) >= 10)
+            assert await engine_listening_at(path) is not None
+            created = await engine.create("hash")
+            with anyio.fail_after(SECONDS_AGAINST_HANGS / 2):  # less than others wait
+                await until(lambda: len(news) == 2)
+            assert news == [created.job_id] * 2
+            await engine.cancel(job.job_id)
+        assert [len(desk._idle) for desk in (one, other)] == [2, 2]  # noqa: SLF001
 
 
 async def test_errors_are_those_of_a_desk_in_the_engine_s_process(path: Path) -> None:
