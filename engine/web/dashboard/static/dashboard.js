@@ -6,7 +6,7 @@
   const { body } = document;
   const state = document.getElementById("state");
   let { after, jobs, every } = body.dataset;
-  let source, timer, retry, clock, isBusy = false, isStale = false;
+  let source, timer, retry, clock, isBusy = false, isStale = false, isRefused = false;
 
   const say = (text) => {
     if (state.textContent !== text) state.textContent = text;
@@ -119,7 +119,10 @@
   const connect = () => {
     disconnect();
     source = new EventSource(`${body.dataset.events}?after=${encodeURIComponent(after)}`);
-    source.onopen = () => say("live");
+    source.onopen = () => {
+      say("live");
+      isRefused = false;
+    };
     source.onmessage = (event) => {
       after = event.lastEventId;
       if (concerns(JSON.parse(event.data))) later();
@@ -128,7 +131,8 @@
       say("not reached; trying again");
       if (source.readyState !== EventSource.CLOSED) return;
       retry = setTimeout(connect, RETRY);
-      refresh(); // a page that has lost its access shows nothing more
+      if (!isRefused) refresh(); // a page that has lost its access shows nothing more
+      isRefused = true; // a service that is ill is not asked for pages, too
     };
   };
 

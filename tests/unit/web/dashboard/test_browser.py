@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -353,6 +354,26 @@ def test_a_tab_that_is_hidden_and_shown_has_one_stream(page: Page, shop: Shop) -
     live(page)
     page.clock.run_for(10_000)
     assert page.evaluate("streams.map((each) => each.readyState)") == [2, 1]
+
+
+def test_a_page_whose_stream_is_refused_again_and_again_is_read_once(
+    page: Page, shop: Shop
+) -> None:
+    page.add_init_script("""
+        globalThis.refusals = 0;
+        EventSource = class extends EventSource {
+          constructor(url) { super(url); this.addEventListener("error", () => ++refusals); }
+        };
+    """)
+    page.clock.install()
+    page.route("**/events*", lambda route: route.fulfill(status=502))
+    read = list[str]()
+    page.on("request", lambda request: read.append(urlsplit(request.url).path))
+    page.goto(shop.url("/jobs"))
+    for refusals in range(1, 7):
+        page.wait_for_function("(count) => refusals === count", arg=refusals)
+        page.clock.run_for(3_000)
+    assert read.count(f"{ROOT}/jobs") == 2, "as it is opened, and at the first refusal"
 
 
 # --- at three in the morning, in at most three clicks from the overview --------------------------
