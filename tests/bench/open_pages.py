@@ -99,11 +99,16 @@ class Page:
 
     async def begin(self) -> None:
         """Read it, and ask for the news behind it."""
+        told = await self._read()
+        await self._following.ask(f"{told['events']}?after={told['after']}")
+
+    async def _read(self) -> dict[str, str]:
+        """Read it; return what it tells its script."""
         html = await self._reading.page(self._path)
         told = {name: unescape(value) for name, value in re.findall(r'data-(\w+)="(.*?)"', html)}
         self._jobs = frozenset(json.loads(told.get("jobs") or "null") or ())
         self._every = float(told.get("every") or _CLOCK_SECONDS)
-        await self._following.ask(f"{told['events']}?after={told['after']}")
+        return told
 
     async def follow(self) -> None:
         """Find it stale when there is news of its jobs."""
@@ -129,10 +134,10 @@ class Page:
             self._is_stale = anyio.Event()
             start = time.perf_counter()
             try:
-                await self._reading.page(self._path)
+                await self._read()
             except (IncompleteRead, BrokenResourceError):  # it was idle for too long
                 self._reading = await self._browser.connect()
-                await self._reading.page(self._path)
+                await self._read()
             self._browser.seconds.append(time.perf_counter() - start)
 
 
