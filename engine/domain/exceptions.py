@@ -59,7 +59,7 @@ read again what the call was to change. After any other error nothing has change
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from engine.domain.interrupts import must_pass
 from engine.domain.outcomes import Outcome
@@ -772,6 +772,11 @@ class CommitUnknownError(OutcomeUnknownError):
             "to change before you repeat the call"
         )
         self.__cause__: BaseException | None = reason
+
+
+def reason_of(unknown: CommitUnknownError) -> StorageError:
+    """Return the storage's error, to tell of a change that turned out not to be applied."""
+    return cast("StorageError", unknown.__cause__)
 
 
 _FORMS = {"engine": "JobEngine() as …", "worker": "Worker(…) as …", "gate": "Gate(…)"}

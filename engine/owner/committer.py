@@ -7,7 +7,7 @@ the storage until it knows, and commits nothing else before.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias
 
 from engine.domain.exceptions import (
     CommitsLostError,
@@ -16,6 +16,7 @@ from engine.domain.exceptions import (
     LeaseLostError,
     StorageDamagedError,
     StorageError,
+    reason_of,
     shown,
 )
 from engine.domain.follow_up_rules import StoredRules
@@ -137,7 +138,7 @@ class Committer:
             raise unknown from unknown.__cause__
         self._undecided = None
         if applied is False:
-            raise cast("StorageError", unknown.__cause__)
+            raise reason_of(unknown)
         return None if applied is True else applied
 
     async def resolve(self) -> bool | None:

@@ -10,10 +10,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 from engine.domain.epochs import Epochs
-from engine.domain.exceptions import CommitUnknownError, LifecycleError, StorageError, shown
+from engine.domain.exceptions import (
+    CommitUnknownError,
+    LifecycleError,
+    reason_of,
+    shown,
+)
 from engine.domain.follow_up_rule import Rule
 from engine.domain.follow_up_rules import Rules, StoredRules
 from engine.domain.lifecycle import Lifecycle, description, differences
@@ -204,7 +209,7 @@ class State:
         try:
             await self.change_rules(self._with_given_rules)
         except CommitUnknownError as unknown:
-            raise cast("StorageError", unknown.__cause__) from unknown
+            raise reason_of(unknown) from unknown
 
     def _with_given_rules(self, rules: Rules) -> Rules:
         changed = rules.with_these(self._given_rules, self.lifecycle.renamed_values)

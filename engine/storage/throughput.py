@@ -21,6 +21,8 @@ KEPT_SPAN: Final = timedelta(hours=25)
 """Longer than the longest look, which is one of a day, by an hour for clocks that differ."""
 STEP_TRANSITIONS: Final = 5_000
 """A step counts so many at most, which takes some milliseconds."""
+SEEN_TRANSITIONS: Final = 100_000
+"""A program that keeps no counts counts so many at most, which takes some 50 ms."""
 _FIRST_TIME: Final = datetime.min.replace(tzinfo=UTC)
 _LAST_TIME: Final = datetime.max.replace(tzinfo=UTC)
 

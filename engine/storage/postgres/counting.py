@@ -50,10 +50,13 @@ LANGUAGE sql STABLE {BY_INDEX} AS $$
 $$
 """
 
-_ADD: Final = """
+COUNTS: Final = "date_trunc('minute', at, 'UTC'), to_status, from_status IS NULL, count(*)"
+"""What is kept of transitions, in groups by the first three."""
+
+_ADD: Final = f"""
     INSERT INTO throughput (minute, status, is_created, transitions)
-        SELECT date_trunc('minute', at, 'UTC'), to_status, from_status IS NULL, count(*)
-        FROM transitions WHERE {} AND at >= kept.first AND at <= kept.last GROUP BY 1, 2, 3
+        SELECT {COUNTS}
+        FROM transitions WHERE {{}} AND at >= kept.first AND at <= kept.last GROUP BY 1, 2, 3
     ON CONFLICT (minute, status, is_created)
         DO UPDATE SET transitions = throughput.transitions + excluded.transitions;
     DELETE FROM throughput WHERE minute < kept.first;

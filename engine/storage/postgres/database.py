@@ -12,12 +12,17 @@ import os
 import socket
 from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import psycopg
 
 from engine.domain.epochs import Epoch
-from engine.domain.exceptions import CommitsLostError, CommitUnknownError, StorageError
+from engine.domain.exceptions import (
+    CommitsLostError,
+    CommitUnknownError,
+    StorageError,
+    reason_of,
+)
 from engine.domain.follow_up_rules import NO_RULES, Rules, StoredRules
 from engine.portal.logs import TaskLogger
 from engine.storage.answers import CheckedOut, Committed, Names
@@ -255,7 +260,7 @@ class Database:
                 )
             )
         except CommitUnknownError as unknown:  # no caller's change depends on it
-            raise cast("StorageError", unknown.__cause__) from unknown
+            raise reason_of(unknown) from unknown
 
     # Writing.
 

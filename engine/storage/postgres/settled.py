@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
-from engine.domain.exceptions import CommitUnknownError, StorageError
+from engine.domain.exceptions import (
+    CommitUnknownError,
+    StorageError,
+    reason_of,
+)
 from engine.domain.follow_up_rules import StoredRules
 from engine.portal.logs import TaskLogger
 from engine.storage.audit import AuditLine, removal_line
@@ -107,5 +111,5 @@ class SettledWrites:
         except StorageError:
             raise unknown from unknown.__cause__
         if written is None:
-            raise cast("StorageError", unknown.__cause__)
+            raise reason_of(unknown)
         return written.answer

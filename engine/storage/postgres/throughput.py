@@ -7,12 +7,11 @@ from datetime import datetime
 from typing import Final
 
 from engine.storage.postgres.arrays import texts
-from engine.storage.postgres.counting import LOCK_COUNTED
+from engine.storage.postgres.counting import COUNTS, LOCK_COUNTED
 from engine.storage.postgres.reading import Reader, one
 from engine.storage.postgres.statements import Statements
-from engine.storage.throughput import MinuteCount, SeenThroughput, minute_of
+from engine.storage.throughput import SEEN_TRANSITIONS, MinuteCount, SeenThroughput, minute_of
 
-_SEEN_TRANSITIONS: Final = 100_000  # by a program that keeps no counts: some 50 ms
 _COLUMNS: Final = ", ".join(MinuteCount._fields)
 
 
@@ -33,9 +32,9 @@ def see_throughput(cursor: Reader, statements: Statements, since: datetime) -> S
         "WHERE name = 'counted'), %b) AS begin"
     )
     first = minute_of(since)
-    begin, end, newest = one(cursor, begin_and_end.encode(), (_SEEN_TRANSITIONS, first))
+    begin, end, newest = one(cursor, begin_and_end.encode(), (SEEN_TRANSITIONS, first))
     rest = cursor.execute(
-        "SELECT date_trunc('minute', at, 'UTC'), to_status, from_status IS NULL, count(*) "
+        f"SELECT {COUNTS} "
         f"FROM {s}.transitions, {s}.throughput_kept_1() AS kept WHERE sequence > %b "
         "AND sequence <= %b AND at >= greatest(%b, kept.first) AND at <= kept.last "
         "GROUP BY 1, 2, 3".encode(),

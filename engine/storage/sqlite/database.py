@@ -20,6 +20,7 @@ from engine.domain.exceptions import (
     DuplicateJobIdError,
     StorageDamagedError,
     StorageError,
+    reason_of,
 )
 from engine.domain.follow_up_rules import StoredRules
 from engine.portal.logs import TaskLogger
@@ -308,7 +309,7 @@ class Database:
         try:
             self._write(write)
         except CommitUnknownError as unknown:
-            reason = cast("StorageError", unknown.__cause__)
+            reason = reason_of(unknown)
             raise reason from reason.__cause__
 
     def _write_settled(self, write: Callable[[sqlite3.Connection], object]) -> None:
@@ -335,7 +336,7 @@ class Database:
             except StorageError:
                 raise unknown from unknown.__cause__
             if not is_applied:
-                raise cast("StorageError", unknown.__cause__) from unknown
+                raise reason_of(unknown) from unknown
 
     def _settle(self) -> bool:
         """Find out whether the newest other write was applied.

@@ -22,6 +22,7 @@ from engine.storage.sqlite.rows import THROUGHPUT_COLUMNS, Row, checksum
 from engine.storage.sqlite.stored import DamagedRowError, read_entry, read_minute_count
 from engine.storage.sqlite.writing import write_note
 from engine.storage.throughput import (
+    SEEN_TRANSITIONS,
     STEP_TRANSITIONS,
     MinuteCount,
     SeenThroughput,
@@ -32,7 +33,6 @@ from engine.storage.throughput import (
 logger: Final = TaskLogger("engine")
 
 _COUNTED: Final = "counted"  # the note of the newest transition that is counted
-_SEEN_TRANSITIONS: Final = 100_000  # by a program that keeps no counts: some 50 ms
 _SELECT: Final = f"SELECT {', '.join(THROUGHPUT_COLUMNS)} FROM throughput"
 _NEWEST: Final = f"{SELECT_TRANSITIONS} ORDER BY sequence DESC LIMIT 100"  # but for damaged ones
 _LAST: Final = "SELECT max(sequence) FROM transitions"
@@ -101,7 +101,7 @@ def see_throughput(connection: sqlite3.Connection, since: datetime) -> SeenThrou
         return SeenThroughput(kept, are_all=True)
     span = span._replace(first=max(span.first, minute_of(since)))
     begin = _begin(connection, counted or 0, span.first)
-    [end] = connection.execute(_END, (begin, _SEEN_TRANSITIONS)).fetchone()
+    [end] = connection.execute(_END, (begin, SEEN_TRANSITIONS)).fetchone()
     if end is None:
         return SeenThroughput(kept, are_all=True)
     rest = _groups(connection, _OF_NUMBERS, (begin, end), span)

@@ -146,7 +146,7 @@ def test_the_count_of_an_hour_ends_somewhere(
     place: str, here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (sqlite_throughput, postgres_throughput):
-        monkeypatch.setattr(module, "_SEEN_TRANSITIONS", 2)
+        monkeypatch.setattr(module, "SEEN_TRANSITIONS", 2)
     with SyncJobEngine(place) as engine:
         fill(engine)
     _, lines, _ = here("stats", place)

@@ -78,7 +78,7 @@ def test_a_program_sees_also_what_is_not_counted_and_counts_nothing(path: Path) 
 def test_a_program_says_when_it_does_not_count_all(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(throughput, "_SEEN_TRANSITIONS", 2)
+    monkeypatch.setattr(throughput, "SEEN_TRANSITIONS", 2)
     with SyncJobEngine(SQLiteStorage(path), clock=lambda: NOON) as engine:
         engine.create_many(NewJob() for _ in range(2))
     counts, are_all = seen(path)
