@@ -91,6 +91,12 @@ def swallow_answer(proxy: Proxy, write: Write) -> None:
     proxy.swallow_from(b"COMMIT" if write is remove_ended else b"take_number_1")
 
 
+def cut_when(proxy: Proxy, intruder: Intruder, is_so: Callable[[], object]) -> None:
+    """Cut the connection as soon as something is so."""
+    intruder.until(is_so)
+    proxy.cut()
+
+
 async def is_applied(party: Party, intruder: Intruder, write: Write) -> bool:
     """Return whether a write has taken effect; check that it has left a line exactly then."""
     applied: dict[Write, bool] = {
@@ -122,10 +128,7 @@ async def test_an_answer_that_was_lost_is_found(
 ) -> None:
     proxy, url = proxy_and_url
 
-    def lose() -> None:
-        intruder.until(lambda: intruder.value(_LINES))
-        proxy.cut()
-
+    lose = partial(cut_when, proxy, intruder, lambda: intruder.value(_LINES))
     async with opened(url) as party:
         swallow_answer(proxy, write)
         assert await losing(party, write, lose) == ANSWERS[write]
@@ -139,10 +142,7 @@ async def test_what_never_arrives_is_not_applied(
 ) -> None:
     proxy, url = proxy_and_url
 
-    def lose() -> None:
-        intruder.until(lambda: proxy.swallowed)
-        proxy.cut()
-
+    lose = partial(cut_when, proxy, intruder, lambda: proxy.swallowed)
     async with opened(url) as party:
         proxy.swallow_requests()
         assert type(await losing(party, write, lose)) is StorageError
@@ -210,10 +210,12 @@ async def test_an_answer_that_was_lost_may_be_a_refusal(
         number = intruder.value("SELECT max(number) FROM batches")
         await party.storage.keep_pauses(paused("b"), NO_PAUSES)
 
-        def lose() -> None:
-            intruder.until(lambda: intruder.value("SELECT max(number) FROM batches") == number + 2)
-            proxy.cut()
-
+        lose = partial(
+            cut_when,
+            proxy,
+            intruder,
+            lambda: intruder.value("SELECT max(number) FROM batches") == number + 2,
+        )
         swallow_answer(proxy, keep_pauses)
         assert await losing(party, keep_pauses, lose) is False
         assert await party.storage.pauses() == paused("b")
@@ -226,10 +228,7 @@ async def test_no_write_is_taken_for_one_before_it(
     """The answer of the one before is kept until the next one."""
     proxy, url = proxy_and_url
 
-    def lose() -> None:
-        intruder.until(lambda: proxy.swallowed)
-        proxy.cut()
-
+    lose = partial(cut_when, proxy, intruder, lambda: proxy.swallowed)
     async with opened(url) as party:
         assert await keep_pauses(party)
         proxy.swallow_requests()
@@ -265,10 +264,9 @@ async def test_a_lost_look_at_reserved_jobs_does_not_fence_a_pause(
     """It takes the number of a batch, too."""
     proxy, url = proxy_and_url
 
-    def lose() -> None:
-        intruder.until(lambda: intruder.value("SELECT max(number) FROM batches") == 2)
-        proxy.cut()
-
+    lose = partial(
+        cut_when, proxy, intruder, lambda: intruder.value("SELECT max(number) FROM batches") == 2
+    )
     async with opened(url) as party:
         proxy.swallow_from(b"held_1")
         assert type(await losing(party, lambda each: each.shared.held(), lose)) is StorageError
@@ -283,9 +281,9 @@ async def test_a_removal_without_a_line_is_found_too(
     async with opened(url) as party:
         proxy.swallow_from(b"take_number_1")
 
-        def lose() -> None:
-            intruder.until(lambda: not intruder.value("SELECT count(*) FROM jobs"))
-            proxy.cut()
+        lose = partial(
+            cut_when, proxy, intruder, lambda: not intruder.value("SELECT count(*) FROM jobs")
+        )
 
         async def remove(party: Party) -> list[str]:
             return sorted(await party.storage.remove_ended(None, 0, 9, None))
